@@ -9,8 +9,8 @@ import { type AuthorizationPolicy, DEFAULT_MESH_CONFIG, loadManifests, viewMesh 
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { compileRule } from '../../packages/analysis/src/evaluate/rule/compile.ts';
-import type { Shape } from '../../packages/istio/src/manifest/shape.ts';
-import { objectShape } from '../../packages/istio/src/manifest/shapes.ts';
+import type { Shape } from '../../packages/istio/src/object/shape.ts';
+import { objectShape } from '../../packages/istio/src/object/shapes.ts';
 import { istioSource } from './istio-source.ts';
 
 let root: string;

@@ -3,6 +3,8 @@
  * in one number space, because Envoy never treats one kind of address as the other.
  */
 
+import { isIP } from 'node:net';
+
 export interface Range {
   readonly first: bigint;
   readonly last: bigint;
@@ -27,42 +29,15 @@ export function readRange(text: string): Range | undefined {
 
 /** Parses an IPv4 or IPv6 address. Returns undefined if the string is not an address. */
 export function parseAddress(text: string): bigint | undefined {
-  if (!text.includes(':')) return parseV4(text);
-  const value = parseV6(text);
-  return value === undefined ? undefined : IPV6 + value;
-}
-
-function parseV4(text: string): bigint | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  let value = 0n;
-  for (const part of parts) {
-    if (!/^(?:0|[1-9][0-9]{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    value = (value << 8n) | BigInt(part);
-  }
-  return value;
-}
-
-function parseV6(text: string): bigint | undefined {
-  const plain = withoutDots(text);
-  const halves = plain?.split('::') ?? [];
-  if (halves.length === 0 || halves.length > 2) return undefined;
-  const [head = [], tail] = halves.map((half) => (half === '' ? [] : half.split(':')));
-  const missing = 8 - head.length - (tail?.length ?? 0);
-  if (tail === undefined ? missing !== 0 : missing < 1) return undefined;
-  let value = 0n;
-  for (const group of [...head, ...Array<string>(missing).fill('0'), ...(tail ?? [])]) {
-    if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return undefined;
-    value = (value << 16n) | BigInt(`0x${group}`);
-  }
-  return value;
-}
-
-/** Rewrites a trailing IPv4 address as two groups. Returns undefined if it is malformed. */
-function withoutDots(text: string): string | undefined {
-  const at = text.lastIndexOf(':') + 1;
-  if (!text.includes('.', at)) return text;
-  const embedded = parseV4(text.slice(at));
-  if (embedded === undefined) return undefined;
-  return `${text.slice(0, at)}${(embedded >> 16n).toString(16)}:${(embedded & 0xffffn).toString(16)}`;
+  const version = text.includes('%') ? 0 : isIP(text);
+  if (version === 0) return undefined;
+  if (version === 4) return text.split('.').reduce((value, part) => (value << 8n) | BigInt(part), 0n);
+  // A trailing IPv4 address is two groups, and :: as many as are missing.
+  const plain = text.replace(/[\d.]+\.[\d.]+$/, (embedded) => {
+    const value = parseAddress(embedded)!;
+    return `${(value >> 16n).toString(16)}:${(value & 0xffffn).toString(16)}`;
+  });
+  const [head = [], tail = []] = plain.split('::').map((half) => half.split(':').filter((group) => group !== ''));
+  const groups = [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail];
+  return groups.reduce((value, group) => (value << 16n) | BigInt(`0x${group}`), 0n) + IPV6;
 }

@@ -123,7 +123,7 @@ export function mayOpen(one: Patch, position: Position, byPolicies: boolean): bo
 }
 
 /** Whether a patch only adds a filter, or a route that policies guard as they guard all others and that is listed itself. */
-function adds({ applyTo = '', patch }: ConfigPatch): boolean {
+function adds({ applyTo, patch }: ConfigPatch): boolean {
   if (!/^(?:ADD|INSERT_(?:FIRST|BEFORE|AFTER))$/.test(text(patch?.operation) ?? '')) return false;
   if (applyTo === 'HTTP_FILTER') return true;
   const isRoute = applyTo === 'HTTP_ROUTE' || applyTo === 'VIRTUAL_HOST';

@@ -14,6 +14,7 @@ import {
 import { compare } from '@meshpass/istio/members';
 import { lintContext } from './context.ts';
 import {
+  type Accept,
   type Finding,
   type LintOptions,
   type LintResult,
@@ -24,8 +25,8 @@ import {
 } from './model.ts';
 import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
-import { applyBaseline } from './settings/baseline.ts';
-import { applySettings, type Sorted } from './settings/settings.ts';
+import { baselineRun } from './settings/baseline.ts';
+import { settingsRun } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
 
@@ -134,49 +135,59 @@ export function lint(
   comments: readonly Suppression[] = [],
 ): LintResult {
   const context = lintContext(resources, options);
-  const found: { readonly finding: Finding; readonly on: KubeObject | undefined }[] = [];
-  const taken = new Set<string>();
-  for (const rule of RULES) {
-    for (const report of rule.check(context)) {
-      const finding = toFinding(rule, report);
-      taken.add(placeKey(finding.place));
-      found.push({ finding, on: report.on });
-    }
-  }
+  const found: Found[] = RULES.flatMap((rule) =>
+    [...rule.check(context)].map((report) => ({ finding: toFinding(rule, report), on: report.on })),
+  );
+  const taken = new Set(found.map(({ finding }) => placeKey(finding.place)));
   // A rule that knows the effect of the wrong field describes it better.
-  for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
-  const suppressed = suppress(found, [...comments, ...suppressionsOn(resources, options.now)]);
-  const { settings, ...sorted } = {
-    settings: undefined,
-    ...(options.settings ? applySettings(suppressed, options.settings) : suppressed),
-  };
-  const { gone, ...known } = { gone: [], ...(options.baseline ? applyBaseline(sorted, options.baseline) : sorted) };
-  return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, settings, objects: resources.length };
-}
-
-function suppress(
-  found: readonly { readonly finding: Finding; readonly on: KubeObject | undefined }[],
-  suppressions: readonly Suppression[],
-): Sorted {
+  const unknown = before.filter(({ place }) => !taken.has(placeKey(place))).map((finding) => ({ finding }));
+  const suppressions = [...comments, ...suppressionsOn(resources, options.now)];
+  const used = new Set<Suppression>();
+  const settings = options.settings && settingsRun(options.settings);
+  const baseline = options.baseline && baselineRun(options.baseline);
   const findings: Finding[] = [];
   const suppressed: SuppressedFinding[] = [];
-  const used = new Set<Suppression>();
-  for (const { finding, on } of found) {
-    const by = suppressions.find((one) => !one.fault && one.codes.includes(finding.code) && one.reaches(finding, on));
-    if (by && isSuppressible(finding.code)) {
-      used.add(by);
-      suppressed.push({ ...finding, suppressedBy: { place: by.place, reason: by.reason, until: by.until } });
-    } else findings.push(finding);
-  }
-  for (const one of suppressions) {
-    const say = (code: RuleCode, message: string) =>
-      findings.push(finding(TEXT_OF.get(code)!, one.place, message, undefined));
-    const strange = one.codes.filter((code) => !TEXT_OF.has(code as RuleCode));
-    if (one.fault) say(one.fault.code, one.fault.message);
-    else if (strange.length > 0) say('MP003', `unknown rule ${strange.join(', ')}.`);
-    else if (!used.has(one)) say('MP004', `no finding of ${one.codes.join(', ')} exists here.`);
-  }
-  return { findings: findings.sort(byPlace), suppressed };
+  const sort = ({ finding, on }: Found): void => {
+    const by = acceptBy(suppressions, used, finding, on) ?? settings?.accept(finding);
+    const graded = by ? finding : (settings?.grade(finding) ?? finding);
+    const suppressedBy = by ?? baseline?.accept(graded);
+    if (suppressedBy) suppressed.push({ ...graded, suppressedBy });
+    else findings.push(graded);
+  };
+  [...found, ...unknown].forEach(sort);
+  for (const one of suppressions) for (const fault of faultsOf(one, used)) sort({ finding: fault });
+  return {
+    findings: findings.sort(byPlace),
+    suppressed: suppressed.sort(byPlace),
+    gone: baseline?.gone() ?? [],
+    settings: settings?.applied(),
+    objects: resources.length,
+  };
+}
+
+interface Found {
+  readonly finding: Finding;
+  readonly on?: KubeObject;
+}
+
+function acceptBy(
+  suppressions: readonly Suppression[],
+  used: Set<Suppression>,
+  finding: Finding,
+  on: KubeObject | undefined,
+): ReturnType<Accept> {
+  const by = suppressions.find((one) => !one.fault && one.codes.includes(finding.code) && one.reaches(finding, on));
+  if (!by || !isSuppressible(finding.code)) return undefined;
+  used.add(by);
+  return { place: by.place, reason: by.reason, until: by.until };
+}
+
+function faultsOf(one: Suppression, used: ReadonlySet<Suppression>): readonly Finding[] {
+  const fault = (code: RuleCode, message: string) => [finding(TEXT_OF.get(code)!, one.place, message, undefined)];
+  const strange = one.codes.filter((code) => !TEXT_OF.has(code as RuleCode));
+  if (one.fault) return fault(one.fault.code, one.fault.message);
+  if (strange.length > 0) return fault('MP003', `unknown rule ${strange.join(', ')}.`);
+  return used.has(one) ? [] : fault('MP004', `no finding of ${one.codes.join(', ')} exists here.`);
 }
 
 function toFinding(rule: RuleText, report: Report): Finding {

@@ -2,7 +2,7 @@
 
 import type { Access } from '@meshpass/access/compile';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import type { Place, Resource } from '@meshpass/istio';
+import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Vocabulary } from './exposure/test-words.ts';
 
 /**
@@ -54,6 +54,9 @@ export interface SuppressedFinding extends Finding {
     readonly owner?: string;
   };
 }
+
+/** Returns why a finding is accepted; undefined if it is not. */
+export type Accept = (finding: Finding, on?: KubeObject) => SuppressedFinding['suppressedBy'] | undefined;
 
 /** Entry point that is open on purpose. */
 export interface DeclaredEntryPoint {

@@ -22,21 +22,19 @@ export interface Result {
 
 /** Calls that a property covers, at any destination. */
 export function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
-  const callers: Record<PolicyProperty['who']['kind'], () => Condition> = {
-    everybody: () => all([]),
-    workspaces: () => holderOf(access.grants.map(({ name }) => grantNamespace(name))),
-    grant: () => holderOf([grantNamespace((who as { grant: string }).grant)]),
-    workload: () => {
-      const { namespace, account } = who as { namespace: string; account?: string };
-      const ofAccount = account === undefined ? [] : [text('peer.account', { form: 'exact', text: account })];
-      return all([flag('peer'), text('peer.namespace', { form: 'exact', text: namespace }), ...ofAccount]);
-    },
-  };
   return all([
-    callers[who.kind](),
+    callers(who, access),
     ...(method === undefined ? [] : [text('method', readText(method))]),
     ...(path === undefined ? [] : [pathTest(path)]),
   ]);
+}
+
+function callers(who: PolicyProperty['who'], { grants }: Access): Condition {
+  if (who.kind === 'grant') return holderOf([grantNamespace(who.grant)]);
+  if (who.kind !== 'workload')
+    return who.kind === 'everybody' ? all([]) : holderOf(grants.map(({ name }) => grantNamespace(name)));
+  const ofAccount = who.account === undefined ? [] : [text('peer.account', { form: 'exact', text: who.account })];
+  return all([flag('peer'), text('peer.namespace', { form: 'exact', text: who.namespace }), ...ofAccount]);
 }
 
 /**

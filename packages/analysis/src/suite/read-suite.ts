@@ -159,15 +159,13 @@ export function readSuite(content: string, file: string): PolicySuite {
   return {
     file,
     manifests: parsed.data.manifests,
-    cases: parsed.data.cases.map(({ name, who, call, headers, token, expect, by }, index) => ({
+    cases: parsed.data.cases.map(({ name, who, call, token, ...rest }, index) => ({
+      ...rest,
       place: at('cases', index),
-      name: name ?? `${call} is ${expect}`,
+      name: name ?? `${call} is ${rest.expect}`,
       who: toWho(who),
       call: toCall(call),
-      headers,
       tokenless: token === 'none',
-      expect,
-      ...(by !== undefined && { by }),
     })),
     properties: parsed.data.properties.map((property, index) => toProperty(property, at('properties', index))),
   };
@@ -180,19 +178,10 @@ function toWho({ grant, workload, plain, ...proof }: z.output<typeof one>): Case
     const [namespace, account] = workload.split('/') as [string, string];
     return { kind: 'workload', namespace, account };
   }
-  const { issuer = 'github', login, teams = [], roles = [], at, repository, ref, claims = {} } = proof;
+  const { issuer = 'github', teams = [], roles = [], at, claims = {}, ...rest } = proof;
   const lower = (names: readonly string[]) => names.map((name) => name.toLowerCase());
-  return {
-    kind: 'proof',
-    issuer,
-    teams: lower(teams),
-    roles: lower(roles),
-    claims,
-    ...(at !== undefined && { at: Math.floor(Date.parse(at) / 1000) }),
-    ...(login !== undefined && { login }),
-    ...(repository !== undefined && { repository }),
-    ...(ref !== undefined && { ref }),
-  };
+  const seconds = at === undefined ? undefined : Math.floor(Date.parse(at) / 1000);
+  return { ...rest, kind: 'proof', issuer, teams: lower(teams), roles: lower(roles), claims, at: seconds };
 }
 
 function toCall(written: string): CaseCall {
@@ -201,7 +190,7 @@ function toCall(written: string): CaseCall {
     service: service!,
     namespace: namespace!,
     port: Number(port),
-    ...(method !== undefined && { http: { method, path: path ?? '/' } }),
+    http: method === undefined ? undefined : { method, path: path ?? '/' },
   };
 }
 
@@ -215,11 +204,12 @@ function toProperty(
     name: name ?? `${call} is ${expect}`,
     expect,
     who: toCallers(who),
-    ...(method !== '*' && { method: method! }),
-    ...(path !== undefined && { path }),
-    ...(service !== undefined && {
-      at: { service, namespace: namespace!, ...(port !== undefined && { port: Number(port) }) },
-    }),
+    method: method === '*' ? undefined : method,
+    path,
+    at:
+      service === undefined
+        ? undefined
+        : { service, namespace: namespace!, port: port === undefined ? port : Number(port) },
   };
 }
 
@@ -227,7 +217,7 @@ function toCallers(who: z.output<typeof schema>['properties'][number]['who']): P
   if (typeof who === 'string') return { kind: who };
   if ('grant' in who) return { kind: 'grant', grant: who.grant };
   const [namespace, account] = who.workload.split('/') as [string, string];
-  return { kind: 'workload', namespace, ...(account !== '*' && { account }) };
+  return { kind: 'workload', namespace, account: account === '*' ? undefined : account };
 }
 
 function invalid(lines: readonly string[]): MeshpassError {

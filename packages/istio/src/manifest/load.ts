@@ -4,14 +4,14 @@
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
-import type { KubeObject, Origin, Path } from '../object/object.ts';
+import type { KubeObject, Metadata, Origin, Path } from '../object/object.ts';
 import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
+import { checkShape, type Shape } from '../object/shape.ts';
+import { isLeftToServer, objectShape } from '../object/shapes.ts';
 import { decodeText, firstBadLine } from './decode.ts';
 import { count, cutDocuments, exceedsBounds } from './documents.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
-import { checkShape } from './shape.ts';
-import { isLeftToServer, objectShape } from './shapes.ts';
 
 /** Maximum size of a text, bytes. */
 export const MAX_BYTES = 32 * 1024 * 1024;
@@ -263,39 +263,30 @@ function kindOf(apiVersion: string, kind: string): string | undefined {
 
 type Wrong = (message: string, member?: Path) => void;
 
-function readMetadata(
-  kind: string,
-  metadata: unknown,
-  wrong: Wrong,
-  assumed = 'default',
-): KubeObject['metadata'] | undefined {
-  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) {
-    wrong('the object has no metadata');
-    return undefined;
-  }
-  const { name, generateName, namespace, labels, annotations } = metadata as Record<string, unknown>;
-  const called = name ?? generateName;
-  if (typeof called !== 'string' || called === '') {
-    wrong('the object has no metadata.name', ['metadata']);
-    return undefined;
-  }
-  if (namespace !== undefined && namespace !== null && typeof namespace !== 'string') {
-    wrong('metadata.namespace must be a string', ['metadata', 'namespace']);
-    return undefined;
-  }
-  const [problem] = Object.entries({ labels, annotations }).flatMap(([member, value]) =>
-    checkShape(value ?? {}, { map: 'text' }, ['metadata', member]),
-  );
+function readMetadata(kind: string, metadata: unknown, wrong: Wrong, assumed = 'default'): Metadata | undefined {
+  const [problem] = checkShape(metadata ?? null, METADATA, ['metadata']);
   if (problem) {
     wrong(`${problem.path.join('.')}: ${problem.message}`, problem.path);
     return undefined;
   }
-  return {
-    ...(metadata as object),
-    name: called,
-    namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : assumed),
-  };
+  const given = metadata as Partial<Metadata> & { readonly generateName?: string };
+  const name = given.name ?? given.generateName;
+  if (!name) {
+    wrong('the object has no metadata.name', ['metadata']);
+    return undefined;
+  }
+  return { ...given, name, namespace: given.namespace || (CLUSTER_SCOPED.has(kind) ? '' : assumed) };
 }
+
+const METADATA: Shape = {
+  open: {
+    name: 'text',
+    generateName: 'text',
+    namespace: 'text',
+    labels: { map: 'text' },
+    annotations: { map: 'text' },
+  },
+};
 
 /** Creates a function that converts an offset in a text. The lines are found once, for the first place. */
 function placesIn(text: string, file: string, first: number): (offset: number) => Place {

@@ -8,6 +8,7 @@ import { memory } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
+import type { ResourceKind } from '../object/resources.ts';
 import { isForSidecars, REVISION, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
 import { DATAPLANE_MODE, isAmbient, whyBypassed, whyNotCaptured } from './ambient.ts';
 import {
@@ -20,6 +21,7 @@ import {
 } from './injection.ts';
 import { anyPod, lastingLabels, type PodFacts, podSelector } from './pod.ts';
 import type { ProxyKind } from './proxy.ts';
+import { servicesSelecting } from './service-index.ts';
 import type { Workload } from './workload.ts';
 
 /** The workload fields that policies select on. The namespace is empty if it is unknown. */
@@ -52,6 +54,7 @@ const INJECTED = [
 interface DataPlaneSource extends MeshObjects {
   readonly pods: readonly PodFacts[];
   readonly proxyKind: (labels: Labels) => ProxyKind;
+  readonly namespaceLabels: (namespace: string) => Labels | undefined;
 }
 
 /**
@@ -67,27 +70,21 @@ interface DataPlaneSource extends MeshObjects {
  * ```
  */
 export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
-  const { all: of, within } = source;
-  const namespaces = new Map<string, Labels>();
-  for (const { metadata } of of('Namespace')) namespaces.set(metadata.name, metadata.labels ?? {});
+  const { within, namespaceLabels } = source;
   const pods = Map.groupBy(source.pods, keyOf);
-  const patches = Map.groupBy(
-    PATCHES.flatMap((kind) => of(kind).filter(isPatch)),
-    ({ metadata }) => metadata.namespace,
-  );
-  const revised = Map.groupBy(
-    POLICIES.flatMap((kind) => of(kind).filter(({ metadata }) => metadata.labels?.[REVISION] !== undefined)),
-    ({ metadata }) => metadata.namespace,
-  );
+  /** Returns objects that apply to workloads of a namespace, those of the root namespace first. */
+  const applied = <Kind extends ResourceKind>(kinds: readonly Kind[], namespace: string) =>
+    [...new Set([rootNamespace, namespace])].flatMap((place) => kinds.flatMap((kind) => within(kind, place)));
   const injectionOf = (namespace: string): NamespaceInjection =>
-    namespaceInjection(namespace, namespaces.get(namespace));
+    namespaceInjection(namespace, namespaceLabels(namespace));
   const once = memory();
   const ambientOnce = memory();
+  const byNamespace = memory();
 
   /** Returns a reason that applies to all ports. */
   const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
     const { namespace, labels } = workload;
-    const ofNamespace = namespaces.get(namespace) ?? {};
+    const ofNamespace = namespaceLabels(namespace) ?? {};
     return (
       WHY_GATEWAY[source.proxyKind(labels)] ??
       whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
@@ -100,9 +97,9 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
 
   /** istiod sends no ztunnel a policy with an empty selector, which sidecars apply to every workload. */
   const whyUnselective = (namespace: string): string | undefined => {
-    const policy = [...new Set([rootNamespace, namespace])]
-      .flatMap((place) => [...within('AuthorizationPolicy', place), ...within('PeerAuthentication', place)])
-      .find(({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined);
+    const policy = applied(['AuthorizationPolicy', 'PeerAuthentication'], namespace).find(
+      ({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined,
+    );
     return (
       policy &&
       `the selector of ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name} is empty: remove it, because a ztunnel may ignore the policy`
@@ -110,7 +107,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   };
 
   const ofAmbient = (namespace: string, pods: readonly PodFacts[]): readonly PodFacts[] =>
-    pods.filter((one) => isAmbient(one, namespaces.get(namespace)));
+    pods.filter((one) => isAmbient(one, namespaceLabels(namespace)));
 
   const whyNotSidecar = (
     workload: SelectedWorkload,
@@ -125,11 +122,11 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
 
   const whyWaypoint = ({ namespace, labels }: SelectedWorkload, ofNamespace: Labels): string | undefined => {
     const waypoint =
-      waypointOf(labels) ??
-      waypointOf(ofNamespace) ??
-      within('Service', namespace)
-        .filter((one) => waypointOf(one.metadata.labels) && selectsSome(one.spec.selector, labels))
-        .map(({ metadata }) => waypointOf(metadata.labels))[0];
+      waypointLabel(labels) ??
+      waypointLabel(ofNamespace) ??
+      servicesSelecting(within('Service', namespace), labels)
+        .map(({ metadata }) => waypointLabel(metadata.labels))
+        .find((name) => name !== undefined);
     return waypoint && `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which also enforces policy`;
   };
 
@@ -145,9 +142,8 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   };
 
   const whyPatched = ({ namespace, labels }: SelectedWorkload): string | undefined => {
-    const patch = [...new Set([rootNamespace, namespace])]
-      .flatMap((place) => patches.get(place) ?? [])
-      .find((one) => selects(podSelector(one), labels));
+    const patches = byNamespace(`patches ${namespace}`, () => applied(PATCHES, namespace).filter(isPatch));
+    const patch = patches.find((one) => selects(podSelector(one), labels));
     return (
       patch &&
       `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy and may change which calls it accepts`
@@ -162,9 +158,10 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   };
 
   const whyRevised = ({ namespace, labels }: SelectedWorkload): string | undefined => {
-    const policy = [...new Set([rootNamespace, namespace])]
-      .flatMap((place) => revised.get(place) ?? [])
-      .find((one) => selectsPods(one, labels));
+    const revised = byNamespace(`revised ${namespace}`, () =>
+      applied(POLICIES, namespace).filter(({ metadata }) => metadata.labels?.[REVISION] !== undefined),
+    );
+    const policy = revised.find((one) => selectsPods(one, labels));
     return (
       policy &&
       `only istiods of revision ${policy.metadata.labels![REVISION]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
@@ -251,7 +248,7 @@ function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts
   return ambient.map((one) => whyBypassed(one) ?? whyNotCaptured(one)).find((why) => why !== undefined);
 }
 
-function waypointOf(labels: Labels | undefined): string | undefined {
+function waypointLabel(labels: Labels | undefined): string | undefined {
   const name = labels?.['istio.io/use-waypoint'] || labels?.['istio.io/use-waypoint-canary'];
   return name && name !== 'none' ? name : undefined;
 }

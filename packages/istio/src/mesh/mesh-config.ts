@@ -25,11 +25,11 @@ export interface MeshConfig {
   readonly trustedProxies?: number;
   /** Labels of the namespaces whose objects istiod reads; absent for all namespaces. */
   readonly discoverySelectors?: readonly LabelSelector[];
-  /** `exportTo` of Services and ServiceEntries without their own; absent for all namespaces. */
+  /** `exportTo` of Services and ServiceEntries without their own; absent or empty for all namespaces. */
   readonly serviceExportTo?: Texts;
-  /** `exportTo` of VirtualServices without their own; absent for all namespaces. */
+  /** `exportTo` of VirtualServices without their own; absent or empty for all namespaces. */
   readonly virtualServiceExportTo?: Texts;
-  /** `exportTo` of DestinationRules without their own; absent for all namespaces. */
+  /** `exportTo` of DestinationRules without their own; absent or empty for all namespaces. */
   readonly destinationRuleExportTo?: Texts;
   /** Whether the configuration was read; absent for Istio's defaults. */
   readonly isRead?: true;
@@ -82,13 +82,9 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
 export function readMeshConfig(text: string): MeshConfig {
   const config = record(readDocuments(text)?.[0]);
   const { normalization } = record(config.pathNormalization);
-  const providers = Array.isArray(config.extensionProviders) ? config.extensionProviders : [];
-  const trusted = trustedIn(config.defaultConfig);
-  const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
+  const providers = items(config.extensionProviders as readonly object[] | undefined);
+  const authorities = items(config.caCertificates as readonly object[] | undefined);
   const discoverySelectors = items(config.discoverySelectors as readonly LabelSelector[] | undefined);
-  const serviceExportTo = texts(config.defaultServiceExportTo);
-  const virtualServiceExportTo = texts(config.defaultVirtualServiceExportTo);
-  const destinationRuleExportTo = texts(config.defaultDestinationRuleExportTo);
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
     trustDomain: word(config.trustDomain) ?? DEFAULT_MESH_CONFIG.trustDomain,
@@ -101,11 +97,11 @@ export function readMeshConfig(text: string): MeshConfig {
       return [{ name, protocol: envoyExtAuthzHttp ? ('http' as const) : ('grpc' as const) }];
     }),
     clusterDomain: DEFAULT_MESH_CONFIG.clusterDomain,
-    ...(trusted !== undefined && { trustedProxies: trusted }),
+    trustedProxies: trustedIn(config.defaultConfig),
     ...(discoverySelectors.length > 0 && { discoverySelectors }),
-    ...(serviceExportTo.length > 0 && { serviceExportTo }),
-    ...(virtualServiceExportTo.length > 0 && { virtualServiceExportTo }),
-    ...(destinationRuleExportTo.length > 0 && { destinationRuleExportTo }),
+    serviceExportTo: texts(config.defaultServiceExportTo),
+    virtualServiceExportTo: texts(config.defaultVirtualServiceExportTo),
+    destinationRuleExportTo: texts(config.defaultDestinationRuleExportTo),
     isRead: true,
   };
 }

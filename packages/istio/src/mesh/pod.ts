@@ -1,10 +1,10 @@
 /** Pods and Pod templates, the source of guarded workloads. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
-import { items, labels as labelsOf, text } from '../object/members.ts';
+import { compare, distinct, items, labels as labelsOf, text } from '../object/members.ts';
 import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
-import { selects } from '../object/selection.ts';
+import { selectsSome } from '../object/selection.ts';
 import { isTcp } from './port-protocol.ts';
 
 /** Fields that determine whether a Pod has a sidecar and which traffic the sidecar captures. */
@@ -194,14 +194,13 @@ export function distinctWorkloads(
   selector: Labels,
   pods: readonly Pick<PodTemplateOf, 'labels' | 'serviceAccount'>[],
 ): readonly Pick<PodTemplateOf, 'labels' | 'serviceAccount'>[] {
-  if (Object.keys(selector).length === 0) return [];
-  const found = new Map<string, Pick<PodTemplateOf, 'labels' | 'serviceAccount'>>();
-  for (const { labels, serviceAccount } of pods) {
-    if (!selects(selector, labels)) continue;
-    const kept = lastingLabels(labels, new Set(Object.keys(selector)));
-    found.set(JSON.stringify([serviceAccount, Object.entries(kept)]), { labels: kept, serviceAccount });
-  }
-  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload);
+  const selected = new Set(Object.keys(selector));
+  const workloads = pods
+    .filter(({ labels }) => selectsSome(selector, labels))
+    .map(({ labels, serviceAccount }) => ({ labels: lastingLabels(labels, selected), serviceAccount }));
+  const keyOf = ({ labels, serviceAccount }: (typeof workloads)[number]) =>
+    JSON.stringify([serviceAccount, Object.entries(labels)]);
+  return distinct(workloads, keyOf).sort((a, b) => compare(keyOf(a), keyOf(b)));
 }
 
 /**

@@ -1,28 +1,12 @@
+import type { Service } from '../object/kubernetes.ts';
+import type { Metadata } from '../object/object.ts';
 import type { MeshService } from './mesh.ts';
 import { isTcp, protocolOf } from './port-protocol.ts';
 
 /** Members of a Kubernetes Service that are used here. */
 interface ServiceObject {
-  readonly metadata: {
-    readonly name: string;
-    readonly namespace: string;
-    readonly labels?: Readonly<Record<string, string>> | undefined;
-  };
-  readonly spec: {
-    readonly type?: string | undefined;
-    readonly selector?: Readonly<Record<string, string>> | undefined;
-    readonly clusterIP?: string | undefined;
-    readonly clusterIPs?: readonly string[] | undefined;
-    readonly ports?:
-      | readonly {
-          readonly port: number;
-          readonly targetPort?: number | string | undefined;
-          readonly name?: string | undefined;
-          readonly protocol?: string | undefined;
-          readonly appProtocol?: string | undefined;
-        }[]
-      | undefined;
-  };
+  readonly metadata: Pick<Metadata, 'name' | 'namespace' | 'labels'>;
+  readonly spec: Pick<Service['spec'], 'type' | 'selector' | 'clusterIP' | 'clusterIPs' | 'ports'>;
 }
 
 /**

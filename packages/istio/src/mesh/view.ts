@@ -75,7 +75,10 @@ export function viewMesh(
   const namespaces = once(
     () => new Map(all('Namespace').map(({ metadata }) => [metadata.name, metadata.labels ?? {}])),
   );
-  const plane = once(() => dataPlane({ ...objects, pods: pods(), proxyKind }, config.rootNamespace, unread));
+  const namespaceLabels = (namespace: string) => namespaces().get(namespace);
+  const plane = once(() =>
+    dataPlane({ ...objects, pods: pods(), proxyKind, namespaceLabels }, config.rootNamespace, unread),
+  );
   return {
     ...objects,
     resources,
@@ -98,7 +101,7 @@ export function viewMesh(
     ),
     servicesBefore: ({ namespace, labels }) => servicesSelecting(within('Service', namespace), labels),
     serviceAt: (host) => services().get(host),
-    namespaceLabels: (namespace) => namespaces().get(namespace),
+    namespaceLabels,
   };
 }
 

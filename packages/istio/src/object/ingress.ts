@@ -1,37 +1,18 @@
 /** Kubernetes' Ingress, reduced to the fields that affect access. Source: the API reference of `networking.k8s.io/v1`. */
-import type { SpecObject, Texts } from './object.ts';
 
-export interface IngressBackend {
-  readonly service?: {
-    readonly name?: string;
-    readonly port?: { readonly name?: string; readonly number?: number };
-  };
-  readonly resource?: unknown;
-}
+import type { Item, ValueOf } from './custom.ts';
+import type { SpecObject } from './object.ts';
+import type { KUBERNETES } from './shapes.ts';
 
-export interface IngressPath {
-  readonly path?: string;
-  readonly pathType?: string;
-  readonly backend?: IngressBackend;
-}
-
-export type Ingress = SpecObject<
-  'Ingress',
-  {
-    readonly ingressClassName?: string;
-    readonly defaultBackend?: IngressBackend;
-    readonly tls?: readonly { readonly hosts?: Texts; readonly secretName?: string }[];
-    readonly rules?: readonly {
-      readonly host?: string;
-      readonly http?: { readonly paths?: readonly IngressPath[] };
-    }[];
-  }
+type Own<Kind extends 'Ingress' | 'IngressClass' | 'IngressClassParams'> = SpecObject<
+  Kind,
+  ValueOf<(typeof KUBERNETES)[Kind]['open']['spec']>
 >;
 
-export type IngressClass = SpecObject<
-  'IngressClass',
-  { readonly controller?: string; readonly parameters?: { readonly kind?: string; readonly name?: string } }
->;
+export type Ingress = Own<'Ingress'>;
+export type IngressBackend = NonNullable<Ingress['spec']['defaultBackend']>;
+export type IngressPath = Item<NonNullable<Item<Ingress['spec']['rules']>['http']>['paths']>;
 
+export type IngressClass = Own<'IngressClass'>;
 /** Settings of a class of the AWS Load Balancer Controller. */
-export type IngressClassParams = SpecObject<'IngressClassParams', { readonly scheme?: string }>;
+export type IngressClassParams = Own<'IngressClassParams'>;

@@ -1,5 +1,8 @@
 /** Kubernetes objects: Services, the Pods behind them, RBAC. Source: the Kubernetes API reference. */
+
+import type { Item, ValueOf } from './custom.ts';
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
+import type { KUBERNETES } from './shapes.ts';
 
 export interface ServicePort {
   readonly name?: string;
@@ -19,6 +22,7 @@ export type Service = SpecObject<
     readonly selector?: Labels;
     readonly ports?: readonly ServicePort[];
     readonly clusterIP?: string;
+    readonly clusterIPs?: Texts;
     readonly externalName?: string;
     readonly externalIPs?: Texts;
     readonly loadBalancerClass?: string;
@@ -69,27 +73,10 @@ export type PodController = SpecObject<
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
 >;
 
-export interface RbacRule {
-  readonly apiGroups?: Texts;
-  readonly resources?: Texts;
-  readonly resourceNames?: Texts;
-  readonly nonResourceURLs?: Texts;
-  readonly verbs?: Texts;
-}
+/** Object whose content is beside its metadata. */
+type Flat<Kind extends keyof typeof KUBERNETES> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
 
-export type Role = KubeObject<'Role' | 'ClusterRole'> & {
-  readonly rules?: readonly RbacRule[];
-  readonly aggregationRule?: unknown;
-};
-
-export type RoleBinding = KubeObject<'RoleBinding' | 'ClusterRoleBinding'> & {
-  readonly roleRef?: { readonly apiGroup?: string; readonly kind?: string; readonly name?: string };
-  readonly subjects?: readonly {
-    readonly kind?: string;
-    readonly name?: string;
-    readonly namespace?: string;
-    readonly apiGroup?: string;
-  }[];
-};
-
-export type ConfigMap = KubeObject<'ConfigMap'> & { readonly data?: Labels };
+export type Role = Flat<'Role'> | Flat<'ClusterRole'>;
+export type RbacRule = Item<Role['rules']>;
+export type RoleBinding = Flat<'RoleBinding'> | Flat<'ClusterRoleBinding'>;
+export type ConfigMap = Flat<'ConfigMap'>;

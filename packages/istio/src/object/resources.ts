@@ -1,16 +1,6 @@
 /** Every kind of object that affects policy. */
-import type {
-  BackendTLSPolicy,
-  GatewayClass,
-  GRPCRoute,
-  HTTPRoute,
-  KubernetesGateway,
-  ListenerSet,
-  ReferenceGrant,
-  SecurityPolicy,
-  TCPRoute,
-  TLSRoute,
-} from './gateway-api.ts';
+import type { CustomKind, CustomObject } from './custom.ts';
+import type { ListenerSet, SecurityPolicy } from './gateway-api.ts';
 import type { Ingress, IngressClass, IngressClassParams } from './ingress.ts';
 import type {
   ConfigMap,
@@ -22,46 +12,25 @@ import type {
   Service,
   ServiceAccount,
 } from './kubernetes.ts';
-import type {
-  DestinationRule,
-  EnvoyFilter,
-  Gateway,
-  ProxyExtension,
-  ServiceEntry,
-  Sidecar,
-  VirtualService,
-} from './networking.ts';
-import type { AuthorizationPolicy, PeerAuthentication, RequestAuthentication } from './security.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from './security.ts';
+
+/** Kinds whose types are those of their definitions. */
+type PlainKind = Exclude<CustomKind, (AuthorizationPolicy | RequestAuthentication | ListenerSet)['kind']>;
 
 /**
  * Supported objects, discriminated by `kind`. A `Gateway` of the Kubernetes Gateway API, whose kind is the same as
  * Istio's, becomes a `KubernetesGateway`. Objects of any other kind go to `others`.
  */
 export type Resource =
+  | { [Kind in PlainKind]: CustomObject<Kind> }[PlainKind]
   | AuthorizationPolicy
   | RequestAuthentication
-  | PeerAuthentication
-  | Gateway
-  | VirtualService
-  | DestinationRule
-  | ServiceEntry
-  | Sidecar
-  | EnvoyFilter
-  | ProxyExtension
   | Service
   | Namespace
   | ServiceAccount
   | Pod
   | PodController
-  | KubernetesGateway
-  | GatewayClass
   | ListenerSet
-  | HTTPRoute
-  | GRPCRoute
-  | TLSRoute
-  | TCPRoute
-  | ReferenceGrant
-  | BackendTLSPolicy
   | SecurityPolicy
   | Ingress
   | IngressClass

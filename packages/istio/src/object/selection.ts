@@ -6,6 +6,11 @@ import { items, texts } from './members.ts';
 import type { Labels } from './object.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
+interface Targeting {
+  readonly targetRef?: unknown;
+  readonly targetRefs?: readonly unknown[];
+}
+
 /** Label of an object that only istiods of one revision read. Source: `LabelsInRevision` in pkg/config/model.go. */
 export const REVISION = 'istio.io/rev';
 
@@ -32,11 +37,7 @@ export function targetRefs(spec: Attachment): readonly TargetRef[] {
  * isForSidecars({ spec: { targetRef: { kind: 'Gateway', name: 'public' } } }); // => false
  * ```
  */
-export function isForSidecars({
-  spec,
-}: {
-  readonly spec?: { readonly targetRef?: unknown; readonly targetRefs?: readonly unknown[] | undefined } | undefined;
-}): boolean {
+export function isForSidecars({ spec }: { readonly spec?: Targeting }): boolean {
   return !spec?.targetRef && !spec?.targetRefs?.length;
 }
 
@@ -50,11 +51,7 @@ export function isForSidecars({
  * selectorOf({ spec: {} }); // => undefined
  * ```
  */
-export function selectorOf({
-  spec,
-}: {
-  readonly spec?: { readonly selector?: { readonly matchLabels?: Labels | undefined } | undefined } | undefined;
-}): Labels | undefined {
+export function selectorOf({ spec }: { readonly spec?: Pick<Attachment, 'selector'> }): Labels | undefined {
   const labels = spec?.selector?.matchLabels;
   return labels && Object.keys(labels).length > 0 ? labels : undefined;
 }

@@ -39,7 +39,7 @@ export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'anno
 export function actionOf({
   spec,
 }: {
-  readonly spec?: { readonly action?: AuthorizationAction | undefined } | undefined;
+  readonly spec?: Pick<AuthorizationPolicy['spec'], 'action'>;
 }): AuthorizationAction {
   return spec?.action ?? 'ALLOW';
 }

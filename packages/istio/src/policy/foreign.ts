@@ -1,17 +1,14 @@
 import type { ForeignPolicy } from '../mesh/mesh.ts';
-import type { Labels } from '../object/object.ts';
+import type { Metadata } from '../object/object.ts';
+import type { AuthorizationPolicy } from '../object/security.ts';
 import { isForSidecars, REVISION, selectorOf } from '../object/selection.ts';
 import { actionOf, isDryRun } from './authorization-policy.ts';
 
-type PolicyObject = Parameters<typeof actionOf>[0] &
-  Parameters<typeof selectorOf>[0] &
-  Parameters<typeof isForSidecars>[0] & {
-    readonly metadata: Parameters<typeof isDryRun>[0]['metadata'] & {
-      readonly name: string;
-      readonly namespace: string;
-      readonly labels?: Labels | undefined;
-    };
-  };
+interface PolicyObject {
+  readonly metadata: Pick<Metadata, 'name' | 'namespace' | 'labels' | 'annotations'>;
+  readonly spec?: Pick<AuthorizationPolicy['spec'], 'action' | 'selector'> &
+    Parameters<typeof isForSidecars>[0]['spec'];
+}
 
 /**
  * Converts an AuthorizationPolicy from outside Meshpass for the compiler.

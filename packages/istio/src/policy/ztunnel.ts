@@ -3,7 +3,7 @@
  * `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of ztunnel.
  */
 import { isIP } from 'node:net';
-import { items, text, texts } from '../object/members.ts';
+import { items, record, text, texts } from '../object/members.ts';
 import type { Path } from '../object/object.ts';
 import type {
   AuthorizationAction,
@@ -67,8 +67,8 @@ export interface ZtunnelRule {
  */
 export function ztunnelRule({ from, to, when }: AuthorizationRule, action: AuthorizationAction): ZtunnelRule {
   const given = [
-    items(to).map(({ operation }, index) => operationMatch(operation, ['to', index, 'operation'])),
-    items(from).map(({ source }, index) => sourceMatch(source, ['from', index, 'source'])),
+    items(to).map(({ operation }, index) => match(operation, ['to', index, 'operation'])),
+    items(from).map(({ source }, index) => match(source, ['from', index, 'source'])),
     ...items(when).map((condition, index) => [conditionMatch(condition, ['when', index])]),
   ].filter((matches) => matches.length > 0);
   const unread = given.flat().flatMap((match) => match.unread);
@@ -82,13 +82,14 @@ export function ztunnelRule({ from, to, when }: AuthorizationRule, action: Autho
   };
 }
 
-const OPERATION = [['destination.port', 'ports', 'notPorts']] as const;
-const SOURCE = [
-  ['source.ip', 'ipBlocks', 'notIpBlocks'],
-  ['source.namespace', 'namespaces', 'notNamespaces'],
-  ['source.serviceAccount', 'serviceAccounts', 'notServiceAccounts'],
-  ['source.principal', 'principals', 'notPrincipals'],
-] as const;
+/** Lists that are tested, each with its exclusions. */
+const TESTED: readonly (readonly [string, string, ZtunnelField])[] = [
+  ['ports', 'notPorts', 'destination.port'],
+  ['ipBlocks', 'notIpBlocks', 'source.ip'],
+  ['namespaces', 'notNamespaces', 'source.namespace'],
+  ['serviceAccounts', 'notServiceAccounts', 'source.serviceAccount'],
+  ['principals', 'notPrincipals', 'source.principal'],
+];
 const IGNORED: ReadonlySet<string> = new Set(['trustDomains', 'notTrustDomains']);
 const UNREAD: ReadonlySet<string> = new Set([
   ...['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'],
@@ -103,24 +104,13 @@ const CONDITIONS: ReadonlySet<string> = new Set<ZtunnelField>([
   'destination.port',
 ]);
 
-function operationMatch(operation: AuthorizationOperation = {}, path: Path): ZtunnelMatch {
-  return match(operation, path, OPERATION);
-}
-
-function sourceMatch(source: AuthorizationSource = {}, path: Path): ZtunnelMatch {
-  return match(source, path, SOURCE);
-}
-
-function match<T extends object>(
-  given: T,
-  path: Path,
-  fields: readonly (readonly [ZtunnelField, keyof T & string, keyof T & string])[],
-): ZtunnelMatch {
-  const names = Object.entries(given).flatMap(([name, values]) => (texts(values).length > 0 ? [name] : []));
+/** Reads a source or an operation, whose lists have different names. */
+function match(given: AuthorizationSource | AuthorizationOperation | undefined, path: Path): ZtunnelMatch {
+  const lists = record(given);
   return {
-    tests: fields.flatMap(([field, yes, no]) => test(field, texts(given[yes]), texts(given[no]))),
-    unread: names
-      .filter((name) => UNREAD.has(name))
+    tests: TESTED.flatMap(([yes, no, field]) => test(field, texts(lists[yes]), texts(lists[no]))),
+    unread: Object.keys(lists)
+      .filter((name) => UNREAD.has(name) && texts(lists[name]).length > 0)
       .map((name) => ({ name, path: [...path, name], isIgnored: IGNORED.has(name) })),
   };
 }

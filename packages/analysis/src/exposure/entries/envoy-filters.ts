@@ -44,9 +44,13 @@ export function exposuresOfEnvoyFilters(mesh: MeshView): readonly Exposure[] {
   );
 }
 
-function adds({ applyTo = '', patch }: ConfigPatch): boolean {
+function adds({ applyTo, patch }: ConfigPatch): boolean {
   const operation = text(patch?.operation) ?? '';
-  return (ROUTES.has(applyTo) || LISTENERS.has(applyTo)) && /^(?:ADD|MERGE|REPLACE|INSERT_\w+)$/.test(operation);
+  return (
+    applyTo !== undefined &&
+    (ROUTES.has(applyTo) || LISTENERS.has(applyTo)) &&
+    /^(?:ADD|MERGE|REPLACE|INSERT_\w+)$/.test(operation)
+  );
 }
 
 /** Whether a patch applies to gateways. Without a context it applies to all proxies that its filter selects. */

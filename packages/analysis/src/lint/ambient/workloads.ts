@@ -9,7 +9,6 @@ import {
   anyPod,
   GATEWAY_NAME,
   isForSidecars,
-  type KubernetesGateway,
   type Labels,
   type MeshView,
   type PodWorkload,
@@ -108,10 +107,8 @@ export function waypointSelected(
   policy: AuthorizationPolicy | RequestAuthentication,
 ): string | undefined {
   const name = isForSidecars(policy) ? selectorOf(policy)?.[GATEWAY_NAME] : undefined;
-  return waypointsIn(mesh, policy.metadata.namespace).some(({ metadata }) => metadata.name === name) ? name : undefined;
-}
-
-/** Lists the waypoints of a namespace. */
-export function waypointsIn(mesh: MeshView, namespace: string): readonly KubernetesGateway[] {
-  return mesh.within('KubernetesGateway', namespace).filter(({ spec }) => spec.gatewayClassName === WAYPOINT_CLASS);
+  const isWaypoint = mesh
+    .within('KubernetesGateway', policy.metadata.namespace)
+    .some(({ metadata, spec }) => spec.gatewayClassName === WAYPOINT_CLASS && metadata.name === name);
+  return isWaypoint ? name : undefined;
 }

@@ -4,14 +4,20 @@ import {
   type AuthorizationRule,
   actionOf,
   isDryRun,
+  type Labels,
+  type MeshView,
+  type PeerAuthentication,
+  type PeerModes,
+  peerAuthentications,
+  peerModesOf,
   type RequestAuthentication,
+  ztunnelPeerModes,
   ztunnelRule,
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { rulesOf } from '../places.ts';
+import { rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
-import { lostModes } from './modes.ts';
 import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, waypointSelected, workloadsOf } from './workloads.ts';
 
 /** A policy has no effect at ztunnel, or refuses everything there. */
@@ -75,4 +81,41 @@ function* unreadTokens({ mesh }: LintContext): Generator<Report> {
       message: `ztunnel, which guards ${workload.described}, verifies no tokens, and a waypoint reads only policies with targetRefs: this RequestAuthentication has no effect there.`,
     };
   }
+}
+
+/** Reports ports that require mutual TLS at a sidecar, and not at a ztunnel. */
+function* lostModes({ mesh }: LintContext): Generator<Report> {
+  const reported = new Set<PeerAuthentication>();
+  for (const { namespace, labels, described } of ambientWorkloads(mesh)) {
+    const lost = labels && lostAt(mesh, namespace, labels);
+    if (!lost || reported.has(lost.policy)) continue;
+    reported.add(lost.policy);
+    const [which, at] = lost.port === undefined ? ['every port', []] : [`port ${lost.port}`, [String(lost.port)]];
+    yield {
+      on: lost.policy,
+      path: ['spec', 'portLevelMtls', ...at],
+      part: 'key',
+      message: `istiod does not send this to the ztunnel, which guards ${described}: ${which} accepts plain text there.`,
+    };
+  }
+}
+
+/** Finds the workload's own policy whose effect is lost, and the port; undefined for every port. */
+function lostAt(
+  mesh: MeshView,
+  namespace: string,
+  labels: Labels,
+): { readonly policy: PeerAuthentication; readonly port: number | undefined } | undefined {
+  const sidecar = peerModesOf(mesh, { namespace, labels, kind: 'sidecar' });
+  const policies = peerAuthentications(mesh, { namespace });
+  const ztunnel = ztunnelPeerModes(policies, { namespace, labels }, mesh.config.rootNamespace);
+  const own = [...sidecar.ports.values()].find(({ policy }) => policy?.spec.portLevelMtls)?.policy;
+  const isLost = (port: number | undefined) => modeAt(sidecar, port) === 'STRICT' && modeAt(ztunnel, port) !== 'STRICT';
+  if (!own) return undefined;
+  const port = [undefined, ...sidecar.ports.keys()].find(isLost);
+  return port === undefined && !isLost(undefined) ? undefined : { policy: own, port };
+}
+
+function modeAt({ general, ports }: PeerModes, port: number | undefined): string {
+  return ((port === undefined ? undefined : ports.get(port)) ?? general).mode;
 }

@@ -35,8 +35,8 @@ export function whyTestRoute(context: LintContext, exposure: Exposure): string |
   const { on, destination, service } = exposure;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
-  const services = service ? definitionsOf(context.mesh, 'Service', service.metadata) : [];
-  const namespaces = definitionsOf(context.mesh, 'Namespace', { name: namespace });
+  const services = service ? definitionsIn(context.mesh).get(keyOf(service)) : [];
+  const namespaces = definitionsIn(context.mesh).get(namespace);
   for (const ofService of atLeastOne(services)) {
     for (const ofNamespace of atLeastOne(namespaces)) {
       const why = whyOf(context, exposure, labelsOf(ofService), {
@@ -79,23 +79,16 @@ function whyOf(
   return whyByName(context.testWords, names);
 }
 
-/** Lists the objects of a kind with this name, of which files may contain several. */
-function definitionsOf(
-  mesh: MeshView,
-  kind: 'Service' | 'Namespace',
-  { namespace = '', name }: { readonly namespace?: string; readonly name: string },
-): readonly KubeObject[] {
-  return definitionsIn(mesh).get(`${kind} ${kind === 'Service' ? namespace : ''} ${name}`) ?? [];
-}
-
+/** Definitions of each Service (`shop/orders`) and Namespace (`shop`), of which files may contain several. */
 const definitionsIn = remembered((mesh: MeshView) =>
-  Map.groupBy(
-    [...mesh.all('Service'), ...mesh.all('Namespace')] as readonly KubeObject[],
-    ({ kind, metadata }) => `${kind} ${kind === 'Service' ? metadata.namespace : ''} ${metadata.name}`,
-  ),
+  Map.groupBy<string, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
 );
 
-function atLeastOne<T>(found: readonly T[]): readonly (T | undefined)[] {
+function keyOf({ kind, metadata }: KubeObject): string {
+  return kind === 'Namespace' ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+}
+
+function atLeastOne<T>(found: readonly T[] = []): readonly (T | undefined)[] {
   return found.length > 0 ? found : [undefined];
 }
 
@@ -164,7 +157,7 @@ function isSameName(address: string, service: string): boolean {
 /** Whether the names or labels of a destination alone indicate a test. */
 export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, mesh.config.clusterDomain);
-  const namespaces = known ? definitionsOf(mesh, 'Namespace', { name: known.namespace }) : [];
+  const namespaces = known ? definitionsIn(mesh).get(known.namespace) : [];
   return atLeastOne(namespaces).some((one) => {
     const given = labels(one?.metadata.labels);
     const marked = given[TEST_ROUTE_LABEL];

@@ -6,9 +6,7 @@ import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';
-import type { AppliedSettings } from '../model.ts';
-import { describeSettings } from '../settings/settings.ts';
-import { describeUnread } from '../unread-kinds.ts';
+import { remarksOf, titleOf } from './remarks.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
@@ -25,46 +23,26 @@ const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const
  * printGithub(linted).startsWith('::error file=orders.yaml,line=4'); // => true
  * ```
  */
-export function printGithub({ findings, gone, settings, problems, notLookedAt, leftOut }: LintedFiles): string {
+export function printGithub(linted: LintedFiles): string {
+  const { findings, gone, problems } = linted;
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
       command(COMMANDS[severity], place, `${code} ${name}`, message, `fix: ${fix}`, `see ${page}`),
     ),
-    ...leftOut.map(({ path, why }) =>
-      command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
-    ),
-    ...(settings
-      ? [
-          command(
-            levelOf(settings),
-            { file: settings.file, line: 1, column: 1 },
-            'settings',
-            `${describeSettings(settings)}.`,
-          ),
-        ]
-      : []),
-    ...(gone.length > 0
-      ? [
-          `::notice title=gone::${data(`No longer found: ${listed([...new Set(gone.map(nameOf))], 30)}. Write the baseline again.`)}\n`,
-        ]
-      : []),
-    ...(notLookedAt.length > 0
-      ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]
-      : []),
+    ...remarksOf(linted).map((one) => command(COMMANDS[one.severity], one.place, titleOf(one), one.sentence)),
+    ...(gone.length > 0 ? [command('notice', undefined, 'gone', describeGone(gone))] : []),
   ].join('');
 }
 
-function levelOf({ weakened, removed }: AppliedSettings): 'warning' | 'notice' {
-  return weakened.length + removed.length > 0 ? 'warning' : 'notice';
+function describeGone(gone: LintedFiles['gone']): string {
+  const names = new Set(gone.map(({ code, object }) => `${code} ${object}`));
+  return `No longer found: ${listed([...names], 30)}. Write the baseline again.`;
 }
 
-function nameOf({ code, object }: LintedFiles['gone'][number]): string {
-  return `${code} ${object}`;
-}
-
-function command(name: string, { file, line, column }: Place, title: string, ...lines: readonly string[]): string {
-  const where = { file, ...(line > 0 && { line, col: column }), title };
+function command(name: string, place: Place | undefined, title: string, ...lines: readonly string[]): string {
+  const { file, line = 0, column } = place ?? {};
+  const where = { ...(file !== undefined && { file }), ...(line > 0 && { line, col: column }), title };
   const properties = Object.entries(where).map(([key, value]) => `${key}=${property(String(value))}`);
   return `::${name} ${properties.join(',')}::${lines.map(data).join('%0A')}\n`;
 }

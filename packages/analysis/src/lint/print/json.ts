@@ -17,16 +17,6 @@ import type { LintedFiles } from '../lint.ts';
  * JSON.parse(printJson(linted)).objects; // => 1
  * ```
  */
-export function printJson({
-  findings,
-  suppressed,
-  gone,
-  settings,
-  problems,
-  objects,
-  notLookedAt,
-  leftOut,
-}: LintedFiles): string {
-  const all = { findings, suppressed, gone, settings, problems, objects, notLookedAt, leftOut };
-  return `${printableJson({ ...all, not_looked_at: notLookedAt, left_out: leftOut })}\n`;
+export function printJson({ unplaced: _, ...all }: LintedFiles): string {
+  return `${printableJson({ ...all, not_looked_at: all.notLookedAt, left_out: all.leftOut })}\n`;
 }

@@ -3,15 +3,14 @@
  * GitHub, "SARIF support for code scanning".
  */
 
+import type { Place } from '@meshpass/istio';
 import type { Notification, ReportingDescriptor, Result } from 'sarif';
 import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
-import { type AppliedSettings, type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
-import { describeSettings } from '../settings/settings.ts';
+import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
 import { describeAcceptance } from '../suppression.ts';
-import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
+import { remarksOf } from './remarks.ts';
 
-const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
 /** Security severity for GitHub: above 9 is critical, above 7 high, above 4 medium. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
@@ -28,7 +27,8 @@ const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
  * JSON.parse(printSarif(linted)).runs[0].results[0].ruleId; // => 'MP312'
  * ```
  */
-export function printSarif({ findings, suppressed, settings, problems, notLookedAt, leftOut }: LintedFiles): string {
+export function printSarif(linted: LintedFiles): string {
+  const { findings, suppressed, problems } = linted;
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
@@ -36,39 +36,21 @@ export function printSarif({ findings, suppressed, settings, problems, notLooked
     rules: ALL_RULES.map(toRule),
     executionSuccessful: problems.length === 0,
     notifications: [
-      ...problems.map(({ code, place, message }) => ({
-        descriptor: { id: code },
-        level: 'error' as const,
-        message: { text: message },
-        locations: [{ physicalLocation: physicalLocation(place) }],
-      })),
-      ...leftOut.map(({ path, why }) => ({
-        descriptor: { id: 'left-out' },
-        level: 'warning' as const,
-        message: { text: `${path} was left out: ${why}.` },
-        locations: [{ physicalLocation: physicalLocation({ file: path, line: 0, column: 0 }) }],
-      })),
-      ...(settings ? [settingsRead(settings)] : []),
-      ...unread(notLookedAt),
+      ...problems.map(({ code, place, message }) => notification(code, 'error', place, message)),
+      ...remarksOf(linted).map(({ id, severity, place, sentence }) => notification(id, severity, place, sentence)),
     ],
     results,
   });
 }
 
-function settingsRead(settings: AppliedSettings): Notification {
+/** Creates a notification of the run, which code scanning does not show as a finding. */
+function notification(id: string, level: Severity, place: Place | undefined, text: string): Notification {
   return {
-    descriptor: { id: 'settings' },
-    level: settings.weakened.length + settings.removed.length > 0 ? 'warning' : 'note',
-    message: { text: `${describeSettings(settings)}.` },
-    locations: [{ physicalLocation: physicalLocation({ file: settings.file, line: 0, column: 0 }) }],
+    descriptor: { id },
+    level,
+    message: { text },
+    ...(place && { locations: [{ physicalLocation: physicalLocation(place) }] }),
   };
-}
-
-/** Notifications about kinds without a rule. Code scanning shows them with the run, not as findings. */
-function unread(kinds: readonly UnreadKind[]): readonly Notification[] {
-  if (kinds.length === 0) return [];
-  const message = { text: `No rule reads ${describeUnread(kinds)}.` };
-  return [{ descriptor: { id: 'not-looked-at' }, level: 'note', message, properties: { kinds } }];
 }
 
 function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): ReportingDescriptor {
@@ -79,7 +61,7 @@ function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]
     fullDescription: { text: `${title}. ${fix}` },
     helpUri: ruleUrl(code),
     help: { text: `${fix} See ${ruleUrl(code)}.`, markdown: `${fix}\n\nSee [${code}](${ruleUrl(code)}).` },
-    defaultConfiguration: { level: LEVELS[severity] },
+    defaultConfiguration: { level: severity },
     properties: { tags: ['security', 'istio'], 'security-severity': SCORES[severity] },
   };
 }
@@ -89,7 +71,7 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
   return {
     ruleId: code,
     ruleIndex,
-    level: LEVELS[severity],
+    level: severity,
     message: { text: `${message} Fix: ${fix}` },
     locations: [
       {

@@ -3,9 +3,8 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
-import { describeSettings } from '../settings/settings.ts';
 import { describeAcceptance } from '../suppression.ts';
-import { describeUnread } from '../unread-kinds.ts';
+import { remarksOf, titleOf } from './remarks.ts';
 
 export interface TextOptions {
   /** File contents by name. Findings in other files have no excerpt. */
@@ -15,8 +14,6 @@ export interface TextOptions {
 
 const WIDTH = 110;
 const COLOURS = { error: '31', warning: '33', note: '36' } as const;
-
-type Printed = Omit<LintedFiles, 'problems'>;
 
 /**
  * Prints findings for a terminal, each with its source line and a caret.
@@ -31,10 +28,8 @@ type Printed = Omit<LintedFiles, 'problems'>;
  * printText(linted, { sources: new Map([['orders.yaml', text]]), colour: false }).includes('MP312'); // => true
  * ```
  */
-export function printText(
-  { findings, suppressed, gone, settings, objects, notLookedAt, leftOut }: Printed,
-  { sources, colour }: TextOptions,
-): string {
+export function printText(linted: Omit<LintedFiles, 'problems'>, { sources, colour }: TextOptions): string {
+  const { findings, suppressed, gone, objects } = linted;
   const linesOf = remembered((file: string) => sources.get(file)?.split(/\r?\n/), new Map());
   const out: Line[] = [];
   for (const finding of findings) {
@@ -52,27 +47,15 @@ export function printText(
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
     out.push(`  see ${page}`, '');
   }
-  out.push(...remarks({ suppressed, gone, settings, notLookedAt, leftOut }));
+  const declared = suppressed.filter(({ suppressedBy }) => suppressedBy.owner !== undefined);
+  const remarks = [
+    ...declared.map((one) => `accepted: ${one.code} ${nameOf(one)}: ${describeAcceptance(one)}`),
+    ...gone.map(({ code, object, message }) => `gone: ${code} ${object}: ${message}`),
+    ...remarksOf(linted).map((one) => `${titleOf(one)}: ${one.detail}`),
+  ];
+  out.push(...remarks.flatMap(wrap));
   out.push(summary(findings, suppressed.length, objects));
   return `${terminalText(out, { colour })}\n`;
-}
-
-/** Lists accepted entry points, the effect of settings, findings that are gone, and input that was not checked. */
-function remarks({
-  suppressed,
-  gone,
-  settings,
-  notLookedAt,
-  leftOut,
-}: Pick<Printed, 'suppressed' | 'gone' | 'settings' | 'notLookedAt' | 'leftOut'>): readonly string[] {
-  const declared = suppressed.filter(({ suppressedBy }) => suppressedBy.owner !== undefined);
-  return [
-    ...declared.map((one) => `accepted: ${one.code} ${nameOf(one)}: ${describeAcceptance(one)}`),
-    ...(settings ? [`settings: ${describeSettings(settings)}`] : []),
-    ...gone.map(({ code, object, message }) => `gone: ${code} ${object}: ${message}`),
-    ...leftOut.map(({ path, why }) => `left out: ${path}: ${why}`),
-    ...(notLookedAt.length > 0 ? [`not looked at: ${describeUnread(notLookedAt)}`] : []),
-  ].flatMap(wrap);
 }
 
 function summary(findings: readonly Finding[], suppressed: number, objects: number): string {

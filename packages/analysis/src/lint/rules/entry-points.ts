@@ -12,7 +12,7 @@ import {
   selects,
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
-import { describeCallers, describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
+import { describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
 import { acceptsNoKind, isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
 import { isSystemNamespace } from '../../exposure/entries/pods.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -22,7 +22,7 @@ import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Severity } from '../model.ts';
 import type { Report, Rule } from '../rule.ts';
-import { oncePerPlace, severityOf, throughOf, unknownOf } from './passage-words.ts';
+import { describeReach, eachExposure, isAddedByFilter, severityOf, throughOf, unknownOf } from './passage-words.ts';
 
 /** An administration interface is reachable from outside. Its own login is the only protection, if it has one. */
 const openAdminTool: Rule = {
@@ -31,21 +31,14 @@ const openAdminTool: Rule = {
   severity: 'error',
   title: 'An administration interface is reachable from outside without an identity',
   fix: 'Remove the route, and reach it with an identity (a grant in the access file, or `kubectl port-forward`); or require one at the entry point: a client certificate, a verified token, or an authenticating proxy.',
-  *check(context) {
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      const tool = exposure.entries.some(({ kind }) => kind === 'EnvoyFilter')
-        ? undefined
-        : adminToolOf(context, exposure);
-      const open = tool === undefined ? [] : publicPassages(context, exposure);
-      if (open.length === 0) return undefined;
-      return {
-        on: exposure.on,
-        path: exposure.destinationPath,
-        severity: severityOf(open),
-        message: `${describeCalls(exposure)} reaches ${tool} (${describeDestination(exposure)}) through ${throughOf(open)}: open to ${describeCallers(exposure)}, so that only its own login protects it, if it has one.${unknownOf(open)}`,
-      };
-    });
-  },
+  check: eachExposure((exposure, context) => {
+    const tool = isAddedByFilter(exposure) ? undefined : adminToolOf(context, exposure);
+    const open = tool === undefined ? [] : publicPassages(context, exposure);
+    if (open.length === 0) return undefined;
+    const reach = describeReach(exposure, open, `${tool} (${describeDestination(exposure)})`);
+    const message = `${reach}, so that only its own login protects it, if it has one.${unknownOf(open)}`;
+    return { severity: severityOf(open), message };
+  }),
 };
 
 /** An entry point leads to a workload without a proxy of the mesh in between that requires an identity. */
@@ -55,22 +48,17 @@ const entryAroundMesh: Rule = {
   severity: 'warning',
   title: 'An entry point leads around the mesh to a port where no proxy requires an identity',
   fix: 'Publish it through a gateway of the mesh, with the type ClusterIP; or set PeerAuthentication STRICT for the port, and give its Pods a sidecar.',
-  *check(context) {
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
-      if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
-      const around = openPassages(context, exposure).filter(leadsAround);
-      // MP101 and MP701 report these with what they expose.
-      if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
-      const { atWorkload } = around[0]!;
-      return {
-        on: exposure.on,
-        path: exposure.destinationPath,
-        severity: weightOf(exposure, around),
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(around)}, and no proxy of the mesh requires an identity: ${atWorkload.reason}.`,
-      };
-    });
-  },
+  check: eachExposure((exposure, context) => {
+    if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
+    if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
+    const around = openPassages(context, exposure).filter(leadsAround);
+    // MP101 and MP701 report these with what they expose.
+    if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
+    return {
+      severity: weightOf(exposure, around),
+      message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(around)}, and no proxy of the mesh requires an identity: ${around[0]!.atWorkload.reason}.`,
+    };
+  }),
 };
 
 /**
@@ -125,22 +113,18 @@ const envoyFilterRoute: Rule = {
   severity: 'warning',
   title: 'An EnvoyFilter adds a route, virtual host or listener that exposes a destination at a gateway',
   fix: 'Write the route as a VirtualService or HTTPRoute, which other tools and reviewers see, or remove it.',
-  *check(context) {
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      if (!exposure.entries.some(({ kind }) => kind === 'EnvoyFilter')) return undefined;
-      const open = openPassages(context, exposure);
-      if (open.length === 0) return undefined;
-      const unguarded = open.some(({ entry }) => entry.proxy.by === 'istio' && entry.proxy.withoutPolicies);
-      const why = whyPrivate(context, exposure);
-      const isError = (unguarded || why !== undefined) && severityOf(open) === 'error';
-      return {
-        on: exposure.on,
-        path: exposure.destinationPath,
-        ...(isError && { severity: 'error' as const }),
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}, without a route object: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.${why ?? ''}`,
-      };
-    });
-  },
+  check: eachExposure((exposure, context) => {
+    const open = isAddedByFilter(exposure) ? openPassages(context, exposure) : [];
+    if (open.length === 0) return undefined;
+    const unguarded = open.some(({ entry }) => entry.proxy.by === 'istio' && entry.proxy.withoutPolicies);
+    const why = whyPrivate(context, exposure);
+    const isError = (unguarded || why !== undefined) && severityOf(open) === 'error';
+    const without = unguarded ? ", and none of Istio's policies applies there" : '';
+    return {
+      severity: isError ? 'error' : 'warning',
+      message: `without a route object, ${describeReach(exposure, open)}${without}.${why ?? ''}`,
+    };
+  }),
 };
 
 /** Explains why the destination is not meant for the public. */

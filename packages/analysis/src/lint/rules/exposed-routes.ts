@@ -1,13 +1,22 @@
 /** Rules about ways into the cluster that require no identity. */
 
-import { describeCallerInput, describeCallers, describeCalls, describeDestination } from '../../exposure/describe.ts';
-import type { EntryPoint, Exposure } from '../../exposure/exposure.ts';
+import { describeCallerInput, describeDestination } from '../../exposure/describe.ts';
+import type { Exposure } from '../../exposure/exposure.ts';
 import { publicPassages } from '../../exposure/identity.ts';
 import { newTo } from '../../exposure/new-ways.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
-import type { Report, Rule } from '../rule.ts';
-import { oncePerPlace, severityOf, throughOf, unknownOf } from './passage-words.ts';
+import { needsClaim } from '../parts.ts';
+import { each, type Rule } from '../rule.ts';
+import {
+  describeReach,
+  eachExposure,
+  isAddedByFilter,
+  oncePerPlace,
+  severityOf,
+  throughOf,
+  unknownOf,
+} from './passage-words.ts';
 
 /** A test route is publicly callable. This is the main purpose of the linter. */
 const openTestRoute: Rule = {
@@ -16,26 +25,16 @@ const openTestRoute: Rule = {
   severity: 'error',
   title: 'A test route is reachable from outside without an identity',
   fix: 'Make it reachable inside the mesh only (remove `gateways`, the parentRef, the Ingress or the type of the Service), and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
-  *check(context) {
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      // Another rule reports these ways, even if they lead to a test.
-      if (exposure.entries.some(isAddedByFilter) || adminToolOf(context, exposure)) return undefined;
-      const why = whyTestRoute(context, exposure);
-      const open = why === undefined ? [] : publicPassages(context, exposure);
-      if (open.length === 0) return undefined;
-      return {
-        on: exposure.on,
-        path: exposure.destinationPath,
-        severity: severityOf(open),
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}: open to ${describeCallers(exposure)}. It is a test route: ${why}.${unknownOf(open)}`,
-      };
-    });
-  },
+  check: eachExposure((exposure, context) => {
+    // Another rule reports these exposures, even if they lead to a test.
+    if (isAddedByFilter(exposure) || adminToolOf(context, exposure)) return undefined;
+    const why = whyTestRoute(context, exposure);
+    const open = why === undefined ? [] : publicPassages(context, exposure);
+    if (open.length === 0) return undefined;
+    const message = `${describeReach(exposure, open)}. It is a test route: ${why}.${unknownOf(open)}`;
+    return { severity: severityOf(open), message };
+  }),
 };
-
-function isAddedByFilter({ kind }: EntryPoint): boolean {
-  return kind === 'EnvoyFilter';
-}
 
 /** Routes that this change exposes. Needs a state to compare with. */
 const newExposure: Rule = {
@@ -48,15 +47,11 @@ const newExposure: Rule = {
     const { base } = context;
     if (!base) return;
     const isNew = newTo(base);
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+    const check = eachExposure((exposure) => {
       const opened = publicPassages(context, exposure).filter((passage) => isNew(exposure, passage));
-      if (opened.length === 0) return undefined;
-      return {
-        on: exposure.on,
-        path: exposure.destinationPath,
-        message: `new: ${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(opened)}: open to ${describeCallers(exposure)}.`,
-      };
+      return opened.length === 0 ? undefined : { message: `new: ${describeReach(exposure, opened)}.` };
     });
+    yield* check(context);
   },
 };
 
@@ -70,21 +65,26 @@ const headerOnlyGuard: Rule = {
   *check(context) {
     // A different host is a separate destination. A different subset of the same host is a canary.
     const open = new Set(context.exposures.filter(takesAnyInput).map(({ destination }) => destination.host));
-    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      const { matches, on } = exposure;
-      if (takesAnyInput(exposure) || matches.some(hasClaim) || open.has(exposure.destination.host)) return undefined;
-      // An Ingress needs headers only as a canary, which its annotation states.
-      if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
-        return undefined;
-      const through = publicPassages(context, exposure);
-      if (through.length === 0) return undefined;
-      return {
-        on,
-        path: [...exposure.path, on.kind === 'VirtualService' ? 'match' : 'matches'],
-        part: 'key',
-        message: `${describeDestination(exposure)} is reached through ${throughOf(through)} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
-      };
-    });
+    const byInput = context.exposures.filter(
+      (one) => !takesAnyInput(one) && !one.matches.some(needsClaim) && !open.has(one.destination.host),
+    );
+    const check = each(
+      () => byInput,
+      (exposure) => {
+        const { matches, on } = exposure;
+        // An Ingress needs headers only as a canary, which its annotation states.
+        if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
+          return undefined;
+        const through = publicPassages(context, exposure);
+        if (through.length === 0) return undefined;
+        return {
+          at: [on.kind === 'VirtualService' ? 'match' : 'matches'],
+          part: 'key',
+          message: `${describeDestination(exposure)} is reached through ${throughOf(through)} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
+        };
+      },
+    );
+    yield* oncePerPlace(check(context));
   },
 };
 
@@ -99,10 +99,6 @@ function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): bool
 /** True if a call needs no header, cookie or query parameter. */
 function takesAnyInput({ matches }: Exposure): boolean {
   return matches.length === 0 || matches.some((match) => describeCallerInput(match) === '');
-}
-
-function hasClaim({ headers }: Exposure['matches'][number]): boolean {
-  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }
 
 export const EXPOSED_ROUTE_RULES: readonly Rule[] = [openTestRoute, newExposure, headerOnlyGuard];

@@ -1,11 +1,10 @@
 /** Rules about the servers of Gateways. */
-
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Gateway, type GatewayServer, type Labels, selects } from '@meshpass/istio';
-import { labels } from '@meshpass/istio/members';
+import { fullHost, type Gateway, type GatewayServer, type Labels, selects, serviceName } from '@meshpass/istio';
+import { items, labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { gatewayServers, hostsOf } from '../places.ts';
-import type { Rule } from '../rule.ts';
+import { destinationsOf, gatewayServers, hostsOf, needsClaim, objectsOf } from '../parts.ts';
+import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
 
@@ -16,21 +15,22 @@ const gatewayAnyHost: Rule = {
   severity: 'warning',
   title: 'A Gateway serves every host',
   fix: 'List the hosts, each with the namespace that may serve it: `shop/shop.example.com`.',
-  *check(context) {
-    for (const place of gatewayServers(context)) {
-      const { port, tls } = place.server;
-      // AUTO_PASSTHROUGH has a separate rule, and TCP has no host.
-      if (tls?.mode === 'AUTO_PASSTHROUGH' || NO_HOST.has(String(port?.protocol).toUpperCase())) continue;
-      for (const { written, namespace, path } of hostsOf(place).filter(({ host }) => host === '*')) {
-        yield {
-          on: place.gateway,
-          path,
-          message: `${written} allows ${namespace === undefined ? 'a VirtualService in any namespace' : `every VirtualService in namespace ${namespace}`} to bind any host here: this Gateway does not limit what is public.`,
-        };
-      }
-    }
-  },
+  check: each(servedHosts, ({ value, namespace, host }) => {
+    if (host !== '*') return undefined;
+    const binders =
+      namespace === undefined ? 'a VirtualService in any namespace' : `every VirtualService in namespace ${namespace}`;
+    return { message: `${value} allows ${binders} to bind any host here: this Gateway does not limit what is public.` };
+  }),
 };
+
+function servedHosts(context: LintContext) {
+  return gatewayServers(context).filter(choosesByHost).flatMap(hostsOf);
+}
+
+/** Whether hosts limit what a server serves. AUTO_PASSTHROUGH has a separate rule, and TCP has no host. */
+function choosesByHost({ value: { port, tls } }: Part<GatewayServer>): boolean {
+  return tls?.mode !== 'AUTO_PASSTHROUGH' && !NO_HOST.has(String(port?.protocol).toUpperCase());
+}
 
 const PLAIN = new Set(['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'HTTP_PROXY']);
 
@@ -41,20 +41,16 @@ const gatewayPlainHttp: Rule = {
   severity: 'warning',
   title: 'A Gateway serves plain HTTP',
   fix: 'Set `tls.httpsRedirect: true` on this server and serve HTTPS beside it.',
-  *check(context) {
-    for (const { gateway, server, path } of gatewayServers(context)) {
-      const { port, tls } = server;
-      if (Object.values(gateway.spec.selector ?? {}).some((value) => String(value).includes('egress'))) continue;
-      if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) continue;
-      // With any other TLS mode, the port is HTTPS despite its protocol.
-      if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') continue;
-      yield {
-        on: gateway,
-        path: [...path, 'port', 'protocol'],
-        message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
-      };
-    }
-  },
+  check: each(gatewayServers, ({ on, value: { port, tls } }) => {
+    if (Object.values(on.spec.selector ?? {}).some((value) => String(value).includes('egress'))) return undefined;
+    if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) return undefined;
+    // With any other TLS mode, the port is HTTPS despite its protocol.
+    if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') return undefined;
+    return {
+      at: ['port', 'protocol'],
+      message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
+    };
+  }),
 };
 
 /**
@@ -67,20 +63,16 @@ const passthroughBeyondGrants: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server exposes services that are not granted',
   fix: 'List the granted hosts individually, by full name, as the compiler of the access file does.',
-  *check(context) {
-    for (const { gateway, written, host, path } of passedHosts(context)) {
-      const wild = host.includes('*');
-      if (!wild && (!context.access || context.granted.has(host))) continue;
+  check: each(passedHosts, ({ value, host }, { access, granted }) => {
+    if (host.includes('*')) {
       const services = host === '*' || host === '*.local' ? 'every service' : `every service of ${host}`;
-      yield {
-        on: gateway,
-        path,
-        message: wild
-          ? `${written}: connections to ${services} on every port are forwarded, and no AuthorizationPolicy applies at such a server. Only the policies of each workload remain.`
-          : `no grant includes ${host}, and this server forwards connections to every port of it.`,
+      return {
+        message: `${value}: connections to ${services} on every port are forwarded, and no AuthorizationPolicy applies at such a server. Only the policies of each workload remain.`,
       };
     }
-  },
+    if (!access || granted.has(host)) return undefined;
+    return { message: `no grant includes ${host}, and this server forwards connections to every port of it.` };
+  }),
 };
 
 /** `ns/host` in AUTO_PASSTHROUGH looks like a restriction but has no effect. */
@@ -90,21 +82,18 @@ const passthroughNamespaceForm: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server lists hosts as `namespace/host`, and Istio ignores the namespace',
   fix: 'Write full host names: `orders.shop.svc.cluster.local`.',
-  *check(context) {
-    for (const { gateway, written, host, path } of passedHosts(context)) {
-      if (host === written) continue;
-      yield {
-        on: gateway,
-        path,
-        message: `${written.slice(0, written.length - host.length)} has no effect here: connections to ${host} in every namespace are forwarded.`,
-      };
-    }
-  },
+  check: each(passedHosts, ({ value, host }) => {
+    if (host === value) return undefined;
+    const ignored = value.slice(0, value.length - host.length);
+    return {
+      message: `${ignored} has no effect here: connections to ${host} in every namespace are forwarded.`,
+    };
+  }),
 };
 
 function passedHosts(context: LintContext) {
   return gatewayServers(context)
-    .filter(({ gateway, server }) => server.tls?.mode === 'AUTO_PASSTHROUGH' && !isEastWest(context, gateway, server))
+    .filter(({ on, value }) => value.tls?.mode === 'AUTO_PASSTHROUGH' && !isEastWest(context, on, value))
     .flatMap(hostsOf);
 }
 
@@ -139,17 +128,14 @@ const gatewaySelectsAll: Rule = {
   severity: 'error',
   title: 'A Gateway selects every gateway of the mesh',
   fix: 'Select the intended gateway: `selector: {istio: ingressgateway}`.',
-  *check(context) {
-    for (const gateway of context.mesh.all('Gateway')) {
-      if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;
-      yield {
-        on: gateway,
-        path: ['spec'],
-        part: 'key',
-        message: 'without a selector these servers are opened on every gateway of the mesh, including internal ones.',
-      };
-    }
-  },
+  check: each(objectsOf('Gateway'), ({ on }) => {
+    if (Object.keys(labels(on.spec.selector)).length > 0) return undefined;
+    return {
+      at: ['spec'],
+      part: 'key',
+      message: 'without a selector these servers are opened on every gateway of the mesh, including internal ones.',
+    };
+  }),
 };
 
 /** An optional client certificate protects nothing. */
@@ -159,24 +145,91 @@ const optionalClientCertificate: Rule = {
   severity: 'warning',
   title: 'A Gateway requests a client certificate and also serves callers without one',
   fix: 'Use `MUTUAL`, or require another identity behind it.',
+  check: each(gatewayServers, ({ value: { port, tls } }) => {
+    if (tls?.mode !== 'OPTIONAL_MUTUAL') return undefined;
+    return {
+      at: ['tls', 'mode'],
+      message: `OPTIONAL_MUTUAL on port ${port?.number ?? '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
+    };
+  }),
+};
+
+const BY_CERTIFICATE =
+  'anyone with a certificate of the mesh can obtain new ones for up to 90 days, even after their ServiceAccount is deleted';
+const BY_TOKEN =
+  'the gateway terminates TLS, so that istiod sees no certificate of the caller, and anyone with a ServiceAccount token for istiod can obtain both';
+
+const PORTS = new Map<number | undefined, string>([
+  [15010, 'configuration of the mesh, without TLS'],
+  [15012, 'configuration and certificates'],
+  [15017, 'webhooks'],
+  [443, 'webhooks'],
+  [8080, 'debugging'],
+  [15014, 'metrics and debugging'],
+]);
+
+/** The mesh's certificate authority is reachable from outside. */
+const istiodReachable: Rule = {
+  code: 'MP205',
+  name: 'istiod-reachable',
+  severity: 'error',
+  title: 'istiod is reachable through a gateway',
+  fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on its own network. In that case, suppress this finding with that reason.',
   *check(context) {
-    for (const { gateway, server, path } of gatewayServers(context)) {
-      const { tls, port } = server;
-      if (tls?.mode !== 'OPTIONAL_MUTUAL') continue;
+    yield* routesToIstiod(context);
+    const { rootNamespace, clusterDomain } = context.mesh.config;
+    for (const { on, value: server, path } of gatewayServers(context)) {
+      const passes =
+        server.tls?.mode === 'AUTO_PASSTHROUGH' &&
+        (server.hosts ?? []).includes(`istiod.${rootNamespace}.svc.${clusterDomain}`);
+      if (server.port?.number !== 15012 && !passes) continue;
       yield {
-        on: gateway,
-        path: [...path, 'tls', 'mode'],
-        message: `OPTIONAL_MUTUAL on port ${port?.number ?? '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
+        on,
+        path: [...path, ...(passes ? ['hosts'] : ['port', 'number'])],
+        message: `this server exposes istiod's port 15012: ${exposedAt(15012, terminates(server))}.`,
       };
     }
   },
 };
+
+function exposedAt(port: number, isTerminated: boolean): string {
+  const exposed = PORTS.get(port) ?? 'its control plane';
+  return port === 15012 ? `${exposed}: ${isTerminated ? BY_TOKEN : BY_CERTIFICATE}` : exposed;
+}
+
+/** Whether the gateway terminates the TLS of callers, and does not forward it to istiod. */
+function terminates({ tls }: GatewayServer): boolean {
+  return tls?.mode !== undefined && !/PASSTHROUGH$/.test(tls.mode);
+}
+
+function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
+  const { rootNamespace, clusterDomain } = mesh.config;
+  const bound = mesh.all('VirtualService').filter(({ spec }) => (spec.gateways ?? []).some((one) => one !== 'mesh'));
+  for (const { on, value: destination, path } of bound.flatMap(destinationsOf)) {
+    const host = fullHost(destination?.host ?? '', on.metadata.namespace, clusterDomain);
+    const name = serviceName(host, clusterDomain);
+    if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
+    const port = destination?.port?.number;
+    const [, protocol, index] = path;
+    // An HTTP route reads the request, which the gateway has decrypted.
+    const isHttp = protocol === 'http';
+    const matches = isHttp ? items(items(on.spec.http)[index as number]?.match) : [];
+    const isVerified = matches.length > 0 && matches.every(needsClaim);
+    yield {
+      on,
+      path: [...path, 'host'],
+      ...(isVerified && { severity: 'warning' as const }),
+      message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway${isVerified ? ' with a verified token' : ''}: ${exposedAt(port ?? 15012, isHttp)}.`,
+    };
+  }
+}
 
 export const GATEWAY_SERVER_RULES: readonly Rule[] = [
   gatewayAnyHost,
   gatewayPlainHttp,
   passthroughBeyondGrants,
   passthroughNamespaceForm,
+  istiodReachable,
   gatewaySelectsAll,
   optionalClientCertificate,
 ];

@@ -1,6 +1,6 @@
 import {
   type AuthorizationPolicy,
-  type AuthorizationRule,
+  actionOf,
   type Path,
   selectorOf,
   selectsPods,
@@ -12,8 +12,8 @@ import { texts } from '@meshpass/istio/members';
 import { enforcedIn } from '../../exposure/enforced.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, operationsOf, type PolicyPart, policyRules, sourcesOf } from '../places.ts';
-import type { Rule } from '../rule.ts';
+import { conditionsOf, operationsOf, type PolicyRule, policyRules, sourcesOf } from '../parts.ts';
+import type { Part, Rule } from '../rule.ts';
 
 const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'];
 const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
@@ -30,30 +30,26 @@ export const httpOnTcp: Rule = {
   fix: 'Limit the rule to the HTTP ports with `to.operation.ports` and write another rule for the TCP ports; or declare the port as HTTP (`appProtocol: http`).',
   *check(context) {
     for (const rule of policyRules(context)) {
-      const { policy, action } = rule;
+      const action = actionOf(rule.on);
       const field = action === 'ALLOW' || action === 'DENY' ? httpField(rule) : undefined;
       // An HTTP ALLOW next to a TCP ALLOW is correct. An HTTP ALLOW alone on the port that it names is a mistake.
       const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
       if (!field || (action === 'ALLOW' && !only)) continue;
-      const onTcp = tcpPorts(context, policy).find(({ port }) => appliesTo(rule, port));
+      const onTcp = tcpPorts(context, rule.on).find(({ port }) => appliesTo(rule, port));
       if (!onTcp) continue;
       const where = `on port ${onTcp.port} of ${onTcp.declaredBy}, which speaks TCP, Istio drops`;
-      yield {
-        on: policy,
-        path: field.path,
-        part: 'key',
-        message:
-          action === 'DENY'
-            ? `${where} ${field.name} from this rule: it denies every connection there that the rest of the rule matches.`
-            : `${where} this rule because of ${field.name}: it allows nothing.`,
-      };
+      const message =
+        action === 'DENY'
+          ? `${where} ${field.name} from this rule: it denies every connection there that the rest of the rule matches.`
+          : `${where} this rule because of ${field.name}: it allows nothing.`;
+      yield { on: rule.on, path: field.path, part: 'key', message };
     }
   },
 };
 
 /** Finds the first part of a rule that only applies to HTTP. */
-function httpField(rule: PolicyPart<AuthorizationRule>): { readonly name: string; readonly path: Path } | undefined {
-  const lists = (parts: readonly PolicyPart<object>[], names: readonly string[]) =>
+function httpField(rule: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
+  const lists = (parts: readonly Part<object>[], names: readonly string[]) =>
     parts.flatMap(({ value, path }) =>
       names.filter((name) => name in value).map((name) => ({ name, path: [...path, name] })),
     );
@@ -64,7 +60,7 @@ function httpField(rule: PolicyPart<AuthorizationRule>): { readonly name: string
 }
 
 /** Whether a rule applies to a port. A rule without ports applies to all ports. */
-function appliesTo(rule: PolicyPart<AuthorizationRule>, port: number): boolean {
+function appliesTo(rule: PolicyRule, port: number): boolean {
   const operations = operationsOf(rule);
   return (
     operations.length === 0 ||

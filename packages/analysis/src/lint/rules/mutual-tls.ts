@@ -20,8 +20,8 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { firstPeer, rulesOf } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import { firstPeer, itemsOf, rulesOf } from '../parts.ts';
+import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 /** A caller denied by certificate can connect without one. */
 const denyWithoutMtls: Rule = {
@@ -153,22 +153,16 @@ const clientTlsDisabled: Rule = {
   severity: 'warning',
   title: 'A DestinationRule disables mutual TLS to a service of the mesh',
   fix: 'Remove `tls` (Istio then uses mutual TLS automatically), or set `ISTIO_MUTUAL`.',
-  *check(context) {
-    const { clusterDomain } = context.mesh.config;
-    for (const rule of context.mesh.all('DestinationRule')) {
-      const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, clusterDomain);
-      if (!isInMesh(host, clusterDomain)) continue;
-      for (const { tls, path } of clientTlsSettings(rule)) {
-        if (!sendsNoCertificate(tls)) continue;
-        yield {
-          on: rule,
-          path: tls.mode === undefined ? path : [...path, 'mode'],
-          severity: context.granted.has(host) ? 'error' : 'warning',
-          message: `callers of ${host} send no certificate: its policies see no principal and no namespace, and a STRICT workload refuses the connection.`,
-        };
-      }
-    }
-  },
+  check: each(clientTlsSettings, ({ on, value }, { mesh, granted }) => {
+    const { clusterDomain } = mesh.config;
+    const host = fullHost(on.spec.host ?? '', on.metadata.namespace, clusterDomain);
+    if (!isInMesh(host, clusterDomain) || !sendsNoCertificate(value)) return undefined;
+    return {
+      at: value.mode === undefined ? [] : ['mode'],
+      severity: granted.has(host) ? 'error' : 'warning',
+      message: `callers of ${host} send no certificate: its policies see no principal and no namespace, and a STRICT workload refuses the connection.`,
+    };
+  }),
 };
 
 function sendsNoCertificate(tls: ClientTls): boolean {
@@ -183,24 +177,16 @@ function isInMesh(host: string, clusterDomain: string): boolean {
   return host === '*' || host === '*.local' || host.endsWith(`.${clusterDomain}`);
 }
 
-/** Lists the client TLS of a rule, its subsets, and the ports of each. */
-function clientTlsSettings({ spec }: DestinationRule) {
-  const policies = [
-    { settings: spec.trafficPolicy, path: ['spec', 'trafficPolicy'] },
-    ...items(spec.subsets).map(({ trafficPolicy }, index) => ({
-      settings: trafficPolicy,
-      path: ['spec', 'subsets', index, 'trafficPolicy'],
-    })),
-  ];
-  return policies
-    .flatMap(({ settings, path }) => [
-      { settings, path },
-      ...items(settings?.portLevelSettings).map((one, index) => ({
-        settings: one,
-        path: [...path, 'portLevelSettings', index],
-      })),
+/** Lists the client TLS of every DestinationRule, its subsets, and the ports of each. */
+function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, DestinationRule>[] {
+  return mesh
+    .all('DestinationRule')
+    .flatMap((on) => [{ on, path: ['spec'], value: on.spec }, ...itemsOf(on, ['spec', 'subsets'], on.spec.subsets)])
+    .flatMap(({ on, path, value: { trafficPolicy } }) => [
+      { on, path: [...path, 'trafficPolicy'], value: trafficPolicy },
+      ...itemsOf(on, [...path, 'trafficPolicy', 'portLevelSettings'], trafficPolicy?.portLevelSettings),
     ])
-    .flatMap(({ settings, path }) => (settings?.tls ? [{ tls: settings.tls, path: [...path, 'tls'] }] : []));
+    .flatMap(({ on, path, value }) => (value?.tls ? [{ on, path: [...path, 'tls'], value: value.tls }] : []));
 }
 
 /**

@@ -1,23 +1,28 @@
 /** Reports about passages: words and severities that rules of exposure share. */
 
-import { describeEntry } from '../../exposure/describe.ts';
+import { describeCallers, describeCalls, describeDestination, describeEntry } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import type { Passage } from '../../exposure/identity.ts';
-import type { Severity } from '../model.ts';
-import type { Report } from '../rule.ts';
+import type { LintContext } from '../context.ts';
+import { SEVERITIES, type Severity } from '../model.ts';
+import { each, type Problem, type Report, type Rule } from '../rule.ts';
 
 /**
- * Reports each place once, because the ports of a Service or the hosts of a route have one cause. Of several reports it
- * keeps the first of the highest severity.
+ * Creates the check of a rule that judges each exposure by itself, at its destination. It reports each place once,
+ * because the ports of a Service or the hosts of a route have one cause.
  */
-export function* oncePerPlace(
-  exposures: readonly Exposure[],
-  report: (exposure: Exposure) => Report | undefined,
-): Generator<Report> {
+export function eachExposure(judge: (exposure: Exposure, context: LintContext) => Problem | undefined): Rule['check'] {
+  const check = each(
+    ({ exposures }) => exposures.map((value) => ({ on: value.on, path: value.destinationPath, value })),
+    ({ value }, context) => judge(value, context),
+  );
+  return (context) => oncePerPlace(check(context));
+}
+
+/** Keeps the first report of each place that has the highest severity there. */
+export function* oncePerPlace(reports: Iterable<Report>): Generator<Report> {
   const worst = new Map<object, Map<string, Report>>();
-  for (const exposure of exposures) {
-    const found = report(exposure);
-    if (!found) continue;
+  for (const found of reports) {
     const places = worst.get(found.on) ?? new Map<string, Report>();
     worst.set(found.on, places);
     const place = found.path.join(' ');
@@ -27,11 +32,26 @@ export function* oncePerPlace(
   for (const places of worst.values()) yield* places.values();
 }
 
-const WEIGHTS: readonly Severity[] = ['note', 'warning', 'error'];
-
 /** Rules that state no severity for a report have the same one for all, or warnings. */
 function weightOf({ severity = 'warning' }: Report): number {
-  return WEIGHTS.indexOf(severity);
+  return SEVERITIES.indexOf(severity);
+}
+
+/**
+ * Formats `GET of shop.example.com/test reaches orders.shop through Gateway public: open to anyone who can reach it`.
+ * @param named destination; defaults to its host and port
+ */
+export function describeReach(
+  exposure: Exposure,
+  passages: readonly Passage[],
+  named = describeDestination(exposure),
+): string {
+  return `${describeCalls(exposure)} reaches ${named} through ${throughOf(passages)}: open to ${describeCallers(exposure)}`;
+}
+
+/** Whether an EnvoyFilter adds the exposure, which MP703 reports. */
+export function isAddedByFilter({ entries }: Exposure): boolean {
+  return entries.some(({ kind }) => kind === 'EnvoyFilter');
 }
 
 /** Names the entry points of passages. */

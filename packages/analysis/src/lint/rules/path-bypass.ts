@@ -1,7 +1,7 @@
-import { texts } from '@meshpass/istio/members';
+import { actionOf } from '@meshpass/istio';
 import { passes, readText } from '../../diff/formula/text-test.ts';
-import { operationsOf, policyRules } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import { operationEntries } from '../parts.ts';
+import { each, type Problem, type Rule } from '../rule.ts';
 
 /**
  * A path is denied in one spelling, but the application accepts other spellings. Envoy compares paths case-sensitively,
@@ -14,41 +14,17 @@ export const pathBypass: Rule = {
   severity: 'warning',
   title: 'A denied path has equivalent spellings, or a path is written in a form that no request has',
   fix: 'Invert the policy: ALLOW the intended paths. Otherwise deny `/admin` and `/admin/*` together, and set `meshConfig.pathNormalization`.',
-  *check(context) {
-    const { pathNormalization } = context.mesh.config;
-    for (const { policy, action, value, path } of policyRules(context).flatMap(operationsOf)) {
-      const found = [
-        ...texts(value.paths).map((one, index, all) => ({
-          at: ['paths', index],
-          ...(neverMatches(one, pathNormalization) ??
-            (action === 'DENY' ? otherSpelling(one, index, all, pathNormalization) : undefined)),
-        })),
-        ...texts(value.notPaths).map((one, index) => ({
-          at: ['notPaths', index],
-          ...neverMatches(one, pathNormalization),
-        })),
-      ];
-      for (const { at, message, severity } of found) {
-        if (message) yield { on: policy, path: [...path, ...at], message, ...(severity && { severity }) };
-      }
-    }
-  },
+  check: each(operationEntries, ({ on, list, value, all }, { mesh }) => {
+    if (list !== 'paths' && list !== 'notPaths') return undefined;
+    const { pathNormalization } = mesh.config;
+    const why = whyNever(value, pathNormalization);
+    if (why) return { message: `no request has the path ${JSON.stringify(value)}: ${why}.`, severity: 'error' };
+    return list === 'paths' && actionOf(on) === 'DENY' ? otherSpelling(value, all, pathNormalization) : undefined;
+  }),
 };
 
-type Problem = Pick<Report, 'message' | 'severity'>;
-
-function neverMatches(path: string, normalization: string): Problem | undefined {
-  const why = whyNever(path, normalization);
-  return why ? { message: `no request has the path ${JSON.stringify(path)}: ${why}.`, severity: 'error' } : undefined;
-}
-
 /** Finds another spelling of a denied path that passes and that most servers treat the same. */
-function otherSpelling(
-  path: string,
-  index: number,
-  all: readonly string[],
-  normalization: string,
-): Problem | undefined {
+function otherSpelling(path: string, all: readonly string[], normalization: string): Problem | undefined {
   const sibling = missingSibling(path, all);
   if (sibling) return { message: `${path} is denied and ${sibling} is not: most servers treat both alike.` };
   if (normalization === 'NONE') {
@@ -57,7 +33,7 @@ function otherSpelling(
       severity: 'error',
     };
   }
-  const mergeable = index === 0 && /[A-Za-z]/.test(path) && path.split('/').length > 2;
+  const mergeable = path === all[0] && /[A-Za-z]/.test(path) && path.split('/').length > 2;
   if (normalization !== 'BASE' || !mergeable) return undefined;
   return {
     message: `with pathNormalization BASE, ${path.replace(/^(\/[^/]+)\//, '$1//')} is another path, and bypasses the rule if the server merges slashes.`,

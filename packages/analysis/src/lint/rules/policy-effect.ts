@@ -1,8 +1,21 @@
 /** Rules about policies that allow or deny something other than they appear to. */
-import { type AuthorizationRule, actionOf, DRY_RUN, isDryRun } from '@meshpass/istio';
-import { items, texts } from '@meshpass/istio/members';
-import { conditionsOf, operationsOf, type PolicyPart, policyRules, rulesOf, sourcesOf } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  authorizationPolicies,
+  DRY_RUN,
+  isDryRun,
+  isForSidecars,
+  type PodWorkload,
+  selectorOf,
+  type WorkloadPort,
+} from '@meshpass/istio';
+import { items, listed, texts } from '@meshpass/istio/members';
+import { describeObject } from '../../exposure/describe.ts';
+import { enforcedIn } from '../../exposure/enforced.ts';
+import type { LintContext } from '../context.ts';
+import { conditionsOf, objectsOf, operationsOf, type PolicyRule, policyRules, rulesOf, sourcesOf } from '../parts.ts';
+import { each, type Report, type Rule } from '../rule.ts';
 
 /** An empty part means "everything" in one place and "nothing" in another. */
 const emptyRule: Rule = {
@@ -23,11 +36,11 @@ const emptyRule: Rule = {
   },
 };
 
-function* emptyParts(rule: PolicyPart<AuthorizationRule>): Generator<Report> {
-  const { policy: on, action, value, path } = rule;
+function* emptyParts(rule: PolicyRule): Generator<Report> {
+  const { on, value, path } = rule;
   const parts = (['from', 'to', 'when'] as const).filter((part) => value[part] !== undefined);
   const empty = parts.find((part) => items<object>(value[part]).length === 0);
-  if (action === 'ALLOW' && parts.length === 0) {
+  if (actionOf(on) === 'ALLOW' && parts.length === 0) {
     yield { on, path, message: 'an empty rule of an ALLOW policy allows every call, even without an identity.' };
   } else if (empty) {
     yield { on, path: [...path, empty], message: `an empty ${empty} matches everything, as if it were omitted.` };
@@ -50,8 +63,7 @@ const negativeOnly: Rule = {
   title: 'An ALLOW rule has only negative conditions',
   fix: 'List the intended callers (`principals`, `requestPrincipals`), and move the exceptions to a DENY policy.',
   *check(context) {
-    for (const rule of policyRules(context)) {
-      if (rule.action !== 'ALLOW') continue;
+    for (const rule of policyRules(context).filter(({ on }) => actionOf(on) === 'ALLOW')) {
       const sources = sourcesOf(rule);
       const parts = sources.length > 0 ? sources : operationsOf(rule);
       if (conditionsOf(rule).some(({ value }) => texts(value.values).length > 0)) continue;
@@ -60,7 +72,7 @@ const negativeOnly: Rule = {
       if (!negative) continue;
       const lists = Object.keys(negative.value);
       yield {
-        on: rule.policy,
+        on: rule.on,
         path: [...negative.path, lists[0]!],
         part: 'key',
         message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute, so they are also allowed.`,
@@ -80,17 +92,76 @@ const dryRun: Rule = {
   severity: 'note',
   title: 'A policy is in dry run: it is logged and not enforced',
   fix: 'Remove the annotation `istio.io/dry-run` once the logs show the expected decisions.',
+  check: each(objectsOf('AuthorizationPolicy'), ({ on }) => {
+    if (!isDryRun(on)) return undefined;
+    const message = `this ${actionOf(on)} policy has no effect on requests.`;
+    return { at: ['metadata', 'annotations', DRY_RUN], part: 'key', message };
+  }),
+};
+
+/** The first ALLOW on a workload changes its default from open to closed. */
+const firstAllow: Rule = {
+  code: 'MP305',
+  name: 'first-allow',
+  severity: 'warning',
+  title: 'The first ALLOW on a workload closes everything that it does not list',
+  fix: 'Also allow the other ports, or use a DENY for the calls that must be refused. If closing is intended, state it with an allow-nothing policy (`spec: {}`) in the namespace.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (!isDryRun(policy)) continue;
-      yield {
-        on: policy,
-        path: ['metadata', 'annotations', DRY_RUN],
-        part: 'key',
-        message: `this ${actionOf(policy)} policy has no effect on requests.`,
-      };
+      if (!closes(policy) || !isForSidecars(policy)) continue;
+      const selects = Object.keys(selectorOf(policy) ?? {}).length > 0;
+      if (selects) yield* closedPorts(context, policy);
+      else if (policy.metadata.namespace === context.mesh.config.rootNamespace && items(policy.spec.rules).length > 0) {
+        yield {
+          on: policy,
+          path: ['spec'],
+          part: 'key',
+          message:
+            'an ALLOW in the root namespace, without a selector, closes every workload in the mesh to everything that it does not list.',
+        };
+      }
     }
   },
 };
 
-export const POLICY_EFFECT_RULES: readonly Rule[] = [emptyRule, negativeOnly, dryRun];
+/** Reports the first workload whose only ALLOW closes ports that it does not name. */
+function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Generator<Report> {
+  const named = portsNamed(policy);
+  if (!named) return;
+  for (const workload of context.mesh.podsIn(policy.metadata.namespace)) {
+    const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
+    // With an allow-nothing policy, or another ALLOW, the workload is already closed on purpose.
+    if (allowing.length !== 1 || allowing[0] !== policy) continue;
+    const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
+    if (closed.length === 0) continue;
+    yield {
+      on: policy,
+      path: ['spec', 'rules'],
+      part: 'key',
+      message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, reachedAs }) => `${port} (${reachedAs[0]})`))} was open, and this policy closes it.`,
+    };
+    return;
+  }
+}
+
+/** Whether a policy closes a workload. Policies in dry run are only logged. */
+function closes(policy: AuthorizationPolicy): boolean {
+  return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
+}
+
+/** Lists the ports of the policy's rules. Returns undefined if a rule applies to every port. */
+function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefined {
+  const rules = rulesOf(policy).map(operationsOf);
+  const applied = rules.flatMap((operations) => operations.map(({ value }) => texts(value.ports)));
+  if (rules.some((operations) => operations.length === 0) || applied.some((ports) => ports.length === 0))
+    return undefined;
+  const ports = new Set(applied.flat());
+  return ports.size > 0 ? ports : undefined;
+}
+
+/** Lists the ports that a Service routes to. */
+function servedPorts({ mesh }: LintContext, workload: PodWorkload): readonly WorkloadPort[] {
+  return [...enforcedIn(mesh).workloads.portsOf(workload).values()].filter(({ reachedAs }) => reachedAs.length > 0);
+}
+
+export const POLICY_EFFECT_RULES: readonly Rule[] = [emptyRule, negativeOnly, firstAllow, dryRun];

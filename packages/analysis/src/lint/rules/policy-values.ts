@@ -1,8 +1,16 @@
 /** Rules about individual AuthorizationPolicy values that never match as written. */
-import { didYouMean } from '@meshpass/istio';
-import { texts } from '@meshpass/istio/members';
-import { conditionsOf, entriesOf, jwtRules, operationsOf, policyRules, sourcesOf } from '../places.ts';
-import type { Rule } from '../rule.ts';
+import { actionOf, didYouMean } from '@meshpass/istio';
+import type { LintContext } from '../context.ts';
+import {
+  conditionsOf,
+  entriesOf,
+  jwtRules,
+  operationEntries,
+  policyRules,
+  type RuleEntry,
+  sourceEntries,
+} from '../parts.ts';
+import { each, type Rule } from '../rule.ts';
 
 const KEYS = [
   ...['source.ip', 'remote.ip', 'source.namespace', 'source.serviceAccount', 'source.principal', 'source.trustDomain'],
@@ -18,23 +26,24 @@ const unknownCondition: Rule = {
   severity: 'error',
   title: 'A condition has a key that Istio does not know, so the whole rule is ignored',
   fix: 'Use a key from https://istio.io/latest/docs/reference/config/security/conditions/.',
-  *check(context) {
-    for (const { policy, action, value, path } of policyRules(context).flatMap(conditionsOf)) {
-      const key = String(value.key ?? '');
-      const keyed = KEYED.find((one) => key.startsWith(one));
-      if (KEYS.includes(key) || (keyed && /^[^[\]]+\[[^[\]]+\](?:\[[^[\]]+\])*$/.test(key))) continue;
-      const effect = action === 'DENY' ? 'what it should deny is allowed' : 'what it should allow is not';
-      const hint = keyed
-        ? ` (write ${keyed.replace(/\.$/, '.x')}[NAME])`
-        : didYouMean(key, [...KEYS, ...KEYED.slice(0, 2)]);
-      yield {
-        on: policy,
-        path: [...path, 'key'],
-        message: `Istio does not know the key ${JSON.stringify(key)}${hint}. It ignores the whole rule: ${effect}.`,
-      };
-    }
-  },
+  check: each(conditions, ({ on, value }) => {
+    const key = String(value.key ?? '');
+    const keyed = KEYED.find((one) => key.startsWith(one));
+    if (KEYS.includes(key) || (keyed && /^[^[\]]+\[[^[\]]+\](?:\[[^[\]]+\])*$/.test(key))) return undefined;
+    const effect = actionOf(on) === 'DENY' ? 'what it should deny is allowed' : 'what it should allow is not';
+    const hint = keyed
+      ? ` (write ${keyed.replace(/\.$/, '.x')}[NAME])`
+      : didYouMean(key, [...KEYS, ...KEYED.slice(0, 2)]);
+    return {
+      at: ['key'],
+      message: `Istio does not know the key ${JSON.stringify(key)}${hint}. It ignores the whole rule: ${effect}.`,
+    };
+  }),
 };
+
+function conditions(context: LintContext) {
+  return policyRules(context).flatMap(conditionsOf);
+}
 
 const LISTS = /^(?:not)?(?:paths|hosts|methods|principals|requestPrincipals|namespaces|serviceAccounts)$/i;
 
@@ -45,26 +54,24 @@ const notARegex: Rule = {
   severity: 'error',
   title: 'A value looks like a regular expression or has * in the middle, and is compared as text',
   fix: 'Use an exact value, `prefix*`, `*suffix`, or for paths the templates `{*}` (one segment) and `{**}` (the rest).',
-  *check(context) {
-    for (const rule of policyRules(context)) {
-      const listed = [...sourcesOf(rule), ...operationsOf(rule)]
-        .flatMap(entriesOf)
-        .filter(({ list }) => LISTS.test(list));
-      const compared = conditionsOf(rule).flatMap(({ value, path }) =>
-        (['values', 'notValues'] as const).flatMap((list) =>
-          texts(value[list]).map((text, index) => ({ list: String(value.key), text, path: [...path, list, index] })),
-        ),
-      );
-      const effect =
-        rule.action === 'DENY' ? 'so it does not deny the intended calls' : 'so the intended calls do not match';
-      for (const { list, text, path } of [...listed, ...compared]) {
-        const why = whyRegex(text, list);
-        if (why)
-          yield { on: rule.policy, path, message: `${JSON.stringify(text)} is compared as text: ${why}, ${effect}.` };
-      }
-    }
-  },
+  check: each(comparedEntries, ({ on, list, value }) => {
+    const why = whyRegex(value, list);
+    if (!why) return undefined;
+    const effect =
+      actionOf(on) === 'DENY' ? 'so it does not deny the intended calls' : 'so the intended calls do not match';
+    return { message: `${JSON.stringify(value)} is compared as text: ${why}, ${effect}.` };
+  }),
 };
+
+/** Returns the strings that Istio compares. Those of a condition belong to its key. */
+function comparedEntries(context: LintContext): readonly RuleEntry[] {
+  return [
+    ...[...sourceEntries(context), ...operationEntries(context)].filter(({ list }) => LISTS.test(list)),
+    ...conditions(context).flatMap((condition) =>
+      entriesOf(condition).map((one) => ({ ...one, list: String(condition.value.key) })),
+    ),
+  ];
+}
 
 /** Prefix of a port's server names for any subset: `outbound_.8080_.*`, whose last dot is literal. */
 const NAMES_OF_PORT = /^outbound_\.\d+_\.\*$/;
@@ -91,10 +98,10 @@ const subjectWithSlash: Rule = {
   title: 'A request principal has a / in its subject, and Istio splits at the last one',
   fix: 'Match the claims individually: `when: [{key: request.auth.claims[iss], ...}, {key: request.auth.claims[sub], ...}]`.',
   *check(context) {
-    const issuers = new Set(jwtRules(context).map(({ rule }) => rule.issuer ?? ''));
-    for (const { policy, list, text, path } of policyRules(context).flatMap(sourcesOf).flatMap(entriesOf)) {
-      const why = /^(?:not)?requestPrincipals$/i.test(list) ? whySplit(text, issuers) : undefined;
-      if (why) yield { on: policy, path, message: `${JSON.stringify(text)} never matches: ${why}.` };
+    const issuers = new Set(jwtRules(context).map(({ value }) => value.issuer ?? ''));
+    for (const { on, list, value, path } of sourceEntries(context)) {
+      const why = /^(?:not)?requestPrincipals$/i.test(list) ? whySplit(value, issuers) : undefined;
+      if (why) yield { on, path, message: `${JSON.stringify(value)} never matches: ${why}.` };
     }
   },
 };
@@ -121,18 +128,14 @@ const principalFormat: Rule = {
   severity: 'error',
   title: 'A principal or namespace is written in a format that never matches',
   fix: 'Write `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` for principals, and the bare name for namespaces.',
-  *check(context) {
-    for (const { policy, action, list, text, path } of policyRules(context).flatMap(sourcesOf).flatMap(entriesOf)) {
-      const why = whyNever(list.replace(/^not/, '').toLowerCase(), text);
-      if (!why) continue;
-      const passes = (action === 'DENY') !== list.startsWith('not');
-      yield {
-        on: policy,
-        path,
-        message: `${JSON.stringify(text)} never matches a ${list === 'namespaces' ? 'namespace' : 'peer'}: ${why}. ${passes ? 'It denies no caller' : 'It matches no caller'}.`,
-      };
-    }
-  },
+  check: each(sourceEntries, ({ on, list, value }) => {
+    const why = whyNever(list.replace(/^not/, '').toLowerCase(), value);
+    if (!why) return undefined;
+    const effect =
+      (actionOf(on) === 'DENY') !== list.startsWith('not') ? 'It denies no caller' : 'It matches no caller';
+    const kind = list === 'namespaces' ? 'namespace' : 'peer';
+    return { message: `${JSON.stringify(value)} never matches a ${kind}: ${why}. ${effect}.` };
+  }),
 };
 
 function whyNever(list: string, value: string): string | undefined {
@@ -155,18 +158,15 @@ const methodFormat: Rule = {
   severity: 'error',
   title: 'A method is not in upper case and never matches',
   fix: 'Write `GET`.',
-  *check(context) {
-    for (const { policy, action, list, text, path } of policyRules(context).flatMap(operationsOf).flatMap(entriesOf)) {
-      if (!/^(?:not)?methods$/i.test(list) || text === text.toUpperCase()) continue;
-      const effect = action === 'DENY' && list === 'methods' ? 'is not denied' : 'does not match';
-      yield {
-        on: policy,
-        path,
-        message: `${JSON.stringify(text)} is compared case-sensitively: ${text.toUpperCase()} ${effect}.`,
-      };
-    }
-  },
+  check: each(operationEntries, ({ on, list, value }) => {
+    if (!/^(?:not)?methods$/i.test(list) || value === value.toUpperCase()) return undefined;
+    const effect = actionOf(on) === 'DENY' && list === 'methods' ? 'is not denied' : 'does not match';
+    return { message: `${JSON.stringify(value)} is compared case-sensitively: ${value.toUpperCase()} ${effect}.` };
+  }),
 };
+
+/** List of the hosts that an action denies. */
+const DENIED_HOSTS: Readonly<Record<string, string>> = { DENY: 'hosts', ALLOW: 'notHosts' };
 
 /** A host is denied, but the same server also answers to the host with a port. */
 const hostPortBypass: Rule = {
@@ -175,21 +175,14 @@ const hostPortBypass: Rule = {
   severity: 'warning',
   title: 'A host is denied without its port, and `Host: NAME:PORT` is allowed',
   fix: 'Deny both: `hosts: [example.com, "example.com:*"]`.',
-  *check(context) {
-    for (const { policy, action, value, path } of policyRules(context).flatMap(operationsOf)) {
-      const list = action === 'DENY' ? 'hosts' : 'notHosts';
-      const hosts = action === 'DENY' || action === 'ALLOW' ? texts(value[list]) : [];
-      for (const [index, host] of hosts.entries()) {
-        const covered = /\*$|:\d+$/.test(host) || [`${host}:*`, `${host}*`].some((one) => hosts.includes(one));
-        if (covered) continue;
-        yield {
-          on: policy,
-          path: [...path, list, index],
-          message: `a call with the header "Host: ${host.replace('*', 'x')}:80" does not match ${host} and reaches the same server.`,
-        };
-      }
-    }
-  },
+  check: each(operationEntries, ({ on, list, value: host, all }) => {
+    if (DENIED_HOSTS[actionOf(on)] !== list) return undefined;
+    const covered = /\*$|:\d+$/.test(host) || [`${host}:*`, `${host}*`].some((one) => all.includes(one));
+    if (covered) return undefined;
+    return {
+      message: `a call with the header "Host: ${host.replace('*', 'x')}:80" does not match ${host} and reaches the same server.`,
+    };
+  }),
 };
 
 export const POLICY_VALUE_RULES: readonly Rule[] = [

@@ -10,7 +10,8 @@ import { type MeshView, type RbacRule, type Role, type RoleBinding, selects } fr
 import { items } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
-import type { Rule } from '../rule.ts';
+import { itemsOf } from '../parts.ts';
+import { each, type Rule } from '../rule.ts';
 
 const OURS = 'meshpass-';
 const EVERYBODY = new Set(['system:authenticated', 'system:serviceaccounts', 'system:unauthenticated']);
@@ -31,14 +32,13 @@ const rbacBeyondGrant: Rule = {
   severity: 'error',
   title: 'Kubernetes roles allow more than the grants',
   fix: 'Add the role to the access file (`kubernetes: {roles: [view@shop]}`), which compiles it, or remove the binding.',
-  *check(context) {
-    for (const binding of bindings(context)) {
-      for (const [index, subject] of items(binding.subjects).entries()) {
-        const message = whyBeyond(context, binding, subject);
-        if (message) yield { on: binding, path: ['subjects', index], message };
-      }
-    }
-  },
+  check: each(
+    (context) => bindings(context).flatMap((on) => itemsOf(on, ['subjects'], on.subjects)),
+    ({ on, value }, context) => {
+      const message = whyBeyond(context, on, value);
+      return message === undefined ? undefined : { message };
+    },
+  ),
 };
 
 function whyBeyond(context: LintContext, binding: RoleBinding, subject: Subject): string | undefined {
@@ -61,12 +61,8 @@ function whyBeyond(context: LintContext, binding: RoleBinding, subject: Subject)
     : `grant ${grant} does not include ${role} in ${where}, but this binding grants it.`;
 }
 
-/** Returns all RoleBindings and ClusterRoleBindings. */
-function bindings(context: LintContext): readonly RoleBinding[] {
-  return [
-    ...(context.mesh.all('RoleBinding') as readonly RoleBinding[]),
-    ...(context.mesh.all('ClusterRoleBinding' as 'RoleBinding') as readonly RoleBinding[]),
-  ];
+function bindings({ mesh }: LintContext): readonly RoleBinding[] {
+  return [...mesh.all('RoleBinding'), ...mesh.all('ClusterRoleBinding')];
 }
 
 /** Whether an entry grants its role in a namespace. Labels of a Namespace outside the files may match. */
@@ -84,12 +80,13 @@ function mayHarm(context: LintContext, binding: RoleBinding): boolean {
 
 /** Returns the role of a binding, if it is among the files. */
 function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
-  const roles = mesh.all(roleRef?.kind as 'Role') as unknown as readonly Role[];
-  return roles.find(
-    (one) =>
-      one.metadata.name === roleRef?.name &&
-      (one.kind === 'ClusterRole' || one.metadata.namespace === metadata.namespace),
-  );
+  return mesh
+    .all(roleRef?.kind as Role['kind'])
+    .find(
+      (one) =>
+        one.metadata.name === roleRef?.name &&
+        (one.kind === 'ClusterRole' || one.metadata.namespace === metadata.namespace),
+    );
 }
 
 /** Powers that allow the holder of a role to extend their own access. */

@@ -1,12 +1,20 @@
 /** Rules about the hosts of VirtualServices. */
 
-import { coversHost, exportToOf, fullHost, type MeshConfig, serviceName, type VirtualService } from '@meshpass/istio';
+import {
+  coversHost,
+  exportToOf,
+  fullHost,
+  identityOf,
+  type MeshConfig,
+  serviceName,
+  type VirtualService,
+} from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
 import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
 import { forwardsNothing } from '../../routes/refused-route.ts';
-import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import { destinationsOf, gatewayServers, hostsOf, textsOf } from '../parts.ts';
+import type { Problem, Rule } from '../rule.ts';
 
 /** A VirtualService matches every host of a gateway, including those of other teams. */
 const anyHostRoute: Rule = {
@@ -61,17 +69,14 @@ const unboundHost: Rule = {
     for (const route of context.mesh.all('VirtualService')) {
       if (texts(route.spec.gateways).length > 0) continue;
       const { namespace } = route.metadata;
-      for (const [index, host] of texts(route.spec.hosts).entries()) {
+      for (const { on, path, value: host } of textsOf(route, ['spec', 'hosts'], route.spec.hosts)) {
         if (host === '*' || serviceName(fullHost(host, namespace, clusterDomain), clusterDomain)) continue;
         const at = served.find(
           (one) => (one.namespace === undefined || one.namespace === namespace) && coversHost(one.host, host),
         );
         if (!at) continue;
-        yield {
-          on: route,
-          path: ['spec', 'hosts', index],
-          message: `${host} is served by Gateway ${at.gateway.metadata.namespace}/${at.gateway.metadata.name}, but this VirtualService does not name a gateway, so it only applies to sidecars: its matches have no effect at the gateway.`,
-        };
+        const message = `${host} is served by ${identityOf(at.on)}, but this VirtualService does not name a gateway, so it only applies to sidecars: its matches have no effect at the gateway.`;
+        yield { on, path, message };
       }
     }
   },
@@ -89,39 +94,33 @@ const exportedEverywhere: Rule = {
     // Sidecars do not merge VirtualServices: the first one of a host applies.
     const first = new Map<string, VirtualService>();
     for (const route of context.mesh.all('VirtualService').filter((one) => isForEverySidecar(one, config))) {
-      for (const [index, written] of texts(route.spec.hosts).entries()) {
-        const host = fullHost(written, route.metadata.namespace, config.clusterDomain);
+      for (const { on, path, value } of textsOf(route, ['spec', 'hosts'], route.spec.hosts)) {
+        const host = fullHost(value, route.metadata.namespace, config.clusterDomain);
         const applied = first.get(host) ?? route;
         first.set(host, applied);
-        const rerouted = whyRerouted(route, written, config.clusterDomain);
-        if (!rerouted) continue;
-        const at = { on: route, path: ['spec', 'hosts', index] };
-        yield applied === route ? { ...at, ...rerouted } : { ...at, ...behind(applied, rerouted) };
+        const rerouted = whyRerouted(route, value, config.clusterDomain);
+        if (rerouted) yield { on, path, ...(applied === route ? rerouted : behind(applied, rerouted)) };
       }
     }
   },
 };
 
 /** Adapts a finding to a VirtualService that another one of the same host precedes. */
-function behind(first: VirtualService, { message }: Pick<Report, 'message'>): Pick<Report, 'severity' | 'message'> {
+function behind(first: VirtualService, { message }: Problem): Problem {
   return {
     severity: 'warning',
     message: `${describeObject(first)} has the same host and comes first, so sidecars apply that one instead. Without it, ${message}`,
   };
 }
 
-function whyRerouted(
-  route: VirtualService,
-  written: string,
-  clusterDomain: string,
-): Pick<Report, 'severity' | 'message'> | undefined {
+function whyRerouted(route: VirtualService, written: string, clusterDomain: string): Problem | undefined {
   const { namespace } = route.metadata;
   const host = fullHost(written, namespace, clusterDomain);
   const owner = serviceName(host, clusterDomain)?.namespace;
   const wildcard = written.startsWith('*.') && written.endsWith(`.${clusterDomain}`);
   if (!wildcard && (owner === undefined || owner === namespace)) return undefined;
   const elsewhere = destinationsOf(route)
-    .map(({ destination }) => fullHost(destination?.host ?? '', namespace, clusterDomain))
+    .map(({ value }) => fullHost(value?.host ?? '', namespace, clusterDomain))
     .find((to) => to !== host);
   const defaulted = texts(route.spec.exportTo).length === 0;
   return {

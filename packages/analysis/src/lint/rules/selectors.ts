@@ -1,8 +1,15 @@
 /** Rules about selectors that select something other than they appear to. */
-import { isForSidecars, type KubeObject, type RequestAuthentication, selectorOf, selects } from '@meshpass/istio';
+import {
+  identityOf,
+  isForSidecars,
+  type KubeObject,
+  type RequestAuthentication,
+  selectorOf,
+  selects,
+} from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import type { Report, Rule } from '../rule.ts';
+import { each, type Report, type Rule } from '../rule.ts';
 
 /** A selector does not select what it appears to. */
 const wrongSelector: Rule = {
@@ -12,18 +19,20 @@ const wrongSelector: Rule = {
   title: 'A selector is malformed, so the policy applies to a whole namespace or to nothing',
   fix: 'Write `selector: {matchLabels: {app: NAME}}`.',
   *check(context) {
-    for (const policy of policiesOf(context))
-      yield* look(policy, policy.metadata.namespace === context.mesh.config.rootNamespace);
+    for (const { on } of policies(context))
+      yield* wrongParts(on, on.metadata.namespace === context.mesh.config.rootNamespace);
   },
 };
 
 /** Returns the policies that may have a selector. Their other fields do not matter here. */
-function policiesOf({ mesh }: LintContext): readonly RequestAuthentication[] {
+function policies({ mesh }: LintContext) {
   const kinds = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const;
-  return kinds.flatMap((kind) => mesh.all(kind) as readonly KubeObject[] as readonly RequestAuthentication[]);
+  return kinds
+    .flatMap((kind) => mesh.all(kind) as readonly KubeObject[] as readonly RequestAuthentication[])
+    .map((on) => ({ on, path: [] }));
 }
 
-function* look(policy: RequestAuthentication, root: boolean): Generator<Report> {
+function* wrongParts(policy: RequestAuthentication, root: boolean): Generator<Report> {
   const { selector } = policy.spec;
   const whole = root ? 'the whole mesh' : `all of namespace ${policy.metadata.namespace}`;
   if (selector) {
@@ -71,26 +80,23 @@ const selectsNothing: Rule = {
   severity: 'warning',
   title: 'A policy selects no workload and has no effect',
   fix: 'Compare the labels with those of the Pods (not of the Deployment), and check the namespace.',
-  *check(context) {
-    for (const policy of policiesOf(context)) {
-      const wanted = selectorOf(policy) ?? {};
-      const names = Object.keys(wanted);
-      if (names.length === 0) continue;
-      const { namespace } = policy.metadata;
-      const everywhere = namespace === context.mesh.config.rootNamespace;
-      const pods = everywhere ? context.mesh.pods : context.mesh.podsIn(namespace);
-      // The files may cover only part of the mesh, so nothing is known about a namespace without workloads.
-      if (!context.complete && (everywhere || pods.length === 0)) continue;
-      if (pods.some((pod) => selects(wanted, pod.labels))) continue;
-      const elsewhere = context.mesh.pods.find((pod) => selects(wanted, pod.labels));
-      const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
-      yield {
-        on: policy,
-        path: ['spec', 'selector', 'matchLabels', missing],
-        message: `no workload of namespace ${namespace} has ${names.map((name) => `${name}: ${wanted[name]}`).join(', ')}${elsewhere ? `; ${elsewhere.object.kind} ${elsewhere.namespace}/${elsewhere.name} has, in another namespace` : ''}.`,
-      };
-    }
-  },
+  check: each(policies, ({ on }, { mesh, complete }) => {
+    const wanted = selectorOf(on) ?? {};
+    const names = Object.keys(wanted);
+    if (names.length === 0) return undefined;
+    const { namespace } = on.metadata;
+    const everywhere = namespace === mesh.config.rootNamespace;
+    const pods = everywhere ? mesh.pods : mesh.podsIn(namespace);
+    // The files may cover only part of the mesh, so nothing is known about a namespace without workloads.
+    if (!complete && (everywhere || pods.length === 0)) return undefined;
+    if (pods.some((pod) => selects(wanted, pod.labels))) return undefined;
+    const elsewhere = mesh.pods.find((pod) => selects(wanted, pod.labels));
+    const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
+    return {
+      at: ['spec', 'selector', 'matchLabels', missing],
+      message: `no workload of namespace ${namespace} has ${names.map((name) => `${name}: ${wanted[name]}`).join(', ')}${elsewhere ? `; ${identityOf(elsewhere.object)} has, in another namespace` : ''}.`,
+    };
+  }),
 };
 
 export const SELECTOR_RULES: readonly Rule[] = [wrongSelector, selectsNothing];

@@ -1,4 +1,5 @@
 /** Rules about tokens: which tokens are accepted, and which workloads require one. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -12,8 +13,8 @@ import {
 } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, jwtRules, rulesOf, sourcesOf } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import { conditionsOf, jwtRules, objectsOf, rulesOf, sourcesOf } from '../parts.ts';
+import { each, type Problem, type Rule } from '../rule.ts';
 
 /** Rules test tokens that no RequestAuthentication verifies. */
 const claimsWithoutAuthentication: Rule = {
@@ -22,26 +23,19 @@ const claimsWithoutAuthentication: Rule = {
   severity: 'warning',
   title: 'A rule matches token claims, but no RequestAuthentication verifies tokens',
   fix: 'Add a RequestAuthentication that selects the same workloads.',
-  *check(context) {
+  check: each(objectsOf('AuthorizationPolicy'), ({ on }, context) => {
     const all = context.mesh.all('RequestAuthentication');
-    // If the files contain none, it is probably elsewhere.
-    if (all.length === 0 && !context.complete) return;
-    for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      const at = firstClaim(policy);
-      if (!at || all.some((one) => mayApply(context, one, policy))) continue;
-      if (!context.complete && !all.some((one) => one.metadata.namespace === policy.metadata.namespace)) continue;
-      yield {
-        on: policy,
-        path: at,
-        part: 'key',
-        message: `no RequestAuthentication applies to these workloads, so no call has a verified token: ${
-          actionOf(policy) === 'DENY'
-            ? 'a DENY of callers without a token denies every call, and a DENY by claim denies none'
-            : 'this rule allows no call'
-        }.`,
-      };
-    }
-  },
+    // If the files contain none of the namespace, it is probably elsewhere.
+    if (!context.complete && !all.some((one) => one.metadata.namespace === on.metadata.namespace)) return undefined;
+    const at = firstClaim(on);
+    if (!at || all.some((one) => mayApply(context, one, on))) return undefined;
+    const effect =
+      actionOf(on) === 'DENY'
+        ? 'a DENY of callers without a token denies every call, and a DENY by claim denies none'
+        : 'this rule allows no call';
+    const message = `no RequestAuthentication applies to these workloads, so no call has a verified token: ${effect}.`;
+    return { at, part: 'key', message };
+  }),
 };
 
 function firstClaim(policy: AuthorizationPolicy): Path | undefined {
@@ -77,33 +71,32 @@ const authenticationNotRequired: Rule = {
   severity: 'error',
   title: 'A RequestAuthentication without a policy that requires a token',
   fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
-  *check(context) {
-    const inMesh = context.mesh.all('AuthorizationPolicy').filter(asksForToken);
-    const demandingIn = (namespace: string) =>
-      context.mesh.within('AuthorizationPolicy', namespace).filter(asksForToken);
-    for (const authentication of context.mesh.all('RequestAuthentication')) {
-      if (items(authentication.spec.jwtRules).length === 0) continue;
-      const { namespace } = authentication.metadata;
-      const root = namespace === context.mesh.config.rootNamespace;
-      const demanding = root ? inMesh : [...demandingIn(namespace), ...demandingIn(context.mesh.config.rootNamespace)];
-      if (demanding.some((policy) => meets(context, authentication, policy))) continue;
-      const where = root ? 'the mesh' : `namespace ${namespace}`;
-      yield {
-        on: authentication,
-        path: ['spec', 'jwtRules'],
-        part: 'key',
-        // Other files may contain the policy. In a complete mesh it is missing.
-        severity: context.complete ? 'error' : 'warning',
-        message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${context.complete ? '' : ' among these files'} requires one for the same workloads.`,
-      };
-    }
-  },
+  check: each(objectsOf('RequestAuthentication'), ({ on }, context) => {
+    if (items(on.spec.jwtRules).length === 0) return undefined;
+    const { mesh, complete } = context;
+    const { namespace } = on.metadata;
+    const { rootNamespace } = mesh.config;
+    const policies =
+      namespace === rootNamespace
+        ? mesh.all('AuthorizationPolicy')
+        : [namespace, rootNamespace].flatMap((one) => mesh.within('AuthorizationPolicy', one));
+    if (policies.some((policy) => asksForToken(policy) && meets(context, on, policy))) return undefined;
+    const where = namespace === rootNamespace ? 'the mesh' : `namespace ${namespace}`;
+    return {
+      at: ['spec', 'jwtRules'],
+      part: 'key',
+      // Other files may contain the policy. In a complete mesh it is missing.
+      severity: complete ? 'error' : 'warning',
+      message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${complete ? '' : ' among these files'} requires one for the same workloads.`,
+    };
+  }),
 };
 
 /** Whether a policy requires a token. AUDIT and dry run only log. */
-function asksForToken(policy: AuthorizationPolicy): boolean {
-  return !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined;
-}
+const asksForToken = remembered(
+  (policy: AuthorizationPolicy): boolean =>
+    !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined,
+);
 
 function meets(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
   const root = context.mesh.config.rootNamespace;
@@ -124,15 +117,13 @@ const jwksByUrl: Rule = {
   severity: 'warning',
   title: 'Token keys are fetched without TLS, or from another domain than the issuer',
   fix: 'Use the https URL of the issuer itself, or write the keys inline (`jwks`) and let a reconciler update them.',
-  *check(context) {
-    for (const { policy, rule, path } of jwtRules(context)) {
-      if (rule.jwks !== undefined) continue;
-      // Without a URL, istiod asks the issuer (OpenID Discovery).
-      const member = (['jwksUri', 'jwks_uri', 'issuer'] as const).find((one) => rule[one] !== undefined);
-      const problem = member && judgeUrl(String(rule[member]), rule.issuer);
-      if (problem) yield { on: policy, path: [...path, member], ...problem };
-    }
-  },
+  check: each(jwtRules, ({ value }) => {
+    if (value.jwks !== undefined) return undefined;
+    // Without a URL, istiod asks the issuer (OpenID Discovery).
+    const member = (['jwksUri', 'jwks_uri', 'issuer'] as const).find((one) => value[one] !== undefined);
+    const problem = member && judgeUrl(String(value[member]), value.issuer);
+    return problem && { at: [member], ...problem };
+  }),
 };
 
 /**
@@ -145,7 +136,7 @@ const PUBLISHED_AT = new Map([
   ['sts.windows.net', 'login.microsoftonline.com'],
 ]);
 
-function judgeUrl(url: string, issuer: string | undefined): Pick<Report, 'severity' | 'message'> | undefined {
+function judgeUrl(url: string, issuer: string | undefined): Problem | undefined {
   if (url.startsWith('http://')) {
     return {
       severity: 'error',
@@ -176,16 +167,12 @@ const anyAudience: Rule = {
   severity: 'warning',
   title: 'Tokens of an issuer are accepted for any audience',
   fix: 'Set the audience of this mesh: `audiences: [meshpass]`.',
-  *check(context) {
-    for (const { policy, rule, path } of jwtRules(context)) {
-      if (texts(rule.audiences).length > 0) continue;
-      yield {
-        on: policy,
-        path,
-        message: `every token of ${rule.issuer ?? 'this issuer'} is accepted, whichever application it was issued for: the operator of any such application can replay its users' tokens here.`,
-      };
-    }
-  },
+  check: each(jwtRules, ({ value: { audiences, issuer = 'this issuer' } }) => {
+    if (texts(audiences).length > 0) return undefined;
+    return {
+      message: `every token of ${issuer} is accepted, whichever application it was issued for: the operator of any such application can replay its users' tokens here.`,
+    };
+  }),
 };
 
 export const TOKEN_RULES: readonly Rule[] = [

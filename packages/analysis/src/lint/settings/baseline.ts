@@ -1,7 +1,6 @@
 /** Baselines: findings that are known and not reported again, recognized without line numbers. */
-import type { Baseline, BaselineEntry, Finding } from '../model.ts';
+import type { Accept, Baseline, BaselineEntry, Finding, LintResult } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
-import type { Sorted } from './settings.ts';
 
 /** Returns the entry that recognizes a finding, on any line. */
 function baselineEntry({ code, object, message, place }: Finding): BaselineEntry {
@@ -26,30 +25,24 @@ function baselineEntry({ code, object, message, place }: Finding): BaselineEntry
  * JSON.parse(formatBaseline(linted)).findings[0].object; // => 'AuthorizationPolicy shop/orders'
  * ```
  */
-export function formatBaseline({ findings }: Pick<Sorted, 'findings'>): string {
+export function formatBaseline({ findings }: Pick<LintResult, 'findings'>): string {
   const entries = findings.filter(({ code }) => isSuppressible(code)).map(baselineEntry);
   const sorted = entries.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   return `${JSON.stringify({ findings: sorted }, null, 2)}\n`;
 }
 
-/**
- * Suppresses the findings of a baseline. Each entry suppresses one finding, so that another of the same kind is
- * reported.
- * @returns also the entries that match no finding any longer
- */
-export function applyBaseline(
-  { findings, suppressed }: Sorted,
-  { file, findings: entries }: Baseline,
-): Sorted & { readonly gone: readonly BaselineEntry[] } {
-  const left = Map.groupBy(entries, keyOf);
-  const isKnown = (finding: Finding) =>
-    isSuppressible(finding.code) && left.get(keyOf(baselineEntry(finding)))?.pop() !== undefined;
-  const groups = Map.groupBy(findings, isKnown);
+/** Accepts the findings of a baseline. Each entry accepts one finding, so that another of the same kind is reported. */
+export function baselineRun({ file, findings }: Baseline): {
+  readonly accept: Accept;
+  /** Returns the entries that accepted no finding. */
+  readonly gone: () => readonly BaselineEntry[];
+} {
+  const left = Map.groupBy(findings, keyOf);
   const by = { place: { file, line: 1, column: 1 }, reason: 'known, in the baseline' };
   return {
-    findings: groups.get(false) ?? [],
-    suppressed: [...suppressed, ...(groups.get(true) ?? []).map((one) => ({ ...one, suppressedBy: by }))],
-    gone: [...left.values()].flat(),
+    accept: (finding) =>
+      isSuppressible(finding.code) && left.get(keyOf(baselineEntry(finding)))?.pop() !== undefined ? by : undefined,
+    gone: () => [...left.values()].flat(),
   };
 }
 

@@ -1,62 +1,48 @@
 /** Settings of a linter run: severities, the vocabulary of test routes, and entry points that are meant to be open. */
 import { listed } from '@meshpass/istio/members';
 import {
+  type Accept,
   type AppliedSettings,
   type DeclaredEntryPoint,
   type Finding,
   type LintSettings,
   SEVERITIES,
-  type SuppressedFinding,
 } from '../model.ts';
-
-/** Findings before and after settings and a baseline apply. */
-export interface Sorted {
-  readonly findings: readonly Finding[];
-  readonly suppressed: readonly SuppressedFinding[];
-}
 
 /** Rules whose findings a declared entry point answers. */
 const ENTRY_POINT_RULES: ReadonlySet<string> = new Set(['MP101', 'MP102', 'MP701', 'MP702']);
 
 /**
- * Applies settings to findings. A declared entry point suppresses its findings, with its reason and owner, and a rule
- * that is off suppresses all of its findings.
- * @returns also what the settings take away
+ * Applies settings to findings. A declared entry point accepts its findings, with its reason and owner, and a rule that
+ * is off accepts all of its findings.
  */
-export function applySettings(
-  { findings, suppressed }: Sorted,
-  settings: LintSettings,
-): Sorted & { readonly settings: AppliedSettings } {
-  const open: Finding[] = [];
-  const accepted: SuppressedFinding[] = [];
+export function settingsRun({ file, severities, entryPoints, testWords, testLabels }: LintSettings): {
+  readonly accept: Accept;
+  /** Replaces the severity of a finding that is not accepted. */
+  readonly grade: (finding: Finding) => Finding;
+  /** Returns what the settings took away. */
+  readonly applied: () => AppliedSettings;
+} {
   const weakened = new Map<string, number>();
-  for (const finding of findings) {
-    const entryPoint = ENTRY_POINT_RULES.has(finding.code)
-      ? settings.entryPoints.find((one) => isSame(one, finding.object))
-      : undefined;
-    const rule = settings.severities.get(finding.code);
-    if (entryPoint) {
-      const { place, reason, owner } = entryPoint;
-      accepted.push({ ...finding, suppressedBy: { place, reason, owner } });
-      continue;
-    }
-    if (rule && isLower(rule.severity, finding.severity)) {
-      weakened.set(finding.code, (weakened.get(finding.code) ?? 0) + 1);
-    }
-    if (rule?.severity === 'off') {
-      accepted.push({ ...finding, suppressedBy: { place: rule.place, reason: rule.reason } });
-    } else open.push(rule ? { ...finding, severity: rule.severity } : finding);
-  }
   return {
-    findings: open,
-    suppressed: [...suppressed, ...accepted],
-    settings: {
-      file: settings.file,
-      weakened: [...settings.severities]
+    accept: ({ code, severity, object }) => {
+      const entryPoint = ENTRY_POINT_RULES.has(code) ? entryPoints.find((one) => isSame(one, object)) : undefined;
+      if (entryPoint) return { place: entryPoint.place, reason: entryPoint.reason, owner: entryPoint.owner };
+      const rule = severities.get(code);
+      if (rule && isLower(rule.severity, severity)) weakened.set(code, (weakened.get(code) ?? 0) + 1);
+      return rule?.severity === 'off' ? { place: rule.place, reason: rule.reason } : undefined;
+    },
+    grade: (finding) => {
+      const severity = severities.get(finding.code)?.severity;
+      return severity === undefined || severity === 'off' ? finding : { ...finding, severity };
+    },
+    applied: () => ({
+      file,
+      weakened: [...severities]
         .filter(([code, rule]) => rule.isLower || weakened.has(code))
         .map(([code, { severity, reason }]) => ({ code, severity, reason, findings: weakened.get(code) ?? 0 })),
-      removed: [...settings.testWords.remove, ...settings.testLabels.remove],
-    },
+      removed: [...testWords.remove, ...testLabels.remove],
+    }),
   };
 }
 

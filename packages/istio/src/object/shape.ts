@@ -2,7 +2,7 @@
  * Expected type and fields of a value. Detects misspelled and mistyped fields, which the API server drops or rejects.
  */
 
-import type { Path } from '../object/object.ts';
+import type { Path } from './object.ts';
 
 export type Shape =
   | 'text'

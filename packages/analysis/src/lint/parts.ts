@@ -1,0 +1,155 @@
+/** Parts of objects that rules check, each with its path in the manifest. */
+
+import {
+  type AuthorizationCondition,
+  type AuthorizationOperation,
+  type AuthorizationPolicy,
+  type AuthorizationRule,
+  type AuthorizationSource,
+  type Gateway,
+  type GatewayServer,
+  type HttpMatch,
+  type HttpRoute,
+  type JwtRule,
+  type KubeObject,
+  type Path,
+  type RequestAuthentication,
+  type ResourceKind,
+  type ResourceOf,
+  serverHost,
+  type VirtualService,
+} from '@meshpass/istio';
+import { items, record, texts } from '@meshpass/istio/members';
+import type { LintContext } from './context.ts';
+import type { Part } from './rule.ts';
+
+/** Returns the items of a list. */
+export function itemsOf<Value, On extends KubeObject>(
+  on: On,
+  path: Path,
+  list: readonly Value[] | undefined,
+): readonly Part<Value, On>[] {
+  return items(list).map((value, index) => ({ on, path: [...path, index], value }));
+}
+
+/** Returns the strings of a list. */
+export function textsOf<On extends KubeObject>(on: On, path: Path, list: unknown): readonly Part<string, On>[] {
+  return texts(list).map((value, index) => ({ on, path: [...path, index], value }));
+}
+
+/** Creates a function that returns the objects of a kind as a whole. */
+export function objectsOf<Kind extends ResourceKind>(kind: Kind) {
+  return ({ mesh }: LintContext) => mesh.all(kind).map((on) => ({ on: on as ResourceOf<Kind> & KubeObject, path: [] }));
+}
+
+type PolicyPart<Value> = Part<Value, AuthorizationPolicy>;
+export type PolicyRule = PolicyPart<AuthorizationRule>;
+
+/** Returns the rules of every AuthorizationPolicy. */
+export function policyRules({ mesh }: LintContext): readonly PolicyRule[] {
+  return mesh.all('AuthorizationPolicy').flatMap(rulesOf);
+}
+
+/** Returns the rules of a policy. */
+export function rulesOf(policy: AuthorizationPolicy): readonly PolicyRule[] {
+  return itemsOf(policy, ['spec', 'rules'], policy.spec.rules);
+}
+
+/** Returns the sources of a rule. */
+export function sourcesOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationSource>[] {
+  return itemsOf(on, [...path, 'from'], value.from).map((one) => ({
+    on,
+    path: [...one.path, 'source'],
+    value: record(one.value.source) as AuthorizationSource,
+  }));
+}
+
+/** Returns the operations of a rule. */
+export function operationsOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationOperation>[] {
+  return itemsOf(on, [...path, 'to'], value.to).map((one) => ({
+    on,
+    path: [...one.path, 'operation'],
+    value: record(one.value.operation) as AuthorizationOperation,
+  }));
+}
+
+/** Returns the `when` conditions of a rule. */
+export function conditionsOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationCondition>[] {
+  return itemsOf(on, [...path, 'when'], value.when);
+}
+
+/** String in a list of a rule. */
+export interface RuleEntry extends PolicyPart<string> {
+  /** Name of the list, such as `notPaths`, and its strings. */
+  readonly list: string;
+  readonly all: readonly string[];
+}
+
+/** Returns every string in the lists of a source, operation or condition. */
+export function entriesOf({ on, path, value }: PolicyPart<object>): readonly RuleEntry[] {
+  return Object.entries(value).flatMap(([list, values]) =>
+    textsOf(on, [...path, list], values).map((one) => ({ ...one, list, all: texts(values) })),
+  );
+}
+
+/** Returns every string in the sources of AuthorizationPolicies. */
+export function sourceEntries(context: LintContext): readonly RuleEntry[] {
+  return policyRules(context).flatMap(sourcesOf).flatMap(entriesOf);
+}
+
+/** Returns every string in the operations of AuthorizationPolicies. */
+export function operationEntries(context: LintContext): readonly RuleEntry[] {
+  return policyRules(context).flatMap(operationsOf).flatMap(entriesOf);
+}
+
+const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
+
+/** Finds the first part of a rule that identifies callers by their certificate. */
+export function firstPeer(rule: PolicyRule): { readonly path: Path; readonly part?: 'key' } | undefined {
+  const listed = sourcesOf(rule).flatMap(({ value, path }) =>
+    PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
+  )[0];
+  if (listed) return { path: listed, part: 'key' };
+  const condition = conditionsOf(rule).find(
+    ({ value }) =>
+      /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) && texts(value.values).length > 0,
+  );
+  return condition && { path: condition.path };
+}
+
+/** Returns the servers of every Istio Gateway. */
+export function gatewayServers({ mesh }: LintContext): readonly Part<GatewayServer, Gateway>[] {
+  return mesh.all('Gateway').flatMap((on) => itemsOf(on, ['spec', 'servers'], on.spec.servers));
+}
+
+/** Returns the hosts of a server, as written and as read by `serverHost`. */
+export function hostsOf({ on, path, value }: Part<GatewayServer, Gateway>) {
+  return textsOf(on, [...path, 'hosts'], value.hosts).map((one) => ({
+    ...one,
+    ...serverHost(one.value, on.metadata.namespace),
+  }));
+}
+
+/** Returns the HTTP routes of every VirtualService. */
+export function httpRoutes({ mesh }: LintContext): readonly Part<HttpRoute, VirtualService>[] {
+  return mesh.all('VirtualService').flatMap((on) => itemsOf(on, ['spec', 'http'], on.spec.http));
+}
+
+/** Whether a match needs a claim of a verified token. Without a RequestAuthentication, it matches no call. */
+export function needsClaim({ headers }: HttpMatch): boolean {
+  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
+}
+
+/** Returns the destinations of all routes in a VirtualService. */
+export function destinationsOf(service: VirtualService) {
+  return (['http', 'tls', 'tcp'] as const).flatMap((protocol) =>
+    itemsOf(service, ['spec', protocol], service.spec[protocol] as readonly HttpRoute[] | undefined)
+      .flatMap(({ path, value }) => itemsOf(service, [...path, 'route'], value.route))
+      .map(({ path, value }) => ({ on: service, path: [...path, 'destination'], value: value.destination })),
+  );
+}
+
+/** Returns the token rules of every RequestAuthentication. */
+export function jwtRules({ mesh }: LintContext): readonly Part<JwtRule, RequestAuthentication>[] {
+  return mesh.all('RequestAuthentication').flatMap((on) => itemsOf(on, ['spec', 'jwtRules'], on.spec.jwtRules));
+}

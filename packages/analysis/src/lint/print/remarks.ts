@@ -1,0 +1,47 @@
+/** Remarks about a run of the linter beside its findings, which every output shows. */
+
+import type { Place } from '@meshpass/istio';
+import type { LintedFiles } from '../lint.ts';
+import type { Severity } from '../model.ts';
+import { describeSettings } from '../settings/settings.ts';
+import { describeUnread } from '../unread-kinds.ts';
+
+export interface Remark {
+  readonly id: string;
+  readonly severity: Severity;
+  readonly place?: Place;
+  /** Text after the words of the `id`. */
+  readonly detail: string;
+  readonly sentence: string;
+}
+
+/** Lists input that was not checked, and settings, which a change under review may bring. */
+export function remarksOf({
+  leftOut,
+  settings,
+  notLookedAt,
+}: Pick<LintedFiles, 'leftOut' | 'settings' | 'notLookedAt'>): readonly Remark[] {
+  const remarks: Remark[] = leftOut.map(({ path, why }) => ({
+    id: 'left-out',
+    severity: 'warning',
+    place: { file: path, line: 0, column: 0 },
+    detail: `${path}: ${why}`,
+    sentence: `${path} was left out: ${why}.`,
+  }));
+  if (settings) {
+    const detail = describeSettings(settings);
+    const severity = settings.weakened.length + settings.removed.length > 0 ? 'warning' : 'note';
+    const place = { file: settings.file, line: 1, column: 1 };
+    remarks.push({ id: 'settings', severity, place, detail, sentence: `${detail}.` });
+  }
+  if (notLookedAt.length > 0) {
+    const detail = describeUnread(notLookedAt);
+    remarks.push({ id: 'not-looked-at', severity: 'note', detail, sentence: `No rule reads ${detail}.` });
+  }
+  return remarks;
+}
+
+/** Formats the kind of a remark as words. */
+export function titleOf({ id }: Remark): string {
+  return id.replaceAll('-', ' ');
+}
