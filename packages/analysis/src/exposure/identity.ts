@@ -23,6 +23,7 @@ import {
 import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
+import { sentMatches } from '../routes/rewrite.ts';
 import { addedCheck } from './added-checks.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
@@ -373,7 +374,11 @@ export function enforcementAtWorkload(
   entry: EntryPoint,
 ): readonly EnforcementPoint[] {
   const { workloads: policies } = enforcedIn(mesh);
-  const calls: UnauthenticatedCalls = { peers: peersOf(mesh, entry), hosts: exposure.hosts, matches: exposure.sent };
+  const calls: UnauthenticatedCalls = {
+    peers: peersOf(mesh, entry),
+    hosts: exposure.hosts,
+    matches: sentMatches(exposure.matches, exposure.rewrite),
+  };
   // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {

@@ -27,11 +27,11 @@ import {
   listenerPorts,
 } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
+import type { Rewrite } from '../routes/rewrite.ts';
+import { beforeRewrite } from './before-rewrite.ts';
 import { clientTlsOf } from './client-tls.ts';
 import { opaque } from './match-condition.ts';
 import { callersOf } from './pods-of.ts';
-import { beforeRewrite } from './rewrite/before.ts';
-import type { Rewrite } from './rewrite/rewrite.ts';
 
 /** Way of a call. */
 export interface Way {

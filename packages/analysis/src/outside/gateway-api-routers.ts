@@ -12,11 +12,9 @@ import {
   type KubernetesGateway,
   type MeshView,
   oldestFirst,
-  type RouteFilter,
 } from '@meshpass/istio';
 import { items, record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
-import { failsTls } from '../exposure/entries/backend-tls.ts';
 import {
   attachesTo,
   attachmentsOf,
@@ -26,18 +24,9 @@ import {
   type ListenerAt,
   listenersOf,
 } from '../exposure/entries/gateway-listeners.ts';
-import {
-  alternativesOf,
-  hostOf,
-  PROTOCOLS,
-  type Route,
-  type Rule,
-  withChecks,
-  withPolicy,
-} from '../exposure/entries/gateway-routes.ts';
-import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
-import { filterRewrite } from './rewrite/rewrite.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 
@@ -162,15 +151,15 @@ function stepsOf(
   listener: Listener,
   given: EntryPoint,
 ): readonly Ranked[] {
-  const rules: readonly Rule[] = items(route.spec.rules as readonly Rule[]);
-  return rules.flatMap((rule, index): readonly Ranked[] => {
+  return rulesOf(route).flatMap((rule, index): readonly Ranked[] => {
     const filters = items(rule.filters);
     const path = ['spec', 'rules', index];
     const redirecting = filters.find(({ type }) => type === 'RequestRedirect');
     const answer = redirecting && 'redirects it';
     const redirect = redirecting && Number(record(redirecting.requestRedirect).statusCode ?? 302);
+    const exposures = exposuresOfRule(mesh, route, index, [], [given]);
     const targetsFor = (match: HttpMatch | undefined) =>
-      answer === undefined ? targetsOf(mesh, route, rule, match, path, given) : [];
+      exposures.flatMap((exposure) => targetsAt(mesh, exposure, exposure.entries[0]!, match));
     const rewrites = filters.some(({ type, urlRewrite }) => type === 'URLRewrite' && urlRewrite?.path !== undefined);
     const shared = rewrites ? undefined : targetsFor(undefined);
     const alternatives = alternativesOf(route, rule);
@@ -204,45 +193,6 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
   const isRegex = matches.some(({ uri }) => uri?.regex !== undefined);
   if (!isRegex || proxy.by !== 'controller') return ALWAYS;
   return opaque(`${proxy.name} decides the precedence of regular expressions`);
-}
-
-/** @param match match of the call, which determines what a rewrite replaces */
-function targetsOf(
-  mesh: MeshView,
-  route: Route,
-  rule: Rule,
-  match: HttpMatch | undefined,
-  path: Step['path'],
-  given: EntryPoint,
-): Step['targets'] {
-  const filters = items(rule.filters);
-  return items(rule.backendRefs).flatMap((backend, nth) => {
-    const host = hostOf(mesh, route, backend);
-    const service = host === undefined ? undefined : mesh.serviceAt(host);
-    if (host === undefined || backend.weight === 0 || failsTls(mesh, service, backend.port, given.proxy)) return [];
-    const all = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
-    const entry = withPolicy(mesh, route, withChecks(given, all));
-    const exposure: Exposure = {
-      on: route,
-      root: route,
-      path,
-      destinationPath: path,
-      protocol: PROTOCOLS[route.kind],
-      entries: [entry],
-      hosts: [],
-      matches: [],
-      sent: [],
-      route: undefined,
-      destination: { host, subset: undefined, port: backend.port },
-      service,
-    };
-    return targetsAt(mesh, { exposure, entry, rewrite: filterRewrite(all, match) }, [
-      ...path,
-      'backendRefs',
-      nth,
-      'name',
-    ]);
-  });
 }
 
 /** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */

@@ -17,8 +17,8 @@ import { gatewayName } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { podsOfGateway } from '../exposure/gateway-pods.ts';
 import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../routes/http-routes.ts';
+import { NO_REWRITE, routeRewrite } from '../routes/rewrite.ts';
 import { hostCondition, isForGateway, type Listener, matchCondition } from './match-condition.ts';
-import { NO_REWRITE, routeRewrite } from './rewrite/rewrite.ts';
 import type { Step } from './router.ts';
 import { targetsAt } from './target.ts';
 
@@ -88,8 +88,9 @@ function stepOf(
     const host = text(destination?.host);
     if (host === undefined || ((weight ?? 0) === 0 && at.destinations.length > 1)) return [];
     const path = [...at.path, 'route', index, 'destination', 'host'];
-    const exposure = exposureOf(mesh, root, at, entry, host, destination!);
-    return targetsAt(mesh, { exposure, entry, rewrite: routeRewrite(route, matches[0], headers) }, path);
+    const rewrite = (match?: HttpMatch) => routeRewrite(route, match, headers);
+    const exposure = { ...exposureOf(mesh, root, at, entry, host, destination!), destinationPath: path, rewrite };
+    return targetsAt(mesh, exposure, entry, matches[0]);
   });
   const testsClaims = matches.some((match) => testsClaim(match.headers) || testsClaim(match.withoutHeaders));
   const abort = record(record(route.fault).abort);
@@ -136,7 +137,7 @@ function exposureOf(
     entries: [entry],
     hosts: [],
     matches: [],
-    sent: [],
+    rewrite: () => NO_REWRITE,
     route: at.route,
     // Without a port, the Service's only port is meant.
     destination: { host: full, subset, port: port?.number ?? (others.length === 0 ? only?.port : undefined) },
@@ -168,7 +169,7 @@ function connectionSteps(mesh: MeshView, root: VirtualService, listener: Listene
       const at = { on: root, path, protocol, route: undefined } as const;
       const exposure = exposureOf(mesh, root, at, entry, host, destination as { readonly subset?: string });
       const written = [...path, 'route', nth, 'destination', 'host'];
-      return targetsAt(mesh, { exposure, entry, rewrite: NO_REWRITE }, written);
+      return targetsAt(mesh, { ...exposure, destinationPath: written }, entry);
     });
     return { on: root, path, condition: matches.length === 0 ? ALWAYS : any(conditions), targets };
   });

@@ -95,3 +95,22 @@ test('two Gateways with the same hosts are entry points of one route', () => {
     'shop/public',
   ]);
 });
+
+test.each([
+  ['uri: {regex: "/a.*"}', 'closed'],
+  ['uri: {exact: /a}', 'closed'],
+  ['uri: {prefix: /a}', 'open'],
+])('a workload sees the path that the route rewrites, for a match with %s', (match, verdict) => {
+  const found = list(
+    `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop},
+      spec: {selector: {app: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}`,
+    `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: orders, namespace: shop},
+      spec: {hosts: [a.example.com], gateways: [public], http: [{match: [{${match}}], rewrite: {uri: /v1},
+        route: [{destination: {host: orders, port: {number: 80}}}]}]}}`,
+    `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+      spec: {selector: {matchLabels: {app: orders}}, action: DENY, rules: [{to: [{operation: {paths: [/v1]}}]}]}}`,
+    `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+      spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`,
+  );
+  expect(found.map((one) => one.verdict)).toEqual([verdict]);
+});

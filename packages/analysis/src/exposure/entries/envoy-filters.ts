@@ -13,7 +13,7 @@ import {
   serviceName,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import type { EntryPoint, Exposure } from '../exposure.ts';
+import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
@@ -78,7 +78,6 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
   const { applyTo = '' } = patch;
   const path: Path = ['spec', 'configPatches', index];
   const withoutPolicies = LISTENERS.has(applyTo);
-  const matches = matchesIn(patch.patch?.value);
   return {
     on: filter,
     root: filter,
@@ -86,10 +85,9 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
     destinationPath: [...path, 'applyTo'],
     protocol: withoutPolicies ? 'tcp' : 'http',
     entries: [entryOf(mesh, filter, patch)],
+    ...EVERY_CALL,
     hosts: domainsIn(patch),
-    matches,
-    sent: matches,
-    route: undefined,
+    matches: matchesIn(patch.patch?.value),
     destination: { host, subset: subset || undefined, port: Number(port) || undefined },
     service: serviceName(host, mesh.config.clusterDomain) && mesh.serviceAt(host),
   };

@@ -14,7 +14,7 @@ import {
   serverHost,
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
-import type { EntryPoint, Exposure } from '../exposure.ts';
+import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
 import { whyInternalPods, whyInternalService, whyUnpublished } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 import { publishedAs } from './services.ts';
@@ -58,10 +58,8 @@ function exposuresOfHost(
         destinationPath: path,
         protocol: 'tls',
         entries,
+        ...EVERY_CALL,
         hosts: [host],
-        matches: [],
-        sent: [],
-        route: undefined,
         destination: { host, subset: undefined, port: undefined },
         service,
       },

@@ -9,7 +9,6 @@ import {
   type Gateway,
   type GatewayServer,
   type HttpMatch,
-  type HttpRoute,
   hostsMeet,
   type KubeObject,
   type L4Match,
@@ -21,6 +20,7 @@ import {
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../../routes/http-routes.ts';
 import { forwardsNothing } from '../../routes/refused-route.ts';
+import { routeRewrite } from '../../routes/rewrite.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { entryReading } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
@@ -49,7 +49,7 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
     return routes.flatMap(({ destinations, ...at }) => {
       const through = entries(at);
       if (through.length === 0) return [];
-      return destinations.flatMap(({ destination, weight = 0 }, index): readonly Exposure[] => {
+      return destinations.flatMap(({ destination, weight = 0, headers }, index): readonly Exposure[] => {
         const host = text(destination?.host);
         // Istio omits a destination without weight if others have one.
         const isOmitted = weight === 0 && destinations.some((one) => (one.weight ?? 0) > 0);
@@ -61,7 +61,7 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
             root,
             hosts,
             entries: through,
-            sent: rewritten(at.matches, at.route),
+            rewrite: (match) => routeRewrite(at.route ?? {}, match, headers),
             destinationPath: [...at.path, 'route', index, 'destination', 'host'],
             destination: { host: full, subset: destination!.subset, port: destination!.port?.number },
             service: mesh.serviceAt(full),
@@ -353,15 +353,4 @@ function serves(server: GatewayServer, gateway: Gateway, root: VirtualService, h
 function bindsTo(match: HttpMatch, use: Pick<GatewayUse, 'name'>, root: VirtualService): boolean {
   const only = texts(match.gateways);
   return only.length === 0 || only.some((one) => gatewayName(one, root.metadata.namespace) === use.name);
-}
-
-/** Adapts matches to the request that the workload receives after the route's rewrite. */
-function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly HttpMatch[] {
-  const { uri: written, uriRegexRewrite } = route?.rewrite ?? {};
-  if (uriRegexRewrite !== undefined) return matches.map((match) => ({ ...match, uri: {} }));
-  if (written === undefined) return matches;
-  return matches.map((match) => {
-    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: written } };
-    return { ...match, uri: match.uri?.prefix !== undefined ? { prefix: written } : {} };
-  });
 }
