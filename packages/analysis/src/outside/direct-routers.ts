@@ -6,11 +6,11 @@ import { exposuresOfEnvoyFilters } from '../exposure/entries/envoy-filters.ts';
 import { isGatewayService } from '../exposure/entries/gateway-service.ts';
 import { exposuresOfPods } from '../exposure/entries/pods.ts';
 import { exposuresOfServices, NO_PROXY, publishedAs } from '../exposure/entries/services.ts';
-import type { EntryPoint } from '../exposure/exposure.ts';
+import type { EntryPoint, Listener } from '../exposure/exposure.ts';
 import { whyInternalService } from '../exposure/internal.ts';
 import { NO_REWRITE } from '../routes/rewrite.ts';
 import { anonymousCalls } from './anonymous.ts';
-import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import { matchCondition, opaque } from './match-condition.ts';
 import type { Router } from './router.ts';
 
 /** Lists the routers of ports that are published without a gateway, each with one destination. */

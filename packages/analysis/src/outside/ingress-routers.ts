@@ -8,8 +8,8 @@ import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
 import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '../exposure/entries/ingresses.ts';
 import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
-import type { EntryPoint } from '../exposure/exposure.ts';
-import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import type { EntryPoint, Listener } from '../exposure/exposure.ts';
+import { matchCondition, opaque } from './match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

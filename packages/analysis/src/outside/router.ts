@@ -5,9 +5,9 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { coversHost, type GatewayServer, type KubeObject, type Labels, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
-import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import type { EntryPoint, Exposure, Listener } from '../exposure/exposure.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
-import { hostCondition, type Listener } from './match-condition.ts';
+import { hostCondition } from './match-condition.ts';
 import { indexPaths } from './overlap.ts';
 
 /** Destination of a step. */

@@ -2,12 +2,14 @@
  * HTTP routes of a VirtualService, as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type {
   Destination,
   HttpMatch,
   HttpRoute,
   MeshView,
   Path,
+  Texts,
   VirtualService,
   WeightedDestination,
 } from '@meshpass/istio';
@@ -20,10 +22,8 @@ export interface RouteAt {
   readonly on: VirtualService;
   readonly path: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
-  /** Alternatives; empty if everything matches. */
-  readonly matches: readonly HttpMatch[];
-  /** Headers of calls that no earlier route refuses. */
-  readonly unrefused?: HttpMatch['headers'];
+  /** Alternatives; empty if everything matches. Those of connections may only match some server names. */
+  readonly matches: readonly (HttpMatch & { readonly sniHosts?: Texts })[];
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
 }
@@ -37,6 +37,23 @@ export interface HttpRouteAt extends RouteAt {
     readonly path: Path;
   }[];
 }
+
+/** Lists the routes of a VirtualService for HTTP, for TLS by server name, and for TCP. */
+export const routesOf = remembered((mesh: MeshView) =>
+  remembered((root: VirtualService): readonly RouteAt[] => [
+    ...httpRoutes(mesh, root),
+    ...(['tls', 'tcp'] as const).flatMap((protocol) =>
+      items(root.spec[protocol]).map(({ match, route }, index) => ({
+        on: root,
+        path: ['spec', protocol, index],
+        protocol,
+        matches: items(match),
+        route: undefined,
+        destinations: items(route),
+      })),
+    ),
+  ]),
+);
 
 /**
  * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route

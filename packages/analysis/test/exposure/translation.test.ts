@@ -114,3 +114,27 @@ test.each([
   );
   expect(found.map((one) => one.verdict)).toEqual([verdict]);
 });
+
+const istioGateway = (servers: string) =>
+  `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop},
+    spec: {selector: {app: gateway}, servers: [${servers}]}}`;
+const virtualService = (name: string, http: string) =>
+  `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: ${name}, namespace: shop},
+    spec: {hosts: [a.example.com], gateways: [public], http: [{${http}, route: [{destination: {host: ${name}}}]}]}}`;
+const SERVER = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}";
+
+test('a server that redirects a host redirects the calls of every server at its port', () => {
+  const redirect =
+    "{port: {number: 80, name: other, protocol: HTTP}, hosts: ['*.example.com'], tls: {httpsRedirect: true}}";
+  const route = virtualService('orders', 'match: [{uri: {prefix: /a}}]');
+  expect(list(istioGateway(SERVER), route)).toHaveLength(1);
+  expect(list(istioGateway(`${SERVER}, ${redirect}`), route)).toEqual([]);
+});
+
+test('a match for every call ends the matches of a route, so that another VirtualService takes its calls', () => {
+  const first = virtualService('ledger', 'match: [{uri: {prefix: /}}]');
+  const found = (match: string) =>
+    list(istioGateway(SERVER), first, virtualService('orders', match)).map(({ object }) => object.name);
+  expect(found('match: [{uri: {exact: /a}}, {}]')).toEqual(['ledger', 'orders']);
+  expect(found('match: [{}, {uri: {exact: /a}}]')).toEqual(['ledger']);
+});

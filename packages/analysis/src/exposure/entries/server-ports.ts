@@ -1,19 +1,14 @@
 /** Ports at which clients reach servers of Istio's Gateways. */
-import { isTcp, type Labels, type MeshView, type Service, selects, targetPortOf } from '@meshpass/istio';
+import { isTcp, type MeshView, type Service, selects, targetPortOf } from '@meshpass/istio';
 import { distinct, items, labels } from '@meshpass/istio/members';
-import { podsOfGateway } from '../gateway-pods.ts';
-
-interface GatewayPods {
-  readonly namespace: string;
-  readonly selector: Labels | undefined;
-}
+import { type IstioProxy, podsOfGateway } from '../gateway-pods.ts';
 
 /**
  * Lists the Service ports that lead to a server. Istio binds a server to the target port of the Service port with its
  * number, or to the number itself if no Service has it. Without a Service among the files, the number is the port.
  * Source: `resolvePorts` in pilot/pkg/model/gateway.go of Istio.
  */
-export function clientPorts(mesh: MeshView, pods: GatewayPods, number: number): readonly number[] {
+export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): readonly number[] {
   const ports = servicePorts(mesh, pods);
   const own = ports.filter(({ port }) => port === number);
   const bound = own.length > 0 ? own.map(({ target }) => target) : [number];
@@ -32,13 +27,14 @@ interface ServicePort {
   readonly target: number | undefined;
 }
 
-function servicePorts(mesh: MeshView, { namespace, selector = {} }: GatewayPods): readonly ServicePort[] {
+function servicePorts(mesh: MeshView, proxy: IstioProxy): readonly ServicePort[] {
+  const { namespace = mesh.config.rootNamespace, selector = {} } = proxy;
   if (Object.keys(selector).length === 0) return [];
   const portsOf = (services: readonly Service[], names: ReadonlyMap<string, number>) =>
     services
       .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
       .map((port) => ({ port: port.port, target: targetPortOf(names, port) }));
-  const pods = podsOfGateway(mesh, { by: 'istio', namespace, selector });
+  const pods = podsOfGateway(mesh, proxy);
   if (pods.length > 0) return pods.flatMap((pod) => portsOf(mesh.servicesBefore(pod), pod.portNames));
   const services = mesh.within('Service', namespace).filter(({ spec }) => {
     const given = labels(spec.selector);

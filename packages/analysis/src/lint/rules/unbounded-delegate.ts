@@ -1,6 +1,6 @@
 import type { VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { named } from '../../exposure/entries/virtual-services.ts';
+import { named } from '../../exposure/entries/gateway-tables.ts';
 import { coversUri } from '../../exposure/text-match.ts';
 import { httpRoutes } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
