@@ -11,10 +11,10 @@ import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
+import { reasonOf } from '../routes/match-condition.ts';
 import { bound } from './bounds.ts';
 import { contentNumbers } from './content.ts';
 import { describeCalls, witnessOf } from './describe.ts';
-import { reasonOf } from './match-condition.ts';
 import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
 

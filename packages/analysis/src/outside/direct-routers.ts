@@ -8,9 +8,9 @@ import { exposuresOfPods } from '../exposure/entries/pods.ts';
 import { exposuresOfServices, NO_PROXY, publishedAs } from '../exposure/entries/services.ts';
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
 import { whyInternalService } from '../exposure/internal.ts';
+import { matchCondition, opaque } from '../routes/match-condition.ts';
 import { NO_REWRITE } from '../routes/rewrite.ts';
 import { anonymousCalls } from './anonymous.ts';
-import { matchCondition, opaque } from './match-condition.ts';
 import type { Router } from './router.ts';
 
 /** Lists the routers of ports that are published without a gateway, each with one destination. */

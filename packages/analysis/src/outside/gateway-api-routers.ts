@@ -26,7 +26,7 @@ import {
 } from '../exposure/entries/gateway-listeners.ts';
 import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
-import { matchCondition, opaque } from './match-condition.ts';
+import { matchCondition, opaque } from '../routes/match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

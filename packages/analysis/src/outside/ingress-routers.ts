@@ -9,7 +9,7 @@ import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/conditi
 import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '../exposure/entries/ingresses.ts';
 import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
-import { matchCondition, opaque } from './match-condition.ts';
+import { matchCondition, opaque } from '../routes/match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

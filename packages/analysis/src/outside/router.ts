@@ -6,8 +6,8 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import { coversHost, type GatewayServer, type KubeObject, type Labels, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure, Listener } from '../exposure/exposure.ts';
+import { hostCondition } from '../routes/match-condition.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
-import { hostCondition } from './match-condition.ts';
 import { indexPaths } from './overlap.ts';
 
 /** Destination of a step. */

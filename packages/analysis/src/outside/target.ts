@@ -5,8 +5,8 @@ import { ALWAYS, all, type Condition } from '../diff/formula/condition.ts';
 import { resolveDestination } from '../exposure/destination.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
+import { opaque } from '../routes/match-condition.ts';
 import { anonymousCalls } from './anonymous.ts';
-import { opaque } from './match-condition.ts';
 import type { Target } from './router.ts';
 
 /**

@@ -138,3 +138,15 @@ test('a match for every call ends the matches of a route, so that another Virtua
   expect(found('match: [{uri: {exact: /a}}, {}]')).toEqual(['ledger', 'orders']);
   expect(found('match: [{}, {uri: {exact: /a}}]')).toEqual(['ledger']);
 });
+
+test.each([
+  ['uri: {regex: "/[a-c]"}', 'closed'],
+  ['uri: {regex: "/[a-c]"}, ignoreUriCase: true', 'closed'],
+  ['authority: {exact: b.example.com}', 'closed'],
+  ['uri: {regex: "/.*"}', 'open'],
+])('policies are compared with the calls that a match with {%s} takes', (match, verdict) => {
+  const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+    spec: {rules: [{to: [{operation: {paths: [/public]}}]}]}}`;
+  const found = list(istioGateway(SERVER), virtualService('orders', `match: [{${match}}]`), policy);
+  expect(found.map((one) => one.verdict)).toEqual([verdict]);
+});

@@ -1,7 +1,7 @@
 import type { Call } from '../../diff/formula/call.ts';
 import { meets } from '../../diff/formula/call.ts';
 import type { Condition } from '../../diff/formula/condition.ts';
-import { reasonOf } from '../match-condition.ts';
+import { reasonOf } from '../../routes/match-condition.ts';
 
 /** Whether a call meets a formula, or why it is not known. */
 export type Truth = boolean | { readonly unknown: string };
