@@ -25,11 +25,12 @@ import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { sentMatches } from '../routes/rewrite.ts';
 import { addedCheck } from './added-checks.ts';
+import { describeObject } from './describe.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { type IstioProxy, podsOfGateway } from './gateway-pods.ts';
-import { nameOf, type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
+import { type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** The mesh, and whether it is read completely, so that a missing object does not exist. */
@@ -252,7 +253,7 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
     });
     return distinct(byProxy, (ofProxy) => {
       const check = addedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
-      const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(nameOf);
+      const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(describeObject);
       return JSON.stringify([check, patches, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
     });
   });

@@ -16,7 +16,6 @@ import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
 import { describeEntry, describeObject } from '../exposure/describe.ts';
 import { patchesAtEntry, patchesAtWorkloads } from '../exposure/identity.ts';
-import { nameOf } from '../exposure/patches.ts';
 import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
@@ -114,7 +113,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
         ]),
         ...(workloads ? patchesAtWorkloads(mesh, workloadsAt(mesh, workloads)) : []),
       ];
-      return new Map(patches.map((one) => [nameOf(one), canonicalJson(one.spec)]));
+      return new Map(patches.map((one) => [describeObject(one), canonicalJson(one.spec)]));
     },
     namesWithCertificate: (destination) =>
       new Set(routersOf(destination).flatMap((router) => namesTakenFrom(router, routers))),

@@ -16,11 +16,12 @@ import { items, text, texts } from '@meshpass/istio/members';
 import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
 import { forwardsNothing } from '../../routes/refused-route.ts';
 import { routeRewrite } from '../../routes/rewrite.ts';
+import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { entryReading } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
-import { mayOpen, nameOf } from '../patches.ts';
+import { mayOpen } from '../patches.ts';
 import { coversUri } from '../text-match.ts';
 import { trustedHops } from '../trusted-hops.ts';
 import { gatewayName, gatewayNames, gatewayTables, proxyOf, reachedRoutes, type ServerAt } from './gateway-tables.ts';
@@ -169,7 +170,7 @@ function alwaysRedirects(mesh: MeshView, at: ServerAt): boolean {
 
 function whyRedirectRemoved(mesh: MeshView, proxy: EntryProxy): string | undefined {
   const patch = patchesAtEntry(mesh, proxy).find((one) => mayOpen(one, 'GATEWAY', false));
-  return patch && `${nameOf(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
+  return patch && `${describeObject(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
 }
 
 /** Adds the header that calls need at servers that redirect all others. */

@@ -11,7 +11,7 @@ import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
 import { patchesAtEntry } from '../../exposure/identity.ts';
-import { nameOf, type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
+import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
 import { callersOf } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
@@ -82,7 +82,7 @@ function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): r
 }
 
 function describePatch(patch: Patch): string {
-  return `${nameOf(patch)} changes the gateway's proxy`;
+  return `${describeObject(patch)} changes the gateway's proxy`;
 }
 
 function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: OutsideRequest): readonly PartialAnswer[] {
