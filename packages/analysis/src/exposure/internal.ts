@@ -8,7 +8,7 @@ import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { lastingContainers } from './containers.ts';
-import type { EntryProxy } from './exposure.ts';
+import type { EntryProxy, Identity } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
@@ -106,6 +106,15 @@ export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | und
  */
 export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
   return reachOf(mesh, pods).unpublished;
+}
+
+/**
+ * Returns the identity that a gateway without a check of its own requires: none, as far as something may publish its Pods.
+ * @param reason why it has no check
+ */
+export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
+  const unpublished = whyUnpublished(mesh, pods);
+  return unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished };
 }
 
 /**

@@ -9,20 +9,17 @@ import {
   type HTTPRoute,
   type HttpMatch,
   hostsMeet,
-  type KubernetesGateway,
   type MeshView,
   oldestFirst,
 } from '@meshpass/istio';
 import { items, record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
 import {
-  attachesTo,
   attachmentsOf,
   commonHosts,
+  entriesIn,
   entryOf,
-  isEntry,
   type ListenerAt,
-  listenersOf,
 } from '../exposure/entries/gateway-listeners.ts';
 import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
@@ -43,21 +40,27 @@ interface Attached {
 /** Lists the routers of Gateways of the Gateway API, including Gateways that are not among the files. */
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
-  const known = mesh
-    .all('KubernetesGateway')
-    .filter(isEntry)
-    .flatMap((gateway) => routersOf(mesh, gateway, routes));
-  return [...known, ...absentRouters(mesh, routes)];
-}
-
-function routersOf(mesh: MeshView, gateway: KubernetesGateway, routes: readonly Route[]): readonly Router[] {
-  const byListener = Map.groupBy(listenersOf(mesh, gateway), ({ listener }) => JSON.stringify(listenerOf(listener)));
-  return [...byListener.values()].map((ats): Router => {
-    const listener = listenerOf(ats[0]!.listener);
-    const entry = entryOf(mesh, gateway, ats);
-    const attached = routes.flatMap((route) => ats.flatMap((at) => attachedAt(mesh, route, at, ats)));
+  const attachments = routes.flatMap((route) => attachmentsOf(mesh, route).map((one) => ({ ...one, route })));
+  const known = entriesIn(mesh).flatMap(({ gateway, listeners }) => {
+    const byListener = Map.groupBy(listeners, ({ listener }) => JSON.stringify(listenerOf(listener)));
+    return [...byListener.values()].map((ats): Router => {
+      const listener = listenerOf(ats[0]!.listener);
+      const entry = entryOf(mesh, gateway, ats);
+      const attached = attachments.flatMap(({ route, met }) =>
+        met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
+      );
+      return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
+    });
+  });
+  const absent = attachments.filter(({ entry }) => entry.object === undefined);
+  const byEntry = Map.groupBy(absent, ({ entry, route }) => `${entry.name} ${PROTOCOLS[route.kind]}`);
+  const elsewhere = [...byEntry.values()].map((some): Router => {
+    const [{ entry, route }] = some as [(typeof some)[number]];
+    const listener: Listener = { protocol: PROTOCOLS[route.kind], port: undefined };
+    const attached = some.map((one) => ({ ...one, isolated: ALWAYS }));
     return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
   });
+  return [...known, ...elsewhere];
 }
 
 function listenerOf({ protocol, port }: GatewayListener): Listener {
@@ -65,8 +68,8 @@ function listenerOf({ protocol, port }: GatewayListener): Listener {
   return { protocol: known[String(protocol) as keyof typeof known] ?? 'tcp', port };
 }
 
-function attachedAt(mesh: MeshView, route: Route, at: ListenerAt, all: readonly ListenerAt[]): readonly Attached[] {
-  if (!attachesTo(mesh, route, at)) return [];
+/** @param met listeners of the Gateway to which the route attaches */
+function attachedAt(route: Route, at: ListenerAt, all: readonly ListenerAt[], met: readonly ListenerAt[]): Attached {
   const hosts = commonHosts(at.listener, route);
   // The API gives such calls to the more specific listener alone, and not every controller does.
   const narrower = all.find(({ listener }) => {
@@ -74,39 +77,13 @@ function attachedAt(mesh: MeshView, route: Route, at: ListenerAt, all: readonly 
     if (hostname === undefined || hostname === at.listener.hostname) return false;
     return coversHost(at.listener.hostname ?? '*', hostname) && hosts.some((host) => hostsMeet(host, hostname));
   });
-  const isShared = narrower && attachesTo(mesh, route, narrower);
   const isolated =
-    narrower && !isShared
+    narrower && !met.includes(narrower)
       ? opaque(
           `listener ${narrower.listener.name} has a more specific host than ${at.listener.name}, to which the route attaches`,
         )
       : ALWAYS;
-  return hosts.length === 0 ? [] : [{ route, hosts, isolated }];
-}
-
-/** Routers of Gateways that are not among the files, with the hosts of their routes. */
-function absentRouters(mesh: MeshView, routes: readonly Route[]): readonly Router[] {
-  const found = routes.flatMap((route) =>
-    attachmentsOf(mesh, route)
-      .filter(({ entry }) => entry.object === undefined)
-      .map(({ entry, hosts }) => ({ entry, attached: { route, hosts, isolated: ALWAYS } })),
-  );
-  return [
-    ...Map.groupBy(found, ({ entry, attached }) => `${entry.name} ${PROTOCOLS[attached.route.kind]}`).values(),
-  ].map((some): Router => {
-    const { entry, attached } = some[0]!;
-    const listener: Listener = { protocol: PROTOCOLS[attached.route.kind], port: undefined };
-    return {
-      listener,
-      entry,
-      virtualHosts: virtualHostsOf(
-        mesh,
-        some.map((one) => one.attached),
-        listener,
-        entry,
-      ),
-    };
-  });
+  return { route, hosts, isolated };
 }
 
 function virtualHostsOf(

@@ -14,7 +14,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
-import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { noneWherePublished, whyInternalPods } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -106,17 +106,13 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     selector: Object.keys(selector).length > 0 ? selector : undefined,
     ...(withoutPolicies && { withoutPolicies }),
   };
-  const unpublished = whyUnpublished(mesh, proxy);
   return {
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
     ...listenerOf(mesh, patch),
     proxy,
-    own:
-      unpublished === undefined
-        ? { state: 'none', reason: 'an added route requires no client certificate' }
-        : { state: 'unknown', reason: unpublished },
+    own: noneWherePublished(mesh, proxy, 'an added route requires no client certificate'),
     internal: whyInternalPods(mesh, proxy),
   };
 }

@@ -22,7 +22,7 @@ import {
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { parseAddress } from '../../address.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { whyInternalAnnotation, whyInternalPods, whyUnpublished } from '../internal.ts';
+import { noneWherePublished, whyInternalAnnotation, whyInternalPods } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -63,8 +63,10 @@ interface Attached extends KubeObject {
 }
 
 /** Entry point of a route, and the hosts that its listeners and the route have in common. */
-interface Attachment {
+export interface Attachment {
   readonly entry: EntryPoint;
+  /** Listeners that the route attaches to; empty if the Gateway is not among the files. */
+  readonly met: readonly ListenerAt[];
   readonly hosts: readonly string[];
 }
 
@@ -119,11 +121,11 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
     .flatMap(({ gateway, listeners }): Attachment[] => {
       const met = listeners.filter((at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0);
       const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
-      return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
+      return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), met, hosts }];
     });
   const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
-  return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
+  return [...known, ...missing.map((entry) => ({ entry, met: [], hosts: hosts.length > 0 ? hosts : ['*'] }))];
 }
 
 interface Entry {
@@ -133,11 +135,18 @@ interface Entry {
   readonly listeners: readonly ListenerAt[];
 }
 
-/** Gateways that accept calls from outside, by the object that defines a listener, because a mesh has many of both. */
+/** Lists the Gateways that accept calls from outside, with their listeners. */
+export const entriesIn = remembered((mesh: MeshView): readonly Entry[] =>
+  mesh
+    .all('KubernetesGateway')
+    .filter(isEntry)
+    .map((gateway, order) => ({ gateway, order, listeners: listenersOf(mesh, gateway) })),
+);
+
+/** These Gateways by the object that defines a listener, because a mesh has many of both. */
 const entriesBy = remembered((mesh: MeshView): ReadonlyMap<string, ReadonlySet<Entry>> => {
   const by = new Map<string, Set<Entry>>();
-  for (const [order, gateway] of mesh.all('KubernetesGateway').filter(isEntry).entries()) {
-    const entry = { gateway, order, listeners: listenersOf(mesh, gateway) };
+  for (const entry of entriesIn(mesh)) {
     for (const { on } of entry.listeners) {
       const key = parentKey({ kind: kindOf(on), name: on.metadata.name }, on);
       by.set(key, (by.get(key) ?? new Set()).add(entry));
@@ -155,7 +164,7 @@ function kindOf({ kind }: ListenerAt['on']): string {
 }
 
 /** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
-export function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
+function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
   const parents = items(route.spec.parentRefs).filter(isGateway);
   return parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route);
 }
@@ -276,7 +285,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
  * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the host name of a
  * Service.
  */
-export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): EntryProxy {
+function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
@@ -309,7 +318,7 @@ function requiredByTls(
   mesh: MeshView,
   { spec }: KubernetesGateway,
   met: readonly ListenerAt[],
-  proxy: EntryProxy,
+  proxy: Exclude<EntryProxy, { readonly by: 'none' }>,
 ): Identity {
   const { default: general, perPort } = spec.tls?.frontend ?? {};
   const requires = ({ listener }: ListenerAt): boolean => {
@@ -328,13 +337,10 @@ function requiredByTls(
   if (proxy.by === 'controller') {
     return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
   }
-  if (proxy.by === 'istio' && !proxy.selector) {
+  if (!proxy.selector) {
     return { state: 'unknown', reason: `the Service ${spec.addresses![0]!.value} is not among these files` };
   }
-  const unpublished = proxy.by === 'istio' ? whyUnpublished(mesh, proxy) : undefined;
-  return unpublished !== undefined
-    ? { state: 'unknown', reason: unpublished }
-    : { state: 'none', reason: 'the Gateway requires no client certificate' };
+  return noneWherePublished(mesh, proxy, 'the Gateway requires no client certificate');
 }
 
 function unknownEntry({ kind = 'Gateway', namespace, name }: ParentRef, route: KubeObject): EntryPoint {

@@ -24,8 +24,8 @@ import {
 } from '@meshpass/istio';
 import { distinct, items, labels, texts } from '@meshpass/istio/members';
 import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
-import type { EntryProxy, Listener } from '../exposure.ts';
-import { podsOfGateway, readersOf } from '../gateway-pods.ts';
+import type { Listener } from '../exposure.ts';
+import { type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
 import { clientPorts } from './server-ports.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
@@ -227,7 +227,7 @@ function servedRoutes(
 }
 
 /** Proxy that runs a server. */
-export function proxyOf({ gateway, name }: ServerAt): EntryProxy & { readonly by: 'istio' } {
+export function proxyOf({ gateway, name }: ServerAt): IstioProxy {
   const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
   return { by: 'istio', namespace, selector: gateway && labels(gateway.spec.selector) };
 }
@@ -239,7 +239,7 @@ function appliedMatches(
   matches: RouteAt['matches'],
   port: number | undefined,
   name: string,
-  proxy: EntryProxy & { readonly by: 'istio' },
+  proxy: IstioProxy,
 ): RouteAt['matches'] {
   const isName = (written: string) => gatewayName(written, root.metadata.namespace) === name;
   const pods = podsOfGateway(mesh, proxy);

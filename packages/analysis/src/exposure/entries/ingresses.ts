@@ -14,8 +14,8 @@ import {
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
-import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
+import { noneWherePublished, whyInternalPods } from '../internal.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
 import { segmentPrefix } from './path-prefix.ts';
@@ -135,16 +135,12 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     object: ingress,
     ports: [{ number: items(ingress.spec.tls).length > 0 ? 443 : 80, protocol: undefined }],
     proxy,
-    own: proxy.by === 'istio' ? requiredByIstio(mesh, proxy) : requiredByAnnotations(mesh, ingress, proxy.name),
+    own:
+      proxy.by === 'istio'
+        ? noneWherePublished(mesh, proxy, 'an Ingress of Istio requires no client certificate')
+        : requiredByAnnotations(mesh, ingress, proxy.name),
     internal: proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : whyInternalIngress(mesh, ingress),
   };
-}
-
-function requiredByIstio(mesh: MeshView, proxy: EntryProxy & { readonly by: 'istio' }): Identity {
-  const unpublished = whyUnpublished(mesh, proxy);
-  return unpublished === undefined
-    ? { state: 'none', reason: 'an Ingress of Istio requires no client certificate' }
-    : { state: 'unknown', reason: unpublished };
 }
 
 function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readonly by: 'none' }> {

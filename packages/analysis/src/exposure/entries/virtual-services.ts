@@ -18,9 +18,9 @@ import { forwardsNothing } from '../../routes/refused-route.ts';
 import { routeRewrite } from '../../routes/rewrite.ts';
 import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { entryReading } from '../gateway-pods.ts';
+import { entryReading, type IstioProxy } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
-import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { noneWherePublished, whyInternalPods } from '../internal.ts';
 import { mayOpen } from '../patches.ts';
 import { coversUri } from '../text-match.ts';
 import { trustedHops } from '../trusted-hops.ts';
@@ -195,17 +195,14 @@ export function toEntry(mesh: MeshView, at: ServerAt, servers: readonly GatewayS
       return reached.map((one) => ({ number: one, protocol }));
     }),
     proxy,
-    own: requiredByTls(servers, whyUnpublished(mesh, proxy)),
+    own: requiredByTls(mesh, servers, proxy),
     internal: whyInternalPods(mesh, proxy),
   };
 }
 
-/** Whether every server requires a client certificate that its own roots verify (`MUTUAL`). */
-function requiredByTls(servers: readonly GatewayServer[], unpublished: string | undefined): Identity {
-  const required =
-    servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
-  if (required) return { state: 'required', reason: 'the gateway requires a client certificate' };
-  return unpublished !== undefined
-    ? { state: 'unknown', reason: unpublished }
-    : { state: 'none', reason: 'the gateway requires no client certificate' };
+/** Requires a client certificate if every server verifies one by its own roots (`MUTUAL`). */
+function requiredByTls(mesh: MeshView, servers: readonly GatewayServer[], proxy: IstioProxy): Identity {
+  return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL')
+    ? { state: 'required', reason: 'the gateway requires a client certificate' }
+    : noneWherePublished(mesh, proxy, 'the gateway requires no client certificate');
 }
