@@ -1,11 +1,25 @@
 /** The list of ways into the cluster, for reports. */
 
-import { findMeshConfig, type KubeObject, type MeshConfig, type Place, type Resource, viewMesh } from '@meshpass/istio';
+import {
+  findMeshConfig,
+  type KubeObject,
+  type MeshConfig,
+  type MeshView,
+  type Place,
+  type Resource,
+  viewMesh,
+} from '@meshpass/istio';
 import { describeEntry } from './describe.ts';
+import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
+import { exposuresOfEnvoyFilters } from './entries/envoy-filters.ts';
+import { exposuresOfRoutes } from './entries/gateway-routes.ts';
+import { exposuresOfIngresses } from './entries/ingresses.ts';
 import { exposuresOfPassthrough } from './entries/passthrough.ts';
+import { exposuresOfPods } from './entries/pods.ts';
+import { exposuresOfServices } from './entries/services.ts';
+import { exposuresOfVirtualServices } from './entries/virtual-services.ts';
 import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
-import { exposuresOf } from './exposures.ts';
 import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
 import { type ExposedMesh, newTo } from './new-ways.ts';
 import { type WitnessRequest, witnessOf } from './witness.ts';
@@ -151,4 +165,19 @@ function portsOf({ ports }: EntryPoint): readonly number[] {
 function comparePlaces(a: Place, b: Place): number {
   if (a.file !== b.file) return a.file < b.file ? -1 : 1;
   return a.line - b.line || a.column - b.column;
+}
+
+/**
+ * Lists every way into the cluster: routes of VirtualServices, of the Gateway API and of Ingresses, published ports of
+ * Services and Pods, and what EnvoyFilters and Sidecars add.
+ */
+export function exposuresOf(mesh: MeshView): readonly Exposure[] {
+  return [
+    ...exposuresOfVirtualServices(mesh),
+    ...exposuresOfRoutes(mesh),
+    ...exposuresOfIngresses(mesh),
+    ...exposuresOfServices(mesh),
+    ...exposuresOfPods(mesh),
+    ...exposuresOfEnvoyFilters(mesh),
+  ].flatMap((one) => resolveDestination(mesh, one));
 }

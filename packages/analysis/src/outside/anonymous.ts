@@ -31,8 +31,7 @@ import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from '../routes/match-condition.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
 import { beforeRewrite } from './before-rewrite.ts';
-import { clientTlsOf } from './client-tls.ts';
-import { callersOf } from './pods-of.ts';
+import { callersOf, clientTlsOf } from './pods-of.ts';
 
 /** Way of a call. */
 export interface Way {

@@ -12,8 +12,7 @@ import {
 } from '../exposure/entries/gateway-tables.ts';
 import { destinationsOf, toEntry } from '../exposure/entries/virtual-services.ts';
 import type { Listener } from '../exposure/exposure.ts';
-import { whyReadersUnknown } from '../exposure/gateway-pods.ts';
-import { trustedHops } from '../exposure/trusted-hops.ts';
+import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { hostCondition, matchCondition, opaque } from '../routes/match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';

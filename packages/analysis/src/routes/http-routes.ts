@@ -15,7 +15,6 @@ import type {
 } from '@meshpass/istio';
 import { items, labels, record, texts } from '@meshpass/istio/members';
 import { delegateOf, mergeRoute } from './delegates.ts';
-import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
 export interface RouteAt {
@@ -117,4 +116,15 @@ export function isCatchAll(match: HttpMatch): boolean {
 /** Whether a match applies to the calls of some proxies only. istiod ignores these members beside `gateways`. */
 export function isFromSome({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
   return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
+}
+
+/**
+ * Whether a route forwards no call: it redirects, answers by itself, or aborts every call. Without a percentage, a fault
+ * aborts none. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
+ */
+export function forwardsNothing(route: HttpRoute): boolean {
+  if (route.delegate) return false;
+  if (route.redirect || route.directResponse || items(route.route).length === 0) return true;
+  const abort = record(record(route.fault).abort);
+  return Number(record(abort.percentage).value) >= 100;
 }

@@ -5,6 +5,7 @@
 
 import {
   type BackendRef,
+  type BackendTLSPolicy,
   fullHost,
   type GRPCRoute,
   type GrpcRouteMatch,
@@ -14,18 +15,18 @@ import {
   type KubeObject,
   type MeshView,
   type RouteFilter,
+  type Service,
   type StringMatch,
   type TCPRoute,
   type TLSRoute,
   targetRefs,
   type ValueMatch,
 } from '@meshpass/istio';
-import { distinct, items } from '@meshpass/istio/members';
+import { distinct, items, labels } from '@meshpass/istio/members';
 import { filterRewrite } from '../../routes/rewrite.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
-import { failsTls } from './backend-tls.ts';
+import { segmentPrefix } from '../text-match.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
-import { segmentPrefix } from './path-prefix.ts';
 
 export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
 export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
@@ -219,4 +220,44 @@ function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Rec
       type === 'RegularExpression' ? { regex: value } : { exact: value },
     ]),
   );
+}
+
+/**
+ * Whether every call from a proxy to a Service fails: each reference of its policy is to an empty ConfigMap of the input,
+ * or of a kind that Istio does not support. Source: the reference of BackendTLSPolicy; `getBackendTLSCredentialName` in
+ * pilot/pkg/config/kube/gateway/backend_policies.go.
+ */
+function failsTls(
+  mesh: MeshView,
+  service: Service | undefined,
+  port: number | undefined,
+  { by }: EntryPoint['proxy'],
+): boolean {
+  const policy = service && policyOf(mesh, service, port);
+  const references = items(policy?.spec.validation?.caCertificateRefs);
+  return (
+    references.length > 0 &&
+    references.every(({ group = '', kind, name }) =>
+      group === '' && kind === 'ConfigMap' ? isEmptyConfigMap(mesh, service!.metadata.namespace, name) : by === 'istio',
+    )
+  );
+}
+
+/** Returns the policy of a port: one for that port precedes one for the Service, and an older one precedes the others. */
+function policyOf(mesh: MeshView, service: Service, port: number | undefined): BackendTLSPolicy | undefined {
+  const name = items(service.spec.ports).find((one) => one.port === port)?.name;
+  const targeting = (section: string | undefined) =>
+    mesh
+      .within('BackendTLSPolicy', service.metadata.namespace)
+      .find(({ spec }) =>
+        items(spec.targetRefs).some(
+          (one) => one.kind === 'Service' && one.name === service.metadata.name && one.sectionName === section,
+        ),
+      );
+  return (name === undefined ? undefined : targeting(name)) ?? targeting(undefined);
+}
+
+function isEmptyConfigMap(mesh: MeshView, namespace: string, name: string | undefined): boolean {
+  const found = mesh.within('ConfigMap', namespace).find(({ metadata }) => metadata.name === name);
+  return found !== undefined && !labels(found.data)['ca.crt'];
 }

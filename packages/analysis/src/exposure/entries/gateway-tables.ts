@@ -25,8 +25,7 @@ import {
 import { distinct, items, labels, texts } from '@meshpass/istio/members';
 import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
 import type { Listener } from '../exposure.ts';
-import { type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
-import { clientPorts } from './server-ports.ts';
+import { clientPorts, type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
 export interface ServerAt {

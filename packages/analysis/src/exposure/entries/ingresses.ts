@@ -16,9 +16,9 @@ import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
 import { noneWherePublished, whyInternalPods } from '../internal.ts';
+import { segmentPrefix } from '../text-match.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
-import { segmentPrefix } from './path-prefix.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
 /** Pods that serve Ingresses unless the mesh configuration (`ingressSelector`) says otherwise. */

@@ -13,19 +13,16 @@ import {
   type VirtualService,
 } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
-import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
-import { forwardsNothing } from '../../routes/refused-route.ts';
+import { forwardsNothing, isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
 import { routeRewrite } from '../../routes/rewrite.ts';
 import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { entryReading, type IstioProxy } from '../gateway-pods.ts';
+import { clientPorts, entryReading, type IstioProxy, trustedHops } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
 import { noneWherePublished, whyInternalPods } from '../internal.ts';
 import { mayOpen } from '../patches.ts';
 import { coversUri } from '../text-match.ts';
-import { trustedHops } from '../trusted-hops.ts';
 import { gatewayName, gatewayNames, gatewayTables, proxyOf, reachedRoutes, type ServerAt } from './gateway-tables.ts';
-import { clientPorts } from './server-ports.ts';
 
 /** Lists everything that VirtualServices expose through gateways. */
 export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {

@@ -3,7 +3,7 @@
 import { coversHost, exportToOf, fullHost, type MeshConfig, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
-import { forwardsNothing } from '../../routes/refused-route.ts';
+import { forwardsNothing } from '../../routes/http-routes.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
