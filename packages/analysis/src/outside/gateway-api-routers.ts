@@ -24,7 +24,7 @@ import {
 import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
 import { matchCondition, opaque } from '../routes/match-condition.ts';
-import type { Router, Step, VirtualHost } from './router.ts';
+import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
@@ -49,7 +49,7 @@ export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
       const attached = attachments.flatMap(({ route, met }) =>
         met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
       );
-      return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
+      return routerOf(mesh, attached, listener, entry);
     });
   });
   const absent = attachments.filter(({ entry }) => entry.object === undefined);
@@ -58,7 +58,7 @@ export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
     const [{ entry, route }] = some as [(typeof some)[number]];
     const listener: Listener = { protocol: PROTOCOLS[route.kind], port: undefined };
     const attached = some.map((one) => ({ ...one, isolated: ALWAYS }));
-    return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
+    return routerOf(mesh, attached, listener, entry);
   });
   return [...known, ...elsewhere];
 }
@@ -86,40 +86,12 @@ function attachedAt(route: Route, at: ListenerAt, all: readonly ListenerAt[], me
   return { route, hosts, isolated };
 }
 
-function virtualHostsOf(
-  mesh: MeshView,
-  attached: readonly Attached[],
-  listener: Listener,
-  entry: EntryPoint,
-): readonly VirtualHost[] {
-  const byHost = new Map<string, { on: Route; ranked: Ranked[] }>();
-  for (const one of attached) {
+function routerOf(mesh: MeshView, attached: readonly Attached[], listener: Listener, entry: EntryPoint): Router {
+  const hosts = attached.flatMap((one) => {
     const ranked = stepsOf(mesh, one, listener, entry);
-    for (const host of one.hosts) {
-      const found = byHost.get(host);
-      if (found) found.ranked.push(...ranked.filter(({ step }) => !found.ranked.some((other) => other.step === step)));
-      else byHost.set(host, { on: one.route, ranked: [...ranked] });
-    }
-  }
-  return [...byHost].map(([host, { on, ranked }]) => ({
-    host,
-    on,
-    // Sorting is stable, so that older routes and earlier rules stay first.
-    steps: ranked.sort((a, b) => compareRanks(a.rank, b.rank)).map(({ step }) => step),
-  }));
-}
-
-/** Precedence of a match, most significant first; a higher number wins. */
-type Rank = readonly number[];
-
-interface Ranked {
-  readonly step: Step;
-  readonly rank: Rank;
-}
-
-function compareRanks(a: Rank, b: Rank): number {
-  for (const [index, one] of a.entries()) if (one !== b[index]) return b[index]! - one;
-  return 0;
+    return one.hosts.map((host) => ({ host, on: one.route, ranked }));
+  });
+  return { listener, entry, virtualHosts: virtualHostsOf(hosts) };
 }
 
 function stepsOf(
@@ -173,7 +145,7 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
 }
 
 /** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */
-function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Rank {
+function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Ranked['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
   const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};
   const prefix = (path?.value ?? '/').replace(/(?<=.)\/+$/, '');

@@ -10,7 +10,7 @@ import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '
 import type { EntryPoint, Listener } from '../exposure/exposure.ts';
 import { segmentPrefix } from '../exposure/text-match.ts';
 import { matchCondition, opaque } from '../routes/match-condition.ts';
-import type { Router, Step, VirtualHost } from './router.ts';
+import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const LISTENERS = [
@@ -18,37 +18,20 @@ const LISTENERS = [
   { protocol: 'https', port: 443 },
 ] as const;
 
-/** Path of an Ingress with what its precedence depends on. */
-interface Ranked {
-  readonly step: Step;
-  /** The first number that differs decides, and the higher one comes first. */
-  readonly rank: readonly number[];
-}
-
 /** Lists the routers of Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
   const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
-      const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
       const ownerOf = (host: string) => some.find(({ ingress }) => hostsOf(ingress).includes(host))?.ingress;
-      for (const { ingress, entry } of some) {
-        for (const [host, paths] of pathsOf(mesh, ingress, entry, listener, ownerOf)) {
-          const found = byHost.get(host);
-          if (found) found.paths.push(...paths);
-          else byHost.set(host, { on: ingress, paths: [...paths] });
-        }
-      }
-      const virtualHosts = [...byHost].map(
-        ([host, { on, paths }]): VirtualHost => ({ host, on, steps: paths.sort(byPrecedence).map(({ step }) => step) }),
-      );
-      return { listener, entry: some[0]!.entry, virtualHosts };
+      const hosts = some.flatMap(({ ingress, entry }) => pathsOf(mesh, ingress, entry, listener, ownerOf));
+      return { listener, entry: some[0]!.entry, virtualHosts: virtualHostsOf(hosts) };
     }),
   );
   const widened = ingresses.map(({ ingress, entry }): Router => {
     const steps = LISTENERS.flatMap((listener) => pathsOf(mesh, ingress, entry, listener)).flatMap(
-      ([, paths]) => paths,
+      ({ ranked }) => ranked,
     );
     const targets = steps.flatMap(({ step }) => step.targets);
     const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress, entry), targets };
@@ -60,10 +43,6 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
 
 function hostsOf({ spec }: Ingress): readonly string[] {
   return items(spec.rules).map(({ host }) => host || '*');
-}
-
-function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
-  return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
 /**
@@ -83,7 +62,7 @@ function pathsOf(
   entry: EntryPoint,
   listener: Listener,
   ownerOf: (host: string) => Ingress | undefined = () => ingress,
-): readonly (readonly [host: string, paths: readonly Ranked[]])[] {
+): Parameters<typeof virtualHostsOf>[0] {
   const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
   const routing = annotatedRouting(ingress, entry);
   const hosts = [...new Set(hostsOf(ingress))];
@@ -91,7 +70,7 @@ function pathsOf(
   const found = hosts.map((host) => {
     // istiod binds the routes of a host to the servers of its oldest Ingress only.
     const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
-    const paths = backends
+    const ranked = backends
       .filter((one) => one.host === host && !one.isDefault)
       .map((one): Ranked => {
         const condition = all([routing, hostLabel(host, entry), pathCondition(one, entry, ingress, listener)]);
@@ -100,7 +79,7 @@ function pathsOf(
           rank: rankOf(one, entry, canary),
         };
       });
-    return [host, paths] as const;
+    return { host, on: ingress, ranked };
   });
   const fallback = backends.find((one) => one.isDefault);
   if (!fallback) return found;
@@ -115,8 +94,8 @@ function pathsOf(
       ? ALWAYS
       : opaque(`${nameOf(entry)} decides which hosts reach the default backend of an Ingress with rules`);
   return [
-    ...found.map(([host, paths]) => [host, [...paths, fallbackTo(ALWAYS)]] as const),
-    ...(hosts.includes('*') ? [] : [['*', [fallbackTo(others)]] as const]),
+    ...found.map((one) => ({ ...one, ranked: [...one.ranked, fallbackTo(ALWAYS)] })),
+    ...(hosts.includes('*') ? [] : [{ host: '*', on: ingress, ranked: [fallbackTo(others)] }]),
   ];
 }
 

@@ -47,6 +47,12 @@ export interface VirtualHost {
   readonly steps: readonly Step[];
 }
 
+/** Step with what its precedence depends on: the first number that differs decides, and the higher one comes first. */
+export interface Ranked {
+  readonly step: Step;
+  readonly rank: readonly number[];
+}
+
 /** Routing table of one listener. */
 export interface Router {
   readonly listener: Listener;
@@ -60,6 +66,20 @@ export interface Router {
   readonly merged?: readonly Labels[];
   /** Server of Istio's Gateway that terminates TLS or reads the SNI. */
   readonly server?: GatewayServer;
+}
+
+/** Merges the steps of objects that have a host. Of equal ranks, the earlier object comes first. */
+export function virtualHostsOf(
+  hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly Ranked[] })[],
+): readonly VirtualHost[] {
+  return [...Map.groupBy(hosts, ({ host }) => host)].map(([host, some]) => {
+    const ranked = [...new Set(some.flatMap((one) => one.ranked))];
+    return { host, on: some[0]!.on, steps: ranked.sort(byPrecedence).map(({ step }) => step) };
+  });
+}
+
+function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
+  return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
 /** Port in the field `listener` if the entry point is not among the files. */
