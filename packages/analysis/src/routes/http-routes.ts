@@ -23,12 +23,9 @@ export interface RouteAt {
   readonly protocol: 'http' | 'tls' | 'tcp';
   /** Alternatives; empty if everything matches. Those of connections may only match some server names. */
   readonly matches: readonly (HttpMatch & { readonly sniHosts?: Texts })[];
+  /** Undefined for connections. */
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
-}
-
-export interface HttpRouteAt extends RouteAt {
-  readonly route: HttpRoute;
   /** Destinations of copies, with the object that lists them: a delegate inherits the mirrors of the root. */
   readonly mirrors: readonly {
     readonly on: VirtualService;
@@ -49,6 +46,7 @@ export const routesOf = remembered((mesh: MeshView) =>
         matches: items(match),
         route: undefined,
         destinations: items(route),
+        mirrors: [],
       })),
     ),
   ]),
@@ -58,7 +56,7 @@ export const routesOf = remembered((mesh: MeshView) =>
  * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
  * that the proxy answers itself has no destinations.
  */
-export function httpRoutes(mesh: MeshView, root: VirtualService): readonly HttpRouteAt[] {
+function httpRoutes(mesh: MeshView, root: VirtualService): readonly RouteAt[] {
   const at = (on: VirtualService, index: number, route: HttpRoute) => ({
     on,
     path: ['spec', 'http', index],
@@ -69,7 +67,7 @@ export function httpRoutes(mesh: MeshView, root: VirtualService): readonly HttpR
   });
   const mirrorsAt = (on: VirtualService, index: number, route: Mirroring) =>
     mirrorsOf(route, ['spec', 'http', index]).map((one) => ({ ...one, on }));
-  return items(root.spec.http).flatMap((route, index): readonly HttpRouteAt[] => {
+  return items(root.spec.http).flatMap((route, index): readonly RouteAt[] => {
     if (!route.delegate) return [{ ...at(root, index, route), mirrors: mirrorsAt(root, index, route) }];
     const delegate = delegateOf(mesh, root, route);
     return items(delegate?.spec.http).flatMap((part, inner) => {
