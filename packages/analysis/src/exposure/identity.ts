@@ -125,8 +125,7 @@ function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoin
   const needed = [...seen, ...others.filter((one) => one.proxy.namespace === home)];
   const open = needed.filter(({ identity }) => identity === undefined);
   if (needed.length > 0 && open.length === 0) {
-    const identities = needed.map(({ identity }) => identity!);
-    return WEAKEST_FIRST.flatMap((state) => identities.find((one) => one.state === state) ?? [])[0]!;
+    return weakest(needed.map(({ identity }) => ({ identity: identity! }))).identity;
   }
   // Anyone may create Pods and policies in a namespace, so those outside the Gateway's own prove nothing about it.
   const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
@@ -263,31 +262,30 @@ function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }
 
-interface WorkloadPoint extends EnforcementPoint {
-  readonly enforcer: Enforcer;
-  readonly identity: Identity;
-}
-
 /** Determines the identity that the weakest workload behind an entry point requires. */
 function identityAtWorkload(
   known: KnownMesh,
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
-  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point): WorkloadPoint => {
+  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point) => {
     // Of an unknown destination, the other ports of policies are candidates only.
     const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
-    return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
+    return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
   if (points.length === 0) {
     const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
     return { ...outside, enforcer: { proxy: outside === OUTSIDE ? 'none' : 'unknown', reason: outside.reason } };
   }
-  const weakest = WEAKEST_FIRST.flatMap((state) => points.find(({ identity }) => identity.state === state) ?? [])[0]!;
-  return { ...weakest.identity, enforcer: weakest.enforcer };
+  const { identity, enforcer } = weakest(points);
+  return { ...identity, enforcer };
 }
 
 const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
+
+function weakest<T extends { readonly identity: Identity }>(all: readonly T[]): T {
+  return WEAKEST_FIRST.flatMap((state) => all.find(({ identity }) => identity.state === state) ?? [])[0]!;
+}
 
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };

@@ -114,45 +114,41 @@ function conflict(one: GatewayListener, other: GatewayListener): boolean {
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
 export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
+  const { byParent, order } = listenersIn(mesh);
+  const met = parents.flatMap((parent) =>
+    (byParent.get(parentKey(parent, route)) ?? []).filter(
+      (at) => isMeant(parent, at) && accepts(mesh, at, route) && commonHosts(at.listener, route).length > 0,
+    ),
+  );
+  const inOrder = [...new Set(met)].sort((a, b) => order.get(a)! - order.get(b)!);
+  const known = [...Map.groupBy(inOrder, ({ gateway }) => gateway)].map(([gateway, some]) => ({
+    entry: entryOf(mesh, gateway, some),
+    met: some,
+    hosts: [...new Set(some.flatMap(({ listener }) => commonHosts(listener, route)))],
+  }));
   const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !isWaypointName(mesh, parent, route);
-  const referred = new Set(parents.flatMap((parent) => [...(entriesBy(mesh).get(parentKey(parent, route)) ?? [])]));
-  const known = [...referred]
-    .sort((a, b) => a.order - b.order)
-    .flatMap(({ gateway, listeners }): Attachment[] => {
-      const met = listeners.filter((at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0);
-      const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
-      return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), met, hosts }];
-    });
-  const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
-  return [...known, ...missing.map((entry) => ({ entry, met: [], hosts: hosts.length > 0 ? hosts : ['*'] }))];
-}
-
-interface Entry {
-  readonly gateway: KubernetesGateway;
-  /** Position among the Gateways. */
-  readonly order: number;
-  readonly listeners: readonly ListenerAt[];
+  const missing = parents
+    .filter(isElsewhere)
+    .map((parent) => ({ entry: unknownEntry(parent, route), met: [], hosts: hosts.length > 0 ? hosts : ['*'] }));
+  return [...known, ...missing];
 }
 
 /** Lists the Gateways that accept calls from outside, with their listeners. */
-export const entriesIn = remembered((mesh: MeshView): readonly Entry[] =>
+export const entriesIn = remembered((mesh: MeshView) =>
   mesh
     .all('KubernetesGateway')
     .filter(isEntry)
-    .map((gateway, order) => ({ gateway, order, listeners: listenersOf(mesh, gateway) })),
+    .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
 );
 
-/** These Gateways by the object that defines a listener, because a mesh has many of both. */
-const entriesBy = remembered((mesh: MeshView): ReadonlyMap<string, ReadonlySet<Entry>> => {
-  const by = new Map<string, Set<Entry>>();
-  for (const entry of entriesIn(mesh)) {
-    for (const { on } of entry.listeners) {
-      const key = parentKey({ kind: kindOf(on), name: on.metadata.name }, on);
-      by.set(key, (by.get(key) ?? new Set()).add(entry));
-    }
-  }
-  return by;
+/** Listeners of these Gateways by the object that defines them, because a mesh has many of both. */
+const listenersIn = remembered((mesh: MeshView) => {
+  const all = entriesIn(mesh).flatMap(({ listeners }) => listeners);
+  return {
+    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: kindOf(on), name: on.metadata.name }, on)),
+    order: new Map(all.map((at, index) => [at, index])),
+  };
 });
 
 function parentKey({ kind = 'Gateway', namespace, name }: ParentRef, { metadata }: KubeObject): string {
@@ -161,12 +157,6 @@ function parentKey({ kind = 'Gateway', namespace, name }: ParentRef, { metadata 
 
 function kindOf({ kind }: ListenerAt['on']): string {
   return kind === 'KubernetesGateway' ? 'Gateway' : kind;
-}
-
-/** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
-function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
-  const parents = items(route.spec.parentRefs).filter(isGateway);
-  return parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route);
 }
 
 function isGateway({ group = GATEWAY_GROUP, kind = 'Gateway', name }: ParentRef): boolean {
@@ -190,13 +180,8 @@ function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: Kub
   return name === to.metadata.name && (namespace ?? from.metadata.namespace) === to.metadata.namespace;
 }
 
-function refersTo(parent: ParentRef, route: KubeObject, { on, listener }: ListenerAt): boolean {
-  return (
-    (parent.kind ?? 'Gateway') === kindOf(on) &&
-    parentIs(parent, route, on) &&
-    (parent.sectionName === undefined || parent.sectionName === listener.name) &&
-    (parent.port === undefined || parent.port === listener.port)
-  );
+function isMeant({ sectionName, port }: ParentRef, { listener }: ListenerAt): boolean {
+  return (sectionName === undefined || sectionName === listener.name) && (port === undefined || port === listener.port);
 }
 
 /** Whether a listener allows the namespace and kind of a route. */
