@@ -49,7 +49,7 @@ function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[])
 }
 
 /** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
-export function describeDestination({ destination }: Exposure): string {
+export function describeDestination({ destination }: Pick<Exposure, 'destination'>): string {
   const port = destination.port === undefined ? '' : `:${destination.port}`;
   return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
 }

@@ -9,6 +9,7 @@ import {
   type Resource,
   viewMesh,
 } from '@meshpass/istio';
+import { distinct } from '@meshpass/istio/members';
 import { describeEntry } from './describe.ts';
 import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
@@ -19,7 +20,7 @@ import { exposuresOfPassthrough } from './entries/passthrough.ts';
 import { exposuresOfPods } from './entries/pods.ts';
 import { exposuresOfServices } from './entries/services.ts';
 import { exposuresOfVirtualServices } from './entries/virtual-services.ts';
-import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
+import type { EntryKind, Exposure, Identity } from './exposure.ts';
 import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
 import { type ExposedMesh, newTo } from './new-ways.ts';
 import { type WitnessRequest, witnessOf } from './witness.ts';
@@ -123,8 +124,11 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
     entry: {
       kind: entry.kind,
       name: entry.name,
-      place: entry.object && placeOf(entry.object),
-      ports: portsOf(entry),
+      place: entry.object?.origin.at(['metadata', 'name']),
+      ports: distinct(
+        entry.ports.flatMap(({ number }) => number ?? []),
+        String,
+      ),
       proxy: entry.proxy.by,
       description: describeEntry(entry),
     },
@@ -152,14 +156,6 @@ function nameOf({ kind, metadata }: KubeObject): ExposureEntry['object'] {
     namespace: metadata.namespace,
     name: metadata.name,
   };
-}
-
-function placeOf({ origin }: KubeObject): Place {
-  return origin.at(['metadata', 'name']);
-}
-
-function portsOf({ ports }: EntryPoint): readonly number[] {
-  return [...new Set(ports.flatMap(({ number }) => number ?? []))];
 }
 
 function comparePlaces(a: Place, b: Place): number {

@@ -80,14 +80,6 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       else byDestination.set(destination, [router]);
     }
   }
-  const anywhere = routers.filter((router) => router.anywhere);
-  const listening = new Map(
-    [...new Set(routers.map(({ listener }) => formatListener(listener)))].map((name) => [name, [] as Router[]]),
-  );
-  for (const router of routers) {
-    if (router.anywhere) for (const some of listening.values()) some.push(router);
-    else listening.get(formatListener(router.listener))!.push(router);
-  }
   const targets = routers.flatMap(({ virtualHosts }) =>
     virtualHosts.flatMap(({ steps }) => steps.flatMap((step) => step.targets)),
   );
@@ -98,8 +90,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   return {
     destinations: [...byDestination.keys()],
     callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
-    decide: (call, destination) =>
-      decide(listening.get(call.texts.get('listener') ?? '') ?? anywhere, routersOf(destination), call, destination),
+    decide: (call, destination) => decide(routers, routersOf(destination), call, destination),
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],

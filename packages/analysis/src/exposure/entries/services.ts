@@ -47,7 +47,8 @@ function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
   return /^http/.test(protocolOf(port, appProtocol ?? name));
 }
 
-function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
+/** Describes the entry point that a port of a published Service forms. */
+export function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
   const { name, namespace } = service.metadata;
   return {
     kind,
