@@ -3,13 +3,7 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import type { HttpMatch, HttpRoute, MeshView } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
-import {
-  gatewayTables,
-  type HostTable,
-  proxyOf,
-  type ServedRoute,
-  type ServerAt,
-} from '../exposure/entries/gateway-tables.ts';
+import { gatewayTables, proxyOf, type ServedRoute, type ServerAt } from '../exposure/entries/gateway-tables.ts';
 import { destinationsOf, toEntry } from '../exposure/entries/virtual-services.ts';
 import type { Listener } from '../exposure/exposure.ts';
 import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
@@ -19,32 +13,17 @@ import { targetsAt } from './target.ts';
 
 /** Lists the routers of Istio's Gateways. */
 export function istioRouters(mesh: MeshView): readonly Router[] {
-  return gatewayTables(mesh).map(({ listener, serverPort, servers, merged, hosts }): Router => {
-    const [first] = servers as [ServerAt];
+  return gatewayTables(mesh).map((table): Router => {
+    const { listener, serverPort, servers, hosts } = table;
     // Matches by port compare the number of the first server.
     const stepsOf = remembered((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
-    return {
-      listener,
-      entry: toEntry(
-        mesh,
-        first,
-        servers.flatMap(({ server }) => server ?? []),
-      ),
-      virtualHosts: hosts.map((table) => virtualHostOf(mesh, table, stepsOf)),
-      ...(serverPort !== undefined && { serverPort }),
-      ...(merged && { merged }),
-      ...(first.server?.tls && { server: first.server }),
-    };
+    const merged = servers.flatMap(({ server }) => server ?? []);
+    const virtualHosts = hosts.map(({ host, on, routes, last, redirect }): VirtualHost => {
+      const redirecting = redirect ? [redirectOf(mesh, redirect)] : [];
+      return { host, on, steps: [...redirecting, ...[...routes, ...last].flatMap(stepsOf)] };
+    });
+    return { listener, entry: toEntry(mesh, servers[0]!, merged), virtualHosts, table };
   });
-}
-
-function virtualHostOf(
-  mesh: MeshView,
-  { host, on, routes, last, redirect }: HostTable,
-  stepsOf: (served: ServedRoute) => readonly Step[],
-): VirtualHost {
-  const redirecting = redirect ? [redirectOf(mesh, redirect)] : [];
-  return { host, on, steps: [...redirecting, ...[...routes, ...last].flatMap(stepsOf)] };
 }
 
 /** Returns the redirect to HTTPS, which calls escape that a trusted proxy received with TLS (`require_tls` of Envoy). */

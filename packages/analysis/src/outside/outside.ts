@@ -30,6 +30,7 @@ import {
   type Router,
   reaches,
   type Step,
+  serverOf,
   stepsAt,
   type Target,
 } from './router.ts';
@@ -128,17 +129,18 @@ function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): r
 
 /** Lists the server names that a server would serve if others at its listener did not require a certificate for them. */
 function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {
-  const { server, listener, merged } = router;
+  const { listener, table } = router;
+  const server = serverOf(router);
   if (!server || /^(?:ISTIO_)?MUTUAL$/.test(server.tls?.mode ?? '')) return [];
   const others = all.filter(
     (other) =>
-      /^(?:ISTIO_)?MUTUAL$/.test(other.server?.tls?.mode ?? '') &&
+      /^(?:ISTIO_)?MUTUAL$/.test(serverOf(other)?.tls?.mode ?? '') &&
       formatListener(other.listener) === formatListener(listener) &&
-      JSON.stringify(other.merged) === JSON.stringify(merged),
+      JSON.stringify(other.table?.merged) === JSON.stringify(table?.merged),
   );
   const own = namesOf(server);
   return others
-    .flatMap((other) => namesOf(other.server!))
+    .flatMap((other) => namesOf(serverOf(other)!))
     .filter((name) => own.some((one) => coversHost(one, name)))
     .map((name) => `${name} at ${formatListener(listener)}`);
 }

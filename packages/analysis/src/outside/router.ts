@@ -3,8 +3,9 @@
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import { coversHost, type GatewayServer, type KubeObject, type Labels, type Path } from '@meshpass/istio';
+import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
+import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';
 import type { EntryPoint, Exposure, Listener } from '../exposure/exposure.ts';
 import { hostCondition } from '../routes/match-condition.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
@@ -60,12 +61,13 @@ export interface Router {
   readonly virtualHosts: readonly VirtualHost[];
   /** Whether it may accept calls at any listener. */
   readonly anywhere?: true;
-  /** Number of the server in Istio's Gateway, which Service ports may map. */
-  readonly serverPort?: number;
-  /** Selectors of the Gateways that the same Pods merge. */
-  readonly merged?: readonly Labels[];
-  /** Server of Istio's Gateway that terminates TLS or reads the SNI. */
-  readonly server?: GatewayServer;
+  /** Table of Istio's Gateways that it stands for. */
+  readonly table?: GatewayTable;
+}
+
+/** Returns the first server of Istio's Gateway: the only one at a listener with TLS. */
+export function serverOf({ table }: Router): GatewayServer | undefined {
+  return table?.servers[0]?.server;
 }
 
 /** Merges the steps of objects that have a host. Of equal ranks, the earlier object comes first. */

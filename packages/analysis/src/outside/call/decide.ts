@@ -232,7 +232,7 @@ function placeOf(step: Step) {
 
 function forwarded(
   mesh: MeshView,
-  { entry, listener, serverPort = listener.port }: Router,
+  { entry, listener, table }: Router,
   step: Step,
   http: HttpCall | undefined,
   { sourceIp, tokens, now }: OutsideRequest,
@@ -248,10 +248,12 @@ function forwarded(
   const callers = proxy.by === 'istio' ? callersOf(mesh, proxy) : [];
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, serverPort!).map((one) => ({
-        ...one,
-        route,
-      })),
+      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, (table?.serverPort ?? listener.port)!).map(
+        (one) => ({
+          ...one,
+          route,
+        }),
+      ),
     ),
   );
 }
