@@ -85,27 +85,14 @@ type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'se
 
 /** How the Pods of a gateway are published. */
 interface Reach {
-  /** See {@link whyInternalPods}. */
+  /** Why every load balancer of it is internal; undefined if Services of its Pods may be outside the files. */
   readonly internal: string | undefined;
-  /** See {@link whyUnpublished}. */
+  /**
+   * Why it is unknown whether anything publishes them: every Service in front of them is of type ClusterIP or internal,
+   * and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if the Pods are not among
+   * the files, a Service of another namespace.
+   */
   readonly unpublished: string | undefined;
-}
-
-/**
- * Explains why every load balancer of a gateway is internal. Undefined if the Services of its Pods may be outside the
- * files; see {@link whyUnpublished}.
- */
-export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | undefined {
-  return reachOf(mesh, pods).internal;
-}
-
-/**
- * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
- * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
- * the Pods are not among the files, a Service of another namespace.
- */
-export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
-  return reachOf(mesh, pods).unpublished;
 }
 
 /**
@@ -113,7 +100,7 @@ export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | unde
  * @param reason why it has no check
  */
 export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
-  const unpublished = whyUnpublished(mesh, pods);
+  const { unpublished } = reachOf(mesh, pods);
   return unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished };
 }
 
@@ -121,7 +108,7 @@ export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: st
  * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
  * namespaces are no evidence, whatever they select.
  */
-function reachOf(
+export function reachOf(
   mesh: MeshView,
   { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
 ): Reach {

@@ -1,16 +1,8 @@
 /** The list of ways into the cluster, for reports. */
 
-import {
-  findMeshConfig,
-  type KubeObject,
-  type MeshConfig,
-  type MeshView,
-  type Place,
-  type Resource,
-  viewMesh,
-} from '@meshpass/istio';
+import { findMeshConfig, type MeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
-import { describeEntry } from './describe.ts';
+import { describeEntry, writtenKind } from './describe.ts';
 import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
 import { exposuresOfEnvoyFilters } from './entries/envoy-filters.ts';
@@ -118,9 +110,10 @@ function exposedMesh(
 
 function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): ExposureEntry {
   const { entry, atEntry, atWorkload, enforcer, verdict } = passage;
+  const { kind, metadata } = exposure.on;
   return {
     place: exposure.on.origin.at(exposure.destinationPath),
-    object: nameOf(exposure.on),
+    object: { kind: writtenKind(kind), namespace: metadata.namespace, name: metadata.name },
     entry: {
       kind: entry.kind,
       name: entry.name,
@@ -147,14 +140,6 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
     verdict,
     witness: verdict === 'closed' ? undefined : witnessOf(mesh, exposure, entry),
     unknown: [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason),
-  };
-}
-
-function nameOf({ kind, metadata }: KubeObject): ExposureEntry['object'] {
-  return {
-    kind: kind === 'KubernetesGateway' ? 'Gateway' : kind,
-    namespace: metadata.namespace,
-    name: metadata.name,
   };
 }
 

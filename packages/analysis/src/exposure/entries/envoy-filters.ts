@@ -14,7 +14,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
-import { noneWherePublished, whyInternalPods } from '../internal.ts';
+import { noneWherePublished, reachOf } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -113,7 +113,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     ...listenerOf(mesh, patch),
     proxy,
     own: noneWherePublished(mesh, proxy, 'an added route requires no client certificate'),
-    internal: whyInternalPods(mesh, proxy),
+    internal: reachOf(mesh, proxy).internal,
   };
 }
 

@@ -21,8 +21,9 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { parseAddress } from '../../address.ts';
+import { writtenKind } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { noneWherePublished, whyInternalAnnotation, whyInternalPods } from '../internal.ts';
+import { noneWherePublished, reachOf, whyInternalAnnotation } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -146,17 +147,13 @@ export const entriesIn = remembered((mesh: MeshView) =>
 const listenersIn = remembered((mesh: MeshView) => {
   const all = entriesIn(mesh).flatMap(({ listeners }) => listeners);
   return {
-    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: kindOf(on), name: on.metadata.name }, on)),
+    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: writtenKind(on.kind), name: on.metadata.name }, on)),
     order: new Map(all.map((at, index) => [at, index])),
   };
 });
 
 function parentKey({ kind = 'Gateway', namespace, name }: ParentRef, { metadata }: KubeObject): string {
   return `${kind} ${namespace ?? metadata.namespace}/${name}`;
-}
-
-function kindOf({ kind }: ListenerAt['on']): string {
-  return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
 
 function isGateway({ group = GATEWAY_GROUP, kind = 'Gateway', name }: ParentRef): boolean {
@@ -262,7 +259,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
     own: requiredByTls(mesh, gateway, met, proxy),
-    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : undefined),
+    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? reachOf(mesh, proxy).internal : undefined),
   };
 }
 

@@ -15,7 +15,7 @@ import {
 import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
-import { noneWherePublished, whyInternalPods } from '../internal.ts';
+import { noneWherePublished, reachOf } from '../internal.ts';
 import { segmentPrefix } from '../text-match.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
@@ -139,7 +139,7 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
       proxy.by === 'istio'
         ? noneWherePublished(mesh, proxy, 'an Ingress of Istio requires no client certificate')
         : requiredByAnnotations(mesh, ingress, proxy.name),
-    internal: proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : whyInternalIngress(mesh, ingress),
+    internal: proxy.by === 'istio' ? reachOf(mesh, proxy).internal : whyInternalIngress(mesh, ingress),
   };
 }
 

@@ -19,7 +19,7 @@ import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { clientPorts, entryReading, type IstioProxy, trustedHops } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
-import { noneWherePublished, whyInternalPods } from '../internal.ts';
+import { noneWherePublished, reachOf } from '../internal.ts';
 import { mayOpen } from '../patches.ts';
 import { coversUri } from '../text-match.ts';
 import { gatewayName, gatewayNames, gatewayTables, proxyOf, reachedRoutes, type ServerAt } from './gateway-tables.ts';
@@ -193,7 +193,7 @@ export function toEntry(mesh: MeshView, at: ServerAt, servers: readonly GatewayS
     }),
     proxy,
     own: requiredByTls(mesh, servers, proxy),
-    internal: whyInternalPods(mesh, proxy),
+    internal: reachOf(mesh, proxy).internal,
   };
 }
 
