@@ -55,14 +55,18 @@ export interface Passage {
 
 /** Determines what each entry point of an exposure requires. */
 export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passage[] {
-  return memoryOf(known.mesh)(exposure, () =>
+  return passagesIn(known)(exposure);
+}
+
+const passagesIn = remembered((known: KnownMesh) =>
+  remembered((exposure: Exposure) =>
     exposure.entries.map((entry): Passage => {
       const atEntry = identityAtEntry(known, exposure, entry);
       const { enforcer, ...atWorkload } = identityAtWorkload(known, exposure, entry);
       return { entry, atEntry, atWorkload, enforcer, verdict: verdictOf(atEntry, atWorkload) };
     }),
-  );
-}
+  ),
+);
 
 /**
  * Lists the passages that a caller on the internet without an identity may get through. A private network is a boundary
@@ -228,15 +232,7 @@ function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
 }
 
 /** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
-const memoryOf = remembered((_mesh: MeshView) => {
-  const byText = memory();
-  const byObject = new WeakMap<object, unknown>();
-  return <T>(key: string | object, make: () => T): T => {
-    if (typeof key === 'string') return byText(key, make);
-    if (!byObject.has(key)) byObject.set(key, make());
-    return byObject.get(key) as T;
-  };
-});
+const memoryOf = remembered((_mesh: MeshView) => memory());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
   return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
