@@ -1,9 +1,9 @@
 /** Checks that EnvoyFilters and extensions add to proxies. The files do not show what they decide. */
 
 import type { EnvoyFilter, MeshView, ProxyExtension, Workload } from '@meshpass/istio';
-import { items, record, text, texts } from '@meshpass/istio/members';
+import { items, text } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
-import { type Position, patchesAt } from './patches.ts';
+import { filterTypes, type Position, patchesAt } from './patches.ts';
 
 /** HTTP filters of Envoy that can authenticate or refuse a call. */
 const CHECKS =
@@ -38,14 +38,6 @@ function adds(
     /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
     filterTypes(patch?.value).some((one) => CHECKS.test(one))
   );
-}
-
-/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
-export function filterTypes(value: unknown): readonly string[] {
-  const { name, typed_config: typed, config_discovery: discovered } = record(value);
-  const { '@type': type, type_url: inner } = record(typed);
-  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
-  return (types.length > 0 ? types : [name]).map(String);
 }
 
 /**

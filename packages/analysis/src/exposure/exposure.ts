@@ -69,13 +69,6 @@ export type EntryProxy =
   /** No proxy: connections lead to the workload directly. */
   | { readonly by: 'none' };
 
-/** Listener of an entry point. */
-export interface Listener {
-  readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
-  /** Undefined if the entry point is not among the files. */
-  readonly port: number | undefined;
-}
-
 export interface EntryPoint {
   readonly kind: EntryKind;
   /** `namespace/name` of the object. */

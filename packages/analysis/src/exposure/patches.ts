@@ -13,8 +13,7 @@ import {
   targetRefs,
   type Workload,
 } from '@meshpass/istio';
-import { items, labels, record, text } from '@meshpass/istio/members';
-import { filterTypes } from './added-checks.ts';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
 import { isPod } from './enforcer.ts';
 import type { Identity } from './exposure.ts';
@@ -151,4 +150,12 @@ function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   if (operation === 'INSERT_BEFORE' && record(subFilter).name === 'envoy.filters.http.router') return false;
   const types = filterTypes(patch?.value);
   return types.length === 0 || !types.every((one) => REFUSES.test(one));
+}
+
+/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
+export function filterTypes(value: unknown): readonly string[] {
+  const { name, typed_config: typed, config_discovery: discovered } = record(value);
+  const { '@type': type, type_url: inner } = record(typed);
+  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
+  return (types.length > 0 ? types : [name]).map(String);
 }

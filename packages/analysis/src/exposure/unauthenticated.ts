@@ -23,10 +23,10 @@ import { createSpace } from '../diff/formula/space.ts';
 import { readText } from '../diff/formula/text-test.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
-import { alternativesOf } from '../outside/overlap.ts';
 import { hostCondition, matchCondition } from '../routes/match-condition.ts';
+import { alternativesOf } from '../routes/overlap.ts';
+import { answerOf } from '../routes/text-match.ts';
 import { isNarrow } from './internal.ts';
-import { answerOf } from './text-match.ts';
 
 /** Peer that the enforcing proxy sees. */
 export interface Peer {

@@ -22,8 +22,8 @@ import {
   type ListenerAt,
 } from '../exposure/entries/gateway-listeners.ts';
 import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
-import type { EntryPoint, Listener } from '../exposure/exposure.ts';
-import { matchCondition, opaque } from '../routes/match-condition.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
+import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
 import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 

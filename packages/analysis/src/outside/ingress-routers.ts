@@ -7,9 +7,9 @@ import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
 import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '../exposure/entries/ingresses.ts';
-import type { EntryPoint, Listener } from '../exposure/exposure.ts';
-import { segmentPrefix } from '../exposure/text-match.ts';
-import { matchCondition, opaque } from '../routes/match-condition.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
+import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { segmentPrefix } from '../routes/text-match.ts';
 import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 

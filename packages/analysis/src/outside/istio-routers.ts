@@ -5,9 +5,8 @@ import { items, record, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import { gatewayTables, proxyOf, type ServedRoute, type ServerAt } from '../exposure/entries/gateway-tables.ts';
 import { destinationsOf, toEntry } from '../exposure/entries/virtual-services.ts';
-import type { Listener } from '../exposure/exposure.ts';
 import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
-import { hostCondition, matchCondition, opaque } from '../routes/match-condition.ts';
+import { hostCondition, type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

@@ -6,10 +6,10 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';
-import type { EntryPoint, Exposure, Listener } from '../exposure/exposure.ts';
-import { hostCondition } from '../routes/match-condition.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { hostCondition, type Listener } from '../routes/match-condition.ts';
+import { indexPaths } from '../routes/overlap.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
-import { indexPaths } from './overlap.ts';
 
 /** Destination of a step. */
 export interface Target {

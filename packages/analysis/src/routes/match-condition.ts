@@ -7,7 +7,13 @@ import { record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
 import { readRegex } from '../diff/formula/regex.ts';
 import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
-import type { Listener } from '../exposure/exposure.ts';
+
+/** Listener of an entry point. */
+export interface Listener {
+  readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
+  /** Undefined if the entry point is not among the files. */
+  readonly port: number | undefined;
+}
 
 /** Creates a condition that formulas cannot express. */
 export function opaque(reason: string): Condition {

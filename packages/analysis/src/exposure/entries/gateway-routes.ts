@@ -24,8 +24,8 @@ import {
 } from '@meshpass/istio';
 import { distinct, items, labels } from '@meshpass/istio/members';
 import { filterRewrite } from '../../routes/rewrite.ts';
+import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
-import { segmentPrefix } from '../text-match.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
 
 export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;

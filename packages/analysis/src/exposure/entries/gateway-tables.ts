@@ -24,7 +24,7 @@ import {
 } from '@meshpass/istio';
 import { distinct, items, labels, texts } from '@meshpass/istio/members';
 import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
-import type { Listener } from '../exposure.ts';
+import type { Listener } from '../../routes/match-condition.ts';
 import { clientPorts, type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */

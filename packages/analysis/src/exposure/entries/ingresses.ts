@@ -14,9 +14,9 @@ import {
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
+import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
 import { noneWherePublished, reachOf } from '../internal.ts';
-import { segmentPrefix } from '../text-match.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
 

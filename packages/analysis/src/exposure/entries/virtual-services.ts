@@ -15,13 +15,13 @@ import {
 import { items, text, texts } from '@meshpass/istio/members';
 import { forwardsNothing, isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
 import { routeRewrite } from '../../routes/rewrite.ts';
+import { coversUri } from '../../routes/text-match.ts';
 import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { clientPorts, entryReading, type IstioProxy, trustedHops } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
 import { noneWherePublished, reachOf } from '../internal.ts';
 import { mayOpen } from '../patches.ts';
-import { coversUri } from '../text-match.ts';
 import { gatewayName, gatewayNames, gatewayTables, proxyOf, reachedRoutes, type ServerAt } from './gateway-tables.ts';
 
 /** Lists everything that VirtualServices expose through gateways. */

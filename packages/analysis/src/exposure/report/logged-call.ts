@@ -3,7 +3,7 @@
 import { readRange } from '../../address.ts';
 import type { Call } from '../../diff/formula/call.ts';
 import { type Condition, testsOf } from '../../diff/formula/condition.ts';
-import { truthOf } from '../../outside/call/truth.ts';
+import { truthOf } from '../../routes/truth.ts';
 import { given, type LogFields, pathOf } from './access-log.ts';
 
 /** Call of which a log shows some fields. A field that is known and has no value is one that the call does not have. */

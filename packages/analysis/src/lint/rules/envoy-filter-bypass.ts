@@ -1,6 +1,6 @@
 import { type EnvoyFilter, identityOf, type Path } from '@meshpass/istio';
 import { items, record, text } from '@meshpass/istio/members';
-import { filterTypes } from '../../exposure/added-checks.ts';
+import { filterTypes } from '../../exposure/patches.ts';
 import type { Rule } from '../rule.ts';
 
 const GUARDS = [

@@ -1,7 +1,7 @@
 import type { VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { named } from '../../exposure/entries/gateway-tables.ts';
-import { coversUri } from '../../exposure/text-match.ts';
+import { coversUri } from '../../routes/text-match.ts';
 import { httpRoutes } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 

@@ -12,13 +12,13 @@ import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
 import { patchesAtEntry } from '../../exposure/identity.ts';
 import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
+import { truthOf } from '../../routes/truth.ts';
 import { callersOf } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
 import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor } from './at-gateway.ts';
 import { atDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
-import { truthOf } from './truth.ts';
 
 export interface OutsideAnswers {
   /** `some`: gateways, destinations or workloads differ. */

@@ -3,7 +3,7 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
-import { answerOf } from '../exposure/text-match.ts';
+import { answerOf } from './text-match.ts';
 
 /** Whether a call may meet both conditions, as far as exact texts and prefixes of single fields show. */
 export function mayMeet(one: Condition, other: Condition): boolean {

@@ -1,6 +1,6 @@
-import { type Call, meets } from '../../diff/formula/call.ts';
-import type { Condition } from '../../diff/formula/condition.ts';
-import { reasonOf } from '../../routes/match-condition.ts';
+import { type Call, meets } from '../diff/formula/call.ts';
+import type { Condition } from '../diff/formula/condition.ts';
+import { reasonOf } from './match-condition.ts';
 
 type WhyUnknown = (field: string) => string | undefined;
 
