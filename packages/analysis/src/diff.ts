@@ -7,9 +7,9 @@ export { type Endpoint, formatWhere } from './diff/endpoint.ts';
 export type { Call } from './diff/formula/call.ts';
 export {
   compareOutside,
+  formatOutsideChange,
   type OutsideChange,
   type OutsideComparison,
   type OutsideOptions,
 } from './outside/compare.ts';
-export { formatOutsideChange } from './outside/format.ts';
 export type { OutsideDecision } from './outside/outside.ts';

@@ -1,23 +1,13 @@
 /** Checks that EnvoyFilters and extensions add to proxies. The files do not show what they decide. */
 
-import {
-  type EnvoyFilter,
-  GATEWAY_NAME,
-  type MeshView,
-  type ProxyExtension,
-  selectorOf,
-  selects,
-  targetRefs,
-  type Workload,
-} from '@meshpass/istio';
-import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import type { EnvoyFilter, MeshView, ProxyExtension, Workload } from '@meshpass/istio';
+import { items, text } from '@meshpass/istio/members';
+import { describeObject } from './describe.ts';
+import { filterTypes, type Position, patchesAt } from './patches.ts';
 
 /** HTTP filters of Envoy that can authenticate or refuse a call. */
 const CHECKS =
   /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|rbac)(?:\.|$)/;
-
-/** Proxies by their position: those of gateways, or those of workloads. */
-type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
  * Describes a check that an object adds to the proxies with these labels.
@@ -26,33 +16,16 @@ type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
 export function addedCheck(
   mesh: MeshView,
   position: Position,
-  { namespace, labels: given }: Pick<Workload, 'namespace' | 'labels'>,
+  proxy: Pick<Workload, 'namespace' | 'labels'>,
   ports: readonly number[] = [],
 ): string | undefined {
-  const places = [...new Set([mesh.config.rootNamespace, namespace])];
-  const isMeant = ({ spec }: EnvoyFilter | ProxyExtension, selector: unknown): boolean => {
-    const targets = targetRefs(spec);
-    if (targets.length > 0) return targets.some(({ kind, name }) => kind === 'Gateway' && name === given[GATEWAY_NAME]);
-    return selects(labels(selector), given);
-  };
-  for (const place of places) {
-    const filter = mesh
-      .within('EnvoyFilter', place)
-      .find(
-        (one) =>
-          isMeant(one, one.spec.workloadSelector?.labels) &&
-          items(one.spec.configPatches).some((patch) => adds(patch, position)),
-      );
-    if (filter) return `EnvoyFilter ${place}/${filter.metadata.name} adds a filter that may require one`;
-    const extension = (['WasmPlugin', 'TrafficExtension'] as const)
-      .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
-      .find(
-        (one) =>
-          isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)) && isAt(one, position, ports),
-      );
-    if (extension) return `${extension.kind} ${place}/${extension.metadata.name} may require one`;
-  }
-  return undefined;
+  const found = patchesAt(mesh, position, proxy, true).find((one) =>
+    one.kind === 'EnvoyFilter'
+      ? items(one.spec.configPatches).some((patch) => adds(patch, position))
+      : /^AUTH[NZ]$/.test(String(one.spec.phase)) && isAt(one, position, ports),
+  );
+  if (!found) return undefined;
+  return `${describeObject(found)} ${found.kind === 'EnvoyFilter' ? 'adds a filter that may require one' : 'may require one'}`;
 }
 
 function adds(
@@ -65,14 +38,6 @@ function adds(
     /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
     filterTypes(patch?.value).some((one) => CHECKS.test(one))
   );
-}
-
-/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
-export function filterTypes(value: unknown): readonly string[] {
-  const { name, typed_config: typed, config_discovery: discovered } = record(value);
-  const { '@type': type, type_url: inner } = record(typed);
-  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
-  return (types.length > 0 ? types : [name]).map(String);
 }
 
 /**

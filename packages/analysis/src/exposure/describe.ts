@@ -7,7 +7,7 @@ import type { EntryKind, EntryPoint, Exposure } from './exposure.ts';
 /** Formats `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of Service shop/orders (port 80)`. */
 export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint): string {
   const shown = PUBLISHED[kind];
-  const of = shown === undefined ? nameOf(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
+  const of = shown === undefined ? writtenKind(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
   if (!object) return `${of} ${name} (not among these files)`;
   if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
   // The API server chooses a node port that no file states.
@@ -26,7 +26,8 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   Sidecar: 'a listener',
 };
 
-function nameOf(kind: EntryKind): string {
+/** Returns the kind as manifests write it: `Gateway` for both kinds of that name. */
+export function writtenKind(kind: string): string {
   return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
 
@@ -49,7 +50,7 @@ function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[])
 }
 
 /** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
-export function describeDestination({ destination }: Exposure): string {
+export function describeDestination({ destination }: Pick<Exposure, 'destination'>): string {
   const port = destination.port === undefined ? '' : `:${destination.port}`;
   return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
 }
@@ -85,7 +86,7 @@ function addressOf(entries: readonly EntryPoint[]): string {
 
 /** Returns an object's kind, namespace and name. Uses `Gateway` for both kinds of that name. */
 export function describeObject({ kind, metadata }: KubeObject): string {
-  const shown = kind === 'KubernetesGateway' ? 'Gateway' : kind;
+  const shown = writtenKind(kind);
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
 }
 

@@ -14,8 +14,7 @@ export interface Enforced {
   readonly workloads: PolicyIndex;
   /** Policies at gateways, whose own servers determine the protocol, whatever their Services declare. */
   readonly gateways: PolicyIndex;
-  /** Policies at waypoints. */
-  readonly waypoints: () => PolicyIndex;
+  readonly settings: MeshSettings;
   readonly trustDomain: string;
 }
 
@@ -34,15 +33,17 @@ export const enforcedIn = remembered((mesh: MeshView): Enforced => {
   return {
     workloads: indexPolicies([...everywhere, ...mesh.all('Service'), ...mesh.all('Sidecar')], settings),
     gateways: indexPolicies(everywhere, settings),
-    waypoints: once(() =>
-      indexPolicies(
-        mesh.resources.filter(({ kind }) => kind !== 'RequestAuthentication'),
-        settings,
-      ),
-    ),
+    settings,
     trustDomain: config.trustDomain,
   };
 });
+
+const waypointPoliciesIn = remembered((mesh: MeshView) =>
+  indexPolicies(
+    mesh.resources.filter(({ kind }) => kind !== 'RequestAuthentication'),
+    enforcedIn(mesh).settings,
+  ),
+);
 
 /**
  * Returns the policies of a ztunnel, or of the waypoint in front of it, at a port of a workload. Undefined for other
@@ -54,13 +55,12 @@ export function policiesAt(
   point: { readonly proxy: Workload; readonly port: number | undefined },
   { service, destination, protocol }: Pick<Exposure, 'service' | 'destination' | 'protocol'>,
 ): PortPolicy | undefined {
-  const { gateways, waypoints } = enforcedIn(mesh);
-  if (proxy === 'ztunnel') return gateways.atZtunnel(point.proxy, point.port);
+  if (proxy === 'ztunnel') return enforcedIn(mesh).gateways.atZtunnel(point.proxy, point.port);
   if (proxy !== 'waypoint' || !service) return undefined;
   const { name, namespace } = service.metadata;
   const port = destination.port ?? items(service.spec.ports)[0]?.port ?? 0;
   const spoken = protocol === 'http' ? 'http' : 'tcp';
-  return waypoints().at(point.proxy, point.port, spoken, { namespace, name, port });
+  return waypointPoliciesIn(mesh).at(point.proxy, point.port, spoken, { namespace, name, port });
 }
 
 /** Returns `td.example` for `td.example/ns/shop/sa/web`. */
@@ -69,12 +69,4 @@ function domainsNamed({ spec }: AuthorizationPolicy): readonly string[] {
     const [domain = '', ...path] = one.split('/');
     return path.length === 4 && !domain.includes('*') && domain !== '' ? [domain] : [];
   });
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
 }

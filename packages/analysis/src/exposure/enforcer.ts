@@ -91,7 +91,7 @@ function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enfo
 }
 
 /** Whether a workload is a Pod or template among the files. */
-export function isPod(workload: Workload): workload is PodWorkload {
+export function isPod(workload: object): workload is PodWorkload {
   return 'podPath' in workload;
 }
 

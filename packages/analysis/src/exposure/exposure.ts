@@ -13,6 +13,7 @@ import type {
   Service,
   ServiceEntry,
 } from '@meshpass/istio';
+import { NO_REWRITE, type Rewrite } from '../routes/rewrite.ts';
 
 /**
  * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway, `Edge`
@@ -101,11 +102,11 @@ export interface Exposure {
   readonly hosts: readonly string[];
   /** Alternatives; empty if everything matches. */
   readonly matches: readonly HttpMatch[];
-  /** The matches as the workload sees them, after rewrites. */
-  readonly sent: readonly HttpMatch[];
+  /** Returns the changes that the route makes to calls of a match, before the workload sees them. */
+  readonly rewrite: (match?: HttpMatch) => Rewrite;
   /** Headers of calls that no earlier route refuses. Any caller can send them. */
   readonly unrefused?: HttpMatch['headers'];
-  readonly route: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
+  readonly route?: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
   readonly destination: {
     readonly host: string;
     readonly subset: string | undefined;
@@ -117,3 +118,6 @@ export interface Exposure {
   /** Workload and its port, if an entry point leads to a Pod without a Service. */
   readonly pod?: { readonly workload: PodWorkload; readonly port: number | undefined };
 }
+
+/** Members of an exposure that forwards every call as it is. */
+export const EVERY_CALL = { hosts: ['*'], matches: [], rewrite: () => NO_REWRITE } as const;

@@ -23,12 +23,14 @@ import {
 import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
+import { sentMatches } from '../routes/rewrite.ts';
 import { addedCheck } from './added-checks.ts';
+import { describeObject } from './describe.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { type IstioProxy, podsOfGateway } from './gateway-pods.ts';
-import { nameOf, type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
+import { type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** The mesh, and whether it is read completely, so that a missing object does not exist. */
@@ -53,14 +55,18 @@ export interface Passage {
 
 /** Determines what each entry point of an exposure requires. */
 export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passage[] {
-  return memoryOf(known.mesh)(exposure, () =>
+  return passagesIn(known)(exposure);
+}
+
+const passagesIn = remembered((known: KnownMesh) =>
+  remembered((exposure: Exposure) =>
     exposure.entries.map((entry): Passage => {
       const atEntry = identityAtEntry(known, exposure, entry);
       const { enforcer, ...atWorkload } = identityAtWorkload(known, exposure, entry);
       return { entry, atEntry, atWorkload, enforcer, verdict: verdictOf(atEntry, atWorkload) };
     }),
-  );
-}
+  ),
+);
 
 /**
  * Lists the passages that a caller on the internet without an identity may get through. A private network is a boundary
@@ -123,8 +129,7 @@ function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoin
   const needed = [...seen, ...others.filter((one) => one.proxy.namespace === home)];
   const open = needed.filter(({ identity }) => identity === undefined);
   if (needed.length > 0 && open.length === 0) {
-    const identities = needed.map(({ identity }) => identity!);
-    return WEAKEST_FIRST.flatMap((state) => identities.find((one) => one.state === state) ?? [])[0]!;
+    return weakest(needed.map(({ identity }) => ({ identity: identity! }))).identity;
   }
   // Anyone may create Pods and policies in a namespace, so those outside the Gateway's own prove nothing about it.
   const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
@@ -227,15 +232,7 @@ function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
 }
 
 /** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
-const memoryOf = remembered((_mesh: MeshView) => {
-  const byText = memory();
-  const byObject = new WeakMap<object, unknown>();
-  return <T>(key: string | object, make: () => T): T => {
-    if (typeof key === 'string') return byText(key, make);
-    if (!byObject.has(key)) byObject.set(key, make());
-    return byObject.get(key) as T;
-  };
-});
+const memoryOf = remembered((_mesh: MeshView) => memory());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
   return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
@@ -251,7 +248,7 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
     });
     return distinct(byProxy, (ofProxy) => {
       const check = addedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
-      const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(nameOf);
+      const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(describeObject);
       return JSON.stringify([check, patches, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
     });
   });
@@ -261,31 +258,30 @@ function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }
 
-interface WorkloadPoint extends EnforcementPoint {
-  readonly enforcer: Enforcer;
-  readonly identity: Identity;
-}
-
 /** Determines the identity that the weakest workload behind an entry point requires. */
 function identityAtWorkload(
   known: KnownMesh,
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
-  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point): WorkloadPoint => {
+  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point) => {
     // Of an unknown destination, the other ports of policies are candidates only.
     const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
-    return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
+    return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
   if (points.length === 0) {
     const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
     return { ...outside, enforcer: { proxy: outside === OUTSIDE ? 'none' : 'unknown', reason: outside.reason } };
   }
-  const weakest = WEAKEST_FIRST.flatMap((state) => points.find(({ identity }) => identity.state === state) ?? [])[0]!;
-  return { ...weakest.identity, enforcer: weakest.enforcer };
+  const { identity, enforcer } = weakest(points);
+  return { ...identity, enforcer };
 }
 
 const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
+
+function weakest<T extends { readonly identity: Identity }>(all: readonly T[]): T {
+  return WEAKEST_FIRST.flatMap((state) => all.find(({ identity }) => identity.state === state) ?? [])[0]!;
+}
 
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
@@ -373,7 +369,11 @@ export function enforcementAtWorkload(
   entry: EntryPoint,
 ): readonly EnforcementPoint[] {
   const { workloads: policies } = enforcedIn(mesh);
-  const calls: UnauthenticatedCalls = { peers: peersOf(mesh, entry), hosts: exposure.hosts, matches: exposure.sent };
+  const calls: UnauthenticatedCalls = {
+    peers: peersOf(mesh, entry),
+    hosts: exposure.hosts,
+    matches: sentMatches(exposure.matches, exposure.rewrite),
+  };
   // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {

@@ -8,7 +8,7 @@ import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { lastingContainers } from './containers.ts';
-import type { EntryProxy } from './exposure.ts';
+import type { EntryProxy, Identity } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
@@ -85,34 +85,30 @@ type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'se
 
 /** How the Pods of a gateway are published. */
 interface Reach {
-  /** See {@link whyInternalPods}. */
+  /** Why every load balancer of it is internal; undefined if Services of its Pods may be outside the files. */
   readonly internal: string | undefined;
-  /** See {@link whyUnpublished}. */
+  /**
+   * Why it is unknown whether anything publishes them: every Service in front of them is of type ClusterIP or internal,
+   * and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if the Pods are not among
+   * the files, a Service of another namespace.
+   */
   readonly unpublished: string | undefined;
 }
 
 /**
- * Explains why every load balancer of a gateway is internal. Undefined if the Services of its Pods may be outside the
- * files; see {@link whyUnpublished}.
+ * Returns the identity that a gateway without a check of its own requires: none, as far as something may publish its Pods.
+ * @param reason why it has no check
  */
-export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | undefined {
-  return reachOf(mesh, pods).internal;
-}
-
-/**
- * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
- * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
- * the Pods are not among the files, a Service of another namespace.
- */
-export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
-  return reachOf(mesh, pods).unpublished;
+export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
+  const { unpublished } = reachOf(mesh, pods);
+  return unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished };
 }
 
 /**
  * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
  * namespaces are no evidence, whatever they select.
  */
-function reachOf(
+export function reachOf(
   mesh: MeshView,
   { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
 ): Reach {

@@ -1,11 +1,18 @@
 /** The list of ways into the cluster, for reports. */
 
-import { findMeshConfig, type KubeObject, type MeshConfig, type Place, type Resource, viewMesh } from '@meshpass/istio';
-import { describeEntry } from './describe.ts';
+import { findMeshConfig, type MeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
+import { distinct } from '@meshpass/istio/members';
+import { describeEntry, writtenKind } from './describe.ts';
+import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
+import { exposuresOfEnvoyFilters } from './entries/envoy-filters.ts';
+import { exposuresOfRoutes } from './entries/gateway-routes.ts';
+import { exposuresOfIngresses } from './entries/ingresses.ts';
 import { exposuresOfPassthrough } from './entries/passthrough.ts';
-import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
-import { exposuresOf } from './exposures.ts';
+import { exposuresOfPods } from './entries/pods.ts';
+import { exposuresOfServices } from './entries/services.ts';
+import { exposuresOfVirtualServices } from './entries/virtual-services.ts';
+import type { EntryKind, Exposure, Identity } from './exposure.ts';
 import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
 import { type ExposedMesh, newTo } from './new-ways.ts';
 import { type WitnessRequest, witnessOf } from './witness.ts';
@@ -103,14 +110,18 @@ function exposedMesh(
 
 function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): ExposureEntry {
   const { entry, atEntry, atWorkload, enforcer, verdict } = passage;
+  const { kind, metadata } = exposure.on;
   return {
     place: exposure.on.origin.at(exposure.destinationPath),
-    object: nameOf(exposure.on),
+    object: { kind: writtenKind(kind), namespace: metadata.namespace, name: metadata.name },
     entry: {
       kind: entry.kind,
       name: entry.name,
-      place: entry.object && placeOf(entry.object),
-      ports: portsOf(entry),
+      place: entry.object?.origin.at(['metadata', 'name']),
+      ports: distinct(
+        entry.ports.flatMap(({ number }) => number ?? []),
+        String,
+      ),
       proxy: entry.proxy.by,
       description: describeEntry(entry),
     },
@@ -132,23 +143,22 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
   };
 }
 
-function nameOf({ kind, metadata }: KubeObject): ExposureEntry['object'] {
-  return {
-    kind: kind === 'KubernetesGateway' ? 'Gateway' : kind,
-    namespace: metadata.namespace,
-    name: metadata.name,
-  };
-}
-
-function placeOf({ origin }: KubeObject): Place {
-  return origin.at(['metadata', 'name']);
-}
-
-function portsOf({ ports }: EntryPoint): readonly number[] {
-  return [...new Set(ports.flatMap(({ number }) => number ?? []))];
-}
-
 function comparePlaces(a: Place, b: Place): number {
   if (a.file !== b.file) return a.file < b.file ? -1 : 1;
   return a.line - b.line || a.column - b.column;
+}
+
+/**
+ * Lists every way into the cluster: routes of VirtualServices, of the Gateway API and of Ingresses, published ports of
+ * Services and Pods, and what EnvoyFilters and Sidecars add.
+ */
+export function exposuresOf(mesh: MeshView): readonly Exposure[] {
+  return [
+    ...exposuresOfVirtualServices(mesh),
+    ...exposuresOfRoutes(mesh),
+    ...exposuresOfIngresses(mesh),
+    ...exposuresOfServices(mesh),
+    ...exposuresOfPods(mesh),
+    ...exposuresOfEnvoyFilters(mesh),
+  ].flatMap((one) => resolveDestination(mesh, one));
 }

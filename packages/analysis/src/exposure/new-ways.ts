@@ -1,9 +1,9 @@
 /** Ways that a change opens: those of one state that the state before did not have. */
 
 import { coversHost } from '@meshpass/istio';
+import { coversMatch } from '../routes/text-match.ts';
 import type { Exposure } from './exposure.ts';
 import { type KnownMesh, openPassages, type Passage } from './identity.ts';
-import { coversMatch } from './text-match.ts';
 
 /** State with its ways, open or not. */
 export interface ExposedMesh extends KnownMesh {

@@ -5,7 +5,6 @@
 import {
   type EnvoyFilter,
   GATEWAY_NAME,
-  type KubeObject,
   type Labels,
   type MeshView,
   type ProxyExtension,
@@ -14,8 +13,8 @@ import {
   targetRefs,
   type Workload,
 } from '@meshpass/istio';
-import { items, labels, record, text } from '@meshpass/istio/members';
-import { filterTypes } from './added-checks.ts';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import { describeObject } from './describe.ts';
 import { isPod } from './enforcer.ts';
 import type { Identity } from './exposure.ts';
 
@@ -23,21 +22,31 @@ type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 export type Patch = EnvoyFilter | ProxyExtension;
 
 /** Proxies by their position: those of gateways, or those of workloads. */
-type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
+export type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
 
-/** Lists the objects that change a proxy. Those that may select Pods outside the files count. */
-export function patchesAt(mesh: MeshView, position: Position, proxy: Workload): readonly Patch[] {
+/**
+ * Lists the objects that change a proxy. Those that may select Pods outside the files count.
+ * @param isCertain leaves out objects that only may select the proxy
+ */
+export function patchesAt(
+  mesh: MeshView,
+  position: Position,
+  proxy: Pick<Workload, 'namespace' | 'labels'>,
+  isCertain = false,
+): readonly Patch[] {
+  const name = proxy.labels[GATEWAY_NAME];
   const isMeant = (given: Labels) =>
-    isPod(proxy)
+    isCertain || isPod(proxy)
       ? selects(given, proxy.labels)
-      : Object.entries(given).every(([name, value]) => (proxy.labels[name] ?? value) === value);
+      : Object.entries(given).every(([label, value]) => (proxy.labels[label] ?? value) === value);
   return [...new Set([mesh.config.rootNamespace, proxy.namespace])].flatMap((place) =>
     patchesIn(mesh, position, place).filter((one) => {
       const targets = targetRefs(one.spec);
       if (targets.length === 0) return isMeant(selectorAt(one));
-      const name = proxy.labels[GATEWAY_NAME];
       return targets.some((target) =>
-        target.kind === 'Gateway' ? target.name === name : target.kind === 'GatewayClass' && name !== undefined,
+        target.kind === 'Gateway'
+          ? target.name === name
+          : !isCertain && target.kind === 'GatewayClass' && name !== undefined,
       );
     }),
   );
@@ -88,12 +97,7 @@ export function whyMoreListeners(mesh: MeshView): string | undefined {
     .find(({ spec }) =>
       items(spec.configPatches).some((patch) => patch.applyTo === 'LISTENER' && isAt(patch, 'GATEWAY')),
     );
-  return found && `${nameOf(found)} changes listeners`;
-}
-
-/** Formats `EnvoyFilter ingress/patch`. */
-export function nameOf({ kind, metadata }: KubeObject): string {
-  return `${kind} ${metadata.namespace}/${metadata.name}`;
+  return found && `${describeObject(found)} changes listeners`;
 }
 
 /**
@@ -110,7 +114,7 @@ export function unlessOpened(
   const byPolicies = found.state === 'required' && !isOwn;
   const patch = patches().find((one) => mayOpen(one, position, byPolicies));
   return patch
-    ? { state: 'unknown', reason: `${nameOf(patch)} changes the proxy, which may then accept more calls` }
+    ? { state: 'unknown', reason: `${describeObject(patch)} changes the proxy, which may then accept more calls` }
     : found;
 }
 
@@ -146,4 +150,12 @@ function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   if (operation === 'INSERT_BEFORE' && record(subFilter).name === 'envoy.filters.http.router') return false;
   const types = filterTypes(patch?.value);
   return types.length === 0 || !types.every((one) => REFUSES.test(one));
+}
+
+/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
+export function filterTypes(value: unknown): readonly string[] {
+  const { name, typed_config: typed, config_discovery: discovered } = record(value);
+  const { '@type': type, type_url: inner } = record(typed);
+  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
+  return (types.length > 0 ? types : [name]).map(String);
 }

@@ -16,15 +16,17 @@ import {
   not,
   replaceTests,
   type Test,
-  type TextField,
   testsOf,
-  text as textOf,
+  text,
 } from '../diff/formula/condition.ts';
 import { createSpace } from '../diff/formula/space.ts';
-import { passes, readText, type TextTest } from '../diff/formula/text-test.ts';
+import { readText } from '../diff/formula/text-test.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
-import { answerOf, readMatch } from './text-match.ts';
+import { hostCondition, matchCondition } from '../routes/match-condition.ts';
+import { alternativesOf } from '../routes/overlap.ts';
+import { answerOf } from '../routes/text-match.ts';
+import { isNarrow } from './internal.ts';
 
 /** Peer that the enforcing proxy sees. */
 export interface Peer {
@@ -62,9 +64,10 @@ export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCa
   let answer: Call | 'refused' | 'too large' = 'refused';
   for (const one of alternatives(calls)) {
     // Most rules of a gateway concern other hosts and paths. Simplification removes them before sets are built.
-    const allowed = assuming(portPolicy.allowed, one);
-    if (allowed === NEVER) continue;
-    const found = exampleOf(allowed, callerCondition(allowed, one));
+    const caller = callerCondition(one);
+    const allowed = assuming(portPolicy.allowed, one, caller);
+    if (allowed === NEVER || caller === NEVER) continue;
+    const found = exampleOf(allowed, all([caller, addressCondition(allowed, one)]));
     if (typeof found === 'object') return found;
     if (found === 'too large') answer = found;
   }
@@ -113,81 +116,46 @@ function isSent({ texts: fields }: Call): boolean {
   return path === undefined || normalizePath(path, 'BASE') === path;
 }
 
-/** Conditions that `assuming` does not decide and that therefore remain in the formula. */
-function callerCondition(allowed: Condition, { peer, host, match }: OneOf): Condition {
-  const tests = [...testsOf(allowed, new Set())];
-  const asked = (field: 'source.ip' | 'remote.ip') =>
-    // IPv4, so that 0.0.0.0/0 matches every client. A workload sees the gateway's address, which any range may contain.
-    (field === 'remote.ip' || !peer) && tests.some((one) => one.op === 'address' && one.field === field);
+/** Calls of a caller: the connection, the host and the match. */
+function callerCondition({ peer, host, match }: OneOf): Condition {
+  // Rules about claims are evaluated apart, and the entry point decides the scheme and the port.
+  const { scheme: _scheme, port: _port, headers, ...rest } = match;
+  const sent = Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@')));
+  const listener = { protocol: 'http', port: undefined } as const;
   return all([
     ...(peer ? [flag('peer'), ...peerConditions(peer)] : [not(flag('peer'))]),
-    ...(['source.ip', 'remote.ip'] as const)
-      .filter(asked)
-      .map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })),
-    ...conditionsOf('host', hostMatch(host)),
-    ...stringMatches(match).flatMap(([field, wanted]) => conditionsOf(field, wanted)),
+    hostCondition(host),
+    matchCondition({ ...rest, headers: sent }, listener),
   ]);
 }
 
 function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): readonly Condition[] {
   return [
-    ...conditionsOf('peer.trustDomain', readText(trustDomain)),
-    ...conditionsOf('peer.namespace', readText(namespace)),
-    ...(serviceAccount === undefined ? [] : conditionsOf('peer.account', readText(serviceAccount))),
+    text('peer.trustDomain', readText(trustDomain)),
+    text('peer.namespace', readText(namespace)),
+    ...(serviceAccount === undefined ? [] : [text('peer.account', readText(serviceAccount))]),
   ];
 }
 
-function conditionsOf(field: TextField, wanted: TextTest | undefined): readonly Condition[] {
-  return wanted ? [textOf(field, wanted)] : [];
+/** Clients have IPv4, so that 0.0.0.0/0 matches each. A workload sees the gateway's address, which any range may contain. */
+function addressCondition(allowed: Condition, { peer }: OneOf): Condition {
+  const tests = [...testsOf(allowed, new Set())];
+  const asked = (['source.ip', 'remote.ip'] as const).filter(
+    (field) => (field === 'remote.ip' || !peer) && tests.some((one) => one.op === 'address' && one.field === field),
+  );
+  return all(asked.map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })));
 }
-
-/** Parses a host. Returns undefined for `*`. Host names are case-insensitive. */
-function hostMatch(host: string): TextTest | undefined {
-  return host === '*' ? undefined : readText(host);
-}
-
-/** Lists the tested fields. Regular expressions and optional inputs count as any value. */
-function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly [TextField, TextTest | undefined])[] {
-  const named = Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@'));
-  return [
-    ['path', readMatch('path', uri)],
-    ['method', readMatch('method', method)],
-    ...named.map(([name, match]) => {
-      const field = `header:${name.toLowerCase()}` as const;
-      return [field, readMatch(field, match)] as const;
-    }),
-  ];
-}
-
-/** Prefix length below which a range is too large to count as a list of permitted clients. */
-const WIDEST_LIST = 8;
 
 /** Ranges that clusters take the addresses of their nodes from: RFC 1918 and RFC 6598. */
 const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/;
 
-type AddressTest = Extract<Test, { readonly op: 'address' }>;
-
-/** Simplifies the formula by replacing every test whose result is the same for all of these calls. */
-function assuming(condition: Condition, one: OneOf): Condition {
-  const matches = new Map<string, TextTest | undefined>([['host', hostMatch(one.host)], ...stringMatches(one.match)]);
-  const peer: Readonly<Record<string, string | undefined>> = {
-    'peer.trustDomain': one.peer?.trustDomain,
-    'peer.namespace': one.peer?.namespace,
-    'peer.account': one.peer?.serviceAccount,
-  };
-  const addressIsListed = ({ field, range }: AddressTest) =>
-    // The client's address is assumed to be on no policy's list, because anonymous clients may have any address.
-    Number(range.split('/')[1] ?? 128) >= WIDEST_LIST &&
-    field !== 'destination.ip' &&
-    !(one.throughNodes && PRIVATE.test(range)) &&
-    (field === 'remote.ip' || !one.peer);
-  const textAnswer = ({ field, test }: Extract<Test, { readonly op: 'text' }>) => {
-    if (!Object.hasOwn(peer, field)) return answerOf(test, matches.get(field));
-    return one.peer && peer[field] === undefined ? undefined : passes(test, peer[field]);
-  };
+/** Simplifies the formula by replacing every test whose result is the same for all calls of a caller. */
+function assuming(condition: Condition, one: OneOf, caller: Condition): Condition {
+  const [required] = alternativesOf(caller);
   const answer = (test: Test): boolean | undefined => {
-    if (test.op === 'address') return addressIsListed(test) ? false : undefined;
-    if (test.op === 'text') return textAnswer(test);
+    if (test.op === 'address') return isUnlisted(test, one) ? false : undefined;
+    if (test.op === 'text')
+      return !one.peer && test.field.startsWith('peer.') ? false : answerOf(test.test, required!.get(test.field));
     if (test.field === 'peer') return one.peer !== undefined;
     return test.field.startsWith('custom:') ? false : undefined;
   };
@@ -195,4 +163,13 @@ function assuming(condition: Condition, one: OneOf): Condition {
     const answered = answer(test);
     return answered === undefined ? test : answered ? ALWAYS : NEVER;
   });
+}
+
+/** Whether the client is on no such list of a policy: anonymous clients may have any address. */
+function isUnlisted(
+  { field, range }: Extract<Test, { readonly op: 'address' }>,
+  { peer, throughNodes }: OneOf,
+): boolean {
+  const isOfClient = field === 'remote.ip' || (field === 'source.ip' && !peer);
+  return isOfClient && isNarrow(range) && !(throughNodes && PRIVATE.test(range));
 }

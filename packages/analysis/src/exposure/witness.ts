@@ -23,11 +23,9 @@ export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint)
   if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
   const match = exposure.matches.length === 0 ? {} : exposure.matches.find(isLiteral);
   if (!match || !isLiteral({ headers: givenHeaders(exposure) })) return undefined;
-  const one = { ...exposure, matches: [match], sent: exposure.sent === exposure.matches ? [match] : exposure.sent };
+  const one = { ...exposure, matches: [match] };
   const texts = new Map<string, string>([
-    ...(one.sent === exposure.sent && exposure.sent !== exposure.matches
-      ? []
-      : textsOf(enforcementAtWorkload(mesh, one, entry))),
+    ...(exposure.rewrite(match).path === undefined ? textsOf(enforcementAtWorkload(mesh, one, entry)) : []),
     ...textsOf(enforcementAtEntry(mesh, one, entry).flat()),
   ]);
   const uri = match.uri ?? {};

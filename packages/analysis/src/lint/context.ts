@@ -3,7 +3,7 @@
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import type { Exposure } from '../exposure/exposure.ts';
-import { exposuresOf } from '../exposure/exposures.ts';
+import { exposuresOf } from '../exposure/list.ts';
 import { type TestWords, testWords } from './exposure/test-words.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';

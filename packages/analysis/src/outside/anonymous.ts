@@ -26,12 +26,12 @@ import {
   enforcementAtWorkload,
   listenerPorts,
 } from '../exposure/identity.ts';
+import { isNarrow } from '../exposure/internal.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
-import { clientTlsOf } from './client-tls.ts';
-import { opaque } from './match-condition.ts';
-import { callersOf } from './pods-of.ts';
-import { beforeRewrite } from './rewrite/before.ts';
-import type { Rewrite } from './rewrite/rewrite.ts';
+import { opaque } from '../routes/match-condition.ts';
+import type { Rewrite } from '../routes/rewrite.ts';
+import { beforeRewrite } from './before-rewrite.ts';
+import { callersOf, clientTlsOf } from './pods-of.ts';
 
 /** Way of a call. */
 export interface Way {
@@ -132,9 +132,6 @@ interface Caller {
   readonly before: (test: Extract<Test, { readonly op: 'text' }>) => Condition | undefined;
 }
 
-/** Prefix length below which a range is too large to count as a list of permitted clients. */
-const WIDEST_LIST = 8;
-
 /** Replaces a test that the caller decides. */
 function decided(test: Test, caller: Caller): Condition {
   switch (test.op) {
@@ -158,7 +155,7 @@ function yesOrNo(yes: boolean): Condition {
 function addressCondition({ field, range }: Extract<Test, { readonly op: 'address' }>, { peer }: Caller): Condition {
   if (field === 'destination.ip') return opaque(`a policy tests the destination address ${range}`);
   if (field === 'source.ip' && peer) return opaque(`a policy tests the address of the gateway, ${range}`);
-  return yesOrNo(Number(range.split('/')[1] ?? 128) < WIDEST_LIST);
+  return yesOrNo(!isNarrow(range));
 }
 
 function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni, before }: Caller): Condition {

@@ -4,6 +4,7 @@
  * bounded: a change is only reported if it exists whatever they mean, and the rest is unknown.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { terminalText } from '@meshpass/identity/text';
 import { type Resource, withCreationTimes } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
 import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
@@ -11,10 +12,10 @@ import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
+import { reasonOf } from '../routes/match-condition.ts';
 import { bound } from './bounds.ts';
 import { contentNumbers } from './content.ts';
-import { describeCalls, witnessOf } from './describe.ts';
-import { reasonOf } from './match-condition.ts';
+import { describeCalls, formatWitness, witnessOf } from './describe.ts';
 import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
 
@@ -280,4 +281,26 @@ function* sendable(space: Space, set: Node): Generator<Product> {
 function isNormal({ texts }: Call): boolean {
   const path = texts.get('path');
   return path === undefined || normalizePath(path, 'BASE') === path;
+}
+
+/**
+ * Formats a change: the calls, the destination, the witness, and what decides in each state.
+ * @example
+ * ```ts
+ * import { compareOutside, formatOutsideChange } from '@meshpass/analysis/diff';
+ * import { loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {type: LoadBalancer, selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const after = loadManifests(orders, 'after.yaml').resources;
+ * const [change] = compareOutside([], after, { rootNamespace: 'istio-system' }).changes;
+ * formatOutsideChange(change!).includes('for example GET http://HOST/'); // => true
+ * ```
+ */
+export function formatOutsideChange({ kind, destination, what, witness, before, after }: OutsideChange): string {
+  return terminalText([
+    `anyone outside ${kind} ${what}, to ${destination}`,
+    `  for example ${formatWitness(witness)}`,
+    `  before: ${before.reason}`,
+    `  after:  ${after.reason}`,
+  ]);
 }

@@ -5,13 +5,11 @@ import { ALWAYS, all, any } from '../diff/formula/condition.ts';
 import { exposuresOfEnvoyFilters } from '../exposure/entries/envoy-filters.ts';
 import { isGatewayService } from '../exposure/entries/gateway-service.ts';
 import { exposuresOfPods } from '../exposure/entries/pods.ts';
-import { exposuresOfServices, NO_PROXY, publishedAs } from '../exposure/entries/services.ts';
-import type { EntryPoint } from '../exposure/exposure.ts';
-import { whyInternalService } from '../exposure/internal.ts';
-import { anonymousCalls } from './anonymous.ts';
-import { type Listener, matchCondition, opaque } from './match-condition.ts';
-import { NO_REWRITE } from './rewrite/rewrite.ts';
+import { entryOf, exposuresOfServices, publishedAs } from '../exposure/entries/services.ts';
+import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { NO_REWRITE } from '../routes/rewrite.ts';
 import type { Router } from './router.ts';
+import { targetsAt } from './target.ts';
 
 /** Lists the routers of ports that are published without a gateway, each with one destination. */
 export function directRouters(mesh: MeshView): readonly Router[] {
@@ -24,22 +22,17 @@ function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
   if (!published || isGatewayService(mesh, service)) return [];
   const { name, namespace } = service.metadata;
   const ports = items(service.spec.ports).filter(({ protocol }) => protocol === 'UDP');
-  return ports.map(({ port, nodePort }): Router => {
-    const number = published.kind === 'NodePort' ? nodePort : port;
-    const destination = { host: fullHost(name, namespace, mesh.config.clusterDomain), subset: undefined, port };
+  return ports.map((port): Router => {
+    const destination = {
+      host: fullHost(name, namespace, mesh.config.clusterDomain),
+      subset: undefined,
+      port: port.port,
+    };
     const target = { destination, condition: ALWAYS, path: published.path, rewrite: NO_REWRITE };
     const step = { on: service, path: published.path, condition: ALWAYS, targets: [target] };
-    const entry: EntryPoint = {
-      kind: published.kind,
-      name: `${namespace}/${name}`,
-      object: service,
-      ports: [{ number, protocol: 'UDP' }],
-      proxy: { by: 'none' },
-      own: NO_PROXY,
-      internal: published.kind === 'LoadBalancer' ? whyInternalService(service) : undefined,
-    };
+    const entry = entryOf(service, published.kind, port);
     const virtualHosts = [{ host: '*', on: service, steps: [step] }];
-    return { listener: { protocol: 'udp', port: number }, entry, virtualHosts };
+    return { listener: { protocol: 'udp', port: entry.ports[0]?.number }, entry, virtualHosts };
   });
 }
 
@@ -55,18 +48,9 @@ function connectionRouters(mesh: MeshView): readonly Router[] {
           exposure.matches.length > 0 ? matches : ALWAYS,
           entry.kind === 'EnvoyFilter' ? opaque(`EnvoyFilter ${entry.name} changes routes`) : ALWAYS,
         ]);
-        const target = {
-          destination: exposure.destination,
-          condition: anonymousCalls(mesh, { exposure, entry, rewrite: NO_REWRITE }),
-          path: exposure.destinationPath,
-          rewrite: NO_REWRITE,
-        };
-        const step = { on: exposure.on, path: exposure.path, condition, targets: [target] };
-        return {
-          listener,
-          entry,
-          virtualHosts: exposure.hosts.map((host) => ({ host, on: exposure.root, steps: [step] })),
-        };
+        const { on, path, root, hosts } = exposure;
+        const step = { on, path, condition, targets: targetsAt(mesh, exposure, entry) };
+        return { listener, entry, virtualHosts: hosts.map((host) => ({ host, on: root, steps: [step] })) };
       });
     }),
   );

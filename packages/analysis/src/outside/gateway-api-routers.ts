@@ -9,36 +9,22 @@ import {
   type HTTPRoute,
   type HttpMatch,
   hostsMeet,
-  type KubernetesGateway,
   type MeshView,
   oldestFirst,
-  type RouteFilter,
 } from '@meshpass/istio';
 import { items, record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
-import { failsTls } from '../exposure/entries/backend-tls.ts';
 import {
-  attachesTo,
   attachmentsOf,
   commonHosts,
+  entriesIn,
   entryOf,
-  isEntry,
   type ListenerAt,
-  listenersOf,
 } from '../exposure/entries/gateway-listeners.ts';
-import {
-  alternativesOf,
-  hostOf,
-  PROTOCOLS,
-  type Route,
-  type Rule,
-  withChecks,
-  withPolicy,
-} from '../exposure/entries/gateway-routes.ts';
-import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { type Listener, matchCondition, opaque } from './match-condition.ts';
-import { filterRewrite } from './rewrite/rewrite.ts';
-import type { Router, Step, VirtualHost } from './router.ts';
+import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
+import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
@@ -54,21 +40,27 @@ interface Attached {
 /** Lists the routers of Gateways of the Gateway API, including Gateways that are not among the files. */
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
-  const known = mesh
-    .all('KubernetesGateway')
-    .filter(isEntry)
-    .flatMap((gateway) => routersOf(mesh, gateway, routes));
-  return [...known, ...absentRouters(mesh, routes)];
-}
-
-function routersOf(mesh: MeshView, gateway: KubernetesGateway, routes: readonly Route[]): readonly Router[] {
-  const byListener = Map.groupBy(listenersOf(mesh, gateway), ({ listener }) => JSON.stringify(listenerOf(listener)));
-  return [...byListener.values()].map((ats): Router => {
-    const listener = listenerOf(ats[0]!.listener);
-    const entry = entryOf(mesh, gateway, ats);
-    const attached = routes.flatMap((route) => ats.flatMap((at) => attachedAt(mesh, route, at, ats)));
-    return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
+  const attachments = routes.flatMap((route) => attachmentsOf(mesh, route).map((one) => ({ ...one, route })));
+  const known = entriesIn(mesh).flatMap(({ gateway, listeners }) => {
+    const byListener = Map.groupBy(listeners, ({ listener }) => JSON.stringify(listenerOf(listener)));
+    return [...byListener.values()].map((ats): Router => {
+      const listener = listenerOf(ats[0]!.listener);
+      const entry = entryOf(mesh, gateway, ats);
+      const attached = attachments.flatMap(({ route, met }) =>
+        met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
+      );
+      return routerOf(mesh, attached, listener, entry);
+    });
   });
+  const absent = attachments.filter(({ entry }) => entry.object === undefined);
+  const byEntry = Map.groupBy(absent, ({ entry, route }) => `${entry.name} ${PROTOCOLS[route.kind]}`);
+  const elsewhere = [...byEntry.values()].map((some): Router => {
+    const [{ entry, route }] = some as [(typeof some)[number]];
+    const listener: Listener = { protocol: PROTOCOLS[route.kind], port: undefined };
+    const attached = some.map((one) => ({ ...one, isolated: ALWAYS }));
+    return routerOf(mesh, attached, listener, entry);
+  });
+  return [...known, ...elsewhere];
 }
 
 function listenerOf({ protocol, port }: GatewayListener): Listener {
@@ -76,8 +68,8 @@ function listenerOf({ protocol, port }: GatewayListener): Listener {
   return { protocol: known[String(protocol) as keyof typeof known] ?? 'tcp', port };
 }
 
-function attachedAt(mesh: MeshView, route: Route, at: ListenerAt, all: readonly ListenerAt[]): readonly Attached[] {
-  if (!attachesTo(mesh, route, at)) return [];
+/** @param met listeners of the Gateway to which the route attaches */
+function attachedAt(route: Route, at: ListenerAt, all: readonly ListenerAt[], met: readonly ListenerAt[]): Attached {
   const hosts = commonHosts(at.listener, route);
   // The API gives such calls to the more specific listener alone, and not every controller does.
   const narrower = all.find(({ listener }) => {
@@ -85,75 +77,21 @@ function attachedAt(mesh: MeshView, route: Route, at: ListenerAt, all: readonly 
     if (hostname === undefined || hostname === at.listener.hostname) return false;
     return coversHost(at.listener.hostname ?? '*', hostname) && hosts.some((host) => hostsMeet(host, hostname));
   });
-  const isShared = narrower && attachesTo(mesh, route, narrower);
   const isolated =
-    narrower && !isShared
+    narrower && !met.includes(narrower)
       ? opaque(
           `listener ${narrower.listener.name} has a more specific host than ${at.listener.name}, to which the route attaches`,
         )
       : ALWAYS;
-  return hosts.length === 0 ? [] : [{ route, hosts, isolated }];
+  return { route, hosts, isolated };
 }
 
-/** Routers of Gateways that are not among the files, with the hosts of their routes. */
-function absentRouters(mesh: MeshView, routes: readonly Route[]): readonly Router[] {
-  const found = routes.flatMap((route) =>
-    attachmentsOf(mesh, route)
-      .filter(({ entry }) => entry.object === undefined)
-      .map(({ entry, hosts }) => ({ entry, attached: { route, hosts, isolated: ALWAYS } })),
-  );
-  return [
-    ...Map.groupBy(found, ({ entry, attached }) => `${entry.name} ${PROTOCOLS[attached.route.kind]}`).values(),
-  ].map((some): Router => {
-    const { entry, attached } = some[0]!;
-    const listener: Listener = { protocol: PROTOCOLS[attached.route.kind], port: undefined };
-    return {
-      listener,
-      entry,
-      virtualHosts: virtualHostsOf(
-        mesh,
-        some.map((one) => one.attached),
-        listener,
-        entry,
-      ),
-    };
-  });
-}
-
-function virtualHostsOf(
-  mesh: MeshView,
-  attached: readonly Attached[],
-  listener: Listener,
-  entry: EntryPoint,
-): readonly VirtualHost[] {
-  const byHost = new Map<string, { on: Route; ranked: Ranked[] }>();
-  for (const one of attached) {
+function routerOf(mesh: MeshView, attached: readonly Attached[], listener: Listener, entry: EntryPoint): Router {
+  const hosts = attached.flatMap((one) => {
     const ranked = stepsOf(mesh, one, listener, entry);
-    for (const host of one.hosts) {
-      const found = byHost.get(host);
-      if (found) found.ranked.push(...ranked.filter(({ step }) => !found.ranked.some((other) => other.step === step)));
-      else byHost.set(host, { on: one.route, ranked: [...ranked] });
-    }
-  }
-  return [...byHost].map(([host, { on, ranked }]) => ({
-    host,
-    on,
-    // Sorting is stable, so that older routes and earlier rules stay first.
-    steps: ranked.sort((a, b) => compareRanks(a.rank, b.rank)).map(({ step }) => step),
-  }));
-}
-
-/** Precedence of a match, most significant first; a higher number wins. */
-type Rank = readonly number[];
-
-interface Ranked {
-  readonly step: Step;
-  readonly rank: Rank;
-}
-
-function compareRanks(a: Rank, b: Rank): number {
-  for (const [index, one] of a.entries()) if (one !== b[index]) return b[index]! - one;
-  return 0;
+    return one.hosts.map((host) => ({ host, on: one.route, ranked }));
+  });
+  return { listener, entry, virtualHosts: virtualHostsOf(hosts) };
 }
 
 function stepsOf(
@@ -162,15 +100,15 @@ function stepsOf(
   listener: Listener,
   given: EntryPoint,
 ): readonly Ranked[] {
-  const rules: readonly Rule[] = items(route.spec.rules as readonly Rule[]);
-  return rules.flatMap((rule, index): readonly Ranked[] => {
+  return rulesOf(route).flatMap((rule, index): readonly Ranked[] => {
     const filters = items(rule.filters);
     const path = ['spec', 'rules', index];
     const redirecting = filters.find(({ type }) => type === 'RequestRedirect');
     const answer = redirecting && 'redirects it';
     const redirect = redirecting && Number(record(redirecting.requestRedirect).statusCode ?? 302);
+    const exposures = exposuresOfRule(mesh, route, index, [], [given]);
     const targetsFor = (match: HttpMatch | undefined) =>
-      answer === undefined ? targetsOf(mesh, route, rule, match, path, given) : [];
+      exposures.flatMap((exposure) => targetsAt(mesh, exposure, exposure.entries[0]!, match));
     const rewrites = filters.some(({ type, urlRewrite }) => type === 'URLRewrite' && urlRewrite?.path !== undefined);
     const shared = rewrites ? undefined : targetsFor(undefined);
     const alternatives = alternativesOf(route, rule);
@@ -206,47 +144,8 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
   return opaque(`${proxy.name} decides the precedence of regular expressions`);
 }
 
-/** @param match match of the call, which determines what a rewrite replaces */
-function targetsOf(
-  mesh: MeshView,
-  route: Route,
-  rule: Rule,
-  match: HttpMatch | undefined,
-  path: Step['path'],
-  given: EntryPoint,
-): Step['targets'] {
-  const filters = items(rule.filters);
-  return items(rule.backendRefs).flatMap((backend, nth) => {
-    const host = hostOf(mesh, route, backend);
-    const service = host === undefined ? undefined : mesh.serviceAt(host);
-    if (host === undefined || backend.weight === 0 || failsTls(mesh, service, backend.port, given.proxy)) return [];
-    const all = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
-    const entry = withPolicy(mesh, route, withChecks(given, all));
-    const exposure: Exposure = {
-      on: route,
-      root: route,
-      path,
-      destinationPath: path,
-      protocol: PROTOCOLS[route.kind],
-      entries: [entry],
-      hosts: [],
-      matches: [],
-      sent: [],
-      route: undefined,
-      destination: { host, subset: undefined, port: backend.port },
-      service,
-    };
-    return targetsAt(mesh, { exposure, entry, rewrite: filterRewrite(all, match) }, [
-      ...path,
-      'backendRefs',
-      nth,
-      'name',
-    ]);
-  });
-}
-
 /** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */
-function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Rank {
+function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Ranked['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
   const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};
   const prefix = (path?.value ?? '/').replace(/(?<=.)\/+$/, '');

@@ -3,24 +3,14 @@
  * Hosts of `tls` are served at port 443; what port 80 does for them is up to the controller. Source: the Ingress API
  * reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
  */
-import {
-  coversHost,
-  fullHost,
-  type HttpMatch,
-  type Ingress,
-  type IngressPath,
-  type MeshView,
-  oldestFirst,
-  type Path,
-} from '@meshpass/istio';
+import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import { answersItself, entryOf, istioUris } from '../exposure/entries/ingresses.ts';
-import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
-import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { type Listener, matchCondition, opaque } from './match-condition.ts';
-import { NO_REWRITE, type Rewrite } from './rewrite/rewrite.ts';
-import type { Router, Step, VirtualHost } from './router.ts';
+import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '../exposure/entries/ingresses.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
+import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { segmentPrefix } from '../routes/text-match.ts';
+import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const LISTENERS = [
@@ -28,37 +18,20 @@ const LISTENERS = [
   { protocol: 'https', port: 443 },
 ] as const;
 
-/** Path of an Ingress with what its precedence depends on. */
-interface Ranked {
-  readonly step: Step;
-  /** The first number that differs decides, and the higher one comes first. */
-  readonly rank: readonly number[];
-}
-
 /** Lists the routers of Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
   const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
-      const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
       const ownerOf = (host: string) => some.find(({ ingress }) => hostsOf(ingress).includes(host))?.ingress;
-      for (const { ingress, entry } of some) {
-        for (const { host, paths } of pathsOf(mesh, ingress, entry, listener, ownerOf)) {
-          const found = byHost.get(host);
-          if (found) found.paths.push(...paths);
-          else byHost.set(host, { on: ingress, paths: [...paths] });
-        }
-      }
-      const virtualHosts = [...byHost].map(
-        ([host, { on, paths }]): VirtualHost => ({ host, on, steps: paths.sort(byPrecedence).map(({ step }) => step) }),
-      );
-      return { listener, entry: some[0]!.entry, virtualHosts };
+      const hosts = some.flatMap(({ ingress, entry }) => pathsOf(mesh, ingress, entry, listener, ownerOf));
+      return { listener, entry: some[0]!.entry, virtualHosts: virtualHostsOf(hosts) };
     }),
   );
   const widened = ingresses.map(({ ingress, entry }): Router => {
     const steps = LISTENERS.flatMap((listener) => pathsOf(mesh, ingress, entry, listener)).flatMap(
-      ({ paths }) => paths,
+      ({ ranked }) => ranked,
     );
     const targets = steps.flatMap(({ step }) => step.targets);
     const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress, entry), targets };
@@ -72,76 +45,57 @@ function hostsOf({ spec }: Ingress): readonly string[] {
   return items(spec.rules).map(({ host }) => host || '*');
 }
 
-function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
-  return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
-}
-
 /**
  * Ranks a path: canaries of ingress-nginx, which get some calls of another Ingress, then exact paths, then long ones.
  * istiod compares the length of the text first, with a slash at its end.
  */
-function rankOf(one: IngressPath, { proxy }: EntryPoint, isCanary: boolean): Ranked['rank'] {
-  const { path = '/', pathType } = one;
-  if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(istioUris(one)[0]?.exact === path)];
+function rankOf({ rule, uris }: BackendAt, { proxy }: EntryPoint, isCanary: boolean): Ranked['rank'] {
+  const { path = '/', pathType } = rule;
+  if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(uris[0]?.exact === path)];
   return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
 }
 
+/** Lists the paths of an Ingress under each of its hosts. */
 function pathsOf(
   mesh: MeshView,
   ingress: Ingress,
   entry: EntryPoint,
   listener: Listener,
   ownerOf: (host: string) => Ingress | undefined = () => ingress,
-): readonly { readonly host: string; readonly paths: readonly Ranked[] }[] {
-  const { rules, defaultBackend } = ingress.spec;
+): Parameters<typeof virtualHostsOf>[0] {
   const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
   const routing = annotatedRouting(ingress, entry);
-  const found = items(rules).map(({ host, http }, index) => {
-    const name = host || '*';
+  const hosts = [...new Set(hostsOf(ingress))];
+  const backends = backendsOf(ingress, entry);
+  const found = hosts.map((host) => {
     // istiod binds the routes of a host to the servers of its oldest Ingress only.
-    const service = servedAt((entry.proxy.by === 'istio' && ownerOf(name)) || ingress, entry, name, listener);
-    const paths = items(http?.paths).map((one, nth): Ranked => {
-      const path = ['spec', 'rules', index, 'http', 'paths', nth];
-      return {
-        step: stepOf(
-          mesh,
-          ingress,
-          entry,
-          one,
-          path,
-          [...path, 'backend'],
-          all([service.condition, routing, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
-          service.answer,
-        ),
-        rank: rankOf(one, entry, canary),
-      };
-    });
-    return { host: name, paths };
+    const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
+    const ranked = backends
+      .filter((one) => one.host === host && !one.isDefault)
+      .map((one): Ranked => {
+        const condition = all([routing, hostLabel(host, entry), pathCondition(one, entry, ingress, listener)]);
+        return {
+          step: stepOf(mesh, ingress, entry, one, service, condition),
+          rank: rankOf(one, entry, canary),
+        };
+      });
+    return { host, on: ingress, ranked };
   });
-  if (!defaultBackend || entry.proxy.by === 'istio') return found;
+  const fallback = backends.find((one) => one.isDefault);
+  if (!fallback) return found;
   const service = servedAt(ingress, entry, '*', listener);
-  const path = ['spec', 'defaultBackend'];
-  const fallback = (condition: Condition): Ranked => ({
-    step: stepOf(
-      mesh,
-      ingress,
-      entry,
-      { backend: defaultBackend },
-      ['spec'],
-      path,
-      all([service.condition, condition]),
-      service.answer,
-    ),
+  const fallbackTo = (condition: Condition): Ranked => ({
+    step: stepOf(mesh, ingress, entry, fallback, service, condition),
     rank: [-1],
   });
   // Controllers differ in whether the default backend also answers hosts without a rule.
   const others =
-    found.length === 0
+    hosts.length === 0
       ? ALWAYS
       : opaque(`${nameOf(entry)} decides which hosts reach the default backend of an Ingress with rules`);
   return [
-    ...found.map(({ host, paths }) => ({ host, paths: [...paths, fallback(ALWAYS)] })),
-    ...(found.some(({ host }) => host === '*') ? [] : [{ host: '*', paths: [fallback(others)] }]),
+    ...found.map((one) => ({ ...one, ranked: [...one.ranked, fallbackTo(ALWAYS)] })),
+    ...(hosts.includes('*') ? [] : [{ host: '*', on: ingress, ranked: [fallbackTo(others)] }]),
   ];
 }
 
@@ -165,13 +119,13 @@ function isNginx({ proxy }: EntryPoint): boolean {
   return proxy.by === 'controller' && /nginx/.test(proxy.name);
 }
 
+interface Served {
+  readonly condition: Condition;
+  readonly answer: string | undefined;
+}
+
 /** Determines the calls to a host that a listener serves, and whether it redirects them. */
-function servedAt(
-  { metadata, spec }: Ingress,
-  entry: EntryPoint,
-  host: string,
-  { protocol }: Listener,
-): { readonly condition: Condition; readonly answer: string | undefined } {
+function servedAt({ metadata, spec }: Ingress, entry: EntryPoint, host: string, { protocol }: Listener): Served {
   const tls = items(spec.tls);
   const secure = tls.some(({ hosts, secretName }) => {
     const named = texts(hosts);
@@ -203,73 +157,47 @@ function hostLabel(host: string, { proxy }: EntryPoint): Condition {
   return { op: 'text', field: 'host', test: { form: 'pattern', pieces } };
 }
 
-function pathCondition(one: IngressPath, entry: EntryPoint, { metadata }: Ingress, listener: Listener): Condition {
-  const { path = '/', pathType } = one;
-  const ofUris = (uris: readonly NonNullable<HttpMatch['uri']>[]) =>
-    uris.length === 0 ? ALWAYS : any(uris.map((uri) => matchCondition({ uri }, listener)));
+function pathCondition(
+  { rule, uris }: BackendAt,
+  entry: EntryPoint,
+  { metadata }: Ingress,
+  listener: Listener,
+): Condition {
+  const { path = '/', pathType } = rule;
   const given = labels(metadata.annotations);
-  if (isNginx(entry)) {
+  const nginx = isNginx(entry);
+  if (nginx) {
     const name = ['use-regex', 'rewrite-target'].find(
       (one) => (given[`nginx.ingress.kubernetes.io/${one}`] ?? 'false') !== 'false',
     );
     if (name !== undefined && (path !== '/' || name === 'use-regex'))
       return opaque(`annotation ${name} makes path ${path} a regular expression`);
   }
-  if (entry.proxy.by === 'istio') return ofUris(istioUris(one));
-  if (pathType === 'Exact') return ofUris([{ exact: path }]);
-  if (pathType === 'Prefix' || path === '/' || isNginx(entry)) return ofUris(segmentPrefix(path));
-  return all([
-    ofUris([{ prefix: path }]),
-    opaque(`${nameOf(entry)} decides what ImplementationSpecific path ${path} matches`),
-  ]);
+  const isSpecific = entry.proxy.by !== 'istio' && pathType !== 'Exact' && pathType !== 'Prefix' && path !== '/';
+  const meant = isSpecific && nginx ? segmentPrefix(path) : uris;
+  const found = meant.length === 0 ? ALWAYS : any(meant.map((uri) => matchCondition({ uri }, listener)));
+  return isSpecific && !nginx
+    ? all([found, opaque(`${nameOf(entry)} decides what ImplementationSpecific path ${path} matches`)])
+    : found;
 }
 
 function stepOf(
   mesh: MeshView,
   ingress: Ingress,
   entry: EntryPoint,
-  { backend }: Pick<IngressPath, 'backend'>,
-  path: Path,
-  backendPath: Path,
-  condition: Condition,
-  answer: string | undefined,
+  backend: BackendAt,
+  service: Served,
+  given: Condition,
 ): Step {
-  const on = ingress;
-  if (answersItself(mesh, ingress)) return { on, path, condition, targets: [], answer: 'redirects it' };
-  if (answer !== undefined) return { on, path, condition, targets: [], answer };
-  const { name, port } = backend?.service ?? {};
-  if (name === undefined || port?.name === 'use-annotation') {
-    return {
-      on,
-      path,
-      condition: all([condition, opaque('an annotation or resource answers the call')]),
-      targets: [],
-      answer: 'answers it by an annotation or a resource',
-    };
-  }
-  const host = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
-  const service = mesh.serviceAt(host);
-  const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
-  const exposure: Exposure = {
-    on,
-    root: on,
-    path,
-    destinationPath: path,
-    protocol: 'http',
-    entries: [entry],
-    hosts: [],
-    matches: [],
-    sent: [],
-    route: undefined,
-    destination: { host, subset: undefined, port: port?.number ?? named?.port },
-    service,
+  const condition = all([service.condition, given]);
+  const step = { on: ingress, path: backend.path, condition, targets: [] };
+  const answer = answersItself(mesh, ingress) ? 'redirects it' : service.answer;
+  if (answer !== undefined) return { ...step, answer };
+  const exposure = exposureOf(mesh, ingress, entry, backend);
+  if (exposure) return { ...step, targets: targetsAt(mesh, exposure, entry) };
+  return {
+    ...step,
+    condition: all([condition, opaque('an annotation or resource answers the call')]),
+    answer: 'answers it by an annotation or a resource',
   };
-  const rewritten =
-    entry.proxy.by !== 'istio' &&
-    Object.keys(labels(ingress.metadata.annotations)).some((one) => /\/(?:rewrite-target|app-root)$/.test(one));
-  const rewrite: Rewrite = rewritten ? { path: 'unknown', headers: [] } : NO_REWRITE;
-  // Every Ingress has its own annotations, of which the entry point's identity depends.
-  const own = entryOf(mesh, ingress);
-  const targets = targetsAt(mesh, { exposure, entry: own, rewrite }, [...backendPath, 'service', 'name']);
-  return { on, path, condition, targets };
 }

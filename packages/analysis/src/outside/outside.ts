@@ -16,7 +16,6 @@ import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
 import { describeEntry, describeObject } from '../exposure/describe.ts';
 import { patchesAtEntry, patchesAtWorkloads } from '../exposure/identity.ts';
-import { nameOf } from '../exposure/patches.ts';
 import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
@@ -31,6 +30,7 @@ import {
   type Router,
   reaches,
   type Step,
+  serverOf,
   stepsAt,
   type Target,
 } from './router.ts';
@@ -81,14 +81,6 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       else byDestination.set(destination, [router]);
     }
   }
-  const anywhere = routers.filter((router) => router.anywhere);
-  const listening = new Map(
-    [...new Set(routers.map(({ listener }) => formatListener(listener)))].map((name) => [name, [] as Router[]]),
-  );
-  for (const router of routers) {
-    if (router.anywhere) for (const some of listening.values()) some.push(router);
-    else listening.get(formatListener(router.listener))!.push(router);
-  }
   const targets = routers.flatMap(({ virtualHosts }) =>
     virtualHosts.flatMap(({ steps }) => steps.flatMap((step) => step.targets)),
   );
@@ -99,8 +91,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   return {
     destinations: [...byDestination.keys()],
     callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
-    decide: (call, destination) =>
-      decide(listening.get(call.texts.get('listener') ?? '') ?? anywhere, routersOf(destination), call, destination),
+    decide: (call, destination) => decide(routers, routersOf(destination), call, destination),
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
@@ -114,7 +105,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
         ]),
         ...(workloads ? patchesAtWorkloads(mesh, workloadsAt(mesh, workloads)) : []),
       ];
-      return new Map(patches.map((one) => [nameOf(one), canonicalJson(one.spec)]));
+      return new Map(patches.map((one) => [describeObject(one), canonicalJson(one.spec)]));
     },
     namesWithCertificate: (destination) =>
       new Set(routersOf(destination).flatMap((router) => namesTakenFrom(router, routers))),
@@ -138,17 +129,18 @@ function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): r
 
 /** Lists the server names that a server would serve if others at its listener did not require a certificate for them. */
 function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {
-  const { server, listener, merged } = router;
+  const { listener, table } = router;
+  const server = serverOf(router);
   if (!server || /^(?:ISTIO_)?MUTUAL$/.test(server.tls?.mode ?? '')) return [];
   const others = all.filter(
     (other) =>
-      /^(?:ISTIO_)?MUTUAL$/.test(other.server?.tls?.mode ?? '') &&
+      /^(?:ISTIO_)?MUTUAL$/.test(serverOf(other)?.tls?.mode ?? '') &&
       formatListener(other.listener) === formatListener(listener) &&
-      JSON.stringify(other.merged) === JSON.stringify(merged),
+      JSON.stringify(other.table?.merged) === JSON.stringify(table?.merged),
   );
   const own = namesOf(server);
   return others
-    .flatMap((other) => namesOf(other.server!))
+    .flatMap((other) => namesOf(serverOf(other)!))
     .filter((name) => own.some((one) => coversHost(one, name)))
     .map((name) => `${name} at ${formatListener(listener)}`);
 }

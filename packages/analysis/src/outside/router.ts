@@ -3,12 +3,13 @@
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import { coversHost, type GatewayServer, type KubeObject, type Labels, type Path } from '@meshpass/istio';
+import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
+import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { hostCondition, type Listener } from './match-condition.ts';
-import { indexPaths } from './overlap.ts';
-import type { Rewrite } from './rewrite/rewrite.ts';
+import { hostCondition, type Listener } from '../routes/match-condition.ts';
+import { indexPaths } from '../routes/overlap.ts';
+import type { Rewrite } from '../routes/rewrite.ts';
 
 /** Destination of a step. */
 export interface Target {
@@ -47,6 +48,12 @@ export interface VirtualHost {
   readonly steps: readonly Step[];
 }
 
+/** Step with what its precedence depends on: the first number that differs decides, and the higher one comes first. */
+export interface Ranked {
+  readonly step: Step;
+  readonly rank: readonly number[];
+}
+
 /** Routing table of one listener. */
 export interface Router {
   readonly listener: Listener;
@@ -54,12 +61,27 @@ export interface Router {
   readonly virtualHosts: readonly VirtualHost[];
   /** Whether it may accept calls at any listener. */
   readonly anywhere?: true;
-  /** Number of the server in Istio's Gateway, which Service ports may map. */
-  readonly serverPort?: number;
-  /** Selectors of the Gateways that the same Pods merge. */
-  readonly merged?: readonly Labels[];
-  /** Server of Istio's Gateway that terminates TLS or reads the SNI. */
-  readonly server?: GatewayServer;
+  /** Table of Istio's Gateways that it stands for. */
+  readonly table?: GatewayTable;
+}
+
+/** Returns the first server of Istio's Gateway: the only one at a listener with TLS. */
+export function serverOf({ table }: Router): GatewayServer | undefined {
+  return table?.servers[0]?.server;
+}
+
+/** Merges the steps of objects that have a host. Of equal ranks, the earlier object comes first. */
+export function virtualHostsOf(
+  hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly Ranked[] })[],
+): readonly VirtualHost[] {
+  return [...Map.groupBy(hosts, ({ host }) => host)].map(([host, some]) => {
+    const ranked = [...new Set(some.flatMap((one) => one.ranked))];
+    return { host, on: some[0]!.on, steps: ranked.sort(byPrecedence).map(({ step }) => step) };
+  });
+}
+
+function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
+  return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
 /** Port in the field `listener` if the entry point is not among the files. */

@@ -3,8 +3,9 @@
  * (pilot/pkg/networking/core/route).
  */
 
-import type { Destination, HttpRoute, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
-import { type HttpRouteAt, httpRoutes, isCatchAll } from './http-routes.ts';
+import type { Destination, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
+import { isCatchAll, type RouteAt, routesOf } from './http-routes.ts';
 
 /** Call from a sidecar of which only the namespace is known. */
 export interface Called {
@@ -31,40 +32,37 @@ interface RoutedTo {
  * remaining calls.
  */
 export function destinationsOf(root: VirtualService, called: Called, mesh: MeshView): readonly RoutedTo[] {
-  if (called.protocol === 'http') return routesOf(root, called, mesh).flatMap(ofHttp);
-  return (['tls', 'tcp'] as const).flatMap((kind) => {
-    const routes: NonNullable<VirtualService['spec']['tcp']> = root.spec[kind] ?? [];
-    const index = routes.findIndex(({ match = [] }) => match.length === 0 || match.some((one) => mayMeet(one, called)));
-    return index < 0 ? [] : ofL4(root, ['spec', kind, index], routes[index]!.route);
-  });
+  const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
+  return kinds.flatMap((kind) =>
+    takenRoutes(
+      routesOf(mesh)(root).filter(({ protocol }) => protocol === kind),
+      called,
+    ).flatMap(destinationsAt),
+  );
 }
 
-/** Lists the routes that the call may take. */
-function routesOf(root: VirtualService, called: Called, mesh: MeshView): readonly HttpRouteAt[] {
-  const found: HttpRouteAt[] = [];
-  for (const at of httpRoutes(mesh, root)) {
+/** Lists the routes that the call may take. Of connections, that is the first that matches. */
+function takenRoutes(routes: readonly RouteAt[], called: Called): readonly RouteAt[] {
+  const found: RouteAt[] = [];
+  for (const at of routes) {
     const met = at.matches.filter((one) => mayMeet(one, called));
     if (at.matches.length > 0 && met.length === 0) continue;
     found.push(at);
-    if (at.matches.length === 0 || met.some(isCatchAll)) break;
+    if (at.protocol !== 'http' || at.matches.length === 0 || met.some(isCatchAll)) break;
   }
   return found;
 }
 
-function ofHttp({ on, path: at, route, mirrors }: HttpRouteAt): readonly RoutedTo[] {
-  if (route.redirect || route.directResponse) return [];
-  return [
-    ...ofL4(on, at, route.route),
-    ...mirrors.flatMap((one) => toDestination(one.on, one.destination, one.path, true)),
-  ];
-}
-
-function ofL4(on: VirtualService, at: Path, route: HttpRoute['route'] = []): readonly RoutedTo[] {
-  const several = route.length > 1;
-  return route.flatMap(({ destination, weight = 0 }, nth) =>
+function destinationsAt({ on, path: at, route, destinations: given, mirrors }: RouteAt): readonly RoutedTo[] {
+  if (route?.redirect || route?.directResponse) return [];
+  const weighted = route ? items(route.route) : given;
+  const destinations = weighted.flatMap(({ destination, weight = 0 }, nth) =>
     // Istio drops destinations with weight 0 if there are others.
-    several && weight === 0 ? [] : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
+    weighted.length > 1 && weight === 0
+      ? []
+      : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
   );
+  return [...destinations, ...mirrors.flatMap((one) => toDestination(one.on, one.destination, one.path, true))];
 }
 
 function toDestination(

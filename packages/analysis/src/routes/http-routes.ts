@@ -2,34 +2,30 @@
  * HTTP routes of a VirtualService, as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type {
   Destination,
   HttpMatch,
   HttpRoute,
   MeshView,
   Path,
+  Texts,
   VirtualService,
   WeightedDestination,
 } from '@meshpass/istio';
 import { items, labels, record, texts } from '@meshpass/istio/members';
 import { delegateOf, mergeRoute } from './delegates.ts';
-import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
 export interface RouteAt {
   readonly on: VirtualService;
   readonly path: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
-  /** Alternatives; empty if everything matches. */
-  readonly matches: readonly HttpMatch[];
-  /** Headers of calls that no earlier route refuses. */
-  readonly unrefused?: HttpMatch['headers'];
+  /** Alternatives; empty if everything matches. Those of connections may only match some server names. */
+  readonly matches: readonly (HttpMatch & { readonly sniHosts?: Texts })[];
+  /** Undefined for connections. */
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
-}
-
-export interface HttpRouteAt extends RouteAt {
-  readonly route: HttpRoute;
   /** Destinations of copies, with the object that lists them: a delegate inherits the mirrors of the root. */
   readonly mirrors: readonly {
     readonly on: VirtualService;
@@ -38,11 +34,29 @@ export interface HttpRouteAt extends RouteAt {
   }[];
 }
 
+/** Lists the routes of a VirtualService for HTTP, for TLS by server name, and for TCP. */
+export const routesOf = remembered((mesh: MeshView) =>
+  remembered((root: VirtualService): readonly RouteAt[] => [
+    ...httpRoutes(mesh, root),
+    ...(['tls', 'tcp'] as const).flatMap((protocol) =>
+      items(root.spec[protocol]).map(({ match, route }, index) => ({
+        on: root,
+        path: ['spec', protocol, index],
+        protocol,
+        matches: items(match),
+        route: undefined,
+        destinations: items(route),
+        mirrors: [],
+      })),
+    ),
+  ]),
+);
+
 /**
  * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
  * that the proxy answers itself has no destinations.
  */
-export function httpRoutes(mesh: MeshView, root: VirtualService): readonly HttpRouteAt[] {
+function httpRoutes(mesh: MeshView, root: VirtualService): readonly RouteAt[] {
   const at = (on: VirtualService, index: number, route: HttpRoute) => ({
     on,
     path: ['spec', 'http', index],
@@ -53,7 +67,7 @@ export function httpRoutes(mesh: MeshView, root: VirtualService): readonly HttpR
   });
   const mirrorsAt = (on: VirtualService, index: number, route: Mirroring) =>
     mirrorsOf(route, ['spec', 'http', index]).map((one) => ({ ...one, on }));
-  return items(root.spec.http).flatMap((route, index): readonly HttpRouteAt[] => {
+  return items(root.spec.http).flatMap((route, index): readonly RouteAt[] => {
     if (!route.delegate) return [{ ...at(root, index, route), mirrors: mirrorsAt(root, index, route) }];
     const delegate = delegateOf(mesh, root, route);
     return items(delegate?.spec.http).flatMap((part, inner) => {
@@ -100,4 +114,15 @@ export function isCatchAll(match: HttpMatch): boolean {
 /** Whether a match applies to the calls of some proxies only. istiod ignores these members beside `gateways`. */
 export function isFromSome({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
   return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
+}
+
+/**
+ * Whether a route forwards no call: it redirects, answers by itself, or aborts every call. Without a percentage, a fault
+ * aborts none. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
+ */
+export function forwardsNothing(route: HttpRoute): boolean {
+  if (route.delegate) return false;
+  if (route.redirect || route.directResponse || items(route.route).length === 0) return true;
+  const abort = record(record(route.fault).abort);
+  return Number(record(abort.percentage).value) >= 100;
 }

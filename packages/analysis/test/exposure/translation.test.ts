@@ -95,3 +95,58 @@ test('two Gateways with the same hosts are entry points of one route', () => {
     'shop/public',
   ]);
 });
+
+test.each([
+  ['uri: {regex: "/a.*"}', 'closed'],
+  ['uri: {exact: /a}', 'closed'],
+  ['uri: {prefix: /a}', 'open'],
+])('a workload sees the path that the route rewrites, for a match with %s', (match, verdict) => {
+  const found = list(
+    `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop},
+      spec: {selector: {app: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}`,
+    `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: orders, namespace: shop},
+      spec: {hosts: [a.example.com], gateways: [public], http: [{match: [{${match}}], rewrite: {uri: /v1},
+        route: [{destination: {host: orders, port: {number: 80}}}]}]}}`,
+    `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+      spec: {selector: {matchLabels: {app: orders}}, action: DENY, rules: [{to: [{operation: {paths: [/v1]}}]}]}}`,
+    `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+      spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`,
+  );
+  expect(found.map((one) => one.verdict)).toEqual([verdict]);
+});
+
+const istioGateway = (servers: string) =>
+  `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop},
+    spec: {selector: {app: gateway}, servers: [${servers}]}}`;
+const virtualService = (name: string, http: string) =>
+  `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: ${name}, namespace: shop},
+    spec: {hosts: [a.example.com], gateways: [public], http: [{${http}, route: [{destination: {host: ${name}}}]}]}}`;
+const SERVER = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}";
+
+test('a server that redirects a host redirects the calls of every server at its port', () => {
+  const redirect =
+    "{port: {number: 80, name: other, protocol: HTTP}, hosts: ['*.example.com'], tls: {httpsRedirect: true}}";
+  const route = virtualService('orders', 'match: [{uri: {prefix: /a}}]');
+  expect(list(istioGateway(SERVER), route)).toHaveLength(1);
+  expect(list(istioGateway(`${SERVER}, ${redirect}`), route)).toEqual([]);
+});
+
+test('a match for every call ends the matches of a route, so that another VirtualService takes its calls', () => {
+  const first = virtualService('ledger', 'match: [{uri: {prefix: /}}]');
+  const found = (match: string) =>
+    list(istioGateway(SERVER), first, virtualService('orders', match)).map(({ object }) => object.name);
+  expect(found('match: [{uri: {exact: /a}}, {}]')).toEqual(['ledger', 'orders']);
+  expect(found('match: [{}, {uri: {exact: /a}}]')).toEqual(['ledger']);
+});
+
+test.each([
+  ['uri: {regex: "/[a-c]"}', 'closed'],
+  ['uri: {regex: "/[a-c]"}, ignoreUriCase: true', 'closed'],
+  ['authority: {exact: b.example.com}', 'closed'],
+  ['uri: {regex: "/.*"}', 'open'],
+])('policies are compared with the calls that a match with {%s} takes', (match, verdict) => {
+  const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+    spec: {rules: [{to: [{operation: {paths: [/public]}}]}]}}`;
+  const found = list(istioGateway(SERVER), virtualService('orders', `match: [{${match}}]`), policy);
+  expect(found.map((one) => one.verdict)).toEqual([verdict]);
+});

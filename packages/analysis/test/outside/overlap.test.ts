@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { all, any, type Condition, testsOf, text } from '../../src/diff/formula/condition.ts';
 import { readText } from '../../src/diff/formula/text-test.ts';
 import { readOutside } from '../../src/outside/outside.ts';
-import { mayMeet } from '../../src/outside/overlap.ts';
+import { mayMeet } from '../../src/routes/overlap.ts';
 
 const path = (written: string): Condition => text('path', readText(written));
 const get = text('method', readText('GET'));

@@ -2,8 +2,8 @@
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/formula/call.ts';
 import { passes, readPath } from '../../src/diff/formula/text-test.ts';
-import { beforeRewrite } from '../../src/outside/rewrite/before.ts';
-import { type PathRewrite, pathAfter, type Rewrite } from '../../src/outside/rewrite/rewrite.ts';
+import { beforeRewrite } from '../../src/outside/before-rewrite.ts';
+import { type PathRewrite, pathAfter, type Rewrite } from '../../src/routes/rewrite.ts';
 
 const LETTERS = ['/', 'a', 'b'];
 const PATHS = Array.from({ length: 6 }, (_, length) => length).flatMap((length) =>

@@ -52,6 +52,13 @@ it('does not compare a Gateway that it has not read with one that it has', () =>
   expect(unknown).toHaveLength(1);
 });
 
+it('compares connections with TLS at a Gateway that it has not read', () => {
+  const passed = route('{}')
+    .replace('http: [', 'tls: [')
+    .replace('{uri: {}}', '{port: 443, sniHosts: [shop.example.com]}');
+  expect(compared('', passed).changes).toMatchObject([{ kind: 'gains', witness: { url: 'tcp://shop.example.com' } }]);
+});
+
 it('knows nothing if a file was not read', () => {
   const same = route("{prefix: '/'}");
   expect(compared(same, same, 'a file was skipped').unknown).toMatchObject([{ reasons: ['a file was skipped'] }]);

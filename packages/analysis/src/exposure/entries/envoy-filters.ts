@@ -13,8 +13,8 @@ import {
   serviceName,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import type { EntryPoint, Exposure } from '../exposure.ts';
-import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
+import { noneWherePublished, reachOf } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -82,7 +82,6 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
   const { applyTo = '' } = patch;
   const path: Path = ['spec', 'configPatches', index];
   const withoutPolicies = LISTENERS.has(applyTo);
-  const matches = matchesIn(patch.patch?.value);
   return {
     on: filter,
     root: filter,
@@ -90,10 +89,9 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
     destinationPath: [...path, 'applyTo'],
     protocol: withoutPolicies ? 'tcp' : 'http',
     entries: [entryOf(mesh, filter, patch)],
+    ...EVERY_CALL,
     hosts: domainsIn(patch),
-    matches,
-    sent: matches,
-    route: undefined,
+    matches: matchesIn(patch.patch?.value),
     destination: { host, subset: subset || undefined, port: Number(port) || undefined },
     service: serviceName(host, mesh.config.clusterDomain) && mesh.serviceAt(host),
   };
@@ -112,18 +110,14 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     selector: Object.keys(selector).length > 0 ? selector : undefined,
     ...(withoutPolicies && { withoutPolicies }),
   };
-  const unpublished = whyUnpublished(mesh, proxy);
   return {
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
     ...listenerOf(mesh, patch),
     proxy,
-    own:
-      unpublished === undefined
-        ? { state: 'none', reason: 'an added route requires no client certificate' }
-        : { state: 'unknown', reason: unpublished },
-    internal: whyInternalPods(mesh, proxy),
+    own: noneWherePublished(mesh, proxy, 'an added route requires no client certificate'),
+    internal: reachOf(mesh, proxy).internal,
   };
 }
 

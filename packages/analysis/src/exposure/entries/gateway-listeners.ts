@@ -21,8 +21,9 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { parseAddress } from '../../address.ts';
+import { writtenKind } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { whyInternalAnnotation, whyInternalPods, whyUnpublished } from '../internal.ts';
+import { noneWherePublished, reachOf, whyInternalAnnotation } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -63,8 +64,10 @@ interface Attached extends KubeObject {
 }
 
 /** Entry point of a route, and the hosts that its listeners and the route have in common. */
-interface Attachment {
+export interface Attachment {
   readonly entry: EntryPoint;
+  /** Listeners that the route attaches to; empty if the Gateway is not among the files. */
+  readonly met: readonly ListenerAt[];
   readonly hosts: readonly string[];
 }
 
@@ -112,52 +115,45 @@ function conflict(one: GatewayListener, other: GatewayListener): boolean {
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
 export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
+  const { byParent, order } = listenersIn(mesh);
+  const met = parents.flatMap((parent) =>
+    (byParent.get(parentKey(parent, route)) ?? []).filter(
+      (at) => isMeant(parent, at) && accepts(mesh, at, route) && commonHosts(at.listener, route).length > 0,
+    ),
+  );
+  const inOrder = [...new Set(met)].sort((a, b) => order.get(a)! - order.get(b)!);
+  const known = [...Map.groupBy(inOrder, ({ gateway }) => gateway)].map(([gateway, some]) => ({
+    entry: entryOf(mesh, gateway, some),
+    met: some,
+    hosts: [...new Set(some.flatMap(({ listener }) => commonHosts(listener, route)))],
+  }));
   const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !isWaypointName(mesh, parent, route);
-  const referred = new Set(parents.flatMap((parent) => [...(entriesBy(mesh).get(parentKey(parent, route)) ?? [])]));
-  const known = [...referred]
-    .sort((a, b) => a.order - b.order)
-    .flatMap(({ gateway, listeners }): Attachment[] => {
-      const met = listeners.filter((at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0);
-      const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
-      return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
-    });
-  const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
-  return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
+  const missing = parents
+    .filter(isElsewhere)
+    .map((parent) => ({ entry: unknownEntry(parent, route), met: [], hosts: hosts.length > 0 ? hosts : ['*'] }));
+  return [...known, ...missing];
 }
 
-interface Entry {
-  readonly gateway: KubernetesGateway;
-  /** Position among the Gateways. */
-  readonly order: number;
-  readonly listeners: readonly ListenerAt[];
-}
+/** Lists the Gateways that accept calls from outside, with their listeners. */
+export const entriesIn = remembered((mesh: MeshView) =>
+  mesh
+    .all('KubernetesGateway')
+    .filter(isEntry)
+    .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
+);
 
-/** Gateways that accept calls from outside, by the object that defines a listener, because a mesh has many of both. */
-const entriesBy = remembered((mesh: MeshView): ReadonlyMap<string, ReadonlySet<Entry>> => {
-  const by = new Map<string, Set<Entry>>();
-  for (const [order, gateway] of mesh.all('KubernetesGateway').filter(isEntry).entries()) {
-    const entry = { gateway, order, listeners: listenersOf(mesh, gateway) };
-    for (const { on } of entry.listeners) {
-      const key = parentKey({ kind: kindOf(on), name: on.metadata.name }, on);
-      by.set(key, (by.get(key) ?? new Set()).add(entry));
-    }
-  }
-  return by;
+/** Listeners of these Gateways by the object that defines them, because a mesh has many of both. */
+const listenersIn = remembered((mesh: MeshView) => {
+  const all = entriesIn(mesh).flatMap(({ listeners }) => listeners);
+  return {
+    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: writtenKind(on.kind), name: on.metadata.name }, on)),
+    order: new Map(all.map((at, index) => [at, index])),
+  };
 });
 
 function parentKey({ kind = 'Gateway', namespace, name }: ParentRef, { metadata }: KubeObject): string {
   return `${kind} ${namespace ?? metadata.namespace}/${name}`;
-}
-
-function kindOf({ kind }: ListenerAt['on']): string {
-  return kind === 'KubernetesGateway' ? 'Gateway' : kind;
-}
-
-/** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
-export function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
-  const parents = items(route.spec.parentRefs).filter(isGateway);
-  return parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route);
 }
 
 function isGateway({ group = GATEWAY_GROUP, kind = 'Gateway', name }: ParentRef): boolean {
@@ -181,13 +177,8 @@ function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: Kub
   return name === to.metadata.name && (namespace ?? from.metadata.namespace) === to.metadata.namespace;
 }
 
-function refersTo(parent: ParentRef, route: KubeObject, { on, listener }: ListenerAt): boolean {
-  return (
-    (parent.kind ?? 'Gateway') === kindOf(on) &&
-    parentIs(parent, route, on) &&
-    (parent.sectionName === undefined || parent.sectionName === listener.name) &&
-    (parent.port === undefined || parent.port === listener.port)
-  );
+function isMeant({ sectionName, port }: ParentRef, { listener }: ListenerAt): boolean {
+  return (sectionName === undefined || sectionName === listener.name) && (port === undefined || port === listener.port);
 }
 
 /** Whether a listener allows the namespace and kind of a route. */
@@ -268,7 +259,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
     own: requiredByTls(mesh, gateway, met, proxy),
-    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : undefined),
+    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? reachOf(mesh, proxy).internal : undefined),
   };
 }
 
@@ -276,7 +267,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
  * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the host name of a
  * Service.
  */
-export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): EntryProxy {
+function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
@@ -309,7 +300,7 @@ function requiredByTls(
   mesh: MeshView,
   { spec }: KubernetesGateway,
   met: readonly ListenerAt[],
-  proxy: EntryProxy,
+  proxy: Exclude<EntryProxy, { readonly by: 'none' }>,
 ): Identity {
   const { default: general, perPort } = spec.tls?.frontend ?? {};
   const requires = ({ listener }: ListenerAt): boolean => {
@@ -328,13 +319,10 @@ function requiredByTls(
   if (proxy.by === 'controller') {
     return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
   }
-  if (proxy.by === 'istio' && !proxy.selector) {
+  if (!proxy.selector) {
     return { state: 'unknown', reason: `the Service ${spec.addresses![0]!.value} is not among these files` };
   }
-  const unpublished = proxy.by === 'istio' ? whyUnpublished(mesh, proxy) : undefined;
-  return unpublished !== undefined
-    ? { state: 'unknown', reason: unpublished }
-    : { state: 'none', reason: 'the Gateway requires no client certificate' };
+  return noneWherePublished(mesh, proxy, 'the Gateway requires no client certificate');
 }
 
 function unknownEntry({ kind = 'Gateway', namespace, name }: ParentRef, route: KubeObject): EntryPoint {

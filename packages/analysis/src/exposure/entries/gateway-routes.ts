@@ -5,6 +5,7 @@
 
 import {
   type BackendRef,
+  type BackendTLSPolicy,
   fullHost,
   type GRPCRoute,
   type GrpcRouteMatch,
@@ -14,17 +15,18 @@ import {
   type KubeObject,
   type MeshView,
   type RouteFilter,
+  type Service,
   type StringMatch,
   type TCPRoute,
   type TLSRoute,
   targetRefs,
   type ValueMatch,
 } from '@meshpass/istio';
-import { distinct, items } from '@meshpass/istio/members';
+import { distinct, items, labels } from '@meshpass/istio/members';
+import { filterRewrite } from '../../routes/rewrite.ts';
+import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
-import { failsTls } from './backend-tls.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
-import { segmentPrefix } from './path-prefix.ts';
 
 export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
 export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
@@ -38,61 +40,72 @@ export function exposuresOfRoutes(mesh: MeshView): readonly Exposure[] {
       // Gateways with the same hosts are one exposure with several entry points.
       const through = [...Map.groupBy(attachmentsOf(mesh, route), ({ hosts }) => hosts.join(' ')).values()];
       return through.flatMap((attachments) =>
-        exposuresOfRoute(
-          mesh,
-          route,
-          attachments[0]!.hosts,
-          attachments.map(({ entry }) => entry),
+        rulesOf(route).flatMap((_, index) =>
+          exposuresOfRule(
+            mesh,
+            route,
+            index,
+            attachments[0]!.hosts,
+            attachments.map(({ entry }) => entry),
+          ),
         ),
       );
     }),
   );
 }
 
-function exposuresOfRoute(
+/**
+ * Lists the destinations of a rule through entry points that the route attaches to.
+ * @param hosts that the route and the entry points have in common
+ */
+export function exposuresOfRule(
   mesh: MeshView,
   route: Route,
+  index: number,
   hosts: readonly string[],
   entries: readonly EntryPoint[],
 ): readonly Exposure[] {
-  const rules: readonly Rule[] = items(route.spec.rules as readonly Rule[]);
-  return rules.flatMap((rule, index) => {
-    const filters = items(rule.filters);
-    if (filters.some(({ type }) => type === 'RequestRedirect')) return [];
-    const path = ['spec', 'rules', index];
-    const matches = matchesOf(route, rule);
-    return items(rule.backendRefs).flatMap((backend, nth): readonly Exposure[] => {
-      const host = hostOf(mesh, route, backend);
-      if (host === undefined || backend.weight === 0) return [];
-      const service = mesh.serviceAt(host);
-      const through = entries.filter(({ proxy }) => !failsTls(mesh, service, backend.port, proxy));
-      if (through.length === 0) return [];
-      const checks = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
-      return [
-        {
-          on: route,
-          root: route,
-          path,
-          destinationPath: [...path, 'backendRefs', nth, 'name'],
-          protocol: PROTOCOLS[route.kind],
-          entries: through.map((entry) => withPolicy(mesh, route, withChecks(entry, checks))),
-          hosts,
-          matches,
-          sent: rewritten(matches, filters),
-          route: rule.name === undefined ? undefined : { name: rule.name },
-          destination: { host, subset: undefined, port: backend.port },
-          service,
-        },
-      ];
-    });
+  const rule = rulesOf(route)[index]!;
+  const filters = items(rule.filters);
+  if (filters.some(({ type }) => type === 'RequestRedirect')) return [];
+  const path = ['spec', 'rules', index];
+  const matches = matchesOf(route, rule);
+  return items(rule.backendRefs).flatMap((backend, nth): readonly Exposure[] => {
+    const host = hostOf(mesh, route, backend);
+    if (host === undefined || backend.weight === 0) return [];
+    const service = mesh.serviceAt(host);
+    const through = entries.filter(({ proxy }) => !failsTls(mesh, service, backend.port, proxy));
+    if (through.length === 0) return [];
+    const applied = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
+    const rewrite = (match: HttpMatch | undefined) => filterRewrite(applied, match);
+    return [
+      {
+        on: route,
+        root: route,
+        path,
+        destinationPath: [...path, 'backendRefs', nth, 'name'],
+        protocol: PROTOCOLS[route.kind],
+        entries: through.map((entry) => withPolicy(mesh, route, withChecks(entry, applied))),
+        hosts,
+        matches,
+        rewrite,
+        route: rule.name === undefined ? undefined : { name: rule.name },
+        destination: { host, subset: undefined, port: backend.port },
+        service,
+      },
+    ];
   });
+}
+
+export function rulesOf({ spec }: Route): readonly Rule[] {
+  return items(spec.rules as readonly Rule[]);
 }
 
 /** Filters that may authenticate callers; the files do not show how. */
 const CHECKS = new Set(['ExtensionRef', 'ExternalAuth']);
 
 /** Adds the checks of a rule's filters to an entry point. */
-export function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
+function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
   const check = filters.find(({ type }) => CHECKS.has(String(type)));
   if (!check || entry.own.state === 'required') return entry;
   const { kind, name } = check.extensionRef ?? {};
@@ -110,7 +123,7 @@ const POLICY_CHECKS = ['apiKeyAuth', 'authorization', 'basicAuth', 'extAuth', 'j
  * A SecurityPolicy of Envoy Gateway may target the route or its Gateway. That of the route replaces that of the Gateway,
  * even if it only sets CORS. Source: https://gateway.envoyproxy.io/docs/concepts/gateway_api_extensions/security-policy/
  */
-export function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
+function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
   if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
   const targeting = ({ metadata }: KubeObject, kind: string) =>
     mesh
@@ -128,7 +141,7 @@ export function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): Ent
  * Resolves a backend to a host. Returns undefined if it is none of the mesh's, or if no ReferenceGrant allows a
  * reference to another namespace.
  */
-export function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
+function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
   const { group = '', kind = 'Service', name, namespace = route.metadata.namespace } = backend;
   if (name === undefined) return undefined;
   if (kind === 'Hostname' && group === 'networking.istio.io') return name;
@@ -209,18 +222,42 @@ function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Rec
   );
 }
 
-/** Adapts matches to the request that the workload receives after the filter URLRewrite. */
-function rewritten(matches: readonly HttpMatch[], filters: readonly RouteFilter[]): readonly HttpMatch[] {
-  const rewrite = filters.find(({ type }) => type === 'URLRewrite')?.urlRewrite?.path;
-  if (!rewrite) return matches;
-  const { replaceFullPath, replacePrefixMatch } = rewrite;
-  if (replaceFullPath !== undefined) {
-    return (matches.length > 0 ? matches : [{}]).map((match) => ({ ...match, uri: { exact: replaceFullPath } }));
-  }
-  // The prefix as written is replaced, and whole segments follow.
-  const prefix = (replacePrefixMatch ?? '').replace(/\/$/, '');
-  return (matches.length > 0 ? matches : [{}]).map((match: HttpMatch) => {
-    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: prefix || '/' } };
-    return { ...match, uri: match.uri?.regex === undefined ? { prefix: `${prefix}/` } : {} };
-  });
+/**
+ * Whether every call from a proxy to a Service fails: each reference of its policy is to an empty ConfigMap of the input,
+ * or of a kind that Istio does not support. Source: the reference of BackendTLSPolicy; `getBackendTLSCredentialName` in
+ * pilot/pkg/config/kube/gateway/backend_policies.go.
+ */
+function failsTls(
+  mesh: MeshView,
+  service: Service | undefined,
+  port: number | undefined,
+  { by }: EntryPoint['proxy'],
+): boolean {
+  const policy = service && policyOf(mesh, service, port);
+  const references = items(policy?.spec.validation?.caCertificateRefs);
+  return (
+    references.length > 0 &&
+    references.every(({ group = '', kind, name }) =>
+      group === '' && kind === 'ConfigMap' ? isEmptyConfigMap(mesh, service!.metadata.namespace, name) : by === 'istio',
+    )
+  );
+}
+
+/** Returns the policy of a port: one for that port precedes one for the Service, and an older one precedes the others. */
+function policyOf(mesh: MeshView, service: Service, port: number | undefined): BackendTLSPolicy | undefined {
+  const name = items(service.spec.ports).find((one) => one.port === port)?.name;
+  const targeting = (section: string | undefined) =>
+    mesh
+      .within('BackendTLSPolicy', service.metadata.namespace)
+      .find(({ spec }) =>
+        items(spec.targetRefs).some(
+          (one) => one.kind === 'Service' && one.name === service.metadata.name && one.sectionName === section,
+        ),
+      );
+  return (name === undefined ? undefined : targeting(name)) ?? targeting(undefined);
+}
+
+function isEmptyConfigMap(mesh: MeshView, namespace: string, name: string | undefined): boolean {
+  const found = mesh.within('ConfigMap', namespace).find(({ metadata }) => metadata.name === name);
+  return found !== undefined && !labels(found.data)['ca.crt'];
 }

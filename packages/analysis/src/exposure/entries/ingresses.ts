@@ -7,30 +7,34 @@ import {
   fullHost,
   type HttpMatch,
   type Ingress,
-  type IngressBackend,
   type IngressPath,
   type MeshView,
   type Path,
   type StringMatch,
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
-import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { NO_REWRITE } from '../../routes/rewrite.ts';
+import { segmentPrefix } from '../../routes/text-match.ts';
+import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
+import { noneWherePublished, reachOf } from '../internal.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
-import { segmentPrefix } from './path-prefix.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
 /** Pods that serve Ingresses unless the mesh configuration (`ingressSelector`) says otherwise. */
 const ISTIO_SELECTOR = { istio: 'ingressgateway' };
 
-interface Backend {
+/** Backend of a rule, or the default backend. */
+export interface BackendAt {
   readonly host: string;
-  readonly backend: IngressBackend;
+  /** Rule of the path; one without a path for the default backend. */
+  readonly rule: IngressPath;
+  /** Alternatives; empty for every path. */
   readonly uris: readonly StringMatch[];
   /** Path of the rule, or of the spec for the default backend. */
   readonly path: Path;
   readonly backendPath: Path;
+  readonly isDefault: boolean;
 }
 
 /** Lists everything that Ingresses expose. */
@@ -39,57 +43,58 @@ export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
     if (answersItself(mesh, ingress)) return [];
     const entry = entryOf(mesh, ingress);
     return backendsOf(ingress, entry).flatMap((one): readonly Exposure[] => {
-      const { name, port } = one.backend.service ?? {};
-      // An action of an annotation, such as a redirect of the AWS Load Balancer Controller, is no Service.
-      if (name === undefined || port?.name === 'use-annotation') return [];
-      const host = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
-      const service = mesh.serviceAt(host);
-      if (service && isGatewayService(mesh, service)) return [];
-      const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
-      const matches = matchesOf(mesh, ingress, one.uris);
-      return [
-        {
-          on: ingress,
-          root: ingress,
-          path: one.path,
-          destinationPath: [...one.backendPath, 'service', 'name'],
-          protocol: 'http',
-          entries: [entry],
-          hosts: [one.host],
-          matches,
-          sent: isRewritten(ingress) ? [] : matches,
-          route: undefined,
-          destination: { host, subset: undefined, port: port?.number ?? named?.port },
-          service,
-        },
-      ];
+      const exposure = exposureOf(mesh, ingress, entry, one);
+      return !exposure || (exposure.service && isGatewayService(mesh, exposure.service)) ? [] : [exposure];
     });
   });
 }
 
-function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly Backend[] {
+/** Returns what a backend exposes; undefined if it is no Service. */
+export function exposureOf(
+  mesh: MeshView,
+  ingress: Ingress,
+  entry: EntryPoint,
+  { host, rule, uris, path, backendPath }: BackendAt,
+): Exposure | undefined {
+  const { name, port } = rule.backend?.service ?? {};
+  // An action of an annotation, such as a redirect of the AWS Load Balancer Controller, is no Service.
+  if (name === undefined || port?.name === 'use-annotation') return undefined;
+  const full = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
+  const service = mesh.serviceAt(full);
+  const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
+  const isRewritten =
+    entry.proxy.by !== 'istio' &&
+    Object.keys(labels(ingress.metadata.annotations)).some((one) => /\/(?:rewrite-target|app-root)$/.test(one));
+  return {
+    on: ingress,
+    root: ingress,
+    path,
+    destinationPath: [...backendPath, 'service', 'name'],
+    protocol: 'http',
+    entries: [entry],
+    hosts: [host],
+    matches: matchesOf(mesh, ingress, uris),
+    rewrite: () => (isRewritten ? { path: 'unknown', headers: [] } : NO_REWRITE),
+    destination: { host: full, subset: undefined, port: port?.number ?? named?.port },
+    service,
+  };
+}
+
+/** Lists the backends of an Ingress in order, the default backend last. */
+export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendAt[] {
   const byIstio = proxy.by === 'istio';
-  const rules = items(spec.rules).flatMap(({ host = '*', http }, index) =>
-    items(http?.paths).flatMap((one, nth): readonly Backend[] => {
+  const rules = items(spec.rules).flatMap(({ host, http }, index) =>
+    items(http?.paths).map((rule, nth): BackendAt => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
-      const { backend } = one;
-      return backend
-        ? [
-            {
-              host: host || '*',
-              backend,
-              uris: byIstio ? istioUris(one) : urisOf(one),
-              path,
-              backendPath: [...path, 'backend'],
-            },
-          ]
-        : [];
+      const uris = byIstio ? istioUris(rule) : urisOf(rule);
+      return { host: host || '*', rule, uris, path, backendPath: [...path, 'backend'], isDefault: false };
     }),
   );
   // Istio ignores default backends.
   if (!spec.defaultBackend || byIstio) return rules;
+  const rule = { backend: spec.defaultBackend };
   const backendPath = ['spec', 'defaultBackend'];
-  return [...rules, { host: '*', backend: spec.defaultBackend, uris: [], path: ['spec'], backendPath }];
+  return [...rules, { host: '*', rule, uris: [], path: ['spec'], backendPath, isDefault: true }];
 }
 
 /** A canary of ingress-nginx may need a header or a cookie. */
@@ -112,7 +117,7 @@ function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
 }
 
 /** Lists the alternatives of a path of class `istio`; empty for every path. */
-export function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
+function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (pathType === 'Exact') return [{ exact: path }];
   if (pathType === 'Prefix') return segmentPrefix(path);
   if (path === '*' || path === '/*' || path === '.*') return [];
@@ -130,16 +135,12 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     object: ingress,
     ports: [{ number: items(ingress.spec.tls).length > 0 ? 443 : 80, protocol: undefined }],
     proxy,
-    own: proxy.by === 'istio' ? requiredByIstio(mesh, proxy) : requiredByAnnotations(mesh, ingress, proxy.name),
-    internal: proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : whyInternalIngress(mesh, ingress),
+    own:
+      proxy.by === 'istio'
+        ? noneWherePublished(mesh, proxy, 'an Ingress of Istio requires no client certificate')
+        : requiredByAnnotations(mesh, ingress, proxy.name),
+    internal: proxy.by === 'istio' ? reachOf(mesh, proxy).internal : whyInternalIngress(mesh, ingress),
   };
-}
-
-function requiredByIstio(mesh: MeshView, proxy: EntryProxy & { readonly by: 'istio' }): Identity {
-  const unpublished = whyUnpublished(mesh, proxy);
-  return unpublished === undefined
-    ? { state: 'none', reason: 'an Ingress of Istio requires no client certificate' }
-    : { state: 'unknown', reason: unpublished };
 }
 
 function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readonly by: 'none' }> {
@@ -160,7 +161,3 @@ export function answersItself(mesh: MeshView, ingress: Ingress): boolean {
 }
 
 const NGINX = 'nginx.ingress.kubernetes.io/';
-
-function isRewritten({ metadata }: Ingress): boolean {
-  return Object.keys(labels(metadata.annotations)).some((name) => /\/(?:rewrite-target|app-root)$/.test(name));
-}

@@ -14,10 +14,11 @@ import {
   serverHost,
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
-import type { EntryPoint, Exposure } from '../exposure.ts';
-import { whyInternalPods, whyInternalService, whyUnpublished } from '../internal.ts';
+import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
+import { reachOf, whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 import { publishedAs } from './services.ts';
+import { toEntry } from './virtual-services.ts';
 
 /** Lists the known Services that AUTO_PASSTHROUGH servers forward connections to. */
 export function exposuresOfPassthrough(mesh: MeshView): readonly Exposure[] {
@@ -58,10 +59,8 @@ function exposuresOfHost(
         destinationPath: path,
         protocol: 'tls',
         entries,
+        ...EVERY_CALL,
         hosts: [host],
-        matches: [],
-        sent: [],
-        route: undefined,
         destination: { host, subset: undefined, port: undefined },
         service,
       },
@@ -69,17 +68,13 @@ function exposuresOfHost(
   });
 }
 
-function entryOf(mesh: MeshView, gateway: Gateway, { port }: GatewayServer): EntryPoint {
-  const { metadata, spec } = gateway;
+/** The gateway forwards the caller's own TLS, so that the workload sees the caller. */
+function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): EntryPoint {
+  const { namespace, name } = gateway.metadata;
   return {
-    kind: 'Gateway',
-    name: `${metadata.namespace}/${metadata.name}`,
-    object: gateway,
-    ports: [{ number: port?.number, protocol: port?.protocol }],
-    // The gateway forwards the caller's own TLS, so that the workload sees the caller.
+    ...toEntry(mesh, { gateway, name: `${namespace}/${name}`, server }, [server]),
     proxy: { by: 'none' },
     own: { state: 'none', reason: 'the gateway forwards TLS, and no policy applies there' },
-    internal: whyInternalPods(mesh, { namespace: metadata.namespace, selector: labels(spec.selector) }),
   };
 }
 
@@ -88,7 +83,7 @@ function entryOf(mesh: MeshView, gateway: Gateway, { port }: GatewayServer): Ent
  * Pods. The edge forwards connections of sessions, each to what its grants name.
  */
 function edgesBefore(mesh: MeshView, { metadata: { namespace }, spec }: Gateway): readonly EntryPoint[] {
-  if (whyUnpublished(mesh, { namespace, selector: labels(spec.selector) }) === undefined) return [];
+  if (reachOf(mesh, { namespace, selector: labels(spec.selector) }).unpublished === undefined) return [];
   return mesh
     .within('Service', namespace)
     .filter((service) => publishedAs(service) && selects(EDGE, labels(service.spec.selector)))

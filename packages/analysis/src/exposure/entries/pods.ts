@@ -14,7 +14,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import { lastingContainers } from '../containers.ts';
-import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identity } from '../exposure.ts';
 import { isGatewayPod } from './gateway-service.ts';
 import { NO_PROXY, publishedAs } from './services.ts';
 
@@ -69,7 +69,9 @@ function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): read
 function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): Exposure {
   const { object, namespace, name } = workload;
   return {
-    ...CONNECTION,
+    ...EVERY_CALL,
+    protocol: 'tcp',
+    service: undefined,
     on: object,
     root: object,
     path,
@@ -96,16 +98,6 @@ const UNDECLARED: Identity = {
     'no container declares a port, so that these files do not show whether one listens in the network of the node',
 };
 
-/** Any connection. */
-const CONNECTION = {
-  protocol: 'tcp',
-  hosts: ['*'],
-  matches: [],
-  sent: [],
-  route: undefined,
-  service: undefined,
-} as const;
-
 /** Endpoint of Envoy's administration interface, which only the Pod itself reaches otherwise. */
 export const ENVOY_ADMIN = /:1500[04]$/;
 
@@ -131,7 +123,9 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
     };
     return [
       {
-        ...CONNECTION,
+        ...EVERY_CALL,
+        protocol: 'tcp',
+        service: undefined,
         on: sidecar,
         root: workload.object,
         path,

@@ -5,7 +5,7 @@
 
 import { fullHost, isTcp, type MeshView, type Path, protocolOf, type Service, type ServicePort } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identity } from '../exposure.ts';
 import { whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 
@@ -26,10 +26,7 @@ export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
           destinationPath: published.path,
           protocol: isHttp(port) ? 'http' : 'tcp',
           entries: [entryOf(service, published.kind, port)],
-          hosts: ['*'],
-          matches: [],
-          sent: [],
-          route: undefined,
+          ...EVERY_CALL,
           destination: { host, subset: undefined, port: port.port },
           service,
         }),
@@ -50,7 +47,8 @@ function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
   return /^http/.test(protocolOf(port, appProtocol ?? name));
 }
 
-function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
+/** Describes the entry point that a port of a published Service forms. */
+export function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
   const { name, namespace } = service.metadata;
   return {
     kind,

@@ -1,12 +1,17 @@
 /** Formulas of policies, evaluated for a call of which a log shows some fields. */
 
 import { readRange } from '../../address.ts';
-import { type Condition, type Test, testsOf } from '../../diff/formula/condition.ts';
-import { passes } from '../../diff/formula/text-test.ts';
+import type { Call } from '../../diff/formula/call.ts';
+import { type Condition, testsOf } from '../../diff/formula/condition.ts';
+import { truthOf } from '../../routes/truth.ts';
 import { given, type LogFields, pathOf } from './access-log.ts';
 
-/** Known fields of a formula. A field is undefined if the call has none; it is missing if the log does not show it. */
-export type LoggedCall = ReadonlyMap<string, string | boolean | undefined>;
+/** Call of which a log shows some fields. A field that is known and has no value is one that the call does not have. */
+export interface LoggedCall {
+  readonly call: Call;
+  /** Fields of formulas that the log shows. */
+  readonly known: ReadonlySet<string>;
+}
 
 /** Envoy decodes or merges parts of such a path before policies compare it. */
 const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
@@ -16,19 +21,29 @@ const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
  * @param isRewritten whether routes rewrite paths. A sidecar then logs the earlier path (`x-envoy-original-path`)
  */
 export function loggedCall(fields: LogFields, isRewritten: boolean): LoggedCall {
-  const known = new Map<string, string | boolean | undefined>();
   const has = (name: string) => Object.hasOwn(fields, name);
-  if (has('method')) known.set('method', given(fields.method));
-  if (has('authority')) known.set('host', given(fields.authority)?.toLowerCase());
   const path = pathOf(fields);
-  if (has('path') && !isRewritten && !CHANGED.test(path ?? '')) known.set('path', path);
-  if (has('requested_server_name')) known.set('connection.sni', given(fields.requested_server_name));
-  for (const [name, field] of ADDRESSES) {
+  const peer = has(PEER) ? peerFields(given(fields[PEER])) : [];
+  const texts: readonly (readonly [string, string | undefined])[] = [
+    ...(has('method') ? [['method', given(fields.method)] as const] : []),
+    ...(has('authority') ? [['host', given(fields.authority)?.toLowerCase()] as const] : []),
+    ...(has('path') && !isRewritten && !CHANGED.test(path ?? '') ? [['path', path] as const] : []),
+    ...(has('requested_server_name') ? [['connection.sni', given(fields.requested_server_name)] as const] : []),
+    ...peer,
+  ];
+  const addresses = ADDRESSES.flatMap(([name, field]) => {
     const address = given(fields[name])?.replace(/^\[?(.*?)\]?:\d+$/, '$1');
-    if (address !== undefined && readRange(address)) known.set(field, address);
-  }
-  if (has(PEER)) for (const [field, value] of peerFields(given(fields[PEER]))) known.set(field, value);
-  return known;
+    return address !== undefined && readRange(address) ? [[field, address] as const] : [];
+  });
+  return {
+    call: {
+      flags: new Set(peer.some(([, value]) => value !== undefined) ? ['peer'] : []),
+      texts: new Map(texts.flatMap(([field, value]) => (value === undefined ? [] : [[field, value] as const]))),
+      lists: new Map(),
+      addresses: new Map(addresses),
+    },
+    known: new Set([...texts, ...addresses, ...(peer.length > 0 ? [['peer']] : [])].map(([field]) => field!)),
+  };
 }
 
 const ADDRESSES = [
@@ -40,11 +55,10 @@ const ADDRESSES = [
 /** Field for `%DOWNSTREAM_PEER_URI_SAN%`, which Istio's default format does not have. */
 const PEER = 'downstream_peer_uri_san';
 
-function peerFields(name: string | undefined): readonly (readonly [string, string | boolean | undefined])[] {
+function peerFields(name: string | undefined): readonly (readonly [string, string | undefined])[] {
   const parts = /^spiffe:\/\/([^/]+)\/ns\/([^/]+)\/sa\/([^/,]+)$/.exec(name ?? '');
   if (name !== undefined && !parts) return [];
   return [
-    ['peer', parts !== null],
     ['peer.trustDomain', parts?.[1]],
     ['peer.namespace', parts?.[2]],
     ['peer.account', parts?.[3]],
@@ -52,37 +66,16 @@ function peerFields(name: string | undefined): readonly (readonly [string, strin
 }
 
 /** Evaluates a formula. Undefined if it depends on fields that the log does not show. */
-export function meetsLogged(call: LoggedCall, condition: Condition): boolean | undefined {
-  switch (condition.op) {
-    case 'constant':
-      return condition.value;
-    case 'not': {
-      const met = meetsLogged(call, condition.of);
-      return met === undefined ? undefined : !met;
-    }
-    case 'all':
-    case 'any': {
-      const decisive = condition.op === 'any';
-      const met = condition.of.map((one) => meetsLogged(call, one));
-      if (met.includes(decisive)) return decisive;
-      return met.includes(undefined) ? undefined : !decisive;
-    }
-    default:
-      return call.has(condition.field) ? passesTest(condition, call.get(condition.field)) : undefined;
-  }
-}
-
-function passesTest(test: Test, value: string | boolean | undefined): boolean {
-  if (test.op === 'flag') return value === true;
-  if (typeof value === 'boolean') return false;
-  if (test.op === 'text') return passes(test.test, value);
-  const [address, range] = [readRange(value ?? ''), readRange(test.range)];
-  return !!address && !!range && range.first <= address.first && address.first <= range.last;
+export function meetsLogged({ call, known }: LoggedCall, condition: Condition): boolean | undefined {
+  const truth = truthOf(call, condition, (field) => (known.has(field) ? undefined : describe(field)));
+  return typeof truth === 'boolean' ? truth : undefined;
 }
 
 /** Lists what a formula needs and the log does not show, in words. */
-export function missingIn(call: LoggedCall, condition: Condition): readonly string[] {
-  return [...testsOf(condition, new Set())].filter(({ field }) => !call.has(field)).map(({ field }) => describe(field));
+export function missingIn({ known }: LoggedCall, condition: Condition): readonly string[] {
+  return [...testsOf(condition, new Set())]
+    .filter(({ field }) => !known.has(field))
+    .map(({ field }) => describe(field));
 }
 
 function describe(field: string): string {

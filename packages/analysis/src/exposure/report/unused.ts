@@ -86,30 +86,20 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
   };
 }
 
-/** Ways without a use, by host. A used way is dropped, so that long logs cost less with every use. */
+/** Ways by host, and those of them that a call used. */
 class Candidates {
   readonly used = new Set<ExposureEntry>();
-  readonly #byHost: Map<string, readonly ExposureEntry[]>;
+  readonly #byHost: ReadonlyMap<string, readonly { readonly way: ExposureEntry }[]>;
 
   constructor(ways: readonly ExposureEntry[]) {
     const pairs = ways.flatMap((way) => way.hosts.map((host) => ({ key: keyOf(host), way })));
-    this.#byHost = new Map(
-      [...Map.groupBy(pairs, ({ key }) => key)].map(([key, some]) => [key, some.map(({ way }) => way)]),
-    );
+    this.#byHost = Map.groupBy(pairs, ({ key }) => key);
   }
 
   use(call: Logged): void {
-    for (const key of call.host.includes('*') ? [WILDCARD] : [call.host, WILDCARD]) {
-      const left = this.#byHost.get(key);
-      if (!left) continue;
-      const found = left.filter((way) => this.used.has(way) || isUse(way, call));
-      if (found.length === 0) continue;
-      for (const way of found) this.used.add(way);
-      this.#byHost.set(
-        key,
-        left.filter((way) => !this.used.has(way)),
-      );
-    }
+    for (const key of call.host.includes('*') ? [WILDCARD] : [call.host, WILDCARD])
+      for (const { way } of this.#byHost.get(key) ?? [])
+        if (!this.used.has(way) && isUse(way, call)) this.used.add(way);
   }
 }
 

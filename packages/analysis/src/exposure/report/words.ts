@@ -3,6 +3,7 @@
 import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
+import { describeDestination } from '../describe.ts';
 import type { Identity } from '../exposure.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
@@ -70,9 +71,8 @@ function describePath(path: string | undefined): string {
 }
 
 /** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
-export function describeDestinationOf({ destination: { host, port, subset } }: ExposureEntry): string {
-  const number = port === undefined ? '' : `:${port}`;
-  return plainText(`${host}${number}${subset === undefined ? '' : `, subset ${subset}`}`);
+export function describeDestinationOf(way: ExposureEntry): string {
+  return plainText(describeDestination(way));
 }
 
 function describeIdentity({ state, reason }: Identity): string {

@@ -6,6 +6,7 @@
 import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
+import { sentMatches } from '../../routes/rewrite.ts';
 import type { LintContext } from '../context.ts';
 
 /** Tool, with the ports of its interface if other ports serve something else. */
@@ -126,6 +127,6 @@ function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): re
 const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?:\/|$)/;
 
 /** Whether the workload receives only calls that tools expect from outside. */
-function isForOutsiders({ sent }: Exposure): boolean {
-  return sent.length > 0 && sent.every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
+function isForOutsiders({ matches, rewrite }: Exposure): boolean {
+  return sentMatches(matches, rewrite).every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }

@@ -16,10 +16,10 @@ import {
   serviceName,
 } from '@meshpass/istio';
 import { items, record, text, texts } from '@meshpass/istio/members';
-import { filterTypes } from '../../exposure/added-checks.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { enforcedIn } from '../../exposure/enforced.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
+import { filterTypes } from '../../exposure/patches.ts';
 import type { LintContext } from '../context.ts';
 import { itemsOf, textsOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';

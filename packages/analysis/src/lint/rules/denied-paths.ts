@@ -9,7 +9,7 @@ import {
 import { items, listed } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { policiesAtGateway } from '../../exposure/identity.ts';
-import { mayMatch } from '../../exposure/text-match.ts';
+import { mayMatch } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
 /** A route ignores case, but the policy behind it does not. */

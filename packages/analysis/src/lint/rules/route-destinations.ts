@@ -3,10 +3,10 @@
 import { grantNamespace } from '@meshpass/identity';
 import { type Destination, fullHost, protocolOf, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { named } from '../../exposure/entries/virtual-services.ts';
-import { coversUri } from '../../exposure/text-match.ts';
+import { named } from '../../exposure/entries/gateway-tables.ts';
 import { mirrorsOf } from '../../routes/http-routes.ts';
 import { describeOutside, type GrantReach, routesOutside } from '../../routes/outside-grant.ts';
+import { coversUri } from '../../routes/text-match.ts';
 import type { LintContext } from '../context.ts';
 import { isTestDestination } from '../exposure/test-route.ts';
 import { grantedHosts } from '../granted.ts';

@@ -11,8 +11,8 @@ import {
 } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
-import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
-import { forwardsNothing } from '../../routes/refused-route.ts';
+import { named } from '../../exposure/entries/gateway-tables.ts';
+import { forwardsNothing } from '../../routes/http-routes.ts';
 import { destinationsOf, gatewayServers, hostsOf, textsOf } from '../parts.ts';
 import type { Problem, Rule } from '../rule.ts';
 
@@ -24,13 +24,13 @@ const anyHostRoute: Rule = {
   title: 'A VirtualService matches every host of a gateway or of the mesh',
   fix: 'List the intended hosts.',
   *check(context) {
-    const gateways = named(context.mesh.all('Gateway'));
     for (const route of context.mesh.all('VirtualService')) {
       const index = texts(route.spec.hosts).indexOf('*');
       // TCP has no host, so * is the only possible value.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
       const bound = texts(route.spec.gateways);
-      const uses = gatewayUses(route, ['*'], gateways, context.mesh);
+      const exposed = context.exposures.filter(({ root }) => root === route);
+      const uses = new Set(exposed.flatMap(({ entries }) => entries.map(describeEntry)));
       const at = { on: route, path: ['spec', 'hosts', index] };
       if (bound.length === 0 || bound.includes('mesh')) {
         yield {
@@ -38,10 +38,10 @@ const anyHostRoute: Rule = {
           severity: 'error',
           message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
         };
-      } else if (uses.length > 0 && forwards(route)) {
+      } else if (uses.size > 0 && forwards(route)) {
         yield {
           ...at,
-          message: `the host * on ${uses.map(describeEntry).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
+          message: `the host * on ${[...uses].join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
         };
       }
     }

@@ -1,6 +1,6 @@
 import type { HttpMatch, HttpRoute } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { coversMatch, coversUri, isWithin } from '../../exposure/text-match.ts';
+import { coversMatch, coversUri, isWithin } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
 /** An earlier, wider route takes all of a route's calls, because the first match wins. */

@@ -7,7 +7,7 @@ import { podsOfGateway } from '../../exposure/gateway-pods.ts';
 import { enforcementAtEntry } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
-import type { Router } from '../router.ts';
+import { type Router, serverOf } from '../router.ts';
 import { type PartialAnswer, refusal, unknownBecause } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
@@ -36,8 +36,8 @@ export function gatewaysAt(mesh: MeshView, port: number): readonly Gateway[] {
 }
 
 /** Gateways of Istio in different namespaces select the same Pods. */
-function keyOf({ entry: { proxy }, merged }: Router): string {
-  if (merged) return `merged ${JSON.stringify(merged)}`;
+function keyOf({ entry: { proxy }, table }: Router): string {
+  if (table?.merged) return `merged ${JSON.stringify(table.merged)}`;
   return JSON.stringify(proxy.by === 'istio' ? [proxy.selector, proxy.confined && proxy.namespace] : proxy);
 }
 
@@ -96,7 +96,7 @@ function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideReque
 /** Chooses the server with the most specific host that covers the SNI. */
 function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | PartialAnswer {
   const hosts = routers.flatMap((router) =>
-    texts(router.server?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
+    texts(serverOf(router)?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
   );
   const twice = hosts.find((one) => hosts.some((other) => other.router !== one.router && other.host === one.host));
   if (twice) return unknownBecause('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
@@ -105,7 +105,7 @@ function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | 
   const forwards = covering.filter(({ router }) => router.listener.protocol === 'tls');
   if (forwards.length > 0 && new Set(covering.map(({ router }) => router)).size > 1)
     return unknownBecause('tls', `several servers have hosts for SNI ${sni}, and one of them forwards connections`);
-  if (forwards.some(({ router }) => router.server?.tls?.mode !== 'PASSTHROUGH'))
+  if (forwards.some(({ router }) => serverOf(router)?.tls?.mode !== 'PASSTHROUGH'))
     return unknownBecause('tls', 'servers that terminate TLS and forward connections are not evaluated');
   if (!best)
     return refusal('tls', sni === undefined ? 'every server requires an SNI' : `no server has a host for SNI ${sni}`);
@@ -119,7 +119,7 @@ function rankOf(host: string): number {
 
 /** Checks the client's certificate. */
 function checked(router: Router, certificate: Tls['certificate']): Router | PartialAnswer {
-  const { mode = 'SIMPLE' } = router.server?.tls ?? {};
+  const { mode = 'SIMPLE' } = serverOf(router)?.tls ?? {};
   const { object } = router.entry;
   const place = object?.origin.at(['spec', 'servers']);
   const refused = (reason: string) => refusal('tls', reason, undefined, place && { place });
@@ -140,10 +140,10 @@ function checked(router: Router, certificate: Tls['certificate']): Router | Part
 
 /** Principal of a client that the gateway's policies see; `unnamed` if its certificate has no SPIFFE ID. */
 export function principalAt(
-  { server }: Router,
+  router: Router,
   certificate: Tls['certificate'],
 ): { readonly principal?: string; readonly unnamed: boolean } {
-  const asks = /MUTUAL$/.test(server?.tls?.mode ?? '');
+  const asks = /MUTUAL$/.test(serverOf(router)?.tls?.mode ?? '');
   if (!certificate || !asks) return { unnamed: false };
   return certificate.principal === undefined ? { unnamed: true } : { principal: certificate.principal, unnamed: false };
 }

@@ -11,14 +11,14 @@ import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
 import { patchesAtEntry } from '../../exposure/identity.ts';
-import { nameOf, type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
+import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
+import { truthOf } from '../../routes/truth.ts';
 import { callersOf } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
 import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor } from './at-gateway.ts';
 import { atDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
-import { truthOf } from './truth.ts';
 
 export interface OutsideAnswers {
   /** `some`: gateways, destinations or workloads differ. */
@@ -82,7 +82,7 @@ function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): r
 }
 
 function describePatch(patch: Patch): string {
-  return `${nameOf(patch)} changes the gateway's proxy`;
+  return `${describeObject(patch)} changes the gateway's proxy`;
 }
 
 function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: OutsideRequest): readonly PartialAnswer[] {
@@ -98,39 +98,61 @@ function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: Outsi
   const outcome = byPolicies(mesh, router, proxy, request, received);
   if ('verdict' in outcome) return [outcome];
   const step = stepFor(router, received, request);
-  if ('verdict' in step) return [step];
-  return forwarded(mesh, router, step, outcome.http, request);
+  return 'verdict' in step ? [step] : forwarded(mesh, router, step, outcome.http, request);
+}
+
+/** Connections with TLS that the gateway does not terminate: their routes are chosen by SNI. */
+function passedThrough(
+  mesh: MeshView,
+  router: Router,
+  proxy: Workload,
+  request: OutsideRequest,
+): readonly PartialAnswer[] {
+  const sni = request.tls?.sni?.toLowerCase();
+  const texts = new Map([['host', sni ?? '']]);
+  const call = { flags: new Set<string>(), texts, lists: new Map(), addresses: new Map() };
+  const hosts = hostConditions(router).filter(([, condition]) => truthOf(call, condition) === true);
+  const steps = hosts.flatMap(([host]) => host.steps).filter(({ condition }) => truthOf(call, condition) === true);
+  const [step] = steps;
+  if (steps.length > 1) return [unknownBecause('route', `several routes have SNI ${sni ?? '(none)'}`)];
+  if (!step) return [refusal('tls', `no route has SNI ${sni ?? '(none)'}`)];
+  const outcome = byPolicies(mesh, router, proxy, request, undefined);
+  return 'verdict' in outcome ? [outcome] : forwarded(mesh, router, step, undefined, request);
 }
 
 /** Clients call a gateway like a sidecar: neither is in ambient mode. */
 const AT_GATEWAY: Guard = { proxy: 'sidecar', callerProxy: () => 'sidecar' };
 type Guard = Pick<Endpoint, 'proxy' | 'callerProxy'>;
 
-/** Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes. */
+/**
+ * Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes.
+ * @param received undefined for connections that the gateway only forwards
+ */
 function byPolicies(
   mesh: MeshView,
   router: Router,
   proxy: Workload,
   request: OutsideRequest,
-  { http, remoteIp }: ReceivedRequest,
-): PartialAnswer | { readonly http: HttpCall } {
+  received: ReceivedRequest | undefined,
+): PartialAnswer | { readonly http: HttpCall | undefined } {
+  const { http, remoteIp } = received ?? {};
   const port = podPort(mesh, proxy, request.port);
-  const authorizer = authorizerAt(mesh)(proxy, port, 'http');
+  const authorizer = authorizerAt(mesh)(proxy, port, http ? 'http' : 'tcp');
   const { principal, unnamed } = principalAt(router, request.tls?.certificate);
   const call: Call = {
     ...connectionOf(request, port),
-    http,
+    ...(http && { http }),
     ...(principal !== undefined && { principal }),
     ...(remoteIp !== undefined && { remoteIp }),
   };
-  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: http.authority };
+  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: http?.authority ?? '' };
   const { decision, unknown } = evaluate(endpoint, call);
   if (unknown !== undefined) return unknownBecause('gateway', unknown);
   if (unnamed && testsPeers(authorizer))
     return unknownBecause('gateway', 'policies test the client certificate, whose SPIFFE ID is not given');
   if (decision.reason === 'foreign-peer')
     return unknownBecause('gateway', 'the client certificate belongs to another trust domain');
-  return decision.allowed ? { http: withoutTokens(mesh, proxy, call, http) } : refusedBy(decision);
+  return decision.allowed ? { http: http && withoutTokens(mesh, proxy, call, http) } : refusedBy(decision);
 }
 
 function connectionOf({ tls, sourceIp, tokens, now }: OutsideRequest, port: number): Call {
@@ -183,7 +205,7 @@ function stepFor(
   { call, unknownFields, http }: ReceivedRequest,
   request: Pick<OutsideRequest, 'tokens'>,
 ): Step | PartialAnswer {
-  const host = hostConditions(router).find(([, condition]) => truthOf(call, condition, NONE) === true)?.[0];
+  const host = hostConditions(router).find(([, condition]) => truthOf(call, condition) === true)?.[0];
   if (!host) {
     const place = router.entry.object?.origin.at(['metadata', 'name']);
     return refusal('route', `no route has host ${http.authority}`, 404, place && { place });
@@ -194,7 +216,7 @@ function stepFor(
     ? unknownFields
     : new Map([...unknownFields, ['host', 'the Host header has upper case letters'] as const]);
   for (const step of host.steps) {
-    const truth = truthOf(call, step.condition, unknown);
+    const truth = truthOf(call, step.condition, (field) => unknown.get(field));
     if (step.testsClaims && items(request.tokens).length > 0)
       return unknownBecause('route', `${describeObject(step.on)} tests claims of the token`, { place: placeOf(step) });
     if (truth === true) return step;
@@ -204,22 +226,20 @@ function stepFor(
   return refusal('route', `no route of host ${host.host} matches`, 404, { place });
 }
 
-const NONE: ReadonlyMap<string, string> = new Map();
-
 function placeOf(step: Step) {
   return step.on.origin.at(step.path);
 }
 
 function forwarded(
   mesh: MeshView,
-  { entry, listener, serverPort = listener.port }: Router,
+  { entry, listener, table }: Router,
   step: Step,
-  http: HttpCall,
+  http: HttpCall | undefined,
   { sourceIp, tokens, now }: OutsideRequest,
 ): readonly PartialAnswer[] {
   const route = placeOf(step);
   const at = { place: route, route };
-  if (step.answersPreflights && http.method === 'OPTIONS' && http.headers?.origin !== undefined)
+  if (step.answersPreflights && http?.method === 'OPTIONS' && http.headers?.origin !== undefined)
     return [unknownBecause('route', 'the route may answer a CORS preflight', at)];
   if (step.abortsSome) return [unknownBecause('route', 'a fault of the route aborts some calls', at)];
   if (step.targets.length === 0)
@@ -228,46 +248,12 @@ function forwarded(
   const callers = proxy.by === 'istio' ? callersOf(mesh, proxy) : [];
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, serverPort!).map((one) => ({
-        ...one,
-        route,
-      })),
-    ),
-  );
-}
-
-/** Connections with TLS that the gateway does not terminate: their routes are chosen by SNI. */
-function passedThrough(
-  mesh: MeshView,
-  router: Router,
-  proxy: Workload,
-  request: OutsideRequest,
-): readonly PartialAnswer[] {
-  const sni = request.tls?.sni?.toLowerCase();
-  const port = podPort(mesh, proxy, request.port);
-  const authorizer = authorizerAt(mesh)(proxy, port, 'tcp');
-  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: '' };
-  const { decision, unknown } = evaluate(endpoint, connectionOf(request, port));
-  if (unknown !== undefined) return [unknownBecause('gateway', unknown)];
-  const call = {
-    flags: new Set<string>(),
-    texts: new Map([['host', sni ?? '']]),
-    lists: new Map(),
-    addresses: new Map(),
-  };
-  const hosts = hostConditions(router).filter(([, condition]) => truthOf(call, condition, NONE) === true);
-  const steps = hosts
-    .flatMap(([host]) => host.steps)
-    .filter(({ condition }) => truthOf(call, condition, NONE) === true);
-  const [step] = steps;
-  if (steps.length > 1) return [unknownBecause('route', `several routes have SNI ${sni ?? '(none)'}`)];
-  if (!step) return [refusal('tls', `no route has SNI ${sni ?? '(none)'}`)];
-  if (!decision.allowed) return [refusedBy(decision)];
-  const { sourceIp, tokens, now } = request;
-  const callers = router.entry.proxy.by === 'istio' ? callersOf(mesh, router.entry.proxy) : [];
-  return step.targets.flatMap((target) =>
-    callers.flatMap((peer) =>
-      atDestination(mesh, target, { http: undefined, tokens, now, sourceIp, peer }, router.serverPort ?? request.port),
+      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, (table?.serverPort ?? listener.port)!).map(
+        (one) => ({
+          ...one,
+          route,
+        }),
+      ),
     ),
   );
 }

@@ -2,7 +2,8 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
-import { passes, type TextTest } from '../diff/formula/text-test.ts';
+import type { TextTest } from '../diff/formula/text-test.ts';
+import { answerOf } from './text-match.ts';
 
 /** Whether a call may meet both conditions, as far as exact texts and prefixes of single fields show. */
 export function mayMeet(one: Condition, other: Condition): boolean {
@@ -13,7 +14,8 @@ export function mayMeet(one: Condition, other: Condition): boolean {
 /** Text tests by field, all of which an alternative requires. */
 type Required = ReadonlyMap<string, TextTest>;
 
-const alternativesOf = remembered((condition: Condition): readonly Required[] =>
+/** Lists the text tests that each alternative of a condition requires. */
+export const alternativesOf = remembered((condition: Condition): readonly Required[] =>
   (condition.op === 'any' ? condition.of : [condition]).map((one) => {
     const required = new Map<string, TextTest>();
     for (const part of one.op === 'all' ? one.of : [one]) {
@@ -26,16 +28,9 @@ const alternativesOf = remembered((condition: Condition): readonly Required[] =>
 function areDisjoint(one: Required, other: Required): boolean {
   for (const [field, test] of one) {
     const against = other.get(field);
-    if (against && (excludes(test, against) || excludes(against, test))) return true;
+    if (against && (answerOf(test, against) === false || answerOf(against, test) === false)) return true;
   }
   return false;
-}
-
-/** Whether no text that passes `wide` passes `narrow`, if `narrow` is an exact text, or both are prefixes. */
-function excludes(wide: TextTest, narrow: TextTest): boolean {
-  if (narrow.form === 'exact') return wide.form !== 'pattern' && !passes(wide, narrow.text);
-  if (narrow.form !== 'prefix' || wide.form !== 'prefix') return false;
-  return !narrow.text.startsWith(wide.text) && !wide.text.startsWith(narrow.text);
 }
 
 /** Finds conditions by the paths that they may match. */

@@ -118,6 +118,21 @@ function filterPath(
   return { whole: false, prefix, ignoreCase: false, by, segments: true };
 }
 
+/** Returns the matches as the workload sees their calls. */
+export function sentMatches(
+  matches: readonly HttpMatch[],
+  rewrite: (match: HttpMatch) => Rewrite,
+): readonly HttpMatch[] {
+  return (matches.length > 0 ? matches : [{}]).map((match) => {
+    const { path } = rewrite(match);
+    if (path === undefined) return match;
+    if (path === 'unknown') return { ...match, uri: {} };
+    if (path.whole) return { ...match, uri: { exact: path.by } };
+    const rest = (match.uri?.prefix ?? path.prefix).slice(path.prefix.length);
+    return { ...match, uri: { prefix: path.by + rest } };
+  });
+}
+
 /** Returns the path without its query after a rewrite; undefined if it is not known. */
 export function pathAfter(rewrite: Rewrite['path'], path: string): string | undefined {
   if (rewrite === undefined) return path;

@@ -1,10 +1,10 @@
 /** Tests of a request after a rewrite, as conditions on the request before it. */
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
-import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../../diff/formula/condition.ts';
-import { type Piece, passes, type TextTest } from '../../diff/formula/text-test.ts';
-import { normalizePath } from '../../evaluate/rule/path.ts';
-import { opaque } from '../match-condition.ts';
-import { headerAfter, type PathRewrite, type Rewrite } from './rewrite.ts';
+import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
+import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
+import { normalizePath } from '../evaluate/rule/path.ts';
+import { opaque } from '../routes/match-condition.ts';
+import { headerAfter, type PathRewrite, type Rewrite } from '../routes/rewrite.ts';
 
 type TextOf = Extract<Test, { readonly op: 'text' }>;
 type Normalization = Parameters<typeof normalizePath>[1];

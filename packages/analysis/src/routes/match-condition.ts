@@ -3,7 +3,7 @@
  * express become opaque flags: equal parts stay equal, and everything else about them is unknown.
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
-import { record, texts } from '@meshpass/istio/members';
+import { record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
 import { readRegex } from '../diff/formula/regex.ts';
 import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
@@ -146,10 +146,4 @@ function isEveryPath(field: TextField, test: TextTest): boolean {
 /** Lists the opaque reasons in texts. */
 export function reasonOf(field: string): string | undefined {
   return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
-}
-
-/** Whether a match only applies to some gateways, among which is `name`. */
-export function isForGateway(match: HttpMatch, isName: (written: string) => boolean): boolean {
-  const only = texts(match.gateways);
-  return only.length === 0 || only.some(isName);
 }

@@ -3,16 +3,6 @@ import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import { passes, readPath, type TextTest } from '../diff/formula/text-test.ts';
 
-/**
- * Parses a route's string match. Returns undefined if it may match any text, as a regular expression may. Every path
- * begins with a slash, and the API server rejects an empty prefix.
- */
-export function readMatch(field: string, match: StringMatch | undefined): TextTest | undefined {
-  const { exact, prefix = '' } = match ?? {};
-  if (exact !== undefined) return { form: 'exact', text: exact };
-  return prefix === '' || (field === 'path' && prefix === '/') ? undefined : { form: 'prefix', text: prefix };
-}
-
 /** Whether all texts that pass `wanted` pass the test (true) or fail it (false); undefined if they differ. */
 export function answerOf(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
   if (wanted?.form === 'exact') return passes(test, wanted.text);
@@ -27,7 +17,13 @@ export function answerOf(test: TextTest, wanted: TextTest | undefined): boolean 
 /** Whether a policy's path pattern may match a path of a route. */
 export function mayMatch(pattern: string, uri: StringMatch | undefined): boolean {
   const test = readPath(pattern);
-  return test !== undefined && answerOf(test, readMatch('path', uri)) !== false;
+  return test !== undefined && answerOf(test, readUri(uri)) !== false;
+}
+
+/** Returns undefined if the match may take any path, as a regular expression may. */
+function readUri({ exact, prefix = '/' }: StringMatch = {}): TextTest | undefined {
+  if (exact !== undefined) return { form: 'exact', text: exact };
+  return prefix === '/' || prefix === '' ? undefined : { form: 'prefix', text: prefix };
 }
 
 /** Prefix common to every text that passes. */
@@ -70,3 +66,13 @@ export function coversUri(wide: StringMatch | undefined, narrow: StringMatch | u
 }
 
 const EVERYTHING = new Set(['.*', '^.*$', '^.*', '.*$', '/.*', '^/.*', '^/.*$']);
+
+/**
+ * Translates a path prefix that matches whole segments, as in the Gateway API and Ingress, to matches of Istio, whose
+ * prefix matches text: `/a` matches `/a` and `/a/b`, but not `/ab`. Returns none for `/`,
+ * which matches every path.
+ */
+export function segmentPrefix(prefix: string): readonly StringMatch[] {
+  const bare = prefix.replace(/\/+$/, '');
+  return bare === '' ? [] : [{ exact: bare }, { prefix: `${bare}/` }];
+}

@@ -1,0 +1,353 @@
+/**
+ * Routing tables of Istio's Gateways: the routes of VirtualServices under each host of a listener. VirtualServices of one
+ * host are merged, oldest first, and routes that match everything go last. Source: VirtualService and Gateway reference;
+ * `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and `BuildHTTPRoutesForVirtualService` and
+ * `SortVHostRoutes` in route/route.go, of Istio.
+ */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  coversHost,
+  exportToOf,
+  type Gateway,
+  type GatewayServer,
+  hostsMeet,
+  type KubeObject,
+  type Labels,
+  type MeshConfig,
+  type MeshView,
+  oldestFirst,
+  type PodWorkload,
+  selects,
+  serverHost,
+  type VirtualService,
+  type Workload,
+} from '@meshpass/istio';
+import { distinct, items, labels, texts } from '@meshpass/istio/members';
+import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
+import type { Listener } from '../../routes/match-condition.ts';
+import { clientPorts, type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
+
+/** Server of a Gateway, or a Gateway that is not among the files. */
+export interface ServerAt {
+  readonly gateway: Gateway | undefined;
+  readonly name: string;
+  readonly server: GatewayServer | undefined;
+}
+
+/** Route of a VirtualService at a server. */
+export interface ServedRoute {
+  readonly at: ServerAt;
+  readonly root: VirtualService;
+  readonly route: RouteAt;
+  /** Alternatives among its matches that apply at the server. */
+  readonly matches: RouteAt['matches'];
+  /** How many Pods of the gateway get the VirtualService. */
+  readonly readers: 'all' | 'some' | 'unknown';
+}
+
+/** Routes of one host, from all servers and VirtualServices. */
+export interface HostTable {
+  readonly host: string;
+  /** Object that declares the host. */
+  readonly on: KubeObject;
+  readonly routes: readonly ServedRoute[];
+  /** Routes that match everything. */
+  readonly last: readonly ServedRoute[];
+  /** Server that redirects every call to HTTPS. */
+  readonly redirect: ServerAt | undefined;
+}
+
+/** Routing table of a listener. */
+export interface GatewayTable {
+  readonly listener: Listener;
+  /** Number of the first server, with which matches by port are compared. */
+  readonly serverPort: number | undefined;
+  readonly servers: readonly ServerAt[];
+  /** Selectors of the Gateways that the same Pods merge. */
+  readonly merged: readonly Labels[] | undefined;
+  readonly hosts: readonly HostTable[];
+}
+
+/** Lists the routing tables of Istio's Gateways, including Gateways that are not among the files. */
+export const gatewayTables = remembered((mesh: MeshView): readonly GatewayTable[] => {
+  const known: readonly ServerAt[] = oldestFirst(mesh.all('Gateway'))
+    .filter((gateway) => !letsOut(gateway))
+    .flatMap((gateway) =>
+      items(gateway.spec.servers).map((server) => ({ gateway, name: objectName(gateway), server })),
+    );
+  const gateways = named(mesh.all('Gateway'));
+  const absent = [...rootsOf(mesh).keys()].filter((name) => !gateways.has(name));
+  const elsewhere = absent.flatMap((name) => {
+    const servers = [{ gateway: undefined, name, server: undefined }];
+    return (['http', 'tls', 'tcp'] as const).map((protocol) =>
+      tableOf(mesh, { protocol, port: undefined }, servers, undefined),
+    );
+  });
+  const found = mergedServers(mesh, known).flatMap(({ servers, selectors }) => {
+    // Servers of the same Pods share the listener of a port.
+    const at = servers.flatMap((one) => listenersOf(mesh, one).map((listener) => ({ one, listener })));
+    const byListener = Map.groupBy(at, ({ listener }) => JSON.stringify(listener));
+    return [...byListener.values()].flatMap((some) => {
+      const { listener } = some[0]!;
+      const ats = some.map(({ one }) => one);
+      // Plain servers share one routing table. The others are chosen by SNI, and have different requirements.
+      const tables = listener.protocol === 'http' ? [ats] : withoutDuplicates(ats).map((one) => [one]);
+      return tables.map((each) => tableOf(mesh, listener, each, selectors));
+    });
+  });
+  return [...found, ...elsewhere.filter(({ hosts }) => hosts.length > 0)];
+});
+
+/** Lists the routes of a host in order, without those of VirtualServices behind one that takes every call. */
+export function reachedRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
+  // A Gateway that is not among the files may limit its hosts to one of the namespaces.
+  const end = last.findIndex(({ at, readers }) => at.server && readers === 'all');
+  return [...routes, ...last.filter(({ root }, index) => end < 0 || index < end || root === last[end]!.root)];
+}
+
+/** Servers of Gateways that the same Pods run. */
+interface MergedServers {
+  readonly servers: readonly ServerAt[];
+  readonly selectors?: readonly Labels[];
+}
+
+/**
+ * Groups the servers of Gateways that the same Pods run, as `MergeGateways` in pilot/pkg/model/gateway.go does: those whose
+ * selectors match. Without the Pods, only equal selectors are known to match the same ones. An empty one matches all.
+ */
+function mergedServers(mesh: MeshView, servers: readonly ServerAt[]): readonly MergedServers[] {
+  const bySelector = new Map(servers.map((at) => [selectorText(at), labels(at.gateway?.spec.selector)]));
+  const texts = [...bySelector.keys()].filter((text) => text !== EMPTY);
+  const byPod = new Map<PodWorkload, string[]>();
+  const alone: string[][] = [];
+  for (const text of texts) {
+    const pods = podsOfGateway(mesh, { by: 'istio', namespace: undefined, selector: bySelector.get(text)! });
+    if (pods.length === 0) alone.push([text]);
+    for (const pod of pods) byPod.set(pod, [...(byPod.get(pod) ?? []), text]);
+  }
+  const together = distinct([...byPod.values()], (some) => JSON.stringify(some));
+  const groups = [...together, ...alone];
+  return (groups.length > 0 ? groups : [[]]).map((some) => ({
+    servers: servers.filter((at) => some.includes(selectorText(at)) || selectorText(at) === EMPTY),
+    selectors: some.map((text) => bySelector.get(text)!),
+  }));
+}
+
+const EMPTY = '[]';
+
+function selectorText({ gateway }: ServerAt): string {
+  return JSON.stringify(Object.entries(labels(gateway?.spec.selector)).sort());
+}
+
+/** Lists the listeners of a server, one for each port at which clients reach it. */
+function listenersOf(mesh: MeshView, at: ServerAt): readonly Listener[] {
+  const { protocol, port } = listenerOf(at.server!);
+  const reached = port === undefined ? [undefined] : clientPorts(mesh, proxyOf(at), port);
+  return reached.map((one) => ({ protocol, port: one }));
+}
+
+function listenerOf({ port, tls }: GatewayServer): Listener {
+  const passes = tls?.mode === 'PASSTHROUGH' || tls?.mode === 'AUTO_PASSTHROUGH';
+  const written = String(port?.protocol).toUpperCase();
+  const http = /^(?:HTTP|HTTP2|GRPC|GRPC-WEB)$/.test(written);
+  const protocol = http
+    ? 'http'
+    : written === 'HTTPS' && !passes
+      ? 'https'
+      : /^(?:TLS|HTTPS)$/.test(written)
+        ? 'tls'
+        : 'tcp';
+  return { protocol, port: port?.number };
+}
+
+function tableOf(
+  mesh: MeshView,
+  listener: Listener,
+  servers: readonly ServerAt[],
+  merged: readonly Labels[] | undefined,
+): GatewayTable {
+  const serverPort = servers[0]?.server?.port?.number;
+  const attached = servers.flatMap((at) => attachedTo(mesh, at, listener.protocol, serverPort));
+  const hosts = [...Map.groupBy(attached, ({ host }) => host.toLowerCase())].map(
+    ([host, some]): HostTable => ({
+      host,
+      on: some[0]!.on,
+      routes: some.flatMap(({ routes }) => routes),
+      last: some.flatMap(({ last }) => last),
+      redirect: some.findLast(({ redirect }) => redirect)?.redirect,
+    }),
+  );
+  return { listener, serverPort, servers, merged, hosts };
+}
+
+/** Lists the routes of each VirtualService under each of its hosts at a server. */
+function attachedTo(
+  mesh: MeshView,
+  at: ServerAt,
+  protocol: Listener['protocol'],
+  port: number | undefined,
+): readonly HostTable[] {
+  const redirect = protocol === 'http' && at.server?.tls?.httpsRedirect ? at : undefined;
+  const attached = (rootsOf(mesh).get(at.name) ?? []).flatMap((root): readonly HostTable[] => {
+    const hosts = commonHosts(root, at);
+    const { routes, last } = hosts.length === 0 ? NO_ROUTES : servedRoutes(mesh, root, at, protocol, port);
+    // Istio leaves out a VirtualService of which no route applies to the gateway.
+    if (routes.length + last.length === 0) return [];
+    return hosts.map((host) => ({ host, on: root, routes, last, redirect }));
+  });
+  const redirected = redirect ? hostsOfAll(at) : [];
+  return [...attached, ...redirected.map((host) => ({ host, on: at.gateway!, ...NO_ROUTES, redirect }))];
+}
+
+const NO_ROUTES = { routes: [], last: [] };
+
+/** Lists the routes of a VirtualService at a server, and the one that matches everything. Later routes are dropped. */
+function servedRoutes(
+  mesh: MeshView,
+  root: VirtualService,
+  at: ServerAt,
+  protocol: Listener['protocol'],
+  port: number | undefined,
+): Pick<HostTable, 'routes' | 'last'> {
+  const proxy = proxyOf(at);
+  const readers = readersOf(mesh, { proxy }, root);
+  if (readers === 'none') return NO_ROUTES;
+  const kind = protocol === 'tls' || protocol === 'tcp' ? protocol : 'http';
+  const routes: ServedRoute[] = [];
+  for (const route of routesOf(mesh)(root).filter((one) => one.protocol === kind)) {
+    const matches = route.matches.length === 0 ? [{}] : appliedMatches(mesh, root, route.matches, port, at.name, proxy);
+    const served = { at, root, route, readers };
+    const end = kind === 'http' ? matches.findIndex((match) => isCatchAll(match) && !isFromSome(match)) : -1;
+    const before = end < 0 ? matches : matches.slice(0, end);
+    if (before.length > 0) routes.push({ ...served, matches: before });
+    if (end >= 0) return { routes, last: [{ ...served, matches: [matches[end]!] }] };
+  }
+  return { routes, last: [] };
+}
+
+/** Proxy that runs a server. */
+export function proxyOf({ gateway, name }: ServerAt): IstioProxy {
+  const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
+  return { by: 'istio', namespace, selector: gateway && labels(gateway.spec.selector) };
+}
+
+/** Lists the matches that apply at a gateway, which Istio knows when it translates them. */
+function appliedMatches(
+  mesh: MeshView,
+  root: VirtualService,
+  matches: RouteAt['matches'],
+  port: number | undefined,
+  name: string,
+  proxy: IstioProxy,
+): RouteAt['matches'] {
+  const isName = (written: string) => gatewayName(written, root.metadata.namespace) === name;
+  const pods = podsOfGateway(mesh, proxy);
+  return matches.flatMap((match): RouteAt['matches'] => {
+    if (match.port && port !== undefined && match.port !== port) return [];
+    const { sourceLabels: _labels, sourceNamespace: _namespace, ...rest } = match;
+    if (texts(match.gateways).length > 0) return texts(match.gateways).some(isName) ? [rest] : [];
+    const meant = new Set(pods.map((pod) => isFromPod(match, pod)));
+    if (!isFromSome(match)) return [rest];
+    if (meant.size !== 1) return [match];
+    return meant.has(true) ? [rest] : [];
+  });
+}
+
+function isFromPod(
+  { sourceLabels, sourceNamespace }: RouteAt['matches'][number],
+  pod: Pick<Workload, 'namespace' | 'labels'>,
+): boolean {
+  return selects(labels(sourceLabels), pod.labels) && (!sourceNamespace || sourceNamespace === pod.namespace);
+}
+
+/** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */
+const rootsOf = remembered((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
+  const found = new Map<string, VirtualService[]>();
+  const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
+    (a, b) => visibility(a, mesh.config) - visibility(b, mesh.config),
+  );
+  for (const root of sorted) {
+    for (const name of gatewayNames(root)) {
+      const some = found.get(name);
+      if (some) some.push(root);
+      else found.set(name, [root]);
+    }
+  }
+  return found;
+});
+
+function visibility(root: VirtualService, config: MeshConfig): number {
+  const exported = exportToOf(root, config);
+  if (exported.includes('*')) return 2;
+  return exported.every((one) => one === '.' || one === root.metadata.namespace) ? 0 : 1;
+}
+
+/** Omits servers that name the same host as an earlier one, as `mergeGateways` in pilot/pkg/model/gateway.go does. */
+function withoutDuplicates(servers: readonly ServerAt[]): readonly ServerAt[] {
+  const known = new Set<string>();
+  return servers.filter(({ gateway, server }) => {
+    if (!gateway || !server?.tls) return true;
+    const hosts = texts(server.hosts).map((written) => {
+      const { namespace, host } = serverHost(written, gateway.metadata.namespace);
+      return `${server.bind ?? ''} ${namespace ?? ''}/${host}`;
+    });
+    if (hosts.some((one) => known.has(one))) return false;
+    for (const one of hosts) known.add(one);
+    return true;
+  });
+}
+
+/** Lists the hosts of a server that are not limited to a namespace. */
+function hostsOfAll({ gateway, server }: ServerAt): readonly string[] {
+  return texts(server?.hosts).flatMap((written) => {
+    const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
+    return namespace === undefined ? [host] : [];
+  });
+}
+
+/** Intersects the hosts of a VirtualService with those of a server. */
+function commonHosts(root: VirtualService, { gateway, server }: ServerAt): readonly string[] {
+  const hosts = texts(root.spec.hosts);
+  if (!gateway || !server) return hosts;
+  const common = texts(server.hosts).flatMap((written) => {
+    const { namespace, host } = serverHost(written, gateway.metadata.namespace);
+    if (namespace !== undefined && namespace !== root.metadata.namespace) return [];
+    return hosts.filter((one) => hostsMeet(one, host)).map((one) => (coversHost(host, one) ? one : host));
+  });
+  return [...new Set(common)];
+}
+
+/** Maps `NAMESPACE/NAME` to the objects of one kind. */
+export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(objects.map((one) => [objectName(one), one]));
+}
+
+function objectName({ metadata }: KubeObject): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
+
+/** Lists the gateways of a VirtualService, except `mesh`. */
+export function gatewayNames({ metadata, spec }: VirtualService): readonly string[] {
+  const written = texts(spec.gateways).filter((one) => one !== 'mesh');
+  return [...new Set(written.map((one) => gatewayName(one, metadata.namespace)))];
+}
+
+/**
+ * Resolves `NAME` in the same namespace, `NAMESPACE/NAME`, or the old `NAME.NAMESPACE.svc.cluster.local` to
+ * `namespace/name`.
+ */
+export function gatewayName(written: string, namespace: string): string {
+  if (written.includes('/')) return written;
+  const [name, other, svc] = written.split('.');
+  return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
+}
+
+/**
+ * Whether a gateway is an egress gateway, which carries traffic out of the mesh. Istio's charts label such gateways as
+ * egress.
+ */
+function letsOut(gateway: Gateway): boolean {
+  return Object.values(labels(gateway.spec.selector)).some((value) =>
+    /(?<![a-z0-9])egress(?:gateway)?(?![a-z0-9])/i.test(value),
+  );
+}
