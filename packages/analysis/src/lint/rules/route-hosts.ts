@@ -11,7 +11,6 @@ import {
 } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
-import { named } from '../../exposure/entries/gateway-tables.ts';
 import { forwardsNothing } from '../../routes/http-routes.ts';
 import { destinationsOf, gatewayServers, hostsOf, textsOf } from '../parts.ts';
 import type { Problem, Rule } from '../rule.ts';
