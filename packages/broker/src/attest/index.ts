@@ -8,7 +8,7 @@ export { PRESENCE_MODES, type Presenter } from './presence/presence.ts';
 
 // Facts revoked by GitHub.
 
-export { createLosses, type Fact, factsOf, type Losses } from './github/losses.ts';
+export { createLosses, type Fact, factsOf, type Losses, without } from './github/losses.ts';
 export { deleteOldLosses, persistLosses } from './github/stored-losses.ts';
 
 // The GitHub watch.
@@ -22,5 +22,6 @@ export type { WatchedSessions } from './watch/watched-sessions.ts';
 // Queries about people.
 
 export { parseGithub } from './github/api.ts';
-export { type Asked, askedOf, withFreshMemberships } from './github/approvers.ts';
+export { askedOf, withFreshMemberships } from './github/approvers.ts';
+export type { Asked } from './github/memberships.ts';
 export type { ReadGithub } from './watch/reader.ts';

@@ -13,9 +13,9 @@ import {
   pathPart,
   requestGithub,
   requestId,
-  teamPath,
 } from './api.ts';
 import type { Fact, Losses } from './losses.ts';
+import { membershipQueries } from './memberships.ts';
 
 export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** App id or client id. */
@@ -45,15 +45,8 @@ const ROLES = ['admin', 'member'];
 
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
-const TeamMembership = z.object({ state: z.string() });
 /** Only the first page is read: if a member has more than a hundred Codespaces, the oldest are not found. */
 const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
-const OrganizationMembership = z.object({
-  state: z.string(),
-  role: z.string().max(50),
-  user: z.object({ id: z.int() }),
-});
-
 /**
  * Signs a JWT as an App (RFC 7519, RS256).
  * @param now Unix milliseconds
@@ -93,7 +86,7 @@ export function createGithubApp(options: GithubAppOptions) {
     clock,
     losses.now,
   );
-  const memberships = createTtlCache<boolean>(
+  const memberships = createTtlCache<boolean | undefined>(
     (member) => (member ? MEMBER_MS : STRANGER_MS),
     CAPACITY,
     clock,
@@ -156,36 +149,14 @@ export function createGithubApp(options: GithubAppOptions) {
   };
 
   const organizationId = async (organization: string) => (await installation(organization))?.account.id;
-  const askWhetherInTeam = async (team: string, user: GithubUser) => {
-    const [path, login] = [await teamPath(team, organizationId), pathPart(user.login)];
-    if (path === undefined || login === undefined) return false;
-    const answer = await requestAsInstallation(team.split('/')[0]!, `${path}/memberships/${login}`);
-    return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
-  };
-  const isInTeam = (team: string, user: GithubUser) =>
-    // Keyed by id, because a login that changes hands must not inherit a cached answer.
-    memberships.get(
-      `team ${team} ${user.id} ${user.login}`,
-      () => askWhetherInTeam(team, user),
-      isVoid({ kind: 'team', team, user }),
-    );
-
-  /** Queries a user's role: `admin`, `member` or another GitHub role; undefined without an active membership. */
-  const askRole = async (organization: string, user: GithubUser) => {
-    const parts = [pathPart(organization), pathPart(user.login)];
-    if (parts.includes(undefined)) return undefined;
-    const answer = await requestAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
-    if (!answer) return undefined;
-    const membership = parseGithub(OrganizationMembership, answer);
-    return membership.state === 'active' && membership.user.id === user.id ? membership.role : undefined;
-  };
+  const queries = membershipQueries(requestAsInstallation, organizationId);
   const roleIn = (name: string, user: GithubUser) => {
     const organization = name.toLowerCase();
     const facts: Fact[] = [{ kind: 'member', organization, user }];
     for (const role of ROLES) facts.push({ kind: 'role', role: `${organization}/${role}`, user });
     return organizationRoles.get(
       `${organization} ${user.id} ${user.login}`,
-      () => askRole(organization, user),
+      () => queries.roleIn(organization, user),
       (asked) => facts.some((fact) => losses.since(fact, asked)),
     );
   };
@@ -210,19 +181,16 @@ export function createGithubApp(options: GithubAppOptions) {
     /** Returns an organization's id, or undefined if the App is not installed there. */
     organizationId,
     isMember: async (organization: string, user: GithubUser) => (await roleIn(organization, user)) !== undefined,
-    /**
-     * Selects the roles that a user has in GitHub.
-     * @param roles `ORG/admin` and `ORG/member`, lower case
-     * @returns roles that GitHub confirms now; an admin is also a member
-     */
-    async rolesOf(user: GithubUser, roles: readonly string[]) {
-      const found = await Promise.all(roles.map((role) => roleIn(role.split('/')[0]!, user)));
-      return roles.filter((role, index) => {
-        const wanted = role.split('/')[1];
-        // Billing managers are not members (GitHub, "Roles in an organization").
-        return found[index] === wanted || (wanted === 'member' && found[index] === 'admin');
-      });
-    },
+    /** As MembershipQueries, but an answer is cached until it expires or is lost. */
+    roleIn,
+    isInTeam: (team: string, user: GithubUser) =>
+      // Keyed by id, because a login that changes hands must not inherit a cached answer.
+      memberships.get(
+        `team ${team} ${user.id} ${user.login}`,
+        () => queries.isInTeam(team, user),
+        isVoid({ kind: 'team', team, user }),
+      ),
+    hasTeam: queries.hasTeam,
     /**
      * Finds a member's Codespace on a repository of the organization, for Codespaces whose own token may not read it.
      * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
@@ -241,26 +209,6 @@ export function createGithubApp(options: GithubAppOptions) {
         isVoid({ kind: 'codespace', name, owner: user.login }),
       );
       return list?.find((codespace) => (codespace as { name?: unknown }).name === name);
-    },
-    /**
-     * Selects the teams that a user is a member of in GitHub.
-     * @param teams `ORG/SLUG` or `ORG/#ID`, lower case
-     * @returns teams in which GitHub now confirms an active membership
-     */
-    async teamsOf(user: GithubUser, teams: readonly string[]) {
-      const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));
-      return teams.filter((_team, index) => answers[index]);
-    },
-    /** @returns teams that exist but do not have the user as a member, according to GitHub */
-    async teamsWithout(user: GithubUser, teams: readonly string[]) {
-      const answers = await Promise.all(
-        teams.map(async (team) => {
-          if (await isInTeam(team, user)) return false;
-          const path = await teamPath(team, organizationId);
-          return path !== undefined && (await requestAsInstallation(team.split('/')[0]!, path)) !== undefined;
-        }),
-      );
-      return teams.filter((_team, index) => answers[index]);
     },
   };
 }

@@ -1,26 +1,10 @@
 /** Reads an approver's teams and roles from GitHub when the answer arrives, because earlier data may be stale. */
 import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { z } from 'zod';
-import { organizationIdBy, type ReadGithub } from '../watch/reader.ts';
-import { type GithubUser, parseGithub, pathPart, teamPath } from './api.ts';
-import type { Losses } from './losses.ts';
-
-const OrganizationMembership = z.object({
-  state: z.string(),
-  role: z.string().max(50),
-  user: z.object({ id: z.int() }),
-});
-const TeamMembership = z.object({ state: z.string() });
-const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
-
-/** Memberships to read for an approver. */
-export interface Asked {
-  readonly teams: readonly string[];
-  readonly roles: readonly string[];
-  /** Teams that the access file denies. */
-  readonly denied: readonly string[];
-}
+import { remembered } from '@meshpass/identity/memory/remembered';
+import type { ReadGithub } from '../watch/reader.ts';
+import { factsOf, type Losses, without } from './losses.ts';
+import { type Asked, confirmMemberships, filterAsync, membershipQueries, organizationOf } from './memberships.ts';
 
 /**
  * Returns the teams and roles that decide whether a person may approve: `by` of the grant, and the file's deny list.
@@ -35,87 +19,37 @@ export function askedOf(by: Approval['by'], deny: Access['deny'] = []): Asked {
 
 /**
  * Replaces an attestation's teams and roles with those that GitHub confirms now, and adds the denied teams that the
- * account is known not to be in.
+ * account is known not to be in. Each is confirmed by the account's id, because the login may belong to another account
+ * by now.
  * @param read absent if GitHub cannot be queried; the account then counts as in no team, and possibly in every denied
  *   one
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function withFreshMemberships(
   attestation: Attestation,
-  { teams, roles, denied }: Asked,
+  asked: Asked,
   read: ReadGithub | undefined,
   losses: Losses,
 ): Promise<Attestation> {
   const { organizationRoles: _, notInTeams: __, ...rest } = attestation;
   const { githubUser: user } = attestation;
-  if (!user || !read || teams.length + roles.length + denied.length === 0) return { ...rest, teams: [] };
-  const members = new Map<string, string | undefined>();
-  for (const organization of unique([...teams, ...roles, ...denied].map(organizationOf)))
-    members.set(organization, await roleOf(read, organization, user));
-  const inTeams: string[] = [];
-  for (const team of teams) {
-    if (members.get(organizationOf(team)) === undefined) continue;
-    if (!losses.isUnsettled({ kind: 'team', team, user }) && (await isInTeam(read, team, user))) inTeams.push(team);
-  }
-  const notInTeams: string[] = [];
-  for (const team of denied) {
-    const isMember = members.get(organizationOf(team)) !== undefined;
-    if (await isOutside(read, team, user, isMember)) notInTeams.push(team);
-  }
-  const held = roles.filter((role) => {
-    const [organization, wanted] = role.split('/');
-    const has = members.get(organization!);
-    const holds = has === wanted || (wanted === 'member' && has === 'admin');
-    return holds && !losses.isUnsettled({ kind: 'role', role, user });
+  if (!user || !read) return { ...rest, teams: [] };
+  const queries = membershipQueries(read);
+  const role = remembered((organization: string) => queries.roleIn(organization, user), new Map());
+  const isMember = async (team: string) => (await role(organizationOf(team))) !== undefined;
+  const { teams, ...memberships } = await confirmMemberships(user, asked, {
+    ...queries,
+    roleIn: role,
+    hasTeam: async (team) =>
+      (await queries.hasTeam(team)) && ((await isMember(team)) || (await queries.hasLogin(organizationOf(team), user))),
   });
-  return {
-    ...rest,
-    teams: inTeams,
-    ...(held.length > 0 && { organizationRoles: held }),
-    ...(notInTeams.length > 0 && { notInTeams }),
-  };
-}
-
-/**
- * Whether GitHub shows the team and reports that this account is not in it. False if the login now belongs to another
- * account.
- */
-async function isOutside(read: ReadGithub, team: string, user: GithubUser, isMember: boolean): Promise<boolean> {
-  if (await isInTeam(read, team, user)) return false;
-  const path = await teamPath(team, organizationIdBy(read));
-  if (path === undefined || (await read(organizationOf(team), path)) === undefined) return false;
-  return isMember || (await hasLogin(read, organizationOf(team), user));
-}
-
-async function hasLogin(read: ReadGithub, organization: string, { id, login }: GithubUser): Promise<boolean> {
-  const answer = await read(organization, `/user/${id}`);
-  const found = answer && parseGithub(Account, answer);
-  return found?.id === id && found.login.toLowerCase() === login.toLowerCase();
-}
-
-/** Reads the role by the account's id, because the login may belong to another account by now. */
-async function roleOf(read: ReadGithub, organization: string, user: GithubUser): Promise<string | undefined> {
-  const [org, login] = [pathPart(organization), pathPart(user.login)];
-  if (!org || !login) return undefined;
-  const answer = await read(organization, `/orgs/${org}/memberships/${login}`);
-  const found = answer && parseGithub(OrganizationMembership, answer);
-  return found?.state === 'active' && found.user.id === user.id ? found.role : undefined;
-}
-
-async function isInTeam(read: ReadGithub, team: string, user: GithubUser): Promise<boolean> {
-  const [path, login] = [await teamPath(team, organizationIdBy(read)), pathPart(user.login)];
-  if (path === undefined || login === undefined) return false;
-  const answer = await read(organizationOf(team), `${path}/memberships/${login}`);
-  return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
+  const fresh = { ...rest, ...memberships, teams: await filterAsync(teams, isMember) };
+  return without(fresh, factsOf(fresh).filter(losses.isUnsettled));
 }
 
 /** Returns the team's name in attestations. */
 function teamName(team: string | undefined, teamId: number | undefined): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
-}
-
-function organizationOf(name: string): string {
-  return name.split('/')[0]!;
 }
 
 function unique(names: readonly string[]): readonly string[] {

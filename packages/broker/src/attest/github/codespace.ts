@@ -11,7 +11,7 @@ import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../iss
 import type { Presence, Presenter } from '../presence/presence.ts';
 import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
-import { confirmMemberships, type MembershipQuery, type Memberships } from './memberships.ts';
+import { type Asked, confirmMemberships, type Memberships } from './memberships.ts';
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
@@ -76,7 +76,7 @@ export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
-  asked: MembershipQuery,
+  asked: Asked,
   options: CodespaceOptions & { readonly guesses: Guesses<IssuerResponse> },
 ): Promise<Attested> {
   if (!trust.codespaces) {

@@ -165,6 +165,20 @@ export function factsOf(attestation: Attestation, trusted?: string): readonly Fa
   return facts;
 }
 
+/** Removes facts from an attestation. Only teams and roles can be removed. */
+export function without(attestation: Attestation, facts: readonly Fact[]): Attestation {
+  if (facts.length === 0) return attestation;
+  const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
+  const roles = new Set(facts.flatMap((fact) => (fact.kind === 'role' ? [fact.role] : [])));
+  const { organizationRoles = [], ...rest } = attestation;
+  const kept = organizationRoles.filter((role) => !roles.has(role));
+  return {
+    ...rest,
+    teams: attestation.teams.filter((team) => !teams.has(team)),
+    ...(kept.length > 0 && { organizationRoles: kept }),
+  };
+}
+
 /**
  * Keys under which a loss of the fact is stored, starting with its own. Leaving an organization also ends membership in
  * its teams.

@@ -1,45 +1,130 @@
-/** Confirms which of an access file's teams and roles a user currently has in GitHub. */
+/** Queries about a person's teams and roles in GitHub. */
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { GithubUser } from './api.ts';
-import type { GithubApp } from './app.ts';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { z } from 'zod';
+import type { ReadGithub } from '../watch/reader.ts';
+import { type GithubUser, parseGithub, pathPart, teamPath } from './api.ts';
 
-export interface MembershipQuery {
+/** Memberships to read. */
+export interface Asked {
   /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
   readonly roles: readonly string[];
-  /** Teams whose members are denied something. Defaults to none. */
-  readonly denied?: readonly string[];
+  /** Teams whose members are denied something. */
+  readonly denied: readonly string[];
 }
 
 export type Memberships = Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>;
 
+const Organization = z.object({ id: z.int().positive() });
+const OrganizationMembership = z.object({
+  state: z.string(),
+  role: z.string().max(50),
+  user: z.object({ id: z.int() }),
+});
+const TeamMembership = z.object({ state: z.string() });
+const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
+
 /** Collects the teams and roles that an access file mentions. */
-export function membershipQuery(access: Access): MembershipQuery {
+export function membershipQuery(access: Access): Asked {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
 /**
- * Queries a user's memberships.
- * @param app if undefined, nothing is confirmed
+ * Creates queries that go to GitHub each time. Each throws MeshpassError `issuer_unavailable` or `issuer_rate_limited`.
+ * @param organizationId returns an organization's id; undefined if the organization may not be read. By default each is
+ *   read once.
+ */
+export function membershipQueries(
+  read: ReadGithub,
+  organizationId = remembered(async (organization: string): Promise<number | undefined> => {
+    const part = pathPart(organization);
+    const answer = part && (await read(organization, `/orgs/${part}`));
+    return answer ? parseGithub(Organization, answer).id : undefined;
+  }, new Map()),
+) {
+  const pathOf = (team: string) => teamPath(team, organizationId);
+  const membership = async (organization: string, { login }: GithubUser) => {
+    const parts = [pathPart(organization), pathPart(login)];
+    if (parts.includes(undefined)) return undefined;
+    const answer = await read(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
+    return answer && parseGithub(OrganizationMembership, answer);
+  };
+  return {
+    /** Returns a team's path in GitHub's API; undefined if the slug is invalid or the organization unknown. */
+    teamPath: pathOf,
+    /** Returns the membership of the account that has the user's login now; undefined if GitHub shows none. */
+    membership,
+    /** Returns a user's role: `admin`, `member` or another GitHub role; undefined without an active membership. */
+    roleIn: async (organization: string, user: GithubUser) => {
+      const found = await membership(organization, user);
+      return found?.state === 'active' && found.user.id === user.id ? found.role : undefined;
+    },
+    /** Whether the login is an active member of the team; undefined if the query is impossible. */
+    isInTeam: async (team: string, { login }: GithubUser) => {
+      const [path, part] = [await pathOf(team), pathPart(login)];
+      if (path === undefined || part === undefined) return undefined;
+      const answer = await read(organizationOf(team), `${path}/memberships/${part}`);
+      return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
+    },
+    /** Whether GitHub shows the team. */
+    hasTeam: async (team: string) => {
+      const path = await pathOf(team);
+      return path !== undefined && (await read(organizationOf(team), path)) !== undefined;
+    },
+    /** Whether the account still has this login. */
+    hasLogin: async (organization: string, { id, login }: GithubUser) => {
+      const answer = await read(organization, `/user/${id}`);
+      const found = answer && parseGithub(Account, answer);
+      return found?.id === id && found.login.toLowerCase() === login.toLowerCase();
+    },
+  };
+}
+
+export type MembershipQueries = ReturnType<typeof membershipQueries>;
+
+/**
+ * Selects the memberships that GitHub confirms now. An admin is also a member. A denied team is confirmed not to have
+ * the user only if GitHub shows the team.
+ * @param queries if undefined, nothing is confirmed
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function confirmMemberships(
   user: GithubUser,
-  { teams, roles, denied = [] }: MembershipQuery,
-  app: GithubApp | undefined,
+  { teams, roles, denied }: Asked,
+  queries: Pick<MembershipQueries, 'roleIn' | 'isInTeam' | 'hasTeam'> | undefined,
 ): Promise<Memberships> {
-  if (!app) return { teams: [] };
+  if (!queries) return { teams: [] };
   const [inTeams, organizationRoles, notInTeams] = await Promise.all([
-    app.teamsOf(user, teams),
-    app.rolesOf(user, roles),
-    app.teamsWithout(user, denied),
+    filterAsync(teams, async (team) => (await queries.isInTeam(team, user)) === true),
+    filterAsync(roles, async (role) => {
+      const [organization, wanted] = role.split('/');
+      const found = await queries.roleIn(organization!, user);
+      // Billing managers are not members (GitHub, "Roles in an organization").
+      return found === wanted || (wanted === 'member' && found === 'admin');
+    }),
+    filterAsync(denied, async (team) => !(await queries.isInTeam(team, user)) && (await queries.hasTeam(team))),
   ]);
   return {
     teams: inTeams,
     ...(organizationRoles.length > 0 && { organizationRoles }),
     ...(notInTeams.length > 0 && { notInTeams }),
   };
+}
+
+/** Returns the organization of a team or role. */
+export function organizationOf(name: string): string {
+  return name.split('/')[0]!;
+}
+
+/** Selects names by a query for each. */
+export async function filterAsync(
+  names: readonly string[],
+  isWanted: (name: string) => Promise<boolean>,
+): Promise<string[]> {
+  const wanted = await Promise.all(names.map(isWanted));
+  return names.filter((_, index) => wanted[index]);
 }

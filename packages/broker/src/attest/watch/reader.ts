@@ -1,8 +1,7 @@
 /** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
-import { z } from 'zod';
 import { readPrivateFile } from '../../base/index.ts';
 import { type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
-import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from '../github/api.ts';
+import { type GithubApiOptions, messageOf, requestGithub, requestId } from '../github/api.ts';
 import type { GithubApp } from '../github/app.ts';
 
 /**
@@ -16,17 +15,6 @@ export type ReadGithub = (
   path: string,
   question?: IssuerRequest,
 ) => Promise<IssuerResponse | undefined>;
-
-const Organization = z.object({ id: z.int().positive() });
-
-/** Creates a query for an organization's id, which is undefined if the organization may not be read. */
-export function organizationIdBy(read: ReadGithub): (organization: string) => Promise<number | undefined> {
-  return async (organization) => {
-    const part = pathPart(organization);
-    const answer = part && (await read(organization, `/orgs/${part}`));
-    return answer ? parseGithub(Organization, answer).id : undefined;
-  };
-}
 
 /**
  * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:

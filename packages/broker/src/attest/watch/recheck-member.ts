@@ -5,14 +5,12 @@
  * organization has members.
  */
 import { z } from 'zod';
-import { parseGithub, pathPart, teamPath } from '../github/api.ts';
+import { type GithubUser, parseGithub, pathPart } from '../github/api.ts';
+import { membershipQueries, organizationOf } from '../github/memberships.ts';
 import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
-import { organizationIdBy, type ReadGithub } from './reader.ts';
+import type { ReadGithub } from './reader.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
-const Account = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
-const OrganizationMembership = z.object({ state: z.string(), role: z.string(), user: Account });
-const TeamMembership = z.object({ state: z.string() });
 const SomeMembers = z.array(z.object({ id: z.int().positive() }));
 
 export interface RecheckMemberOptions {
@@ -37,36 +35,31 @@ export async function recheckMember(
 ): Promise<boolean> {
   const { read, sessions, trusted } = options;
   const { session: before } = live;
-  const { githubUser, teams } = before.attestation;
-  const [org, login] = [pathPart(organization), pathPart(githubUser?.login ?? '')];
-  if (!githubUser || !org || !login) return false;
-  const within = (one: string) => one.startsWith(`${organization}/`);
-  const [member, ...inTeams] = await Promise.all([
-    read(organization, `/orgs/${org}/memberships/${login}`),
-    ...teams.filter(within).map(async (team) => {
-      const path = await teamPath(team, organizationIdBy(read));
-      if (path === undefined) return { team, isIn: true };
-      const answer = await read(organization, `${path}/memberships/${login}`);
-      return { team, isIn: answer !== undefined && parseGithub(TeamMembership, answer).state === 'active' };
-    }),
+  const { githubUser: user, teams } = before.attestation;
+  const org = pathPart(organization);
+  if (!user || !org || !pathPart(user.login)) return false;
+  const queries = membershipQueries(read);
+  const [found, ...inTeams] = await Promise.all([
+    queries.membership(organization, user),
+    ...teams
+      .filter((team) => organizationOf(team) === organization)
+      .map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
   ]);
-  const found = member && parseGithub(OrganizationMembership, member);
   // The login now belongs to another user; the sweep compares ids.
-  if (found ? found.user.id !== githubUser.id : !(await isTrulyAbsent())) return false;
+  if (found ? found.user.id !== user.id : !(await isTrulyAbsent(user))) return false;
 
   const role = found?.state === 'active' ? found.role : undefined;
   const ends = organization === trusted && dependsOnMembership(live, organization, options.wasMember);
-  if (found?.state !== 'active' && ends) onLeftOrganization(sessions, live, organization);
+  if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
   if (!live.ended) onRoleChanged(sessions, live, organization, role);
-  for (const { team, isIn } of inTeams) if (!isIn && !live.ended) onLeftTeam(sessions, live, team);
+  for (const { team, isIn } of inTeams) if (isIn === false && !live.ended) onLeftTeam(sessions, live, team);
   return live.ended !== undefined || live.session !== before;
 
-  async function isTrulyAbsent(): Promise<boolean> {
-    const [account, members] = await Promise.all([
-      read(organization, `/user/${githubUser!.id}`),
+  async function isTrulyAbsent(account: GithubUser): Promise<boolean> {
+    const [hasLogin, members] = await Promise.all([
+      queries.hasLogin(organization, account),
       read(organization, `/orgs/${org}/members?per_page=1`),
     ]);
-    if (!account || !members || parseGithub(SomeMembers, members).length === 0) return false;
-    return parseGithub(Account, account).login.toLowerCase() === githubUser!.login.toLowerCase();
+    return hasLogin && members !== undefined && parseGithub(SomeMembers, members).length > 0;
   }
 }

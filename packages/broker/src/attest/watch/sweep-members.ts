@@ -4,12 +4,13 @@
  * before anything ends.
  */
 import { z } from 'zod';
-import { parseGithub, pathPart, teamPath } from '../github/api.ts';
+import { type GithubUser, pathPart } from '../github/api.ts';
+import { membershipQueries, organizationOf } from '../github/memberships.ts';
 import { type CachedPages, type PageContent, readListing } from './listing.ts';
 import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
-import { organizationIdBy, type ReadGithub } from './reader.ts';
+import type { ReadGithub } from './reader.ts';
 import { isSettled } from './watched-codespaces.ts';
-import type { WatchedSessions } from './watched-sessions.ts';
+import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 interface Member {
   readonly id: number;
@@ -20,9 +21,6 @@ const MemberPage: z.ZodType<PageContent<Member>> = z
   .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
   .max(100)
   .transform((items) => ({ items }));
-const Membership = z.object({ state: z.string(), role: z.string().optional() });
-const NO_MEMBER: z.infer<typeof Membership> = { state: 'none' };
-
 /** Maximum users queried individually per round. The rest wait for the next one. */
 const MAX_CONFIRMED = 50;
 
@@ -57,68 +55,48 @@ export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
       );
       const teams = new Set(candidates.flatMap(({ session }) => session.attestation.teams));
       const roles = candidates.flatMap(({ session }) => session.attestation.organizationRoles ?? []);
-      const organizations = new Set([...teams, ...roles].map((one) => one.split('/')[0]!));
+      const organizations = new Set([...teams, ...roles].map(organizationOf));
       if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
       let confirmed = 0;
-      /** Queries one membership; undefined if the round has reached its limit. */
-      const ask = async (organization: string, path: string) => {
-        if (confirmed++ >= MAX_CONFIRMED) return undefined;
+      const mayAsk = () => confirmed++ < MAX_CONFIRMED;
+      const queries = membershipQueries((...question) => {
         onCost();
-        const answer = await read(organization, path);
-        return answer ? parseGithub(Membership, answer) : NO_MEMBER;
-      };
-      const isGone = async (organization: string, path: string) =>
-        (await ask(organization, path).then((found) => found?.state ?? 'active')) !== 'active';
-      /**
-       * Checks roles. Member lists contain no roles, so each of the few sessions that depend on one is queried
-       * individually.
-       */
-      const sweepRoles = async (organization: string, members: ReadonlyMap<number, string>) => {
-        for (const live of candidates) {
-          const { githubUser, organizationRoles = [] } = live.session.attestation;
-          const held = organizationRoles.filter((role) => role.startsWith(`${organization}/`));
-          if (live.ended || held.length === 0) continue;
-          const { id, login } = githubUser!;
-          if (members.has(id) && !held.includes(`${organization}/admin`)) continue;
-          const part = pathPart(members.get(id) ?? login);
-          const found = part && (await ask(organization, `/orgs/${pathPart(organization)}/memberships/${part}`));
-          if (!found) continue;
-          onRoleChanged(sessions, live, organization, found.state === 'active' ? found.role : undefined);
-        }
-      };
-
-      const counted = (organization: string) => {
-        onCost();
-        return organizationIdBy(read)(organization);
-      };
+        return read(...question);
+      });
       for (const organization of organizations) {
         const org = pathPart(organization);
         const members = org && (await list(organization, `/orgs/${org}/members`, onCost));
         // GitHub also responds with 404 without permission to read members; then nothing is known.
         if (!members || members.size === 0) continue;
-        if (organization === trusted?.toLowerCase()) {
-          for (const live of candidates) {
-            const { id, login } = live.session.attestation.githubUser!;
-            if (live.ended || members.has(id) || !pathPart(login)) continue;
-            if (!dependsOnMembership(live, organization, wasMember)) continue;
-            if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`))
-              onLeftOrganization(sessions, live, organization);
-          }
-          wereMembers = new Set(members.keys());
+        const isTrusted = organization === trusted?.toLowerCase();
+        /** Returns the user with the login in the organization's list, because logins change. */
+        const current = ({ session }: WatchedSession): GithubUser => {
+          const { id, login } = session.attestation.githubUser!;
+          return { id, login: members.get(id) ?? login };
+        };
+        for (const live of candidates) {
+          const user = current(live);
+          const ends = isTrusted && !members.has(user.id) && dependsOnMembership(live, organization, wasMember);
+          // Member lists contain no roles, so each of the few sessions that depend on one is queried individually.
+          const roles = (live.session.attestation.organizationRoles ?? []).filter(
+            (one) => organizationOf(one) === organization,
+          );
+          const loses = members.has(user.id) ? roles.includes(`${organization}/admin`) : roles.length > 0;
+          if (live.ended || !(ends || loses) || !pathPart(user.login) || !mayAsk()) continue;
+          const role = await queries.roleIn(organization, user);
+          if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
+          else onRoleChanged(sessions, live, organization, role);
         }
-        await sweepRoles(organization, members);
+        if (isTrusted) wereMembers = new Set(members.keys());
         for (const team of teams) {
-          if (!team.startsWith(`${organization}/`)) continue;
-          const path = await teamPath(team, counted);
+          const path = organizationOf(team) === organization ? await queries.teamPath(team) : undefined;
           if (path === undefined) continue;
+          // A deleted team has no members.
           const inTeam = await list(organization, `${path}/members`, onCost);
           for (const live of candidates) {
-            const { githubUser, teams: held } = live.session.attestation;
-            const { id, login } = githubUser!;
-            // Logins change, and the organization's list has the current one. A deleted team has no members.
-            const part = pathPart(members.get(id) ?? login);
-            if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
-            if (await isGone(organization, `${path}/memberships/${part}`)) onLeftTeam(sessions, live, team);
+            const user = current(live);
+            if (live.ended || !live.session.attestation.teams.includes(team) || inTeam?.has(user.id)) continue;
+            if (mayAsk() && (await queries.isInTeam(team, user)) === false) onLeftTeam(sessions, live, team);
           }
         }
       }

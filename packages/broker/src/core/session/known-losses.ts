@@ -3,7 +3,7 @@
  * and before a gain.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { type Fact, factsOf, type Losses } from '../../attest/index.ts';
+import { type Fact, factsOf, type Losses, without } from '../../attest/index.ts';
 import { unavailable } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { Session } from './session.ts';
@@ -87,17 +87,4 @@ export function settledAttestation(
   );
   if (lost.some(({ kind }) => ENDS[kind] !== undefined)) return undefined;
   return without(attestation, lost);
-}
-
-/** Removes facts from an attestation. Only teams and roles can be removed. */
-export function without(attestation: Attestation, facts: readonly Fact[]): Attestation {
-  if (facts.length === 0) return attestation;
-  const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
-  const roles = new Set(facts.flatMap((fact) => (fact.kind === 'role' ? [fact.role] : [])));
-  const { organizationRoles } = attestation;
-  return {
-    ...attestation,
-    teams: attestation.teams.filter((team) => !teams.has(team)),
-    ...(organizationRoles && { organizationRoles: organizationRoles.filter((role) => !roles.has(role)) }),
-  };
 }

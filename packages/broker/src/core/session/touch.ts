@@ -4,12 +4,12 @@
  * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
 import type { Access, Authorize } from '@meshpass/access';
-import type { Losses, WatchedSessions } from '../../attest/index.ts';
+import { type Losses, type WatchedSessions, without } from '../../attest/index.ts';
 import { seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import { entitlement } from './entitlement.ts';
-import { afterLosses, without } from './known-losses.ts';
+import { afterLosses } from './known-losses.ts';
 import { closeSession, type LifecycleContext, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { narrowSession } from './narrow.ts';

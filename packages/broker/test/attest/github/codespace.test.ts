@@ -10,7 +10,7 @@ import type { Presence } from '../../../src/attest/presence/presence.ts';
 import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
 import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from '../world.ts';
 
-const NOTHING = { teams: [], roles: [] };
+const NOTHING = { teams: [], roles: [], denied: [] };
 const PRESENTER = { jkt: 'unused', source: '192.0.2.1' };
 const presence: Presence = { show: async () => 'not_asked' };
 const guesses = limitCodespaceTokens(Date.now);
