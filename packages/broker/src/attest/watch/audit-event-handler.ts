@@ -45,7 +45,7 @@ const MAX_RECENT = 1_000;
 /** Creates the handler. */
 export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const { sessions, organization, wait, onFailure } = options;
-  const pending = new Map<string, Question>();
+  const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
   let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
@@ -56,31 +56,20 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     return await options.read(...question);
   };
 
-  const follow = async (key: string, live: WatchedSession, question: Question) => {
-    try {
-      for (let step = 0; step < ASK_AFTER_MS.length; ) {
-        const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
-        const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
-        await question.pause(Math.max(ASK_AFTER_MS[step]!, unsettled));
-        if (stopped || live.ended) return;
-        if (question.takeRestart()) {
-          step = 0;
-          continue;
-        }
-        // An answer settles nothing about events that arrived after its query was sent.
-        if (options.rateLimiter.pausedFor() === 0 && (await answers(question)) && !question.isRestarted()) return;
-        step = question.takeRestart() ? 0 : step + 1;
-      }
-    } finally {
-      // Removed before anything else, so that no event restarts a question that has ended.
-      pending.delete(key);
+  /** Asks a question until an answer settles it or a later event replaces it. */
+  const follow = async (live: WatchedSession, ask: Ask, replaced: AbortSignal) => {
+    for (const delay of ASK_AFTER_MS) {
+      const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
+      const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
+      if (delay > 0 || unsettled > 0) await wait(Math.max(delay, unsettled), replaced);
+      if (stopped || replaced.aborted || live.ended) return;
+      if (options.rateLimiter.pausedFor() === 0 && (await settles(ask))) return;
     }
   };
 
-  /** @returns whether the answer settles the question */
-  const answers = async (question: Question): Promise<boolean> => {
+  const settles = async (ask: Ask): Promise<boolean> => {
     try {
-      return await question.ask();
+      return await ask();
     } catch (thrown) {
       // Not worth a log line per event, because the sweeps continue.
       if (!(thrown instanceof Spent)) onFailure(thrown);
@@ -113,12 +102,18 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 
   const begin = (key: string, live: WatchedSession, ask: Ask) => {
-    const inFlight = pending.get(key);
-    if (inFlight) return inFlight.restart(ask);
-    if (pending.size >= MAX_PENDING) return;
-    const question = restartable(ask, wait);
-    pending.set(key, question);
-    follow(key, live, question).catch(onFailure);
+    const before = pending.get(key);
+    if (!before && pending.size >= MAX_PENDING) return;
+    before?.replaced.abort();
+    const replaced = new AbortController();
+    // An answer settles nothing about events that arrived after its query was sent.
+    const done = Promise.resolve(before?.done)
+      .then(() => follow(live, ask, replaced.signal))
+      .catch(onFailure)
+      .finally(() => {
+        if (pending.get(key)?.replaced === replaced) pending.delete(key);
+      });
+    pending.set(key, { replaced, done });
   };
 
   const beginCodespace = (one: WatchedCodespace, event?: CodespaceEvent) =>
@@ -179,35 +174,8 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 }
 
+/** Asks GitHub, and returns whether the answer settles the question. */
 type Ask = () => Promise<boolean>;
-type Question = ReturnType<typeof restartable>;
-
-/** Question that is asked several times. An event restarts it, with the content of that event. */
-function restartable(first: Ask, wait: Wait) {
-  let ask = first;
-  let restarted = false;
-  let pausing: AbortController | undefined;
-  return {
-    ask: () => ask(),
-    restart: (next: Ask) => {
-      [ask, restarted] = [next, true];
-      pausing?.abort();
-    },
-    /** Whether it was restarted since the last takeRestart(). */
-    isRestarted: () => restarted,
-    takeRestart: () => {
-      const was = restarted;
-      restarted = false;
-      return was;
-    },
-    /** Waits. A restart, even an earlier one, ends the wait. */
-    pause: async (ms: number) => {
-      if (ms <= 0 || restarted) return;
-      pausing = new AbortController();
-      await wait(ms, pausing.signal);
-    },
-  };
-}
 
 /** Signals that the audit log's share of the rate limit is exhausted for now. */
 class Spent extends Error {}
