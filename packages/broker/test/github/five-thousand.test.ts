@@ -83,10 +83,7 @@ function sessions(clock: () => number): WatchedSessions & { readonly failures: u
       },
       leaseUntil: 0,
       awaitingHeartbeat: false,
-      lastNotAfter: new Map(),
-      recorded: new Map(),
-      certified: new Map(),
-      signedUnder: new Map(),
+      svids: new Map(),
       abort: new AbortController(),
     });
   }

@@ -32,7 +32,7 @@ function asking() {
     for (const listener of listeners) listener(key);
   };
   const session = { id: 'ses', principals: HELD, attestation: { workspace: {} } };
-  const live = { session, abort: new AbortController(), lastNotAfter: new Map() } as unknown as Live;
+  const live = { session, abort: new AbortController(), svids: new Map() } as unknown as Live;
   const control = { announced: (one: Live['session']) => held.get(keyOf(one)) };
   const [route] = configurationRoutes({ configurations, control }, async () => {
     throw new Error('not asked');

@@ -55,12 +55,9 @@ function trustOf(context: Context) {
 function rootsInUse({ mesh, sessions, clock }: Context) {
   const now = seconds(clock);
   const using = new Map<string, number>();
-  for (const { signedUnder, lastNotAfter } of sessions.live.all())
-    for (const [spiffeId, until] of lastNotAfter) {
-      if (until <= now) continue;
-      const root = signedUnder.get(spiffeId) ?? UNKNOWN;
-      using.set(root, (using.get(root) ?? 0) + 1);
-    }
+  for (const { svids } of sessions.live.all())
+    for (const { until, root = UNKNOWN } of svids.values())
+      if (until > now) using.set(root, (using.get(root) ?? 0) + 1);
   const trusted = mesh.roots().map((pem) => {
     const certificate = new X509Certificate(pem);
     const sha256 = fingerprint(certificate);

@@ -132,7 +132,7 @@ async function sign(
         throw new MeshpassError('ca_unavailable', 'The mesh CA signed a different identity than requested.', {
           detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
         });
-      live.certified.set(principal.spiffeId, certificate.notAfter);
+      live.svids.get(principal.spiffeId)!.certified = certificate.notAfter;
       return { principal, certificate };
     }),
   ).catch((thrown) => {
@@ -144,7 +144,7 @@ async function sign(
     live,
     signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
   );
-  for (const { principal, certificate } of signed) live.signedUnder.set(principal.spiffeId, certificate.root);
+  for (const { principal, certificate } of signed) live.svids.get(principal.spiffeId)!.root = certificate.root;
   return signed;
 }
 
@@ -165,7 +165,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       refuseSessionKey(session.jkt, checked.publicKey);
       // Based on issued certificates, not on requests: a session whose first request was refused before istiod signed
       // is still an arrival.
-      const until = live.certified.get(principal.spiffeId);
+      const until = live.svids.get(principal.spiffeId)?.certified;
       const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
       return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
     }),
@@ -187,10 +187,14 @@ async function promise(
   live: Live,
   bounds: readonly { readonly principal: Principal; readonly until: number }[],
 ): Promise<void> {
-  const news = bounds.filter(({ principal, until }) => until > (live.recorded.get(principal.spiffeId) ?? 0));
+  const news = bounds.flatMap(({ principal, until }) => {
+    const svids = live.svids.get(principal.spiffeId) ?? { until: 0, recorded: 0 };
+    live.svids.set(principal.spiffeId, svids);
+    return until > svids.recorded ? [{ principal, until, svids }] : [];
+  });
   if (news.length === 0) return;
   // In memory first, so that a concurrent revocation includes it.
-  for (const { principal, until } of news) raise(live.lastNotAfter, principal.spiffeId, until);
+  for (const { svids, until } of news) svids.until = Math.max(svids.until, until);
   const certificates = news.map(({ principal, until }) => ({
     session_id: live.session.id,
     grant_name: principal.grant,
@@ -198,11 +202,7 @@ async function promise(
     last_not_after: timestamp(until),
   }));
   await journal.transaction((tx) => tx.write(RECORD_EXPIRY, ...certificates));
-  for (const { principal, until } of news) raise(live.recorded, principal.spiffeId, until);
-}
-
-function raise(latest: Map<string, number>, spiffeId: string, until: number): void {
-  latest.set(spiffeId, Math.max(latest.get(spiffeId) ?? 0, until));
+  for (const { svids, until } of news) svids.recorded = Math.max(svids.recorded, until);
 }
 
 /** Waits for all promises before it rejects, so that no signing is still running after the response. */
@@ -229,7 +229,7 @@ function revokeLost(
   // Revoke again, because signing may have recreated the ServiceAccount after its deletion, or extended the expiry.
   revocations.add(
     lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
-      const until = live.lastNotAfter.get(spiffeId) ?? 0;
+      const until = live.svids.get(spiffeId)?.until ?? 0;
       const undenied = live.ended && !denies(live.ended.cause);
       return { namespace, serviceAccount, spiffeId, until, undenied };
     }),

@@ -23,7 +23,7 @@ import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
 import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
 import { type Denies, undeniedDetail } from './deny/ended.ts';
 import type { Feed } from './feed.ts';
-import { type Live, type LiveIndex, sessionMembers } from './live.ts';
+import { type Live, type LiveIndex, newLive, sessionMembers } from './live.ts';
 import type { Revocations } from './revocations.ts';
 import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
@@ -83,7 +83,8 @@ export async function openSession(
   }
   const { source, requestId } = event;
   const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
-  const live = newLive(context, session);
+  const lease = { leaseUntil: session.openedAt + context.leaseSeconds, awaitingHeartbeat: false };
+  const live = newLive(session, lease);
   const { changes, written } = together({
     changes: (tx) => {
       closes?.(tx);
@@ -168,19 +169,6 @@ function closing(context: LifecycleContext, live: Live, request: CloseRequest): 
   };
 }
 
-function newLive(context: OpenContext, session: Session): Live {
-  return {
-    session,
-    leaseUntil: session.openedAt + context.leaseSeconds,
-    awaitingHeartbeat: false,
-    lastNotAfter: new Map(),
-    recorded: new Map(),
-    certified: new Map(),
-    signedUnder: new Map(),
-    abort: new AbortController(),
-  };
-}
-
 /** Ends the session in memory, so that its requests are refused immediately, and notifies the edges and the mesh. */
 function end(context: LifecycleContext, live: Live, cause: CloseCause): void {
   const now = seconds(context.clock);
@@ -211,7 +199,7 @@ export function revokedPrincipals(
   only: (grant: string) => boolean = () => true,
 ): RevokedPrincipal[] {
   return live.session.principals.flatMap((principal) => {
-    const until = live.lastNotAfter.get(principal.spiffeId);
+    const until = live.svids.get(principal.spiffeId)?.until;
     if (until === undefined || !only(principal.grant)) return [];
     const { namespace, serviceAccount, spiffeId } = principal;
     return [{ namespace, serviceAccount, spiffeId, until, undenied: !denied }];

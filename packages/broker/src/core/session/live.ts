@@ -5,7 +5,19 @@
 import { MeshpassError } from '@meshpass/identity';
 import { identityMembers } from '../../audit/index.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
-import type { Session } from './session.ts';
+import { expiryOf, type Session } from './session.ts';
+
+/** SVIDs of a principal. All times are Unix seconds. */
+export interface Svids {
+  /** Latest possible expiry. */
+  until: number;
+  /** The part of `until` that is in the store. No certificate is signed beyond it. */
+  recorded: number;
+  /** Expiry of the last one issued; after a restart, the latest possible expiry. Absent before the first one. */
+  certified?: number;
+  /** SHA-256 of the last one's root, hex; absent if it was issued before this process started. */
+  root?: string;
+}
 
 /** A live session with its volatile state. */
 export interface Live {
@@ -15,14 +27,8 @@ export interface Live {
   leaseUntil: number;
   /** Whether the lease was extended after an absence of the broker and no heartbeat has come since. */
   awaitingHeartbeat: boolean;
-  /** Latest possible expiry of an SVID, by SPIFFE id, Unix seconds; absent before the first certificate request. */
-  readonly lastNotAfter: Map<string, number>;
-  /** The part of `lastNotAfter` that is in the store. No certificate is signed beyond it. */
-  readonly recorded: Map<string, number>;
-  /** Expiry of the last issued SVID, by SPIFFE id, Unix seconds; after a restart, the latest possible expiry. */
-  readonly certified: Map<string, number>;
-  /** SHA-256 of the last SVID's root, hex, by SPIFFE id; absent if the SVID was issued before this process started. */
-  readonly signedUnder: Map<string, string>;
+  /** SVIDs by SPIFFE id, from the first certificate request on. */
+  readonly svids: Map<string, Svids>;
   /** Set once, when the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Aborts pending work for the session when it ends. */
@@ -39,6 +45,11 @@ export interface Live {
     readonly expiresAt: number;
     readonly freshUntil: number;
   };
+}
+
+/** Creates the state of a live session. */
+export function newLive(session: Session, lease: Pick<Live, 'leaseUntil' | 'awaitingHeartbeat'>): Live {
+  return { session, ...lease, svids: new Map(), abort: new AbortController() };
 }
 
 /** An ended session, remembered to explain refusals. */
@@ -75,6 +86,17 @@ export function sessionMembers({ id, attestation }: Session) {
 /** Builds the error for requests of an ended session. */
 export function sessionClosed(cause: CloseCause): MeshpassError {
   return new MeshpassError('session_closed', `The session has ended: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
+}
+
+/**
+ * Refuses ended, expired and lapsed sessions.
+ * @throws MeshpassError `session_closed`
+ */
+export function refuseOver({ session, leaseUntil, ended }: Live, now: number): void {
+  if (ended) throw sessionClosed(ended.cause);
+  // The sweep runs only four times a second, so lapsed sessions must also be refused here.
+  if (expiryOf(session) <= now) throw sessionClosed('expired');
+  if (leaseUntil <= now) throw sessionClosed('lease_lapsed');
 }
 
 /** Number of ended sessions remembered, so that a refusal states the cause and not `session_unknown`. */

@@ -8,7 +8,7 @@ import type { RevokedPrincipal } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import type { Denies } from './deny/ended.ts';
 import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
-import type { Live } from './live.ts';
+import { type Live, newLive } from './live.ts';
 import { readSignIns, signInsText } from './rows.ts';
 import type { Gained } from './session.ts';
 
@@ -44,30 +44,30 @@ export async function restore(
   const signIns = await restoredSignIns(store, rows, now);
   const sessions = rows.map((row): Live => {
     const own = ofSession.get(row.id) ?? [];
-    return {
-      session: {
-        id: row.id,
-        tokenHash: row.token_hash,
-        jkt: row.jkt,
-        attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
-        openedAt: seconds(row.opened_at),
-        principals: own.map((principal) => ({
-          grant: principal.grant_name,
-          namespace: principal.namespace,
-          serviceAccount: principal.service_account,
-          spiffeId: principal.spiffe_id,
-          until: seconds(principal.until),
-          ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as Gained }),
-        })),
-      },
-      leaseUntil: leaseAfterAbsence(now, terms, rows.length, row.graced_until ? seconds(row.graced_until) : undefined),
-      awaitingHeartbeat: true,
-      lastNotAfter: lastNotAfter(own),
-      recorded: lastNotAfter(own),
-      certified: lastNotAfter(own),
-      signedUnder: new Map(),
-      abort: new AbortController(),
+    const session = {
+      id: row.id,
+      tokenHash: row.token_hash,
+      jkt: row.jkt,
+      attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
+      openedAt: seconds(row.opened_at),
+      principals: own.map((principal) => ({
+        grant: principal.grant_name,
+        namespace: principal.namespace,
+        serviceAccount: principal.service_account,
+        spiffeId: principal.spiffe_id,
+        until: seconds(principal.until),
+        ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as Gained }),
+      })),
     };
+    const graced = row.graced_until ? seconds(row.graced_until) : undefined;
+    const leaseUntil = leaseAfterAbsence(now, terms, rows.length, graced);
+    const live = newLive(session, { leaseUntil, awaitingHeartbeat: true });
+    for (const { spiffe_id, last_not_after } of own) {
+      if (last_not_after === null) continue;
+      const until = seconds(last_not_after);
+      live.svids.set(spiffe_id, { until, recorded: until, certified: until });
+    }
+    return live;
   });
   return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
 }
@@ -126,14 +126,6 @@ export async function stillRevoked(
     ...(row.closed_at && { sessionId: row.id }),
     undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
-}
-
-function lastNotAfter(
-  principals: readonly { readonly spiffe_id: string; readonly last_not_after: Date | null }[],
-): Map<string, number> {
-  return new Map(
-    principals.flatMap((one) => (one.last_not_after ? [[one.spiffe_id, seconds(one.last_not_after)] as const] : [])),
-  );
 }
 
 /**
