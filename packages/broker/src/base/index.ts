@@ -11,6 +11,7 @@ export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 export { createGuesses, type Guesses } from './limits/guesses.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
+export { createReplayMemory, type ReplayMemory } from './limits/replay.ts';
 
 // Secrets and private files.
 

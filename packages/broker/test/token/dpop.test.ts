@@ -1,8 +1,8 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
+import { createReplayMemory } from '../../src/base/index.ts';
 import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
-import { createReplayMemory } from '../../src/core/token/replay.ts';
 
 const NOW = 1_800_000_000;
 const URL = 'https://broker.example/token';

@@ -8,19 +8,16 @@ import {
   grantSet,
   type LeaseStatement,
   type ProvenLease,
-  publicKeyOf,
-  type ReadLeaseProof,
   readLeaseProof,
   signStatement,
-  verifyJws,
 } from '@meshpass/identity/channel/index';
-import { type Clock, equalInConstantTime, seconds } from '../../base/index.ts';
+import { type Clock, seconds } from '../../base/index.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
 import { type Answers, servicesVersion } from '../session/answers.ts';
 import type { RenewLease } from '../session/leases.ts';
-import { type Live, type LiveIndex, sessionClosed } from '../session/live.ts';
-import { expiryOf, grantsOf, type Session } from '../session/session.ts';
-import { MAX_AHEAD } from '../token/dpop.ts';
+import { type Live, type LiveIndex, refuseOver } from '../session/live.ts';
+import { expiryOf, grantsOf } from '../session/session.ts';
+import { assertTimely, verifyKey } from '../token/dpop.ts';
 import type { Announcements } from './configurations.ts';
 import type { StatementKeys } from './statement-key.ts';
 
@@ -40,7 +37,7 @@ export interface RenewalContext {
 /** A session's last proof in this process. */
 interface Heard {
   readonly key: KeyObject;
-  seq: number;
+  readonly seq: number;
 }
 
 /**
@@ -54,7 +51,7 @@ export function createRenewals(context: RenewalContext): (lease: ProvenLease) =>
 }
 
 function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_id, proof }: ProvenLease): string {
-  const { live, renewLease, clock, keys } = context;
+  const { live, renewLease, clock, keys, answers, startedAt } = context;
   const read = readLeaseProof(proof);
   if (!read || read.claims.sid !== session_id) {
     throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
@@ -64,62 +61,24 @@ function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_i
   // process.
   const saidAt = Math.floor(read.claims.at / 1000);
   const one = live.byId(session_id);
-  if (!one) {
-    const over = live.endedById(session_id);
-    if (over) {
-      // Sign nothing without a recent proof by the session, because an edge can repeat the request at will.
-      assertTimely(saidAt, context, now);
-      verifyProof(over, undefined, read);
-      return endedStatement(keys, session_id, over.cause);
-    }
-    throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
+  const over = one ? undefined : live.endedById(session_id);
+  const jkt = one?.session.jkt ?? over?.jkt;
+  if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
+  const before = one && heard.get(one);
+  // Sign nothing without a recent proof by the session, because an edge can repeat the request at will.
+  const key = verifyKey('lease proof', read, jkt, before?.key);
+  if (before && read.claims.seq <= before.seq) {
+    throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
   }
-  const verified = verifyProof(one.session, heard.get(one), read);
-  assertTimely(saidAt, context, now);
-  if (expiryOf(one.session) <= now) throw sessionClosed('expired');
-  if (one.leaseUntil <= now) throw sessionClosed('lease_lapsed');
-  verified.seq = read.claims.seq;
-  heard.set(one, verified);
+  const times = { from: saidAt, made: saidAt, until: saidAt + answers.config.leaseSeconds };
+  assertTimely('lease proof', times, { now, startedAt });
+  if (!one) return endedStatement(keys, session_id, over!.cause);
+  refuseOver(one, now);
+  heard.set(one, { key, seq: read.claims.seq });
   // The lease starts when it was proven, not when it arrived, so that an edge cannot keep a silent session alive by
   // delaying the proof.
   renewLease(one, Math.min(now, saidAt));
   return signStatement(leaseStatement(context, one, read.claims.seq), keys.signing());
-}
-
-function verifyProof(
-  session: Pick<Session, 'jkt'>,
-  before: Heard | undefined,
-  { jws, claims, jwk, jkt }: ReadLeaseProof,
-): Heard {
-  // Checked before the signature, so that a wrong key costs no verification.
-  if (!equalInConstantTime(jkt, session.jkt)) {
-    throw new MeshpassError('dpop_key_mismatch', 'The lease proof was not signed with the session key.');
-  }
-  const key = before?.key ?? publicKeyOf(jwk);
-  if (!key) throw new MeshpassError('dpop_malformed', 'The lease proof key is not a point on P-256.');
-  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The lease proof has an invalid signature.');
-  if (before && claims.seq <= before.seq) {
-    throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
-  }
-  return before ?? { key, seq: 0 };
-}
-
-/**
- * Checks when a proof was made.
- * @param at Unix seconds
- */
-function assertTimely(at: number, { startedAt, answers }: RenewalContext, now: number): void {
-  if (at > now + MAX_AHEAD || at < now - answers.config.leaseSeconds) {
-    throw new MeshpassError('dpop_expired', 'The lease proof is too old or from the future. Check the clock.', {
-      detail: { at, now },
-    });
-  }
-  if (at <= startedAt) {
-    throw new MeshpassError('dpop_expired', "The lease proof predates the broker's start. Create a new one.", {
-      retryAfter: 1,
-      detail: { at, startedAt },
-    });
-  }
 }
 
 function leaseStatement({ answers, tokenKeys, announcements, clock }: RenewalContext, one: Live, seq: number) {

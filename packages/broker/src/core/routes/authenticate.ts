@@ -6,12 +6,10 @@ import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { granted, refused } from '../../audit/index.ts';
-import { type Clock, seconds } from '../../base/index.ts';
+import { type Clock, type ReplayMemory, seconds } from '../../base/index.ts';
 import type { Authentication, Connections } from '../../http/index.ts';
-import { type Live, type LiveIndex, sessionClosed, sessionMembers } from '../session/live.ts';
-import { expiryOf } from '../session/session.ts';
+import { type Live, type LiveIndex, refuseOver, sessionClosed, sessionMembers } from '../session/live.ts';
 import { verifyDpop } from '../token/dpop.ts';
-import type { ReplayMemory } from '../token/replay.ts';
 
 export interface AuthenticationContext {
   readonly live: LiveIndex;
@@ -73,17 +71,6 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
       return caller;
     },
   });
-}
-
-/**
- * Refuses ended, expired and lapsed sessions.
- * @throws MeshpassError `session_closed`
- */
-function refuseOver({ session, leaseUntil, ended }: Live, now: number): void {
-  if (ended) throw sessionClosed(ended.cause);
-  // The sweep runs only four times a second, so lapsed sessions must also be refused here.
-  if (expiryOf(session) <= now) throw sessionClosed('expired');
-  if (leaseUntil <= now) throw sessionClosed('lease_lapsed');
 }
 
 /** Caller that has proved possession of a key. */

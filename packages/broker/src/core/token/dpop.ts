@@ -5,18 +5,18 @@
  * including all proofs that the previous process accepted. The exception is a client whose clock runs ahead by up to
  * MAX_AHEAD: an attacker who broke TLS and has the session token could replay its last proofs.
  */
-import { createHash } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
+import type { ReadLeaseProof } from '@meshpass/identity/channel/index';
 import { PublicKey, publicKeyOf, readJws, verifyJws } from '@meshpass/identity/jws/es256';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { equalInConstantTime } from '../../base/index.ts';
-import { createReplayMemory, type ReplayMemory } from './replay.ts';
+import { createReplayMemory, equalInConstantTime, type ReplayMemory } from '../../base/index.ts';
 
 /** Maximum age of a proof, seconds. */
 const MAX_AGE = 60;
 /** Maximum time by which a client's clock may run ahead, seconds. */
-export const MAX_AHEAD = 5;
+const MAX_AHEAD = 5;
 const MAX_PROOF = 4_096;
 
 /**
@@ -76,12 +76,7 @@ export function verifyDpop(request: DpopRequest): string {
   if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request is missing a DPoP proof.');
   const { jws, jwk, claims } = parse(request.proof);
   const jkt = dpopThumbprint(jwk);
-  // Checked before the signature, so that a wrong key costs no verification.
-  if (request.jkt !== undefined && !equalInConstantTime(jkt, request.jkt))
-    throw new MeshpassError('dpop_key_mismatch', 'The DPoP proof was not signed with the session key.');
-  const key = publicKeyOf(jwk);
-  if (!key) throw new MeshpassError('dpop_malformed', 'The DPoP proof key is not a point on P-256.');
-  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The DPoP proof has an invalid signature.');
+  verifyKey('DPoP proof', { jws, jwk, jkt }, request.jkt);
 
   if (claims.htm !== request.method) throw mismatch('method', claims.htm);
   if (withoutQuery(claims.htu) !== request.url) throw mismatch('URL', claims.htu);
@@ -89,24 +84,60 @@ export function verifyDpop(request: DpopRequest): string {
     const expected = createHash('sha256').update(request.accessToken).digest('base64url');
     if (claims.ath === undefined || !equalInConstantTime(claims.ath, expected)) throw mismatch('session token', 'ath');
   }
-  const { now, startedAt } = request;
-  const expired = claims.iat < now - MAX_AGE || (claims.exp !== undefined && claims.exp <= now);
-  const early = claims.iat > now + MAX_AHEAD || (claims.nbf !== undefined && claims.nbf > now + MAX_AHEAD);
-  if (expired || early)
-    throw new MeshpassError('dpop_expired', 'The DPoP proof is too old or from the future. Check the clock.', {
-      detail: { iat: claims.iat, now },
-    });
-  if (claims.iat <= startedAt)
-    throw new MeshpassError('dpop_expired', "The DPoP proof predates the broker's start. Create a new one.", {
-      retryAfter: 1,
-      detail: { iat: claims.iat, startedAt },
-    });
+  const { now } = request;
+  const { iat, exp = Number.POSITIVE_INFINITY, nbf = iat } = claims;
+  assertTimely('DPoP proof', { from: Math.max(iat, nbf), made: iat, until: Math.min(iat + MAX_AGE, exp - 1) }, request);
   const id = createHash('sha256').update(`${jkt} ${claims.jti}`).digest('base64');
   const claimed = request.replay.claim(id, now, jkt);
   if (claimed === 'seen') throw new MeshpassError('dpop_replayed', 'The DPoP proof has already been used.');
   if (claimed === 'full')
     throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: MAX_AGE });
   return jkt;
+}
+
+/** Kinds of proofs by a session's key, in messages. */
+type Kind = 'DPoP proof' | 'lease proof';
+
+/**
+ * Verifies that a key signed a proof.
+ * @param jkt thumbprint that the key must have; undefined if any key will do
+ * @param known key that an earlier proof with this thumbprint contained
+ * @throws MeshpassError `dpop_key_mismatch`, `dpop_malformed`, `dpop_signature`
+ */
+export function verifyKey(
+  kind: Kind,
+  proof: Omit<ReadLeaseProof, 'claims'>,
+  jkt: string | undefined,
+  known?: KeyObject,
+): KeyObject {
+  // Checked before the signature, so that a wrong key costs no verification.
+  if (jkt !== undefined && !equalInConstantTime(proof.jkt, jkt))
+    throw new MeshpassError('dpop_key_mismatch', `The ${kind} was not signed with the session key.`);
+  const key = known ?? publicKeyOf(proof.jwk);
+  if (!key) throw new MeshpassError('dpop_malformed', `The ${kind} key is not a point on P-256.`);
+  if (!verifyJws(proof.jws, key)) throw new MeshpassError('dpop_signature', `The ${kind} has an invalid signature.`);
+  return key;
+}
+
+/**
+ * Checks when a proof was made, and when it is valid. All times are Unix seconds.
+ * @throws MeshpassError `dpop_expired`
+ */
+export function assertTimely(
+  kind: Kind,
+  { from, made, until }: { readonly from: number; readonly made: number; readonly until: number },
+  { now, startedAt }: Pick<DpopRequest, 'now' | 'startedAt'>,
+): void {
+  if (from > now + MAX_AHEAD || until < now)
+    throw new MeshpassError('dpop_expired', `The ${kind} is too old or from the future. Check the clock.`, {
+      detail: { iat: made, now },
+    });
+  // An older proof may have been used before.
+  if (made <= startedAt)
+    throw new MeshpassError('dpop_expired', `The ${kind} predates the broker's start. Create a new one.`, {
+      retryAfter: 1,
+      detail: { iat: made, startedAt },
+    });
 }
 
 function parse(proof: string) {
