@@ -1,11 +1,10 @@
 /**
- * Issued challenges that are still unanswered. They are kept in memory, limited in number, and valid for one attempt
- * each. They belong to the broker that issued them; after a takeover or a restart, a workspace gets a new one.
+ * Challenges for workspaces that name no port. The broker keeps none: a nonce carries its own expiry and authenticates
+ * the key and the Codespace that it was issued to, and only used nonces are remembered. The authentication key exists
+ * only in this process; after a takeover or a restart, a workspace gets a new challenge.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { sourceGroup } from '@meshpass/identity/limits/source';
-import type { Clock, Random } from '../../base/index.ts';
+import { createHmac } from 'node:crypto';
+import { type Clock, createReplayMemory, equalInConstantTime, type Random, seconds } from '../../base/index.ts';
 
 /** The key and Codespace that a challenge is bound to. */
 export interface Challenged {
@@ -20,89 +19,38 @@ export interface Challenged {
  * port.
  */
 export const CHALLENGE_SECONDS = 60;
-/** Maximum challenges per source. Many Codespaces may share one GitHub address. */
-const PER_SOURCE = 512;
-/** Maximum challenges per Codespace. Its agent answers one at a time, so further requests replace only its own. */
-const PER_CODESPACE = 8;
+/** Number of used nonces remembered. Each use needs a challenge for the presenter's own Codespace. */
 const CAPACITY = 20_000;
+const HALF = 16;
 
-interface Entry extends Challenged {
-  readonly path: string;
-  readonly source: string;
-  /** Unix milliseconds. */
-  readonly expiresAt: number;
-}
-
-/** Creates an empty set of challenges. */
-export function createPresenceChallenges(
-  clock: Clock,
-  random: Random,
-  { perSource = PER_SOURCE, capacity = CAPACITY } = {},
-) {
-  /** Challenges by the SHA-256 of their nonce, oldest first. All have the same lifetime. */
-  const entries = new Map<string, Entry>();
-  const held = new Map<string, number>();
-  /** Keys of each Codespace's entries, oldest first. */
-  const ofCodespace = new Map<number, Set<string>>();
-
-  const drop = (key: string, { source, codespaceId }: Entry) => {
-    entries.delete(key);
-    const others = ofCodespace.get(codespaceId);
-    others?.delete(key);
-    if (others?.size === 0) ofCodespace.delete(codespaceId);
-    const left = (held.get(source) ?? 1) - 1;
-    if (left > 0) held.set(source, left);
-    else held.delete(source);
+/** Creates challenges. */
+export function createPresenceChallenges(clock: Clock, random: Random) {
+  const used = createReplayMemory(CHALLENGE_SECONDS, CAPACITY, 'forget');
+  const secret = random(32);
+  const seal = (text: string) => createHmac('sha256', secret).update(text).digest();
+  const nonceOf = (head: Buffer, { jkt, codespaceId }: Challenged) => {
+    const tag = seal(`nonce ${head.toString('hex')} ${codespaceId} ${jkt}`);
+    return Buffer.concat([head, tag.subarray(0, HALF)]).toString('base64url');
   };
-  const dropExpired = () => {
-    for (const [key, entry] of entries) {
-      if (entry.expiresAt > clock()) return;
-      drop(key, entry);
-    }
-  };
-
+  const pathOf = (nonce: string) => `/${seal(`path ${nonce}`).toString('base64url')}`;
   return {
-    /**
-     * Issues a challenge. If the Codespace or its source has reached its limit, the Codespace's oldest challenge is
-     * dropped.
-     * @param source client address; its group (an IPv4 address or an IPv6 /64) counts towards the limit per source
-     * @throws MeshpassError `overloaded`
-     */
-    issue({ jkt, codespaceId }: Challenged, address: string) {
-      dropExpired();
-      const source = sourceGroup(address);
-      const mine = held.get(source) ?? 0;
-      const own = [...(ofCodespace.get(codespaceId) ?? [])].map((key) => ({ key, entry: entries.get(key)! }));
-      const isFull = mine >= perSource || entries.size >= capacity;
-      // At a limit, only a challenge from the same source may be replaced.
-      const oldest = isFull ? own.find(({ entry }) => entry.source === source) : own[0];
-      if (isFull && !oldest)
-        throw new MeshpassError('overloaded', 'Too many presence challenges are in progress. Try again.', {
-          retryAfter: 5,
-          detail: { challenges: entries.size, ofSource: mine },
-        });
-      if (oldest && (isFull || own.length >= PER_CODESPACE)) drop(oldest.key, oldest.entry);
-      const nonce = random(32).toString('base64url');
-      const path = `/${random(32).toString('base64url')}`;
-      const expiresAt = clock() + CHALLENGE_SECONDS * 1000;
-      const key = sha256Hex(nonce);
-      entries.set(key, { jkt, codespaceId, path, source, expiresAt });
-      held.set(source, (held.get(source) ?? 0) + 1);
-      ofCodespace.set(codespaceId, (ofCodespace.get(codespaceId) ?? new Set()).add(key));
-      return { nonce, path, expires_in: CHALLENGE_SECONDS };
+    /** Issues a challenge. */
+    issue(challenged: Challenged) {
+      const head = Buffer.from(random(HALF));
+      head.writeUInt32BE(seconds(clock) + CHALLENGE_SECONDS);
+      const nonce = nonceOf(head, challenged);
+      return { nonce, path: pathOf(nonce), expires_in: CHALLENGE_SECONDS };
     },
     /**
      * Consumes a challenge.
-     * @returns its path, or undefined if there is no challenge with this nonce, key and Codespace
+     * @returns its path, or undefined if this process issued no such challenge, or it has expired or was used
      */
-    take(nonce: string, { jkt, codespaceId }: Challenged) {
-      dropExpired();
-      const key = sha256Hex(nonce);
-      const entry = entries.get(key);
-      if (!entry) return undefined;
-      // Consumed even if another client presents it: the challenge is no longer secret, and this was its one attempt.
-      drop(key, entry);
-      return entry.jkt === jkt && entry.codespaceId === codespaceId ? { path: entry.path } : undefined;
+    take(nonce: string, challenged: Challenged) {
+      const now = seconds(clock);
+      const head = Buffer.from(nonce, 'base64url').subarray(0, HALF);
+      if (head.length < HALF || !equalInConstantTime(nonce, nonceOf(head, challenged))) return undefined;
+      if (head.readUInt32BE() <= now || used.claim(nonce, now, challenged.jkt) !== 'fresh') return undefined;
+      return { path: pathOf(nonce) };
     },
   };
 }

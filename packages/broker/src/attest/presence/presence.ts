@@ -45,7 +45,7 @@ export interface Presence {
   /**
    * Verifies presence.
    * @param signal aborts the check when its result no longer matters
-   * @throws MeshpassError `presence_*`, `overloaded`
+   * @throws MeshpassError `presence_*`
    */
   readonly show: (claimed: Claimed, signal?: AbortSignal) => Promise<Shown>;
 }
@@ -65,14 +65,14 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
   return {
     async show({ codespace, token, presenter }, signal) {
       if (mode === 'off') return 'not_asked';
-      const { jkt, source, presence } = presenter;
+      const { jkt, presence } = presenter;
       const challenged = { jkt, codespaceId: codespace.id };
       if (!presence)
         throw new MeshpassError(
           'presence_required',
           'The broker must verify that you are in this Codespace. Answer its challenge on a port, then repeat the exchange. ' +
             'The agent does this automatically. If yours does not, update it.',
-          { members: { presence: challenges.issue(challenged, source) } },
+          { members: { presence: challenges.issue(challenged) } },
         );
       const { port } = presence;
       const challenge = 'nonce' in presence ? taken(presence.nonce, challenged) : fresh(presence.exchange);
