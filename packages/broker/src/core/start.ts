@@ -363,7 +363,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
       const ends = new Map(kept.map((held) => [held.grant, held.until]));
       await narrowSession(sessions, one, ends, { cause: 'approval_revoked', reason });
       // The access file may now include the grant without an approval.
-      gains.add(one, 'access_widened');
+      gains.add(one);
     },
     /** Routes for agents, edges and issuers. */
     routes: ({ signOut }: { readonly signOut: (out: SignedOut, origin: Origin) => Promise<void> }) => [

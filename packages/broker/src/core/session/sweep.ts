@@ -28,7 +28,7 @@ export function startSweeping(context: SweepContext): () => void {
   const { store } = context;
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
-    sweepSessions(context, (live) => context.gains.add(live, 'access_widened'));
+    sweepSessions(context, context.gains.add);
     context.sweepSignIns();
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);

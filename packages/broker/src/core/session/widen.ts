@@ -78,7 +78,7 @@ export function gain(
  * @returns whether the session gained anything
  * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
  */
-export function gainWhatIsGiven(context: WidenContext, live: Live, cause: GainCause | undefined): Promise<boolean> {
+export function gainWhatIsGiven(context: WidenContext, live: Live, cause?: GainCause): Promise<boolean> {
   return context.settling.inTurn(workspaceOf(live), (together) => gainAll(context, live, cause, together));
 }
 
@@ -226,7 +226,7 @@ function notGiven(grant: string, why = 'the access file has no such grant'): Mes
   return new MeshpassError('access_none', `The session cannot get the grant ${grant}.`, { detail: { reason: why } });
 }
 
-// Infers why a session gains a grant if the broker only became active after the cause occurred.
+// Infers why a session gains a grant, so that a broker that takes over infers the same.
 
 /**
  * Returns `window_opened` if the grant's window was closed at any time since the session opened, because otherwise the

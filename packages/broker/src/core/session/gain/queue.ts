@@ -6,7 +6,6 @@ import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { pause, seconds } from '../../../base/index.ts';
 import type { Live } from '../live.ts';
-import type { GainCause } from '../session.ts';
 import { gainWhatIsGiven, type WidenContext } from '../widen.ts';
 
 /** Pause between sessions, ms. istiod signs about 80 certificates a second and also has to serve renewals. */
@@ -24,42 +23,37 @@ export function startGaining(context: WidenContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;
-  /** Cause by session; undefined if it is inferred for each grant. */
-  const pending = new Map<Live, GainCause | undefined>();
+  const pending = new Set<Live>();
   let access: Access | undefined;
   let open: ReadonlyMap<string, number> = new Map();
   let running = false;
 
-  const add = (one: Live, cause: GainCause | undefined) => {
-    if (!one.ended) pending.set(one, cause);
+  const add = (one: Live) => {
+    if (!one.ended) pending.add(one);
     if (running || signal.aborted) return;
     running = true;
     void run();
   };
-  const all = (cause: GainCause | undefined) => {
-    for (const one of live.all()) add(one, cause);
-  };
   const opened = (one: Live, decidedBy: Access) => {
     if (!mesh.inForce()) return;
     const current = mesh.access();
-    if (current !== decidedBy) return add(one, 'access_widened');
     const then = openWindows(current, one.session.openedAt);
     const now = openWindows(current, seconds(context.clock));
-    if ([...now.keys()].some((name) => !then.has(name))) add(one, 'window_opened');
+    if (current !== decidedBy || [...now.keys()].some((name) => !then.has(name))) add(one);
   };
   const run = async (): Promise<void> => {
     let looked = 0;
     while (pending.size > 0 && !signal.aborted) {
-      const [one, cause] = pending.entries().next().value!;
+      const one = pending.values().next().value!;
       pending.delete(one);
       if (!isLeader()) continue;
       try {
-        const gained = await gainWhatIsGiven(context, one, cause);
+        const gained = await gainWhatIsGiven(context, one);
         if (gained) await pause(PACE_MS, signal);
         else if (++looked % AT_ONCE === 0) await pause(0, signal);
       } catch (thrown) {
         context.onFailure(thrown);
-        if (toMeshpassError(thrown).retryable) pending.set(one, cause);
+        if (toMeshpassError(thrown).retryable) pending.add(one);
         await pause(RETRY_MS, signal);
       }
     }
@@ -72,18 +66,14 @@ export function startGaining(context: WidenContext, isLeader: () => boolean) {
     const was = open;
     const now = seconds(context.clock);
     open = openWindows(access, now);
-    // Causes that arose before the first check, under another broker or none, were not recorded.
-    if (!before) all(undefined);
-    else if (access !== before) all('access_widened');
     // Also detects a window that closed and opened again between two checks.
-    else if ([...open.keys()].some((name) => (was.get(name) ?? 0) <= now)) all('window_opened');
+    if (access !== before || [...open.keys()].some((name) => (was.get(name) ?? 0) <= now))
+      for (const one of live.all()) add(one);
   };
   const unwatch = mesh.onChange(look);
   const looking = setInterval(look, LOOK_MS).unref();
   look();
   return {
-    /** Adds all live sessions. */
-    all,
     /** Adds one session. */
     add,
     /**
