@@ -41,19 +41,18 @@ export function isMeant({ issuer, subject, sid }: Logout, signed: Omit<Signed, '
  */
 export type RecentLogouts = ReturnType<typeof createRecentLogouts>;
 
-/** The end of one or more sessions, with the time at which the broker found out, Unix ms. */
+/** The end of one or more sessions: by a logout at the issuer, or by an operator. */
 interface End {
+  /** When the broker found out, Unix ms. */
   readonly since: number;
-  /** Absent if an operator ended them. */
   readonly logout?: Logout;
+  readonly closed?: Closed;
 }
-
-/** Ends in order of time, by what they match: keysOfLogout(), or the id or subject of operator sessions. */
-type Ends = ReadonlyMap<string, End>;
 
 /** Ends of previous brokers. */
 export interface Remembered {
-  readonly ends: Ends;
+  /** Oldest first. */
+  readonly ends: readonly End[];
   /** Time up to which ends may be missing, Unix ms. */
   readonly incompleteUntil: number;
 }
@@ -84,28 +83,27 @@ export async function storedLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Pr
     .orderBy('id', 'desc')
     .limit(MAX_REMEMBERED)
     .execute();
-  const ends = new Map<string, End>();
+  const ends: End[] = [];
   let incompleteUntil = rows.length === MAX_REMEMBERED ? rows.at(-1)!.time.getTime() : 0;
   for (const row of rows.reverse()) {
-    const found = endsOf(row);
-    if (!found) incompleteUntil = row.time.getTime();
-    for (const [key, end] of found ?? []) put(ends, key, end);
+    const end = endOf(row);
+    if (end) ends.push(end);
+    else incompleteUntil = row.time.getTime();
   }
   return { ends, incompleteUntil };
 }
 
-/** Returns the ends that an audit row records, by key; undefined if ends up to then may be missing from the log. */
-function endsOf({ action, issuer, subject, time, detail }: AuditRow): readonly (readonly [string, End])[] | undefined {
+/** Returns the end that an audit row records; undefined if ends up to then may be missing from the log. */
+function endOf({ action, issuer, subject, time, detail }: AuditRow): End | undefined {
   // The restored log lacks what was written after the backup.
   const of = action === 'audit.restore' ? undefined : readDetail(detail);
   if (!of) return undefined;
   const since = time.getTime();
   if (action === 'operator.sign-out')
-    return keysOfClosed({ sessions: of.closed ?? [], subject: of.closed_subject }).map((key) => [key, { since }]);
-  if (issuer === null) return [];
+    return { since, closed: { sessions: of.closed ?? [], subject: of.closed_subject } };
+  if (issuer === null) return { since };
   const { sid, signed_out_at: at = Math.floor(since / 1000) } = of;
-  const logout = { issuer, at, ...(subject !== null && { subject }), ...(sid !== undefined && { sid }) };
-  return keysOfLogout(logout).map((key) => [key, { since, logout }]);
+  return { since, logout: { issuer, at, ...(subject !== null && { subject }), ...(sid !== undefined && { sid }) } };
 }
 
 type AuditRow = Selectable<Pick<Tables['audit'], 'action' | 'issuer' | 'subject' | 'time' | 'detail'>>;
@@ -127,37 +125,37 @@ function readDetail(text: string | null): Detail | undefined {
 }
 
 /** Creates the list. */
-export function createRecentLogouts(clock: Clock, before: Remembered = { ends: new Map(), incompleteUntil: 0 }) {
-  const ends = new Map(before.ends);
+export function createRecentLogouts(clock: Clock, before: Remembered = { ends: [], incompleteUntil: 0 }) {
+  const ends = [...before.ends];
   let { incompleteUntil } = before;
   const prune = () => {
     const oldest = clock() - REMEMBERED_SECONDS * 1000;
-    for (const [key, { since }] of ends) {
-      if (since >= oldest && ends.size <= MAX_REMEMBERED) return;
+    while (ends.length > 0 && (ends[0]!.since < oldest || ends.length > MAX_REMEMBERED)) {
+      const { since } = ends.shift()!;
       if (since >= oldest) incompleteUntil = Math.max(incompleteUntil, since);
-      ends.delete(key);
     }
   };
-  const logoutsOf = (signed: Signed) => keysOfSigned(signed).flatMap((key) => ends.get(key) ?? []);
+  const isClosed = (id: string) => ends.some(({ closed }) => closed?.sessions.includes(id));
   return {
     remember: (logout: Logout) => {
-      for (const key of keysOfLogout(logout)) put(ends, key, { since: clock(), logout });
+      ends.push({ since: clock(), logout });
       prune();
     },
     /** Returns the last logout that affects this ID token. */
     find: (signed: Signed) => {
       prune();
-      return logoutsOf(signed).find(({ logout }) => logout && isBefore(signed, logout))?.logout;
+      return ends.findLast(({ logout }) => logout && isMeant(logout, signed) && isBefore(signed, logout))?.logout;
     },
     /**
      * Marks operator sessions as ended.
      * @returns whether any part of this was not in the list yet
      */
-    close: (closed: Closed) => {
-      const missing = keysOfClosed(closed).filter((key) => !ends.has(key) || key === closed.subject);
-      for (const key of missing) put(ends, key, { since: clock() });
+    close: ({ sessions, subject }: Closed) => {
+      const missing = sessions.filter((id) => !isClosed(id));
+      if (missing.length === 0 && subject === undefined) return false;
+      ends.push({ since: clock(), closed: { sessions: missing, subject } });
       prune();
-      return missing.length > 0;
+      return true;
     },
     /**
      * Whether the person has signed out since the session began, or the session was closed. Also true for sessions older
@@ -165,39 +163,14 @@ export function createRecentLogouts(clock: Clock, before: Remembered = { ends: n
      */
     isOver: ({ id, subject, openedAt, signed }: Open) => {
       prune();
-      const until = [ends.get(subject), ...(signed ? logoutsOf(signed) : [])].map((end) => end?.since ?? 0);
-      return ends.has(id) || openedAt <= Math.max(incompleteUntil, ...until);
+      const ended = ends.findLast(
+        ({ logout, closed }) => closed?.subject === subject || (logout && signed && isMeant(logout, signed)),
+      );
+      return isClosed(id) || openedAt <= Math.max(incompleteUntil, ended?.since ?? 0);
     },
     /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
     incompleteUntil: () => incompleteUntil,
   };
-}
-
-/** Adds an end as the newest one. Logout tokens may not arrive in the order in which they were issued. */
-function put(ends: Map<string, End>, key: string, end: End): void {
-  const before = ends.get(key)?.logout;
-  ends.delete(key);
-  ends.set(key, before && end.logout && before.at > end.logout.at ? { ...end, logout: before } : end);
-}
-
-/** Session ids are UUIDs, and subjects begin with an issuer name and a colon. */
-function keysOfClosed({ sessions, subject }: Closed): readonly string[] {
-  return [...sessions, ...(subject === undefined ? [] : [subject])];
-}
-
-/** Returns the keys under which a logout is found; as in isMeant(), two sessions at the issuer are compared by id. */
-function keysOfLogout({ issuer, subject, sid }: Logout): readonly string[] {
-  return [
-    ...(sid === undefined ? [] : [`sid ${issuer} ${sid}`]),
-    ...(subject === undefined ? [] : [`${sid === undefined ? 'every' : 'some'} session ${issuer} ${subject}`]),
-  ];
-}
-
-function keysOfSigned({ issuer, subject, sid }: Signed): readonly string[] {
-  return [
-    `every session ${issuer} ${subject}`,
-    sid === undefined ? `some session ${issuer} ${subject}` : `sid ${issuer} ${sid}`,
-  ];
 }
 
 /**
