@@ -42,18 +42,17 @@ export function createFeed(
   isLeader: () => boolean,
   statements: Pick<ControlChannel, 'ended' | 'announced' | 'onConfiguration'>,
 ) {
-  const listeners = new Set<FeedListener>();
-  const control = new Set<FeedListener>();
-  const hearDraining = new Set<FeedListener>();
+  const listeners = new Map<FeedListener, Subscription>();
+  const tell = (event: EdgeEvent, only?: keyof Subscription) => {
+    for (const [listener, wanted] of listeners) if (only === undefined || wanted[only]) listener(event);
+  };
+  const hasControl = () => [...listeners.values()].some(({ control }) => control);
   let notices: { readonly id: string; readonly cause: CloseCause }[] = [];
   let noticing: NodeJS.Immediate | undefined;
   const tellNotices = () => {
     const now = notices.splice(0, NOTICES_AT_ONCE);
     noticing = notices.length > 0 ? setImmediate(tellNotices) : undefined;
-    for (const { id, cause } of now) {
-      const statement = statements.ended(id, cause);
-      for (const listener of control) listener({ type: 'notice', id, statement });
-    }
+    for (const { id, cause } of now) tell({ type: 'notice', id, statement: statements.ended(id, cause) }, 'control');
   };
   /** Last statement sent for each set of grants. */
   const told = new Map<string, string>();
@@ -62,14 +61,11 @@ export function createFeed(
     if (!found || told.get(found.set) === found.statement) return;
     const { set, digest, statement } = found;
     told.set(set, statement);
-    for (const listener of control) listener({ type: 'configuration', set, digest, statement });
+    tell({ type: 'configuration', set, digest, statement }, 'control');
   };
   const unlisten = statements.onConfiguration(() => {
     for (const session of oneOfEachSet(live)) tellConfiguration(session);
   });
-  const tell = (event: EdgeEvent) => {
-    for (const listener of listeners) listener(event);
-  };
   const beat = setInterval(() => {
     if (isLeader()) tell({ type: 'beat', at: seconds(clock) });
   }, BEAT_MS);
@@ -80,14 +76,12 @@ export function createFeed(
      * snapshot would tell edges that no session has access.
      * @returns a function that ends the subscription
      */
-    subscribe: (listener: FeedListener, { control: wanted = false, draining = false }: Subscription = {}) => {
+    subscribe: (listener: FeedListener, wanted: Subscription = {}) => {
       const begin = () => {
         const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
         listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
-        listeners.add(listener);
-        if (draining) hearDraining.add(listener);
-        if (!wanted) return;
-        control.add(listener);
+        listeners.set(listener, wanted);
+        if (!wanted.control) return;
         for (const session of oneOfEachSet(live)) {
           const found = statements.announced(session);
           if (found)
@@ -101,17 +95,15 @@ export function createFeed(
       return () => {
         unwatch();
         listeners.delete(listener);
-        control.delete(listener);
-        hearDraining.delete(listener);
       };
     },
     admit: (session: Session) => {
       if (listeners.size > 0) tell({ type: 'admit', session: admitted(session, mesh) });
-      if (control.size > 0) tellConfiguration(session);
+      if (hasControl()) tellConfiguration(session);
     },
     closed: (id: string, cause: CloseCause) => {
       tell({ type: 'close', id, reason: CLOSED_BECAUSE[cause] });
-      if (control.size === 0) return;
+      if (!hasControl()) return;
       notices.push({ id, cause });
       noticing ??= setImmediate(tellNotices);
     },
@@ -126,7 +118,7 @@ export function createFeed(
         sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
       );
       if (known.size === 0) return;
-      for (const listener of hearDraining) listener({ type: 'draining', sessions: [...known.values()] });
+      tell({ type: 'draining', sessions: [...known.values()] }, 'draining');
     },
     stop: () => {
       clearInterval(beat);
