@@ -30,7 +30,7 @@ import {
 import type { Store } from '../store/index.ts';
 import type { ConfigurationSource } from './channel/configurations.ts';
 import { createControlChannel } from './channel/control.ts';
-import { sessionAuthentication } from './routes/authenticate.ts';
+import { keyAuthentication, sessionAuthentication } from './routes/authenticate.ts';
 import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
@@ -312,7 +312,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
       sessions: createProofMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
     },
   };
-  const { replay } = authenticating;
+  const session = sessionAuthentication(authenticating);
   const exchange = {
     ...sessions,
     attestSignIn: given.attestSignIn,
@@ -348,7 +348,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     /** Recent logouts at issuers, which also end sessions of operators. */
     recentLogouts: signIns.recentLogouts,
     /** Authenticates a session by its token and key. */
-    authentication: sessionAuthentication(authenticating),
+    authentication: session,
     /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
     signInOffer: (name: string) => signInOffer(signIns, name),
     /** Ends a session. See closeSession(). */
@@ -378,12 +378,12 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
         configurations,
         control,
         kubernetesTokens,
-        replay,
-        startedAt,
+        session,
+        key: keyAuthentication(authenticating),
       }),
       ...signInRoutes({
-        ...authenticating,
         signIns,
+        session,
         verifyLogout: given.verifyLogout,
         signOutOperators: signOut,
       }),

@@ -5,7 +5,7 @@ import { LeaseRequest, MAX_LEASE_PROOF } from '@meshpass/identity/channel/index'
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { type AuditEvent, granted, refused } from '../../audit/index.ts';
-import { type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
+import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import { type Answers, servicesAnswer } from '../session/answers.ts';
@@ -14,13 +14,7 @@ import type { ReportedRefusals } from '../session/reported-refusals.ts';
 import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
 import { readTokenForm, type TokenForm } from '../token/form.ts';
-import {
-  type AuthenticationContext,
-  type KeyCaller,
-  keyAuthentication,
-  sessionAuthentication,
-  sessionTokenMissing,
-} from './authenticate.ts';
+import { type KeyCaller, type SessionCaller, sessionTokenMissing } from './authenticate.ts';
 import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
 import { firstCredentials } from './first-credentials.ts';
 import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
@@ -44,9 +38,10 @@ export interface SessionRoutesContext
   readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
   readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
   readonly connections: Connections;
-  readonly replay: AuthenticationContext['replay'];
-  /** Start of this process, Unix seconds. */
-  readonly startedAt: number;
+  /** Authenticates by the session's token and key. */
+  readonly session: Authentication<SessionCaller>;
+  /** Authenticates by the key alone. */
+  readonly key: Authentication<KeyCaller>;
 }
 
 /** Concurrent token and certificate requests by live sessions. All other requests are quick. */
@@ -62,11 +57,8 @@ const MAX_LEASE = MAX_LEASE_PROOF * 2 + 256;
 
 /** Returns the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
-  const { config, exchange, answers, connections, reportedRefusals } = context;
+  const { config, exchange, answers, connections, reportedRefusals, session, key } = context;
   const { live, clock } = exchange;
-  const authenticating = { ...context, live, clock, publicUrl: config.publicUrl };
-  const session = sessionAuthentication(authenticating);
-  const key = keyAuthentication(authenticating);
   // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken once the body has arrived,
   // so slow senders occupy none.
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);

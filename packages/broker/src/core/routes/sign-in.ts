@@ -13,13 +13,14 @@ import {
 } from '@meshpass/identity/sign-in/wire';
 import { type AuditEvent, granted, type Origin, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { createRateAllowance, seconds } from '../../base/index.ts';
-import { createSlots, type Route, readBody, route } from '../../http/index.ts';
+import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type SignedOut, unknownIssuer, type VerifyLogout } from '../../issuers/index.ts';
 import { addSignIn, endSignIn, type SignInContext, signOutEverywhere } from '../sign-in/sign-in.ts';
-import { type AuthenticationContext, sessionAuthentication } from './authenticate.ts';
+import type { SessionCaller } from './authenticate.ts';
 
 export interface SignInRoutesContext {
   readonly signIns: SignInContext;
+  readonly session: Authentication<SessionCaller>;
   readonly verifyLogout: VerifyLogout | undefined;
   /** Ends operator sessions that a logout affects. */
   readonly signOutOperators: (out: SignedOut, origin: Origin) => Promise<void>;
@@ -35,15 +36,11 @@ const STORE_PATIENCE_MS = 500;
 const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 
 /** Returns the routes of sign-ins. */
-export function signInRoutes(
-  context: SignInRoutesContext & Omit<AuthenticationContext, 'live' | 'clock'>,
-): readonly Route[] {
-  const { signIns, verifyLogout } = context;
-  const { live, clock } = signIns;
-  const session = sessionAuthentication({ ...context, live, clock });
+export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
+  const { signIns, verifyLogout, session } = context;
   const verifying = createSlots(SLOTS.all, SLOTS.each);
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
-  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock: signIns.clock });
   const answer = (attestation: Attestation) => signInsAnswer(signIns, attestation);
   /** Logout tokens that are being stored. */
   const storing = new Set<string>();
