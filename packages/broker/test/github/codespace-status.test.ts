@@ -4,8 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { indexCodespaces, statusOf } from '../../src/attest/watch/codespace-status.ts';
 
 const space = { id: 7, name: 'one' };
-const list = (...items: { id: number; name: string; state: string }[]) =>
-  indexCodespaces({ items, consistent: true, cost: 1 });
+const list = (...items: { id: number; name: string; state: string }[]) => indexCodespaces({ items, consistent: true });
 
 describe('wordOn', () => {
   const kind = Object.fromEntries(
@@ -43,6 +42,6 @@ describe('wordOn', () => {
     const one = { ...space, state: 'Available' };
     expect(list(one).isWhole).toBe(true);
     expect(list(one, one).isWhole).toBe(false);
-    expect(indexCodespaces({ items: [one], consistent: false, cost: 1 }).isWhole).toBe(false);
+    expect(indexCodespaces({ items: [one], consistent: false }).isWhole).toBe(false);
   });
 });

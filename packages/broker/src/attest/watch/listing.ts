@@ -14,8 +14,6 @@ export interface Listing<T> {
    * previous page and appear on neither page.
    */
   readonly consistent: boolean;
-  /** Number of requests that counted against the rate limit. */
-  readonly cost: number;
 }
 
 /** Content of one page. */
@@ -44,8 +42,6 @@ export interface ListingRequest<T> {
   readonly schema: z.ZodType<PageContent<T>>;
   /** Page cache. Without it, every page is requested unconditionally. */
   readonly cachedPages?: CachedPages<T>;
-  /** Called for each request that counts against the rate limit, including those before a failure. */
-  readonly onCost?: () => void;
 }
 
 /**
@@ -57,10 +53,8 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
   const { cachedPages } = request;
   const items: T[] = [];
   const totals = new Set<number | undefined>();
-  let cost = 0;
   for (let number = 1; number <= MAX_PAGES; number++) {
-    const { page, free } = await readPage(request, number);
-    if (!free) cost++;
+    const page = await readPage(request, number);
     if (!page) {
       if (number === 1) return undefined;
       break;
@@ -72,25 +66,23 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
     if (isLast) {
       for (const old of [...(cachedPages?.keys() ?? [])]) if (old > number) cachedPages?.delete(old);
       const [total] = totals;
-      return { items, cost, consistent: totals.size === 1 && (total === undefined || total === items.length) };
+      return { items, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
   }
   // A page disappeared in the middle, or the list is too long.
-  return { items, cost, consistent: false };
+  return { items, consistent: false };
 }
 
 async function readPage<T>(
-  { read, organization, path, schema, cachedPages, onCost }: ListingRequest<T>,
+  { read, organization, path, schema, cachedPages }: ListingRequest<T>,
   number: number,
-): Promise<{ page: Page<T> | undefined; free: boolean }> {
+): Promise<Page<T> | undefined> {
   const known = cachedPages?.get(number);
   const headers: Record<string, string> = known?.etag === undefined ? {} : { 'if-none-match': known.etag };
   const answer = await read(organization, `${path}?per_page=${PER_PAGE}&page=${number}`, {
     headers,
     maxBytes: MAX_PAGE_BYTES,
   });
-  if (known && answer?.status === 304) return { page: known, free: true };
-  onCost?.();
-  if (!answer) return { page: undefined, free: false };
-  return { page: { ...parseGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined }, free: false };
+  if (known && answer?.status === 304) return known;
+  return answer && { ...parseGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined };
 }

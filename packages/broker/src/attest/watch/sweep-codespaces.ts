@@ -14,12 +14,10 @@ import {
 } from './codespace-status.ts';
 import { type CachedPages, readListing } from './listing.ts';
 import type { ReadGithub } from './reader.ts';
-import { recheckCodespace } from './recheck-codespace.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 import type { WatchedSessions } from './watched-sessions.ts';
 
 export interface CodespaceSweepOptions {
-  readonly read: ReadGithub;
   readonly sessions: WatchedSessions;
   /** Receives a recheck's failure. The next sweep tries again. */
   readonly onFailure: (cause: unknown) => void;
@@ -34,7 +32,7 @@ const MAX_ASKED_AGAIN = 50;
 const MANY = 10;
 
 /** Creates the sweep. */
-export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSweepOptions) {
+export function createCodespaceSweep({ sessions, onFailure }: CodespaceSweepOptions) {
   const cachedPages: CachedPages<ListedCodespace> = new Map();
   let cachedOrganization = '';
   /** Ids that an earlier listing contained, which are expected in the next one. */
@@ -45,10 +43,9 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
   return {
     /**
      * Runs one sweep.
-     * @param onCost called for each request that counts against the rate limit
      * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
      */
-    async sweep(organization: string, onCost: () => void) {
+    async sweep(read: ReadGithub, organization: string) {
       const part = pathPart(organization);
       if (!part) return;
       if (cachedOrganization !== organization) {
@@ -57,7 +54,7 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
       }
       const askedAt = sessions.clock();
       const request = { read, organization, path: `/orgs/${part}/codespaces`, schema: CodespacePage };
-      const listing = await readListing({ ...request, cachedPages, onCost });
+      const listing = await readListing({ ...request, cachedPages });
       if (!listing) return;
       const index = indexCodespaces(listing);
       const before = seen;
@@ -82,7 +79,7 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
             closeSessionOf(sessions, watched, status, "the organization's Codespaces, twice");
           else {
             doubted.add(id);
-            if (asked++ < MAX_ASKED_AGAIN) await confirm(organization, watched, onCost);
+            if (asked++ < MAX_ASKED_AGAIN) await confirm(read, organization, watched);
           }
         }
       }
@@ -92,9 +89,8 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
     },
   };
 
-  async function confirm(organization: string, watched: WatchedCodespace, onCost: () => void): Promise<void> {
+  async function confirm(read: ReadGithub, organization: string, watched: WatchedCodespace): Promise<void> {
     try {
-      onCost();
       const status = await recheckCodespace(read, organization, watched);
       if (status && (status.kind === 'absent' || status.kind === 'over'))
         closeSessionOf(sessions, watched, status, "the organization's and the developer's Codespaces");
@@ -102,6 +98,28 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
       onFailure(thrown);
     }
   }
+}
+
+/**
+ * Queries a single Codespace: its status in the complete list of its developer's Codespaces.
+ * @param organization organization of the Codespace
+ * @returns undefined if GitHub's answer is inconclusive: its developer is not (or no longer) a member under this login,
+ *   or the list changed while it was read
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function recheckCodespace(
+  read: ReadGithub,
+  organization: string,
+  watched: WatchedCodespace,
+): Promise<CodespaceStatus | undefined> {
+  const parts = [pathPart(organization), pathPart(watched.owner)];
+  if (parts.includes(undefined)) return undefined;
+  const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces`;
+  const listing = await readListing({ read, organization, path, schema: CodespacePage });
+  if (!listing) return undefined;
+  const index = indexCodespaces(listing);
+  const status = statusOf(watched, index);
+  return status.kind === 'absent' && !index.isWhole ? undefined : status;
 }
 
 /**

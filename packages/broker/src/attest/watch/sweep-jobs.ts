@@ -10,7 +10,6 @@ import type { ReadGithub } from './reader.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 export interface JobSweepOptions {
-  readonly read: ReadGithub;
   readonly sessions: WatchedSessions;
   /** Receives the failure of one job's query. The next round tries again. */
   readonly onFailure: (cause: unknown) => void;
@@ -25,11 +24,11 @@ const MAX_FAILURES = 3;
 const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
 
 /** Creates the sweep. */
-export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions) {
+export function createJobSweep({ sessions, onFailure }: JobSweepOptions) {
   /** ETags by session, longest-waiting first. */
   let asked = new Map<string, string | undefined>();
 
-  const ask = async (live: WatchedSession, onCost: () => void) => {
+  const ask = async (read: ReadGithub, live: WatchedSession) => {
     const where = whereToAsk(live);
     if (!where) return;
     const { id } = live.session;
@@ -39,10 +38,8 @@ export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions) {
       where.path,
       etag === undefined ? {} : { headers: { 'if-none-match': etag } },
     );
-    if (answer?.status === 304) return;
-    onCost();
     // GitHub also responds with 404 to an App that lacks permission.
-    if (!answer) return;
+    if (!answer || answer.status === 304) return;
     const job = parseGithub(Status, answer);
     if (live.ended || job.id !== where.id) return;
     asked.set(id, answer.headers.get('etag') ?? undefined);
@@ -54,11 +51,10 @@ export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions) {
   return {
     /**
      * Runs one sweep.
-     * @param onCost called for each request that counts against the rate limit
      * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; jobs that were not queried come first in the
      *   next round
      */
-    async sweep(onCost: () => void) {
+    async sweep(read: ReadGithub) {
       const jobs = [...sessions.live.all()].filter(isJob);
       const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
       jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));
@@ -67,7 +63,7 @@ export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions) {
       try {
         for (const live of jobs.slice(0, MAX_ASKED)) {
           had.push(live);
-          await ask(live, onCost).catch((thrown: unknown) => {
+          await ask(read, live).catch((thrown: unknown) => {
             const isLimited = thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited';
             if (isLimited || ++failures >= MAX_FAILURES) throw thrown;
             onFailure(thrown);

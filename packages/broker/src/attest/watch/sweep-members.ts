@@ -25,16 +25,16 @@ const MemberPage: z.ZodType<PageContent<Member>> = z
 const MAX_CONFIRMED = 50;
 
 /** Creates the sweep. */
-export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
+export function createMemberSweep(sessions: WatchedSessions) {
   const cachedPages = new Map<string, CachedPages<Member>>();
   /** Ids of users in an earlier member list of the organization. */
   let wereMembers: ReadonlySet<number> = new Set();
 
   /** Lists logins by id; undefined if the list does not exist. */
-  const list = async (organization: string, path: string, onCost: () => void) => {
+  const list = async (read: ReadGithub, organization: string, path: string) => {
     const pages = cachedPages.get(path) ?? new Map();
     cachedPages.set(path, pages);
-    const listing = await readListing({ read, organization, path, schema: MemberPage, cachedPages: pages, onCost });
+    const listing = await readListing({ read, organization, path, schema: MemberPage, cachedPages: pages });
     return listing?.consistent ? new Map(listing.items.map((member) => [member.id, member.login])) : undefined;
   };
 
@@ -45,10 +45,10 @@ export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
     wasMember,
     /**
      * Runs one sweep.
-     * @param organization organization that the access file trusts, if it trusts Codespaces
+     * @param trusted organization that the access file trusts, if it trusts Codespaces
      * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the rest is checked next time
      */
-    async sweep(trusted: string | undefined, onCost: () => void) {
+    async sweep(read: ReadGithub, trusted: string | undefined) {
       const askedAt = sessions.clock();
       const candidates = [...sessions.live.all()].filter(
         ({ session, ended }) => !ended && session.attestation.githubUser && isSettled(session, askedAt),
@@ -59,13 +59,10 @@ export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
       if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
       let confirmed = 0;
       const mayAsk = () => confirmed++ < MAX_CONFIRMED;
-      const queries = membershipQueries((...question) => {
-        onCost();
-        return read(...question);
-      });
+      const queries = membershipQueries(read);
       for (const organization of organizations) {
         const org = pathPart(organization);
-        const members = org && (await list(organization, `/orgs/${org}/members`, onCost));
+        const members = org && (await list(read, organization, `/orgs/${org}/members`));
         // GitHub also responds with 404 without permission to read members; then nothing is known.
         if (!members || members.size === 0) continue;
         const isTrusted = organization === trusted?.toLowerCase();
@@ -92,7 +89,7 @@ export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
           const path = organizationOf(team) === organization ? await queries.teamPath(team) : undefined;
           if (path === undefined) continue;
           // A deleted team has no members.
-          const inTeam = await list(organization, `${path}/members`, onCost);
+          const inTeam = await list(read, organization, `${path}/members`);
           for (const live of candidates) {
             const user = current(live);
             if (live.ended || !live.session.attestation.teams.includes(team) || inTeam?.has(user.id)) continue;

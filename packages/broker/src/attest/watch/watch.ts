@@ -36,7 +36,7 @@ export interface Watch extends Pick<AuditEventHandler, 'handle' | 'opened' | 'co
 interface Task {
   readonly rounds: Rounds;
   readonly floorMs: number;
-  readonly run: (onCost: () => void) => Promise<void>;
+  readonly run: (read: ReadGithub) => Promise<void>;
   /** Unix milliseconds. */
   dueAt: number;
   doneAt?: number;
@@ -56,9 +56,9 @@ export function startWatching(options: WatchOptions): Watch {
   const wait = options.wait ?? createWait(stopping.signal);
   const organization = () =>
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
-  const codespaces = createCodespaceSweep({ read, sessions, onFailure });
-  const jobs = createJobSweep({ read, sessions, onFailure });
-  const members = createMemberSweep(read, sessions);
+  const codespaces = createCodespaceSweep({ sessions, onFailure });
+  const jobs = createJobSweep({ sessions, onFailure });
+  const members = createMemberSweep(sessions);
   const handler = createAuditEventHandler({
     read,
     rateLimiter,
@@ -76,18 +76,24 @@ export function startWatching(options: WatchOptions): Watch {
     dueAt: clock(),
     failures: 0,
   });
-  const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (onCost) => {
+  const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (counted) => {
     const trusted = organization();
-    if (trusted !== undefined) await codespaces.sweep(trusted, onCost);
+    if (trusted !== undefined) await codespaces.sweep(counted, trusted);
   });
-  const asking = task(SHARE.members, options.memberSeconds, (onCost) => members.sweep(organization(), onCost));
+  const asking = task(SHARE.members, options.memberSeconds, (counted) => members.sweep(counted, organization()));
   const seeing = task(SHARE.jobs, options.sweepSeconds, jobs.sweep);
 
   const perform = async (one: Task) => {
+    /** Requests that count against the rate limit. Unchanged answers are free. */
     let cost = 0;
     const began = clock();
     try {
-      await one.run(() => cost++);
+      await one.run(async (...question) => {
+        cost++;
+        const answer = await read(...question);
+        if (answer?.status === 304) cost--;
+        return answer;
+      });
       [one.doneAt, one.failures] = [began, 0];
     } catch (thrown) {
       one.failures++;
