@@ -1,5 +1,5 @@
 /** Attestation results for the rest of the broker. */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 
 /** How a Codespace proved its presence. Only the presence mode `preferred` accepts `unreachable`. */
 export type Shown = 'answered' | 'unreachable' | 'not_asked';
@@ -26,5 +26,14 @@ export class IdentifiedRefusal extends MeshpassError {
   constructor({ code, message, cause, detail, retryAfter, members }: MeshpassError, identity: Identity) {
     super(code, message, { cause, detail, members, ...(retryAfter !== undefined && { retryAfter }) });
     this.identity = identity;
+  }
+}
+
+/** Completes the attestation of a person whom the issuer has identified. Every refusal names the identity. */
+export async function identified<T>(identity: Identity, complete: () => T | Promise<T>): Promise<T> {
+  try {
+    return await complete();
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), identity);
   }
 }

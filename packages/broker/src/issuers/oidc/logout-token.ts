@@ -2,12 +2,12 @@
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type JWTPayload, jwtVerify } from 'jose';
+import type { JWTPayload } from 'jose';
 import type { Attested } from '../attested.ts';
 import { nameOf, sidOf } from './person.ts';
 import { readToken } from './read-token.ts';
 import { unknownIssuer } from './sign-in.ts';
-import type { VerifyOptions } from './verify-id-token.ts';
+import { SKEW_SECONDS, type VerifyOptions, verifyJwt } from './verify-id-token.ts';
 
 export interface SignedOut {
   /** The issuer's name in the access file. */
@@ -31,7 +31,6 @@ export type VerifyLogout = (issuer: string, token: string) => Promise<SignedOut>
 export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 /** Maximum age of a logout token, seconds. Issuers send it as soon as they create it. */
 const MAX_AGE_SECONDS = 120;
-const SKEW_SECONDS = 30;
 const MAX_ID = 512;
 
 /** Creates the verifier for the issuers in the access file. */
@@ -51,19 +50,11 @@ export function createVerifyLogout(options: VerifyOptions & { readonly access: (
 }
 
 async function verified(token: string, issuer: TrustedIssuer, options: VerifyOptions): Promise<JWTPayload> {
-  const keys = await options.keys.keysOf(issuer.issuer);
+  // Either client may be the recipient: the issuer assigns `sub` and `sid`, and they mean the same at both (section
+  // 2.4).
+  const audience = [issuer.signIn!.client, operatorClientOf(issuer.signIn!)];
   try {
-    const { payload } = await jwtVerify(token, keys, {
-      issuer: issuer.issuer,
-      // Either client may be the recipient: the issuer assigns `sub` and `sid`, and they mean the same at both (section
-      // 2.4).
-      audience: [issuer.signIn!.client, operatorClientOf(issuer.signIn!)],
-      algorithms: [...issuer.algorithms],
-      clockTolerance: SKEW_SECONDS,
-      currentDate: new Date(options.clock()),
-      requiredClaims: ['iat', 'jti', 'events'],
-    });
-    return payload;
+    return await verifyJwt(token, issuer, { audience, requiredClaims: ['iat', 'jti', 'events'] }, options);
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
     throw invalid('its signature, issuer, audience or time is invalid', cause);

@@ -2,7 +2,7 @@
 import type { TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import type { Attested } from '../attested.ts';
 import { printableClaims } from '../printable.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
@@ -24,7 +24,7 @@ const ALGORITHMS = new Set([
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ]);
 /** Tolerated difference between the issuer's clock and ours. */
-const SKEW_SECONDS = 30;
+export const SKEW_SECONDS = 30;
 /** Maximum remaining lifetime of a proof. It must be remembered this long against replay. */
 const MAX_LIFE_SECONDS = 86_400;
 
@@ -50,7 +50,12 @@ export async function verifyIdToken(
 ): Promise<VerifiedIdToken> {
   const unverified = readToken(token);
   refuseHeader(unverified.header, issuer);
-  const claims: JWTPayload = printableClaims(await verify(token, issuer, audience, options));
+  const verified = await verifyJwt(token, issuer, { audience, requiredClaims: ['sub', 'iat', 'exp'] }, options).catch(
+    (thrown: unknown) => {
+      throw refusalOf(thrown, issuer, audience);
+    },
+  );
+  const claims: JWTPayload = printableClaims(verified);
   const { subject, exp } = checkClaims(claims, audience, options.clock() / 1000);
   const unique = typeof claims.jti === 'string' && claims.jti !== '' ? `jti ${claims.jti}` : unverified.signingInput;
   const expiresAt = new Date((exp + SKEW_SECONDS) * 1000).toISOString();
@@ -73,26 +78,25 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
   }
 }
 
-async function verify(
+/**
+ * Verifies a token's signature, issuer, audience and times with the issuer's keys.
+ * @param requirements its audience, one of several, and the claims that it must have
+ * @throws MeshpassError `issuer_unavailable`; errors of jose
+ */
+export async function verifyJwt(
   token: string,
   issuer: TrustedIssuer,
-  audience: string,
-  options: VerifyOptions,
+  requirements: Pick<JWTVerifyOptions, 'audience' | 'requiredClaims'>,
+  { keys, clock }: VerifyOptions,
 ): Promise<JWTPayload> {
-  const keys = await options.keys.keysOf(issuer.issuer);
-  try {
-    const { payload } = await jwtVerify(token, keys, {
-      issuer: issuer.issuer,
-      audience,
-      algorithms: issuer.algorithms.filter((algorithm) => ALGORITHMS.has(algorithm)),
-      clockTolerance: SKEW_SECONDS,
-      currentDate: new Date(options.clock()),
-      requiredClaims: ['sub', 'iat', 'exp'],
-    });
-    return payload;
-  } catch (error) {
-    throw refusalOf(error, issuer, audience);
-  }
+  const { payload } = await jwtVerify(token, await keys.keysOf(issuer.issuer), {
+    issuer: issuer.issuer,
+    algorithms: issuer.algorithms.filter((algorithm) => ALGORITHMS.has(algorithm)),
+    clockTolerance: SKEW_SECONDS,
+    currentDate: new Date(clock()),
+    ...requirements,
+  });
+  return payload;
 }
 
 function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): MeshpassError {
