@@ -115,7 +115,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
     appId: '4242',
     privateKey: github.appPrivateKey,
     losses: createLosses(clock),
-    onInstallationAnswer: (answer) => {
+    onAnswer: (answer) => {
       asked++;
       if (answer.status !== 304) counted++;
       now += 150;

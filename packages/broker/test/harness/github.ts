@@ -65,7 +65,7 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
         losses,
         appId: '4242',
         privateKey: github.appPrivateKey,
-        onInstallationAnswer: rateLimiter.observe,
+        onAnswer: rateLimiter.observe,
       });
       return {
         attest: createAttest({

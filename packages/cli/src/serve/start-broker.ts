@@ -242,7 +242,7 @@ function askGithub(options: ServeOptions) {
   if ((appId === undefined) !== (githubAppKey === undefined)) {
     throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
   }
-  const onInstallationAnswer = githubTokenFile === undefined ? rateLimiter.observe : undefined;
+  const onAnswer = githubTokenFile === undefined ? rateLimiter.observe : undefined;
   const app =
     appId !== undefined && githubAppKey !== undefined
       ? createGithubApp({
@@ -250,7 +250,7 @@ function askGithub(options: ServeOptions) {
           appId,
           privateKey: readPrivateFile(githubAppKey),
           losses,
-          ...(onInstallationAnswer && { onInstallationAnswer }),
+          ...(onAnswer && { onAnswer }),
         })
       : undefined;
   const read = githubTokenFile

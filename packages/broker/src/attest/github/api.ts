@@ -114,8 +114,23 @@ export function isTeamById(team: string): boolean {
   return BY_ID.test(team);
 }
 
+/**
+ * Refuses a response that is no answer.
+ * @param reason why GitHub refuses, for the log
+ * @throws MeshpassError `issuer_unavailable` unless the status is 2xx or 304
+ */
+export function refuseUnlessOk(answer: IssuerResponse, reason: string): IssuerResponse {
+  if (answer.status < 300 || answer.status === 304) return answer;
+  throw unavailable(WHO, reason, detailOf(answer));
+}
+
+/** Describes a refusal by GitHub for logs: its status, its message (empty if it has none) and GitHub's request id. */
+export function detailOf(answer: IssuerResponse) {
+  return { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+}
+
 /** Returns a response's error message, cut to 200 characters, or an empty string if it has none. */
-export function messageOf(answer: IssuerResponse): string {
+function messageOf(answer: IssuerResponse): string {
   const message = (answer.body as { message?: unknown } | undefined)?.message;
   return typeof message === 'string' ? message.slice(0, 200) : '';
 }

@@ -3,27 +3,26 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
-import { createTtlCache, type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
+import { createTtlCache, type IssuerRequest, type IssuerResponse } from '../../issuers/index.ts';
 import {
+  detailOf,
   type GithubApiOptions,
   type GithubUser,
   MAX_PAGE_BYTES,
-  messageOf,
   parseGithub,
   pathPart,
+  refuseUnlessOk,
   requestGithub,
-  requestId,
 } from './api.ts';
 import type { Fact, Losses } from './losses.ts';
 import { membershipQueries } from './memberships.ts';
 
-export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
+/** Options. `onAnswer` receives only the responses to an installation's requests, which all share one rate limit. */
+export interface GithubAppOptions extends GithubApiOptions {
   /** App id or client id. */
   readonly appId: string;
   /** PEM as downloaded from GitHub (PKCS #1), or PKCS #8. */
   readonly privateKey: string;
-  /** Receives every response to an installation's requests. They all share one rate limit. */
-  readonly onInstallationAnswer?: (answer: IssuerResponse) => void;
   /** Invalidates cached answers about a person. */
   readonly losses: Losses;
 }
@@ -63,6 +62,7 @@ export function appJwt(appId: string, key: KeyObject, now: number): Promise<stri
  * GitHub does not answer.
  */
 export function createGithubApp(options: GithubAppOptions) {
+  const { onAnswer: _, ...asApp } = options;
   const { clock, losses } = options;
   const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
   const key = createPrivateKey(options.privateKey);
@@ -76,33 +76,20 @@ export function createGithubApp(options: GithubAppOptions) {
     100,
     clock,
   );
+  /** Creates a cache of answers about people, which losses invalidate. */
+  const aboutPeople = <V>(lifeMs: (value: V) => number) => createTtlCache<V>(lifeMs, CAPACITY, clock, losses.now);
   /**
    * Only non-members are cached, so that they cannot exhaust the App's rate limit. A member's Codespaces are always
    * listed afresh.
    */
-  const codespaces = createTtlCache<readonly unknown[] | undefined>(
-    (list) => (list === undefined ? STRANGER_MS : 0),
-    CAPACITY,
-    clock,
-    losses.now,
-  );
-  const memberships = createTtlCache<boolean | undefined>(
-    (member) => (member ? MEMBER_MS : STRANGER_MS),
-    CAPACITY,
-    clock,
-    losses.now,
-  );
-  const organizationRoles = createTtlCache<string | undefined>(
-    (role) => (role === undefined ? STRANGER_MS : MEMBER_MS),
-    CAPACITY,
-    clock,
-    losses.now,
-  );
+  const codespaces = aboutPeople<readonly unknown[] | undefined>((list) => (list === undefined ? STRANGER_MS : 0));
+  const memberships = aboutPeople<boolean | undefined>((member) => (member ? MEMBER_MS : STRANGER_MS));
+  const organizationRoles = aboutPeople<string | undefined>((role) => (role === undefined ? STRANGER_MS : MEMBER_MS));
 
   let refused: string | undefined;
   /** Sends a request as the App itself instead of an installation. */
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
-    const answer = await requestGithub(path, await appJwt(options.appId, key, clock()), options, question);
+    const answer = await requestGithub(path, await appJwt(options.appId, key, clock()), asApp, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
     if (refused !== undefined) throw appRefused(refused, answer);
@@ -115,20 +102,15 @@ export function createGithubApp(options: GithubAppOptions) {
       if (!part) return undefined;
       const answer = await requestAsApp(`/orgs/${part}/installation`);
       if (answer.status === 404) return undefined;
-      return parseGithub(Installation, refuseUnlessOk(answer, 'find the installation'));
+      return parseGithub(Installation, refuseUnlessOk(answer, forbidden('find the installation')));
     });
 
   const token = (id: number) =>
     tokens.get(String(id), async () => {
       const answer = await requestAsApp(`/app/installations/${id}/access_tokens`, { method: 'POST' });
-      return parseGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
+      return parseGithub(InstallationToken, refuseUnlessOk(answer, forbidden('obtain an installation token')));
     });
 
-  /** Options for an installation's requests, whose responses report its rate limit. */
-  const asInstallation: GithubApiOptions = {
-    ...options,
-    ...(options.onInstallationAnswer && { onAnswer: options.onInstallationAnswer }),
-  };
   const requestAsInstallation = async (
     organization: string,
     path: string,
@@ -136,16 +118,16 @@ export function createGithubApp(options: GithubAppOptions) {
   ): Promise<IssuerResponse | undefined> => {
     const found = await installation(organization);
     if (!found) return undefined;
-    let answer = await requestGithub(path, (await token(found.id)).token, asInstallation, question);
+    let answer = await requestGithub(path, (await token(found.id)).token, options, question);
     if (answer.status === 401) {
       // The token was revoked early because the App was suspended, or uninstalled and reinstalled.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
       if (!again) return undefined;
-      answer = await requestGithub(path, (await token(again.id)).token, asInstallation, question);
+      answer = await requestGithub(path, (await token(again.id)).token, options, question);
     }
-    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
+    return answer.status === 404 ? undefined : refuseUnlessOk(answer, forbidden('read members or their Codespaces'));
   };
 
   const organizationId = async (organization: string) => (await installation(organization))?.account.id;
@@ -167,7 +149,7 @@ export function createGithubApp(options: GithubAppOptions) {
      * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
      * authenticated app").
      */
-    signIn: async () => void refuseUnlessOk(await requestAsApp('/app'), 'sign in'),
+    signIn: async () => void refuseUnlessOk(await requestAsApp('/app'), forbidden('sign in')),
     /**
      * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
      */
@@ -220,15 +202,10 @@ function appRefused(reason: string, answer: IssuerResponse): MeshpassError {
   return new MeshpassError(
     'issuer_unavailable',
     "GitHub rejected the broker's GitHub App, so access was not granted. Ask your platform team to check the App's ID and private key.",
-    { detail: { reason, message: messageOf(answer), requestId: requestId(answer) }, retryAfter: 60 },
+    { detail: { reason, ...detailOf(answer) }, retryAfter: 60 },
   );
 }
 
-function refuseUnlessOk(answer: IssuerResponse, what: string): IssuerResponse {
-  if (answer.status < 300 || answer.status === 304) return answer;
-  throw unavailable('GitHub', `the GitHub App is not allowed to ${what}`, {
-    status: answer.status,
-    message: messageOf(answer),
-    requestId: requestId(answer),
-  });
+function forbidden(what: string): string {
+  return `the GitHub App is not allowed to ${what}`;
 }

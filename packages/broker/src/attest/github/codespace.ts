@@ -3,13 +3,13 @@
  * proves that the presenter runs in it. The token is then discarded, and only its SHA-256 is kept.
  */
 import type { Trust } from '@meshpass/access';
-import { type Attestation, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import { createGuesses, type Guesses } from '../../base/index.ts';
-import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
+import { type Attested, type IssuerResponse, identified } from '../../issuers/index.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
-import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
+import { detailOf, type GithubApiOptions, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
 import { type Asked, confirmMemberships, type Memberships } from './memberships.ts';
 
@@ -130,14 +130,12 @@ export async function attestCodespace(
   // Presence is checked before memberships, so that a client outside the Codespace learns nothing about the developer's
   // teams and uses none of the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
-  try {
+  return await identified(known, async () => {
     const presence = await (early ?? show());
     const memberships = await confirmMemberships(user, asked, options.app);
     guesses.trust(presenter.source);
     return { attestation: { ...known, ...memberships }, presence };
-  } catch (thrown) {
-    throw new IdentifiedRefusal(toMeshpassError(thrown), known);
-  }
+  });
 }
 
 /**
@@ -146,14 +144,9 @@ export async function attestCodespace(
  */
 function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
-  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  const detail = detailOf(answer);
   if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
-    throw new MeshpassError(
-      'proof_prebuild',
-      'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
-        'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
-      { detail },
-    );
+    throw prebuild(detail);
   }
   throw new MeshpassError(
     'proof_rejected',
@@ -177,7 +170,7 @@ async function findCodespace(
   if (answer.status < 300) return parseGithub(Codespace, answer);
   const found = await app?.codespaceOf(organization, user, proof.codespaceName);
   if (found !== undefined) return parseGithub(Codespace, { ...answer, body: found });
-  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  const detail = detailOf(answer);
   if (answer.status === 404 || app) {
     throw new MeshpassError(
       'workspace_unknown',
@@ -308,16 +301,20 @@ const INSTALLATION = 'ghs_';
  */
 function refuseOtherKinds(token: string): void {
   if (token.startsWith(CODESPACE)) return;
-  if (token.startsWith(INSTALLATION))
-    throw new MeshpassError(
-      'proof_prebuild',
-      'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
-        'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
-    );
+  if (token.startsWith(INSTALLATION)) throw prebuild();
   const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'an unknown type of token';
   throw new MeshpassError(
     'proof_token_kind',
     `GITHUB_TOKEN is ${what}, not the Codespace's own token, which starts with ${CODESPACE}. ` +
       'If one of your secrets overrides it, rename that secret.',
+  );
+}
+
+function prebuild(detail: Readonly<Record<string, unknown>> = {}): MeshpassError {
+  return new MeshpassError(
+    'proof_prebuild',
+    'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
+      'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
+    { detail },
   );
 }

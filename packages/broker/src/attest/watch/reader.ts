@@ -1,7 +1,7 @@
 /** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
 import { readPrivateFile } from '../../base/index.ts';
 import { type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
-import { type GithubApiOptions, messageOf, requestGithub, requestId } from '../github/api.ts';
+import { type GithubApiOptions, refuseUnlessOk, requestGithub } from '../github/api.ts';
 import type { GithubApp } from '../github/app.ts';
 
 /**
@@ -32,13 +32,7 @@ export function readWithTokenFile(file: string, options: GithubApiOptions): Read
   return async (_organization, path, question) => {
     const token = readToken(file);
     const answer = await requestGithub(path, token, options, question);
-    if (answer.status === 404) return undefined;
-    if (answer.status < 300 || answer.status === 304) return answer;
-    throw unavailable('GitHub', 'the token is not allowed to read this', {
-      status: answer.status,
-      message: messageOf(answer),
-      requestId: requestId(answer),
-    });
+    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'the token is not allowed to read this');
   };
 }
 
