@@ -1,6 +1,14 @@
 /** Leases and configurations: lease proofs from sessions, and the broker's signed statements to their agents. */
-import { toMeshpassError } from '@meshpass/identity';
-import type { LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
+import type { KeyObject } from 'node:crypto';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import {
+  grantSet,
+  type LeaseAnswer,
+  type LeaseStatement,
+  type ProvenLease,
+  readLeaseProof,
+  signStatement,
+} from '@meshpass/identity/channel/index';
 import {
   type AuditContext,
   type AuditEvent,
@@ -10,23 +18,43 @@ import {
   recordRefusal,
   refused,
 } from '../../audit/index.ts';
-import type { Random } from '../../base/index.ts';
-import type { CloseCause } from '../../store/index.ts';
-import { sessionMembers } from '../session/live.ts';
-import type { Session } from '../session/session.ts';
+import { type Clock, type Random, seconds } from '../../base/index.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import { type Answers, servicesVersion } from '../session/answers.ts';
+import type { RenewLease } from '../session/leases.ts';
+import { type Live, type LiveIndex, refuseOver, sessionMembers } from '../session/live.ts';
+import { expiryOf, grantsOf, type Session } from '../session/session.ts';
+import { assertTimely, verifyKey } from '../token/dpop.ts';
 import { keysOf } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
-import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
-import { createRenewals, endedStatement, type RenewalContext } from './renew-leases.ts';
-import { createStatementKeys } from './statement-key.ts';
+import {
+  type Announcement,
+  type Announcements,
+  type ConfigurationSource,
+  createAnnouncements,
+} from './configurations.ts';
+import { createStatementKeys, type StatementKeys } from './statement-key.ts';
 
 export type ControlChannel = ReturnType<typeof createControlChannel>;
 
-export interface ControlContext extends Omit<RenewalContext, 'keys' | 'announcements' | 'tokenKeys'> {
+export interface ControlContext {
+  readonly live: LiveIndex;
+  readonly renewLease: RenewLease;
+  readonly answers: Pick<Answers, 'config' | 'mesh'>;
   readonly audit: AuditContext;
   readonly signer: RotatingSigner;
+  readonly clock: Clock;
   readonly random: Random;
+  /** Start of this process, Unix seconds. An older proof may have been used before. */
+  readonly startedAt: number;
   readonly source: ConfigurationSource | undefined;
+}
+
+interface RenewalContext extends ControlContext {
+  readonly keys: StatementKeys;
+  readonly announcements: Announcements | undefined;
+  /** Last proof of each session in this process, regardless of the way it arrived. */
+  readonly heard: WeakMap<Live, { readonly key: KeyObject; readonly seq: number }>;
 }
 
 /** Creates the channel. */
@@ -34,11 +62,10 @@ export function createControlChannel(context: ControlContext) {
   const { live, signer, audit, clock, random, source } = context;
   const keys = createStatementKeys(signer);
   const announcements = source && createAnnouncements(source, keys);
-  const tokenKeys = () => keysOf(signer.ring).map(({ kid }) => kid);
-  const renewal = createRenewals({ ...context, keys, announcements, tokenKeys });
+  const renewal = { ...context, keys, announcements, heard: new WeakMap() };
   const renewOne = (lease: ProvenLease, event: AuditEvent): Outcome<string> => {
     try {
-      return granted(event, renewal(lease));
+      return granted(event, renew(renewal, lease));
     } catch (thrown) {
       const session = live.byId(lease.session_id)?.session;
       // Anyone can send a proof, so refusals are rate-limited like those of unknown clients.
@@ -90,4 +117,63 @@ export function createControlChannel(context: ControlContext) {
      */
     onConfiguration: (listener: () => void) => source?.onChange(listener) ?? (() => {}),
   };
+}
+
+/**
+ * Renews a lease, which an agent sends directly or through an edge. The session's own key proves it, and the answer is a
+ * statement that no edge can forge.
+ * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
+ */
+function renew(context: RenewalContext, { session_id, proof }: ProvenLease): string {
+  const { live, renewLease, clock, keys, heard, answers, startedAt } = context;
+  const read = readLeaseProof(proof);
+  if (!read || read.claims.sid !== session_id) {
+    throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
+  }
+  const now = seconds(clock);
+  // Compared in whole seconds, like DPoP proofs: the second in which the broker started belongs to the previous
+  // process.
+  const saidAt = Math.floor(read.claims.at / 1000);
+  const one = live.byId(session_id);
+  const over = one ? undefined : live.endedById(session_id);
+  const jkt = one?.session.jkt ?? over?.jkt;
+  if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
+  const before = one && heard.get(one);
+  // Sign nothing without a recent proof by the session, because an edge can repeat the request at will.
+  const key = verifyKey('lease proof', read, jkt, before?.key);
+  if (before && read.claims.seq <= before.seq) {
+    throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
+  }
+  const times = { from: saidAt, made: saidAt, until: saidAt + answers.config.leaseSeconds };
+  assertTimely('lease proof', times, { now, startedAt });
+  if (!one) return endedStatement(keys, session_id, over!.cause);
+  refuseOver(one, now);
+  heard.set(one, { key, seq: read.claims.seq });
+  // The lease starts when it was proven, not when it arrived, so that an edge cannot keep a silent session alive by
+  // delaying the proof.
+  renewLease(one, Math.min(now, saidAt));
+  return signStatement(leaseStatement(context, one, read.claims.seq), keys.signing());
+}
+
+function leaseStatement({ answers, signer, announcements, clock }: RenewalContext, one: Live, seq: number) {
+  const { session } = one;
+  const configuration = announcements?.of(session);
+  const statement: LeaseStatement = {
+    kind: 'lease',
+    sid: session.id,
+    seq,
+    at: clock(),
+    lease_expires_at: one.leaseUntil,
+    expires_at: expiryOf(session),
+    ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, session) }),
+    token_keys: keysOf(signer.ring).map(({ kid }) => kid),
+    set: grantSet(grantsOf(session)),
+    ...(configuration && { configuration_version: configuration.version }),
+  };
+  return statement;
+}
+
+/** Signs the statement that a session has ended. Its content is always the same. */
+export function endedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
+  return signStatement({ kind: 'ended', sid, cause, reason: CLOSED_BECAUSE[cause] }, keys.signing());
 }
