@@ -110,8 +110,8 @@ export function createLiveIndex() {
   const byId = new Map<string, Live>();
   const byToken = new Map<string, Live>();
   const byWorkspace = new Map<string, Live>();
+  /** Recently ended sessions, by token and by id. */
   const ended = new Map<string, Ended>();
-  const endedById = new Map<string, Ended>();
   return {
     byToken: (hash: string) => byToken.get(hash),
     byId: (id: string) => byId.get(id),
@@ -131,14 +131,15 @@ export function createLiveIndex() {
       if (!live.ended) return;
       const workspace = attestation.workspace.key;
       const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt, workspace };
-      ended.set(tokenHash, over);
-      endedById.set(id, over);
-      if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);
-      if (endedById.size > REMEMBERED) endedById.delete(endedById.keys().next().value!);
+      ended.set(tokenHash, over).set(id, over);
+      for (const key of ended.keys()) {
+        if (ended.size <= 2 * REMEMBERED) return;
+        ended.delete(key);
+      }
     },
     /** Returns a recently ended session by its token. */
     ended: (hash: string) => ended.get(hash),
     /** Returns a recently ended session by its id. */
-    endedById: (id: string) => endedById.get(id),
+    endedById: (id: string) => ended.get(id),
   };
 }

@@ -6,19 +6,17 @@ import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identi
 export const HARD_LIMIT_SECONDS = 12 * 3600;
 
 /** Causes for which a live session gains a grant, as in the store, the audit log and `meshpass_grants_gained_total`. */
-export const GAIN_CAUSES = [
+export type GainCause =
   /** The grant's time window opened. */
-  'window_opened',
+  | 'window_opened'
   /** A new access file grants more. */
-  'access_widened',
+  | 'access_widened'
   /** An approver approved it. */
-  'approved',
+  | 'approved'
   /** The developer used it in an emergency without an approval. */
-  'emergency',
+  | 'emergency'
   /** The developer signed in. */
-  'signed_in',
-] as const;
-export type GainCause = (typeof GAIN_CAUSES)[number];
+  | 'signed_in';
 
 /**
  * A grant that a session has, and the session's identity under it. A grant that is lost and regained has a new
