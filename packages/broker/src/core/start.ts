@@ -55,7 +55,6 @@ import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
-import { attestedClaims } from './token/identity-token.ts';
 import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
 
@@ -335,7 +334,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     life: config.tokenSeconds,
     clock,
     random,
-    attested: attestedClaims(mesh),
   };
   const certificates = { audit, authority: given.authority, mesh, journal, revocations, denies, clock };
   return {

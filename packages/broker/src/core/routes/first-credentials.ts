@@ -3,22 +3,19 @@
  * identity token and configuration, if available at once. Each is decided and audited like a later request. A refused
  * or late credential is omitted. The agent then requests it and receives the reason.
  */
-import { MAX_FIRST_CONFIGURATION, SESSION_TOKEN_TYPE, type SessionResponse } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MAX_FIRST_CONFIGURATION, type SessionResponse } from '@meshpass/identity';
 import { type Action, type AuditEvent, isWithheld, newEvent, type Outcome, recordRefusal } from '../../audit/index.ts';
-import type { Random } from '../../base/index.ts';
 import type { createSlots } from '../../http/index.ts';
 import type { Configurations } from '../../mesh/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
-import { type Live, type LiveIndex, sessionMembers } from '../session/live.ts';
+import { type Live, sessionMembers } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
 import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import type { TokenForm } from '../token/form.ts';
 
 /** Components that issue the credentials. */
 export interface FirstCredentialsContext {
-  readonly exchange: { readonly live: Pick<LiveIndex, 'byToken'>; readonly random: Random };
   readonly derive: DeriveContext;
   readonly certificates: CertificateContext;
   readonly configurations: Configurations | undefined;
@@ -27,7 +24,7 @@ export interface FirstCredentialsContext {
 
 /** A session that has just opened. */
 export interface Opened {
-  readonly opened: SessionResponse;
+  readonly live: Live;
   readonly form: TokenForm;
   /** The exchange's event, with its source. */
   readonly event: AuditEvent;
@@ -48,18 +45,16 @@ const CERTIFICATES_MS = 2_000;
 export async function firstCredentials(
   context: FirstCredentialsContext,
   renewals: ReturnType<typeof createSlots>,
-  { opened, form, event }: Opened,
+  { live, form, event }: Opened,
 ): Promise<First> {
-  const { access_token: sessionToken } = opened;
-  const live = context.exchange.live.byToken(sha256Hex(sessionToken));
-  if (!live) return {};
+  if (live.ended) return {};
   // Requested early, so that istiod can respond while the certificates are signed.
   context.configurations?.current(live.session);
   const done = take(renewals, live);
   if (!done) return {};
   try {
     const begin = (action: Action): AuditEvent => ({
-      ...newEvent(action, event, context.certificates.clock, context.exchange.random),
+      ...newEvent(action, event, context.derive.issuer.clock, context.derive.issuer.random),
       ...sessionMembers(live.session),
     });
     const certificates = grantsOf(live.session)
@@ -68,7 +63,6 @@ export async function firstCredentials(
         grant: name,
         csr: form.csrs[at]!,
       }));
-    const asked = { ...form, subjectToken: sessionToken, subjectTokenType: SESSION_TOKEN_TYPE };
     const [issued, token] = await Promise.all([
       certificates.length === 0
         ? undefined
@@ -78,7 +72,7 @@ export async function firstCredentials(
             event: begin('certificate.issue'),
             signal: AbortSignal.timeout(CERTIFICATES_MS),
           }),
-      deriveToken(context.derive, { form: asked, live, sessionToken, event: begin('token.issue') }),
+      deriveToken(context.derive, { live, event: begin('token.issue') }),
     ]);
     const announced = context.control.announced(live.session);
     return {

@@ -5,6 +5,7 @@ import { LeaseRequest, MAX_LEASE_PROOF } from '@meshpass/identity/channel/index'
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { type AuditEvent, granted, refused } from '../../audit/index.ts';
+import { equalInConstantTime } from '../../base/index.ts';
 import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
@@ -70,7 +71,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     try {
       const hungUp = () => request.socket.destroyed;
       const opened = await exchangeProof(exchange, { ...key, form, hungUp, event });
-      if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
+      if (opened.granted) connections.belongs(request.socket, opened.value.live.session.id);
       return opened;
     } finally {
       rest();
@@ -90,10 +91,11 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       handler: async ({ caller, body: form, event, request, response }) => {
         if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
         const opened = await open(caller, form, event, request);
-        if (!opened.granted || form.csrs.length === 0) return opened;
-        const first = await firstCredentials(context, renewals, { opened: opened.value, form, event });
+        if (!opened.granted) return opened;
+        const { live, answer } = opened.value;
+        const first = form.csrs.length === 0 ? {} : await firstCredentials(context, renewals, { live, form, event });
         if (first.configuration) limitReading(request, response);
-        return granted(opened.event, { ...opened.value, ...first });
+        return granted(opened.event, { ...answer, ...first });
       },
     }),
     route({
@@ -104,10 +106,17 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: session,
       read: tokenForm,
       handler: async ({ caller, body: form, event }) => {
-        if (form.subjectTokenType !== SESSION_TOKEN_TYPE) return refused(event, proofWithToken());
-        const done = renewals.take(caller.live.session.id);
-        const request = { form, live: caller.live, sessionToken: caller.token, event };
-        return await deriveToken(context.derive, request).finally(done);
+        const { live, token } = caller;
+        if (form.subjectTokenType !== SESSION_TOKEN_TYPE)
+          throw new MeshpassError('request_malformed', 'Send either a session token or a proof, not both.');
+        if (!equalInConstantTime(form.subjectToken, token))
+          throw new MeshpassError(
+            'request_malformed',
+            'The subject token does not match the session token in the request.',
+          );
+        const done = renewals.take(live.session.id);
+        const { audience, requestedTokenType: type } = form;
+        return await deriveToken(context.derive, { live, audience, type, event }).finally(done);
       },
     }),
     route({
@@ -186,8 +195,4 @@ function whenGone(response: ServerResponse): AbortSignal {
 
 async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
   return readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
-}
-
-function proofWithToken(): MeshpassError {
-  return new MeshpassError('request_malformed', 'Send either a session token or a proof, not both.');
 }

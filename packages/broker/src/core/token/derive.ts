@@ -1,11 +1,10 @@
 /** `POST /token` with a session token issues a JWT for one audience. */
 import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
 import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { equalInConstantTime, seconds } from '../../base/index.ts';
+import { seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import { type Live, sessionClosed } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
-import type { TokenForm } from './form.ts';
 import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
 
 export interface DeriveContext {
@@ -16,10 +15,10 @@ export interface DeriveContext {
 
 /** Authenticated request for a token. */
 export interface DeriveRequest {
-  readonly form: TokenForm;
   readonly live: Live;
-  /** Session token that authenticated the request. */
-  readonly sessionToken: string;
+  readonly audience?: string | undefined;
+  /** Requested token type (RFC 8693 section 3). Defaults to a JWT for the mesh. */
+  readonly type?: string | undefined;
   readonly event: AuditEvent;
 }
 
@@ -28,17 +27,11 @@ export interface DeriveRequest {
  * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
  */
 export async function deriveToken(context: DeriveContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
-  const { form, live, sessionToken } = request;
-  if (!equalInConstantTime(form.subjectToken, sessionToken))
-    return refused(
-      request.event,
-      new MeshpassError('request_malformed', 'The subject token does not match the session token in the request.'),
-    );
-  const type = form.requestedTokenType ?? JWT_TYPE;
-  const asked = { ...request.event, target: form.audience ?? context.issuer.audience };
+  const { live, audience, type = JWT_TYPE } = request;
+  const asked = { ...request.event, target: audience ?? context.issuer.audience };
   let issued: IssuedToken;
   try {
-    issued = await issue(context, form.audience, type, live);
+    issued = await issue(context, audience, type, live);
   } catch (thrown) {
     return refused(asked, thrown);
   }
@@ -69,7 +62,7 @@ async function issue(
   if (type === JWT_TYPE) {
     if (audience !== undefined && audience !== issuer.audience)
       throw new MeshpassError('audience_not_allowed', 'To use a different audience, request an ID token.');
-    return await identityToken(issuer, live);
+    return await identityToken(issuer, mesh, live);
   }
   if (type !== ID_TOKEN_TYPE)
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');

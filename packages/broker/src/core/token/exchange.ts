@@ -4,12 +4,12 @@
  * respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
  */
 import type { Access } from '@meshpass/access';
-import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
+import { type Attestation, exchangeOf, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
 import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
+import { type Attested, IdentifiedRefusal, identified, printable, unknownIssuer } from '../../issuers/index.ts';
 import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
 import { type OpenContext, openSession } from '../session/lifecycle.ts';
@@ -45,21 +45,25 @@ export interface ExchangeRequest {
   readonly event: AuditEvent;
 }
 
+/** An opened session, and the answer to its client. */
+export interface Exchanged {
+  readonly live: Live;
+  readonly answer: SessionResponse;
+}
+
 /**
  * Exchanges a proof for a session.
  * @returns a refusal from attest(), authorizeSession() or openSession(), or `request_timeout`
  */
-export async function exchangeProof(
-  context: ExchangeContext,
-  request: ExchangeRequest,
-): Promise<Outcome<SessionResponse>> {
+export async function exchangeProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Exchanged>> {
   const attested = await attestProof(context, request);
   if (!attested.granted) return attested;
   // In turn, so that the later of two sessions replaces the earlier in memory and in the store.
-  const inTurn = async (together: Together): Promise<Outcome<SessionResponse>> => {
+  const inTurn = async (together: Together): Promise<Outcome<Exchanged>> => {
     // The agent has timed out and may have received a session from a later request, which a session without a recipient
     // must not replace.
-    if (request.hungUp()) return refused(attested.event, hungUp());
+    if (request.hungUp())
+      throw new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 
     const authorized = await authorizeSession(context, { ...attested.value, jkt: request.jkt, event: attested.event });
     if (!authorized.granted) return authorized;
@@ -76,7 +80,7 @@ export async function exchangeProof(
     if (!opened.granted) return opened;
 
     try {
-      return granted(opened.event, answer(context, opened.value, token));
+      return granted(opened.event, { live: opened.value, answer: answer(context, opened.value, token) });
     } catch (thrown) {
       // No client received the token. The session ends with its lease, or when its workspace opens another one.
       return refused(opened.event, thrown);
@@ -103,7 +107,8 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const asked = context.losses.now();
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
-    const proven = printableOrIdentified(attested.attestation);
+    // auditRow() makes the identity of a refusal printable.
+    const proven = await identified(attested.attestation, () => printable(attested.attestation));
     context.onEvidence?.({ attestation: proven });
     const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
@@ -124,7 +129,7 @@ async function withSignIn(
   replay: Attested['replay'],
 ): Promise<Pick<Proven, 'attestation' | 'replay'>> {
   if (!given) return { attestation, replay };
-  try {
+  return await identified(attestation, async () => {
     if (!attestSignIn) throw unknownIssuer(given.issuer);
     if (replay)
       throw new MeshpassError(
@@ -133,20 +138,7 @@ async function withSignIn(
       );
     const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
     return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
-  } catch (thrown) {
-    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
-  }
-}
-
-/**
- * Rejects unprintable attestations. The refusal includes the attested identity, because auditRow() makes it printable.
- */
-function printableOrIdentified(attestation: Attestation): Attestation {
-  try {
-    return printable(attestation);
-  } catch (thrown) {
-    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
-  }
+  });
 }
 
 function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
@@ -162,10 +154,6 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
     );
   if (audience !== undefined)
     throw new MeshpassError('request_malformed', 'The audience parameter applies to session tokens, not to proofs.');
-}
-
-function hungUp(): MeshpassError {
-  return new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 }
 
 function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {

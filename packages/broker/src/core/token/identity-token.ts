@@ -1,5 +1,5 @@
 /** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
-import { ATTESTED_CLAIMS, type ClaimValues, claimsRequired } from '@meshpass/access';
+import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
 import { type Clock, type Random, seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Live } from '../session/live.ts';
@@ -17,8 +17,6 @@ export interface TokenIssuer {
   readonly life: number;
   readonly clock: Clock;
   readonly random: Random;
-  /** Returns the claims of a session's proof that endpoints require; undefined while no access file is in force. */
-  readonly attested: (session: Session) => ClaimValues | undefined;
 }
 
 /** A signed token. */
@@ -31,18 +29,16 @@ export interface IssuedToken {
 }
 
 /** Issues the token that requests carry. Returns the previous one while more than half of its lifetime remains. */
-export async function identityToken(issuer: TokenIssuer, live: Live): Promise<IssuedToken> {
+export async function identityToken(issuer: TokenIssuer, mesh: MeshState, live: Live): Promise<IssuedToken> {
   const now = seconds(issuer.clock);
   const kept = live.identityToken;
   if (kept && kept.freshUntil > now && issuer.signer.knows(kept.kid)) return kept;
   const { session } = live;
   const { claims, workspace, login } = session.attestation;
-  const jti = issuer.random(16).toString('base64url');
-  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
   const { kid } = issuer.signer;
-  const attested = issuer.attested(session);
-  const token = await issuer.signer.sign({
-    ...common(issuer, live, now, expiresAt, issuer.audience, jti),
+  // While no access file is in force, the claims that endpoints require are unknown.
+  const attested = mesh.inForce() ? claimsRequired(mesh.access(), grantsOf(session), claims) : undefined;
+  const issued = await sign(issuer, session, issuer.audience, {
     sid: session.id,
     grants: grantsOf(session),
     login,
@@ -51,21 +47,17 @@ export async function identityToken(issuer: TokenIssuer, live: Live): Promise<Is
     ...(workspace.repository ? { repository: workspace.repository.fullName } : {}),
     ...(attested && Object.keys(attested).length > 0 ? { [ATTESTED_CLAIMS]: attested } : {}),
   });
+  const { token, expiresAt } = issued;
   // Cached only if it matches the current session and includes all required claims.
   if (live.session === session && attested)
     live.identityToken = { token, kid, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
-  return { token, expiresAt, jti };
+  return issued;
 }
 
 /** Issues an ID token for an audience outside the mesh. It reveals only the user and the workspace. */
-export async function idToken(issuer: TokenIssuer, live: Live, audience: string): Promise<IssuedToken> {
-  const now = seconds(issuer.clock);
-  const { session } = live;
+export async function idToken(issuer: TokenIssuer, { session }: Live, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
-  const jti = issuer.random(16).toString('base64url');
-  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
-  const token = await issuer.signer.sign({
-    ...common(issuer, live, now, expiresAt, audience, jti),
+  return await sign(issuer, session, audience, {
     login,
     ...(workspace.repository
       ? {
@@ -75,22 +67,14 @@ export async function idToken(issuer: TokenIssuer, live: Live, audience: string)
         }
       : {}),
   });
-  return { token, expiresAt, jti };
 }
 
-function common(issuer: TokenIssuer, live: Live, now: number, exp: number, audience: string, jti: string) {
+async function sign(issuer: TokenIssuer, session: Session, audience: string, claims: object): Promise<IssuedToken> {
+  const now = seconds(issuer.clock);
+  const jti = issuer.random(16).toString('base64url');
+  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
+  const { subject } = session.attestation;
   // An array even for one audience. Envoy accepts both forms, but some of Istio's matching only accepts arrays.
-  const { subject } = live.session.attestation;
-  return { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp, jti };
-}
-
-/**
- * Returns a function for the claims from a session's proof that endpoints of its grants require.
- * @returns undefined while no access file is in force, because the required claims are unknown
- */
-export function attestedClaims(mesh: MeshState) {
-  return (session: Session): ClaimValues | undefined => {
-    if (!mesh.inForce()) return undefined;
-    return claimsRequired(mesh.access(), grantsOf(session), session.attestation.claims);
-  };
+  const common = { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp: expiresAt, jti };
+  return { token: await issuer.signer.sign({ ...common, ...claims }), expiresAt, jti };
 }
