@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
-import { openSigner, type Signer } from '@meshpass/broker/core/token/signer';
+import { openSigner, type RotatingSigner } from '@meshpass/broker/core/token/signer';
 import { DrillReport, EVIDENCE_TYPE, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyEvidence } from '../../src/commands/drill.ts';
@@ -48,9 +48,9 @@ describe('the table of a drill', () => {
 
 describe('an evidence file', () => {
   let directory: string;
-  let signer: Signer;
-  let other: Signer;
-  const jwks = (of: Signer) => JSON.parse(of.jwks) as unknown;
+  let signer: RotatingSigner;
+  let other: RotatingSigner;
+  const jwks = (of: RotatingSigner) => JSON.parse(of.jwks) as unknown;
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'drill-'));
     signer = await openSigner(keyFileStorage(join(directory, 'a.pem')));

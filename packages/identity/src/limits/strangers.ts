@@ -10,18 +10,8 @@ import { siteOf } from './source.ts';
 export interface Stranger {
   /** Source address, see sourceGroup. */
   readonly source: string;
-  /** Closes the connection to make room. Calling `Strangers.leave` afterwards is not needed. */
+  /** Closes the connection to make room. Calling `leave` afterwards is not needed. */
   evict(reason: string): void;
-}
-
-export interface Strangers {
-  /** Adds a connection. Evicts one if a limit has been reached. */
-  enter(stranger: Stranger): void;
-  /** Removes a connection that has closed or has authenticated. */
-  leave(stranger: Stranger): void;
-  readonly size: number;
-  /** Number of connections evicted since the start. */
-  readonly evicted: number;
 }
 
 export interface StrangerLimits {
@@ -32,7 +22,7 @@ export interface StrangerLimits {
 }
 
 /** Creates an empty set of connections without a session. */
-export function createStrangers(limits: StrangerLimits): Strangers {
+export function createStrangers(limits: StrangerLimits) {
   // Sets keep insertion order, so the first is the oldest.
   const bySource = new Map<string, Set<Stranger>>();
   const bySite = new Map<string, Set<Stranger>>();
@@ -41,7 +31,8 @@ export function createStrangers(limits: StrangerLimits): Strangers {
   let size = 0;
   let evicted = 0;
   return {
-    enter(stranger) {
+    /** Adds a connection. Evicts one if a limit has been reached. */
+    enter(stranger: Stranger): void {
       const ofSource = bySource.get(stranger.source);
       if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'from its source');
       if (size >= limits.strangers) evictOf(mostCrowded(), 'from all sources');
@@ -51,10 +42,12 @@ export function createStrangers(limits: StrangerLimits): Strangers {
       moved(site, -1);
       size++;
     },
+    /** Removes a connection that has closed or has authenticated. */
     leave,
     get size() {
       return size;
     },
+    /** Number of connections evicted since the start. */
     get evicted() {
       return evicted;
     },

@@ -92,7 +92,13 @@ export function createGithubApp(options: GithubAppOptions) {
     const answer = await requestGithub(path, await appJwt(options.appId, key, clock()), asApp, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
-    if (refused !== undefined) throw appRefused(refused, answer);
+    // A misconfigured App is no outage: retrying does not help, and the developer cannot fix it.
+    if (refused !== undefined)
+      throw new MeshpassError(
+        'issuer_unavailable',
+        "GitHub rejected the broker's GitHub App, so access was not granted. Ask your platform team to check the App's ID and private key.",
+        { detail: { reason: refused, ...detailOf(answer) }, retryAfter: 60 },
+      );
     return answer;
   };
 
@@ -193,17 +199,6 @@ export function createGithubApp(options: GithubAppOptions) {
       return list?.find((codespace) => (codespace as { name?: unknown }).name === name);
     },
   };
-}
-
-/**
- * Reports a misconfigured App rather than an outage, because retrying does not help and the developer cannot fix it.
- */
-function appRefused(reason: string, answer: IssuerResponse): MeshpassError {
-  return new MeshpassError(
-    'issuer_unavailable',
-    "GitHub rejected the broker's GitHub App, so access was not granted. Ask your platform team to check the App's ID and private key.",
-    { detail: { reason, ...detailOf(answer) }, retryAfter: 60 },
-  );
 }
 
 function forbidden(what: string): string {

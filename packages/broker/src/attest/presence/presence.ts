@@ -41,14 +41,7 @@ export interface Claimed {
   readonly presenter: Presenter;
 }
 
-export interface Presence {
-  /**
-   * Verifies presence.
-   * @param signal aborts the check when its result no longer matters
-   * @throws MeshpassError `presence_*`
-   */
-  readonly show: (claimed: Claimed, signal?: AbortSignal) => Promise<Shown>;
-}
+export type Presence = ReturnType<typeof createPresence>;
 
 export interface PresenceOptions {
   readonly mode: PresenceMode;
@@ -60,10 +53,15 @@ export interface PresenceOptions {
 }
 
 /** Creates the presence check. */
-export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions): Presence {
+export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions) {
   const challenges = createPresenceChallenges(clock, random);
   return {
-    async show({ codespace, token, presenter }, signal) {
+    /**
+     * Verifies presence.
+     * @param signal aborts the check when its result no longer matters
+     * @throws MeshpassError `presence_*`
+     */
+    async show({ codespace, token, presenter }: Claimed, signal?: AbortSignal): Promise<Shown> {
       if (mode === 'off') return 'not_asked';
       const { jkt, presence } = presenter;
       const challenged = { jkt, codespaceId: codespace.id };

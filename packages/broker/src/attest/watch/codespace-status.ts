@@ -20,15 +20,10 @@ export const CodespacePage: z.ZodType<PageContent<ListedCodespace>> = z
   .object({ total_count: z.int().nonnegative(), codespaces: z.array(ListedCodespace).max(100) })
   .transform(({ total_count, codespaces }) => ({ total: total_count, items: codespaces }));
 
-export interface CodespaceIndex {
-  readonly byId: ReadonlyMap<number, ListedCodespace>;
-  readonly byName: ReadonlyMap<string, ListedCodespace>;
-  /** Whether the listing is complete, so that a Codespace missing here does not exist. */
-  readonly isWhole: boolean;
-}
-
-/** Indexes a listing by id and name. */
-export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>): CodespaceIndex {
+/**
+ * Indexes a listing by id and name. `isWhole` means that it is complete, so that a Codespace missing here does not exist.
+ */
+export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>) {
   const byId = new Map(items.map((one) => [one.id, one]));
   const byName = new Map(items.map((one) => [one.name, one]));
   // An entry that moved between pages appears twice, and another may be missing.
@@ -56,7 +51,7 @@ const STOPPED: ReadonlySet<string> = new Set([
 /** Looks up a Codespace's status in a list, by its id and former name. */
 export function statusOf(
   codespace: { readonly id: number; readonly name: string },
-  index: CodespaceIndex,
+  index: ReturnType<typeof indexCodespaces>,
 ): CodespaceStatus {
   const listed = index.byId.get(codespace.id);
   if (!listed) {

@@ -63,15 +63,12 @@ export function dependsOnMembership(
 ): boolean {
   const { githubUser } = live.session.attestation;
   if (!githubUser || !isCodespace(live)) return false;
-  return wasMember(githubUser.id) || isPaidByOther(live, organization);
+  // If another account pays, the Codespace is trusted only because its developer is a member.
+  const payer = String(live.session.attestation.claims.billable_owner).toLowerCase();
+  return wasMember(githubUser.id) || payer !== organization;
 }
 
 /** Whether a live session belongs to a Codespace. */
 export function isCodespace({ session }: WatchedSession): boolean {
   return session.attestation.attestor === 'github-codespace';
-}
-
-/** Whether another account pays. Such a Codespace is trusted only because its developer is a member. */
-function isPaidByOther({ session }: WatchedSession, organization: string): boolean {
-  return String(session.attestation.claims.billable_owner).toLowerCase() !== organization;
 }

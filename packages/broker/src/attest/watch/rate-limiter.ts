@@ -7,15 +7,6 @@ import type { IssuerResponse } from '../../issuers/index.ts';
 
 export type RateLimiter = ReturnType<typeof createRateLimiter>;
 
-export interface Rounds {
-  /**
-   * Milliseconds from the end of one round to the next.
-   * @param cost requests of this round that counted (unchanged answers are free)
-   * @param floorMs minimum
-   */
-  readonly delay: (cost: number, floorMs: number) => number;
-}
-
 /**
  * Shares of the hourly limit. The rest is for enrolments. `events` covers queries caused by the audit log, `jobs` the
  * GitHub Actions jobs with a session.
@@ -102,12 +93,17 @@ export function createRateLimiter(clock: () => number) {
      * Creates a pacer for a task's rounds.
      * @param share fraction of the hourly limit that the rounds may use: SHARE
      */
-    rounds(share: number): Rounds {
+    rounds(share: number) {
       /** Unused requests from the share, so that a few requests need not wait. */
       let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);
       let at = clock();
       return {
-        delay(cost, floorMs) {
+        /**
+         * Returns the milliseconds from the end of one round to the next.
+         * @param cost requests of this round that counted (unchanged answers are free)
+         * @param floorMs minimum
+         */
+        delay(cost: number, floorMs: number) {
           const { left, seconds } = window();
           const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
           // Other tasks have used up the limit, so leases decide until it resets.

@@ -3,8 +3,8 @@
  * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { type AuditEventHandler, createAuditEventHandler } from './audit-event-handler.ts';
-import { type RateLimiter, type Rounds, SHARE } from './rate-limiter.ts';
+import { createAuditEventHandler } from './audit-event-handler.ts';
+import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
@@ -25,16 +25,8 @@ export interface WatchOptions {
   readonly wait?: Wait;
 }
 
-export interface Watch extends Pick<AuditEventHandler, 'handle' | 'opened' | 'considerEvidence'> {
-  /** Seconds since the last complete sweep of the Codespaces began; undefined before the first. */
-  readonly sweepAge: () => number | undefined;
-  readonly memberAge: () => number | undefined;
-  readonly callsLeft: () => number | undefined;
-  readonly stop: () => void;
-}
-
 interface Task {
-  readonly rounds: Rounds;
+  readonly rounds: ReturnType<RateLimiter['rounds']>;
   readonly floorMs: number;
   readonly run: (read: ReadGithub) => Promise<void>;
   /** Unix milliseconds. */
@@ -49,7 +41,7 @@ const MAX_BACKOFF_MS = 60_000;
 const MAX_SLEEP_MS = 60_000;
 
 /** Starts the watch. */
-export function startWatching(options: WatchOptions): Watch {
+export function startWatching(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
   const stopping = new AbortController();
@@ -124,6 +116,7 @@ export function startWatching(options: WatchOptions): Watch {
     handle: handler.handle,
     opened: handler.opened,
     considerEvidence: handler.considerEvidence,
+    /** Seconds since the last complete sweep of the Codespaces began; undefined before the first. */
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
     callsLeft: rateLimiter.left,

@@ -2,15 +2,7 @@
  * Remembers identifiers in bounded memory. Two generations replace a timer per entry, so an identifier is remembered for
  * one to two windows.
  */
-export interface ReplayMemory {
-  /**
-   * Remembers an identifier unless it is known.
-   * @param now Unix seconds
-   * @param owner key that made the identifier
-   * @returns `fresh` if remembered; `full` only if a memory that refuses is full, or is full for this owner
-   */
-  readonly claim: (id: string, now: number, owner: string) => 'fresh' | 'seen' | 'full';
-}
+export type ReplayMemory = ReturnType<typeof createReplayMemory>;
 
 /**
  * Creates an empty memory.
@@ -25,7 +17,7 @@ export function createReplayMemory(
   capacity: number,
   whenFull: 'refuse' | 'forget' = 'refuse',
   perOwner = capacity,
-): ReplayMemory {
+) {
   let young = new Set<string>();
   let old: ReadonlySet<string> = new Set();
   let owned = new Map<string, number>();
@@ -38,7 +30,13 @@ export function createReplayMemory(
   };
   const count = (owner: string): number => owned.get(owner) ?? 0;
   return {
-    claim: (id, now, owner) => {
+    /**
+     * Remembers an identifier unless it is known.
+     * @param now Unix seconds
+     * @param owner key that made the identifier
+     * @returns `fresh` if remembered; `full` only if a memory that refuses is full, or is full for this owner
+     */
+    claim: (id: string, now: number, owner: string): 'fresh' | 'seen' | 'full' => {
       if (now - turned > windowSeconds) turn(now);
       if (young.has(id) || old.has(id)) return 'seen';
       if (whenFull === 'refuse') {

@@ -4,15 +4,8 @@
  * because each heartbeat needs a signature, and ES256 signs in a twentieth of the time of RS256.
  */
 import { createECDH, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
-import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import type { KeyRing } from '../token/key-ring.ts';
-
-export interface DerivedKey {
-  readonly kid: string;
-  readonly privateKey: KeyObject;
-  readonly published: StatementKey;
-}
 
 export type StatementKeys = ReturnType<typeof createStatementKeys>;
 
@@ -24,8 +17,8 @@ const SEED_BYTES = 40;
 
 /** Creates the key derivation, which caches each key. */
 export function createStatementKeys(signer: { readonly ring: KeyRing }) {
-  const derived = new Map<string, DerivedKey>();
-  const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }): DerivedKey => {
+  const derived = new Map<string, ReturnType<typeof deriveStatementKey>>();
+  const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }) => {
     const known = derived.get(kid) ?? deriveStatementKey(privateKey);
     derived.set(kid, known);
     return known;
@@ -45,7 +38,7 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
  * Derives the key.
  * @param secret RSA private key
  */
-export function deriveStatementKey(secret: KeyObject): DerivedKey {
+export function deriveStatementKey(secret: KeyObject) {
   const material = secret.export({ type: 'pkcs8', format: 'der' });
   const seed = Buffer.from(hkdfSync('sha256', material, Buffer.alloc(0), INFO, SEED_BYTES));
   const scalar = (BigInt(`0x${seed.toString('hex')}`) % (ORDER - 1n)) + 1n;

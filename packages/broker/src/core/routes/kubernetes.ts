@@ -49,7 +49,12 @@ export function kubernetesRoutes(
         if (principal instanceof MeshpassError) return refused(event, principal);
         const { namespace, serviceAccount } = principal;
         const named = { ...event, grant, target: `system:serviceaccount:${namespace}:${serviceAccount}` };
-        if (!allowance.take(`${live.session.id} ${grant}`)) return refused(named, tooMany());
+        if (!allowance.take(`${live.session.id} ${grant}`)) {
+          const message =
+            'This session has requested too many API server tokens. Wait 30 seconds before you try again.';
+          const retryAfter = Math.ceil(1 / PER_SECOND);
+          return refused(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
+        }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
         // While Kubernetes responded, the session may have ended or lost the grant or its roles. Its ServiceAccount is
         // then deleted.
@@ -87,9 +92,4 @@ function holder(
     'kubernetes_not_granted',
     `The grant ${grant} has no Kubernetes role. The access file does not assign one, or an assigned role now allows too much.`,
   );
-}
-
-function tooMany(): MeshpassError {
-  const message = 'This session has requested too many API server tokens. Wait 30 seconds before you try again.';
-  return new MeshpassError('too_many_attempts', message, { retryAfter: Math.ceil(1 / PER_SECOND) });
 }

@@ -1,7 +1,7 @@
 /** Routes for a session's sign-ins and for issuers' logout tokens (docs/identity/sign-in.md). */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Authorize, isSignInTrusted, type TrustedIssuer } from '@meshpass/access';
+import { type Authorize, isSignInTrusted } from '@meshpass/access';
 import { type Attestation, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import {
@@ -60,7 +60,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       schema: SignInRequest,
       limit: MAX_BODY,
       handler: async ({ caller: { live: one }, body, event }) => {
-        if (!attempts.take(one.session.id)) throw tooMany();
+        if (!attempts.take(one.session.id))
+          throw new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
         const done = verifying.take(one.session.id);
         const added = await addSignIn(signIns, one, body, event).finally(done);
         return added.granted ? granted(added.event, answer(one.session.attestation)) : added;
@@ -135,15 +136,10 @@ async function takeLogout(
 /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
 export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string): SignInOffer | undefined {
   const found = mesh.inForce() ? mesh.access().trust.issuers.find((one) => one.name === name) : undefined;
-  return found?.signIn && offerOf(found, found.signIn);
-}
-
-function offerOf(
-  { name, issuer }: TrustedIssuer,
-  { client, scopes, refresh }: NonNullable<TrustedIssuer['signIn']>,
-): SignInOffer {
+  if (!found?.signIn) return undefined;
+  const { client, scopes, refresh } = found.signIn;
   const wanted = ['openid', ...(refresh ? ['offline_access'] : []), ...scopes];
-  return { name, issuer, client_id: client, scopes: [...new Set(wanted)], refresh };
+  return { name, issuer: found.issuer, client_id: client, scopes: [...new Set(wanted)], refresh };
 }
 
 /** Returns a session's sign-ins, and the grants that lack one. */
@@ -188,8 +184,4 @@ async function logoutForm(request: IncomingMessage): Promise<string> {
   if (token === undefined || token === '' || more.length > 0)
     throw malformed('The form must contain exactly one logout_token.');
   return token;
-}
-
-function tooMany(): MeshpassError {
-  return new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
 }

@@ -41,21 +41,11 @@ export function withoutLosses(
   return without(attestation, unsettled);
 }
 
-/** A session's attestation after the losses since its opening. */
-export interface AfterLosses {
-  readonly attestation: Attestation;
-  /** Whether a fact was lost. */
-  readonly isLess: boolean;
-  /** How the session ends, with details for the audit log, if it depends on a lost fact. */
-  readonly ended: { readonly cause: CloseCause; readonly detail: Record<string, unknown> } | undefined;
-}
-
-/** Applies the losses since a session opened. A lost team or role does not end the session. */
-export function afterLosses(
-  losses: Losses,
-  { attestation, openedAt }: Session,
-  trusted: string | undefined,
-): AfterLosses {
+/**
+ * Applies the losses since a session opened. A lost team or role does not end the session.
+ * @returns the attestation after them, whether a fact was lost, and how the session ends if it depends on a lost fact
+ */
+export function afterLosses(losses: Losses, { attestation, openedAt }: Session, trusted: string | undefined) {
   const lost = factsOf(attestation, trusted).filter((fact) => losses.isLost(fact, openedAt));
   const left = lost.find((fact) => fact.kind === 'member')?.organization;
   const detail = { lost: lost.map(({ kind }) => kind), ...(left !== undefined && { left }) };

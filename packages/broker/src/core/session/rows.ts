@@ -8,6 +8,8 @@ import type { Principal, Session } from './session.ts';
 /** Returns the row of a session that opens. */
 export function sessionRow(session: Session): Insertable<Tables['sessions']> {
   const { attestation } = session;
+  // Sign-ins change and therefore have their own column.
+  const { signIns: _, endedSignIns: __, ...rest } = attestation;
   return {
     id: session.id,
     token_hash: session.tokenHash,
@@ -16,18 +18,13 @@ export function sessionRow(session: Session): Insertable<Tables['sessions']> {
     subject: storable(attestation.subject),
     login: storable(attestation.login),
     workspace_key: storable(attestation.workspace.key),
-    attestation: JSON.stringify(withoutSignIns(attestation)),
+    attestation: JSON.stringify(rest),
     opened_at: timestamp(session.openedAt),
     closed_at: null,
     close_cause: null,
     graced_until: null,
     sign_ins: attestation.signIns ? signInsText(attestation) : null,
   };
-}
-
-/** Omits sign-ins, which change and therefore have their own column. */
-function withoutSignIns({ signIns: _, endedSignIns: __, ...attestation }: Attestation): Attestation {
-  return attestation;
 }
 
 /** Serializes the sign-ins column: current sign-ins and those that their provider has ended. */

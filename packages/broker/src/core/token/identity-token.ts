@@ -4,11 +4,11 @@ import { type Clock, type Random, seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf, type Session } from '../session/session.ts';
-import type { Signer } from './signer.ts';
+import type { RotatingSigner } from './signer.ts';
 
 /** Parameters of all tokens. */
 export interface TokenIssuer {
-  readonly signer: Signer;
+  readonly signer: Pick<RotatingSigner, 'sign' | 'kid' | 'knows'>;
   /** Public URL of the broker. */
   readonly issuer: string;
   /** `aud` of identity tokens. */

@@ -78,7 +78,8 @@ const BLOCK = /^Meshpass-Key: (.*)\n(-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+
  */
 export function readKeys(text: string): StoredKeys {
   let signing: SigningKey | undefined;
-  const requestedAt = optionalNumber(REQUESTED.exec(text)?.[1]);
+  const digits = REQUESTED.exec(text)?.[1];
+  const requestedAt = digits === undefined ? undefined : Number(digits);
   const retired: RetiredKey[] = [];
   for (const [, mark, pem] of text.matchAll(BLOCK)) {
     const part = readPart(mark!);
@@ -155,10 +156,6 @@ export function asNext(privateKey: KeyObject): NextKey {
 
 function asSigning({ kid, publicKey, privateKey }: NextKey, since: number, tokenSeconds: number): SigningKey {
   return { kid, publicKey, privateKey, since, tokenSeconds };
-}
-
-function optionalNumber(digits: string | undefined): number | undefined {
-  return digits === undefined ? undefined : Number(digits);
 }
 
 function readPart(text: string): Part {

@@ -84,7 +84,11 @@ export function keySecretStorage(http: KubernetesHttp, namespace: string, name: 
         }
         // Either another entry changed, or an earlier write of this process succeeded although its response was lost.
         const found = await get();
-        if (!found.text.startsWith(mine) || attempt === ATTEMPTS) throw changedByAnother(namespace, name);
+        if (!found.text.startsWith(mine) || attempt === ATTEMPTS)
+          throw new MeshpassError(
+            'kubernetes_unavailable',
+            `Another broker or a user changed ${ENTRY} in the Secret ${namespace}/${name}. Try again. If that does not help, restart the active broker so that it uses the stored keys.`,
+          );
         version = found.version;
       }
     },
@@ -95,11 +99,4 @@ function understood(body: unknown): z.infer<typeof Secret> {
   const read = Secret.safeParse(body);
   if (read.success) return read.data;
   throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.');
-}
-
-function changedByAnother(namespace: string, name: string): MeshpassError {
-  return new MeshpassError(
-    'kubernetes_unavailable',
-    `Another broker or a user changed ${ENTRY} in the Secret ${namespace}/${name}. Try again. If that does not help, restart the active broker so that it uses the stored keys.`,
-  );
 }

@@ -16,37 +16,8 @@ import {
 } from './key-ring.ts';
 import type { KeyStorage } from './key-storage.ts';
 
-/** Signs tokens and publishes the keys. */
-export interface Signer {
-  /**
-   * Signs claims as a compact JWS, never with a key that has been dropped before the result is returned.
-   * @param typ `typ` of the header; `JWT` by default
-   */
-  readonly sign: (claims: Readonly<Record<string, unknown>>, typ?: string) => Promise<string>;
-  /** Current JWK Set as JSON text (RFC 7517 section 5). */
-  readonly jwks: string;
-  /** Id of the current signing key. */
-  readonly kid: string;
-  /** Whether a key with this id is published. */
-  readonly knows: (kid: string) => boolean;
-}
-
-/** Signer whose keys can be replaced. */
-export interface RotatingSigner extends Signer {
-  readonly ring: KeyRing;
-  /**
-   * Reads the stored keys, which another broker may have changed.
-   * @throws MeshpassError from the storage
-   */
-  readonly read: () => Promise<StoredKeys>;
-  /** Replaces the ring in memory only, for keys that are already stored. */
-  readonly adopt: (ring: KeyRing) => void;
-  /**
-   * Stores the keys, except the next one, and then activates the ring.
-   * @throws MeshpassError from the storage; the ring is then unchanged
-   */
-  readonly replace: (ring: KeyRing) => Promise<void>;
-}
+/** Signs tokens, and publishes and replaces the keys. */
+export type RotatingSigner = Awaited<ReturnType<typeof openSigner>>;
 
 const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
 
@@ -54,7 +25,7 @@ const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
  * Reads the stored keys, or creates and stores the first one, and generates the next one.
  * @throws MeshpassError from the storage
  */
-export async function openSigner(storage: KeyStorage): Promise<RotatingSigner> {
+export async function openSigner(storage: KeyStorage) {
   const read = async (): Promise<StoredKeys> => {
     const found = await storage.read();
     if (found !== undefined) return readKeys(found);
@@ -72,23 +43,39 @@ export async function openSigner(storage: KeyStorage): Promise<RotatingSigner> {
     known = new Set(keysOf(ring).map(({ kid }) => kid));
   };
   return {
+    /** Current JWK Set as JSON text (RFC 7517 section 5). */
     get jwks() {
       return jwks;
     },
+    /** Id of the current signing key. */
     get kid() {
       return ring.signing.kid;
     },
     get ring() {
       return ring;
     },
-    knows: (kid) => known.has(kid),
+    /** Whether a key with this id is published. */
+    knows: (kid: string) => known.has(kid),
+    /**
+     * Reads the stored keys, which another broker may have changed.
+     * @throws MeshpassError from the storage
+     */
     read,
+    /** Replaces the ring in memory only, for keys that are already stored. */
     adopt,
-    replace: async (other) => {
+    /**
+     * Stores the keys, except the next one, and then activates the ring.
+     * @throws MeshpassError from the storage; the ring is then unchanged
+     */
+    replace: async (other: KeyRing) => {
       await storage.write(formatKeys(other));
       adopt(other);
     },
-    sign: async (claims, typ = 'JWT') => {
+    /**
+     * Signs claims as a compact JWS, never with a key that has been dropped before the result is returned.
+     * @param typ `typ` of the header
+     */
+    sign: async (claims: Readonly<Record<string, unknown>>, typ = 'JWT') => {
       for (;;) {
         const { kid, privateKey } = ring.signing;
         const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;

@@ -3,7 +3,6 @@ import type { TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
-import type { Attested } from '../attested.ts';
 import { printableClaims } from '../printable.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
 import { MAX_SUBJECT } from './person.ts';
@@ -28,26 +27,13 @@ export const SKEW_SECONDS = 30;
 /** Maximum remaining lifetime of a proof. It must be remembered this long against replay. */
 const MAX_LIFE_SECONDS = 86_400;
 
-/** A verified ID token for one audience. Checks specific to its purpose are up to the caller. */
-export interface VerifiedIdToken {
-  readonly claims: JWTPayload;
-  readonly subject: string;
-  /** Unix seconds. */
-  readonly exp: number;
-  readonly replay: NonNullable<Attested['replay']>;
-}
-
 /**
  * Verifies an ID token whose `iss` matches the issuer (OpenID Connect Core 3.1.3.7, RFC 8725).
  * @param audience required audience
+ * @returns its claims, subject, expiry (Unix seconds) and replay protection. Checks for its purpose are the caller's.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
-export async function verifyIdToken(
-  token: string,
-  issuer: TrustedIssuer,
-  audience: string,
-  options: VerifyOptions,
-): Promise<VerifiedIdToken> {
+export async function verifyIdToken(token: string, issuer: TrustedIssuer, audience: string, options: VerifyOptions) {
   const unverified = readToken(token);
   refuseHeader(unverified.header, issuer);
   const verified = await verifyJwt(token, issuer, { audience, requiredClaims: ['sub', 'iat', 'exp'] }, options).catch(
