@@ -20,7 +20,7 @@ export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './sec
 
 // JSON checks.
 
-export { hasDuplicateMember } from './duplicate-members.ts';
+export { hasDuplicateMember, structuralCharacters } from './duplicate-members.ts';
 
 // The process that parts share.
 export type { Process } from './process.ts';

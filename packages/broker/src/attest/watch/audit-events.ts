@@ -5,6 +5,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
+import { structuralCharacters } from '../../base/index.ts';
 
 /** Event about a Codespace that was stopped or deleted. */
 export interface CodespaceEvent {
@@ -106,22 +107,16 @@ function unwrap(value: unknown): unknown[] {
 
 /** Splits a text into its top-level JSON values. */
 function* jsonValues(body: string): Generator<unknown> {
-  let start = -1;
+  let start = 0;
   let depth = 0;
-  let inString = false;
-  for (let at = 0; at < body.length; at++) {
-    const character = body[at]!;
-    if (inString) {
-      if (character === '\\') at++;
-      else if (character === '"') inString = false;
-    } else if (character === '"' && depth > 0) inString = true;
-    else if (character === '{' || character === '[') {
-      if (depth++ === 0) start = at;
-    } else if ((character === '}' || character === ']') && depth > 0) {
-      if (--depth === 0) yield parse(body.slice(start, at + 1));
-    } else if (depth === 0 && !/\s/.test(character)) throw malformed();
+  for (const at of structuralCharacters(body)) {
+    if ('{['.includes(body[at]!)) depth++;
+    else if ('}]'.includes(body[at]!) && --depth === 0) {
+      yield parse(body.slice(start, at + 1));
+      start = at + 1;
+    }
   }
-  if (depth > 0) throw malformed();
+  if (body.slice(start).trim() !== '') throw malformed();
 }
 
 function parse(json: string): unknown {

@@ -1,6 +1,6 @@
 /** Reads an unverified token, within limits, only to find the issuer that must have signed it. */
 import { MeshpassError } from '@meshpass/identity';
-import { hasDuplicateMember } from '../../base/index.ts';
+import { hasDuplicateMember, structuralCharacters } from '../../base/index.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
@@ -58,15 +58,9 @@ function readPart(part: string, name: string): Record<string, unknown> {
 function nesting(text: string): number {
   let depth = 0;
   let deepest = 0;
-  let inString = false;
-  for (let i = 0; i < text.length; i++) {
-    const character = text.charCodeAt(i);
-    if (inString) {
-      if (character === 0x5c) i++;
-      else if (character === 0x22) inString = false;
-    } else if (character === 0x22) inString = true;
-    else if (character === 0x7b || character === 0x5b) deepest = Math.max(deepest, ++depth);
-    else if (character === 0x7d || character === 0x5d) depth--;
+  for (const at of structuralCharacters(text)) {
+    if ('{['.includes(text[at]!)) deepest = Math.max(deepest, ++depth);
+    else if ('}]'.includes(text[at]!)) depth--;
   }
   return deepest;
 }
