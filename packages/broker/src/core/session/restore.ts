@@ -2,7 +2,7 @@
  * Restores the previous broker process's state: the live sessions, each with a renewed lease (leases.ts), and the
  * principals whose SVIDs may still be valid.
  */
-import type { Attestation, SignIn } from '@meshpass/identity';
+import type { Attestation } from '@meshpass/identity';
 import { type Clock, seconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
@@ -11,12 +11,6 @@ import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
 import { type Live, newLive } from './live.ts';
 import { readSignIns, signInsText } from './rows.ts';
 import type { Gained } from './session.ts';
-
-/** State of the previous process. */
-export interface Restored {
-  readonly sessions: readonly Live[];
-  readonly revoked: readonly RevokedPrincipal[];
-}
 
 /**
  * Reads live sessions and revoked principals from the store.
@@ -29,7 +23,7 @@ export async function restore(
   clock: Clock,
   terms: LeaseTerms & { readonly tokenSeconds: number },
   denies: Denies,
-): Promise<Restored> {
+) {
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
     .selectFrom('session_principals as p')
@@ -41,14 +35,19 @@ export async function restore(
   const now = seconds(clock);
   const ofSession = Map.groupBy(principals, (principal) => principal.session_id);
   await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
-  const signIns = await restoredSignIns(store, rows, now);
+  for (const row of rows) {
+    const graced = row.sign_ins && gracedSignIns(row.sign_ins, now);
+    if (graced === row.sign_ins) continue;
+    row.sign_ins = graced;
+    await store.db.updateTable('sessions').set({ sign_ins: graced }).where('id', '=', row.id).execute();
+  }
   const sessions = rows.map((row): Live => {
     const own = ofSession.get(row.id) ?? [];
     const session = {
       id: row.id,
       tokenHash: row.token_hash,
       jkt: row.jkt,
-      attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
+      attestation: { ...(JSON.parse(row.attestation) as Attestation), ...(row.sign_ins && readSignIns(row.sign_ins)) },
       openedAt: seconds(row.opened_at),
       principals: own.map((principal) => ({
         grant: principal.grant_name,
@@ -70,25 +69,6 @@ export async function restore(
     return live;
   });
   return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
-}
-
-/** Restores the sign-ins of each session and stores their new deadlines. */
-async function restoredSignIns(
-  store: Store,
-  rows: readonly { readonly id: string; readonly sign_ins: string | null }[],
-  now: number,
-): Promise<ReadonlyMap<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>> {
-  const found = new Map<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>();
-  for (const { id, sign_ins: text } of rows) {
-    if (text === null) continue;
-    const { signIns: stored, endedSignIns } = readSignIns(text);
-    const signIns = gracedSignIns(stored, now);
-    const changed = signInsText({ signIns, endedSignIns });
-    if (changed !== text)
-      await store.db.updateTable('sessions').set({ sign_ins: changed }).where('id', '=', id).execute();
-    found.set(id, { signIns, endedSignIns });
-  }
-  return found;
 }
 
 /**
@@ -132,10 +112,12 @@ export async function stillRevoked(
  * Extends stored sign-ins that were due for confirmation while no broker was running. Each is extended only once, so
  * repeated broker crashes cannot keep a sign-in alive.
  */
-function gracedSignIns(signIns: readonly SignIn[], now: number): readonly SignIn[] {
-  return signIns.map((signIn) =>
+function gracedSignIns(text: string, now: number): string {
+  const { signIns, endedSignIns } = readSignIns(text);
+  const graced = signIns.map((signIn) =>
     signIn.confirm === undefined || signIn.graced
       ? signIn
-      : { ...signIn, until: Math.max(signIn.until, now + signIn.confirm), graced: true },
+      : { ...signIn, until: Math.max(signIn.until, now + signIn.confirm), graced: true as const },
   );
+  return signInsText({ signIns: graced, endedSignIns });
 }

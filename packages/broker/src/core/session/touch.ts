@@ -79,13 +79,8 @@ export function touchOnChange(context: TouchContext): () => void {
 
 /** Returns the live sessions of a context for the GitHub watch. */
 export function watchedSessions(context: TouchContext): WatchedSessions {
-  const { live, losses, clock, mesh, onFailure } = context;
   return {
-    live,
-    losses,
-    clock,
-    mesh,
-    onFailure,
+    ...context,
     close: (one: Live, end) => closeSession(context, one, end),
     touch: (one: Live) => touch(context, one),
     removeFacts: (one: Live, facts) => {
