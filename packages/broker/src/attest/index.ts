@@ -21,7 +21,7 @@ export type { WatchedSessions } from './watch/watched-sessions.ts';
 
 // Queries about people.
 
+export type { ReadGithub } from './github/api.ts';
 export { parseGithub } from './github/api.ts';
 export { askedOf, withFreshMemberships } from './github/approvers.ts';
 export type { Asked } from './github/memberships.ts';
-export type { ReadGithub } from './watch/reader.ts';

@@ -3,6 +3,8 @@
  * another does not use (RFC 8259 section 4, RFC 7519 section 4). Takes linear time for any input.
  */
 
+import { structuralCharacters } from '@meshpass/identity/jws/json';
+
 /**
  * Reports whether any object in a JSON text has two members with the same name.
  * @param text valid JSON, already parsed by the caller
@@ -17,20 +19,6 @@ function membersIn(text: string): number {
   let members = 0;
   for (const at of structuralCharacters(text)) if (text[at] === ':') members++;
   return members;
-}
-
-/**
- * Yields the positions of the structural characters in a JSON text: brackets, colons and commas outside of strings (RFC
- * 8259 section 2). Takes linear time for any input.
- */
-export function* structuralCharacters(text: string): Generator<number> {
-  let inString = false;
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at]!;
-    if (character === '"') inString = !inString;
-    else if (inString && character === '\\') at++;
-    else if (!inString && '{}[]:,'.includes(character)) yield at;
-  }
 }
 
 function membersOf(json: unknown): number {

@@ -11,7 +11,6 @@ export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 export { createGuesses, type Guesses } from './limits/guesses.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
-export { createReplayMemory, type ReplayMemory } from './limits/replay.ts';
 
 // Secrets and private files.
 
@@ -20,7 +19,7 @@ export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './sec
 
 // JSON checks.
 
-export { hasDuplicateMember, structuralCharacters } from './duplicate-members.ts';
+export { hasDuplicateMember } from './duplicate-members.ts';
 
 // The process that parts share.
 export type { Process } from './process.ts';

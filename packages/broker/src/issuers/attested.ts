@@ -27,13 +27,13 @@ export class IdentifiedRefusal extends MeshpassError {
     super(code, message, { cause, detail, members, ...(retryAfter !== undefined && { retryAfter }) });
     this.identity = identity;
   }
-}
 
-/** Completes the attestation of a person whom the issuer has identified. Every refusal names the identity. */
-export async function identified<T>(identity: Identity, complete: () => T | Promise<T>): Promise<T> {
-  try {
-    return await complete();
-  } catch (thrown) {
-    throw new IdentifiedRefusal(toMeshpassError(thrown), identity);
+  /** Completes the attestation of a person whom the issuer has identified. Every refusal names the identity. */
+  static async naming<T>(identity: Identity, complete: () => T | Promise<T>): Promise<T> {
+    try {
+      return await complete();
+    } catch (thrown) {
+      throw new IdentifiedRefusal(toMeshpassError(thrown), identity);
+    }
   }
 }

@@ -27,5 +27,5 @@ export { type SignInBinding, unknownIssuer, type VerifiedSignIn, verifySignIn } 
 
 // Attestation results.
 
-export { type Attested, IdentifiedRefusal, identified, type Shown } from './attested.ts';
+export { type Attested, IdentifiedRefusal, type Shown } from './attested.ts';
 export { printable } from './printable.ts';

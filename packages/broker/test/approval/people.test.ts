@@ -3,9 +3,9 @@ import { parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { comparePeople, identitiesOf, peopleOf, refuseOwn, signInFirst } from '../../src/admin/approval/people.ts';
+import type { ReadGithub } from '../../src/attest/github/api.ts';
 import { askedOf, withFreshMemberships } from '../../src/attest/github/approvers.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import type { ReadGithub } from '../../src/attest/watch/reader.ts';
 import type { LiveIndex } from '../../src/core/session/live.ts';
 
 const LEAD: Attestation = {

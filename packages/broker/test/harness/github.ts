@@ -5,12 +5,12 @@ import type { SessionResponse } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { RunningGithub } from '@meshpass/lab/github/start';
 import { createAttest } from '../../src/attest/attest.ts';
-import type { GithubApiOptions } from '../../src/attest/github/api.ts';
+import type { GithubApiOptions, ReadGithub } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { Presence } from '../../src/attest/presence/presence.ts';
 import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
-import { type ReadGithub, readAsApp } from '../../src/attest/watch/reader.ts';
+import { readAsApp } from '../../src/attest/watch/reader.ts';
 import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import {

@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
+import { createReplayMemory } from '@meshpass/identity/limits/replay';
 import { describe, expect, it } from 'vitest';
-import { createReplayMemory } from '../../src/base/index.ts';
 import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
 
 const NOW = 1_800_000_000;

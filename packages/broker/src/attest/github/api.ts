@@ -23,6 +23,18 @@ export interface GithubApiOptions extends IssuerHttpOptions {
   readonly onAnswer?: (answer: IssuerResponse) => void;
 }
 
+/**
+ * Sends a request to GitHub.
+ * @param path untrusted parts must have been encoded with pathPart
+ * @returns 200 or 304; undefined if the resource does not exist (404)
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export type ReadGithub = (
+  organization: string,
+  path: string,
+  question?: IssuerRequest,
+) => Promise<IssuerResponse | undefined>;
+
 /** GitHub lists up to 100 Codespaces per page, each up to 10 kB. */
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 

@@ -169,7 +169,7 @@ export function createGithubApp(options: GithubAppOptions) {
     /** Returns an organization's id, or undefined if the App is not installed there. */
     organizationId,
     isMember: async (organization: string, user: GithubUser) => (await roleIn(organization, user)) !== undefined,
-    /** As MembershipQueries, but an answer is cached until it expires or is lost. */
+    /** Cached `MembershipQueries.roleIn`. An answer is void once it expires or the fact is lost. */
     roleIn,
     isInTeam: (team: string, user: GithubUser) =>
       // Keyed by id, because a login that changes hands must not inherit a cached answer.

@@ -2,7 +2,7 @@
 import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { remembered } from '@meshpass/identity/memory/remembered';
-import type { ReadGithub } from '../watch/reader.ts';
+import type { ReadGithub } from './api.ts';
 import { factsOf, type Losses, without } from './losses.ts';
 import { type Asked, confirmMemberships, filterAsync, membershipQueries, organizationOf } from './memberships.ts';
 

@@ -7,7 +7,7 @@ import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity'
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import { createGuesses, type Guesses } from '../../base/index.ts';
-import { type Attested, type IssuerResponse, identified } from '../../issuers/index.ts';
+import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
 import { detailOf, type GithubApiOptions, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
@@ -130,7 +130,7 @@ export async function attestCodespace(
   // Presence is checked before memberships, so that a client outside the Codespace learns nothing about the developer's
   // teams and uses none of the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
-  return await identified(known, async () => {
+  return await IdentifiedRefusal.naming(known, async () => {
     const presence = await (early ?? show());
     const memberships = await confirmMemberships(user, asked, options.app);
     guesses.trust(presenter.source);

@@ -4,7 +4,7 @@ import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshp
 import type { Attestation } from '@meshpass/identity';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { z } from 'zod';
-import type { ReadGithub } from '../watch/reader.ts';
+import type { ReadGithub } from './api.ts';
 import { type GithubUser, parseGithub, pathPart, teamPath } from './api.ts';
 
 /** Memberships to read. */

@@ -4,7 +4,8 @@
  * only in this process; after a takeover or a restart, a workspace gets a new challenge.
  */
 import { createHmac } from 'node:crypto';
-import { type Clock, createReplayMemory, equalInConstantTime, type Random, seconds } from '../../base/index.ts';
+import { createReplayMemory } from '@meshpass/identity/limits/replay';
+import { type Clock, equalInConstantTime, type Random, seconds } from '../../base/index.ts';
 
 /** The key and Codespace that a challenge is bound to. */
 export interface Challenged {

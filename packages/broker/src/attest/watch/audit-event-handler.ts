@@ -5,11 +5,11 @@
  */
 
 import type { Attestation } from '@meshpass/identity';
+import type { ReadGithub } from '../github/api.ts';
 import { isTeamById } from '../github/api.ts';
 import { type Doubt, SETTLE_SECONDS } from '../github/losses.ts';
 import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
-import type { ReadGithub } from './reader.ts';
 import { recheckMember } from './recheck-member.ts';
 import { closeSessionOf, recheckCodespace } from './sweep-codespaces.ts';
 import type { Wait } from './wait.ts';

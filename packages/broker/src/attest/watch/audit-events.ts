@@ -4,8 +4,8 @@
  * in `event`. https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
  */
 import { MeshpassError } from '@meshpass/identity';
+import { structuralCharacters } from '@meshpass/identity/jws/json';
 import { z } from 'zod';
-import { structuralCharacters } from '../../base/index.ts';
 
 /** Event about a Codespace that was stopped or deleted. */
 export interface CodespaceEvent {

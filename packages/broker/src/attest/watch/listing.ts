@@ -4,8 +4,8 @@
  * The result is all pages or an error, because a partial list proves nothing.
  */
 import type { z } from 'zod';
+import type { ReadGithub } from '../github/api.ts';
 import { MAX_PAGE_BYTES, parseGithub } from '../github/api.ts';
-import type { ReadGithub } from './reader.ts';
 
 export interface Listing<T> {
   readonly items: readonly T[];

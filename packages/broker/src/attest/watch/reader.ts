@@ -1,20 +1,8 @@
 /** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
 import { readPrivateFile } from '../../base/index.ts';
-import { type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
-import { type GithubApiOptions, refuseUnlessOk, requestGithub } from '../github/api.ts';
+import { unavailable } from '../../issuers/index.ts';
+import { type GithubApiOptions, type ReadGithub, refuseUnlessOk, requestGithub } from '../github/api.ts';
 import type { GithubApp } from '../github/app.ts';
-
-/**
- * Sends a request to GitHub.
- * @param path untrusted parts must have been encoded with pathPart
- * @returns 200 or 304; undefined if the resource does not exist (404)
- * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
- */
-export type ReadGithub = (
-  organization: string,
-  path: string,
-  question?: IssuerRequest,
-) => Promise<IssuerResponse | undefined>;
 
 /**
  * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:

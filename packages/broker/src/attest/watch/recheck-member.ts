@@ -5,10 +5,10 @@
  * organization has members.
  */
 import { z } from 'zod';
+import type { ReadGithub } from '../github/api.ts';
 import { type GithubUser, parseGithub, pathPart } from '../github/api.ts';
 import { membershipQueries, organizationOf } from '../github/memberships.ts';
 import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
-import type { ReadGithub } from './reader.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 const SomeMembers = z.array(z.object({ id: z.int().positive() }));

@@ -4,6 +4,7 @@
  */
 
 import type { CloseCause } from '../../store/index.ts';
+import type { ReadGithub } from '../github/api.ts';
 import { pathPart } from '../github/api.ts';
 import {
   CodespacePage,
@@ -13,7 +14,6 @@ import {
   statusOf,
 } from './codespace-status.ts';
 import { type CachedPages, readListing } from './listing.ts';
-import type { ReadGithub } from './reader.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 import type { WatchedSessions } from './watched-sessions.ts';
 

@@ -5,8 +5,8 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
+import type { ReadGithub } from '../github/api.ts';
 import { parseGithub, pathPart } from '../github/api.ts';
-import type { ReadGithub } from './reader.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 export interface JobSweepOptions {

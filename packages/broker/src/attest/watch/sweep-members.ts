@@ -4,11 +4,11 @@
  * before anything ends.
  */
 import { z } from 'zod';
+import type { ReadGithub } from '../github/api.ts';
 import { type GithubUser, pathPart } from '../github/api.ts';
 import { membershipQueries, organizationOf } from '../github/memberships.ts';
 import { type CachedPages, type PageContent, readListing } from './listing.ts';
 import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
-import type { ReadGithub } from './reader.ts';
 import { isSettled } from './watched-codespaces.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 

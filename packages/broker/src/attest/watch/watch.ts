@@ -3,9 +3,9 @@
  * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
  */
 import { MeshpassError } from '@meshpass/identity';
+import type { ReadGithub } from '../github/api.ts';
 import { createAuditEventHandler } from './audit-event-handler.ts';
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
-import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';

@@ -5,8 +5,9 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
+import type { ReplayMemory } from '@meshpass/identity/limits/replay';
 import { granted, refused } from '../../audit/index.ts';
-import { type Clock, type ReplayMemory, seconds } from '../../base/index.ts';
+import { type Clock, seconds } from '../../base/index.ts';
 import type { Authentication, Connections } from '../../http/index.ts';
 import { type Live, type LiveIndex, refuseOver, sessionClosed, sessionMembers } from '../session/live.ts';
 import { verifyDpop } from '../token/dpop.ts';

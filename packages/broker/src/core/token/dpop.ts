@@ -9,9 +9,10 @@ import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
 import type { ReadLeaseProof } from '@meshpass/identity/channel/index';
 import { PublicKey, publicKeyOf, readJws, verifyJws } from '@meshpass/identity/jws/es256';
+import { createReplayMemory, type ReplayMemory } from '@meshpass/identity/limits/replay';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { createReplayMemory, equalInConstantTime, type ReplayMemory } from '../../base/index.ts';
+import { equalInConstantTime } from '../../base/index.ts';
 
 /** Maximum age of a proof, seconds. */
 const MAX_AGE = 60;

@@ -9,7 +9,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
 import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import { type Attested, IdentifiedRefusal, identified, printable, unknownIssuer } from '../../issuers/index.ts';
+import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
 import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
 import { type OpenContext, openSession } from '../session/lifecycle.ts';
@@ -108,7 +108,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
     // auditRow() makes the identity of a refusal printable.
-    const proven = await identified(attested.attestation, () => printable(attested.attestation));
+    const proven = await IdentifiedRefusal.naming(attested.attestation, () => printable(attested.attestation));
     context.onEvidence?.({ attestation: proven });
     const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
@@ -129,7 +129,7 @@ async function withSignIn(
   replay: Attested['replay'],
 ): Promise<Pick<Proven, 'attestation' | 'replay'>> {
   if (!given) return { attestation, replay };
-  return await identified(attestation, async () => {
+  return await IdentifiedRefusal.naming(attestation, async () => {
     if (!attestSignIn) throw unknownIssuer(given.issuer);
     if (replay)
       throw new MeshpassError(

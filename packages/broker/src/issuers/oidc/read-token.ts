@@ -1,6 +1,7 @@
 /** Reads an unverified token, within limits, only to find the issuer that must have signed it. */
 import { MeshpassError } from '@meshpass/identity';
-import { hasDuplicateMember, structuralCharacters } from '../../base/index.ts';
+import { structuralCharacters } from '@meshpass/identity/jws/json';
+import { hasDuplicateMember } from '../../base/index.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
