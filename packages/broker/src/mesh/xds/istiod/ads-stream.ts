@@ -5,6 +5,7 @@
 import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createClient, type Transport } from '@connectrpc/connect';
+import { createWritableIterable } from '@connectrpc/connect/protocol';
 import {
   CLUSTER,
   CLUSTER_LOAD_ASSIGNMENT,
@@ -53,7 +54,7 @@ interface Acknowledged {
  * @throws any other cause: an error of Connect, or an exceeded limit
  */
 export async function followAds(options: AdsOptions): Promise<void> {
-  const outbox = createOutbox<Message>(options.signal);
+  const outbox = createWritableIterable<Message>();
   const acknowledged = new Map<string, Acknowledged>();
   const names = new Map<string, readonly string[]>([
     [CLUSTER, []],
@@ -66,15 +67,15 @@ export async function followAds(options: AdsOptions): Promise<void> {
   const send = (type: string) => {
     const { version = '', nonce = '' } = acknowledged.get(type) ?? {};
     const first = acknowledged.size === 0;
-    outbox.push(
-      create(messageType('envoy.service.discovery.v3.DiscoveryRequest'), {
-        typeUrl: TYPE_URL_PREFIX + type,
-        versionInfo: version,
-        responseNonce: nonce,
-        resourceNames: [...(names.get(type) ?? [])],
-        ...(first && { node: options.node }),
-      } as Record<string, unknown>),
-    );
+    const request = create(messageType('envoy.service.discovery.v3.DiscoveryRequest'), {
+      typeUrl: TYPE_URL_PREFIX + type,
+      versionInfo: version,
+      responseNonce: nonce,
+      resourceNames: [...(names.get(type) ?? [])],
+      ...(first && { node: options.node }),
+    } as Record<string, unknown>);
+    // A write fails only if the stream has ended, which the loop over its responses reports.
+    outbox.write(request).catch(() => {});
   };
 
   /** Subscribes to exactly these names and drops other resources. */
@@ -121,7 +122,7 @@ export async function followAds(options: AdsOptions): Promise<void> {
   send(CLUSTER);
   try {
     const headers = { authorization: `Bearer ${options.token}` };
-    for await (const answer of stream(outbox.messages, { headers, signal: options.signal })) {
+    for await (const answer of stream(outbox, { headers, signal: options.signal })) {
       const type = answer.typeUrl.slice(TYPE_URL_PREFIX.length);
       const isFirst = acknowledged.size === 0;
       if (![CLUSTER, LISTENER, ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT].includes(type)) continue;
@@ -138,7 +139,7 @@ export async function followAds(options: AdsOptions): Promise<void> {
         });
     }
   } finally {
-    outbox.end();
+    outbox.close();
   }
 }
 
@@ -157,42 +158,4 @@ function byName(resources: readonly Any[], keep: (name: string) => boolean = () 
     if (name !== undefined && keep(name)) named.set(name, any);
   }
   return named;
-}
-
-// Queue of messages for a stream, as the async iterable that Connect reads.
-
-/**
- * Creates an empty queue.
- * @param signal ends the queue
- */
-function createOutbox<T>(signal: AbortSignal) {
-  const waiting: T[] = [];
-  let ended = false;
-  let wake: (() => void) | undefined;
-  const end = () => {
-    ended = true;
-    wake?.();
-  };
-  signal.addEventListener('abort', end, { once: true });
-  async function* read(): AsyncGenerator<T> {
-    while (!ended) {
-      const next = waiting.shift();
-      if (next !== undefined) {
-        yield next;
-        continue;
-      }
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-    signal.removeEventListener('abort', end);
-  }
-  return {
-    push: (message: T) => {
-      waiting.push(message);
-      wake?.();
-    },
-    end,
-    messages: read(),
-  };
 }
