@@ -95,9 +95,7 @@ export function createConfigurations(options: ConfigurationOptions) {
       grants: names,
       nextVersion: () => ++version,
       onFailure: options.onFailure,
-      trustDomain: source.trustDomain,
-      clusterDomain: source.clusterDomain,
-      tokenHeader: source.tokenHeader,
+      source,
       merge: () => merge(names),
       onChange: () => {
         for (const listener of listeners) listener(key);

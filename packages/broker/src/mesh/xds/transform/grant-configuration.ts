@@ -1,6 +1,6 @@
 /** A grant's configuration that a workspace may receive. */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { pack, reduceResource, unpack } from '@meshpass/envoy';
+import { reduceResource } from '@meshpass/envoy';
 import { transformCluster } from './cluster.ts';
 import type { Granted, GrantedService } from './granted.ts';
 import { createLeftOuts, type LeftOutCount } from './left-out.ts';
@@ -50,14 +50,4 @@ export function grantConfiguration(raw: RawResources, granted: Granted): GrantCo
 
 function inOrder(resources: ReadonlyMap<string, Any>): readonly (readonly [string, Any])[] {
   return [...resources].sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-/**
- * Returns a changed copy of a resource.
- * @param change changes the unpacked copy
- */
-export function changed<T>(any: Any, change: (message: T) => void): Any {
-  const message = unpack(any)!;
-  change(message as T);
-  return pack(message);
 }

@@ -7,6 +7,7 @@ import { messageOf, pack } from '@meshpass/envoy';
 import type { Granted } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName } from './names.ts';
+import { leadsTo, renameClusters } from './references.ts';
 import { clusterOf, read } from './resources.ts';
 import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
 import { addWebSocketRoutes } from './websocket.ts';
@@ -73,21 +74,8 @@ function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
     refuse(route, outside, from, granted.grant);
     return;
   }
-  renameClusters(action, granted.grant);
+  renameClusters(action, (name) => ownName(granted.grant, name));
   action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted, leftOuts);
-}
-
-/** Lists an action's clusters. A cluster that depends on the request counts as not granted. */
-function leadsTo({ clusterSpecifier: to }: RouteAction): readonly string[] {
-  if (to.case === 'cluster') return [to.value];
-  if (to.case === 'weightedClusters') return to.value.clusters.map(({ name }) => name);
-  return [''];
-}
-
-function renameClusters(action: RouteAction, grant: string): void {
-  const { clusterSpecifier: to } = action;
-  if (to.case === 'cluster') action.clusterSpecifier = { case: 'cluster', value: ownName(grant, to.value) };
-  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = ownName(grant, one.name);
 }
 
 /**

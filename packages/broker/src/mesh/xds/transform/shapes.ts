@@ -55,21 +55,20 @@ export interface HttpConnectionManager extends Message {
     | None;
 }
 
-export interface WeightedCluster {
-  name: string;
-}
-
-export interface TcpProxy extends Message {
-  statPrefix: string;
-  clusterSpecifier: Case<'cluster', string> | Case<'weightedClusters', { clusters: WeightedCluster[] }> | None;
-}
-
-export interface RouteAction extends Message {
+/** Message that leads to clusters: a route's action, or a TCP proxy. */
+export interface ToClusters extends Message {
   clusterSpecifier:
     | Case<'cluster', string>
-    | Case<'weightedClusters', { clusters: (WeightedCluster & { clusterHeader: string })[] }>
+    | Case<'weightedClusters', { clusters: { name: string }[] }>
     | Case<'clusterHeader' | 'clusterSpecifierPlugin' | 'inlineClusterSpecifierPlugin', unknown>
     | None;
+}
+
+export interface TcpProxy extends ToClusters {
+  statPrefix: string;
+}
+
+export interface RouteAction extends ToClusters {
   requestMirrorPolicies: { cluster: string; clusterHeader: string }[];
 }
 
