@@ -5,6 +5,7 @@
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
+import { istiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
 import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
@@ -61,9 +62,6 @@ export interface MeasuredAuthority extends CertificateAuthority {
   readonly depth: FairQueue['depth'];
 }
 
-const AUDIENCE = 'istio-ca';
-/** Minimum token lifetime in Kubernetes. The token is used once, right away, and then dropped. */
-const TOKEN_SECONDS = 600;
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 150;
 /** The deadline is shorter than an agent's timeout, so the agent receives a Retry-After. */
@@ -98,7 +96,10 @@ export function certificateAuthority(options: AuthorityOptions): MeasuredAuthori
         (signal) =>
           withRetries(options.random, signal, async () => {
             refuseRevoked(options, spiffeId);
-            const token = await serviceAccountToken(options, request, signal);
+            // A renewal's ServiceAccount usually exists, and an arrival's does not.
+            const exists = request.queue === 'renewal';
+            const account = { namespace, name: serviceAccount };
+            const token = await istiodToken(options.kubernetes, account, exists, signal);
             const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
             const { publicKey } = csr;
             const expected = { spiffeId, publicKey, ttl, roots: options.roots(), now: options.now() };
@@ -110,28 +111,6 @@ export function certificateAuthority(options: AuthorityOptions): MeasuredAuthori
       );
     },
   };
-}
-
-/** Requests a token for the ServiceAccount, creating the account if it is missing. */
-async function serviceAccountToken(
-  options: AuthorityOptions,
-  request: SignRequest,
-  signal: AbortSignal,
-): Promise<string> {
-  const { kubernetes } = options;
-  const of = { namespace: request.namespace, name: request.serviceAccount };
-  const ask = (): Promise<string | undefined> => kubernetes.requestToken(of, AUDIENCE, TOKEN_SECONDS, signal);
-  // A renewal's ServiceAccount usually exists, and an arrival's does not. A wrong guess costs one call.
-  let token = request.queue === 'renewal' ? await ask() : undefined;
-  if (token === undefined) {
-    await kubernetes.createServiceAccount(of.namespace, of.name, signal);
-    token = await ask();
-  }
-  if (token !== undefined) return token;
-  throw new MeshpassError('kubernetes_unavailable', 'Failed to create the ServiceAccount. Try again shortly.', {
-    detail: { ...of },
-    retryAfter: 2,
-  });
 }
 
 function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {

@@ -3,6 +3,7 @@
  * for the API server.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import type { Kubernetes } from './kubernetes.ts';
 
@@ -31,8 +32,6 @@ export interface KubernetesTokens {
   ): Promise<KubernetesToken>;
 }
 
-/** Minimum token lifetime in Kubernetes. */
-const SECONDS = 600;
 const Payload = z.object({ exp: z.number().int(), jti: z.string().max(128).optional() });
 
 /** Creates the issuer. */
@@ -44,7 +43,7 @@ export function kubernetesTokens(
   return {
     certificateAuthority,
     request: async ({ namespace, serviceAccount }, signal) => {
-      const token = await kubernetes.requestToken({ namespace, name: serviceAccount }, audience, SECONDS, signal);
+      const token = await kubernetes.requestToken({ namespace, name: serviceAccount }, audience, signal);
       if (token === undefined)
         throw new MeshpassError(
           'kubernetes_unavailable',
@@ -59,9 +58,7 @@ export function kubernetesTokens(
 /** Reads the claims. They are not verified, because Kubernetes returned the token to us over TLS. */
 function claimsOf(token: string): Pick<KubernetesToken, 'expiresAt' | 'credentialId'> {
   try {
-    const { exp, jti } = Payload.parse(
-      JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')),
-    );
+    const { exp, jti } = Payload.parse(decodeJwt(token));
     return { expiresAt: exp, credentialId: jti === undefined ? undefined : `JTI=${jti}` };
   } catch {
     // The error never contains the token.

@@ -1,18 +1,20 @@
 /** Assembles the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
 
 import type { IdentityTokens } from '@meshpass/access';
-import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
+import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Log } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
 import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
-import { type IstiodConnection, openIstiodConnection } from '../istiod/connection.ts';
+import { openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
 import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
-import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import { istiodToken } from '../kubernetes/istiod-token.ts';
+import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
 import { type KubernetesTokens, kubernetesTokens } from '../kubernetes/session-tokens.ts';
+import type { RelaySource } from '../xds/relay-source.ts';
 import { readAccessFile } from './access-file.ts';
 import { rehearse } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
@@ -82,32 +84,19 @@ export interface ConnectedMesh {
   readonly state: LiveMeshState;
   /** Parts of the mesh needed for access file changes. */
   readonly policy: PolicyMesh;
-  /** Parts for the relay of Envoy's configuration (mesh/xds/relay-source.ts). */
-  readonly istiod: {
-    readonly connection: IstiodConnection;
-    readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>;
-    readonly trustDomain: string;
-    readonly clusterDomain: string;
-  };
+  /** Source of the relay of Envoy's configuration. */
+  readonly relay: Omit<RelaySource, 'tokenHeader'>;
   /** Issues tokens for the API server; absent if that is not configured. */
   readonly kubernetesTokens: KubernetesTokens | undefined;
   /**
-   * Reviews a ServiceAccount token for the audience `meshpass-broker`. The caller decides which user names belong to
-   * edges.
-   * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
-   * @throws MeshpassError `kubernetes_unavailable`
-   */
-  reviewEdgeToken(token: string): Promise<string | undefined>;
-  /**
    * Reviews a ServiceAccount token for this audience.
-   * @returns user name, or undefined if the token is invalid
+   * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
    * @throws MeshpassError `kubernetes_unavailable`
    */
   reviewToken(token: string, audience: string): Promise<string | undefined>;
   close(): void;
 }
 
-const EDGE_AUDIENCE = 'meshpass-broker';
 /** Maximum message from istiod on a stream, bytes: all clusters or endpoints of a grant. */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /**
@@ -189,7 +178,13 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     authority,
     revoker,
     state,
-    istiod: { connection: streams, kubernetes: cluster, trustDomain, clusterDomain },
+    relay: {
+      connection: streams,
+      // The account lives as long as the grant's namespace.
+      token: (namespace, signal) => istiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
+      trustDomain,
+      clusterDomain,
+    },
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
@@ -212,10 +207,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
           for (const cancel of both) cancel();
         };
       },
-    },
-    reviewEdgeToken: async (token) => {
-      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
-      return cluster.reviewToken(token, EDGE_AUDIENCE);
     },
     reviewToken: async (token, audience) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;

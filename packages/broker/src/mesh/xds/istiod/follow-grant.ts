@@ -8,6 +8,7 @@ import { messageOf } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import type { IstiodConnection } from '../../istiod/connection.ts';
+import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
 import type { RawResources } from '../transform/resources.ts';
 import { followAds } from './ads-stream.ts';
 
@@ -16,7 +17,7 @@ export interface FollowOptions {
   readonly namespace: string;
   readonly clusterDomain: string;
   readonly connection: IstiodConnection;
-  /** Requests a new token of the relay's ServiceAccount in the namespace, valid for `TOKEN_SECONDS`. */
+  /** Requests a new token of the relay's ServiceAccount in the namespace. */
   readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
   /** Whether a cluster, by istiod's name, is needed. */
   readonly wants: (cluster: string) => boolean;
@@ -28,10 +29,8 @@ export interface FollowOptions {
 
 export type Following = ReturnType<typeof followGrant>;
 
-/** Minimum token lifetime in Kubernetes, seconds. */
-export const TOKEN_SECONDS = 600;
 /** Maximum age of a stream, ms. It must not outlive its token. */
-const STREAM_MS = 540_000;
+const STREAM_MS = (TOKEN_SECONDS - 60) * 1_000;
 /** Timeout of the first response. istiod usually responds within a second; a large mesh may take longer. */
 const FIRST_ANSWER_MS = 30_000;
 const SILENT = 'it accepted the stream but sent nothing';
