@@ -14,7 +14,7 @@ export interface WatchOptions<T> {
   readonly path: string;
   readonly fieldSelector?: string;
   /** Converts an object to the value to keep, or undefined to skip it. */
-  readonly keep: (object: unknown) => T | undefined;
+  readonly keep: (object: never) => T | undefined;
   /** Called after every change to the kept values, and after the first complete list. */
   readonly onChange: () => void;
   readonly onFault: (fault: MeshpassError) => void;
@@ -27,8 +27,6 @@ export interface Watched<T> {
    * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
    */
   readonly all: () => readonly T[] | undefined;
-  /** Whether the watch is connected now. */
-  readonly fresh: () => boolean;
   readonly close: () => void;
 }
 
@@ -52,19 +50,20 @@ interface ApiEvent {
 /** Starts the watch. */
 export function watch<T>(options: WatchOptions<T>): Watched<T> {
   const stop = new AbortController();
+  const { fieldSelector } = options;
+  const selector: Readonly<Record<string, string>> = fieldSelector === undefined ? {} : { fieldSelector };
   let kept: Map<string, T> | undefined;
-  let fresh = false;
 
   const list = async (): Promise<string> => {
     const found = new Map<string, T>();
     let version = '';
     let token = '';
     do {
-      const query = { limit: String(PAGE), ...select(options), ...(token && { continue: token }) };
+      const query = { limit: String(PAGE), ...selector, ...(token && { continue: token }) };
       const { body } = await options.http.call({ method: 'GET', path: options.path, query, signal: stop.signal });
       const page = body as { metadata: { resourceVersion: string; continue?: string }; items: readonly ApiObject[] };
       for (const object of page.items) {
-        const value = options.keep(object);
+        const value = options.keep(object as never);
         if (value !== undefined) found.set(keyOf(object), value);
       }
       version = page.metadata.resourceVersion;
@@ -72,7 +71,6 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
     } while (token);
     const changed = !kept || JSON.stringify([...kept]) !== JSON.stringify([...found]);
     kept = found;
-    fresh = true;
     if (changed) options.onChange();
     return version;
   };
@@ -88,7 +86,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
       allowWatchBookmarks: 'true',
       resourceVersion: from,
       timeoutSeconds: String(WATCH_SECONDS),
-      ...select(options),
+      ...selector,
     };
     const call = { method: 'GET', path: options.path, query, signal: stop.signal } as const;
     await options.http.stream(call, (line) => {
@@ -105,7 +103,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
   const update = ({ type, object }: ApiEvent): boolean => {
     const key = keyOf(object);
     const before = kept!.get(key);
-    const after = type === 'DELETED' ? undefined : options.keep(object);
+    const after = type === 'DELETED' ? undefined : options.keep(object as never);
     if (after === undefined) return kept!.delete(key);
     kept!.set(key, after);
     return JSON.stringify(before) !== JSON.stringify(after);
@@ -118,7 +116,6 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
       const began = performance.now();
       try {
         version ??= await list();
-        fresh = true;
         version = await follow(version);
         if (performance.now() - began > SHORT_WATCH_MS) failures = 0;
         else await pause(SHORT_WATCH_MS * options.random(), stop.signal);
@@ -126,7 +123,6 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
         if (stop.signal.aborted) return;
         // Changes may have been missed, and the server may be another one, so list again.
         version = undefined;
-        fresh = false;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
         const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
         await pause(longest * (0.5 + options.random() / 2), stop.signal);
@@ -137,15 +133,10 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
 
   return {
     all: () => kept && [...kept.values()],
-    fresh: () => fresh,
     close: () => stop.abort(),
   };
 }
 
 function keyOf({ metadata }: ApiObject): string {
   return `${metadata.namespace ?? ''}/${metadata.name}`;
-}
-
-function select(options: { readonly fieldSelector?: string }): { fieldSelector?: string } {
-  return options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector };
 }

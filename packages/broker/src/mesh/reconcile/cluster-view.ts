@@ -3,23 +3,15 @@
  * mesh's roots.
  */
 
-import { byName, type Mesh } from '@meshpass/istio';
-import { z } from 'zod';
+import { clusterRoleOf } from '@meshpass/access';
+import type { MeshpassError } from '@meshpass/identity';
+import { byName, type Mesh, meshServiceOf } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { type RootsFile, splitRoots } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
 import { type Watched, watch } from '../kubernetes/watch.ts';
-import {
-  type RunningPod,
-  toClusterRole,
-  toGeneration,
-  toNamespace,
-  toPod,
-  toPolicy,
-  toService,
-  withWorkloads,
-} from './mesh-objects.ts';
+import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './mesh-objects.ts';
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
@@ -51,7 +43,6 @@ export interface ClusterView {
 }
 
 const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
-const ConfigMap = z.object({ data: z.record(z.string(), z.string()).optional() });
 
 /** Starts the watches. */
 export function viewCluster(options: ClusterViewOptions): ClusterView {
@@ -60,25 +51,22 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
   const onChange = (): void => {
     for (const listener of listeners) listener();
   };
-  const start = <T>(path: string, keep: (object: unknown) => T | undefined, fieldSelector?: string): Watched<T> =>
-    watch({
-      http,
-      path,
-      keep,
-      onChange,
-      random,
-      ...(fieldSelector && { fieldSelector }),
-      onFault: (fault) => log.warn({ watch: path, ...fault.detail }, 'a cluster watch was interrupted; listing again'),
-    });
+  const open = new Set<Watched<unknown>>();
+  const start = <T>(path: string, keep: (object: never) => T | undefined, fieldSelector?: string): Watched<T> => {
+    const onFault = ({ detail }: MeshpassError) =>
+      log.warn({ watch: path, ...detail }, 'a cluster watch was interrupted; listing again');
+    const watched = watch({ http, path, keep, onChange, random, onFault, ...(fieldSelector && { fieldSelector }) });
+    open.add(watched);
+    return watched;
+  };
 
-  const services = start(collectionPath('Service'), toService);
+  const services = start(collectionPath('Service'), meshServiceOf);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
   // A role may later allow more than a grant may give; the grant then loses it.
-  const clusterRoles = start(collectionPath('ClusterRole'), toClusterRole);
+  const clusterRoles = start(collectionPath('ClusterRole'), clusterRoleOf);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
-  const authentications = ['RequestAuthentication', 'PeerAuthentication'].map((kind) =>
-    start(collectionPath(kind), toGeneration),
-  );
+  for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
+    start(collectionPath(kind), ({ metadata: { generation = 0 } }: Versioned) => generation);
   const { rootsFile } = options;
   const unfollow = rootsFile?.onChange(onChange);
   const configMap = rootsFile
@@ -127,14 +115,13 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
     unready: () => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
-      ...(services.all() && policies.all() && namespaces.all() && clusterRoles.all()
-        ? []
-        : ['the cluster has not been listed yet']),
+      ...(view([]) ? [] : ['the cluster has not been listed yet']),
     ],
     follow: (namespaces) => {
       for (const [namespace, watched] of pods) {
         if (namespaces.includes(namespace)) continue;
         watched.close();
+        open.delete(watched);
         pods.delete(namespace);
       }
       for (const namespace of namespaces) {
@@ -147,22 +134,18 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     },
     close: () => {
       unfollow?.();
-      for (const watched of [
-        services,
-        namespaces,
-        policies,
-        clusterRoles,
-        ...authentications,
-        ...(configMap ? [configMap] : []),
-        ...pods.values(),
-      ])
-        watched.close();
+      for (const watched of open) watched.close();
       listeners.clear();
     },
   };
 }
 
-function toRoots(object: unknown): readonly string[] | undefined {
-  const text = ConfigMap.parse(object).data?.[ROOTS.key];
+/** Object for which only changes matter. */
+interface Versioned {
+  readonly metadata: { readonly generation?: number };
+}
+
+function toRoots({ data }: { readonly data?: Readonly<Record<string, string>> }): readonly string[] | undefined {
+  const text = data?.[ROOTS.key];
   return text === undefined ? undefined : splitRoots(text);
 }

@@ -119,7 +119,7 @@ export interface LiveMeshState extends MeshState {
 }
 
 /** Interface to the mesh for access file changes. */
-export interface PolicyMesh {
+export interface PolicyMesh extends Pick<LiveMeshState, 'take' | 'resume' | 'followDisk' | 'drift'> {
   /**
    * Lists all objects in the cluster that policy depends on.
    * @throws MeshpassError `kubernetes_unavailable`
@@ -134,22 +134,11 @@ export interface PolicyMesh {
    * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
    */
   readonly rehearse: (manifests: readonly Manifest[]) => Promise<void>;
-  /**
-   * Puts a file in force instead of the one on disk.
-   * @throws MeshpassError with the reason why it is not in force
-   */
-  readonly take: (access: Access) => Promise<void>;
   /** Registers a listener for changes to objects that policy depends on. Returns a function that unsubscribes it. */
   readonly onChange: (listener: () => void) => () => void;
-  /** Number of objects that differ from the compiled ones, with GitOps. */
-  readonly drift: () => number | undefined;
-  /** Continues with the last applied file after a start. */
-  readonly resume: (access: Access) => void;
   /**
    * Reads the access file on disk with its includes.
    * @throws MeshpassError `access_*`
    */
   readonly onDisk: () => AccessTexts;
-  /** Returns control to the file on disk, including later changes of it. */
-  readonly followDisk: () => Promise<void>;
 }

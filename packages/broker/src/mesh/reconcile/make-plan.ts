@@ -1,6 +1,16 @@
 /** An access file compiled for the current mesh. Plans can be compared with each other. */
 
-import { type Access, compile, formatPlace, type IdentityTokens, leftOut, type Manifest } from '@meshpass/access';
+import {
+  type Access,
+  compile,
+  formatPlace,
+  grantedPorts,
+  type IdentityTokens,
+  kubernetesGrants,
+  leftOut,
+  type Manifest,
+  reachableServices,
+} from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
@@ -14,6 +24,8 @@ export interface Plan {
   readonly tokenKeys: ReadonlySet<string>;
   /** Hash of the plan's manifests and of our existing policies when it was made. */
   readonly content: string;
+  /** Answers to queries of sessions, edges and proxies while the plan is in force. */
+  readonly answers: ReturnType<typeof answersOf>;
 }
 
 /** Mesh state that a plan is made for. */
@@ -55,9 +67,19 @@ export function describeLeftOut({ access, mesh }: Plan): string {
   return found.slice(0, 20).join('\n');
 }
 
+/** Computes what the grants of a file reach, once for all sessions. */
+export function answersOf(access: Access, mesh: Mesh) {
+  const names = access.grants.map(({ name }) => name);
+  return {
+    services: Map.groupBy(reachableServices(access, mesh, names), ({ grant }) => grant),
+    ports: grantedPorts(access, mesh),
+    kubernetes: kubernetesGrants(access, mesh),
+  };
+}
+
 function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]): Plan {
   const content = sha256Hex(JSON.stringify([manifests, ours]));
-  return { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
+  return { access, mesh, manifests, tokenKeys: keyIds(tokens), content, answers: answersOf(access, mesh) };
 }
 
 function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {

@@ -11,7 +11,6 @@ import type { Log } from '../../base/index.ts';
 import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { openAccessFile } from './access-file.ts';
-import { answersOf } from './answers-of-plan.ts';
 import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { LiveMeshState } from './contract.ts';
@@ -148,12 +147,20 @@ export function meshState(options: StateOptions): LiveMeshState {
     activated: options.activated?.then(() => recompile()),
   });
 
-  const { services, ports, kubernetes } = answersOf(() => inForce, options);
+  const kubernetes = () => (options.offersKubernetes && inForce?.answers.kubernetes) || new Map();
+  const services = (grants: readonly string[]) =>
+    [...(inForce?.answers.services ?? [])].flatMap(([grant, some]) => (grants.includes(grant) ? some : []));
 
   /** Notifies the listeners if anything visible to them has changed. */
   const publish = (): void => {
-    const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
-    const seen = JSON.stringify([inForce?.access, services(grants), [...kubernetes()], ports(), view.roots()]);
+    const { access, answers } = inForce ?? {};
+    const seen = JSON.stringify([
+      access,
+      [...(answers?.services ?? [])],
+      [...kubernetes()],
+      answers?.ports,
+      view.roots(),
+    ]);
     const next = sha256Hex(seen).slice(0, 16);
     if (next === version) return;
     version = next;
@@ -287,7 +294,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     roots: view.roots,
     services,
     kubernetes,
-    ports,
+    ports: () => inForce?.answers.ports ?? [],
     version: () => version,
     onChange: (listener) => {
       listeners.add(listener);
