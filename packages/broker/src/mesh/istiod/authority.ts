@@ -29,19 +29,7 @@ export interface SignRequest {
   readonly signal?: AbortSignal;
 }
 
-export interface CertificateAuthority {
-  /**
-   * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
-   * sign the CSR.
-   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
-   */
-  sign(request: SignRequest): Promise<SignedCertificate>;
-  /**
-   * Checks that the queue has room before the caller writes anything.
-   * @throws MeshpassError `overloaded` if `sign` would reject the request immediately
-   */
-  assertRoom(queue: QueuePriority): void;
-}
+export type CertificateAuthority = Omit<ReturnType<typeof certificateAuthority>, 'depth'>;
 
 export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
@@ -56,10 +44,6 @@ export interface AuthorityOptions {
   /** Random number from 0 to 1. */
   readonly random: () => number;
   readonly queue?: FairQueue;
-}
-
-export interface MeasuredAuthority extends CertificateAuthority {
-  readonly depth: FairQueue['depth'];
 }
 
 const ATTEMPTS = 4;
@@ -82,12 +66,17 @@ const FINAL_STATUSES: readonly unknown[] = [
 ];
 
 /** Creates the authority. */
-export function certificateAuthority(options: AuthorityOptions): MeasuredAuthority {
+export function certificateAuthority(options: AuthorityOptions) {
   const queue = options.queue ?? fairQueue(DEFAULT_QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,
-    sign: async (request) => {
+    /**
+     * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
+     * sign the CSR.
+     * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+     */
+    sign: async (request: SignRequest): Promise<SignedCertificate> => {
       const csr = await checkCsr(request.csr);
       const { namespace, serviceAccount, ttl } = request;
       const spiffeId = formatSpiffe({ trustDomain: options.trustDomain, namespace, serviceAccount });

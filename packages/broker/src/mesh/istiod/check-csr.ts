@@ -7,15 +7,6 @@ import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
 import { derElements } from './der.ts';
 
-export interface CheckedCsr {
-  /** PEM, re-encoded as a single block. */
-  readonly pem: string;
-  /** SubjectPublicKeyInfo, DER. */
-  readonly publicKey: Buffer;
-  /** `P-256`, `P-384`, `RSA-2048` ... */
-  readonly key: string;
-}
-
 const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
 /** Maximum key size. Verifying a signature by a longer key costs more than an unauthenticated client may cause. */
@@ -44,7 +35,7 @@ const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)--
  * @param pem PKCS#10 (RFC 2986) in PEM (RFC 7468), at most 8 KiB, one block
  * @throws MeshpassError `csr_too_large`, `csr_malformed`, `csr_weak_key`, `csr_signature`
  */
-export async function checkCsr(pem: string): Promise<CheckedCsr> {
+export async function checkCsr(pem: string) {
   if (Buffer.byteLength(pem) > MAX_CSR_BYTES) {
     throw new MeshpassError('csr_too_large', `A certificate request must not exceed ${MAX_CSR_BYTES} bytes.`);
   }
@@ -65,7 +56,14 @@ export async function checkCsr(pem: string): Promise<CheckedCsr> {
   }
   const lines = der.toString('base64').match(/.{1,64}/g)!;
   const block = ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----'].join('\n');
-  return { pem: block, publicKey: request.publicKey, key };
+  return {
+    /** PEM, re-encoded as a single block. */
+    pem: block,
+    /** SubjectPublicKeyInfo, DER. */
+    publicKey: request.publicKey,
+    /** `P-256`, `P-384`, `RSA-2048` ... */
+    key,
+  };
 }
 
 const SEQUENCE = 0x30;

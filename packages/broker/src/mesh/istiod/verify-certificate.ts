@@ -4,16 +4,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
 import { seconds } from '../../base/index.ts';
 
-export interface SignedCertificate {
-  readonly spiffeId: string;
-  /** PEM, leaf first, without roots. */
-  readonly chain: string;
-  /** Unix seconds. */
-  readonly notBefore: number;
-  readonly notAfter: number;
-  /** SHA-256 of the root that the chain ends in, hex. */
-  readonly root: string;
-}
+export type SignedCertificate = ReturnType<typeof verifyCertificate>;
 
 export interface ExpectedCertificate {
   readonly spiffeId: string;
@@ -37,7 +28,7 @@ const CLOCK_SLACK_SECONDS = 60;
  * @throws MeshpassError `ca_unavailable`: another key or identity, a longer lifetime, a CA certificate, or a chain that
  *   does not end in a root of the mesh
  */
-export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate): SignedCertificate {
+export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate) {
   const all = readPem(chain);
   const path = all.filter((certificate, index) => index === 0 || !isSelfSigned(certificate));
   const [leaf] = path;
@@ -57,7 +48,16 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
     throw refuse('its lifetime is longer than requested', { notAfter, ttl: expected.ttl });
   }
   const root = rootOf(path, readPem(expected.roots));
-  return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter, root: fingerprint(root) };
+  return {
+    spiffeId,
+    /** PEM, leaf first, without roots. */
+    chain: path.map(pemOf).join(''),
+    /** Unix seconds. */
+    notBefore,
+    notAfter,
+    /** SHA-256 of the root that the chain ends in, hex. */
+    root: fingerprint(root),
+  };
 }
 
 /** Returns the SHA-256 of a certificate, hex. */

@@ -24,28 +24,12 @@ export interface ClusterViewOptions {
   readonly random: () => number;
 }
 
-type WatchedMesh = Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
-
-export interface ClusterView {
-  /** Undefined until everything watched has been listed. */
-  readonly current: () => WatchedMesh | undefined;
-  /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
-  readonly outline: () => WatchedMesh | undefined;
-  /** Our own policies with their generations, which reveal edits by others. */
-  readonly ours: () => readonly string[];
-  /** PEM, one certificate per entry. */
-  readonly roots: () => readonly string[];
-  readonly unready: () => readonly string[];
-  /** Watches the Pods of exactly these namespaces. */
-  follow(namespaces: readonly string[]): void;
-  readonly onChange: (listener: () => void) => () => void;
-  close(): void;
-}
+export type ClusterView = ReturnType<typeof viewCluster>;
 
 const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
 
 /** Starts the watches. */
-export function viewCluster(options: ClusterViewOptions): ClusterView {
+export function viewCluster(options: ClusterViewOptions) {
   const { http, log, random } = options;
   const listeners = new Set<() => void>();
   const onChange = (): void => {
@@ -86,7 +70,9 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     return lastKnown;
   };
 
-  const view = (running: readonly RunningPod[]) => {
+  const view = (
+    running: readonly RunningPod[],
+  ): Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'> | undefined => {
     const found = services.all();
     const written = policies.all();
     const live = namespaces.all();
@@ -106,18 +92,24 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
   };
 
   return {
+    /** PEM, one certificate per entry. */
     roots,
+    /** Undefined until everything watched has been listed. */
     current: () => {
       const running = [...pods.values()].map((watched) => watched.all());
       return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
     },
+    /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
     outline: () => view([]),
-    ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
-    unready: () => [
+    /** Our own policies with their generations, which reveal edits by others. */
+    ours: (): readonly string[] =>
+      (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
+    unready: (): readonly string[] => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
       ...(view([]) ? [] : ['the cluster has not been listed yet']),
     ],
-    follow: (namespaces) => {
+    /** Watches the Pods of exactly these namespaces. */
+    follow: (namespaces: readonly string[]): void => {
       for (const [namespace, watched] of pods) {
         if (namespaces.includes(namespace)) continue;
         watched.close();
@@ -128,7 +120,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
         if (!pods.has(namespace)) pods.set(namespace, start(collectionPath('Pod', namespace), toPod));
       }
     },
-    onChange: (listener) => {
+    onChange: (listener: () => void): (() => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },

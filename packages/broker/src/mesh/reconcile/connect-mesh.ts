@@ -1,11 +1,11 @@
 /** Assembles the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
 
-import type { IdentityTokens } from '@meshpass/access';
+import type { IdentityTokens, Manifest } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Log } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
-import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
+import { certificateAuthority } from '../istiod/authority.ts';
 import { openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
 import { openRootsFile } from '../istiod/roots.ts';
@@ -13,15 +13,13 @@ import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
 import { istiodToken } from '../kubernetes/istiod-token.ts';
 import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
-import { type KubernetesTokens, kubernetesTokens } from '../kubernetes/session-tokens.ts';
-import type { RelaySource } from '../xds/relay-source.ts';
+import { kubernetesTokens } from '../kubernetes/session-tokens.ts';
 import { readAccessFile } from './access-file.ts';
 import { rehearse } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
-import type { LiveMeshState, PolicyMesh } from './contract.ts';
 import { meshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
-import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
+import { createRevoker } from './revocation/revoker.ts';
 
 const label = z.string().refine(isDnsLabel, 'must be a valid Kubernetes name');
 const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'must have the form HOST:PORT');
@@ -78,24 +76,7 @@ export interface MeshParts {
   readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
 }
 
-export interface ConnectedMesh {
-  readonly authority: MeasuredAuthority;
-  readonly revoker: MeshRevoker;
-  readonly state: LiveMeshState;
-  /** Parts of the mesh needed for access file changes. */
-  readonly policy: PolicyMesh;
-  /** Source of the relay of Envoy's configuration. */
-  readonly relay: Omit<RelaySource, 'tokenHeader'>;
-  /** Issues tokens for the API server; absent if that is not configured. */
-  readonly kubernetesTokens: KubernetesTokens | undefined;
-  /**
-   * Reviews a ServiceAccount token for this audience.
-   * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
-   * @throws MeshpassError `kubernetes_unavailable`
-   */
-  reviewToken(token: string, audience: string): Promise<string | undefined>;
-  close(): void;
-}
+export type ConnectedMesh = Awaited<ReturnType<typeof connectMesh>>;
 
 /** Maximum message from istiod on a stream, bytes: all clusters or endpoints of a grant. */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
@@ -110,7 +91,7 @@ const MAX_TOKEN_BYTES = 16 * 1024;
  * respond yet. SIGHUP reloads the access file.
  * @throws MeshpassError `config_invalid`
  */
-export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
+export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   const read = MeshConfig.safeParse(given);
   if (!read.success) {
     const [issue] = read.error.issues;
@@ -178,37 +159,62 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     authority,
     revoker,
     state,
+    /** Source of the relay of Envoy's configuration. */
     relay: {
       connection: streams,
       // The account lives as long as the grant's namespace.
-      token: (namespace, signal) => istiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
+      token: (namespace: string, signal: AbortSignal) =>
+        istiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
       trustDomain,
       clusterDomain,
     },
+    /** Issues tokens for the API server; absent if that is not configured. */
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
         : kubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
+    /** Parts of the mesh needed for access file changes. */
     policy: {
+      /**
+       * Lists all objects in the cluster that policy depends on.
+       * @throws MeshpassError `kubernetes_unavailable`
+       */
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
+      /** Access file in force, if any. */
       inForce: () => (state.inForce() ? state.access() : undefined),
-      // With GitOps, admission checks the GitOps controller, not the broker.
-      rehearse: async (manifests) => (config.gitops ? undefined : await rehearse(manifests, cluster)),
+      /**
+       * Checks with a dry run whether the cluster would accept these objects from the broker. With GitOps, admission
+       * checks the GitOps controller, not the broker.
+       * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
+       */
+      rehearse: async (manifests: readonly Manifest[]): Promise<void> => {
+        if (!config.gitops) await rehearse(manifests, cluster);
+      },
       take: state.take,
       resume: state.resume,
+      /**
+       * Reads the access file on disk with its includes.
+       * @throws MeshpassError `access_*`
+       */
       onDisk: () => readAccessFile(config.accessFile),
       followDisk: state.followDisk,
       drift: state.drift,
-      onChange: (listener) => {
+      /** Registers a listener for changes to objects that policy depends on. Returns a function that unsubscribes it. */
+      onChange: (listener: () => void): (() => void) => {
         const both = [view.onChange(listener), state.onChange(listener)];
         return () => {
           for (const cancel of both) cancel();
         };
       },
     },
-    reviewToken: async (token, audience) => {
+    /**
+     * Reviews a ServiceAccount token for this audience.
+     * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
+     * @throws MeshpassError `kubernetes_unavailable`
+     */
+    reviewToken: async (token: string, audience: string) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
       return cluster.reviewToken(token, audience);
     },

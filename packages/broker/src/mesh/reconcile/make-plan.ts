@@ -16,17 +16,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import type { ClusterView } from './cluster-view.ts';
 
-export interface Plan {
-  readonly access: Access;
-  readonly mesh: Mesh;
-  readonly manifests: readonly Manifest[];
-  /** Ids of the token keys that the plan publishes. */
-  readonly tokenKeys: ReadonlySet<string>;
-  /** Hash of the plan's manifests and of our existing policies when it was made. */
-  readonly content: string;
-  /** Answers to queries of sessions, edges and proxies while the plan is in force. */
-  readonly answers: ReturnType<typeof answersOf>;
-}
+export type Plan = ReturnType<typeof planOf>;
 
 /** Mesh state that a plan is made for. */
 export interface PlanInput {
@@ -77,9 +67,18 @@ export function answersOf(access: Access, mesh: Mesh) {
   };
 }
 
-function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]): Plan {
-  const content = sha256Hex(JSON.stringify([manifests, ours]));
-  return { access, mesh, manifests, tokenKeys: keyIds(tokens), content, answers: answersOf(access, mesh) };
+function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]) {
+  return {
+    access,
+    mesh,
+    manifests,
+    /** Ids of the token keys that the plan publishes. */
+    tokenKeys: keyIds(tokens),
+    /** Hash of the plan's manifests and of our existing policies when it was made. */
+    content: sha256Hex(JSON.stringify([manifests, ours])),
+    /** Answers to queries of sessions, edges and proxies while the plan is in force. */
+    answers: answersOf(access, mesh),
+  };
 }
 
 function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {

@@ -4,7 +4,7 @@
  */
 import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import type { MeshPrincipal, RevokedPrincipal, Revoker } from '../contract.ts';
+import type { MeshPrincipal, RevokedPrincipal } from '../contract.ts';
 import { denials } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
 import { type EndedSessionsOptions, endedSessions } from './ended-sessions.ts';
@@ -14,19 +14,14 @@ export interface RevokerOptions extends EndedSessionsOptions {
   readonly trustDomain: string;
 }
 
-export interface MeshRevoker extends Revoker {
-  /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
-  again(): Promise<void>;
-  /** Whether the last `apply` included the principal. */
-  readonly isRevoked: (spiffeId: string) => boolean;
-}
+export type MeshRevoker = ReturnType<typeof createRevoker>;
 
 const NAME = 'meshpass-revoked';
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
 /** Creates the revoker. */
-export function createRevoker(options: RevokerOptions): MeshRevoker {
+export function createRevoker(options: RevokerOptions) {
   const { kubernetes, rootNamespace } = options;
   let revoked: ReadonlySet<string> = new Set();
   /** ServiceAccounts known to be deleted. */
@@ -65,12 +60,19 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
   };
 
   return {
-    isRevoked: (spiffeId) => revoked.has(spiffeId),
+    /** Whether the last `apply` included the principal. */
+    isRevoked: (spiffeId: string) => revoked.has(spiffeId),
+    /**
+     * Makes the root DENY list exactly these principals, except expired and undenied ones, and deletes the
+     * ServiceAccounts of new ones. Idempotent; converges from any state.
+     */
     apply,
+    /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
     again: async () => {
       if (latest) await apply(latest);
     },
-    principals: async () => {
+    /** Lists session principals in the cluster: those with a ServiceAccount of ours, and those that are denied. */
+    principals: async (): Promise<readonly MeshPrincipal[]> => {
       const accounts = (await sessionAccounts(kubernetes)).map(
         (account): MeshPrincipal => ({
           namespace: account.metadata.namespace!,
@@ -81,7 +83,12 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
-    collectOrphans: async (live) => {
+    /**
+     * Deletes our ServiceAccounts without a live session, left by a broker that was killed between creating and recording
+     * them. Recent ones are kept, because they may belong to a session that is being opened.
+     * @returns the SPIFFE ids of the deleted accounts
+     */
+    collectOrphans: async (live: ReadonlySet<string>): Promise<readonly string[]> => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
       const orphans = (await sessionAccounts(kubernetes)).filter(
         (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),

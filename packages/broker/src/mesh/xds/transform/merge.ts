@@ -11,16 +11,11 @@ import { type Allowed, matchesOf } from './allowed-routes.ts';
 import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
 import type { GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
-import { createLeftOuts, type LeftOutCount } from './left-out.ts';
+import { createLeftOuts } from './left-out.ts';
 import { ownName } from './names.ts';
 import { HTTP_CONNECTION_MANAGER } from './references.ts';
 
-export interface SetConfiguration {
-  readonly listeners: readonly Any[];
-  readonly clusters: readonly Any[];
-  readonly routes: readonly Any[];
-  readonly leftOut: readonly LeftOutCount[];
-}
+export type SetConfiguration = ReturnType<typeof mergeGrants>;
 
 /** Returns the operations that a grant allows on a port. */
 export type AllowedAt = (grant: string, service: Pick<ReachableService, 'host' | 'port'>) => Allowed;
@@ -35,7 +30,7 @@ interface Held {
  * Merges the grants.
  * @param grants in the order of the access file
  */
-export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt): SetConfiguration {
+export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt) {
   const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
   const ports = Map.groupBy(all, ({ service }) => `${service.address}_${service.port}`);
   const listeners: Any[] = [];
