@@ -15,7 +15,7 @@ export { createRateAllowance } from './limits/rate-allowance.ts';
 // Secrets and private files.
 
 export { equalInConstantTime } from './secrets/constant-time.ts';
-export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
+export { readConfigured, readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
 
 // JSON checks.
 

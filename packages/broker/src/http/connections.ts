@@ -5,6 +5,9 @@
 import type { Socket } from 'node:net';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { createStrangers, type Stranger } from '@meshpass/identity/limits/strangers';
+import type { MiddlewareHandler } from 'hono';
+import type { Random } from '../base/index.ts';
+import type { Env } from './route.ts';
 
 /** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
@@ -123,5 +126,21 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits) {
     strangers: () => strangers.size,
     /** Number of evicted connections of strangers so far. */
     evicted: () => strangers.evicted,
+  };
+}
+
+/** Creates the middleware that marks a connection's request and gives the request an id. */
+export function beginRequest({
+  connections,
+  random,
+}: {
+  readonly connections: Connections;
+  readonly random: Random;
+}): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const answered = connections.began(c.env.incoming.socket);
+    c.set('requestId', random(9).toString('base64url'));
+    await next().finally(answered);
+    c.header('x-request-id', c.get('requestId'));
   };
 }

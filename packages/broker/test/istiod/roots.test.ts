@@ -21,7 +21,7 @@ describe('a file with the roots of the mesh', () => {
   it('is followed, and an unusable one changes nothing', async () => {
     const path = join(directory, 'roots.pem');
     writeFileSync(path, A);
-    file = await openRootsFile(path, silent, 20);
+    file = openRootsFile(path, silent, 20);
     let changes = 0;
     file.onChange(() => {
       changes++;
@@ -31,7 +31,7 @@ describe('a file with the roots of the mesh', () => {
     await eventually(() => expect(file?.roots()).toEqual(pem(A, B)));
     const warned = vi.fn();
     file.close();
-    file = await openRootsFile(path, { ...silent, warn: warned }, 20);
+    file = openRootsFile(path, { ...silent, warn: warned }, 20);
     const unusable = {
       'no certificate': 'does not contain a certificate',
       [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'Cannot read a mesh root certificate',
@@ -42,13 +42,13 @@ describe('a file with the roots of the mesh', () => {
       expect(file.roots()).toEqual(pem(A, B));
     }
     rmSync(path);
-    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('cannot read'));
+    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('Cannot read'));
     expect(file.roots()).toEqual(pem(A, B));
     expect(changes).toBe(1);
   });
 
   it('must be one at the start', async () => {
-    await expect(openRootsFile(join(directory, 'none.pem'), silent)).rejects.toMatchObject({ code: 'config_invalid' });
+    expect(() => openRootsFile(join(directory, 'none.pem'), silent)).toThrow('Cannot read');
   });
 });
 

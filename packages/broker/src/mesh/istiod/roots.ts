@@ -2,12 +2,12 @@
  * Root certificates of the mesh, as text and from an operator's file. The file is watched, because roots are rotated.
  */
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { readFileSync } from 'node:fs';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
-import type { Log } from '../../base/index.ts';
+import { type Log, readConfigured } from '../../base/index.ts';
 
-export type RootsFile = Awaited<ReturnType<typeof openRootsFile>>;
+export type RootsFile = ReturnType<typeof openRootsFile>;
 
 const LOOK_MS = 5_000;
 
@@ -15,25 +15,24 @@ const LOOK_MS = 5_000;
  * Reads the file now and then every few seconds. If it becomes unusable later, the last roots stay.
  * @throws MeshpassError `config_invalid` if it is unusable now
  */
-export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
+export function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
   const listeners = new Set<() => void>();
-  let roots = await readRoots(path);
+  let roots = readRoots(path);
   let said = '';
   const timer = setInterval(() => {
-    readRoots(path).then(
-      (found) => {
-        said = '';
-        if (found.join('') === roots.join('')) return;
-        roots = found;
-        log.info({ path, roots: roots.length }, 'the mesh roots have changed');
-        for (const listener of listeners) listener();
-      },
-      (error: MeshpassError) => {
-        if (error.message !== said)
-          log.warn({ path, err: error }, 'cannot read the mesh roots; keeping the previous ones');
-        said = error.message;
-      },
-    );
+    try {
+      const found = readRoots(path);
+      said = '';
+      if (found.join('') === roots.join('')) return;
+      roots = found;
+      log.info({ path, roots: roots.length }, 'the mesh roots have changed');
+      for (const listener of listeners) listener();
+    } catch (thrown) {
+      const error = toMeshpassError(thrown);
+      if (error.message !== said)
+        log.warn({ path, err: error }, 'cannot read the mesh roots; keeping the previous ones');
+      said = error.message;
+    }
   }, lookMs);
   timer.unref();
   return {
@@ -85,11 +84,6 @@ export function rootLives(roots: readonly string[]): readonly RootLife[] {
   });
 }
 
-async function readRoots(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new MeshpassError('config_invalid', `--istiod-roots: cannot read ${path}: ${fileProblem(cause)}.`, {
-      cause,
-    });
-  });
-  return splitRoots(text);
+function readRoots(path: string): readonly string[] {
+  return splitRoots(readConfigured(`${path} (--istiod-roots)`, () => readFileSync(path, 'utf8')));
 }

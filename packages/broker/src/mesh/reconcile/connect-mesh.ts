@@ -101,7 +101,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
   const { rootsFile: path } = config.istiod;
-  const rootsFile = path === undefined ? undefined : await openRootsFile(path, log);
+  const rootsFile = path === undefined ? undefined : openRootsFile(path, log);
   const access = config.kubeconfig
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
