@@ -68,20 +68,17 @@ function checkAll(
   refuse: (resource: string, path: string, reason: string) => void,
 ): void {
   const checked: Checked[] = [];
-  let values = 0;
-  const count = (more: number): void => {
-    values += more;
-    if (values <= MAX_VALUES) return;
-    refuse('configuration', '', `more than ${MAX_VALUES} values`);
-    throw new Enough();
+  const budget = (most: number, reason: string) => {
+    let sum = 0;
+    return (more: number): void => {
+      sum += more;
+      if (sum <= most) return;
+      refuse('configuration', '', reason);
+      throw new Enough();
+    };
   };
-  let kib = 0;
-  const spend = (more: number): void => {
-    kib += more;
-    if (kib <= MAX_COST_KIB) return;
-    refuse('configuration', '', `Envoy would need more than ${MAX_COST_KIB / 1_024} MiB`);
-    throw new Enough();
-  };
+  const count = budget(MAX_VALUES, `more than ${MAX_VALUES} values`);
+  const spend = budget(MAX_COST_KIB, `Envoy would need more than ${MAX_COST_KIB / 1_024} MiB`);
   for (const kind of KINDS) {
     for (const [index, any] of configuration[kind.list].entries()) {
       const message = readResource(any, kind, count, (reason) => refuse(`${kind.list}[${index}]`, '', reason));

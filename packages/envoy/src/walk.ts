@@ -15,24 +15,16 @@ import { costOf } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';
 import { shown } from './allow/names.ts';
 import type { Check, Context, Entry, Reference, Rule } from './allow/rule.ts';
-import { type Expected, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
+import { type Expected, type LeftOut, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
 import { countValues } from './count-values.ts';
 import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
-
-/** Rejected part. */
-export interface Finding {
-  /** Type URL of the unknown type, or full name of the field. */
-  readonly what: string;
-  readonly where: string;
-  readonly reason: string;
-}
 
 export interface Visit {
   readonly expected: Expected | undefined;
   /** Whether to omit rejected parts, as few as possible, instead of rejecting the message. */
   readonly repair: boolean;
   /** Called with each refusal or, with `repair`, each omission. */
-  found(finding: Finding): void;
+  found(finding: LeftOut): void;
   refer(kind: Reference, name: string): void;
   /** Called with the number of values that are about to be decoded. May throw to end the walk. */
   count(values: number): void;
@@ -45,11 +37,11 @@ export interface Visit {
  * @param message message to modify
  * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
  */
-export function visitResource(message: Message, visit: Visit): Finding | undefined {
+export function visitResource(message: Message, visit: Visit): LeftOut | undefined {
   return new Walk(visit).message(reflect(messageType(message.$typeName), message), '', 0);
 }
 
-type Result = Finding | undefined;
+type Result = LeftOut | undefined;
 
 class Walk {
   readonly #visit: Visit;
@@ -239,7 +231,7 @@ class Walk {
   }
 
   /** Reports a refusal at once. With `repair`, the caller that omits the part reports it instead. */
-  #refuse(what: string, where: string, reason: string): Finding {
+  #refuse(what: string, where: string, reason: string): LeftOut {
     const finding = { what, where, reason };
     if (!this.#visit.repair) this.#visit.found(finding);
     return finding;

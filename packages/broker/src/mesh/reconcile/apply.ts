@@ -20,28 +20,18 @@ export interface ApplyOptions {
   readonly svidLife: number;
 }
 
-export interface Applied {
-  readonly applied: number;
-  /** Removed objects as `Kind namespace/name`. */
-  readonly removed: readonly string[];
-  /** Unix seconds at which it should run again even without a change. */
-  readonly nextChange: number | undefined;
-}
-
 /** Order in which kinds are applied. Removal uses the reverse order, so that openings close before denials go. */
-const ORDER = [
-  ...(['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'] as const),
-];
+const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'];
+
 const AT_ONCE = 8;
 
 /**
  * Applies the manifests, stopping at the first failure. A partial result denies more, never less.
  * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
  */
-export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions): Promise<Applied> {
+export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions) {
   const { kubernetes } = options;
-  const rank = (object: { readonly kind: string }): number => ORDER.indexOf(object.kind as (typeof ORDER)[number]);
-  const unknown = wanted.find((manifest) => rank(manifest) < 0);
+  const unknown = wanted.find(({ kind }) => !ORDER.includes(kind));
   if (unknown) throw new MeshpassError('internal', `The order in which to apply a ${unknown.kind} is not known.`);
 
   const present = await readPresent(options);
@@ -56,9 +46,9 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     const ofKind = wanted.filter((manifest) => manifest.kind === kind);
     refuseEnding(ofKind, present);
     // An existing guard may be widened only after the rules for the newly admitted traffic are in place.
-    const [guards, others] = partition(ofKind, (one) => isGuard(one, options) && standing.has(keyOf(one)));
-    await batches(others, (manifest) => kubernetes.apply(labelled(manifest)));
-    await batches(guards, (manifest) => kubernetes.apply(labelled(manifest)));
+    const guards = ofKind.filter((one) => isGuard(one, options) && standing.has(keyOf(one)));
+    const others = ofKind.filter((one) => !guards.includes(one));
+    for (const some of [others, guards]) await batches(some, (manifest) => kubernetes.apply(labelled(manifest)));
   }
   for (const kind of ORDER.toReversed()) {
     const ofKind = unwanted.filter((object) => object.kind === kind);
@@ -69,7 +59,12 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata });
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
-  return { applied: wanted.length, removed, nextChange: retirement.nextChange };
+  return {
+    /** Removed objects as `Kind namespace/name`. */
+    removed,
+    /** Unix seconds at which it should run again even without a change. */
+    nextChange: retirement.nextChange,
+  };
 }
 
 /**
@@ -89,10 +84,6 @@ export async function rehearse(
 
 function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {
   return kind === 'AuthorizationPolicy' && metadata.namespace === rootNamespace;
-}
-
-function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): readonly [T[], T[]] {
-  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }
 
 async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
