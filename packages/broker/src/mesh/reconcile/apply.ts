@@ -5,6 +5,7 @@
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
+import type { Log } from '../../base/index.ts';
 import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { COMPILED } from './revocation/deny-policy.ts';
@@ -12,13 +13,14 @@ import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
 
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
-  readonly rootNamespace: string;
-  readonly gatewayNamespace: string;
+  readonly mesh: { readonly rootNamespace: string; readonly gateway: { readonly namespace: string } };
   /** Unix seconds. */
-  readonly now: number;
-  /** How long a removed grant's SVID may remain valid, seconds. */
-  readonly svidLife: number;
+  readonly now: () => number;
+  readonly log: Log;
 }
+
+/** How long a removed grant's SVID may remain valid: the longest `ttl`, and the clock skew that verifiers tolerate. */
+const LONGEST_SVID_LIFE = 3600 + 120;
 
 /** Order in which kinds are applied. Removal uses the reverse order, so that openings close before denials go. */
 const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'];
@@ -27,6 +29,7 @@ const AT_ONCE = 8;
 
 /**
  * Applies the manifests, stopping at the first failure. A partial result denies more, never less.
+ * @returns Unix seconds at which it should run again even without a change
  * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
  */
 export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions) {
@@ -55,16 +58,12 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     await batches(ofKind, (object) => kubernetes.remove(object));
   }
   if (!retirement.policy) {
-    const metadata = { name: RETIRED, namespace: options.rootNamespace };
+    const metadata = { name: RETIRED, namespace: options.mesh.rootNamespace };
     await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata });
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
-  return {
-    /** Removed objects as `Kind namespace/name`. */
-    removed,
-    /** Unix seconds at which it should run again even without a change. */
-    nextChange: retirement.nextChange,
-  };
+  if (removed.length > 0) options.log.info({ removed }, 'removed objects that the access file no longer needs');
+  return retirement.nextChange;
 }
 
 /**
@@ -82,19 +81,20 @@ export async function rehearse(
   );
 }
 
-function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {
-  return kind === 'AuthorizationPolicy' && metadata.namespace === rootNamespace;
+function isGuard({ kind, metadata }: Manifest, { mesh }: ApplyOptions): boolean {
+  return kind === 'AuthorizationPolicy' && metadata.namespace === mesh.rootNamespace;
 }
 
 async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
+  const { rootNamespace } = options.mesh;
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
-  const current = await readRetired(options.kubernetes, options.rootNamespace);
+  const current = await readRetired(options.kubernetes, rootNamespace);
   const retirement = retire(
     current,
     gone.map(({ metadata }) => metadata.name),
     new Set(wanted.filter(isNamespace).map(({ metadata }) => metadata.name)),
-    { now: options.now, life: options.svidLife, rootNamespace: options.rootNamespace },
+    { now: options.now(), life: LONGEST_SVID_LIFE, rootNamespace },
   );
   if (retirement.policy) await options.kubernetes.apply(retirement.policy);
   return retirement;
@@ -113,8 +113,11 @@ type Present = ListedObject & { readonly kind: string };
 
 /** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
 async function readPresent(options: ApplyOptions): Promise<readonly Present[]> {
-  const { kubernetes, rootNamespace, gatewayNamespace } = options;
-  const home: Partial<Record<string, string>> = { RequestAuthentication: rootNamespace, Gateway: gatewayNamespace };
+  const { kubernetes, mesh } = options;
+  const home: Partial<Record<string, string>> = {
+    RequestAuthentication: mesh.rootNamespace,
+    Gateway: mesh.gateway.namespace,
+  };
   const lists = await Promise.all(
     ORDER.map(async (kind) =>
       (await kubernetes.list(kind, COMPILED, home[kind])).map((object) => ({ ...object, kind })),

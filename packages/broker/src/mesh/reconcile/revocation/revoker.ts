@@ -2,7 +2,7 @@
  * Revokes principals in Kubernetes and Istio: adds a root DENY until an ended session's last SVID has expired, and
  * deletes its ServiceAccount, so that it gets no further SVID.
  */
-import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
+import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import type { MeshPrincipal, RevokedPrincipal } from '../contract.ts';
 import { denials } from './denials.ts';
@@ -73,13 +73,7 @@ export function createRevoker(options: RevokerOptions) {
     },
     /** Lists session principals in the cluster: those with a ServiceAccount of ours, and those that are denied. */
     principals: async (): Promise<readonly MeshPrincipal[]> => {
-      const accounts = (await sessionAccounts(kubernetes)).map(
-        (account): MeshPrincipal => ({
-          namespace: account.metadata.namespace!,
-          serviceAccount: account.metadata.name,
-          spiffeId: spiffeIdOf(account, options.trustDomain),
-        }),
-      );
+      const accounts = await sessionAccounts(options);
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
@@ -90,21 +84,25 @@ export function createRevoker(options: RevokerOptions) {
      */
     collectOrphans: async (live: ReadonlySet<string>): Promise<readonly string[]> => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
-      const orphans = (await sessionAccounts(kubernetes)).filter(
-        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
+      const orphans = (await sessionAccounts(options)).filter(
+        ({ createdAt, spiffeId }) => createdAt < oldest && !live.has(spiffeId),
       );
-      await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
-      return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
+      await inBatches(orphans, (one) => kubernetes.deleteServiceAccount(one.namespace, one.serviceAccount));
+      return orphans.map(({ spiffeId }) => spiffeId);
     },
   };
 }
 
-async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
+async function sessionAccounts({ kubernetes, trustDomain }: RevokerOptions) {
   const accounts = await kubernetes.list('ServiceAccount', OURS);
-  return accounts.filter(({ metadata: { namespace, name } }) => isOfSession(namespace, name));
+  return accounts.flatMap(({ metadata: { namespace = '', name, creationTimestamp = '' } }) => {
+    if (!isOfSession(namespace, name)) return [];
+    const spiffeId = formatSpiffe({ trustDomain, namespace, serviceAccount: name });
+    return [{ namespace, serviceAccount: name, spiffeId, createdAt: Date.parse(creationTimestamp) / 1000 }];
+  });
 }
 
-function isOfSession(namespace = '', serviceAccount: string): boolean {
+function isOfSession(namespace: string, serviceAccount: string): boolean {
   return namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
 }
 
@@ -131,14 +129,6 @@ function principalsIn(object: ListedObject): readonly string[] {
     | undefined;
   const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
   return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
-}
-
-function createdAt({ metadata }: ListedObject): number {
-  return Date.parse(metadata.creationTimestamp ?? '') / 1000;
-}
-
-function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
-  return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
 }
 
 /**
