@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
 import { type Log, readConfigured } from '../../base/index.ts';
+import { certificatesIn, fingerprint } from './verify-certificate.ts';
 
 export type RootsFile = ReturnType<typeof openRootsFile>;
 
@@ -55,32 +56,24 @@ export function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
  * @throws MeshpassError `config_invalid` if a block is not a certificate, or there is none
  */
 export function splitRoots(text: string): readonly string[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {
-    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
+    const certificates = certificatesIn(text);
+    if (certificates.length > 0) return certificates.map((certificate) => certificate.toString());
   } catch (cause) {
     throw new MeshpassError('config_invalid', 'Cannot read a mesh root certificate.', { cause });
   }
   throw new MeshpassError('config_invalid', 'The mesh roots file does not contain a certificate.');
 }
 
-/** Lifetime of a mesh root, for metrics. */
-export interface RootLife {
-  /** First 16 digits of its SHA-256 fingerprint. */
-  readonly root: string;
-  /** Unix seconds. */
-  readonly notAfter: number;
-}
-
 /**
- * Reads the lifetimes of roots.
+ * Reads the lifetimes of roots, for metrics.
  * @param roots PEM, one certificate per entry
+ * @returns first 16 digits of each SHA-256 fingerprint, with the root's expiry in Unix seconds
  */
-export function rootLives(roots: readonly string[]): readonly RootLife[] {
+export function rootLives(roots: readonly string[]) {
   return roots.map((pem) => {
     const certificate = new X509Certificate(pem);
-    const root = certificate.fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
-    return { root, notAfter: lifeOf(certificate).notAfter };
+    return { root: fingerprint(certificate).slice(0, 16), notAfter: lifeOf(certificate).notAfter };
   });
 }
 

@@ -51,7 +51,7 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   return {
     spiffeId,
     /** PEM, leaf first, without roots. */
-    chain: path.map(pemOf).join(''),
+    chain: path.map((certificate) => certificate.toString()).join(''),
     /** Unix seconds. */
     notBefore,
     notAfter,
@@ -75,23 +75,26 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
   }, undefined)!;
 }
 
-const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
 /** Reads all certificates in the texts. */
-function readPem(texts: readonly string[]): X509Certificate[] {
+function readPem(texts: readonly string[]): readonly X509Certificate[] {
   try {
-    return texts.flatMap((text) => text.match(BLOCK) ?? []).map((pem) => new X509Certificate(pem));
+    return texts.flatMap(certificatesIn);
   } catch (cause) {
     throw refuse('it is malformed', {}, cause);
   }
 }
 
-function isSelfSigned(certificate: X509Certificate): boolean {
-  return certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
+/**
+ * Reads the certificates in a PEM text.
+ * @throws Error if a block is not a certificate
+ */
+export function certificatesIn(text: string): readonly X509Certificate[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
 }
 
-function pemOf(certificate: X509Certificate): string {
-  return certificate.toString();
+function isSelfSigned(certificate: X509Certificate): boolean {
+  return certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
 }
 
 function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {
