@@ -19,14 +19,6 @@ import { KINDS, type Kind, kindOf } from './resource.ts';
 import { decode, visitResource } from './walk.ts';
 import { type Checked, checkWhole } from './whole.ts';
 
-/** Result of a check. The configuration is accepted if `refusals` is empty. */
-export interface ReadConfiguration {
-  readonly refusals: readonly Refusal[];
-  readonly listeners: readonly Message[];
-  readonly clusters: readonly Message[];
-  readonly routes: readonly Message[];
-}
-
 /**
  * Checks a broker's configuration against the allow list.
  * @returns all refusals, at most MAX_REFUSALS, or none if the configuration is accepted. Pass Envoy the messages of
@@ -36,8 +28,11 @@ export function checkConfiguration(configuration: WorkspaceConfiguration, expect
   return readConfiguration(configuration, expected).refusals;
 }
 
-/** Like `checkConfiguration`, but returns the checked messages. Any unknown parts are among the refusals. */
-export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected): ReadConfiguration {
+/**
+ * Like `checkConfiguration`, but also returns the checked messages, for a configuration without refusals. Any unknown parts
+ * are among the refusals.
+ */
+export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected) {
   const refusals: Refusal[] = [];
   const refuse = (resource: string, path: string, reason: string): void => {
     refusals.push({ resource, path, reason });

@@ -90,3 +90,18 @@ export function pack(message: Message): Any {
     value: toBinary(messageType(message.$typeName), message),
   };
 }
+
+/**
+ * Creates a route that responds with one of Meshpass's errors.
+ * @param code error code
+ */
+export function refusingRoute(status: number, code: string, description: string): Message {
+  const text = JSON.stringify({ error: 'access_denied', error_code: code, error_description: description });
+  return messageOf('envoy.config.route.v3.Route', {
+    match: { prefix: '/' },
+    direct_response: { status, body: { inline_string: text } },
+    response_headers_to_add: [
+      { header: { key: 'content-type', value: 'application/json' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+    ],
+  });
+}

@@ -136,23 +136,15 @@ class Walk {
   #list(list: ReflectList, field: DescField & { fieldKind: 'list' }, rule: Rule, where: string, depth: number): Result {
     const kept: unknown[] = [];
     let failed: Result;
-    for (const [index, item] of list.entries()) {
-      let value = item;
+    for (const [index, item] of [...list].entries()) {
       const at = `${where}[${index}]`;
-      const finding = this.#value(item, field, field.enum, rule, at, depth, (written) => {
-        value = written;
-        list.set(index, written);
-      });
-      if (!finding) kept.push(value);
-      else if (this.#visit.repair && rule.each) this.#visit.found({ ...finding, where: at });
-      else if (this.#visit.repair && rule.instead) {
-        this.#visit.found({ ...finding, where: at });
-        const instead = rule.instead(item as ReflectMessage, finding);
-        list.set(index, instead);
-        kept.push(instead);
-      } else failed ??= finding;
+      const write = (written: ReflectMessage) => list.set(index, written);
+      const finding = this.#value(item, field, field.enum, rule, at, depth, write);
+      if (finding && !this.#omit(finding, at, rule)) failed ??= finding;
+      else if (finding && rule.instead) kept.push(rule.instead(item as ReflectMessage, finding));
+      else if (!finding) kept.push(list.get(index));
     }
-    if (!failed && kept.length < list.size) {
+    if (this.#visit.repair && !failed) {
       list.clear();
       for (const item of kept) list.add(item);
     }
@@ -165,17 +157,22 @@ class Walk {
     for (const [key, item] of [...map]) {
       const at = `${where}[${shown(String(key))}]`;
       const reason = checkText(String(key), text) ?? rule.keys?.(String(key), this.#context);
+      const write = (written: ReflectMessage) => map.set(key, written);
       const finding =
         reason === undefined
-          ? this.#value(item, field, field.enum, rule, at, depth, (written) => map.set(key, written))
+          ? this.#value(item, field, field.enum, rule, at, depth, write)
           : this.#refuse(nameOf(field), at, reason);
-      if (!finding) continue;
-      if (this.#visit.repair && rule.each) {
-        map.delete(key);
-        this.#visit.found({ ...finding, where: at });
-      } else failed ??= finding;
+      if (finding && this.#omit(finding, at, rule)) map.delete(key);
+      else failed ??= finding;
     }
     return failed;
+  }
+
+  /** Reports that a rejected item is omitted or replaced. Returns whether it may be. */
+  #omit(finding: LeftOut, where: string, { each, instead }: Rule): boolean {
+    const may = this.#visit.repair && (each ?? instead) !== undefined;
+    if (may) this.#visit.found({ ...finding, where });
+    return may;
   }
 
   #value(

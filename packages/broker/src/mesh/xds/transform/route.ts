@@ -3,7 +3,7 @@
  * with an explanation.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, pack } from '@meshpass/envoy';
+import { pack, refusingRoute } from '@meshpass/envoy';
 import type { Granted } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName } from './names.ts';
@@ -105,24 +105,7 @@ function refuse(route: Route, outside: readonly string[], from: Metadata | undef
   const rule = virtualServiceOf(from);
   const to = [...new Set(hosts)].join(', ');
   const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not allow.`;
-  const refusal = messageOf('envoy.config.route.v3.Route', {
-    direct_response: {
-      status: 403,
-      body: {
-        inline_string: JSON.stringify({
-          error: 'access_denied',
-          error_code: 'agent_route_not_granted',
-          error_description: said,
-        }),
-      },
-    },
-    response_headers_to_add: [
-      {
-        header: { key: 'content-type', value: 'application/json' },
-        append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-      },
-    ],
-  }) as Route;
+  const refusal = refusingRoute(403, 'agent_route_not_granted', said) as Route;
   route.action = refusal.action;
   route.responseHeadersToAdd = refusal.responseHeadersToAdd;
   route.requestHeadersToAdd = [];
