@@ -3,7 +3,7 @@
 // Time.
 
 export { type Clock, type Random, seconds, timestamp, uuidv7 } from './clock/clock.ts';
-export { pause } from './clock/timers.ts';
+export { backoff, pause } from './clock/timers.ts';
 export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 
 // Limits and mutual exclusion.

@@ -4,7 +4,7 @@
  * error.
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import { pause } from '../../base/index.ts';
+import { backoff, pause } from '../../base/index.ts';
 import { istiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
@@ -47,7 +47,6 @@ export interface AuthorityOptions {
 }
 
 const ATTEMPTS = 4;
-const FIRST_PAUSE_MS = 150;
 /** The deadline is shorter than an agent's timeout, so the agent receives a Retry-After. */
 const DEFAULT_QUEUE = {
   concurrency: 16,
@@ -128,7 +127,7 @@ async function withRetries<T>(random: () => number, signal: AbortSignal, work: (
       return await work();
     } catch (error) {
       if (attempt === ATTEMPTS || signal.aborted || !isTransient(error)) throw error;
-      await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + random()), signal);
+      await pause(backoff(attempt - 1, random), signal);
       if (signal.aborted) throw error;
     }
   }

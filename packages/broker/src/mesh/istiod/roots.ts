@@ -6,18 +6,22 @@ import { readFileSync } from 'node:fs';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
 import { type Log, readConfigured } from '../../base/index.ts';
+import type { Watched } from '../kubernetes/watch.ts';
 import { certificatesIn, fingerprint } from './verify-certificate.ts';
-
-export type RootsFile = ReturnType<typeof openRootsFile>;
 
 const LOOK_MS = 5_000;
 
 /**
- * Reads the file now and then every few seconds. If it becomes unusable later, the last roots stay.
+ * Watches a file with the roots: reads it now and then every few seconds. If it becomes unusable later, the last roots
+ * stay.
  * @throws MeshpassError `config_invalid` if it is unusable now
  */
-export function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
-  const listeners = new Set<() => void>();
+export function watchRootsFile(
+  path: string,
+  log: Log,
+  onChange: () => void,
+  lookMs = LOOK_MS,
+): Watched<readonly string[]> {
   let roots = readRoots(path);
   let said = '';
   const timer = setInterval(() => {
@@ -27,7 +31,7 @@ export function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
       if (found.join('') === roots.join('')) return;
       roots = found;
       log.info({ path, roots: roots.length }, 'the mesh roots have changed');
-      for (const listener of listeners) listener();
+      onChange();
     } catch (thrown) {
       const error = toMeshpassError(thrown);
       if (error.message !== said)
@@ -36,19 +40,7 @@ export function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
     }
   }, lookMs);
   timer.unref();
-  return {
-    /** PEM, one certificate per entry. */
-    roots: () => roots,
-    /**
-     * Registers a listener.
-     * @returns function that unsubscribes it
-     */
-    onChange: (listener: () => void) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    close: () => clearInterval(timer),
-  };
+  return { all: () => [roots], close: () => clearInterval(timer) };
 }
 
 /**

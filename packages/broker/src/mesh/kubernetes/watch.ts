@@ -5,7 +5,7 @@
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
-import { pause } from '../../base/index.ts';
+import { backoff, pause } from '../../base/index.ts';
 import type { KubernetesHttp } from './http.ts';
 
 export interface WatchOptions<T> {
@@ -22,17 +22,9 @@ export interface WatchOptions<T> {
   readonly random: () => number;
 }
 
-export interface Watched<T> {
-  /**
-   * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
-   */
-  readonly all: () => readonly T[] | undefined;
-  readonly close: () => void;
-}
+export type Watched<T> = ReturnType<typeof watch<T>>;
 
 const PAGE = 500;
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 10_000;
 /** Duration after which the server ends a watch; resuming is free. */
 const WATCH_SECONDS = 300;
 
@@ -48,7 +40,7 @@ interface ApiEvent {
 }
 
 /** Starts the watch. */
-export function watch<T>(options: WatchOptions<T>): Watched<T> {
+export function watch<T>(options: WatchOptions<T>) {
   const stop = new AbortController();
   const { fieldSelector } = options;
   const selector: Readonly<Record<string, string>> = fieldSelector === undefined ? {} : { fieldSelector };
@@ -124,15 +116,17 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
         // Changes may have been missed, and the server may be another one, so list again.
         version = undefined;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
-        const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
-        await pause(longest * (0.5 + options.random() / 2), stop.signal);
+        await pause(backoff(failures++, options.random), stop.signal);
       }
     }
   };
   void run();
 
   return {
-    all: () => kept && [...kept.values()],
+    /**
+     * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
+     */
+    all: (): readonly T[] | undefined => kept && [...kept.values()],
     close: () => stop.abort(),
   };
 }

@@ -7,7 +7,7 @@ import { clusterRoleOf } from '@meshpass/access';
 import type { MeshpassError } from '@meshpass/identity';
 import { byName, type Mesh, meshServiceOf } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
-import { type RootsFile, splitRoots } from '../istiod/roots.ts';
+import { splitRoots, watchRootsFile } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
 import { type Watched, watch } from '../kubernetes/watch.ts';
@@ -17,8 +17,8 @@ export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
   /** Namespace of the ConfigMap with the mesh's roots. istiod writes one to every namespace. */
   readonly rootsNamespace: string;
-  /** Roots from an operator's file instead of the ConfigMap. */
-  readonly rootsFile?: RootsFile;
+  /** Path of an operator's file with the roots, instead of the ConfigMap. */
+  readonly rootsFile?: string | undefined;
   readonly log: Log;
   /** Random number from 0 to 1. */
   readonly random: () => number;
@@ -28,7 +28,10 @@ export type ClusterView = ReturnType<typeof viewCluster>;
 
 const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
 
-/** Starts the watches. */
+/**
+ * Starts the watches.
+ * @throws MeshpassError `config_invalid` if the file with the roots is unusable
+ */
 export function viewCluster(options: ClusterViewOptions) {
   const { http, log, random } = options;
   const listeners = new Set<() => void>();
@@ -44,6 +47,12 @@ export function viewCluster(options: ClusterViewOptions) {
     return watched;
   };
 
+  // First, because an unusable file must leave no watch behind.
+  const watchedRoots =
+    options.rootsFile === undefined
+      ? start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`)
+      : watchRootsFile(options.rootsFile, log, onChange);
+  open.add(watchedRoots);
   const services = start(collectionPath('Service'), meshServiceOf);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
   // A role may later allow more than a grant may give; the grant then loses it.
@@ -51,11 +60,6 @@ export function viewCluster(options: ClusterViewOptions) {
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
     start(collectionPath(kind), ({ metadata: { generation = 0 } }: Versioned) => generation);
-  const { rootsFile } = options;
-  const unfollow = rootsFile?.onChange(onChange);
-  const configMap = rootsFile
-    ? undefined
-    : start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`);
   const pods = new Map<string, Watched<RunningPod>>();
 
   let lastKnown: readonly string[] = [];
@@ -65,7 +69,7 @@ export function viewCluster(options: ClusterViewOptions) {
    * unavailable.
    */
   const roots = (): readonly string[] => {
-    const found = rootsFile?.roots() ?? configMap?.all()?.flat() ?? [];
+    const found = watchedRoots.all()?.flat() ?? [];
     if (found.length > 0) lastKnown = found;
     return lastKnown;
   };
@@ -125,7 +129,6 @@ export function viewCluster(options: ClusterViewOptions) {
       return () => listeners.delete(listener);
     },
     close: () => {
-      unfollow?.();
       for (const watched of open) watched.close();
       listeners.clear();
     },

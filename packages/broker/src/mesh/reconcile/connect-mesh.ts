@@ -8,7 +8,6 @@ import type { ActiveState } from '../../store/index.ts';
 import { certificateAuthority } from '../istiod/authority.ts';
 import { openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
-import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
 import { istiodToken } from '../kubernetes/istiod-token.ts';
@@ -100,8 +99,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   }
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
-  const { rootsFile: path } = config.istiod;
-  const rootsFile = path === undefined ? undefined : openRootsFile(path, log);
   const access = config.kubeconfig
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
@@ -114,7 +111,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     log,
     random,
     rootsNamespace: config.rootNamespace,
-    ...(rootsFile && { rootsFile }),
+    rootsFile: config.istiod.rootsFile,
   });
   const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
   const state = meshState({
@@ -222,7 +219,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       process.off('SIGHUP', reload);
       state.close();
       view.close();
-      rootsFile?.close();
       istiod.close();
       streams.close();
       http.close();
