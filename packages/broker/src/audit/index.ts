@@ -4,7 +4,6 @@
 
 export type { CheckpointSink } from './checkpoint/sink.ts';
 export { type AuditLog, openClosedLog, startAuditLog } from './start.ts';
-export { AuditPage } from './trail.ts';
 
 // Decisions.
 

@@ -3,12 +3,12 @@
 // Time.
 
 export { type Clock, type Random, seconds, timestamp, uuidv7 } from './clock/clock.ts';
-export { backoff, pause } from './clock/timers.ts';
+export { pause } from './clock/timers.ts';
 export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 
 // Limits and mutual exclusion.
 
-export { createGuesses, type Guesses } from './limits/guesses.ts';
+export { createGuesses } from './limits/guesses.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
 

@@ -9,8 +9,6 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { createRateAllowance, type RateAllowanceTerms } from './rate-allowance.ts';
 
-export type Guesses<Answer> = ReturnType<typeof createGuesses<Answer>>;
-
 /** Refused credentials: burst, and rate per second. */
 type GuessRate = Pick<RateAllowanceTerms, 'burst' | 'perSecond'>;
 

@@ -4,7 +4,8 @@
  * error.
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import { backoff, pause } from '../../base/index.ts';
+import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
 import { istiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';

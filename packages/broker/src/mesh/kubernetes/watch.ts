@@ -5,7 +5,8 @@
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
-import { backoff, pause } from '../../base/index.ts';
+import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
 import type { KubernetesHttp } from './http.ts';
 
 export interface WatchOptions<T> {

@@ -3,7 +3,8 @@
  * newer plan replaces the one that is waiting.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { backoff, pause } from '../../base/index.ts';
+import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
 
 export interface ReconcileOptions<Plan> {
   /** @returns Unix seconds at which it must run again even without a change */

@@ -4,10 +4,31 @@
  */
 import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import type { MeshPrincipal, RevokedPrincipal } from '../contract.ts';
 import { denials } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
 import { type EndedSessionsOptions, endedSessions } from './ended-sessions.ts';
+
+/** Identity of a session in the mesh. */
+export interface MeshPrincipal {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly spiffeId: string;
+}
+
+/** Principal of an ended session. */
+export interface RevokedPrincipal extends MeshPrincipal {
+  /**
+   * Unix seconds at which its last SVID and its session's last token have expired. The root DENY lists it until then.
+   */
+  readonly until: number;
+  /** Session id, if the whole session has ended. Its tokens are then refused for every caller. */
+  readonly sessionId?: string | undefined;
+  /**
+   * Whether it ended without a DENY (core/session/deny/ended.ts). Nothing more is signed for it, and its ServiceAccount
+   * is deleted.
+   */
+  readonly undenied?: boolean | undefined;
+}
 
 export interface RevokerOptions extends EndedSessionsOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
