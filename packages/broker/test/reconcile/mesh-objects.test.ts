@@ -67,7 +67,7 @@ describe('a Service', () => {
 describe('an AuthorizationPolicy', () => {
   it('of another owner is an ALLOW of every workload unless it selects some', () => {
     const metadata = { name: 'a', namespace: 'shop' };
-    expect(toPolicy({ metadata })).toEqual({ ours: false, policy: { ...metadata, action: 'ALLOW' } });
+    expect(toPolicy({ metadata })).toEqual({ policy: { ...metadata, action: 'ALLOW' } });
   });
 
   it('of ours is known by its label', () => {
@@ -77,7 +77,7 @@ describe('an AuthorizationPolicy', () => {
       generation: 3,
       labels: { 'app.kubernetes.io/managed-by': 'meshpass' },
     };
-    expect(toPolicy({ metadata, spec: {} })).toEqual({ ours: true, name: 'a', generation: 3 });
+    expect(toPolicy({ metadata, spec: {} })).toEqual({ name: 'a', generation: 3 });
   });
 });
 
@@ -90,5 +90,5 @@ test.each([
   ]),
 ])('%s is not taken for a policy that sidecars enforce', (_what, object) => {
   const metadata = { name: 'a', namespace: 'shop' };
-  expect(toPolicy({ metadata, ...object })).toEqual({ ours: false, policy: undefined });
+  expect(toPolicy({ metadata, ...object })).toEqual({ policy: undefined });
 });

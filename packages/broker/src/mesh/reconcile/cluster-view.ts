@@ -91,7 +91,7 @@ export function viewCluster(options: ClusterViewOptions) {
         .sort(byName),
       namespaces: live.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
       clusterRoles: roles.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
-      foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
+      foreignPolicies: written.flatMap(({ policy }) => policy ?? []).sort(byName),
     };
   };
 
@@ -107,7 +107,7 @@ export function viewCluster(options: ClusterViewOptions) {
     outline: () => view([]),
     /** Our own policies with their generations, which reveal edits by others. */
     ours: (): readonly string[] =>
-      (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
+      (policies.all() ?? []).flatMap(({ name, generation }) => (name ? [`${name}@${generation}`] : [])).sort(),
     unready: (): readonly string[] => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
       ...(view([]) ? [] : ['the cluster has not been listed yet']),

@@ -3,7 +3,13 @@
  * file changes nothing. If the mesh changes under a file in force, the missing objects are removed from the file.
  */
 import { basename } from 'node:path';
-import { type Access, type GrantedPort, type IdentityTokens, namespacesGranted } from '@meshpass/access';
+import {
+  type Access,
+  type GrantedPort,
+  type IdentityTokens,
+  type MeshShape,
+  namespacesGranted,
+} from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
@@ -22,9 +28,6 @@ import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
 
 // Options of the mesh state: its sources, its client and its intervals.
-
-/** Settings of the mesh that no watch provides. */
-type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
 
 export interface StateOptions {
   readonly view: ClusterView;
