@@ -35,9 +35,7 @@ export const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
  * @throws Error if the type was not generated, which is a bug
  */
 export function messageType(name: string): DescMessage {
-  const found = registry.getMessage(name);
-  if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
-  return found;
+  return generated(registry.getMessage(name), name);
 }
 
 /**
@@ -46,9 +44,12 @@ export function messageType(name: string): DescMessage {
  * @throws Error if the type was not generated, which is a bug
  */
 export function serviceType(name: string): DescService {
-  const found = registry.getService(name);
-  if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
-  return found;
+  return generated(registry.getService(name), name);
+}
+
+function generated<T>(found: T | undefined, name: string): T {
+  if (found) return found;
+  throw new Error(`${name} is not among the generated types of Envoy`);
 }
 
 /**

@@ -135,10 +135,7 @@ function labelled(manifest: Manifest): Manifest {
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
 }
 
-function keyOf({
-  kind,
-  metadata,
-}: Pick<Manifest, 'kind'> & { metadata: { name: string; namespace?: string } }): string {
+function keyOf({ kind, metadata }: Pick<Present, 'kind' | 'metadata'>): string {
   return `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
 }
 

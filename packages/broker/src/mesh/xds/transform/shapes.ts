@@ -16,7 +16,6 @@ export type None = { case: undefined; value?: undefined };
 
 export interface Metadata extends Message {
   filterMetadata: Record<string, unknown>;
-  typedFilterMetadata: Record<string, Any>;
 }
 
 export interface SocketAddress {
@@ -73,7 +72,6 @@ export interface RouteAction extends ToClusters {
 }
 
 export interface Route extends Message {
-  readonly name: string;
   readonly match?: { readonly headers: Message[] };
   metadata?: Metadata | undefined;
   action:
@@ -87,7 +85,6 @@ export interface Route extends Message {
 }
 
 export interface VirtualHost extends Message {
-  name: string;
   domains: string[];
   routes: Route[];
   metadata?: Metadata | undefined;
@@ -103,7 +100,6 @@ export interface RouteConfiguration extends Message {
 }
 
 export interface TransportSocket extends Message {
-  name: string;
   configType: Case<'typedConfig', Any> | None;
 }
 
@@ -158,6 +154,5 @@ export interface HttpProtocolOptions extends Message {
 }
 
 export interface ClusterLoadAssignment extends Message {
-  readonly clusterName: string;
   readonly endpoints: readonly { readonly lbEndpoints: readonly { readonly metadata?: Metadata }[] }[];
 }
