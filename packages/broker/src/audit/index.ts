@@ -4,6 +4,7 @@
 
 export type { CheckpointSink } from './checkpoint/sink.ts';
 export { type AuditLog, openClosedLog, startAuditLog } from './start.ts';
+export { AuditPage } from './trail.ts';
 
 // Decisions.
 

@@ -8,6 +8,7 @@ import { createStrangers, type Stranger } from '@meshpass/identity/limits/strang
 import type { MiddlewareHandler } from 'hono';
 import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';
+import { proxyChecker } from './source-address.ts';
 
 /** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
@@ -18,8 +19,8 @@ const STRANGERS = 4_096;
 export interface ConnectionLimits {
   /** Maximum strangers' connections per source: an IPv4 address or an IPv6 /64. */
   readonly perSource: number;
-  /** Whether the peer limits its own clients. If so, its connections are exempt from the limits. */
-  readonly isProxy: (address: string) => boolean;
+  /** CIDR blocks of peers that limit their own clients. Their connections are exempt from the limits. */
+  readonly trustedProxies: readonly string[];
 }
 
 /** Open connections and their owners. */
@@ -35,7 +36,8 @@ interface Entry extends Stranger {
 }
 
 /** Creates an empty registry of connections. */
-export function createConnections({ perSource, isProxy }: ConnectionLimits) {
+export function createConnections({ perSource, trustedProxies }: ConnectionLimits) {
+  const isProxy = proxyChecker(trustedProxies);
   const entries = new WeakMap<Socket, Entry>();
   const strangers = createStrangers({ strangers: STRANGERS, strangersPerSource: perSource });
   /** Connections of each session, oldest first. */

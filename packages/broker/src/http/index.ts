@@ -23,7 +23,7 @@ export { parseJson, readBody, readBytes, readInput, tooLarge } from './body.ts';
 
 export { beginRequest, type Connections, createConnections } from './connections.ts';
 export { createSlots } from './slots.ts';
-export { proxyChecker, sourceReader } from './source-address.ts';
+export { sourceReader } from './source-address.ts';
 
 // Listeners.
 

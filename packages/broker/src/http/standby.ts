@@ -25,7 +25,7 @@ const STRANGERS_PER_SOURCE = 256;
 /** Opens the operator listener at startup, before the broker knows whether it is active. */
 export async function listenForOperators(first: Hono<Env>, address: ListenAddress) {
   let shown = first;
-  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, isProxy: () => false });
+  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, trustedProxies: [] });
   const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address, connections);
   return {
     ...listening,

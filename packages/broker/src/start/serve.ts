@@ -6,7 +6,7 @@ import { startAdmin } from '../admin/index.ts';
 import { startAuditLog } from '../audit/index.ts';
 import { seconds } from '../base/index.ts';
 import { restoreSessions } from '../core/index.ts';
-import { createConnections, listenTls, proxyChecker, sourceReader } from '../http/index.ts';
+import { createConnections, listenTls, sourceReader } from '../http/index.ts';
 import { type MeshState, rootLives } from '../mesh/index.ts';
 import { superseded } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
@@ -76,7 +76,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const sourceOf = sourceReader(config.trustedProxies);
   const connections = createConnections({
     perSource: config.maxStrangersPerSource,
-    isProxy: proxyChecker(config.trustedProxies),
+    trustedProxies: config.trustedProxies,
   });
   const { githubEventToken, operatorToken } = secrets;
   const sessions = await stored.start({ audit, startedAt, connections, sourceOf, githubEventToken }, writing, acting);
