@@ -57,10 +57,16 @@ afterAll(async () => {
   await lab.down();
 });
 
+/** Unix seconds. More than an hour passes before each write, so that removed grants are denied by one of them only. */
+let clock = Math.floor(Date.now() / 1000);
+
 function apply(manifests: Parameters<typeof applyManifests>[0]) {
-  const at = { now: Math.floor(Date.now() / 1000), svidLife: 0 };
-  const where = { rootNamespace: SHAPE.rootNamespace, gatewayNamespace: SHAPE.gateway.namespace };
-  return applyManifests(manifests, { kubernetes: broker(http), ...where, ...at });
+  const now = () => {
+    clock += 4_000;
+    return clock;
+  };
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  return applyManifests(manifests, { kubernetes: broker(http), mesh: SHAPE, now, log });
 }
 
 async function plan(file: File): Promise<Plan> {

@@ -25,9 +25,7 @@ function tables(): string {
       ];
       return `| \`${type.slice('envoy.'.length)}\` | ${names.join(', ') || 'none'} | ${whole ? 'no' : 'yes'} |`;
     });
-  const commands = Object.keys(FORMAT_COMMANDS)
-    .map((command) => `\`%${command}%\``)
-    .sort();
+  const commands = FORMAT_COMMANDS.map((command) => `\`%${command}%\``).sort();
   return [
     '| Message | Accepted fields | May lose a part |',
     '| --- | --- | --- |',

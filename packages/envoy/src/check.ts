@@ -19,14 +19,6 @@ import { KINDS, type Kind, kindOf } from './resource.ts';
 import { decode, visitResource } from './walk.ts';
 import { type Checked, checkWhole } from './whole.ts';
 
-/** Result of a check. The configuration is accepted if `refusals` is empty. */
-export interface ReadConfiguration {
-  readonly refusals: readonly Refusal[];
-  readonly listeners: readonly Message[];
-  readonly clusters: readonly Message[];
-  readonly routes: readonly Message[];
-}
-
 /**
  * Checks a broker's configuration against the allow list.
  * @returns all refusals, at most MAX_REFUSALS, or none if the configuration is accepted. Pass Envoy the messages of
@@ -36,8 +28,11 @@ export function checkConfiguration(configuration: WorkspaceConfiguration, expect
   return readConfiguration(configuration, expected).refusals;
 }
 
-/** Like `checkConfiguration`, but returns the checked messages. Any unknown parts are among the refusals. */
-export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected): ReadConfiguration {
+/**
+ * Like `checkConfiguration`, but also returns the checked messages, for a configuration without refusals. Any unknown parts
+ * are among the refusals.
+ */
+export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected) {
   const refusals: Refusal[] = [];
   const refuse = (resource: string, path: string, reason: string): void => {
     refusals.push({ resource, path, reason });
@@ -68,20 +63,17 @@ function checkAll(
   refuse: (resource: string, path: string, reason: string) => void,
 ): void {
   const checked: Checked[] = [];
-  let values = 0;
-  const count = (more: number): void => {
-    values += more;
-    if (values <= MAX_VALUES) return;
-    refuse('configuration', '', `more than ${MAX_VALUES} values`);
-    throw new Enough();
+  const budget = (most: number, reason: string) => {
+    let sum = 0;
+    return (more: number): void => {
+      sum += more;
+      if (sum <= most) return;
+      refuse('configuration', '', reason);
+      throw new Enough();
+    };
   };
-  let kib = 0;
-  const spend = (more: number): void => {
-    kib += more;
-    if (kib <= MAX_COST_KIB) return;
-    refuse('configuration', '', `Envoy would need more than ${MAX_COST_KIB / 1_024} MiB`);
-    throw new Enough();
-  };
+  const count = budget(MAX_VALUES, `more than ${MAX_VALUES} values`);
+  const spend = budget(MAX_COST_KIB, `Envoy would need more than ${MAX_COST_KIB / 1_024} MiB`);
   for (const kind of KINDS) {
     for (const [index, any] of configuration[kind.list].entries()) {
       const message = readResource(any, kind, count, (reason) => refuse(`${kind.list}[${index}]`, '', reason));

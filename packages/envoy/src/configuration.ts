@@ -34,11 +34,11 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** A part that the broker removed because a workspace would reject it. */
+/** A rejected part. The broker removes it, because a workspace would reject it. */
 export interface LeftOut {
   /** Type URL of the unknown type, or full name of the field. */
   readonly what: string;
-  /** Path of the removed part, such as `filter_chains[0].filters[0].typed_config.http_filters[2]`. */
+  /** Path of the part, such as `filter_chains[0].filters[0].typed_config.http_filters[2]`. */
   readonly where: string;
   readonly reason: string;
 }

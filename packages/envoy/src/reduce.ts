@@ -6,16 +6,11 @@ import { kindOf } from './resource.ts';
 import { pack } from './types.ts';
 import { visitResource } from './walk.ts';
 
-export interface Reduced {
-  /** Undefined if no part of the resource may be omitted. */
-  readonly resource: Any | undefined;
-  readonly leftOut: readonly LeftOut[];
-}
-
 /**
  * Removes from a resource all parts whose type, field or value `checkConfiguration` would refuse: filters, access
  * loggers, routes and so on. Removes the whole resource if less of it would mean something else. One team's EnvoyFilter
  * must not make every workspace refuse its configuration.
+ * @returns the resource, undefined if no part of it may be omitted; and the omitted parts
  * @param expected values of the workspace. Without them names are not checked; call again with `expected` once all
  *   names are final
  * @example
@@ -25,9 +20,12 @@ export interface Reduced {
  * leftOut[0]?.what; // => 'envoy.config.cluster.v3.Cluster.dns_lookup_family'
  * ```
  */
-export function reduceResource(resource: Any, expected?: Expected): Reduced {
+export function reduceResource(
+  resource: Any,
+  expected?: Expected,
+): { readonly resource: Any | undefined; readonly leftOut: readonly LeftOut[] } {
   const leftOut: LeftOut[] = [];
-  const none = (reason: string): Reduced => ({
+  const none = (reason: string) => ({
     resource: undefined,
     leftOut: [{ what: resource.typeUrl, where: '', reason }],
   });

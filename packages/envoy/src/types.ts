@@ -35,9 +35,7 @@ export const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
  * @throws Error if the type was not generated, which is a bug
  */
 export function messageType(name: string): DescMessage {
-  const found = registry.getMessage(name);
-  if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
-  return found;
+  return generated(registry.getMessage(name), name);
 }
 
 /**
@@ -46,9 +44,12 @@ export function messageType(name: string): DescMessage {
  * @throws Error if the type was not generated, which is a bug
  */
 export function serviceType(name: string): DescService {
-  const found = registry.getService(name);
-  if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
-  return found;
+  return generated(registry.getService(name), name);
+}
+
+function generated<T>(found: T | undefined, name: string): T {
+  if (found) return found;
+  throw new Error(`${name} is not among the generated types of Envoy`);
 }
 
 /**
@@ -89,4 +90,19 @@ export function pack(message: Message): Any {
     typeUrl: TYPE_URL_PREFIX + message.$typeName,
     value: toBinary(messageType(message.$typeName), message),
   };
+}
+
+/**
+ * Creates a route that responds with one of Meshpass's errors.
+ * @param code error code
+ */
+export function refusingRoute(status: number, code: string, description: string): Message {
+  const text = JSON.stringify({ error: 'access_denied', error_code: code, error_description: description });
+  return messageOf('envoy.config.route.v3.Route', {
+    match: { prefix: '/' },
+    direct_response: { status, body: { inline_string: text } },
+    response_headers_to_add: [
+      { header: { key: 'content-type', value: 'application/json' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+    ],
+  });
 }

@@ -15,24 +15,16 @@ import { costOf } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';
 import { shown } from './allow/names.ts';
 import type { Check, Context, Entry, Reference, Rule } from './allow/rule.ts';
-import { type Expected, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
+import { type Expected, type LeftOut, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
 import { countValues } from './count-values.ts';
 import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
-
-/** Rejected part. */
-export interface Finding {
-  /** Type URL of the unknown type, or full name of the field. */
-  readonly what: string;
-  readonly where: string;
-  readonly reason: string;
-}
 
 export interface Visit {
   readonly expected: Expected | undefined;
   /** Whether to omit rejected parts, as few as possible, instead of rejecting the message. */
   readonly repair: boolean;
   /** Called with each refusal or, with `repair`, each omission. */
-  found(finding: Finding): void;
+  found(finding: LeftOut): void;
   refer(kind: Reference, name: string): void;
   /** Called with the number of values that are about to be decoded. May throw to end the walk. */
   count(values: number): void;
@@ -45,11 +37,11 @@ export interface Visit {
  * @param message message to modify
  * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
  */
-export function visitResource(message: Message, visit: Visit): Finding | undefined {
+export function visitResource(message: Message, visit: Visit): LeftOut | undefined {
   return new Walk(visit).message(reflect(messageType(message.$typeName), message), '', 0);
 }
 
-type Result = Finding | undefined;
+type Result = LeftOut | undefined;
 
 class Walk {
   readonly #visit: Visit;
@@ -144,23 +136,15 @@ class Walk {
   #list(list: ReflectList, field: DescField & { fieldKind: 'list' }, rule: Rule, where: string, depth: number): Result {
     const kept: unknown[] = [];
     let failed: Result;
-    for (const [index, item] of list.entries()) {
-      let value = item;
+    for (const [index, item] of [...list].entries()) {
       const at = `${where}[${index}]`;
-      const finding = this.#value(item, field, field.enum, rule, at, depth, (written) => {
-        value = written;
-        list.set(index, written);
-      });
-      if (!finding) kept.push(value);
-      else if (this.#visit.repair && rule.each) this.#visit.found({ ...finding, where: at });
-      else if (this.#visit.repair && rule.instead) {
-        this.#visit.found({ ...finding, where: at });
-        const instead = rule.instead(item as ReflectMessage, finding);
-        list.set(index, instead);
-        kept.push(instead);
-      } else failed ??= finding;
+      const write = (written: ReflectMessage) => list.set(index, written);
+      const finding = this.#value(item, field, field.enum, rule, at, depth, write);
+      if (finding && !this.#omit(finding, at, rule)) failed ??= finding;
+      else if (finding && rule.instead) kept.push(rule.instead(item as ReflectMessage, finding));
+      else if (!finding) kept.push(list.get(index));
     }
-    if (!failed && kept.length < list.size) {
+    if (this.#visit.repair && !failed) {
       list.clear();
       for (const item of kept) list.add(item);
     }
@@ -173,17 +157,22 @@ class Walk {
     for (const [key, item] of [...map]) {
       const at = `${where}[${shown(String(key))}]`;
       const reason = checkText(String(key), text) ?? rule.keys?.(String(key), this.#context);
+      const write = (written: ReflectMessage) => map.set(key, written);
       const finding =
         reason === undefined
-          ? this.#value(item, field, field.enum, rule, at, depth, (written) => map.set(key, written))
+          ? this.#value(item, field, field.enum, rule, at, depth, write)
           : this.#refuse(nameOf(field), at, reason);
-      if (!finding) continue;
-      if (this.#visit.repair && rule.each) {
-        map.delete(key);
-        this.#visit.found({ ...finding, where: at });
-      } else failed ??= finding;
+      if (finding && this.#omit(finding, at, rule)) map.delete(key);
+      else failed ??= finding;
     }
     return failed;
+  }
+
+  /** Reports that a rejected item is omitted or replaced. Returns whether it may be. */
+  #omit(finding: LeftOut, where: string, { each, instead }: Rule): boolean {
+    const may = this.#visit.repair && (each ?? instead) !== undefined;
+    if (may) this.#visit.found({ ...finding, where });
+    return may;
   }
 
   #value(
@@ -239,7 +228,7 @@ class Walk {
   }
 
   /** Reports a refusal at once. With `repair`, the caller that omits the part reports it instead. */
-  #refuse(what: string, where: string, reason: string): Finding {
+  #refuse(what: string, where: string, reason: string): LeftOut {
     const finding = { what, where, reason };
     if (!this.#visit.repair) this.#visit.found(finding);
     return finding;

@@ -8,14 +8,14 @@ export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 
 // Limits and mutual exclusion.
 
-export { createGuesses, type Guesses } from './limits/guesses.ts';
+export { createGuesses } from './limits/guesses.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
 
 // Secrets and private files.
 
 export { equalInConstantTime } from './secrets/constant-time.ts';
-export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
+export { readConfigured, readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
 
 // JSON checks.
 

@@ -5,6 +5,10 @@
 import type { Socket } from 'node:net';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { createStrangers, type Stranger } from '@meshpass/identity/limits/strangers';
+import type { MiddlewareHandler } from 'hono';
+import type { Random } from '../base/index.ts';
+import type { Env } from './route.ts';
+import { proxyChecker } from './source-address.ts';
 
 /** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
@@ -15,8 +19,8 @@ const STRANGERS = 4_096;
 export interface ConnectionLimits {
   /** Maximum strangers' connections per source: an IPv4 address or an IPv6 /64. */
   readonly perSource: number;
-  /** Whether the peer limits its own clients. If so, its connections are exempt from the limits. */
-  readonly isProxy: (address: string) => boolean;
+  /** CIDR blocks of peers that limit their own clients. Their connections are exempt from the limits. */
+  readonly trustedProxies: readonly string[];
 }
 
 /** Open connections and their owners. */
@@ -32,7 +36,8 @@ interface Entry extends Stranger {
 }
 
 /** Creates an empty registry of connections. */
-export function createConnections({ perSource, isProxy }: ConnectionLimits) {
+export function createConnections({ perSource, trustedProxies }: ConnectionLimits) {
+  const isProxy = proxyChecker(trustedProxies);
   const entries = new WeakMap<Socket, Entry>();
   const strangers = createStrangers({ strangers: STRANGERS, strangersPerSource: perSource });
   /** Connections of each session, oldest first. */
@@ -123,5 +128,21 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits) {
     strangers: () => strangers.size,
     /** Number of evicted connections of strangers so far. */
     evicted: () => strangers.evicted,
+  };
+}
+
+/** Creates the middleware that marks a connection's request and gives the request an id. */
+export function beginRequest({
+  connections,
+  random,
+}: {
+  readonly connections: Connections;
+  readonly random: Random;
+}): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const answered = connections.began(c.env.incoming.socket);
+    c.set('requestId', random(9).toString('base64url'));
+    await next().finally(answered);
+    c.header('x-request-id', c.get('requestId'));
   };
 }

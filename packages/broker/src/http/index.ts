@@ -21,9 +21,9 @@ export { parseJson, readBody, readBytes, readInput, tooLarge } from './body.ts';
 
 // Connection and request limits.
 
-export { type Connections, createConnections } from './connections.ts';
+export { beginRequest, type Connections, createConnections } from './connections.ts';
 export { createSlots } from './slots.ts';
-export { proxyChecker, sourceReader } from './source-address.ts';
+export { sourceReader } from './source-address.ts';
 
 // Listeners.
 

@@ -1,8 +1,8 @@
 /** A server's certificate and key, from files that may be replaced at any time. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
-import { readPrivateFile } from '../base/index.ts';
+import { MeshpassError } from '@meshpass/identity';
+import { readConfigured, readPrivateFile } from '../base/index.ts';
 
 export interface KeyPairFiles {
   /** PEM, the server's certificate first. */
@@ -11,17 +11,15 @@ export interface KeyPairFiles {
   readonly keyFile: string;
 }
 
-export interface KeyPair {
-  readonly cert: string;
-  readonly key: string;
-}
-
 /**
  * Reads the pair.
  * @throws MeshpassError `config_invalid`: a file is unreadable, or the key does not match the certificate
  */
-export function readKeyPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
-  const pair = { cert: read(certFile, (file) => readFileSync(file, 'utf8')), key: read(keyFile, readPrivateFile) };
+export function readKeyPair({ certFile, keyFile }: KeyPairFiles) {
+  const pair = {
+    cert: readConfigured(certFile, () => readFileSync(certFile, 'utf8')),
+    key: readConfigured(keyFile, () => readPrivateFile(keyFile)),
+  };
   try {
     createSecureContext(pair);
   } catch (cause) {
@@ -35,13 +33,4 @@ export function readKeyPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
     );
   }
   return pair;
-}
-
-function read(file: string, how: (file: string) => string): string {
-  try {
-    return how(file);
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `Cannot read ${file}: ${fileProblem(cause)}.`, { cause });
-  }
 }

@@ -1,27 +1,17 @@
 /** Listening sockets, with limits on everything that an unauthenticated client can occupy or delay. */
-import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
-import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
+import { lifeOf } from '@meshpass/identity/certificate-life';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import type { Connections } from './connections.ts';
 import { type KeyPairFiles, readKeyPair } from './key-pair.ts';
 import type { Env } from './route.ts';
-
-/** An open listening socket. */
-export interface Listening {
-  /** Bound port. */
-  readonly port: number;
-  /**
-   * Stops accepting connections, finishes requests in progress and closes the remaining connections after `patienceMs`.
-   */
-  readonly stop: (patienceMs: number) => Promise<void>;
-}
 
 const LIMITS = {
   requestTimeout: 30_000,
@@ -36,12 +26,6 @@ const OPERATOR_HEADERS = 32 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 20_000;
 const RELOAD_MS = 30_000;
-
-/** A listener with a TLS certificate. */
-export interface ListeningTls extends Listening {
-  /** Returns the lifetime of the current certificate. */
-  readonly certificate: () => CertificateLife;
-}
 
 /** Address to bind. */
 export interface ListenAddress {
@@ -60,33 +44,25 @@ export interface TlsOptions {
  * Opens a TLS listener that reloads its certificate when the files change.
  * @throws MeshpassError `config_invalid` if the certificate or key is unusable
  */
-export async function listenTls(
-  app: Hono<Env>,
-  address: ListenAddress,
-  { files, connections, onFailure }: TlsOptions,
-): Promise<ListeningTls> {
-  const first = readKeyPair(files);
+export async function listenTls(app: Hono<Env>, address: ListenAddress, { files, connections, onFailure }: TlsOptions) {
+  let current = readKeyPair(files);
   const server = createTlsServer(
     {
       ...LIMITS,
-      ...first,
+      ...current,
       minVersion: 'TLSv1.2',
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       ALPNProtocols: ['http/1.1'],
     },
     listener(app),
   );
-  let seen = changed(files);
-  let life = lifeOf(first.cert);
   // cert-manager and similar tools replace the files. A half-replaced pair does not load and is retried.
   const reload = setInterval(() => {
     try {
-      const now = changed(files);
-      if (now === seen) return;
       const pair = readKeyPair(files);
+      if (isDeepStrictEqual(pair, current)) return;
       server.setSecureContext({ ...pair, minVersion: 'TLSv1.2' });
-      life = lifeOf(pair.cert);
-      seen = now;
+      current = pair;
     } catch (thrown) {
       onFailure(thrown);
     }
@@ -94,7 +70,11 @@ export async function listenTls(
   reload.unref();
   server.on('close', () => clearInterval(reload));
   server.on('secureConnection', linkTo(connections, onFailure));
-  return { ...(await listening(server, address, connections)), certificate: () => life };
+  return {
+    ...(await listening(server, address, connections)),
+    /** Returns the lifetime of the current certificate. */
+    certificate: () => lifeOf(current.cert),
+  };
 }
 
 /**
@@ -122,11 +102,7 @@ export function linkTo(
 }
 
 /** Opens a plain HTTP listener. */
-export async function listenPlain(
-  app: Pick<Hono<Env>, 'fetch'>,
-  address: ListenAddress,
-  connections: Connections,
-): Promise<Listening> {
+export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: ListenAddress, connections: Connections) {
   return await listening(
     createServer({ ...LIMITS, maxHeaderSize: OPERATOR_HEADERS }, listener(app)),
     address,
@@ -139,7 +115,7 @@ function listener(app: Pick<Hono<Env>, 'fetch'>) {
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
 
-async function listening(server: Server, address: ListenAddress, connections: Connections): Promise<Listening> {
+async function listening(server: Server, address: ListenAddress, connections: Connections) {
   server.maxConnections = MAX_CONNECTIONS;
   server.on('connection', connections.add);
   await new Promise<void>((resolve, reject) => {
@@ -147,8 +123,12 @@ async function listening(server: Server, address: ListenAddress, connections: Co
     server.listen(address.port, address.host, resolve);
   });
   return {
+    /** Bound port. */
     port: (server.address() as AddressInfo).port,
-    stop: async (patienceMs) => {
+    /**
+     * Stops accepting connections, finishes requests in progress and closes the remaining connections after `patienceMs`.
+     */
+    stop: async (patienceMs: number) => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeIdleConnections();
       const cut = setTimeout(() => server.closeAllConnections(), patienceMs);
@@ -156,8 +136,4 @@ async function listening(server: Server, address: ListenAddress, connections: Co
       clearTimeout(cut);
     },
   };
-}
-
-function changed({ certFile, keyFile }: KeyPairFiles): string {
-  return [certFile, keyFile].map((file) => statSync(file).mtimeMs).join(' ');
 }

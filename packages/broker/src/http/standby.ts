@@ -2,8 +2,8 @@
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { Metrics } from '../base/index.ts';
-import { type Connections, createConnections } from './connections.ts';
-import { type ListenAddress, type Listening, listenPlain } from './listen.ts';
+import { createConnections } from './connections.ts';
+import { type ListenAddress, listenPlain } from './listen.ts';
 import { refusal } from './refusal.ts';
 import type { Env } from './route.ts';
 
@@ -17,24 +17,21 @@ export interface StandbyContext {
 }
 
 /** Operator listener whose app can be replaced. */
-export interface OperatorListener extends Listening {
-  /** Switches to another app. */
-  readonly show: (app: Hono<Env>) => void;
-  readonly connections: Connections;
-}
+export type OperatorListener = Awaited<ReturnType<typeof listenForOperators>>;
 
 /** Maximum strangers' connections per source. Probes, scrapes and operators need only a few. */
 const STRANGERS_PER_SOURCE = 256;
 
 /** Opens the operator listener at startup, before the broker knows whether it is active. */
-export async function listenForOperators(first: Hono<Env>, address: ListenAddress): Promise<OperatorListener> {
+export async function listenForOperators(first: Hono<Env>, address: ListenAddress) {
   let shown = first;
-  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, isProxy: () => false });
+  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, trustedProxies: [] });
   const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address, connections);
   return {
     ...listening,
     connections,
-    show: (app) => {
+    /** Switches to another app. */
+    show: (app: Hono<Env>) => {
       shown = app;
     },
   };

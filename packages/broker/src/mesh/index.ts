@@ -3,10 +3,11 @@
 // State of the mesh, and what the broker applies to it.
 
 export { type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
-export type { MeshState, PolicyMesh, RevokedPrincipal, Revoker } from './reconcile/contract.ts';
+export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
 export type { KeptAccess } from './reconcile/former-access.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
 export type { ClusterObject } from './reconcile/policy-resources.ts';
+export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';
 
 // istiod's certificates.
 

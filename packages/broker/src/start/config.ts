@@ -10,19 +10,20 @@ const port = z.number().int().min(0).max(65_535);
 const listen = (defaultPort: number) =>
   z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(defaultPort) });
 
+const origin = (protocol: RegExp) =>
+  z
+    .url({ protocol })
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or trailing slash');
+
 /** Schema of the configuration with its defaults. */
 export const BrokerConfig = z.strictObject({
   /** Origin that agents use: scheme, host and port only. It is the issuer of all tokens and the base of DPoP `htu`. */
-  publicUrl: z
-    .url({ protocol: /^https$/ })
-    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or trailing slash'),
+  publicUrl: origin(/^https$/),
   listen: listen(8443).prefault({}),
   /** Listener for operators, probes and metrics; plain HTTP inside the cluster. */
   operator: listen(9090).prefault({}),
   /** Origin that browsers use to reach the operator listener. The approvals page is served only if this is set. */
-  operatorUrl: z
-    .url({ protocol: /^https?$/ })
-    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or trailing slash')
+  operatorUrl: origin(/^https?$/)
     .refine(
       (url) => url.startsWith('https:') || ['127.0.0.1', 'localhost'].includes(new URL(url).hostname),
       'must use https or a loopback address',

@@ -6,6 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { Metrics } from '../base/index.ts';
 import {
+  beginRequest,
   type Connections,
   type Env,
   metricsRoute,
@@ -38,12 +39,7 @@ const STORE_PATIENCE_MS = 2_000;
 export function createOperatorApp(context: OperatorContext): Hono<Env> {
   const { store, mesh, metrics } = context;
   const app = new Hono<Env>();
-  app.use(async (c, next) => {
-    const answered = context.connections.began(c.env.incoming.socket);
-    c.set('requestId', context.random(9).toString('base64url'));
-    await next().finally(answered);
-    c.header('x-request-id', c.get('requestId'));
-  });
+  app.use(beginRequest(context));
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
   app.get('/readyz', async (c) => {
     const reasons = [

@@ -1,11 +1,10 @@
 /** A broker's input and output, and the context that all of its parts share. */
 import { randomBytes } from 'node:crypto';
-import type { MeshpassError } from '@meshpass/identity';
 import type { Logger } from 'pino';
 import type { AdminParts } from '../admin/index.ts';
 import type { CheckpointSink } from '../audit/index.ts';
 import { type Clock, createLog, createMetrics, type Process, type Random } from '../base/index.ts';
-import type { SessionParts, Sessions } from '../core/index.ts';
+import type { SessionParts } from '../core/index.ts';
 import type { ActiveState } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 
@@ -23,34 +22,6 @@ export interface BrokerParts extends SessionParts, AdminParts {
   readonly activeState?: Pick<ActiveState, 'activate'>;
   /** Ends a standby's wait. */
   readonly signal?: AbortSignal;
-}
-
-/** A running broker. */
-export interface Broker {
-  /** Bound port, for configurations with port 0. */
-  readonly port: number;
-  readonly operatorPort: number;
-  /** Event feed for an edge in this process. */
-  readonly feed: Sessions['feed'];
-  /**
-   * Records an edge's decisions.
-   * @throws MeshpassError `store_unavailable`, `overloaded`
-   */
-  readonly reportEdgeDecisions: Sessions['recordEdgeDecisions'];
-  /** Handles messages that an edge in this process receives on control connections. */
-  readonly control: Pick<Sessions['control'], 'renew' | 'configuration'>;
-  /** Resolves when the mesh has applied all revocations so far. */
-  readonly revocationsSettled: () => Promise<void>;
-  /**
-   * Resolves with the reason when another broker has taken over. By then, this broker accepts no requests and has
-   * closed its parts. The process must exit.
-   */
-  readonly lost: Promise<MeshpassError>;
-  /**
-   * Stops accepting connections, finishes requests in progress within 10 s and completes all writes. Sessions remain
-   * live.
-   */
-  readonly close: () => Promise<void>;
 }
 
 /** Context shared by all parts of the broker. */

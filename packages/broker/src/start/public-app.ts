@@ -7,6 +7,7 @@ import { routePath } from 'hono/route';
 import type { Metrics } from '../base/index.ts';
 import type { RotatingSigner } from '../core/index.ts';
 import {
+  beginRequest,
   type Connections,
   type Env,
   mount,
@@ -16,13 +17,14 @@ import {
   requireLeader,
 } from '../http/index.ts';
 import { unknownIssuer } from '../issuers/index.ts';
+import type { BrokerConfig } from './config.ts';
 import OPENAPI from './openapi.json' with { type: 'json' };
 
 /** Serialized once, because unauthenticated clients may request these 100 kB. */
 const OPENAPI_TEXT = JSON.stringify(OPENAPI);
 
 export interface AppContext extends RouteContext {
-  readonly config: AppConfig;
+  readonly config: Pick<BrokerConfig, 'publicUrl' | 'signingKeyWaitSeconds' | 'keptConnections'>;
   readonly metrics: Metrics;
   readonly signer: Pick<RotatingSigner, 'jwks'>;
   readonly routes: readonly Route[];
@@ -36,25 +38,15 @@ export interface AppContext extends RouteContext {
   readonly connections: Connections;
 }
 
-/** Settings of the listener (config.ts). */
-export interface AppConfig {
-  readonly publicUrl: string;
-  readonly signingKeyWaitSeconds: number;
-  readonly keptConnections: number;
-}
-
 /** Creates the app of the public listener. */
 export function createApp(context: AppContext): Hono<Env> {
   const { config, connections } = context;
   const app = new Hono<Env>();
 
+  app.use(beginRequest(context));
   app.use(async (c, next) => {
-    const answered = connections.began(c.env.incoming.socket);
     const began = performance.now();
-    const requestId = context.random(9).toString('base64url');
-    c.set('requestId', requestId);
-    await next().finally(answered);
-    c.header('x-request-id', requestId);
+    await next();
     // A stopping broker accepts no more requests on this connection, and a crowded broker reclaims the connection's
     // memory.
     if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');

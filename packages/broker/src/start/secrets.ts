@@ -1,17 +1,11 @@
 /** Reads all secrets from files at startup, so that a standby detects a missing file before the file is needed. */
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { openClosedLog } from '../audit/index.ts';
-import { readPrivateFile } from '../base/index.ts';
+import { readConfigured, readPrivateFile } from '../base/index.ts';
 import { readKeyPair } from '../http/index.ts';
 import type { Base } from './parts.ts';
 
-/** Secrets from files. */
-export interface Secrets {
-  /** Break-glass token; undefined if break-glass is disabled. */
-  readonly operatorToken: string | undefined;
-  readonly githubEventToken: string | undefined;
-  readonly auditLog: Awaited<ReturnType<typeof openClosedLog>>;
-}
+export type Secrets = Awaited<ReturnType<typeof readSecrets>>;
 
 const MIN_TOKEN = 32;
 
@@ -19,7 +13,7 @@ const MIN_TOKEN = 32;
  * Reads the secrets.
  * @throws MeshpassError `config_invalid`
  */
-export async function readSecrets({ config, given }: Base): Promise<Secrets> {
+export async function readSecrets({ config, given }: Base) {
   if (config.breakGlass && config.operatorTokenFile === undefined)
     throw new MeshpassError(
       'config_invalid',
@@ -34,7 +28,12 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
     );
   const auditLog = await openClosedLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
-  return { operatorToken, githubEventToken, auditLog };
+  return {
+    /** Break-glass token; undefined if break-glass is disabled. */
+    operatorToken,
+    githubEventToken,
+    auditLog,
+  };
 }
 
 /**
@@ -43,15 +42,7 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
  */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;
-  let token: string;
-  try {
-    token = readPrivateFile(file).trim();
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `Cannot read the ${whose} token file ${file}: ${fileProblem(cause)}.`, {
-      cause,
-    });
-  }
+  const token = readConfigured(`the ${whose} token file ${file}`, () => readPrivateFile(file)).trim();
   if (token.length >= MIN_TOKEN) return token;
   throw new MeshpassError('config_invalid', `The ${whose} token must have at least ${MIN_TOKEN} characters.`);
 }

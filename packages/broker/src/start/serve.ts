@@ -6,17 +6,20 @@ import { startAdmin } from '../admin/index.ts';
 import { startAuditLog } from '../audit/index.ts';
 import { seconds } from '../base/index.ts';
 import { restoreSessions } from '../core/index.ts';
-import { createConnections, listenTls, proxyChecker, sourceReader } from '../http/index.ts';
+import { createConnections, listenTls, sourceReader } from '../http/index.ts';
 import { type MeshState, rootLives } from '../mesh/index.ts';
 import { superseded } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 import { createOperatorApp } from './operator-app.ts';
-import { type Base, type Broker, type BrokerParts, createBase } from './parts.ts';
+import { type Base, type BrokerParts, createBase } from './parts.ts';
 import { createApp } from './public-app.ts';
 import { readSecrets } from './secrets.ts';
 import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './standby.ts';
 
-export type { Broker, BrokerParts } from './parts.ts';
+export type { BrokerParts } from './parts.ts';
+
+/** A running broker. */
+export type Broker = Awaited<ReturnType<typeof serveBroker>>;
 
 const STOP_PATIENCE_MS = 10_000;
 const OPERATOR_STOP_PATIENCE_MS = 1_000;
@@ -27,7 +30,7 @@ const ANNOUNCE_MS = 2_000;
  * only its operator listener responds.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from admitLog(); the reason of the signal
  */
-export async function serveBroker(config: BrokerConfig, given: BrokerParts): Promise<Broker> {
+export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
   const base = createBase(config, given);
   const parts = new AsyncDisposableStack();
   try {
@@ -38,7 +41,7 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
   }
 }
 
-async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
+async function start(base: Base, parts: AsyncDisposableStack) {
   const { config, given, clock, random, log, metrics, failed } = base;
   const { mesh, signer } = given;
   // The previous process has ended by now. The store opens in the meantime, so agents hardly notice the restart.
@@ -73,7 +76,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const sourceOf = sourceReader(config.trustedProxies);
   const connections = createConnections({
     perSource: config.maxStrangersPerSource,
-    isProxy: proxyChecker(config.trustedProxies),
+    trustedProxies: config.trustedProxies,
   });
   const { githubEventToken, operatorToken } = secrets;
   const sessions = await stored.start({ audit, startedAt, connections, sourceOf, githubEventToken }, writing, acting);
@@ -155,14 +158,30 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     log.info('stopped');
   };
   return {
+    /** Bound port, for configurations with port 0. */
     port: listener.port,
     operatorPort: operator.port,
+    /** Event feed for an edge in this process. */
     feed: sessions.feed,
+    /** Handles messages that an edge in this process receives on control connections. */
     control: sessions.control,
+    /**
+     * Records an edge's decisions.
+     * @throws MeshpassError `store_unavailable`, `overloaded`
+     */
     reportEdgeDecisions: sessions.recordEdgeDecisions,
+    /** Resolves when the mesh has applied all revocations so far. */
     revocationsSettled: sessions.revocationsSettled,
+    /**
+     * Resolves with the reason when another broker has taken over. By then, this broker accepts no requests and has
+     * closed its parts. The process must exit.
+     */
     lost: store.lost.then(stepDown),
-    close: () => {
+    /**
+     * Stops accepting connections, finishes requests in progress within 10 s and completes all writes. Sessions remain
+     * live.
+     */
+    close: (): Promise<void> => {
       closed ??= close();
       return closed;
     },

@@ -9,11 +9,7 @@ import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
 /** A broker that waits. */
-export interface Standby {
-  readonly operator: Awaited<ReturnType<typeof listenForOperators>>;
-  /** Changes the reason reported to probes and operators, and logs it if it is new. */
-  readonly waitFor: (reason: string, detail: object, active?: ActiveBroker) => void;
-}
+export type Standby = Awaited<ReturnType<typeof startStandby>>;
 
 /** State of the active broker, if one exists. */
 export interface ActiveBroker {
@@ -32,7 +28,7 @@ export interface ActiveBroker {
 }
 
 /** Opens the operator listener and reports why the broker waits. */
-export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
+export async function startStandby({ config, given, metrics, log }: Base) {
   let waitsFor = 'the store is being opened';
   let behind: ActiveBroker | undefined;
   const reasons = () => [waitsFor, ...(behind?.refused ? [behind.refused] : []), ...given.mesh.unready()];
@@ -47,7 +43,8 @@ export async function startStandby({ config, given, metrics, log }: Base): Promi
   const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {
     operator: await listenForOperators(app, config.operator),
-    waitFor: (reason, detail, active) => {
+    /** Changes the reason reported to probes and operators, and logs it if it is new. */
+    waitFor: (reason: string, detail: object, active?: ActiveBroker) => {
       if (reason !== waitsFor) log.info(detail, reason);
       if (active?.refused && active.refused !== behind?.refused) log.error(active.refused);
       waitsFor = reason;
@@ -70,17 +67,13 @@ export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): 
 }
 
 /** The active broker's store. */
-export interface Leadership {
-  readonly store: Store;
-  /** Whether another broker was active until now. */
-  readonly waited: boolean;
-}
+export type Leadership = Awaited<ReturnType<typeof waitForLeadership>>;
 
 /**
  * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the reason of the signal
  */
-export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
+export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared) {
   const { config, given, metrics } = base;
   const readStored = createStoredReader();
   let waited = false;
@@ -106,7 +99,11 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
       waitFor('standing by: the store is not responding', { err });
     },
   });
-  return { store, waited };
+  return {
+    store,
+    /** Whether another broker was active until now. */
+    waited,
+  };
 }
 
 /**

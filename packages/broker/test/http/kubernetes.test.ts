@@ -16,7 +16,7 @@ import {
 import { grant } from '../harness/mesh.ts';
 
 let harness: Harness;
-let requested: { namespace: string; name: string; audience: string; seconds: number }[];
+let requested: { namespace: string; name: string; audience: string }[];
 /** Awaited before Kubernetes answers. */
 let beforeAnswer: () => Promise<unknown>;
 let answer: () => string | undefined;
@@ -35,8 +35,8 @@ beforeEach(async () => {
   tokens = [];
   beforeAnswer = async () => {};
   answer = serviceAccountToken;
-  const requestToken = async (of: { namespace: string; name: string }, audience: string, seconds: number) => {
-    requested.push({ ...of, audience, seconds });
+  const requestToken = async (of: { namespace: string; name: string }, audience: string) => {
+    requested.push({ ...of, audience });
     await beforeAnswer();
     return answer();
   };
@@ -80,7 +80,7 @@ describe('a session whose grant has roles', () => {
     expect({ status, json }).toEqual({ status: 200, json: { token: tokens[0], expires_at: EXPIRES } });
     const account = expect.stringMatching(/^[a-z0-9-]+$/);
     expect(requested).toEqual([
-      { namespace: 'meshpass-dev', name: account, audience: 'https://kubernetes.default.svc', seconds: 600 },
+      { namespace: 'meshpass-dev', name: account, audience: 'https://kubernetes.default.svc' },
     ]);
     const [row] = await rowsOf('kubernetes.token');
     expect(row).toMatchObject({

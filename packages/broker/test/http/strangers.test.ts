@@ -228,7 +228,7 @@ describe('a body that is too slow', () => {
 
 describe('a source', () => {
   it('that is a trusted proxy is not counted: it bounds its own clients', () => {
-    const connections = createConnections({ perSource: 1, isProxy: (address) => address === '10.0.0.1' });
+    const connections = createConnections({ perSource: 1, trustedProxies: ['10.0.0.1'] });
     const destroyed: string[] = [];
     const socket = (remoteAddress: string) =>
       ({ remoteAddress, once: () => {}, resetAndDestroy: () => destroyed.push(remoteAddress) }) as never;
@@ -239,7 +239,7 @@ describe('a source', () => {
   });
 
   it('keep their place while sessions behind the same address ask, and get a connection back that proved nothing', () => {
-    const connections = createConnections({ perSource: 2, isProxy: () => false });
+    const connections = createConnections({ perSource: 2, trustedProxies: [] });
     const destroyed: string[] = [];
     const socket = (name: string) =>
       ({ remoteAddress: '192.0.2.1', once: () => {}, resetAndDestroy: () => destroyed.push(name) }) as never;

@@ -175,11 +175,13 @@ describe('tokens of edges', () => {
 
   it('identify the presenter, if they are for the broker', async () => {
     const name = 'system:serviceaccount:meshpass-system:meshpass-edge';
-    expect(await mesh.reviewEdgeToken(await edge('meshpass-broker'))).toBe(name);
-    expect(await mesh.reviewEdgeToken(await edge('istio-ca'))).toBeUndefined();
-    expect(await mesh.reviewEdgeToken(await edge('https://kubernetes.default.svc.cluster.local'))).toBeUndefined();
-    expect(await mesh.reviewEdgeToken('not a token')).toBeUndefined();
-    expect(await mesh.reviewEdgeToken('x'.repeat(20_000))).toBeUndefined();
+    expect(await mesh.reviewToken(await edge('meshpass-broker'), 'meshpass-broker')).toBe(name);
+    expect(await mesh.reviewToken(await edge('istio-ca'), 'meshpass-broker')).toBeUndefined();
+    expect(
+      await mesh.reviewToken(await edge('https://kubernetes.default.svc.cluster.local'), 'meshpass-broker'),
+    ).toBeUndefined();
+    expect(await mesh.reviewToken('not a token', 'meshpass-broker')).toBeUndefined();
+    expect(await mesh.reviewToken('x'.repeat(20_000), 'meshpass-broker')).toBeUndefined();
   });
 });
 

@@ -84,6 +84,17 @@ describe('a certificate request', () => {
     expect(await code(new Pkcs10CertificateRequest(bytes).toString('pem'))).toBe('csr_signature');
   });
 
+  it.each([
+    ['another hash', /06082a8648ce3d040302/, '06082a8648ce3d040301', 'csr_signature'],
+    ['unused bits', /(034[4-9])00(304[1-6])/, '$101$2', 'csr_malformed'],
+  ])('with a signature of %s is refused', async (_, from, to, refused) => {
+    const hex = Buffer.from(new Pkcs10CertificateRequest(createCsr(p256().privateKey)).rawData).toString('hex');
+    expect(hex).toMatch(from);
+    const body = Buffer.from(hex.replace(from, to), 'hex').toString('base64');
+    const pem = `-----BEGIN CERTIFICATE REQUEST-----\n${body}\n-----END CERTIFICATE REQUEST-----\n`;
+    expect(await code(pem)).toBe(refused);
+  });
+
   const good = createCsr(p256().privateKey);
   it.each([
     ['nothing', ''],

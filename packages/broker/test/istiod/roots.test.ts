@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { openRootsFile, type RootsFile, splitRoots } from '../../src/mesh/istiod/roots.ts';
+import { splitRoots, watchRootsFile } from '../../src/mesh/istiod/roots.ts';
 import type { KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import type { Watched } from '../../src/mesh/kubernetes/watch.ts';
 import { viewCluster } from '../../src/mesh/reconcile/cluster-view.ts';
 
 const [A, B] = rootCertificates as [string, string];
@@ -15,23 +16,23 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 const eventually = (look: () => void) => vi.waitFor(look, { timeout: 60_000, interval: 20 });
 
 describe('a file with the roots of the mesh', () => {
-  let file: RootsFile | undefined;
+  let file: Watched<readonly string[]> | undefined;
   afterEach(() => file?.close());
 
   it('is followed, and an unusable one changes nothing', async () => {
     const path = join(directory, 'roots.pem');
     writeFileSync(path, A);
-    file = await openRootsFile(path, silent, 20);
     let changes = 0;
-    file.onChange(() => {
+    const onChange = () => {
       changes++;
-    });
-    expect(file.roots()).toEqual(pem(A));
+    };
+    file = watchRootsFile(path, silent, onChange, 20);
+    expect(file.all()?.flat()).toEqual(pem(A));
     writeFileSync(path, `${A}\n${B}\n`);
-    await eventually(() => expect(file?.roots()).toEqual(pem(A, B)));
+    await eventually(() => expect(file?.all()?.flat()).toEqual(pem(A, B)));
     const warned = vi.fn();
     file.close();
-    file = await openRootsFile(path, { ...silent, warn: warned }, 20);
+    file = watchRootsFile(path, { ...silent, warn: warned }, onChange, 20);
     const unusable = {
       'no certificate': 'does not contain a certificate',
       [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'Cannot read a mesh root certificate',
@@ -39,16 +40,16 @@ describe('a file with the roots of the mesh', () => {
     for (const [text, said] of Object.entries(unusable)) {
       writeFileSync(path, text);
       await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain(said));
-      expect(file.roots()).toEqual(pem(A, B));
+      expect(file.all()?.flat()).toEqual(pem(A, B));
     }
     rmSync(path);
-    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('cannot read'));
-    expect(file.roots()).toEqual(pem(A, B));
+    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('Cannot read'));
+    expect(file.all()?.flat()).toEqual(pem(A, B));
     expect(changes).toBe(1);
   });
 
   it('must be one at the start', async () => {
-    await expect(openRootsFile(join(directory, 'none.pem'), silent)).rejects.toMatchObject({ code: 'config_invalid' });
+    expect(() => watchRootsFile(join(directory, 'none.pem'), silent, () => {})).toThrow('Cannot read');
   });
 });
 

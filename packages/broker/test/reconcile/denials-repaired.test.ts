@@ -2,8 +2,7 @@
 import type { Manifest } from '@meshpass/access';
 import { beforeEach, expect, it } from 'vitest';
 import type { Kubernetes } from '../../src/mesh/kubernetes/kubernetes.ts';
-import type { RevokedPrincipal } from '../../src/mesh/reconcile/contract.ts';
-import { createRevoker } from '../../src/mesh/reconcile/revocation/revoker.ts';
+import { createRevoker, type RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
 
 const NAME = 'meshpass-revoked';
 const namespace = 'meshpass-dev';

@@ -1,6 +1,6 @@
-import { protocolOf } from '@meshpass/istio';
+import { meshServiceOf, protocolOf } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
-import { toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/reconcile/mesh-objects.ts';
+import { toPod, toPolicy, withWorkloads } from '../../src/mesh/reconcile/mesh-objects.ts';
 
 describe('the protocol of a port, as istiod sees it', () => {
   it.each([
@@ -35,7 +35,7 @@ describe('a Service', () => {
       { name: 'tcp-x', port: 8080, appProtocol: 'http' },
       { name: 'dns', port: 53, protocol: 'UDP' },
     ];
-    expect(toService({ metadata: { ...metadata, labels }, spec: { selector: { app: 'orders' }, ports } })).toEqual({
+    expect(meshServiceOf({ metadata: { ...metadata, labels }, spec: { selector: { app: 'orders' }, ports } })).toEqual({
       ...metadata,
       labels,
       selector: { app: 'orders' },
@@ -44,7 +44,7 @@ describe('a Service', () => {
   });
 
   it('that is only a name for something outside is left out', () => {
-    expect(toService({ metadata, spec: { type: 'ExternalName', externalName: 'example.com' } })).toBeUndefined();
+    expect(meshServiceOf({ metadata, spec: { type: 'ExternalName' } })).toBeUndefined();
   });
 
   it('has each of its workloads once, and none without a selector', () => {
@@ -67,7 +67,7 @@ describe('a Service', () => {
 describe('an AuthorizationPolicy', () => {
   it('of another owner is an ALLOW of every workload unless it selects some', () => {
     const metadata = { name: 'a', namespace: 'shop' };
-    expect(toPolicy({ metadata })).toEqual({ ours: false, policy: { ...metadata, action: 'ALLOW' } });
+    expect(toPolicy({ metadata })).toEqual({ policy: { ...metadata, action: 'ALLOW' } });
   });
 
   it('of ours is known by its label', () => {
@@ -77,7 +77,7 @@ describe('an AuthorizationPolicy', () => {
       generation: 3,
       labels: { 'app.kubernetes.io/managed-by': 'meshpass' },
     };
-    expect(toPolicy({ metadata, spec: {} })).toEqual({ ours: true, name: 'a', generation: 3 });
+    expect(toPolicy({ metadata, spec: {} })).toEqual({ name: 'a', generation: 3 });
   });
 });
 
@@ -90,5 +90,5 @@ test.each([
   ]),
 ])('%s is not taken for a policy that sidecars enforce', (_what, object) => {
   const metadata = { name: 'a', namespace: 'shop' };
-  expect(toPolicy({ metadata, ...object })).toEqual({ ours: false, policy: undefined });
+  expect(toPolicy({ metadata, ...object })).toEqual({ policy: undefined });
 });

@@ -4,8 +4,7 @@ import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
 import { kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 import { kubernetes } from '../../src/mesh/kubernetes/kubernetes.ts';
 import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
-import type { RevokedPrincipal } from '../../src/mesh/reconcile/contract.ts';
-import { createRevoker } from '../../src/mesh/reconcile/revocation/revoker.ts';
+import { createRevoker, type RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from '../harness/on-lab.ts';
 
 const namespace = 'meshpass-ending';

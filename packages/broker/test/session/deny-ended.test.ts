@@ -4,7 +4,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type DenyEnded, deniesEnded, undeniedDetail } from '../../src/core/session/deny/ended.ts';
 import { createRevocations } from '../../src/core/session/revocations.ts';
-import type { RevokedPrincipal } from '../../src/mesh/reconcile/contract.ts';
+import type { RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
 import { readBrokerConfig } from '../../src/start/config.ts';
 import { CLOSE_CAUSES } from '../../src/store/close-causes.ts';
 import { readStore } from '../harness/audit.ts';

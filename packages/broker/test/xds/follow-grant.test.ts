@@ -71,10 +71,12 @@ function follow(answer: Answer, more: Partial<FollowOptions> = {}) {
   });
   following = followGrant({
     namespace: 'meshpass-dev',
-    clusterDomain: 'cluster.local',
     random: () => 0,
-    connection: { transport: () => transport, close: () => {} },
-    token: async () => `token-${streams.length}`,
+    source: {
+      clusterDomain: 'cluster.local',
+      connection: { transport: () => transport, close: () => {} },
+      token: async () => `token-${streams.length}`,
+    },
     wants: () => true,
     onResources: (resources) => received.push(resources),
     onFailure: (cause) => failures.push(cause),
@@ -149,13 +151,17 @@ it('requests again at once when more is wanted', async () => {
 it('reports a failure without the token, and continues', async () => {
   let attempts = 0;
   const { failures, received } = follow(honest, {
-    connection: {
-      transport: () => {
-        attempts += 1;
-        if (attempts === 1) throw new Error('no way to istiod');
-        return undefined;
+    source: {
+      clusterDomain: 'cluster.local',
+      token: async () => 'token-0',
+      connection: {
+        transport: () => {
+          attempts += 1;
+          if (attempts === 1) throw new Error('no way to istiod');
+          return undefined;
+        },
+        close: () => {},
       },
-      close: () => {},
     },
   });
   await vi.waitFor(() => expect(failures.length).toBeGreaterThanOrEqual(2), PATIENCE);

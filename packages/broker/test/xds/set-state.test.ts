@@ -11,9 +11,7 @@ it('has a higher version for other content, and the same one for equal content',
   const onChange = vi.fn();
   const { current, refresh } = openSet({
     grants: ['dev'],
-    trustDomain: 'cluster.local',
-    clusterDomain: 'cluster.local',
-    tokenHeader: 'authorization',
+    source: { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', tokenHeader: 'authorization' },
     nextVersion: () => ++version,
     merge: () => content,
     onChange,

@@ -19,7 +19,6 @@ export interface Cluster {
 
 /** Audience with which istiod reviews a token before signing. */
 const AUDIENCE = 'istio-ca';
-const TOKEN_SECONDS = 600;
 const TOKENS = 20;
 
 /**
@@ -94,7 +93,7 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
 }
 
 async function mint(api: Kubernetes, spiffeId: string): Promise<string> {
-  const token = await api.requestToken(accountOf(spiffeId), AUDIENCE, TOKEN_SECONDS);
+  const token = await api.requestToken(accountOf(spiffeId), AUDIENCE);
   if (token === undefined) throw new Error('the ServiceAccount does not exist');
   return token;
 }

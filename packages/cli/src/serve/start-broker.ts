@@ -31,7 +31,6 @@ import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
 import { type ActiveLabel, createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label';
 import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
-import { relayTokens } from '@meshpass/broker/mesh/xds/istiod/relay-token';
 import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
@@ -146,14 +145,14 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     authorize,
     authority: mesh.authority,
     revoker: mesh.revoker,
-    relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes), tokenHeader: header },
+    relay: { ...mesh.relay, tokenHeader: header },
     mesh: mesh.state,
     kubernetesTokens: mesh.kubernetesTokens,
     warnings: () => [...mesh.state.problems(), ...[github.app?.refused()].filter((one) => one !== undefined)],
     onPolicyDecision: mesh.state.onDecision,
     signer,
     reviewEdgeToken: async (token) =>
-      (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
+      (await mesh.reviewToken(token, 'meshpass-broker')) === `system:serviceaccount:${options.edgeServiceAccount}`,
     operators: { keys: createIssuerKeys(ASKING), http: ASKING, reviewToken: mesh.reviewToken },
     policy: {
       mesh: mesh.policy,

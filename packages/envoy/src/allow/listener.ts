@@ -9,7 +9,6 @@ const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const HTTP_INSPECTOR = 'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector';
 const TLS_INSPECTOR = 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector';
 const UUID = 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig';
-const MAX_UPGRADES = 8;
 
 const routeName: Check<string> = (name, context) => {
   context.refer('route', name);
@@ -36,10 +35,8 @@ function checkChain(chain: ReflectMessage): string | undefined {
 
 function checkManager(manager: ReflectMessage): string | undefined {
   const types = items(manager, 'http_filters').map((filter) => typeOf(filter));
-  if (types.at(-1) !== ROUTER || types.indexOf(ROUTER) !== types.length - 1)
-    return 'the last HTTP filter must be the router';
-  const { length } = items(manager, 'upgrade_configs');
-  return length > MAX_UPGRADES ? `at most ${MAX_UPGRADES} kinds of upgrades are accepted` : undefined;
+  const isLast = types.at(-1) === ROUTER && types.indexOf(ROUTER) === types.length - 1;
+  return isLast ? undefined : 'the last HTTP filter must be the router';
 }
 
 /** Type of the filter's `typed_config`. */

@@ -6,7 +6,7 @@ import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
-import { createGuesses, type Guesses } from '../../base/index.ts';
+import { createGuesses } from '../../base/index.ts';
 import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
 import { detailOf, type GithubApiOptions, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
@@ -55,8 +55,8 @@ const REFUSED_BEFORE: IssuerResponse = {
  * the REST API", failed login limit).
  * @param clock Unix ms
  */
-export function limitCodespaceTokens(clock: () => number): Guesses<IssuerResponse> {
-  return createGuesses({
+export function limitCodespaceTokens(clock: () => number) {
+  return createGuesses<IssuerResponse>({
     verdict: ({ status }) => (status === 401 ? 'refused' : status < 300 ? 'accepted' : 'other'),
     perSource: { burst: 20, perSecond: 0.2 },
     all: { burst: 100, perSecond: 1 },
@@ -77,7 +77,7 @@ export async function attestCodespace(
   presenter: Presenter,
   trust: Trust,
   asked: Asked,
-  options: CodespaceOptions & { readonly guesses: Guesses<IssuerResponse> },
+  options: CodespaceOptions & { readonly guesses: ReturnType<typeof limitCodespaceTokens> },
 ): Promise<Attested> {
   if (!trust.codespaces) {
     throw new MeshpassError(

@@ -7,25 +7,10 @@
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createRateAllowance } from './rate-allowance.ts';
-
-export interface Guesses<Answer> {
-  /**
-   * Sends a credential to its verifier, within the limits.
-   * @param source address, or its group
-   * @returns the answer; undefined, without a request, if the credential was refused recently
-   * @throws MeshpassError `too_many_attempts`, and errors of `ask`
-   */
-  readonly verify: (credential: string, source: string, ask: () => Promise<Answer>) => Promise<Answer | undefined>;
-  /** Records that a source has proved itself, see `GuessLimits.exemptKnown`. */
-  readonly trust: (source: string) => void;
-}
+import { createRateAllowance, type RateAllowanceTerms } from './rate-allowance.ts';
 
 /** Refused credentials: burst, and rate per second. */
-export interface GuessRate {
-  readonly burst: number;
-  readonly perSecond: number;
-}
+type GuessRate = Pick<RateAllowanceTerms, 'burst' | 'perSecond'>;
 
 export interface GuessLimits<Answer> {
   readonly verdict: (answer: Answer) => 'accepted' | 'refused' | 'other';
@@ -47,7 +32,7 @@ const KNOWN_MS = 3_600_000;
 const CAPACITY = 10_000;
 
 /** Creates the limit. */
-export function createGuesses<Answer>(limits: GuessLimits<Answer>): Guesses<Answer> {
+export function createGuesses<Answer>(limits: GuessLimits<Answer>) {
   const { clock, verdict, exemptKnown = false } = limits;
   const perSource = createRateAllowance({ ...limits.perSource, clock });
   const all = limits.all && createRateAllowance({ ...limits.all, clock });
@@ -72,7 +57,13 @@ export function createGuesses<Answer>(limits: GuessLimits<Answer>): Guesses<Answ
   };
 
   return {
-    async verify(credential, source, ask) {
+    /**
+     * Sends a credential to its verifier, within the limits.
+     * @param source address, or its group
+     * @returns the answer; undefined, without a request, if the credential was refused recently
+     * @throws MeshpassError `too_many_attempts`, and errors of `ask`
+     */
+    async verify(credential: string, source: string, ask: () => Promise<Answer>): Promise<Answer | undefined> {
       const hash = sha256Hex(credential);
       const group = sourceGroup(source);
       // Nothing may be awaited between the last check and the charge.
@@ -105,7 +96,8 @@ export function createGuesses<Answer>(limits: GuessLimits<Answer>): Guesses<Answ
         settled = Promise.withResolvers();
       }
     },
-    trust: (source) => known.add(sourceGroup(source)),
+    /** Records that a source has proved itself, see `GuessLimits.exemptKnown`. */
+    trust: (source: string) => known.add(sourceGroup(source)),
   };
 }
 

@@ -32,6 +32,20 @@ export function readPrivateFile(file: string): string {
 }
 
 /**
+ * Reads a file from the configuration.
+ * @param what the file and its flag, for messages
+ * @throws MeshpassError `config_invalid`
+ */
+export function readConfigured<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw new MeshpassError('config_invalid', `Cannot read ${what}: ${fileProblem(cause)}.`, { cause });
+  }
+}
+
+/**
  * Reads a key file, or creates it.
  * @param make creates the key for a missing file; if absent, the file must exist
  * @param what name of the file and its flag, for messages
@@ -44,11 +58,10 @@ export async function readKeyFile(
   what: string,
 ): Promise<string> {
   try {
-    return readPrivateFile(file);
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    if (!make || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw new MeshpassError('config_invalid', `Cannot read ${what}: ${fileProblem(cause)}.`, { cause });
+    return readConfigured(what, () => readPrivateFile(file));
+  } catch (thrown) {
+    const { code } = ((thrown as MeshpassError).cause ?? {}) as NodeJS.ErrnoException;
+    if (!make || code !== 'ENOENT') throw thrown;
   }
   const pem = (await make()).export({ type: 'pkcs8', format: 'pem' }) as string;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });

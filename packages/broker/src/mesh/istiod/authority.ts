@@ -5,6 +5,8 @@
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
+import { istiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
 import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
@@ -28,19 +30,7 @@ export interface SignRequest {
   readonly signal?: AbortSignal;
 }
 
-export interface CertificateAuthority {
-  /**
-   * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
-   * sign the CSR.
-   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
-   */
-  sign(request: SignRequest): Promise<SignedCertificate>;
-  /**
-   * Checks that the queue has room before the caller writes anything.
-   * @throws MeshpassError `overloaded` if `sign` would reject the request immediately
-   */
-  assertRoom(queue: QueuePriority): void;
-}
+export type CertificateAuthority = Omit<ReturnType<typeof certificateAuthority>, 'depth'>;
 
 export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
@@ -57,15 +47,7 @@ export interface AuthorityOptions {
   readonly queue?: FairQueue;
 }
 
-export interface MeasuredAuthority extends CertificateAuthority {
-  readonly depth: FairQueue['depth'];
-}
-
-const AUDIENCE = 'istio-ca';
-/** Minimum token lifetime in Kubernetes. The token is used once, right away, and then dropped. */
-const TOKEN_SECONDS = 600;
 const ATTEMPTS = 4;
-const FIRST_PAUSE_MS = 150;
 /** The deadline is shorter than an agent's timeout, so the agent receives a Retry-After. */
 const DEFAULT_QUEUE = {
   concurrency: 16,
@@ -84,12 +66,17 @@ const FINAL_STATUSES: readonly unknown[] = [
 ];
 
 /** Creates the authority. */
-export function certificateAuthority(options: AuthorityOptions): MeasuredAuthority {
+export function certificateAuthority(options: AuthorityOptions) {
   const queue = options.queue ?? fairQueue(DEFAULT_QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,
-    sign: async (request) => {
+    /**
+     * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
+     * sign the CSR.
+     * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+     */
+    sign: async (request: SignRequest): Promise<SignedCertificate> => {
       const csr = await checkCsr(request.csr);
       const { namespace, serviceAccount, ttl } = request;
       const spiffeId = formatSpiffe({ trustDomain: options.trustDomain, namespace, serviceAccount });
@@ -98,7 +85,10 @@ export function certificateAuthority(options: AuthorityOptions): MeasuredAuthori
         (signal) =>
           withRetries(options.random, signal, async () => {
             refuseRevoked(options, spiffeId);
-            const token = await serviceAccountToken(options, request, signal);
+            // A renewal's ServiceAccount usually exists, and an arrival's does not.
+            const exists = request.queue === 'renewal';
+            const account = { namespace, name: serviceAccount };
+            const token = await istiodToken(options.kubernetes, account, exists, signal);
             const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
             const { publicKey } = csr;
             const expected = { spiffeId, publicKey, ttl, roots: options.roots(), now: options.now() };
@@ -110,28 +100,6 @@ export function certificateAuthority(options: AuthorityOptions): MeasuredAuthori
       );
     },
   };
-}
-
-/** Requests a token for the ServiceAccount, creating the account if it is missing. */
-async function serviceAccountToken(
-  options: AuthorityOptions,
-  request: SignRequest,
-  signal: AbortSignal,
-): Promise<string> {
-  const { kubernetes } = options;
-  const of = { namespace: request.namespace, name: request.serviceAccount };
-  const ask = (): Promise<string | undefined> => kubernetes.requestToken(of, AUDIENCE, TOKEN_SECONDS, signal);
-  // A renewal's ServiceAccount usually exists, and an arrival's does not. A wrong guess costs one call.
-  let token = request.queue === 'renewal' ? await ask() : undefined;
-  if (token === undefined) {
-    await kubernetes.createServiceAccount(of.namespace, of.name, signal);
-    token = await ask();
-  }
-  if (token !== undefined) return token;
-  throw new MeshpassError('kubernetes_unavailable', 'Failed to create the ServiceAccount. Try again shortly.', {
-    detail: { ...of },
-    retryAfter: 2,
-  });
 }
 
 function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {
@@ -160,7 +128,7 @@ async function withRetries<T>(random: () => number, signal: AbortSignal, work: (
       return await work();
     } catch (error) {
       if (attempt === ATTEMPTS || signal.aborted || !isTransient(error)) throw error;
-      await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + random()), signal);
+      await pause(backoff(attempt - 1, random), signal);
       if (signal.aborted) throw error;
     }
   }

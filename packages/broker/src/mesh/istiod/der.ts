@@ -3,6 +3,8 @@
 export interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
+  /** Tag, length and content. */
+  readonly bytes: Buffer;
 }
 
 /** Maximum nesting; a certificate request needs eight. */
@@ -26,8 +28,9 @@ export function derElements(bytes: Buffer, depth = 0): readonly DerElement[] | u
     if (!header || header.start + header.length > bytes.length) return undefined;
     const content = bytes.subarray(header.start, header.start + header.length);
     if ((tag & CONSTRUCTED) !== 0 && !derElements(content, depth + 1)) return undefined;
-    found.push({ tag, content });
-    at = header.start + header.length;
+    const end = header.start + header.length;
+    found.push({ tag, content, bytes: bytes.subarray(at, end) });
+    at = end;
   }
   return found;
 }

@@ -19,22 +19,7 @@ export interface FairQueueOptions {
   readonly deadline: number;
 }
 
-export interface FairQueue {
-  /**
-   * Runs work when its turn comes.
-   * @param work receives a signal that aborts at the deadline or with the caller's signal
-   * @throws MeshpassError `overloaded` if the line is full or the deadline passes while waiting; otherwise the error
-   *   from `work`
-   */
-  run<T>(line: QueuePriority, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T>;
-  /** Queue lengths for metrics. */
-  depth(): Readonly<Record<QueuePriority | 'running', number>>;
-  /**
-   * Checks for room before costly preparation.
-   * @throws MeshpassError `overloaded` if `run` would reject the work immediately
-   */
-  assertRoom(line: QueuePriority): void;
-}
+export type FairQueue = ReturnType<typeof fairQueue>;
 
 /** Renewals served for each other request while both are waiting. */
 const RENEWALS_IN_ROW = 3;
@@ -42,7 +27,7 @@ const RENEWALS_IN_ROW = 3;
 const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
 
 /** Creates an empty queue. */
-export function fairQueue(options: FairQueueOptions): FairQueue {
+export function fairQueue(options: FairQueueOptions) {
   const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set(), return: new Set() };
   let running = 0;
   let renewalsInRow = 0;
@@ -123,7 +108,17 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
     });
 
   return {
-    run: async (line, work, signal) => {
+    /**
+     * Runs work when its turn comes.
+     * @param work receives a signal that aborts at the deadline or with the caller's signal
+     * @throws MeshpassError `overloaded` if the line is full or the deadline passes while waiting; otherwise the error
+     *   from `work`
+     */
+    run: async <T>(
+      line: QueuePriority,
+      work: (signal: AbortSignal) => Promise<T>,
+      signal?: AbortSignal,
+    ): Promise<T> => {
       const deadline = AbortSignal.timeout(options.deadline);
       const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
       await place(line, either);
@@ -136,13 +131,18 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
         next();
       }
     },
+    /** Queue lengths for metrics. */
     depth: () => ({
       arrival: lines.arrival.size,
       renewal: lines.renewal.size,
       return: lines.return.size,
       running,
     }),
-    assertRoom: (line) => {
+    /**
+     * Checks for room before costly preparation.
+     * @throws MeshpassError `overloaded` if `run` would reject the work immediately
+     */
+    assertRoom: (line: QueuePriority) => {
       if (isFull(line)) throw overloaded(line);
     },
   };

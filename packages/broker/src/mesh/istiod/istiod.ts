@@ -8,16 +8,6 @@ import { MeshpassError } from '@meshpass/identity';
 import { type IstiodOptions, openIstiodConnection } from './connection.ts';
 import { IstioCertificateService } from './generated/istio/v1/auth/ca_pb.ts';
 
-export interface IstiodSignRequest {
-  /** PEM. */
-  readonly csr: string;
-  /** Seconds. */
-  readonly ttl: number;
-  /** ServiceAccount token, audience `istio-ca`. */
-  readonly token: string;
-  readonly signal?: AbortSignal;
-}
-
 export type Istiod = ReturnType<typeof connectIstiod>;
 
 const CALL_TIMEOUT_MS = 5_000;
@@ -26,31 +16,33 @@ const MAX_ANSWER_BYTES = 256 * 1024;
 /** Creates the client, which connects on demand. */
 export function connectIstiod(options: IstiodOptions) {
   const connection = openIstiodConnection(options, MAX_ANSWER_BYTES);
-  let closed = false;
   return {
     /**
      * Requests a certificate.
+     * @param request PEM; lifetime in seconds; and a ServiceAccount token for the audience `istio-ca`
      * @returns PEM from istiod, leaf first, unverified
      * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
      */
-    sign: async ({ csr, ttl, token, signal }: IstiodSignRequest) => {
-      if (closed) throw unavailable('this client is closed', 'Canceled');
+    sign: async (request: {
+      readonly csr: string;
+      readonly ttl: number;
+      readonly token: string;
+      readonly signal?: AbortSignal;
+    }) => {
+      const { csr, ttl, token, signal } = request;
       const transport = connection.transport();
-      if (!transport) throw unavailable('the mesh roots are not known yet', 'Unavailable');
+      if (!transport) throw unavailable('the mesh roots are not known yet, or this client is closed', 'Unavailable');
       const headers = { authorization: `Bearer ${token}` };
       try {
-        const request = { csr, validityDuration: BigInt(ttl) };
+        const asked = { csr, validityDuration: BigInt(ttl) };
         const how = { headers, timeoutMs: CALL_TIMEOUT_MS, ...(signal && { signal }) };
-        return (await createClient(IstioCertificateService, transport).createCertificate(request, how)).certChain;
+        return (await createClient(IstioCertificateService, transport).createCertificate(asked, how)).certChain;
       } catch (thrown) {
         const error = ConnectError.from(thrown);
         throw unavailable(error.rawMessage, Code[error.code]!, error.cause);
       }
     },
-    close: () => {
-      closed = true;
-      connection.close();
-    },
+    close: connection.close,
   };
 }
 

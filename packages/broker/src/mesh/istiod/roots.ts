@@ -2,53 +2,45 @@
  * Root certificates of the mesh, as text and from an operator's file. The file is watched, because roots are rotated.
  */
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { readFileSync } from 'node:fs';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
-import type { Log } from '../../base/index.ts';
-
-export type RootsFile = Awaited<ReturnType<typeof openRootsFile>>;
+import { type Log, readConfigured } from '../../base/index.ts';
+import type { Watched } from '../kubernetes/watch.ts';
+import { certificatesIn, fingerprint } from './verify-certificate.ts';
 
 const LOOK_MS = 5_000;
 
 /**
- * Reads the file now and then every few seconds. If it becomes unusable later, the last roots stay.
+ * Watches a file with the roots: reads it now and then every few seconds. If it becomes unusable later, the last roots
+ * stay.
  * @throws MeshpassError `config_invalid` if it is unusable now
  */
-export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
-  const listeners = new Set<() => void>();
-  let roots = await readRoots(path);
+export function watchRootsFile(
+  path: string,
+  log: Log,
+  onChange: () => void,
+  lookMs = LOOK_MS,
+): Watched<readonly string[]> {
+  let roots = readRoots(path);
   let said = '';
   const timer = setInterval(() => {
-    readRoots(path).then(
-      (found) => {
-        said = '';
-        if (found.join('') === roots.join('')) return;
-        roots = found;
-        log.info({ path, roots: roots.length }, 'the mesh roots have changed');
-        for (const listener of listeners) listener();
-      },
-      (error: MeshpassError) => {
-        if (error.message !== said)
-          log.warn({ path, err: error }, 'cannot read the mesh roots; keeping the previous ones');
-        said = error.message;
-      },
-    );
+    try {
+      const found = readRoots(path);
+      said = '';
+      if (found.join('') === roots.join('')) return;
+      roots = found;
+      log.info({ path, roots: roots.length }, 'the mesh roots have changed');
+      onChange();
+    } catch (thrown) {
+      const error = toMeshpassError(thrown);
+      if (error.message !== said)
+        log.warn({ path, err: error }, 'cannot read the mesh roots; keeping the previous ones');
+      said = error.message;
+    }
   }, lookMs);
   timer.unref();
-  return {
-    /** PEM, one certificate per entry. */
-    roots: () => roots,
-    /**
-     * Registers a listener.
-     * @returns function that unsubscribes it
-     */
-    onChange: (listener: () => void) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    close: () => clearInterval(timer),
-  };
+  return { all: () => [roots], close: () => clearInterval(timer) };
 }
 
 /**
@@ -56,40 +48,27 @@ export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
  * @throws MeshpassError `config_invalid` if a block is not a certificate, or there is none
  */
 export function splitRoots(text: string): readonly string[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {
-    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
+    const certificates = certificatesIn(text);
+    if (certificates.length > 0) return certificates.map((certificate) => certificate.toString());
   } catch (cause) {
     throw new MeshpassError('config_invalid', 'Cannot read a mesh root certificate.', { cause });
   }
   throw new MeshpassError('config_invalid', 'The mesh roots file does not contain a certificate.');
 }
 
-/** Lifetime of a mesh root, for metrics. */
-export interface RootLife {
-  /** First 16 digits of its SHA-256 fingerprint. */
-  readonly root: string;
-  /** Unix seconds. */
-  readonly notAfter: number;
-}
-
 /**
- * Reads the lifetimes of roots.
+ * Reads the lifetimes of roots, for metrics.
  * @param roots PEM, one certificate per entry
+ * @returns first 16 digits of each SHA-256 fingerprint, with the root's expiry in Unix seconds
  */
-export function rootLives(roots: readonly string[]): readonly RootLife[] {
+export function rootLives(roots: readonly string[]) {
   return roots.map((pem) => {
     const certificate = new X509Certificate(pem);
-    const root = certificate.fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
-    return { root, notAfter: lifeOf(certificate).notAfter };
+    return { root: fingerprint(certificate).slice(0, 16), notAfter: lifeOf(certificate).notAfter };
   });
 }
 
-async function readRoots(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new MeshpassError('config_invalid', `--istiod-roots: cannot read ${path}: ${fileProblem(cause)}.`, {
-      cause,
-    });
-  });
-  return splitRoots(text);
+function readRoots(path: string): readonly string[] {
+  return splitRoots(readConfigured(`${path} (--istiod-roots)`, () => readFileSync(path, 'utf8')));
 }

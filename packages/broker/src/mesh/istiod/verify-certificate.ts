@@ -4,16 +4,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
 import { seconds } from '../../base/index.ts';
 
-export interface SignedCertificate {
-  readonly spiffeId: string;
-  /** PEM, leaf first, without roots. */
-  readonly chain: string;
-  /** Unix seconds. */
-  readonly notBefore: number;
-  readonly notAfter: number;
-  /** SHA-256 of the root that the chain ends in, hex. */
-  readonly root: string;
-}
+export type SignedCertificate = ReturnType<typeof verifyCertificate>;
 
 export interface ExpectedCertificate {
   readonly spiffeId: string;
@@ -37,7 +28,7 @@ const CLOCK_SLACK_SECONDS = 60;
  * @throws MeshpassError `ca_unavailable`: another key or identity, a longer lifetime, a CA certificate, or a chain that
  *   does not end in a root of the mesh
  */
-export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate): SignedCertificate {
+export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate) {
   const all = readPem(chain);
   const path = all.filter((certificate, index) => index === 0 || !isSelfSigned(certificate));
   const [leaf] = path;
@@ -57,7 +48,16 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
     throw refuse('its lifetime is longer than requested', { notAfter, ttl: expected.ttl });
   }
   const root = rootOf(path, readPem(expected.roots));
-  return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter, root: fingerprint(root) };
+  return {
+    spiffeId,
+    /** PEM, leaf first, without roots. */
+    chain: path.map((certificate) => certificate.toString()).join(''),
+    /** Unix seconds. */
+    notBefore,
+    notAfter,
+    /** SHA-256 of the root that the chain ends in, hex. */
+    root: fingerprint(root),
+  };
 }
 
 /** Returns the SHA-256 of a certificate, hex. */
@@ -75,23 +75,26 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
   }, undefined)!;
 }
 
-const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
 /** Reads all certificates in the texts. */
-function readPem(texts: readonly string[]): X509Certificate[] {
+function readPem(texts: readonly string[]): readonly X509Certificate[] {
   try {
-    return texts.flatMap((text) => text.match(BLOCK) ?? []).map((pem) => new X509Certificate(pem));
+    return texts.flatMap(certificatesIn);
   } catch (cause) {
     throw refuse('it is malformed', {}, cause);
   }
 }
 
-function isSelfSigned(certificate: X509Certificate): boolean {
-  return certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
+/**
+ * Reads the certificates in a PEM text.
+ * @throws Error if a block is not a certificate
+ */
+export function certificatesIn(text: string): readonly X509Certificate[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
 }
 
-function pemOf(certificate: X509Certificate): string {
-  return certificate.toString();
+function isSelfSigned(certificate: X509Certificate): boolean {
+  return certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
 }
 
 function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {

@@ -3,6 +3,7 @@
  * can proceed, but receives no requests.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { reconciler } from '../reconcile/reconciler.ts';
 import { type KubernetesHttp, path } from './http.ts';
 
 export const ACTIVE_LABEL = 'meshpass.dev/active';
@@ -19,58 +20,51 @@ export interface ActiveLabelOptions {
 
 export type ActiveLabel = ReturnType<typeof createActiveLabel>;
 
-const TRY_AGAIN_MS = 1_000;
 const INTERVAL_MS = 10_000;
 const LEAVE_MS = 1_000;
 
 /** Creates the label writer; it writes nothing yet. */
 export function createActiveLabel(options: ActiveLabelOptions) {
   const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
-  let wanted: AbortController | undefined;
-  let writing: Promise<void> | undefined;
-  const write = async (
-    active: boolean,
-    { signal }: AbortController,
-    before: Promise<void> | undefined,
-    written = () => {},
-  ) => {
-    // Kubernetes may still process an aborted write, so the next one must not overtake it.
-    await before;
-    while (!signal.aborted) {
-      let rest = intervalMs;
-      try {
-        await http.call({
-          method: 'PATCH',
-          path: path`/api/v1/namespaces/${namespace}/pods/${pod}`,
-          contentType: 'application/merge-patch+json',
-          body: { metadata: { labels: { [ACTIVE_LABEL]: `${active}` } } },
-        });
-        written();
-      } catch (cause) {
-        if (signal.aborted) return;
-        onFailure(cause);
-        rest = TRY_AGAIN_MS;
-      }
-      await pause(rest, undefined, { signal, ref: false }).catch(() => {});
-    }
-  };
-  const set = (active: boolean, written?: () => void) => {
-    wanted?.abort();
-    wanted = new AbortController();
-    writing = write(active, wanted, writing, written);
+  let wanted = false;
+  let isLeaving = false;
+  const removed = Promise.withResolvers<void>();
+  const label = reconciler<boolean>({
+    apply: async (active) => {
+      await http.call({
+        method: 'PATCH',
+        path: path`/api/v1/namespaces/${namespace}/pods/${pod}`,
+        contentType: 'application/merge-patch+json',
+        body: { metadata: { labels: { [ACTIVE_LABEL]: `${active}` } } },
+      });
+      return undefined;
+    },
+    onApplied: (active) => {
+      if (!active && isLeaving) removed.resolve();
+    },
+    onFailed: (error, active) => {
+      if (active === wanted) onFailure(error);
+    },
+    resync: intervalMs,
+    now: () => 0,
+    random: Math.random,
+  });
+  const set = (active: boolean) => {
+    wanted = active;
+    label.want(active);
   };
   return {
     /** Writes the label and maintains it until a later call, because the Service has no endpoint without it. */
-    set: (active: boolean) => set(active),
+    set,
     /**
      * Gives up the active state. Resolves when that is written, or after a second, so that a shutdown is not delayed any
      * longer.
      */
     leave: async () => {
-      const written = Promise.withResolvers<void>();
-      set(false, written.resolve);
-      await Promise.race([written.promise, pause(LEAVE_MS, undefined, { ref: false })]);
+      isLeaving = true;
+      set(false);
+      await Promise.race([removed.promise, pause(LEAVE_MS, undefined, { ref: false })]);
     },
-    close: () => wanted?.abort(),
+    close: label.close,
   };
 }

@@ -24,11 +24,6 @@ export interface KubernetesCall {
   readonly signal?: AbortSignal;
 }
 
-export interface KubernetesAnswer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
 export type KubernetesHttp = ReturnType<typeof kubernetesHttp>;
 
 const CALL_TIMEOUT_MS = 5_000;

@@ -3,7 +3,7 @@
  * permission.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { connectKubernetes, type KubernetesHttp, path } from './http.ts';
+import { connectKubernetes, path } from './http.ts';
 
 export interface KeysSecret {
   readonly namespace: string;
@@ -22,31 +22,26 @@ const CONFLICT = 409;
  * @returns false if the Secret already exists
  * @throws MeshpassError `config_invalid` if there is no access to a cluster, `kubernetes_unavailable`
  */
-export async function createKeysSecret({ kubeconfig, ...secret }: KeysSecret): Promise<boolean> {
+export async function createKeysSecret({
+  kubeconfig,
+  namespace,
+  name,
+  withOperatorToken,
+}: KeysSecret): Promise<boolean> {
   const http = await connectKubernetes(kubeconfig);
+  const stringData = {
+    'audit-key.pem': generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    ...(withOperatorToken && { 'operator-token': randomBytes(32).toString('base64url') }),
+  };
   try {
-    return await create(http, secret);
+    const { status } = await http.call({
+      method: 'POST',
+      path: path`/api/v1/namespaces/${namespace}/secrets`,
+      expect: [CONFLICT],
+      body: { apiVersion: 'v1', kind: 'Secret', type: 'Opaque', metadata: { name }, stringData },
+    });
+    return status !== CONFLICT;
   } finally {
     http.close();
   }
-}
-
-async function create(http: KubernetesHttp, { namespace, name, withOperatorToken }: KeysSecret): Promise<boolean> {
-  const ed25519 = generateKeyPairSync('ed25519');
-  const answer = await http.call({
-    method: 'POST',
-    path: path`/api/v1/namespaces/${namespace}/secrets`,
-    expect: [CONFLICT],
-    body: {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      type: 'Opaque',
-      metadata: { name },
-      stringData: {
-        'audit-key.pem': ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }),
-        ...(withOperatorToken && { 'operator-token': randomBytes(32).toString('base64url') }),
-      },
-    },
-  });
-  return answer.status !== CONFLICT;
 }

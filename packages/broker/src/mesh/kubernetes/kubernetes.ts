@@ -7,6 +7,8 @@ import type { KubernetesHttp } from './http.ts';
 import { collectionPath, objectPath } from './resources.ts';
 
 export const FIELD_MANAGER = 'meshpass';
+/** Lifetime of requested tokens, the minimum in Kubernetes. */
+export const TOKEN_SECONDS = 600;
 
 export interface ListedObject {
   readonly metadata: {
@@ -73,13 +75,11 @@ export function kubernetes(http: KubernetesHttp) {
     },
     /**
      * Requests a token (TokenRequest, authentication.k8s.io/v1).
-     * @param seconds lifetime; Kubernetes requires at least 600
      * @returns the token, or undefined if the ServiceAccount does not exist
      */
     requestToken: async (
       of: { readonly namespace: string; readonly name: string },
       audience: string,
-      seconds: number,
       signal?: AbortSignal,
     ) => {
       const answer = await http.call({
@@ -88,7 +88,7 @@ export function kubernetes(http: KubernetesHttp) {
         body: {
           apiVersion: 'authentication.k8s.io/v1',
           kind: 'TokenRequest',
-          spec: { audiences: [audience], expirationSeconds: seconds },
+          spec: { audiences: [audience], expirationSeconds: TOKEN_SECONDS },
         },
         expect: [404],
         ...(signal && { signal }),

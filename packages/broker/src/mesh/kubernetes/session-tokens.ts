@@ -3,36 +3,12 @@
  * for the API server.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import type { Kubernetes } from './kubernetes.ts';
 
-export interface KubernetesToken {
-  readonly token: string;
-  /** Unix seconds. */
-  readonly expiresAt: number;
-  /**
-   * `JTI=...`, as in the API server's audit log (authentication.kubernetes.io/credential-id); absent before Kubernetes
-   * 1.29.
-   */
-  readonly credentialId: string | undefined;
-}
+export type KubernetesTokens = ReturnType<typeof kubernetesTokens>;
 
-export interface KubernetesTokens {
-  /** PEM of the API server's CA. If absent, the system's roots are used. */
-  readonly certificateAuthority: string | undefined;
-  /**
-   * Requests a token. It contains the ServiceAccount's uid, so it becomes invalid when the ServiceAccount is deleted.
-   * Otherwise, Kubernetes can bind tokens only to Pods, Nodes and Secrets.
-   * @throws MeshpassError `kubernetes_unavailable`, also before the first certificate has created the ServiceAccount
-   */
-  request(
-    account: { readonly namespace: string; readonly serviceAccount: string },
-    signal?: AbortSignal,
-  ): Promise<KubernetesToken>;
-}
-
-/** Minimum token lifetime in Kubernetes. */
-const SECONDS = 600;
 const Payload = z.object({ exp: z.number().int(), jti: z.string().max(128).optional() });
 
 /** Creates the issuer. */
@@ -40,11 +16,20 @@ export function kubernetesTokens(
   kubernetes: Pick<Kubernetes, 'requestToken'>,
   audience: string,
   certificateAuthority: string | undefined,
-): KubernetesTokens {
+) {
   return {
+    /** PEM of the API server's CA. If absent, the system's roots are used. */
     certificateAuthority,
-    request: async ({ namespace, serviceAccount }, signal) => {
-      const token = await kubernetes.requestToken({ namespace, name: serviceAccount }, audience, SECONDS, signal);
+    /**
+     * Requests a token. It contains the ServiceAccount's uid, so it becomes invalid when the ServiceAccount is deleted.
+     * Otherwise, Kubernetes can bind tokens only to Pods, Nodes and Secrets.
+     * @throws MeshpassError `kubernetes_unavailable`, also before the first certificate has created the ServiceAccount
+     */
+    request: async (
+      { namespace, serviceAccount }: { readonly namespace: string; readonly serviceAccount: string },
+      signal?: AbortSignal,
+    ) => {
+      const token = await kubernetes.requestToken({ namespace, name: serviceAccount }, audience, signal);
       if (token === undefined)
         throw new MeshpassError(
           'kubernetes_unavailable',
@@ -56,12 +41,14 @@ export function kubernetesTokens(
   };
 }
 
-/** Reads the claims. They are not verified, because Kubernetes returned the token to us over TLS. */
-function claimsOf(token: string): Pick<KubernetesToken, 'expiresAt' | 'credentialId'> {
+/**
+ * Reads the claims. They are not verified, because Kubernetes returned the token to us over TLS.
+ * @returns expiry in Unix seconds; `JTI=...`, as in the API server's audit log
+ *   (authentication.kubernetes.io/credential-id), absent before Kubernetes 1.29
+ */
+function claimsOf(token: string) {
   try {
-    const { exp, jti } = Payload.parse(
-      JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')),
-    );
+    const { exp, jti } = Payload.parse(decodeJwt(token));
     return { expiresAt: exp, credentialId: jti === undefined ? undefined : `JTI=${jti}` };
   } catch {
     // The error never contains the token.

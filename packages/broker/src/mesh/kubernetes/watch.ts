@@ -6,6 +6,7 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
 import type { KubernetesHttp } from './http.ts';
 
 export interface WatchOptions<T> {
@@ -14,7 +15,7 @@ export interface WatchOptions<T> {
   readonly path: string;
   readonly fieldSelector?: string;
   /** Converts an object to the value to keep, or undefined to skip it. */
-  readonly keep: (object: unknown) => T | undefined;
+  readonly keep: (object: never) => T | undefined;
   /** Called after every change to the kept values, and after the first complete list. */
   readonly onChange: () => void;
   readonly onFault: (fault: MeshpassError) => void;
@@ -22,19 +23,9 @@ export interface WatchOptions<T> {
   readonly random: () => number;
 }
 
-export interface Watched<T> {
-  /**
-   * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
-   */
-  readonly all: () => readonly T[] | undefined;
-  /** Whether the watch is connected now. */
-  readonly fresh: () => boolean;
-  readonly close: () => void;
-}
+export type Watched<T> = ReturnType<typeof watch<T>>;
 
 const PAGE = 500;
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 10_000;
 /** Duration after which the server ends a watch; resuming is free. */
 const WATCH_SECONDS = 300;
 
@@ -50,21 +41,22 @@ interface ApiEvent {
 }
 
 /** Starts the watch. */
-export function watch<T>(options: WatchOptions<T>): Watched<T> {
+export function watch<T>(options: WatchOptions<T>) {
   const stop = new AbortController();
+  const { fieldSelector } = options;
+  const selector: Readonly<Record<string, string>> = fieldSelector === undefined ? {} : { fieldSelector };
   let kept: Map<string, T> | undefined;
-  let fresh = false;
 
   const list = async (): Promise<string> => {
     const found = new Map<string, T>();
     let version = '';
     let token = '';
     do {
-      const query = { limit: String(PAGE), ...select(options), ...(token && { continue: token }) };
+      const query = { limit: String(PAGE), ...selector, ...(token && { continue: token }) };
       const { body } = await options.http.call({ method: 'GET', path: options.path, query, signal: stop.signal });
       const page = body as { metadata: { resourceVersion: string; continue?: string }; items: readonly ApiObject[] };
       for (const object of page.items) {
-        const value = options.keep(object);
+        const value = options.keep(object as never);
         if (value !== undefined) found.set(keyOf(object), value);
       }
       version = page.metadata.resourceVersion;
@@ -72,7 +64,6 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
     } while (token);
     const changed = !kept || JSON.stringify([...kept]) !== JSON.stringify([...found]);
     kept = found;
-    fresh = true;
     if (changed) options.onChange();
     return version;
   };
@@ -88,7 +79,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
       allowWatchBookmarks: 'true',
       resourceVersion: from,
       timeoutSeconds: String(WATCH_SECONDS),
-      ...select(options),
+      ...selector,
     };
     const call = { method: 'GET', path: options.path, query, signal: stop.signal } as const;
     await options.http.stream(call, (line) => {
@@ -105,7 +96,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
   const update = ({ type, object }: ApiEvent): boolean => {
     const key = keyOf(object);
     const before = kept!.get(key);
-    const after = type === 'DELETED' ? undefined : options.keep(object);
+    const after = type === 'DELETED' ? undefined : options.keep(object as never);
     if (after === undefined) return kept!.delete(key);
     kept!.set(key, after);
     return JSON.stringify(before) !== JSON.stringify(after);
@@ -118,7 +109,6 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
       const began = performance.now();
       try {
         version ??= await list();
-        fresh = true;
         version = await follow(version);
         if (performance.now() - began > SHORT_WATCH_MS) failures = 0;
         else await pause(SHORT_WATCH_MS * options.random(), stop.signal);
@@ -126,26 +116,22 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
         if (stop.signal.aborted) return;
         // Changes may have been missed, and the server may be another one, so list again.
         version = undefined;
-        fresh = false;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
-        const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
-        await pause(longest * (0.5 + options.random() / 2), stop.signal);
+        await pause(backoff(failures++, options.random), stop.signal);
       }
     }
   };
   void run();
 
   return {
-    all: () => kept && [...kept.values()],
-    fresh: () => fresh,
+    /**
+     * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
+     */
+    all: (): readonly T[] | undefined => kept && [...kept.values()],
     close: () => stop.abort(),
   };
 }
 
 function keyOf({ metadata }: ApiObject): string {
   return `${metadata.namespace ?? ''}/${metadata.name}`;
-}
-
-function select(options: { readonly fieldSelector?: string }): { fieldSelector?: string } {
-  return options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector };
 }

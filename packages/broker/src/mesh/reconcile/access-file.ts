@@ -1,10 +1,9 @@
 /**
- * Reads the access file and its includes from disk, and reloads them on any change. Directories are watched, because a
- * mounted ConfigMap is replaced by swapping a symbolic link beside the file. Files are also polled, because no file
- * system guarantees events.
+ * Reads the access file and its includes from disk, and reloads them on any change. Files are polled, because no file
+ * system guarantees events, and a mounted ConfigMap is replaced by swapping a symbolic link beside the file.
  */
-import { type FSWatcher, readFileSync, realpathSync, watch as watchFile } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { readFileSync, realpathSync } from 'node:fs';
+import { basename } from 'node:path';
 import { type Access, loadAccess } from '@meshpass/access';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -35,17 +34,13 @@ export function digestOfTexts(files: DiskFile['files']): string {
   return sha256Hex(JSON.stringify(Object.values(files)));
 }
 
-const POLL_MS = 5_000;
-/** Delay after an event, because editors write in several steps. */
-const SETTLE_MS = 50;
+const POLL_MS = 1_000;
 
 /** Opens the access file and reports its content in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   /** Text of each file in the last read, by path on disk; undefined if it must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
   let refused: string | undefined;
-  let settling: NodeJS.Timeout | undefined;
-  const watchers = new Map<string, FSWatcher>();
 
   const look = (): void => {
     if (seen && isUnchanged(path, seen)) return;
@@ -62,34 +57,9 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       if (refused === error.message) return;
       refused = error.message;
       onRefused(error);
-    } finally {
-      follow(new Set([path, ...read.keys()].map((file) => dirname(file))));
     }
   };
 
-  const soon = (): void => {
-    clearTimeout(settling);
-    settling = setTimeout(look, SETTLE_MS);
-  };
-  const follow = (directories: ReadonlySet<string>): void => {
-    for (const [directory, watcher] of watchers) {
-      if (directories.has(directory)) continue;
-      watcher.close();
-      watchers.delete(directory);
-    }
-    for (const directory of directories) {
-      if (watchers.has(directory)) continue;
-      try {
-        const watcher = watchFile(directory, soon).on('error', () => {
-          watcher.close();
-          watchers.delete(directory);
-        });
-        watchers.set(directory, watcher);
-      } catch {
-        // The directory is missing, or inotify is exhausted; polling detects changes instead.
-      }
-    }
-  };
   const poll = setInterval(look, POLL_MS);
   queueMicrotask(look);
 
@@ -100,12 +70,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       refused = undefined;
       look();
     },
-    close: () => {
-      clearTimeout(settling);
-      clearInterval(poll);
-      for (const watcher of watchers.values()) watcher.close();
-      watchers.clear();
-    },
+    close: () => clearInterval(poll),
   };
 }
 

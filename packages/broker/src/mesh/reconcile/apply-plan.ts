@@ -3,23 +3,9 @@ import type { Manifest } from '@meshpass/access';
 import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { loadObject, type Resource } from '@meshpass/istio';
-import type { Log } from '../../base/index.ts';
-import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
-import { applyManifests } from './apply.ts';
+import { type ApplyOptions, applyManifests } from './apply.ts';
 import { COMPILED } from './revocation/deny-policy.ts';
-
-export interface ApplyPlanOptions {
-  readonly kubernetes: Kubernetes;
-  readonly mesh: { readonly rootNamespace: string; readonly gateway: { readonly namespace: string } };
-  readonly gitops?: boolean;
-  /** Unix seconds. */
-  readonly now: () => number;
-  readonly log: Log;
-}
-
-/** Longest `ttl` of a grant (an hour), plus the clock skew that verifiers tolerate. */
-const LONGEST_SVID_LIFE = 3600 + 120;
 
 /**
  * Applies the plan's manifests.
@@ -28,20 +14,9 @@ const LONGEST_SVID_LIFE = 3600 + 120;
  */
 export async function applyPlan(
   { manifests }: { readonly manifests: readonly Manifest[] },
-  { kubernetes, mesh, gitops, now, log }: ApplyPlanOptions,
+  options: ApplyOptions & { readonly gitops?: boolean },
 ): Promise<number | undefined> {
-  const { rootNamespace, gateway } = mesh;
-  const gatewayNamespace = gateway.namespace;
-  if (gitops) return await applyKeysOnly(manifests, { kubernetes, gatewayNamespace });
-  const { removed, nextChange } = await applyManifests(manifests, {
-    kubernetes,
-    rootNamespace,
-    gatewayNamespace,
-    now: now(),
-    svidLife: LONGEST_SVID_LIFE,
-  });
-  if (removed.length > 0) log.info({ removed }, 'removed objects that the access file no longer needs');
-  return nextChange;
+  return await (options.gitops ? applyKeysOnly : applyManifests)(manifests, options);
 }
 
 // GitOps mode: a controller (Argo CD, Flux) applies the committed manifests. The broker writes only its token keys,
@@ -54,18 +29,12 @@ const SHOWN = 10;
  * Applies RequestAuthentication and compares all other objects.
  * @throws MeshpassError `policy_drift`, `kubernetes_unavailable`
  */
-async function applyKeysOnly(
-  manifests: readonly Manifest[],
-  {
-    kubernetes,
-    gatewayNamespace,
-  }: { readonly kubernetes: Pick<Kubernetes, 'apply' | 'list'>; readonly gatewayNamespace: string },
-): Promise<undefined> {
+async function applyKeysOnly(manifests: readonly Manifest[], { kubernetes, mesh }: ApplyOptions): Promise<undefined> {
   for (const manifest of manifests) if (manifest.kind === 'RequestAuthentication') await kubernetes.apply(manifest);
   const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Sidecar', 'Gateway'];
   const present = await Promise.all(
     kinds.map(async (kind): Promise<readonly Resource[]> => {
-      const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? gatewayNamespace : undefined);
+      const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? mesh.gateway.namespace : undefined);
       const whole = objects.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
       return whole.flatMap((object) => [...loadObject(object, kind).resources]);
     }),

@@ -5,6 +5,7 @@
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
+import type { Log } from '../../base/index.ts';
 import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { COMPILED } from './revocation/deny-policy.ts';
@@ -12,36 +13,28 @@ import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
 
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
-  readonly rootNamespace: string;
-  readonly gatewayNamespace: string;
+  readonly mesh: { readonly rootNamespace: string; readonly gateway: { readonly namespace: string } };
   /** Unix seconds. */
-  readonly now: number;
-  /** How long a removed grant's SVID may remain valid, seconds. */
-  readonly svidLife: number;
+  readonly now: () => number;
+  readonly log: Log;
 }
 
-export interface Applied {
-  readonly applied: number;
-  /** Removed objects as `Kind namespace/name`. */
-  readonly removed: readonly string[];
-  /** Unix seconds at which it should run again even without a change. */
-  readonly nextChange: number | undefined;
-}
+/** How long a removed grant's SVID may remain valid: the longest `ttl`, and the clock skew that verifiers tolerate. */
+const LONGEST_SVID_LIFE = 3600 + 120;
 
 /** Order in which kinds are applied. Removal uses the reverse order, so that openings close before denials go. */
-const ORDER = [
-  ...(['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'] as const),
-];
+const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'];
+
 const AT_ONCE = 8;
 
 /**
  * Applies the manifests, stopping at the first failure. A partial result denies more, never less.
+ * @returns Unix seconds at which it should run again even without a change
  * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
  */
-export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions): Promise<Applied> {
+export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions) {
   const { kubernetes } = options;
-  const rank = (object: { readonly kind: string }): number => ORDER.indexOf(object.kind as (typeof ORDER)[number]);
-  const unknown = wanted.find((manifest) => rank(manifest) < 0);
+  const unknown = wanted.find(({ kind }) => !ORDER.includes(kind));
   if (unknown) throw new MeshpassError('internal', `The order in which to apply a ${unknown.kind} is not known.`);
 
   const present = await readPresent(options);
@@ -56,20 +49,21 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     const ofKind = wanted.filter((manifest) => manifest.kind === kind);
     refuseEnding(ofKind, present);
     // An existing guard may be widened only after the rules for the newly admitted traffic are in place.
-    const [guards, others] = partition(ofKind, (one) => isGuard(one, options) && standing.has(keyOf(one)));
-    await batches(others, (manifest) => kubernetes.apply(labelled(manifest)));
-    await batches(guards, (manifest) => kubernetes.apply(labelled(manifest)));
+    const guards = ofKind.filter((one) => isGuard(one, options) && standing.has(keyOf(one)));
+    const others = ofKind.filter((one) => !guards.includes(one));
+    for (const some of [others, guards]) await batches(some, (manifest) => kubernetes.apply(labelled(manifest)));
   }
   for (const kind of ORDER.toReversed()) {
     const ofKind = unwanted.filter((object) => object.kind === kind);
     await batches(ofKind, (object) => kubernetes.remove(object));
   }
   if (!retirement.policy) {
-    const metadata = { name: RETIRED, namespace: options.rootNamespace };
+    const metadata = { name: RETIRED, namespace: options.mesh.rootNamespace };
     await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata });
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
-  return { applied: wanted.length, removed, nextChange: retirement.nextChange };
+  if (removed.length > 0) options.log.info({ removed }, 'removed objects that the access file no longer needs');
+  return retirement.nextChange;
 }
 
 /**
@@ -87,23 +81,20 @@ export async function rehearse(
   );
 }
 
-function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {
-  return kind === 'AuthorizationPolicy' && metadata.namespace === rootNamespace;
-}
-
-function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): readonly [T[], T[]] {
-  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
+function isGuard({ kind, metadata }: Manifest, { mesh }: ApplyOptions): boolean {
+  return kind === 'AuthorizationPolicy' && metadata.namespace === mesh.rootNamespace;
 }
 
 async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
+  const { rootNamespace } = options.mesh;
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
-  const current = await readRetired(options.kubernetes, options.rootNamespace);
+  const current = await readRetired(options.kubernetes, rootNamespace);
   const retirement = retire(
     current,
     gone.map(({ metadata }) => metadata.name),
     new Set(wanted.filter(isNamespace).map(({ metadata }) => metadata.name)),
-    { now: options.now, life: options.svidLife, rootNamespace: options.rootNamespace },
+    { now: options.now(), life: LONGEST_SVID_LIFE, rootNamespace },
   );
   if (retirement.policy) await options.kubernetes.apply(retirement.policy);
   return retirement;
@@ -122,8 +113,11 @@ type Present = ListedObject & { readonly kind: string };
 
 /** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
 async function readPresent(options: ApplyOptions): Promise<readonly Present[]> {
-  const { kubernetes, rootNamespace, gatewayNamespace } = options;
-  const home: Partial<Record<string, string>> = { RequestAuthentication: rootNamespace, Gateway: gatewayNamespace };
+  const { kubernetes, mesh } = options;
+  const home: Partial<Record<string, string>> = {
+    RequestAuthentication: mesh.rootNamespace,
+    Gateway: mesh.gateway.namespace,
+  };
   const lists = await Promise.all(
     ORDER.map(async (kind) =>
       (await kubernetes.list(kind, COMPILED, home[kind])).map((object) => ({ ...object, kind })),
@@ -141,10 +135,7 @@ function labelled(manifest: Manifest): Manifest {
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
 }
 
-function keyOf({
-  kind,
-  metadata,
-}: Pick<Manifest, 'kind'> & { metadata: { name: string; namespace?: string } }): string {
+function keyOf({ kind, metadata }: Pick<Present, 'kind' | 'metadata'>): string {
   return `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
 }
 

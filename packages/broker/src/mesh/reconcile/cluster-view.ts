@@ -3,87 +3,63 @@
  * mesh's roots.
  */
 
-import { byName, type Mesh } from '@meshpass/istio';
-import { z } from 'zod';
+import { clusterRoleOf } from '@meshpass/access';
+import type { MeshpassError } from '@meshpass/identity';
+import { byName, type Mesh, meshServiceOf } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
-import { type RootsFile, splitRoots } from '../istiod/roots.ts';
+import { splitRoots, watchRootsFile } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
 import { type Watched, watch } from '../kubernetes/watch.ts';
-import {
-  type RunningPod,
-  toClusterRole,
-  toGeneration,
-  toNamespace,
-  toPod,
-  toPolicy,
-  toService,
-  withWorkloads,
-} from './mesh-objects.ts';
+import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './mesh-objects.ts';
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
   /** Namespace of the ConfigMap with the mesh's roots. istiod writes one to every namespace. */
   readonly rootsNamespace: string;
-  /** Roots from an operator's file instead of the ConfigMap. */
-  readonly rootsFile?: RootsFile;
+  /** Path of an operator's file with the roots, instead of the ConfigMap. */
+  readonly rootsFile?: string | undefined;
   readonly log: Log;
   /** Random number from 0 to 1. */
   readonly random: () => number;
 }
 
-type WatchedMesh = Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
-
-export interface ClusterView {
-  /** Undefined until everything watched has been listed. */
-  readonly current: () => WatchedMesh | undefined;
-  /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
-  readonly outline: () => WatchedMesh | undefined;
-  /** Our own policies with their generations, which reveal edits by others. */
-  readonly ours: () => readonly string[];
-  /** PEM, one certificate per entry. */
-  readonly roots: () => readonly string[];
-  readonly unready: () => readonly string[];
-  /** Watches the Pods of exactly these namespaces. */
-  follow(namespaces: readonly string[]): void;
-  readonly onChange: (listener: () => void) => () => void;
-  close(): void;
-}
+export type ClusterView = ReturnType<typeof viewCluster>;
 
 const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
-const ConfigMap = z.object({ data: z.record(z.string(), z.string()).optional() });
 
-/** Starts the watches. */
-export function viewCluster(options: ClusterViewOptions): ClusterView {
+/**
+ * Starts the watches.
+ * @throws MeshpassError `config_invalid` if the file with the roots is unusable
+ */
+export function viewCluster(options: ClusterViewOptions) {
   const { http, log, random } = options;
   const listeners = new Set<() => void>();
   const onChange = (): void => {
     for (const listener of listeners) listener();
   };
-  const start = <T>(path: string, keep: (object: unknown) => T | undefined, fieldSelector?: string): Watched<T> =>
-    watch({
-      http,
-      path,
-      keep,
-      onChange,
-      random,
-      ...(fieldSelector && { fieldSelector }),
-      onFault: (fault) => log.warn({ watch: path, ...fault.detail }, 'a cluster watch was interrupted; listing again'),
-    });
+  const open = new Set<Watched<unknown>>();
+  const start = <T>(path: string, keep: (object: never) => T | undefined, fieldSelector?: string): Watched<T> => {
+    const onFault = ({ detail }: MeshpassError) =>
+      log.warn({ watch: path, ...detail }, 'a cluster watch was interrupted; listing again');
+    const watched = watch({ http, path, keep, onChange, random, onFault, ...(fieldSelector && { fieldSelector }) });
+    open.add(watched);
+    return watched;
+  };
 
-  const services = start(collectionPath('Service'), toService);
+  // First, because an unusable file must leave no watch behind.
+  const watchedRoots =
+    options.rootsFile === undefined
+      ? start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`)
+      : watchRootsFile(options.rootsFile, log, onChange);
+  open.add(watchedRoots);
+  const services = start(collectionPath('Service'), meshServiceOf);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
   // A role may later allow more than a grant may give; the grant then loses it.
-  const clusterRoles = start(collectionPath('ClusterRole'), toClusterRole);
+  const clusterRoles = start(collectionPath('ClusterRole'), clusterRoleOf);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
-  const authentications = ['RequestAuthentication', 'PeerAuthentication'].map((kind) =>
-    start(collectionPath(kind), toGeneration),
-  );
-  const { rootsFile } = options;
-  const unfollow = rootsFile?.onChange(onChange);
-  const configMap = rootsFile
-    ? undefined
-    : start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`);
+  for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
+    start(collectionPath(kind), ({ metadata: { generation = 0 } }: Versioned) => generation);
   const pods = new Map<string, Watched<RunningPod>>();
 
   let lastKnown: readonly string[] = [];
@@ -93,12 +69,14 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
    * unavailable.
    */
   const roots = (): readonly string[] => {
-    const found = rootsFile?.roots() ?? configMap?.all()?.flat() ?? [];
+    const found = watchedRoots.all()?.flat() ?? [];
     if (found.length > 0) lastKnown = found;
     return lastKnown;
   };
 
-  const view = (running: readonly RunningPod[]) => {
+  const view = (
+    running: readonly RunningPod[],
+  ): Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'> | undefined => {
     const found = services.all();
     const written = policies.all();
     const live = namespaces.all();
@@ -113,56 +91,56 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
         .sort(byName),
       namespaces: live.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
       clusterRoles: roles.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
-      foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
+      foreignPolicies: written.flatMap(({ policy }) => policy ?? []).sort(byName),
     };
   };
 
   return {
+    /** PEM, one certificate per entry. */
     roots,
+    /** Undefined until everything watched has been listed. */
     current: () => {
       const running = [...pods.values()].map((watched) => watched.all());
       return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
     },
+    /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
     outline: () => view([]),
-    ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
-    unready: () => [
+    /** Our own policies with their generations, which reveal edits by others. */
+    ours: (): readonly string[] =>
+      (policies.all() ?? []).flatMap(({ name, generation }) => (name ? [`${name}@${generation}`] : [])).sort(),
+    unready: (): readonly string[] => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
-      ...(services.all() && policies.all() && namespaces.all() && clusterRoles.all()
-        ? []
-        : ['the cluster has not been listed yet']),
+      ...(view([]) ? [] : ['the cluster has not been listed yet']),
     ],
-    follow: (namespaces) => {
+    /** Watches the Pods of exactly these namespaces. */
+    follow: (namespaces: readonly string[]): void => {
       for (const [namespace, watched] of pods) {
         if (namespaces.includes(namespace)) continue;
         watched.close();
+        open.delete(watched);
         pods.delete(namespace);
       }
       for (const namespace of namespaces) {
         if (!pods.has(namespace)) pods.set(namespace, start(collectionPath('Pod', namespace), toPod));
       }
     },
-    onChange: (listener) => {
+    onChange: (listener: () => void): (() => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     close: () => {
-      unfollow?.();
-      for (const watched of [
-        services,
-        namespaces,
-        policies,
-        clusterRoles,
-        ...authentications,
-        ...(configMap ? [configMap] : []),
-        ...pods.values(),
-      ])
-        watched.close();
+      for (const watched of open) watched.close();
       listeners.clear();
     },
   };
 }
 
-function toRoots(object: unknown): readonly string[] | undefined {
-  const text = ConfigMap.parse(object).data?.[ROOTS.key];
+/** Object for which only changes matter. */
+interface Versioned {
+  readonly metadata: { readonly generation?: number };
+}
+
+function toRoots({ data }: { readonly data?: Readonly<Record<string, string>> }): readonly string[] | undefined {
+  const text = data?.[ROOTS.key];
   return text === undefined ? undefined : splitRoots(text);
 }

@@ -1,25 +1,24 @@
 /** Assembles the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
 
-import type { IdentityTokens } from '@meshpass/access';
-import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
+import type { IdentityTokens, Manifest } from '@meshpass/access';
+import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Log } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
-import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
-import { type IstiodConnection, openIstiodConnection } from '../istiod/connection.ts';
+import { certificateAuthority } from '../istiod/authority.ts';
+import { openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
-import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
-import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
-import { type KubernetesTokens, kubernetesTokens } from '../kubernetes/session-tokens.ts';
+import { istiodToken } from '../kubernetes/istiod-token.ts';
+import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import { kubernetesTokens } from '../kubernetes/session-tokens.ts';
 import { readAccessFile } from './access-file.ts';
 import { rehearse } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
-import type { LiveMeshState, PolicyMesh } from './contract.ts';
 import { meshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
-import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
+import { createRevoker } from './revocation/revoker.ts';
 
 const label = z.string().refine(isDnsLabel, 'must be a valid Kubernetes name');
 const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'must have the form HOST:PORT');
@@ -76,38 +75,8 @@ export interface MeshParts {
   readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
 }
 
-export interface ConnectedMesh {
-  readonly authority: MeasuredAuthority;
-  readonly revoker: MeshRevoker;
-  readonly state: LiveMeshState;
-  /** Parts of the mesh needed for access file changes. */
-  readonly policy: PolicyMesh;
-  /** Parts for the relay of Envoy's configuration (mesh/xds/relay-source.ts). */
-  readonly istiod: {
-    readonly connection: IstiodConnection;
-    readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>;
-    readonly trustDomain: string;
-    readonly clusterDomain: string;
-  };
-  /** Issues tokens for the API server; absent if that is not configured. */
-  readonly kubernetesTokens: KubernetesTokens | undefined;
-  /**
-   * Reviews a ServiceAccount token for the audience `meshpass-broker`. The caller decides which user names belong to
-   * edges.
-   * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
-   * @throws MeshpassError `kubernetes_unavailable`
-   */
-  reviewEdgeToken(token: string): Promise<string | undefined>;
-  /**
-   * Reviews a ServiceAccount token for this audience.
-   * @returns user name, or undefined if the token is invalid
-   * @throws MeshpassError `kubernetes_unavailable`
-   */
-  reviewToken(token: string, audience: string): Promise<string | undefined>;
-  close(): void;
-}
+export type ConnectedMesh = Awaited<ReturnType<typeof connectMesh>>;
 
-const EDGE_AUDIENCE = 'meshpass-broker';
 /** Maximum message from istiod on a stream, bytes: all clusters or endpoints of a grant. */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /**
@@ -121,7 +90,7 @@ const MAX_TOKEN_BYTES = 16 * 1024;
  * respond yet. SIGHUP reloads the access file.
  * @throws MeshpassError `config_invalid`
  */
-export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
+export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   const read = MeshConfig.safeParse(given);
   if (!read.success) {
     const [issue] = read.error.issues;
@@ -130,8 +99,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
   }
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
-  const { rootsFile: path } = config.istiod;
-  const rootsFile = path === undefined ? undefined : await openRootsFile(path, log);
   const access = config.kubeconfig
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
@@ -144,7 +111,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     log,
     random,
     rootsNamespace: config.rootNamespace,
-    ...(rootsFile && { rootsFile }),
+    rootsFile: config.istiod.rootsFile,
   });
   const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
   const state = meshState({
@@ -189,35 +156,62 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     authority,
     revoker,
     state,
-    istiod: { connection: streams, kubernetes: cluster, trustDomain, clusterDomain },
+    /** Source of the relay of Envoy's configuration. */
+    relay: {
+      connection: streams,
+      // The account lives as long as the grant's namespace.
+      token: (namespace: string, signal: AbortSignal) =>
+        istiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
+      trustDomain,
+      clusterDomain,
+    },
+    /** Issues tokens for the API server; absent if that is not configured. */
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
         : kubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
+    /** Parts of the mesh needed for access file changes. */
     policy: {
+      /**
+       * Lists all objects in the cluster that policy depends on.
+       * @throws MeshpassError `kubernetes_unavailable`
+       */
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
+      /** Access file in force, if any. */
       inForce: () => (state.inForce() ? state.access() : undefined),
-      // With GitOps, admission checks the GitOps controller, not the broker.
-      rehearse: async (manifests) => (config.gitops ? undefined : await rehearse(manifests, cluster)),
+      /**
+       * Checks with a dry run whether the cluster would accept these objects from the broker. With GitOps, admission
+       * checks the GitOps controller, not the broker.
+       * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
+       */
+      rehearse: async (manifests: readonly Manifest[]): Promise<void> => {
+        if (!config.gitops) await rehearse(manifests, cluster);
+      },
       take: state.take,
       resume: state.resume,
+      /**
+       * Reads the access file on disk with its includes.
+       * @throws MeshpassError `access_*`
+       */
       onDisk: () => readAccessFile(config.accessFile),
       followDisk: state.followDisk,
       drift: state.drift,
-      onChange: (listener) => {
+      /** Registers a listener for changes to objects that policy depends on. Returns a function that unsubscribes it. */
+      onChange: (listener: () => void): (() => void) => {
         const both = [view.onChange(listener), state.onChange(listener)];
         return () => {
           for (const cancel of both) cancel();
         };
       },
     },
-    reviewEdgeToken: async (token) => {
-      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
-      return cluster.reviewToken(token, EDGE_AUDIENCE);
-    },
-    reviewToken: async (token, audience) => {
+    /**
+     * Reviews a ServiceAccount token for this audience.
+     * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
+     * @throws MeshpassError `kubernetes_unavailable`
+     */
+    reviewToken: async (token: string, audience: string) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
       return cluster.reviewToken(token, audience);
     },
@@ -225,7 +219,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       process.off('SIGHUP', reload);
       state.close();
       view.close();
-      rootsFile?.close();
       istiod.close();
       streams.close();
       http.close();

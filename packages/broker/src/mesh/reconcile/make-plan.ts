@@ -1,20 +1,22 @@
 /** An access file compiled for the current mesh. Plans can be compared with each other. */
 
-import { type Access, compile, formatPlace, type IdentityTokens, leftOut, type Manifest } from '@meshpass/access';
+import {
+  type Access,
+  compile,
+  formatPlace,
+  grantedPorts,
+  type IdentityTokens,
+  kubernetesGrants,
+  leftOut,
+  type Manifest,
+  reachableServices,
+} from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import type { ClusterView } from './cluster-view.ts';
 
-export interface Plan {
-  readonly access: Access;
-  readonly mesh: Mesh;
-  readonly manifests: readonly Manifest[];
-  /** Ids of the token keys that the plan publishes. */
-  readonly tokenKeys: ReadonlySet<string>;
-  /** Hash of the plan's manifests and of our existing policies when it was made. */
-  readonly content: string;
-}
+export type Plan = ReturnType<typeof planOf>;
 
 /** Mesh state that a plan is made for. */
 export interface PlanInput {
@@ -55,9 +57,28 @@ export function describeLeftOut({ access, mesh }: Plan): string {
   return found.slice(0, 20).join('\n');
 }
 
-function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]): Plan {
-  const content = sha256Hex(JSON.stringify([manifests, ours]));
-  return { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
+/** Computes what the grants of a file reach, once for all sessions. */
+export function answersOf(access: Access, mesh: Mesh) {
+  const names = access.grants.map(({ name }) => name);
+  return {
+    services: Map.groupBy(reachableServices(access, mesh, names), ({ grant }) => grant),
+    ports: grantedPorts(access, mesh),
+    kubernetes: kubernetesGrants(access, mesh),
+  };
+}
+
+function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]) {
+  return {
+    access,
+    mesh,
+    manifests,
+    /** Ids of the token keys that the plan publishes. */
+    tokenKeys: keyIds(tokens),
+    /** Hash of the plan's manifests and of our existing policies when it was made. */
+    content: sha256Hex(JSON.stringify([manifests, ours])),
+    /** Answers to queries of sessions, edges and proxies while the plan is in force. */
+    answers: answersOf(access, mesh),
+  };
 }
 
 function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {

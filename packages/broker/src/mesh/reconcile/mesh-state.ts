@@ -3,7 +3,13 @@
  * file changes nothing. If the mesh changes under a file in force, the missing objects are removed from the file.
  */
 import { basename } from 'node:path';
-import { type Access, type IdentityTokens, namespacesGranted } from '@meshpass/access';
+import {
+  type Access,
+  type GrantedPort,
+  type IdentityTokens,
+  type MeshShape,
+  namespacesGranted,
+} from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
@@ -11,11 +17,9 @@ import type { Log } from '../../base/index.ts';
 import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { openAccessFile } from './access-file.ts';
-import { answersOf } from './answers-of-plan.ts';
 import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
-import type { LiveMeshState } from './contract.ts';
-import { createFormerAccess } from './former-access.ts';
+import { createFormerAccess, type KeptAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
 import { createPendingChange } from './pending-change.ts';
@@ -24,9 +28,6 @@ import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
 
 // Options of the mesh state: its sources, its client and its intervals.
-
-/** Settings of the mesh that no watch provides. */
-type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
 
 export interface StateOptions {
   readonly view: ClusterView;
@@ -56,7 +57,7 @@ const AGAIN = 'the access file on disk was rejected, so the one from before the 
 const SETTLE_MS = 100;
 
 /** Creates the state and starts to reconcile. */
-export function meshState(options: StateOptions): LiveMeshState {
+export function meshState(options: StateOptions) {
   const { view, log } = options;
   const listeners = new Set<() => void>();
   const decisions = policyDecisions();
@@ -148,12 +149,21 @@ export function meshState(options: StateOptions): LiveMeshState {
     activated: options.activated?.then(() => recompile()),
   });
 
-  const { services, ports, kubernetes } = answersOf(() => inForce, options);
+  const kubernetes = (): ReadonlyMap<string, readonly string[]> =>
+    (options.offersKubernetes && inForce?.answers.kubernetes) || new Map();
+  const services = (grants: readonly string[]) =>
+    [...(inForce?.answers.services ?? [])].flatMap(([grant, some]) => (grants.includes(grant) ? some : []));
 
   /** Notifies the listeners if anything visible to them has changed. */
   const publish = (): void => {
-    const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
-    const seen = JSON.stringify([inForce?.access, services(grants), [...kubernetes()], ports(), view.roots()]);
+    const { access, answers } = inForce ?? {};
+    const seen = JSON.stringify([
+      access,
+      [...(answers?.services ?? [])],
+      [...kubernetes()],
+      answers?.ports,
+      view.roots(),
+    ]);
     const next = sha256Hex(seen).slice(0, 16);
     if (next === version) return;
     version = next;
@@ -278,38 +288,74 @@ export function meshState(options: StateOptions): LiveMeshState {
   });
 
   return {
+    /**
+     * Whether an access file has been applied since the start. Before that, no session is admitted and edges receive
+     * nothing.
+     */
     inForce: () => inForce !== undefined,
-    access: () => {
+    /**
+     * Returns the access file in force.
+     * @throws MeshpassError `kubernetes_unavailable` if none is in force yet
+     */
+    access: (): Access => {
       if (inForce) return inForce.access;
       const why = 'The access file is not in force yet: the broker is starting.';
       throw new MeshpassError('kubernetes_unavailable', why, { retryAfter: 1 });
     },
+    /** Root certificates of the mesh, PEM. */
     roots: view.roots,
+    /** Returns the services that these grants reach. */
     services,
+    /** Namespaces in which each grant has a Kubernetes role; empty if workspaces have no access to the API server. */
     kubernetes,
-    ports,
+    /** Lists the granted ports of the file in force. Cluster addresses stay inside the broker. */
+    ports: (): readonly GrantedPort[] => inForce?.answers.ports ?? [],
+    /** Version that changes with the results of `services`, `kubernetes` and `roots`. */
     version: () => version,
-    onChange: (listener) => {
+    /** Registers a listener for changes of access, services or roots. Returns a function that unsubscribes it. */
+    onChange: (listener: () => void): (() => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    /**
+     * Subset of `unready` that also applies to a standby broker, which applies nothing but must be able to see the
+     * cluster.
+     */
     unseen: view.unready,
+    /** Why the access file on disk cannot come into force: it is unreadable, or grants objects that the mesh lacks. */
     fileProblem: () => problems.file,
-    wasInForce: (kept) => {
+    /**
+     * Sets the access file that was in force before the start. Objects that the mesh has lost since are omitted, and the
+     * file comes into force again if the one on disk is refused.
+     */
+    wasInForce: (kept: KeptAccess): void => {
       if (former.tell(kept)) soon();
     },
-    unready: () => [
+    /** Reasons why the broker is not ready; empty if it is. */
+    unready: (): readonly string[] => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
+    /** Number of objects that differ from the compiled ones, with GitOps. */
     drift: () => (options.gitops ? drift : undefined),
+    /**
+     * Problems that an operator must fix although the broker continues: a refused file, a failed apply, missing targets.
+     */
     problems: () =>
       Object.entries(problems).map(([kind, text]) => (kind === 'file' && inForce ? describeRefused(text) : text)),
+    /** Ids of the token keys that were last applied to sidecars; empty before the first time. */
     tokenKeys: () => tokenKeys,
+    /** Applies the broker's new token keys to sidecars. */
     tokenKeysChanged: soon,
+    /** Servers that verify identity tokens; undefined until an access file is in force. */
     httpServers: () => inForce && httpServersOf(inForce.access, services),
+    /** Registers the listener for decisions about access files, for the audit log. */
     onDecision: decisions.listen,
-    take: async (access) => {
+    /**
+     * Puts a file in force instead of the one on disk, which is ignored from then on.
+     * @throws MeshpassError with the reason why it is not in force; the previous file stays
+     */
+    take: async (access: Access): Promise<void> => {
       delete problems.file;
       const done = pending.wait(access, () => {
         const why = problems.apply ?? view.unready()[0] ?? 'the cluster did not respond in time';
@@ -327,18 +373,24 @@ export function meshState(options: StateOptions): LiveMeshState {
       isPlanned = true;
       tellIgnored();
     },
-    resume: (access) => {
+    /**
+     * Continues with the file that was in force before a restart, not the one on disk. Objects that the mesh lacks may
+     * appear later.
+     */
+    resume: (access: Access): void => {
       isPlanned = true;
       delete problems.file;
       former.resume(access);
       candidate = access;
       soon();
     },
+    /** Returns control to the file on disk, including later changes of it. */
     followDisk: async () => {
       isPlanned = false;
       tellIgnored();
       await file.reload();
     },
+    /** Reads the access file now and compiles it again. */
     reload: async () => {
       await file.reload();
       soon();

@@ -11,28 +11,25 @@ export interface ClusterObject {
   readonly metadata: { readonly name: string };
 }
 
+const KINDS = [
+  ...['Service', 'Pod', 'Namespace', 'AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
+  // Roles that a grant may give, and their permissions.
+  ...['RoleBinding', 'ClusterRole'],
+  // Objects in front of workloads, and routes that lead out of a grant. A plan reports those that it does not
+  // understand.
+  ...['Gateway', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter', 'WasmPlugin', 'TrafficExtension'],
+  'VirtualService',
+];
+
 /**
  * Lists the objects.
  * @throws MeshpassError `policy_forbidden` if the broker may not list some, `kubernetes_unavailable`
  */
 export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ClusterObject[]> {
-  const wanted: readonly (readonly [kind: string, selector: string, namespace?: string])[] = [
-    ...['Service', 'Pod', 'Namespace'].map((kind) => [kind, ''] as const),
-    ...['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) => [kind, ''] as const),
-    ['RoleBinding', OURS],
-    // Permissions in the roles that a grant may give.
-    ['ClusterRole', ''],
-    // Objects in front of workloads. A plan reports those that it does not understand.
-    ...['Gateway', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
-    ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),
-    // Routes that lead out of a grant.
-    ['VirtualService', ''],
-  ];
   const lists = await Promise.all(
-    wanted.map(async ([kind, selector, namespace]) => {
-      const objects = await kubernetes
-        .list(kind, selector, namespace)
-        .catch((thrown) => noneIfNotInstalled(kind, thrown));
+    KINDS.map(async (kind) => {
+      const selector = kind === 'RoleBinding' ? OURS : '';
+      const objects = await kubernetes.list(kind, selector).catch((thrown) => noneIfNotInstalled(kind, thrown));
       return objects.map((object): ClusterObject => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
     }),
   );

@@ -4,6 +4,7 @@
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
+import { backoff } from '../backoff.ts';
 
 export interface ReconcileOptions<Plan> {
   /** @returns Unix seconds at which it must run again even without a change */
@@ -21,8 +22,8 @@ export interface ReconcileOptions<Plan> {
   readonly activated?: Promise<void> | undefined;
 }
 
-const FIRST_PAUSE_MS = 250;
-const LONGEST_PAUSE_MS = 15_000;
+/** Minimum pause between two runs. */
+const LEAST_PAUSE_MS = 125;
 
 /** Starts the reconciler. */
 export function reconciler<Plan>(options: ReconcileOptions<Plan>) {
@@ -50,9 +51,9 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>) {
       } catch (thrown) {
         if (stop.signal.aborted) return;
         options.onFailed(toMeshpassError(thrown), current.plan);
-        rest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++) * (0.5 + options.random() / 2);
+        rest = backoff(failures++, options.random);
       }
-      await pause(Math.max(rest, FIRST_PAUSE_MS / 2), waitFor);
+      await pause(Math.max(rest, LEAST_PAUSE_MS), waitFor);
     }
   };
   void run();

@@ -46,9 +46,7 @@ export function openGrant(options: GrantOptions) {
   };
   const following: Following = followGrant({
     namespace: grantNamespace(grant),
-    clusterDomain: source.clusterDomain,
-    connection: source.connection,
-    token: source.token,
+    source,
     onFailure: options.onFailure,
     random: options.random,
     wants: (cluster) => granted.serviceOf(cluster) !== undefined,

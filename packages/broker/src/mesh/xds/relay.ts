@@ -64,22 +64,16 @@ export function createConfigurations(options: ConfigurationOptions) {
   const namesOf = (session: Holder) => inOrder(session.principals.map(({ grant }) => grant));
 
   const wantGrant = (grant: string): void => {
-    const known = grants.get(grant);
-    if (known) known.wantedAt = performance.now();
-    else
-      grants.set(grant, {
-        wantedAt: performance.now(),
-        state: openGrant({
-          grant,
-          mesh,
-          source,
-          onFailure: options.onFailure,
-          random: options.random,
-          onChange: () => {
-            for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
-          },
-        }),
-      });
+    const { random, onFailure } = options;
+    const onChange = () => {
+      for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
+    };
+    const known = grants.get(grant) ?? {
+      state: openGrant({ grant, mesh, source, onFailure, random, onChange }),
+      wantedAt: 0,
+    };
+    known.wantedAt = performance.now();
+    grants.set(grant, known);
   };
 
   const wantSet = (names: readonly string[]): SetState | undefined => {
@@ -95,9 +89,7 @@ export function createConfigurations(options: ConfigurationOptions) {
       grants: names,
       nextVersion: () => ++version,
       onFailure: options.onFailure,
-      trustDomain: source.trustDomain,
-      clusterDomain: source.clusterDomain,
-      tokenHeader: source.tokenHeader,
+      source,
       merge: () => merge(names),
       onChange: () => {
         for (const listener of listeners) listener(key);

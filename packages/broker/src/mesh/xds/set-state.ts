@@ -3,6 +3,7 @@ import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { checkConfiguration } from '@meshpass/envoy';
 import { MeshpassError } from '@meshpass/identity';
+import type { RelaySource } from './relay-source.ts';
 import type { SetConfiguration } from './transform/merge.ts';
 
 export interface Configured {
@@ -15,9 +16,7 @@ export type SetState = ReturnType<typeof openSet>;
 
 export interface SetOptions {
   readonly grants: readonly string[];
-  readonly trustDomain: string;
-  readonly clusterDomain: string;
-  readonly tokenHeader: string;
+  readonly source: Pick<RelaySource, 'trustDomain' | 'clusterDomain' | 'tokenHeader'>;
   /** Returns a higher version for each call. */
   readonly nextVersion: () => number;
   /** Merges the grants' configurations; undefined while any grant has none. */
@@ -28,7 +27,7 @@ export interface SetOptions {
 
 /** Creates the state, which has no configuration yet. */
 export function openSet(options: SetOptions) {
-  const { grants, trustDomain, clusterDomain, tokenHeader } = options;
+  const { grants, source } = options;
   let current: Configured | undefined;
   let refused: Buffer | undefined;
 
@@ -37,8 +36,7 @@ export function openSet(options: SetOptions) {
     if (!content) return;
     const body = bodyOf(content);
     if (current?.body.equals(body) || refused?.equals(body)) return;
-    const expected = { trustDomain, clusterDomain, tokenHeader, grants };
-    const refusals = checkConfiguration({ version: 1, ...content }, expected);
+    const refusals = checkConfiguration({ version: 1, ...content }, { ...source, grants });
     if (refusals.length > 0) {
       // Reported once, because the same content would be refused again.
       refused = body;

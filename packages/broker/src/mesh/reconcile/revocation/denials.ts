@@ -14,12 +14,10 @@ export interface DenialsOptions {
   readonly now: () => number;
 }
 
-/** A policy in the cluster. */
+/** A policy in the cluster with its entries. */
 interface Written {
   readonly entries: readonly string[];
-  readonly spec: unknown;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly annotations?: Readonly<Record<string, string>>;
+  readonly object: ListedObject;
 }
 
 export type Denials = ReturnType<typeof denials>;
@@ -51,10 +49,12 @@ export function denials(
   const read = async () => {
     const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
     const own = found.filter(({ metadata: { name } }) => name === base || name.startsWith(`${base}-`));
-    return new Map(own.map((one) => [one.metadata.name, writtenIn(one, entriesIn(one))]));
+    return new Map(
+      own.map((object): [string, Written] => [object.metadata.name, { entries: entriesIn(object), object }]),
+    );
   };
   /** A server-side apply keeps the fields of other writers, so a policy that they disable is created anew. */
-  const write = async (policy: Manifest, found: Written | undefined) => {
+  const write = async (policy: Manifest, found: ListedObject | undefined) => {
     const isOff = found !== undefined && isDisabled(found, policy);
     if (isOff) await kubernetes.remove(policy);
     if (isOff || !isDeepStrictEqual(found?.spec, policy.spec)) await kubernetes.apply(policy);
@@ -75,8 +75,8 @@ export function denials(
       // Additions go before removals, so that every entry is always in a policy.
       for (const [name, own] of shardEntries(base, before, entries)) {
         const policy = policyOf(name, own);
-        await write(policy, before.get(name));
-        after.set(name, writtenIn(policy, own));
+        await write(policy, before.get(name)?.object);
+        after.set(name, { entries: own, object: policy });
       }
       for (const name of before.keys())
         if (!after.has(name))
@@ -84,11 +84,6 @@ export function denials(
       known = after;
     },
   };
-}
-
-function writtenIn({ metadata, spec }: ListedObject, entries: readonly string[]): Written {
-  const { labels, annotations } = metadata;
-  return { entries, spec, ...(labels && { labels }), ...(annotations && { annotations }) };
 }
 
 /** Metadata by which Istio does not enforce a policy: in a dry run, or only of one revision of istiod. */
@@ -99,7 +94,7 @@ const REVISION = 'istio.io/rev';
  * Whether fields of other writers keep Istio from enforcing the policy everywhere. A policy without our labels is not
  * listed, so it is written again.
  */
-function isDisabled({ spec, labels, annotations }: Written, policy: Manifest): boolean {
+function isDisabled({ spec, metadata: { labels, annotations } }: ListedObject, policy: Manifest): boolean {
   const wanted = Object.keys(policy.spec ?? {});
   const isNarrowed = Object.keys(spec ?? {}).some((field) => !wanted.includes(field));
   const dryRun = annotations?.[DRY_RUN];

@@ -13,21 +13,14 @@ import { type DenialsOptions, denials } from './denials.ts';
 import { denyPolicy } from './deny-policy.ts';
 
 /** Servers that verify identity tokens. */
-export interface HttpServers {
-  /** Namespaces of the grants' identities. */
-  readonly namespaces: readonly string[];
-  /** All granted HTTP ports: hosts by port number, both sorted. */
-  readonly ports: readonly { readonly port: number; readonly hosts: readonly string[] }[];
-}
+export type HttpServers = ReturnType<typeof httpServersOf>;
 
 /**
  * Collects the HTTP servers that the grants reach.
  * @param services returns the services that grants reach
+ * @returns namespaces of the grants' identities, and hosts by port number; all sorted
  */
-export function httpServersOf(
-  access: Access,
-  services: (grants: readonly string[]) => readonly ReachableService[],
-): HttpServers {
+export function httpServersOf(access: Access, services: (grants: readonly string[]) => readonly ReachableService[]) {
   const grants = access.grants.map(({ name }) => name);
   const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
   const ports = [...Map.groupBy(http, ({ port }) => port)]

@@ -1,19 +1,6 @@
-/**
- * Retires a grant that has left the access file. Its guard and rules are removed, but its SVIDs remain valid for
- * minutes, so its namespace is denied everywhere until they expire. The time is stored on the policy itself and
- * survives a restart.
- */
-import type { Manifest } from '@meshpass/access';
 import { z } from 'zod';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
 import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
-
-export interface Retirement {
-  /** Undefined if nothing is retired and the policy may be removed. */
-  readonly policy: Manifest | undefined;
-  /** Unix seconds of the next change; undefined if there is none. */
-  readonly nextChange: number | undefined;
-}
 
 export const RETIRED = 'meshpass-retired';
 const UNTIL = 'meshpass.dev/retired-until';
@@ -24,13 +11,14 @@ const Until = z.record(z.string(), z.number());
  * @param gone namespaces of grants that are in the cluster but no longer wanted
  * @param wanted namespaces of wanted grants, including those that have returned
  * @param life how long an SVID may still be valid, seconds
+ * @returns the policy, undefined if nothing is retired and it may be removed; and Unix seconds of the next change
  */
 export function retire(
   current: ReadonlyMap<string, number>,
   gone: readonly string[],
   wanted: ReadonlySet<string>,
   at: { readonly now: number; readonly life: number; readonly rootNamespace: string },
-): Retirement {
+) {
   const until = new Map([...current].filter(([namespace, end]) => end > at.now && !wanted.has(namespace)));
   for (const namespace of gone) if (!until.has(namespace)) until.set(namespace, at.now + at.life);
   if (until.size === 0) return { policy: undefined, nextChange: undefined };

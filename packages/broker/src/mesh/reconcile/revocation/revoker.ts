@@ -2,31 +2,47 @@
  * Revokes principals in Kubernetes and Istio: adds a root DENY until an ended session's last SVID has expired, and
  * deletes its ServiceAccount, so that it gets no further SVID.
  */
-import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
+import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import type { MeshPrincipal, RevokedPrincipal, Revoker } from '../contract.ts';
 import { denials } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
 import { type EndedSessionsOptions, endedSessions } from './ended-sessions.ts';
+
+/** Identity of a session in the mesh. */
+export interface MeshPrincipal {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly spiffeId: string;
+}
+
+/** Principal of an ended session. */
+export interface RevokedPrincipal extends MeshPrincipal {
+  /**
+   * Unix seconds at which its last SVID and its session's last token have expired. The root DENY lists it until then.
+   */
+  readonly until: number;
+  /** Session id, if the whole session has ended. Its tokens are then refused for every caller. */
+  readonly sessionId?: string | undefined;
+  /**
+   * Whether it ended without a DENY (core/session/deny/ended.ts). Nothing more is signed for it, and its ServiceAccount
+   * is deleted.
+   */
+  readonly undenied?: boolean | undefined;
+}
 
 export interface RevokerOptions extends EndedSessionsOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
   readonly trustDomain: string;
 }
 
-export interface MeshRevoker extends Revoker {
-  /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
-  again(): Promise<void>;
-  /** Whether the last `apply` included the principal. */
-  readonly isRevoked: (spiffeId: string) => boolean;
-}
+export type MeshRevoker = ReturnType<typeof createRevoker>;
 
 const NAME = 'meshpass-revoked';
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
 /** Creates the revoker. */
-export function createRevoker(options: RevokerOptions): MeshRevoker {
+export function createRevoker(options: RevokerOptions) {
   const { kubernetes, rootNamespace } = options;
   let revoked: ReadonlySet<string> = new Set();
   /** ServiceAccounts known to be deleted. */
@@ -65,39 +81,49 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
   };
 
   return {
-    isRevoked: (spiffeId) => revoked.has(spiffeId),
+    /** Whether the last `apply` included the principal. */
+    isRevoked: (spiffeId: string) => revoked.has(spiffeId),
+    /**
+     * Makes the root DENY list exactly these principals, except expired and undenied ones, and deletes the
+     * ServiceAccounts of new ones. Idempotent; converges from any state.
+     */
     apply,
+    /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
     again: async () => {
       if (latest) await apply(latest);
     },
-    principals: async () => {
-      const accounts = (await sessionAccounts(kubernetes)).map(
-        (account): MeshPrincipal => ({
-          namespace: account.metadata.namespace!,
-          serviceAccount: account.metadata.name,
-          spiffeId: spiffeIdOf(account, options.trustDomain),
-        }),
-      );
+    /** Lists session principals in the cluster: those with a ServiceAccount of ours, and those that are denied. */
+    principals: async (): Promise<readonly MeshPrincipal[]> => {
+      const accounts = await sessionAccounts(options);
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
-    collectOrphans: async (live) => {
+    /**
+     * Deletes our ServiceAccounts without a live session, left by a broker that was killed between creating and recording
+     * them. Recent ones are kept, because they may belong to a session that is being opened.
+     * @returns the SPIFFE ids of the deleted accounts
+     */
+    collectOrphans: async (live: ReadonlySet<string>): Promise<readonly string[]> => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
-      const orphans = (await sessionAccounts(kubernetes)).filter(
-        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
+      const orphans = (await sessionAccounts(options)).filter(
+        ({ createdAt, spiffeId }) => createdAt < oldest && !live.has(spiffeId),
       );
-      await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
-      return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
+      await inBatches(orphans, (one) => kubernetes.deleteServiceAccount(one.namespace, one.serviceAccount));
+      return orphans.map(({ spiffeId }) => spiffeId);
     },
   };
 }
 
-async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
+async function sessionAccounts({ kubernetes, trustDomain }: RevokerOptions) {
   const accounts = await kubernetes.list('ServiceAccount', OURS);
-  return accounts.filter(({ metadata: { namespace, name } }) => isOfSession(namespace, name));
+  return accounts.flatMap(({ metadata: { namespace = '', name, creationTimestamp = '' } }) => {
+    if (!isOfSession(namespace, name)) return [];
+    const spiffeId = formatSpiffe({ trustDomain, namespace, serviceAccount: name });
+    return [{ namespace, serviceAccount: name, spiffeId, createdAt: Date.parse(creationTimestamp) / 1000 }];
+  });
 }
 
-function isOfSession(namespace = '', serviceAccount: string): boolean {
+function isOfSession(namespace: string, serviceAccount: string): boolean {
   return namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
 }
 
@@ -124,14 +150,6 @@ function principalsIn(object: ListedObject): readonly string[] {
     | undefined;
   const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
   return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
-}
-
-function createdAt({ metadata }: ListedObject): number {
-  return Date.parse(metadata.creationTimestamp ?? '') / 1000;
-}
-
-function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
-  return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
 }
 
 /**

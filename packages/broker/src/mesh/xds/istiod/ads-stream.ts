@@ -5,6 +5,7 @@
 import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createClient, type Transport } from '@connectrpc/connect';
+import { createWritableIterable } from '@connectrpc/connect/protocol';
 import {
   CLUSTER,
   CLUSTER_LOAD_ASSIGNMENT,
@@ -43,7 +44,12 @@ interface Discovered extends Message {
   readonly nonce: string;
 }
 
-interface Acknowledged {
+/** Subscription to a type. */
+interface Subscription {
+  /** Subscribed names; empty for all. */
+  names: readonly string[];
+  /** Undefined until the first response. */
+  resources: ReadonlyMap<string, Any> | undefined;
   version: string;
   nonce: string;
 }
@@ -53,64 +59,66 @@ interface Acknowledged {
  * @throws any other cause: an error of Connect, or an exceeded limit
  */
 export async function followAds(options: AdsOptions): Promise<void> {
-  const outbox = createOutbox<Message>(options.signal);
-  const acknowledged = new Map<string, Acknowledged>();
-  const names = new Map<string, readonly string[]>([
-    [CLUSTER, []],
-    [LISTENER, []],
+  const outbox = createWritableIterable<Message>();
+  const subscription = (resources?: ReadonlyMap<string, Any>): Subscription => {
+    return { names: [], resources, version: '', nonce: '' };
+  };
+  const clusters = subscription();
+  const listeners = subscription();
+  const routes = subscription(new Map());
+  const endpoints = subscription(new Map());
+  const subscriptions = new Map([
+    [CLUSTER, clusters],
+    [LISTENER, listeners],
+    [ROUTE_CONFIGURATION, routes],
+    [CLUSTER_LOAD_ASSIGNMENT, endpoints],
   ]);
-  const found = new Map<string, Map<string, Any>>();
-  let clusters: ReadonlyMap<string, Any> | undefined;
-  let listeners: ReadonlyMap<string, Any> | undefined;
+  let isFirst = true;
 
-  const send = (type: string) => {
-    const { version = '', nonce = '' } = acknowledged.get(type) ?? {};
-    const first = acknowledged.size === 0;
-    outbox.push(
-      create(messageType('envoy.service.discovery.v3.DiscoveryRequest'), {
-        typeUrl: TYPE_URL_PREFIX + type,
-        versionInfo: version,
-        responseNonce: nonce,
-        resourceNames: [...(names.get(type) ?? [])],
-        ...(first && { node: options.node }),
-      } as Record<string, unknown>),
-    );
+  const send = (type: string, { names, version, nonce }: Subscription) => {
+    const request = create(messageType('envoy.service.discovery.v3.DiscoveryRequest'), {
+      typeUrl: TYPE_URL_PREFIX + type,
+      versionInfo: version,
+      responseNonce: nonce,
+      resourceNames: [...names],
+      ...(isFirst && { node: options.node }),
+    } as Record<string, unknown>);
+    // A write fails only if the stream has ended, which the loop over its responses reports.
+    outbox.write(request).catch(() => {});
   };
 
   /** Subscribes to exactly these names and drops other resources. */
-  const subscribe = (type: string, wanted: ReadonlySet<string>) => {
+  const subscribe = (type: string, one: Subscription, wanted: ReadonlySet<string>) => {
     if (wanted.size > MAX_NAMES) throw new Error(`istiod references too many ${type} resources: ${wanted.size}`);
-    const sorted = [...wanted].sort();
-    const before = names.get(type) ?? [];
-    const known = found.get(type) ?? new Map<string, Any>();
-    found.set(type, new Map([...known].filter(([name]) => wanted.has(name))));
-    if (sorted.join('\n') === before.join('\n')) return;
-    names.set(type, sorted);
-    if (sorted.length > 0 || before.length > 0) send(type);
+    const names = [...wanted].sort();
+    one.resources = new Map([...one.resources!].filter(([name]) => wanted.has(name)));
+    if (names.join('\n') === one.names.join('\n')) return;
+    one.names = names;
+    send(type, one);
   };
 
-  const take = (type: string, resources: readonly Any[]): void => {
-    if (resources.length > MAX_RESOURCES)
-      throw new Error(`istiod sent too many ${type} resources: ${resources.length}`);
-    if (type === CLUSTER) {
-      clusters = byName(resources, (name) => clusterOf(name) !== undefined && options.wants(name));
-      subscribe(CLUSTER_LOAD_ASSIGNMENT, new Set([...clusters.values()].flatMap((any) => endpointsNameOf(any) ?? [])));
-    } else if (type === LISTENER) {
-      listeners = byName(resources, isServiceListener);
-      subscribe(ROUTE_CONFIGURATION, new Set([...listeners.values()].flatMap(routeNamesOf)));
+  const take = (one: Subscription, resources: readonly Any[]): void => {
+    if (one === clusters) {
+      const wanted = byName(resources, (name) => clusterOf(name) !== undefined && options.wants(name));
+      one.resources = wanted;
+      subscribe(
+        CLUSTER_LOAD_ASSIGNMENT,
+        endpoints,
+        new Set([...wanted.values()].flatMap((any) => endpointsNameOf(any) ?? [])),
+      );
+    } else if (one === listeners) {
+      const wanted = byName(resources, isServiceListener);
+      one.resources = wanted;
+      subscribe(ROUTE_CONFIGURATION, routes, new Set([...wanted.values()].flatMap(routeNamesOf)));
     } else {
-      const wanted = new Set(names.get(type));
-      const known = found.get(type) ?? new Map<string, Any>();
-      for (const [name, any] of byName(resources, (one) => wanted.has(one))) known.set(name, any);
-      found.set(type, known);
+      const wanted = new Set(one.names);
+      one.resources = new Map([...one.resources!, ...byName(resources, (name) => wanted.has(name))]);
     }
   };
 
   const isWhole = () =>
-    clusters !== undefined &&
-    listeners !== undefined &&
-    [ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT].every((type) =>
-      (names.get(type) ?? []).every((name) => found.get(type)?.has(name)),
+    [...subscriptions.values()].every(
+      ({ names, resources }) => names.every((name) => resources?.has(name)) && resources,
     );
 
   const client = createClient(serviceType('envoy.service.discovery.v3.AggregatedDiscoveryService'), options.transport);
@@ -118,27 +126,32 @@ export async function followAds(options: AdsOptions): Promise<void> {
     requests: AsyncIterable<Message>,
     how: { readonly headers: Record<string, string>; readonly signal: AbortSignal },
   ) => AsyncIterable<Discovered>;
-  send(CLUSTER);
+  send(CLUSTER, clusters);
   try {
     const headers = { authorization: `Bearer ${options.token}` };
-    for await (const answer of stream(outbox.messages, { headers, signal: options.signal })) {
+    for await (const answer of stream(outbox, { headers, signal: options.signal })) {
       const type = answer.typeUrl.slice(TYPE_URL_PREFIX.length);
-      const isFirst = acknowledged.size === 0;
-      if (![CLUSTER, LISTENER, ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT].includes(type)) continue;
-      acknowledged.set(type, { version: answer.versionInfo, nonce: answer.nonce });
-      send(type);
-      if (isFirst) send(LISTENER);
-      take(type, answer.resources);
+      const one = subscriptions.get(type);
+      if (!one) continue;
+      if (answer.resources.length > MAX_RESOURCES)
+        throw new Error(`istiod sent too many ${type} resources: ${answer.resources.length}`);
+      one.version = answer.versionInfo;
+      one.nonce = answer.nonce;
+      const wasFirst = isFirst;
+      isFirst = false;
+      send(type, one);
+      if (wasFirst) send(LISTENER, listeners);
+      take(one, answer.resources);
       if (isWhole())
         options.onResources({
-          clusters: clusters!,
-          listeners: listeners!,
-          routes: new Map(found.get(ROUTE_CONFIGURATION)),
-          endpoints: new Map(found.get(CLUSTER_LOAD_ASSIGNMENT)),
+          clusters: clusters.resources!,
+          listeners: listeners.resources!,
+          routes: routes.resources!,
+          endpoints: endpoints.resources!,
         });
     }
   } finally {
-    outbox.end();
+    outbox.close();
   }
 }
 
@@ -157,42 +170,4 @@ function byName(resources: readonly Any[], keep: (name: string) => boolean = () 
     if (name !== undefined && keep(name)) named.set(name, any);
   }
   return named;
-}
-
-// Queue of messages for a stream, as the async iterable that Connect reads.
-
-/**
- * Creates an empty queue.
- * @param signal ends the queue
- */
-function createOutbox<T>(signal: AbortSignal) {
-  const waiting: T[] = [];
-  let ended = false;
-  let wake: (() => void) | undefined;
-  const end = () => {
-    ended = true;
-    wake?.();
-  };
-  signal.addEventListener('abort', end, { once: true });
-  async function* read(): AsyncGenerator<T> {
-    while (!ended) {
-      const next = waiting.shift();
-      if (next !== undefined) {
-        yield next;
-        continue;
-      }
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-    signal.removeEventListener('abort', end);
-  }
-  return {
-    push: (message: T) => {
-      waiting.push(message);
-      wake?.();
-    },
-    end,
-    messages: read(),
-  };
 }

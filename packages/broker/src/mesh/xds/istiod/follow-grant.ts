@@ -7,17 +7,16 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { messageOf } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
-import type { IstiodConnection } from '../../istiod/connection.ts';
+import { backoff } from '../../backoff.ts';
+import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
+import type { RelaySource } from '../relay-source.ts';
 import type { RawResources } from '../transform/resources.ts';
 import { followAds } from './ads-stream.ts';
 
 export interface FollowOptions {
   /** `meshpass-GRANT`. */
   readonly namespace: string;
-  readonly clusterDomain: string;
-  readonly connection: IstiodConnection;
-  /** Requests a new token of the relay's ServiceAccount in the namespace, valid for `TOKEN_SECONDS`. */
-  readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
+  readonly source: Pick<RelaySource, 'connection' | 'token' | 'clusterDomain'>;
   /** Whether a cluster, by istiod's name, is needed. */
   readonly wants: (cluster: string) => boolean;
   readonly onResources: (resources: RawResources) => void;
@@ -28,15 +27,11 @@ export interface FollowOptions {
 
 export type Following = ReturnType<typeof followGrant>;
 
-/** Minimum token lifetime in Kubernetes, seconds. */
-export const TOKEN_SECONDS = 600;
 /** Maximum age of a stream, ms. It must not outlive its token. */
-const STREAM_MS = 540_000;
+const STREAM_MS = (TOKEN_SECONDS - 60) * 1_000;
 /** Timeout of the first response. istiod usually responds within a second; a large mesh may take longer. */
 const FIRST_ANSWER_MS = 30_000;
 const SILENT = 'it accepted the stream but sent nothing';
-const FIRST_PAUSE_MS = 250;
-const LONGEST_PAUSE_MS = 15_000;
 
 /** Starts following. Never rejects. Resources already delivered remain valid. */
 export function followGrant(options: FollowOptions) {
@@ -45,9 +40,9 @@ export function followGrant(options: FollowOptions) {
   let failures = 0;
 
   const once = async (signal: AbortSignal): Promise<void> => {
-    const { namespace, connection } = options;
-    const token = await options.token(namespace, signal);
-    const transport = connection.transport();
+    const { namespace, source } = options;
+    const token = await source.token(namespace, signal);
+    const transport = source.connection.transport();
     if (!transport) throw unavailable('the mesh roots are not known yet');
     const silent = setTimeout(() => attempt.abort(SILENT), FIRST_ANSWER_MS);
     const old = setTimeout(() => attempt.abort(), STREAM_MS * (0.9 + 0.1 * options.random()));
@@ -57,7 +52,7 @@ export function followGrant(options: FollowOptions) {
         token,
         signal,
         wants: options.wants,
-        node: relayNode(namespace, options.clusterDomain),
+        node: relayNode(namespace, source.clusterDomain),
         onResources: (resources) => {
           clearTimeout(silent);
           failures = 0;
@@ -80,9 +75,7 @@ export function followGrant(options: FollowOptions) {
         if (signal.aborted && attempt.signal.reason !== SILENT) continue;
         options.onFailure(signal.aborted ? unavailable(SILENT) : shown(thrown));
       }
-      failures += 1;
-      const wait = Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS) * (0.5 + options.random());
-      await pause(wait, stopping.signal);
+      await pause(backoff(failures++, options.random), stopping.signal);
     }
   };
 

@@ -1,18 +1,9 @@
 /** Requests that a grant allows, as Envoy route matches: method and path, as in the access file. */
 import type { JsonObject } from '@bufbuild/protobuf';
+import type { GrantedPort } from '@meshpass/access';
 
-/** Operation in an access file: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
-export interface Operation {
-  readonly method: string;
-  readonly path: string;
-}
-
-export interface Allowed {
-  /** Allowed operations. If absent, the whole port is allowed. */
-  readonly allow?: readonly Operation[] | undefined;
-  /** Operations that are denied even if allowed. */
-  readonly deny?: readonly Operation[] | undefined;
-}
+export type Allowed = Pick<GrantedPort, 'allow' | 'deny'>;
+type Operation = NonNullable<Allowed['allow']>[number];
 
 /**
  * @returns envoy.config.route.v3.RouteMatch matches. Every allowed request matches at least one, and no other request

@@ -1,9 +1,9 @@
 /** A grant's configuration that a workspace may receive. */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { pack, reduceResource, unpack } from '@meshpass/envoy';
+import { reduceResource } from '@meshpass/envoy';
 import { transformCluster } from './cluster.ts';
-import type { Granted, GrantedService } from './granted.ts';
-import { createLeftOuts, type LeftOutCount } from './left-out.ts';
+import type { Granted } from './granted.ts';
+import { createLeftOuts } from './left-out.ts';
 import { listenersIn, transformListener } from './listener.ts';
 import { ownName } from './names.ts';
 import { endpointsNameOf, routeNamesOf } from './references.ts';
@@ -11,16 +11,10 @@ import { nameOf, type RawResources } from './resources.ts';
 import { transformRoutes } from './route.ts';
 import { webSocketCluster } from './websocket.ts';
 
-export interface GrantConfiguration {
-  readonly grant: string;
-  readonly listeners: readonly { readonly service: GrantedService; readonly listener: Any }[];
-  readonly clusters: readonly Any[];
-  readonly routes: readonly Any[];
-  readonly leftOut: readonly LeftOutCount[];
-}
+export type GrantConfiguration = ReturnType<typeof grantConfiguration>;
 
 /** Transforms istiod's resources. The result is sorted, so that equal content has equal bytes. */
-export function grantConfiguration(raw: RawResources, granted: Granted): GrantConfiguration {
+export function grantConfiguration(raw: RawResources, granted: Granted) {
   const leftOuts = createLeftOuts();
   const { grant, trustDomain, clusterDomain, tokenHeader } = granted;
   const reduce = (any: Any | undefined): Any | undefined => {
@@ -45,19 +39,9 @@ export function grantConfiguration(raw: RawResources, granted: Granted): GrantCo
   const routes = inOrder(raw.routes).flatMap(([name, any]) =>
     asked.has(ownName(grant, name)) ? (reduce(transformRoutes(any, granted, http2, leftOuts)) ?? []) : [],
   );
-  return { grant: grant, listeners, clusters, routes, leftOut: leftOuts.all() };
+  return { grant, listeners, clusters, routes, leftOut: leftOuts.all() };
 }
 
 function inOrder(resources: ReadonlyMap<string, Any>): readonly (readonly [string, Any])[] {
   return [...resources].sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-/**
- * Returns a changed copy of a resource.
- * @param change changes the unpacked copy
- */
-export function changed<T>(any: Any, change: (message: T) => void): Any {
-  const message = unpack(any)!;
-  change(message as T);
-  return pack(message);
 }

@@ -2,15 +2,9 @@
 import type { ReachableService } from '@meshpass/identity';
 import { clusterOf } from './resources.ts';
 
-export interface GrantedService {
-  /** Full DNS name. */
-  readonly host: string;
-  readonly port: number;
-  readonly protocol: ReachableService['protocol'];
+export interface GrantedService extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'> {
   /** Address in workspaces, in 127.64.0.0/10. */
   readonly address: string;
-  /** Shorter DNS names of the same service. */
-  readonly aliases: readonly string[];
   /** Addresses in the cluster. They identify istiod's listeners and never leave the broker. */
   readonly clusterIps: readonly string[];
 }

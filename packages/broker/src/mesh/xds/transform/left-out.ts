@@ -19,11 +19,11 @@ const MAX_TEXT = 200;
 export function createLeftOuts() {
   const counted = new Map<string, LeftOutCount>();
   return {
-    add: (given: string, where: string) => {
+    add: (given: string, where: string, count = 1) => {
       const known = counted.has(`${where} ${given.slice(0, MAX_TEXT)}`);
       const what = known || counted.size < MAX_KINDS ? given.slice(0, MAX_TEXT) : OTHERS;
       const key = `${where} ${what}`;
-      counted.set(key, { what, where, count: (counted.get(key)?.count ?? 0) + 1 });
+      counted.set(key, { what, where, count: (counted.get(key)?.count ?? 0) + count });
     },
     all: () => [...counted.values()].sort((a, b) => compare(a.where, b.where) || compare(a.what, b.what)),
   };

@@ -5,7 +5,7 @@ import { LISTENER, messageOf, messageType, pack } from '@meshpass/envoy';
 import type { Granted, GrantedService } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, listenerName, ownName } from './names.ts';
-import { chainsOf, managerIn, TCP_PROXY, tcpProxyIn } from './references.ts';
+import { chainsOf, leadsTo, managerIn, renameClusters, TCP_PROXY, tcpProxyIn } from './references.ts';
 import { clusterOf, read, socketOf } from './resources.ts';
 import { ownRoutes } from './route.ts';
 import type { Filter, FilterChain, ListenerShape, TcpProxy } from './shapes.ts';
@@ -133,15 +133,12 @@ function ownFilter(filter: Filter, service: GrantedService, granted: Granted, le
 const RDS = 'envoy.extensions.filters.network.http_connection_manager.v3.Rds';
 
 function ownProxy(proxy: TcpProxy, granted: Granted, leftOuts: LeftOuts): boolean {
-  const { clusterSpecifier: to } = proxy;
-  const names = to.case === 'cluster' ? [to.value] : to.case === 'weightedClusters' ? to.value.clusters : [];
-  const clusters = names.map((one) => (typeof one === 'string' ? one : one.name));
+  const clusters = leadsTo(proxy);
   if (clusters.length === 0 || clusters.some((name) => !granted.serviceOf(name))) {
     if (clusters.some((name) => clusterOf(name))) leftOuts.add('connection to a service that is not granted', WHERE);
     return false;
   }
-  if (to.case === 'cluster') proxy.clusterSpecifier = { case: 'cluster', value: ownName(granted.grant, to.value) };
-  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = ownName(granted.grant, one.name);
+  renameClusters(proxy, (name) => ownName(granted.grant, name));
   return true;
 }
 

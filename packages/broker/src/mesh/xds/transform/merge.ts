@@ -5,22 +5,17 @@
  * call, and Envoy replaces an address's listener only if the old one is removed, not changed.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, pack } from '@meshpass/envoy';
+import { messageOf, pack, unpack } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity';
 import { type Allowed, matchesOf } from './allowed-routes.ts';
 import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
-import { changed, type GrantConfiguration } from './grant-configuration.ts';
+import type { GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
-import type { LeftOutCount } from './left-out.ts';
+import { createLeftOuts } from './left-out.ts';
 import { ownName } from './names.ts';
 import { HTTP_CONNECTION_MANAGER } from './references.ts';
 
-export interface SetConfiguration {
-  readonly listeners: readonly Any[];
-  readonly clusters: readonly Any[];
-  readonly routes: readonly Any[];
-  readonly leftOut: readonly LeftOutCount[];
-}
+export type SetConfiguration = ReturnType<typeof mergeGrants>;
 
 /** Returns the operations that a grant allows on a port. */
 export type AllowedAt = (grant: string, service: Pick<ReachableService, 'host' | 'port'>) => Allowed;
@@ -35,13 +30,9 @@ interface Held {
  * Merges the grants.
  * @param grants in the order of the access file
  */
-export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt): SetConfiguration {
-  const ports = new Map<string, Held[]>();
-  for (const { grant, listeners } of grants)
-    for (const { service, listener } of listeners) {
-      const place = `${service.address}_${service.port}`;
-      ports.set(place, [...(ports.get(place) ?? []), { grant, service, listener }]);
-    }
+export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt) {
+  const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
+  const ports = Map.groupBy(all, ({ service }) => `${service.address}_${service.port}`);
   const listeners: Any[] = [];
   const clusters = grants.flatMap((one) => one.clusters);
   for (const held of ports.values()) {
@@ -54,12 +45,9 @@ export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: Al
     listeners.push(sharedListener(held, allowedAt), ...held.map(toInternal));
     clusters.push(...held.map(internalCluster));
   }
-  return {
-    listeners,
-    clusters,
-    routes: grants.flatMap((one) => one.routes),
-    leftOut: totals(grants.flatMap((one) => one.leftOut)),
-  };
+  const leftOuts = createLeftOuts();
+  for (const { what, where, count } of grants.flatMap((one) => one.leftOut)) leftOuts.add(what, where, count);
+  return { listeners, clusters, routes: grants.flatMap((one) => one.routes), leftOut: leftOuts.all() };
 }
 
 function isHttp({ protocol }: GrantedService): boolean {
@@ -67,15 +55,9 @@ function isHttp({ protocol }: GrantedService): boolean {
 }
 
 function toInternal(held: Held): Any {
-  const { listener } = held;
-  return changed<{ name: string; address?: unknown; listenerSpecifier: unknown }>(listener, (message) => {
-    message.name = innerName(held);
-    message.address = undefined;
-    message.listenerSpecifier = {
-      case: 'internalListener',
-      value: messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {}),
-    };
-  });
+  const internalListener = messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {});
+  const listenerSpecifier = { case: 'internalListener', value: internalListener };
+  return pack(Object.assign(unpack(held.listener)!, { name: innerName(held), address: undefined, listenerSpecifier }));
 }
 
 function innerName({ grant, service }: Held): string {
@@ -170,13 +152,4 @@ function sharedListener(held: readonly Held[], allowedAt: AllowedAt): Any {
       ],
     }),
   );
-}
-
-function totals(counts: readonly LeftOutCount[]): readonly LeftOutCount[] {
-  const sums = new Map<string, LeftOutCount>();
-  for (const { what, where, count } of counts) {
-    const key = `${where} ${what}`;
-    sums.set(key, { what, where, count: (sums.get(key)?.count ?? 0) + count });
-  }
-  return [...sums.values()];
 }

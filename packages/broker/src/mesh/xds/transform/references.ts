@@ -1,7 +1,14 @@
 /** References in istiod's resources, which determine what else to subscribe to. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { clusterOf, read } from './resources.ts';
-import type { ClusterShape, FilterChain, HttpConnectionManager, ListenerShape, TcpProxy } from './shapes.ts';
+import type {
+  ClusterShape,
+  FilterChain,
+  HttpConnectionManager,
+  ListenerShape,
+  TcpProxy,
+  ToClusters,
+} from './shapes.ts';
 
 export const HTTP_CONNECTION_MANAGER =
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
@@ -41,4 +48,17 @@ export function managerIn(any: Any): HttpConnectionManager | undefined {
 /** Reads a TCP proxy; undefined for any other filter. */
 export function tcpProxyIn(any: Any): TcpProxy | undefined {
   return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
+}
+
+/** Lists the clusters that a message leads to, by name. A cluster that depends on the request has no name. */
+export function leadsTo({ clusterSpecifier: to }: ToClusters): readonly string[] {
+  if (to.case === 'cluster') return [to.value];
+  return to.case === 'weightedClusters' ? to.value.clusters.map(({ name }) => name) : [''];
+}
+
+/** Renames the clusters that a message leads to. */
+export function renameClusters(message: ToClusters, rename: (name: string) => string): void {
+  const { clusterSpecifier: to } = message;
+  if (to.case === 'cluster') to.value = rename(to.value);
+  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = rename(one.name);
 }

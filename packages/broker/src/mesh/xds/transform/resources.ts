@@ -11,18 +11,10 @@ export interface RawResources {
   readonly endpoints: ReadonlyMap<string, Any>;
 }
 
-/** istiod's cluster name, `outbound|PORT|SUBSET|HOST`. */
-export interface OutboundCluster {
-  readonly port: number;
-  /** Subset; empty for all workloads. */
-  readonly subset: string;
-  readonly host: string;
-}
-
 const OUTBOUND = /^outbound\|([1-9][0-9]{0,4})\|([A-Za-z0-9._-]{0,63})\|([a-z0-9.-]{1,253})$/;
 
-/** Parses a cluster name; undefined if the target is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`). */
-export function clusterOf(name: string): OutboundCluster | undefined {
+/** Parses a cluster name, `outbound|PORT|SUBSET|HOST`, with an empty subset for all workloads; undefined if the target is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`). */
+export function clusterOf(name: string) {
   const [, port, subset, host] = OUTBOUND.exec(name) ?? [];
   return port === undefined ? undefined : { port: Number(port), subset: subset!, host: host! };
 }

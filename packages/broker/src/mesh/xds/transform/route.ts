@@ -3,10 +3,11 @@
  * with an explanation.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, pack } from '@meshpass/envoy';
+import { pack, refusingRoute } from '@meshpass/envoy';
 import type { Granted } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName } from './names.ts';
+import { leadsTo, renameClusters } from './references.ts';
 import { clusterOf, read } from './resources.ts';
 import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
 import { addWebSocketRoutes } from './websocket.ts';
@@ -73,21 +74,8 @@ function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
     refuse(route, outside, from, granted.grant);
     return;
   }
-  renameClusters(action, granted.grant);
+  renameClusters(action, (name) => ownName(granted.grant, name));
   action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted, leftOuts);
-}
-
-/** Lists an action's clusters. A cluster that depends on the request counts as not granted. */
-function leadsTo({ clusterSpecifier: to }: RouteAction): readonly string[] {
-  if (to.case === 'cluster') return [to.value];
-  if (to.case === 'weightedClusters') return to.value.clusters.map(({ name }) => name);
-  return [''];
-}
-
-function renameClusters(action: RouteAction, grant: string): void {
-  const { clusterSpecifier: to } = action;
-  if (to.case === 'cluster') action.clusterSpecifier = { case: 'cluster', value: ownName(grant, to.value) };
-  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = ownName(grant, one.name);
 }
 
 /**
@@ -117,24 +105,7 @@ function refuse(route: Route, outside: readonly string[], from: Metadata | undef
   const rule = virtualServiceOf(from);
   const to = [...new Set(hosts)].join(', ');
   const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not allow.`;
-  const refusal = messageOf('envoy.config.route.v3.Route', {
-    direct_response: {
-      status: 403,
-      body: {
-        inline_string: JSON.stringify({
-          error: 'access_denied',
-          error_code: 'agent_route_not_granted',
-          error_description: said,
-        }),
-      },
-    },
-    response_headers_to_add: [
-      {
-        header: { key: 'content-type', value: 'application/json' },
-        append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-      },
-    ],
-  }) as Route;
+  const refusal = refusingRoute(403, 'agent_route_not_granted', said) as Route;
   route.action = refusal.action;
   route.responseHeadersToAdd = refusal.responseHeadersToAdd;
   route.requestHeadersToAdd = [];

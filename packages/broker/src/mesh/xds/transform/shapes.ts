@@ -16,7 +16,6 @@ export type None = { case: undefined; value?: undefined };
 
 export interface Metadata extends Message {
   filterMetadata: Record<string, unknown>;
-  typedFilterMetadata: Record<string, Any>;
 }
 
 export interface SocketAddress {
@@ -55,26 +54,24 @@ export interface HttpConnectionManager extends Message {
     | None;
 }
 
-export interface WeightedCluster {
-  name: string;
-}
-
-export interface TcpProxy extends Message {
-  statPrefix: string;
-  clusterSpecifier: Case<'cluster', string> | Case<'weightedClusters', { clusters: WeightedCluster[] }> | None;
-}
-
-export interface RouteAction extends Message {
+/** Message that leads to clusters: a route's action, or a TCP proxy. */
+export interface ToClusters extends Message {
   clusterSpecifier:
     | Case<'cluster', string>
-    | Case<'weightedClusters', { clusters: (WeightedCluster & { clusterHeader: string })[] }>
+    | Case<'weightedClusters', { clusters: { name: string }[] }>
     | Case<'clusterHeader' | 'clusterSpecifierPlugin' | 'inlineClusterSpecifierPlugin', unknown>
     | None;
+}
+
+export interface TcpProxy extends ToClusters {
+  statPrefix: string;
+}
+
+export interface RouteAction extends ToClusters {
   requestMirrorPolicies: { cluster: string; clusterHeader: string }[];
 }
 
 export interface Route extends Message {
-  readonly name: string;
   readonly match?: { readonly headers: Message[] };
   metadata?: Metadata | undefined;
   action:
@@ -88,7 +85,6 @@ export interface Route extends Message {
 }
 
 export interface VirtualHost extends Message {
-  name: string;
   domains: string[];
   routes: Route[];
   metadata?: Metadata | undefined;
@@ -104,7 +100,6 @@ export interface RouteConfiguration extends Message {
 }
 
 export interface TransportSocket extends Message {
-  name: string;
   configType: Case<'typedConfig', Any> | None;
 }
 
@@ -159,6 +154,5 @@ export interface HttpProtocolOptions extends Message {
 }
 
 export interface ClusterLoadAssignment extends Message {
-  readonly clusterName: string;
   readonly endpoints: readonly { readonly lbEndpoints: readonly { readonly metadata?: Metadata }[] }[];
 }

@@ -5,6 +5,7 @@
  */
 import { clone } from '@bufbuild/protobuf';
 import { messageOf, messageType } from '@meshpass/envoy';
+import { leadsTo, renameClusters } from './references.ts';
 import type { Route, RouteAction, RouteConfiguration } from './shapes.ts';
 
 /**
@@ -21,16 +22,10 @@ export function webSocketCluster(name: string): string {
  */
 export function addWebSocketRoutes(routes: RouteConfiguration, http2: ReadonlySet<string>): void {
   for (const host of routes.virtualHosts)
-    host.routes = host.routes.flatMap((route) =>
-      leadsTo(route).some((name) => http2.has(name)) ? [forWebSockets(route, http2), route] : [route],
-    );
-}
-
-function leadsTo({ action }: Route): readonly string[] {
-  if (action.case !== 'route') return [];
-  const { clusterSpecifier: to } = action.value;
-  if (to.case === 'cluster') return [to.value];
-  return to.case === 'weightedClusters' ? to.value.clusters.map(({ name }) => name) : [];
+    host.routes = host.routes.flatMap((route) => {
+      const to = route.action.case === 'route' ? leadsTo(route.action.value) : [];
+      return to.some((name) => http2.has(name)) ? [forWebSockets(route, http2), route] : [route];
+    });
 }
 
 function forWebSockets(route: Route, http2: ReadonlySet<string>): Route {
@@ -41,10 +36,6 @@ function forWebSockets(route: Route, http2: ReadonlySet<string>): Route {
       string_match: { exact: 'websocket', ignore_case: true },
     }),
   );
-  const action = copy.action.value as RouteAction;
-  const { clusterSpecifier: to } = action;
-  const own = (name: string) => (http2.has(name) ? webSocketCluster(name) : name);
-  if (to.case === 'cluster') action.clusterSpecifier = { case: 'cluster', value: own(to.value) };
-  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = own(one.name);
+  renameClusters(copy.action.value as RouteAction, (name) => (http2.has(name) ? webSocketCluster(name) : name));
   return copy;
 }

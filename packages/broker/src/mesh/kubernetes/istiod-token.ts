@@ -1,0 +1,29 @@
+/** Tokens of ServiceAccounts for istiod. They are sent only to istiod. */
+import { MeshpassError } from '@meshpass/identity';
+import type { Kubernetes } from './kubernetes.ts';
+
+const AUDIENCE = 'istio-ca';
+
+/**
+ * Requests a token for istiod, and creates the ServiceAccount if it is missing.
+ * @param exists whether the account probably exists. A wrong guess costs one call
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
+export async function istiodToken(
+  kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>,
+  account: { readonly namespace: string; readonly name: string },
+  exists: boolean,
+  signal: AbortSignal,
+): Promise<string> {
+  const ask = (): Promise<string | undefined> => kubernetes.requestToken(account, AUDIENCE, signal);
+  let token = exists ? await ask() : undefined;
+  if (token === undefined) {
+    await kubernetes.createServiceAccount(account.namespace, account.name, signal);
+    token = await ask();
+  }
+  if (token !== undefined) return token;
+  throw new MeshpassError('kubernetes_unavailable', 'Failed to create the ServiceAccount. Try again shortly.', {
+    detail: { ...account },
+    retryAfter: 2,
+  });
+}
