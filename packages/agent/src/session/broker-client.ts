@@ -262,12 +262,18 @@ export class BrokerClient {
     if (body !== undefined) headers['content-type'] = `application/${form ? 'x-www-form-urlencoded' : 'json'}`;
     const signal = AbortSignal.timeout((this.#options.timeout ?? 10_000) + patience);
     const outgoing = request(this.#base + path, { method, headers, agent: this.#agent, signal });
+    // Read while the socket is open, because Node.js forgets the address of a closed one.
+    let address: string | undefined;
+    outgoing.once('socket', (socket) => {
+      address = socket.remoteAddress;
+      if (socket.connecting) socket.once('connect', () => (address = socket.remoteAddress));
+    });
     try {
       const answer = answerOf(await exchange(outgoing, largest, body));
-      if (answer.status === 503) this.#agent.avoid(outgoing.socket?.remoteAddress);
+      if (answer.status === 503) this.#agent.avoid(address);
       return answer;
     } catch (cause) {
-      this.#agent.avoid(outgoing.socket?.remoteAddress);
+      this.#agent.avoid(address);
       outgoing.destroy();
       if (cause instanceof TooLarge) throw tooLong(path, largest);
       const { code, message } = cause as NodeJS.ErrnoException;
