@@ -95,6 +95,22 @@ describe('a certificate request', () => {
     expect(await code(pem)).toBe(refused);
   });
 
+  it('with the parameters of P-256 instead of its name is malformed', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' });
+    expect(await code(createCsr(privateKey))).toBe('csr_malformed');
+  });
+
+  it('with a compressed point is malformed', async () => {
+    const pem = `-----BEGIN CERTIFICATE REQUEST-----
+MIGnME4CAQAwDDEKMAgGA1UEAwwBeDA5MBMGByqGSM49AgEGCCqGSM49AwEHAyIA
+ArX9QDKe+rr3+os44y8+i/OeCKonR+s8Jzv11qdW5g0ioAAwCgYIKoZIzj0EAwID
+SQAwRgIhAOU2wiliQ0GZfIMIEcHMuO6wwGKnJuYFE2w0DOQev3InAiEAz4z6nJzb
+M0FjsJ535JMsN5IGWYRXwcwb2fJ7DwFOvIE=
+-----END CERTIFICATE REQUEST-----
+`;
+    expect(await code(pem)).toBe('csr_malformed');
+  });
+
   const good = createCsr(p256().privateKey);
   it.each([
     ['nothing', ''],

@@ -88,11 +88,17 @@ function readRequest(der: Buffer) {
   };
 }
 
-/** Reads a key; undefined if another reader could encode the same key differently. */
+/**
+ * Reads a key; undefined if another reader could encode the same key differently. An accepted curve must be named, and its
+ * point uncompressed.
+ */
 function readKey(spki: Buffer): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: spki, type: 'spki', format: 'der' });
-    return key.export({ type: 'spki', format: 'der' }).equals(spki) ? key : undefined;
+    // OpenSSL exports a key as it was read, but a JWK names the curve.
+    const isNamed = (key.asymmetricKeyDetails?.namedCurve ?? '') in CURVES;
+    const usual = isNamed ? createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }) : key;
+    return usual.export({ type: 'spki', format: 'der' }).equals(spki) ? usual : undefined;
   } catch {
     return undefined;
   }
