@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -322,9 +322,17 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     it('is opened again by the next process, which finds the file of the lock', async () => {
       const { epoch } = store;
       await store.close();
-      expect(existsSync(join(dir, 'meshpass-lock.sqlite'))).toBe(true);
+      expect(statSync(join(dir, 'meshpass-lock.sqlite')).mode & 0o777).toBe(0o600);
       store = await openStore(options);
       expect(store.epoch).toBeGreaterThan(epoch);
+    });
+
+    it.skipIf(process.getuid?.() === 0)('is not opened if the file of the lock cannot be written', async () => {
+      await store.close();
+      chmodSync(join(dir, 'meshpass-lock.sqlite'), 0o400);
+      await expect(openStore(options)).rejects.toMatchObject({ code: 'store_unavailable' });
+      chmodSync(join(dir, 'meshpass-lock.sqlite'), 0o600);
+      store = await openStore(options);
     });
 
     it('keeps its write-ahead log short', async () => {
