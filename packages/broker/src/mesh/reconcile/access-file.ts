@@ -35,42 +35,58 @@ export function digestOfTexts(files: DiskFile['files']): string {
 }
 
 const POLL_MS = 1_000;
+/** Time for which a changed file must stay the same, because editors write in several steps, ms. */
+const SETTLE_MS = 50;
 
 /** Opens the access file and reports its content in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
-  /** Text of each file in the last read, by path on disk; undefined if it must be read again. */
+  /** Text of each file in force, by path on disk; undefined if it must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
+  /** Texts of the last read. */
+  let before: string | undefined;
+  let settling: NodeJS.Timeout | undefined;
   let refused: string | undefined;
 
-  const look = (): void => {
+  /** @param isSettled whether to report what may be half of a file */
+  const look = (isSettled: boolean): void => {
     if (seen && isUnchanged(path, seen)) return;
     const read = new Map<string, string>();
-    try {
-      const { access, ...texts } = load(path, read);
+    const loaded = tryLoad(path, read);
+    const texts = JSON.stringify([...read]);
+    if (!isSettled && texts !== before) {
+      before = texts;
+      clearTimeout(settling);
+      settling = setTimeout(look, SETTLE_MS, false);
+      return;
+    }
+    before = texts;
+    if ('access' in loaded) {
       seen = read;
       refused = undefined;
-      onFile(access, { digest: digestOfTexts(texts.files), ...texts });
-    } catch (thrown) {
-      // An unreadable file may become readable without a change to the readable ones.
-      seen = undefined;
-      const error = toMeshpassError(thrown);
-      if (refused === error.message) return;
-      refused = error.message;
-      onRefused(error);
+      onFile(loaded.access, { digest: digestOfTexts(loaded.files), main: loaded.main, files: loaded.files });
+      return;
     }
+    // An unreadable file may become readable without a change to the readable ones.
+    seen = undefined;
+    if (refused === loaded.error.message) return;
+    refused = loaded.error.message;
+    onRefused(loaded.error);
   };
 
-  const poll = setInterval(look, POLL_MS);
-  queueMicrotask(look);
+  const poll = setInterval(look, POLL_MS, false);
+  queueMicrotask(() => look(true));
 
   return {
     /** Reads the file now and reports it, even if it is unchanged. */
     reload: async () => {
       seen = undefined;
       refused = undefined;
-      look();
+      look(true);
     },
-    close: () => clearInterval(poll),
+    close: () => {
+      clearInterval(poll);
+      clearTimeout(settling);
+    },
   };
 }
 
@@ -96,6 +112,14 @@ function load(path: string, read: Map<string, string>): AccessTexts & { readonly
     },
   });
   return { access, main: basename(path), files };
+}
+
+function tryLoad(path: string, read: Map<string, string>): ReturnType<typeof load> | { readonly error: MeshpassError } {
+  try {
+    return load(path, read);
+  } catch (thrown) {
+    return { error: toMeshpassError(thrown) };
+  }
 }
 
 function isUnchanged(path: string, seen: ReadonlyMap<string, string>): boolean {
