@@ -11,6 +11,8 @@ import { type Ca, createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
 /** More than the buffers of a connection hold. */
 const CONFIGURATION = randomBytes(12 * 1024 * 1024);
 const digest = sha256Base64url(CONFIGURATION);
+const NEXT = Buffer.from('the next configuration');
+const nextDigest = sha256Base64url(NEXT);
 const STUBBORN = 16;
 
 let mesh: Ca;
@@ -36,7 +38,11 @@ beforeEach(async () => {
     directory,
     report: () => {},
     clock,
-    control: { renew: async () => [], configuration: async () => CONFIGURATION, draining: async () => {} },
+    control: {
+      renew: async () => [],
+      configuration: async (announced) => (announced.digest === digest ? CONFIGURATION : NEXT),
+      draining: async () => {},
+    },
   });
 });
 afterEach(async () => {
@@ -73,7 +79,22 @@ async function control(id: string): Promise<TLSSocket> {
   return client;
 }
 
-const ask = (client: TLSSocket) => client.write(`${JSON.stringify({ type: 'configuration', digest })}\n`);
+const ask = (client: TLSSocket, wanted = digest) =>
+  client.write(`${JSON.stringify({ type: 'configuration', digest: wanted })}\n`);
+
+/** Reads at a slow link's pace until the edge ends the connection. Returns the types of all frames. */
+async function typesUntilEnd(client: TLSSocket): Promise<string[]> {
+  const chunks: Buffer[] = [];
+  const read = (chunk: Buffer) => {
+    chunks.push(chunk);
+    client.pause();
+    setTimeout(() => client.resume(), 1);
+  };
+  client.on('data', read).resume();
+  await Promise.race([once(client, 'end'), once(client, 'close')]);
+  const lines = Buffer.concat(chunks).toString().trim().split('\n');
+  return lines.map((line) => (JSON.parse(line) as { readonly type: string }).type);
+}
 
 test('a client that does not close its end is cut a moment after the notice', async () => {
   const client = await control('s1');
@@ -115,10 +136,18 @@ test('frames follow the configuration that is being sent, and so does the last o
   directory.apply({ type: 'draining', sessions: [{ session_id: 's1', newest_ms: 7 }] });
   directory.apply({ type: 'close', id: 's1', reason: 'goodbye' });
   directory.apply({ type: 'notice', id: 's1', statement: 'over' });
-  const chunks: Buffer[] = [];
-  client.on('data', (chunk: Buffer) => chunks.push(chunk)).resume();
-  await once(client, 'end');
-  const lines = Buffer.concat(chunks).toString().trim().split('\n');
-  const types = lines.map((line) => (JSON.parse(line) as { readonly type: string }).type);
-  expect(types).toEqual(['statement', 'configuration', 'tunnels_draining', 'statement']);
+  expect(await typesUntilEnd(client)).toEqual(['statement', 'configuration', 'tunnels_draining', 'statement']);
+});
+
+test('a session that has ended gets its notice, and not the configuration that it requested last', async () => {
+  const client = await control('s1');
+  directory.apply({ type: 'configuration', set: 'dev', digest, statement: 'announced' });
+  ask(client.pause());
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  directory.apply({ type: 'configuration', set: 'dev', digest: nextDigest, statement: 'announced' });
+  ask(client, nextDigest);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  directory.apply({ type: 'close', id: 's1', reason: 'goodbye' });
+  directory.apply({ type: 'notice', id: 's1', statement: 'over' });
+  expect(await typesUntilEnd(client)).toEqual(['statement', 'configuration', 'statement', 'statement']);
 });

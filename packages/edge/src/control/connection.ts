@@ -82,7 +82,7 @@ export class ControlConnection {
   async sendLine(line: Buffer): Promise<void> {
     this.#after = '';
     this.readBy = this.#clock() + READ_MS;
-    for (let at = 0; at < line.length && !this.#tls.destroyed; at += SLICE) {
+    for (let at = 0; at < line.length && this.#tls.writable; at += SLICE) {
       await this.#written(line.subarray(at, at + SLICE));
     }
     const after = this.#after;
