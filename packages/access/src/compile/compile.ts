@@ -3,10 +3,10 @@ import { MeshpassError } from '@meshpass/identity';
 import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { accessFileError } from '../problem.ts';
+import { guard } from './guard.ts';
 import { allowPolicies, httpRules } from './http-rules.ts';
 import { metadata } from './metadata.ts';
-import { type ResolvedGrant, type ResolvedTarget, resolveAccess } from './resolve.ts';
-import { namesOfHost, namesOfPort } from './server-names.ts';
+import { type ResolvedGrant, resolveAccess } from './resolve.ts';
 
 export interface CompileOptions {
   /**
@@ -75,48 +75,6 @@ export function compile(
 
 function inOrder({ metadata: a }: Manifest, { metadata: b }: Manifest): number {
   return byName({ namespace: '', ...a }, { namespace: '', ...b });
-}
-
-// A grant's guard: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own
-// namespace.
-
-const SNI = 'connection.sni';
-
-/**
- * Denies the grant's identities on every workload of the mesh unless the connection's SNI belongs to a granted port, in
- * any subset. The first rule denies other port numbers, and one rule per number denies other hosts. All conditions are
- * about the connection, so the rules mean the same on HTTP and TCP ports.
- */
-function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh): Manifest {
-  const from = [{ source: { namespaces: [namespace] } }];
-  const ports = hostsByPort(targets).map(([port, hosts]) => ({
-    names: namesOfPort(port),
-    hosts: hosts.map(namesOfHost),
-  }));
-  return {
-    apiVersion: 'security.istio.io/v1',
-    kind: 'AuthorizationPolicy',
-    metadata: metadata(`meshpass-guard-${grant.name}`, mesh.rootNamespace, { grant: grant.name }),
-    spec: {
-      action: 'DENY',
-      rules: [
-        // An empty notValues would invalidate the condition and thereby the policy. Without a condition, the rule
-        // denies everything.
-        { from, ...(ports.length > 0 && { when: [{ key: SNI, notValues: ports.map(({ names }) => names) }] }) },
-        ...ports.map(({ names, hosts }) => ({ from, when: [{ key: SNI, values: [names], notValues: hosts }] })),
-      ],
-    },
-  };
-}
-
-/** Groups granted hosts by port number, both sorted. */
-function hostsByPort(
-  targets: readonly ResolvedTarget[],
-): readonly (readonly [port: number, hosts: readonly string[]])[] {
-  const ports = Map.groupBy(targets, ({ port }) => port.port);
-  return [...ports]
-    .sort(([a], [b]) => a - b)
-    .map(([port, some]) => [port, [...new Set(some.map(({ host }) => host))].sort()]);
 }
 
 // The mesh's Gateway: which hosts it forwards.

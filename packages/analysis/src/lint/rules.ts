@@ -5,7 +5,7 @@ import type { Rule } from './rule.ts';
 import { BYPASS_RULES } from './rules/bypasses.ts';
 import { DENIED_PATH_RULES } from './rules/denied-paths.ts';
 import { ENTRY_POINT_RULES } from './rules/entry-points.ts';
-import { EXPOSED_ROUTE_RULES } from './rules/exposed-routes.ts';
+import { EXPOSED_ROUTE_RULES } from './rules/exposed-test-routes.ts';
 import { GATEWAY_SERVER_RULES } from './rules/gateway-servers.ts';
 import { httpOnTcp } from './rules/http-on-tcp.ts';
 import { MUTUAL_TLS_RULES } from './rules/mutual-tls.ts';

@@ -135,8 +135,13 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
   return [...known, ...missing];
 }
 
+interface GatewayListeners {
+  readonly gateway: KubernetesGateway;
+  readonly listeners: readonly ListenerAt[];
+}
+
 /** Lists the Gateways that accept calls from outside, with their listeners. */
-export const entriesIn = remembered((mesh: MeshView) =>
+export const entriesIn = remembered((mesh: MeshView): readonly GatewayListeners[] =>
   mesh
     .all('KubernetesGateway')
     .filter(isEntry)

@@ -19,7 +19,7 @@ import type { Exposure } from '../../exposure/exposure.ts';
 import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
 import type { LintContext } from '../context.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
-import { whyTestRoute } from '../exposure/test-route.ts';
+import { whyTestRoute } from '../exposure/test-names.ts';
 import type { Severity } from '../model.ts';
 import type { Report, Rule } from '../rule.ts';
 import { describeReach, eachExposure, isAddedByFilter, severityOf, throughOf, unknownOf } from './passage-words.ts';

@@ -8,7 +8,7 @@ import { mirrorsOf } from '../../routes/http-routes.ts';
 import { describeOutside, type GrantReach, routesOutside } from '../../routes/outside-grant.ts';
 import { coversUri } from '../../routes/text-match.ts';
 import type { LintContext } from '../context.ts';
-import { isTestDestination } from '../exposure/test-route.ts';
+import { isTestDestination } from '../exposure/test-names.ts';
 import { grantedHosts } from '../granted.ts';
 import { httpRoutes } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';

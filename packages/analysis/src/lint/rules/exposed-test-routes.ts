@@ -5,7 +5,7 @@ import type { Exposure } from '../../exposure/exposure.ts';
 import { publicPassages } from '../../exposure/identity.ts';
 import { newTo } from '../../exposure/new-ways.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
-import { whyTestRoute } from '../exposure/test-route.ts';
+import { whyTestRoute } from '../exposure/test-names.ts';
 import { needsClaim } from '../parts.ts';
 import { each, type Rule } from '../rule.ts';
 import {
