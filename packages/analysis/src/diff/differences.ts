@@ -215,11 +215,13 @@ function settingsIn(map: ConfigMap | undefined): string {
 
 /** Client TLS other than Istio's takes the identity of callers. */
 function unreadTls(forms: Forms<'DestinationRule'>, { endpoint, views }: ComparedPort): string | undefined {
-  const others = views.flatMap(rulesOfOtherTls);
-  if (others.length === 0 || !changesTls(forms)) return undefined;
+  if (endpoint.services.length === 0 || !changesTls(forms)) return undefined;
   const isHere = ({ spec, metadata }: DestinationRule) =>
     endpoint.services.some((service) => namesService(spec.host ?? '', metadata.namespace, service));
-  return forms.flat().some(isHere) && others.some(isHere) ? 'the client TLS of callers is not compared' : undefined;
+  // A mesh has many rules, most of which have another host.
+  if (!forms.some((some) => some.some(isHere))) return undefined;
+  const isOther = views.some((view) => rulesOfOtherTls(view).some(isHere));
+  return isOther ? 'the client TLS of callers is not compared' : undefined;
 }
 
 const changesTls = remembered((forms: Forms<'DestinationRule'>): boolean => {
@@ -270,17 +272,18 @@ const settingsOf = remembered(({ resources }: MeshView) => findMeshConfig(resour
  */
 function unreadEntry(forms: Forms<'ServiceEntry'>, { endpoint, views }: ComparedPort): string | undefined {
   const { namespace, labels } = endpoint.workload;
-  const hosts = forms
-    .flat()
-    .flatMap(({ metadata, spec }) => texts(spec.hosts).map((host) => [host, metadata] as const));
-  const isOfService = ([host, { namespace }]: (typeof hosts)[number]) =>
+  const isOfService = ({ host, namespace }: ReturnType<typeof hostsOfEntries>[number]) =>
     endpoint.services.some((service) => namesService(host, namespace, service));
-  if (hosts.some(isOfService)) return 'one of its hosts is a Service of the port';
+  if (hostsOfEntries(forms).some(isOfService)) return 'one of its hosts is a Service of the port';
   const isAmbient = views.some((view) => view.dataPlane().proxyOf(endpoint.workload) === 'ztunnel');
   const isHere = ({ metadata, spec: { workloadSelector } }: ResourceOf<'ServiceEntry'>) =>
     metadata.namespace === namespace && workloadSelector !== undefined && selects(workloadSelector.labels, labels);
   return isAmbient && forms.flat().some(isHere) ? 'calls to its hosts are not compared' : undefined;
 }
+
+const hostsOfEntries = remembered((forms: Forms<'ServiceEntry'>) =>
+  forms.flat().flatMap(({ metadata: { namespace }, spec }) => texts(spec.hosts).map((host) => ({ host, namespace }))),
+);
 
 /** A waypoint applies routes: calls that it accepts may go to other Pods. */
 function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: ComparedPort): string | undefined {
