@@ -11,6 +11,7 @@ import {
   coversHost,
   DEFAULT_MESH_CONFIG,
   type DestinationRule,
+  findMeshConfig,
   fullHost,
   identityOf,
   type JwtRule,
@@ -20,9 +21,11 @@ import {
   type ResourceOf,
   readMeshConfig,
   selects,
+  selectsByExpressions,
   type TrafficPolicy,
+  unreadMeshSettings,
 } from '@meshpass/istio';
-import { items } from '@meshpass/istio/members';
+import { items, texts } from '@meshpass/istio/members';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { PortPolicy } from './port-policy.ts';
@@ -73,7 +76,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   Sidecar: READ,
   Service: READ,
   // Pods and their Namespaces decide about their own ports, and about the way of calls that they make.
-  Namespace: READ,
+  Namespace: unreadNamespace,
   Pod: READ,
   Deployment: READ,
   StatefulSet: READ,
@@ -85,7 +88,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   GatewayClass: READ,
   ConfigMap: unreadSettings,
   DestinationRule: unreadTls,
-  ServiceEntry: unreadWaypoint,
+  ServiceEntry: unreadEntry,
   VirtualService: unreadHosts,
   HTTPRoute: unreadParents,
   GRPCRoute: unreadParents,
@@ -163,7 +166,8 @@ function contentOf(one: Resource): string {
 /** Formats `DestinationRule shop/orders (mesh.yaml:12)`. */
 function formatObject(object: Resource): string {
   const { file, line } = object.origin;
-  return `${identityOf(object)}${line > 0 ? ` (${file}:${line})` : ''}`;
+  // A Namespace has no namespace itself.
+  return `${identityOf(object).replace(' /', ' ')}${line > 0 ? ` (${file}:${line})` : ''}`;
 }
 
 /** Formulas show issuers, audiences and places of tokens, but not what makes a token valid and what a rule writes. */
@@ -195,25 +199,29 @@ const changesSettings = remembered((forms: Forms<'ConfigMap'>): boolean => {
   return was !== is;
 });
 
-/** Settings that affect which calls a proxy accepts. */
+/** Settings that affect which calls a proxy accepts, and those of the injector of sidecars. */
 function settingsIn(map: ConfigMap | undefined): string {
+  if (map && /^istio-sidecar-injector(?:-|$)/.test(map.metadata.name)) return canonicalJson(map.data ?? {});
   const text = map?.data?.mesh;
   const config = text === undefined ? DEFAULT_MESH_CONFIG : readMeshConfig(text);
   const { rootNamespace, trustDomain, trustDomainAliases, caTrustDomains } = config;
-  const { pathNormalization, authorizers, discoverySelectors } = config;
+  const { pathNormalization, authorizers, discoverySelectors, destinationRuleExportTo = [] } = config;
   return canonicalJson([
     ...[rootNamespace, trustDomain, trustDomainAliases, caTrustDomains],
-    ...[pathNormalization, authorizers, discoverySelectors],
+    ...[pathNormalization, authorizers, discoverySelectors, destinationRuleExportTo],
+    unreadMeshSettings(text ?? ''),
   ]);
 }
 
 /** Client TLS other than Istio's takes the identity of callers. */
 function unreadTls(forms: Forms<'DestinationRule'>, { endpoint, views }: ComparedPort): string | undefined {
-  const others = views.flatMap(rulesOfOtherTls);
-  if (others.length === 0 || !changesTls(forms)) return undefined;
+  if (endpoint.services.length === 0 || !changesTls(forms)) return undefined;
   const isHere = ({ spec, metadata }: DestinationRule) =>
     endpoint.services.some((service) => namesService(spec.host ?? '', metadata.namespace, service));
-  return forms.flat().some(isHere) && others.some(isHere) ? 'the client TLS of callers is not compared' : undefined;
+  // A mesh has many rules, most of which have another host.
+  if (!forms.some((some) => some.some(isHere))) return undefined;
+  const isOther = views.some((view) => rulesOfOtherTls(view).some(isHere));
+  return isOther ? 'the client TLS of callers is not compared' : undefined;
 }
 
 const changesTls = remembered((forms: Forms<'DestinationRule'>): boolean => {
@@ -242,14 +250,40 @@ function tlsOf(policy: TrafficPolicy | undefined) {
   return policy && [[undefined, policy.tls] as const, ...ports];
 }
 
-/** A ServiceEntry gives Pods in ambient mode another host, with a waypoint of its own. */
-function unreadWaypoint(forms: Forms<'ServiceEntry'>, { endpoint, views }: ComparedPort): string | undefined {
+/** istiod enforces the policies of a namespace only if the mesh's `discoverySelectors` select it. */
+function unreadNamespace(forms: Forms<'Namespace'>, { endpoint, views }: ComparedPort): string | undefined {
+  const { name } = oneOf(forms).metadata;
+  const places = [endpoint.workload.namespace, ...views.map(({ config }) => config.rootNamespace)];
+  if (!places.includes(name)) return undefined;
+  const [was, is] = forms.map(([one], index) => one && isWatched(one, views[index]!));
+  const isCompared = was === undefined || is === undefined || was === is;
+  return isCompared ? undefined : "the mesh's discoverySelectors select it in one state only";
+}
+
+function isWatched({ metadata }: ResourceOf<'Namespace'>, view: MeshView): boolean {
+  return settingsOf(view).discoverySelectors?.some((one) => selectsByExpressions(one, metadata.labels ?? {})) ?? true;
+}
+
+const settingsOf = remembered(({ resources }: MeshView) => findMeshConfig(resources));
+
+/**
+ * A ServiceEntry gives Pods in ambient mode another host, with a waypoint of its own. One with the host of a Service
+ * decides where its callers go, and whether they use mutual TLS.
+ */
+function unreadEntry(forms: Forms<'ServiceEntry'>, { endpoint, views }: ComparedPort): string | undefined {
   const { namespace, labels } = endpoint.workload;
+  const isOfService = ({ host, namespace }: ReturnType<typeof hostsOfEntries>[number]) =>
+    endpoint.services.some((service) => namesService(host, namespace, service));
+  if (hostsOfEntries(forms).some(isOfService)) return 'one of its hosts is a Service of the port';
   const isAmbient = views.some((view) => view.dataPlane().proxyOf(endpoint.workload) === 'ztunnel');
   const isHere = ({ metadata, spec: { workloadSelector } }: ResourceOf<'ServiceEntry'>) =>
     metadata.namespace === namespace && workloadSelector !== undefined && selects(workloadSelector.labels, labels);
   return isAmbient && forms.flat().some(isHere) ? 'calls to its hosts are not compared' : undefined;
 }
+
+const hostsOfEntries = remembered((forms: Forms<'ServiceEntry'>) =>
+  forms.flat().flatMap(({ metadata: { namespace }, spec }) => texts(spec.hosts).map((host) => ({ host, namespace }))),
+);
 
 /** A waypoint applies routes: calls that it accepts may go to other Pods. */
 function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: ComparedPort): string | undefined {
@@ -258,12 +292,15 @@ function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: 
   return through && hostsInMesh(forms).some(isHere) ? AT_WAYPOINT : undefined;
 }
 
-/** Lists the hosts whose calls within the mesh VirtualServices route. */
+/** Lists the hosts whose calls within the mesh VirtualServices route. Those without hosts may be delegates of any other. */
 const hostsInMesh = remembered((forms: Forms<'VirtualService'>) =>
   forms
     .flat()
     .filter(({ spec }) => !spec.gateways || spec.gateways.includes('mesh'))
-    .flatMap(({ metadata, spec }) => items(spec.hosts).map((host) => ({ host, namespace: metadata.namespace }))),
+    .flatMap(({ metadata: { namespace }, spec }) => {
+      const hosts = texts(spec.hosts);
+      return (hosts.length > 0 ? hosts : ['*']).map((host) => ({ host, namespace }));
+    }),
 );
 
 function unreadParents(

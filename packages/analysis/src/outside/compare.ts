@@ -149,7 +149,10 @@ function whyIncomparable(states: readonly [Outside, Outside], destination: strin
   return others ? `the listeners of ${absent.join(', ')} are not known` : undefined;
 }
 
-/** Finds a changed object whose effect is not compared: an EnvoyFilter or extension, or a policy at unknown Pods. */
+/**
+ * Finds a changed object whose effect is not compared: an EnvoyFilter or extension, a policy at unknown Pods, a
+ * SecurityPolicy, or the settings of the mesh.
+ */
 function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | undefined {
   const names = states.flatMap((state) => [...state.keys()]);
   const changed = names.find((name) => states.some((state) => state.get(name) !== states[0]!.get(name)));

@@ -1,13 +1,17 @@
 /** Reads the calls that reach destinations from outside: the routers of a state, and the destinations of each. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   coversHost,
   findMeshConfig,
   type GatewayServer,
   type MeshView,
+  meshConfigMap,
   type Place,
   type Resource,
+  type ResourceOf,
   serverHost,
+  unreadMeshSettings,
   viewMesh,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
@@ -15,6 +19,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
 import { describeEntry, describeObject } from '../exposure/describe.ts';
+import { isCheck, securityPoliciesOf } from '../exposure/entries/gateway-routes.ts';
 import { patchesAtEntry, patchesAtWorkloads } from '../exposure/identity.ts';
 import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
@@ -56,7 +61,7 @@ export interface Outside {
   readonly hasKnown: (destination: string) => boolean;
   /** Selection of the Pods of a destination. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
-  /** Objects that change the proxies on the way to a destination in a way that is not weighed, with their content. */
+  /** Objects that affect calls on the way to a destination in a way that is not weighed, with their content. */
   readonly patchesOf: (destination: string) => ReadonlyMap<string, string>;
   /** Server names for which a connection needs a client certificate, and which a server of the destination covers. */
   readonly namesWithCertificate: (destination: string) => ReadonlySet<string>;
@@ -103,9 +108,13 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
           ...patchesAtEntry(mesh, entry.proxy),
           ...possiblePolicies(mesh, entry),
         ]),
+        ...routersOf(destination).flatMap((router) => checksBefore(mesh, router, destination)),
         ...(workloads ? patchesAtWorkloads(mesh, workloadsAt(mesh, workloads)) : []),
       ];
-      return new Map(patches.map((one) => [describeObject(one), canonicalJson(one.spec)]));
+      return new Map([
+        ...unreadSettings(mesh),
+        ...patches.map((one) => [describeObject(one), canonicalJson(one.spec)] as const),
+      ]);
     },
     namesWithCertificate: (destination) =>
       new Set(routersOf(destination).flatMap((router) => namesTakenFrom(router, routers))),
@@ -126,6 +135,23 @@ function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): r
   const places = new Set([mesh.config.rootNamespace, object.metadata.namespace, proxy.namespace ?? '']);
   return [...places].flatMap((place) => mesh.within('AuthorizationPolicy', place));
 }
+
+/** Lists the SecurityPolicies for the routes to a destination. */
+function checksBefore(mesh: MeshView, router: Router, destination: string): readonly ResourceOf<'SecurityPolicy'>[] {
+  const steps = router.virtualHosts.flatMap((host) => host.steps);
+  const leading = steps.filter(({ targets }) => targets.some((one) => formatDestination(one) === destination));
+  const policies = [...new Set(leading.map(({ on }) => on))].flatMap((route) =>
+    securityPoliciesOf(mesh, route, router.entry),
+  );
+  return policies.filter(isCheck);
+}
+
+/** Settings of the mesh that are not weighed, such as the definitions of authorizers. */
+const unreadSettings = remembered(({ resources }: MeshView): ReadonlyMap<string, string> => {
+  const map = meshConfigMap(resources);
+  const settings = unreadMeshSettings(map?.data?.mesh ?? '');
+  return new Map(map && Object.keys(settings).length > 0 ? [[describeObject(map), canonicalJson(settings)]] : []);
+});
 
 /** Lists the server names that a server would serve if others at its listener did not require a certificate for them. */
 function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {

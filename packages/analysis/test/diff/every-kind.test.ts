@@ -340,6 +340,13 @@ describe('a difference that formulas do not show', () => {
   const [map] = FORMS.ConfigMap(MESHES['behind a sidecar']!) as [string];
   const [entry] = FORMS.ServiceEntry(MESHES['behind a waypoint']!) as [string];
 
+  const settings = (mesh: string) => core('ConfigMap', 'istio-system/istio', `data: {mesh: ${JSON.stringify(mesh)}}`);
+  const provider = (name: string) =>
+    settings(`extensionProviders: [{name: opa, envoyExtAuthzGrpc: {service: ${name}.svc.cluster.local, port: 9}}]`);
+  const watched = settings('discoverySelectors: [{matchLabels: {istio-injection: enabled}}]');
+  const virtualService = (hosts: string, to: string) =>
+    networking('VirtualService', 'shop/v', `{${hosts}http: [{route: [{destination: {host: ${to}}}]}]}`);
+
   it.each([
     [
       'keys of tokens',
@@ -358,6 +365,57 @@ describe('a difference that formulas do not show', () => {
     ['client TLS of callers', sidecar, sidecar + disable, 'DestinationRule shop/d', 'client TLS'],
     ['client TLS that ends', sidecar + disable, sidecar + subset, 'DestinationRule shop/d', 'client TLS'],
     ['settings of the mesh', sidecar + map, sidecar, 'ConfigMap istio-system/istio', 'settings of the mesh'],
+    [
+      'the definition of an authorizer',
+      sidecar + provider('opa.shop'),
+      sidecar + provider('other.dev'),
+      'ConfigMap istio-system/istio',
+      'settings of the mesh',
+    ],
+    [
+      'mutual TLS of callers',
+      sidecar + settings('{}'),
+      sidecar + settings('enableAutoMtls: false'),
+      'ConfigMap istio-system/istio',
+      'settings of the mesh',
+    ],
+    [
+      'settings of the injector',
+      sidecar + core('ConfigMap', 'istio-system/istio-sidecar-injector', 'data: {values: a}'),
+      sidecar + core('ConfigMap', 'istio-system/istio-sidecar-injector', 'data: {values: b}'),
+      'ConfigMap istio-system/istio-sidecar-injector',
+      'settings of the mesh',
+    ],
+    [
+      'whether istiod reads a namespace',
+      sidecar + watched,
+      sidecar.replace('name: shop, labels: {istio-injection: enabled}', 'name: shop, labels: {istio.io/rev: default}') +
+        watched,
+      'Namespace shop',
+      'discoverySelectors',
+    ],
+    [
+      'an entry with the host of the Service',
+      sidecar,
+      sidecar +
+        networking('ServiceEntry', 'dev/e', '{hosts: [orders.shop.svc.cluster.local], location: MESH_EXTERNAL}'),
+      'ServiceEntry dev/e',
+      'one of its hosts is a Service',
+    ],
+    [
+      'a VirtualService at a waypoint',
+      waypoint + virtualService('hosts: [orders], ', 'a'),
+      waypoint + virtualService('hosts: [orders], ', 'b'),
+      'VirtualService shop/v',
+      'routes at a waypoint',
+    ],
+    [
+      'a delegate at a waypoint',
+      waypoint + virtualService('', 'a'),
+      waypoint + virtualService('', 'b'),
+      'VirtualService shop/v',
+      'routes at a waypoint',
+    ],
     ['a host of its own', waypoint, waypoint + entry, 'ServiceEntry shop/e', 'its hosts'],
     ['a route', waypoint, waypoint + routes('HTTPRoute')[0], 'HTTPRoute shop/r', 'routes at a waypoint'],
   ])('makes the port unknown, and is named: %s', (_, before, after, name, why) => {
@@ -370,6 +428,15 @@ describe('a difference that formulas do not show', () => {
     ["Istio's own client TLS", sidecar, sidecar + mutual],
     ['a subset', sidecar, sidecar + subset],
     ['a default of the mesh', sidecar, sidecar + map.replace('NONE', 'BASE')],
+    [
+      'a log or trace of the mesh',
+      sidecar,
+      sidecar +
+        settings(
+          '{accessLogFile: /dev/stdout, enableAutoMtls: true, defaultConfig: {tracing: {}}, extensionProviders: [{name: otel, opentelemetry: {port: 4317}}]}',
+        ),
+    ],
+    ['a VirtualService of another host', waypoint, waypoint + virtualService('hosts: [a.test], ', 'a')],
     ['a route of a sidecar', sidecar, sidecar + routes('HTTPRoute')[0]],
     ['a route of a gateway', waypoint, waypoint + routes('HTTPRoute')[1]],
     [

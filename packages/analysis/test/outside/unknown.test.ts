@@ -1,5 +1,5 @@
 import { loadManifests } from '@meshpass/istio';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { compareOutside } from '../../src/outside/compare.ts';
 
 const OPTIONS = { rootNamespace: 'istio-system' };
@@ -62,4 +62,51 @@ it('compares connections with TLS at a Gateway that it has not read', () => {
 it('knows nothing if a file was not read', () => {
   const same = route("{prefix: '/'}");
   expect(compared(same, same, 'a file was skipped').unknown).toMatchObject([{ reasons: ['a file was skipped'] }]);
+});
+
+it.each([
+  ['konghq.com/plugins', 'kong'],
+  ['nginx.org/policies', 'nginx'],
+])('does not compare checks that the annotation %s names', (name, className) => {
+  const controller = `{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: nginx}, spec: {controller: nginx.org/ingress-controller}}`;
+  const checked = (value: string) =>
+    `${ingress(`${name}: ${value}`).replace('ingressClassName: nginx', `ingressClassName: ${className}`)}\n---\n${controller}`;
+  expect(compared(checked('a'), checked('a'))).toMatchObject({ changes: [], unknown: [] });
+  expect(compared(checked('a'), checked('b'))).toMatchObject({ changes: [], unknown: [{}] });
+});
+
+describe('an object that decides about calls, and is not compared', () => {
+  const gateway = `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: shop}, spec: {
+    gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: orders, namespace: shop}, spec: {
+  parentRefs: [{name: edge}], rules: [{backendRefs: [{name: orders, port: 80}]}]}}`;
+  const security = (spec: string) => `${gateway}
+---
+{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: SecurityPolicy, metadata: {name: check, namespace: shop}, spec: {
+  targetRefs: [{kind: HTTPRoute, group: gateway.networking.k8s.io, name: orders}], ${spec}}}`;
+  const authorizer = (service: string) => `${route("{prefix: '/'}")}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {
+  mesh: "extensionProviders: [{name: opa, envoyExtAuthzGrpc: {service: ${service}, port: 9}}]"}}`;
+
+  it.each([
+    ['a SecurityPolicy', security('authorization: {defaultAction: Deny}'), security('authorization: {}'), 'shop/check'],
+    [
+      'the definition of an authorizer',
+      authorizer('opa.shop'),
+      authorizer('other.dev'),
+      'ConfigMap istio-system/istio',
+    ],
+  ])('makes its destinations unknown: %s', (_, before, after, name) => {
+    expect(compared(before, before)).toMatchObject({ changes: [], unknown: [] });
+    expect(compared(before, after)).toMatchObject({
+      changes: [],
+      unknown: [{ reasons: [expect.stringContaining(name)] }],
+    });
+  });
+
+  it('does not count if it decides nothing', () => {
+    expect(compared(gateway, security('cors: {}'))).toMatchObject({ changes: [], unknown: [] });
+  });
 });

@@ -52,6 +52,19 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
 };
 
 /**
+ * Finds the ConfigMap with the mesh configuration: `istio` of the root namespace, or of another one if only that exists.
+ * @example
+ * ```ts
+ * import { meshConfigMap } from '@meshpass/istio';
+ * meshConfigMap([]); // => undefined
+ * ```
+ */
+export function meshConfigMap(resources: readonly Resource[]): ConfigMap | undefined {
+  const maps = resources.filter((one): one is ConfigMap => one.kind === 'ConfigMap' && one.metadata.name === 'istio');
+  return maps.find(({ metadata }) => metadata.namespace === 'istio-system') ?? maps[0];
+}
+
+/**
  * Finds the mesh configuration in `resources`: ConfigMap `istio` of the root namespace, or of another one if only that
  * exists. Returns the defaults if none exists. Like istiod, each value of the wrong type is replaced by its default.
  * @example
@@ -64,9 +77,7 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
  * ```
  */
 export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
-  const maps = resources.filter((one): one is ConfigMap => one.kind === 'ConfigMap' && one.metadata.name === 'istio');
-  const map = maps.find(({ metadata }) => metadata.namespace === 'istio-system') ?? maps[0];
-  const text = map?.data?.mesh;
+  const text = meshConfigMap(resources)?.data?.mesh;
   return text === undefined ? DEFAULT_MESH_CONFIG : readMeshConfig(text);
 }
 
@@ -104,6 +115,70 @@ export function readMeshConfig(text: string): MeshConfig {
     destinationRuleExportTo: texts(config.defaultDestinationRuleExportTo),
     isRead: true,
   };
+}
+
+/** Members of a MeshConfig that `readMeshConfig` reads completely. */
+const READ: readonly string[] = [
+  ...['rootNamespace', 'trustDomain', 'trustDomainAliases', 'pathNormalization', 'discoverySelectors'],
+  ...['defaultServiceExportTo', 'defaultVirtualServiceExportTo', 'defaultDestinationRuleExportTo'],
+];
+
+/** Members of a MeshConfig that never affect which calls a proxy accepts: logs, metrics, traces and timeouts. */
+const NO_EFFECT: readonly string[] = [
+  ...['accessLogFile', 'accessLogFormat', 'accessLogEncoding', 'enableEnvoyAccessLogService'],
+  ...['disableEnvoyListenerLog', 'enableTracing', 'enablePrometheusMerge', 'defaultProviders', 'connectTimeout'],
+  ...['tcpKeepalive', 'dnsRefreshRate', 'hboneIdleTimeout', 'localityLbSetting', 'defaultHttpRetryPolicy'],
+];
+
+/** Members of a ProxyConfig that never do. */
+const NO_EFFECT_OF_PROXY: readonly string[] = [
+  ...['tracing', 'concurrency', 'discoveryAddress', 'drainDuration', 'terminationDrainDuration', 'readinessProbe'],
+  ...['holdApplicationUntilProxyStarts', 'proxyStatsMatcher', 'statsdUdpAddress', 'zipkinAddress', 'extraStatTags'],
+  ...['envoyAccessLogService', 'envoyMetricsService', 'serviceCluster', 'configPath', 'binaryPath'],
+];
+
+/**
+ * Returns the members of a MeshConfig that may affect calls and that `readMeshConfig` does not read or reads in part, such
+ * as the definitions of authorizers.
+ * @param text YAML; unreadable text has no members
+ * @example
+ * ```ts
+ * import { unreadMeshSettings } from '@meshpass/istio';
+ * unreadMeshSettings('{trustDomain: acme.example, enableAutoMtls: false}'); // => { enableAutoMtls: false }
+ * ```
+ */
+export function unreadMeshSettings(text: string): Readonly<Record<string, unknown>> {
+  const config = record(readDocuments(text)?.[0]);
+  const { gatewayTopology, ...proxy } = record(config.defaultConfig);
+  const { numTrustedProxies: _, ...topology } = record(gatewayTopology);
+  return without(
+    {
+      ...config,
+      // The default.
+      enableAutoMtls: config.enableAutoMtls === true ? null : config.enableAutoMtls,
+      defaultConfig: without({ ...proxy, gatewayTopology: topology }, NO_EFFECT_OF_PROXY),
+      extensionProviders: items(config.extensionProviders as readonly object[] | undefined).filter(isAuthorizer),
+    },
+    [...READ, ...NO_EFFECT],
+  );
+}
+
+/** Omits members by name, and those without content. */
+function without(
+  config: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+): Readonly<Record<string, unknown>> {
+  const isEmpty = (value: unknown) =>
+    value === undefined ||
+    value === null ||
+    value === '' ||
+    (typeof value === 'object' && Object.keys(value).length === 0);
+  return Object.fromEntries(Object.entries(config).filter(([name, value]) => !names.includes(name) && !isEmpty(value)));
+}
+
+function isAuthorizer(provider: object): boolean {
+  const { envoyExtAuthzHttp, envoyExtAuthzGrpc } = record(provider);
+  return Boolean(envoyExtAuthzHttp || envoyExtAuthzGrpc);
 }
 
 /** Reads `gatewayTopology.numTrustedProxies` of a ProxyConfig. */

@@ -14,6 +14,7 @@ import {
   type HttpRouteMatch,
   type KubeObject,
   type MeshView,
+  type ResourceOf,
   type RouteFilter,
   type Service,
   type StringMatch,
@@ -119,21 +120,35 @@ function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPo
 /** Members of a SecurityPolicy that authenticate or authorize calls. */
 const POLICY_CHECKS = ['apiKeyAuth', 'authorization', 'basicAuth', 'extAuth', 'jwt', 'oidc'];
 
+/** Whether a SecurityPolicy authenticates or authorizes calls. */
+export function isCheck({ spec }: ResourceOf<'SecurityPolicy'>): boolean {
+  return POLICY_CHECKS.some((member) => spec[member] !== undefined);
+}
+
 /**
- * A SecurityPolicy of Envoy Gateway may target the route or its Gateway. That of the route replaces that of the Gateway,
- * even if it only sets CORS. Source: https://gateway.envoyproxy.io/docs/concepts/gateway_api_extensions/security-policy/
+ * Lists the SecurityPolicies of Envoy Gateway for a route. They may target the route or its Gateway. Those of the route
+ * replace those of the Gateway, even if they only set CORS. Source:
+ * https://gateway.envoyproxy.io/docs/concepts/gateway_api_extensions/security-policy/
  */
-function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
-  if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
+export function securityPoliciesOf(
+  mesh: MeshView,
+  route: KubeObject,
+  { object, proxy }: EntryPoint,
+): readonly ResourceOf<'SecurityPolicy'>[] {
+  if (proxy.by !== 'controller') return [];
   const targeting = ({ metadata }: KubeObject, kind: string) =>
     mesh
       .within('SecurityPolicy', metadata.namespace)
       .filter(({ spec }) => targetRefs(spec).some((one) => one.kind === kind && one.name === metadata.name));
   const ofRoute = targeting(route, route.kind);
-  const policies = ofRoute.length > 0 || !entry.object ? ofRoute : targeting(entry.object, 'Gateway');
+  return ofRoute.length > 0 || !object ? ofRoute : targeting(object, 'Gateway');
+}
+
+function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
+  if (entry.own.state !== 'unknown') return entry;
+  const policies = securityPoliciesOf(mesh, route, entry);
   const [policy] = policies;
-  const checks = policies.every(({ spec }) => POLICY_CHECKS.some((member) => spec[member] !== undefined));
-  if (!policy || !checks) return entry;
+  if (!policy || !policies.every(isCheck)) return entry;
   return { ...entry, own: { state: 'assumed', reason: `SecurityPolicy ${policy.metadata.name} may require one` } };
 }
 

@@ -149,7 +149,7 @@ function listenersOf(mesh: MeshView, at: ServerAt): readonly Listener[] {
 function listenerOf({ port, tls }: GatewayServer): Listener {
   const passes = tls?.mode === 'PASSTHROUGH' || tls?.mode === 'AUTO_PASSTHROUGH';
   const written = String(port?.protocol).toUpperCase();
-  const http = /^(?:HTTP|HTTP2|GRPC|GRPC-WEB)$/.test(written);
+  const http = /^(?:HTTP|HTTP2|HTTP_PROXY|GRPC|GRPC-WEB)$/.test(written);
   const protocol = http
     ? 'http'
     : written === 'HTTPS' && !passes

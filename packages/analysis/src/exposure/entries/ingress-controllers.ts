@@ -230,7 +230,9 @@ function checkIn(given: Labels): Identity | undefined {
   const lists = LISTS.find((name) => given[name] !== undefined && given[name] !== '' && areNarrow(given[name]));
   if (lists) return { state: 'required', reason: `annotation ${lists} lists the permitted addresses` };
   const may = find(MAY_AUTHENTICATE);
-  if (may) return { state: 'assumed', reason: `annotation ${may} may require one` };
+  // Two values are two checks for a comparison.
+  const shown = may === undefined || SNIPPETS.includes(may) ? '' : ` (${given[may]})`;
+  if (may) return { state: 'assumed', reason: `annotation ${may}${shown} may require one` };
   const some = SNIPPETS.find((name) => mayRefuseSome(given[name] ?? ''));
   return some === undefined ? undefined : { state: 'unknown', reason: `annotation ${some} refuses some calls` };
 }

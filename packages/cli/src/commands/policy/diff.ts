@@ -67,8 +67,8 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
-  const listed = changes.map(({ example: _, where, before: was, after: is, ...change }) => {
-    return { ...change, where: formatWhere(where), before: was.reason, after: is.reason };
+  const listed = changes.map(({ kind, who, what, circumstances, where, before: was, after: is }) => {
+    return { kind, who, what, circumstances, where: formatWhere(where), before: was.reason, after: is.reason };
   });
   const json = {
     changes: listed,

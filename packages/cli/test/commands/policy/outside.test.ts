@@ -53,6 +53,17 @@ it('lists changes in JSON with their witness and places', async () => {
   expect(code).toBe(0);
 });
 
+it('lists changes at workloads in JSON with the documented members', async () => {
+  const examples = fileURLToPath(new URL('./examples/', import.meta.url));
+  const states = [`${examples}before.yaml`, `${examples}after.yaml`];
+  const { out } = await diff('--context', `${examples}services.yaml`, ...states, '--output', 'json');
+  const { changes } = JSON.parse(out) as { readonly changes: readonly object[] };
+  expect(changes.length).toBeGreaterThan(0);
+  for (const one of changes) {
+    expect(Object.keys(one).sort()).toEqual(['after', 'before', 'circumstances', 'kind', 'what', 'where', 'who']);
+  }
+});
+
 it('finds a state equivalent to itself', async () => {
   const { code, out } = await diff(AFTER, AFTER, '--exit-code');
   expect(out).toContain('Equivalent: 2 destinations were compared.');
