@@ -139,7 +139,7 @@ export function createOperators(options: OperatorsOptions) {
   /**
    * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
    * count against the source, because the broker verifies ID tokens and session tokens itself.
-   * @throws MeshpassError `too_many_attempts` after ten refusals, and errors from `signIn`
+   * @throws MeshpassError `too_many_attempts` after ten refusals
    */
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
     const source = sourceGroup(event.source ?? 'unknown');
@@ -148,17 +148,9 @@ export function createOperators(options: OperatorsOptions) {
       source,
       'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
     );
-    let error: unknown;
-    try {
-      const done = await signIn();
-      if (!done.granted) ({ error } = done);
-      return done;
-    } catch (thrown) {
-      error = thrown;
-      throw thrown;
-    } finally {
-      if (!(error instanceof MeshpassError && error.detail.asked === true)) questions.giveBack(source);
-    }
+    const done = await signIn().catch((thrown: unknown) => refused(event, thrown));
+    if (done.granted || done.error.detail.asked !== true) questions.giveBack(source);
+    return done;
   };
 
   return {
