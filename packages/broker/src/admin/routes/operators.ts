@@ -50,8 +50,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   return [
     // Client ids of public clients are not secret. Every browser that signs in exposes them.
     route({
-      method: 'GET',
-      path: '/operator/sign-in',
+      at: 'GET /operator/sign-in',
       action: 'operator.sign-in',
       authentication: ({ event }) => granted(event, undefined),
       handler: async ({ event }) => {
@@ -65,8 +64,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/operator/session',
+      at: 'POST /operator/session',
       action: 'operator.sign-in',
       authentication: operators.keyAuthentication,
       read: async (request) => readTokenForm(request.headers['content-type'], await readBody(request)),

@@ -66,23 +66,20 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
   return [
     route({
       ...PLAN,
-      method: 'POST',
-      path: '/policy/plan',
+      at: 'POST /policy/plan',
       authentication: authorAuthentication(context, 'plan'),
       handler: async ({ caller, body, event }) =>
         described(granted(event, await alone(caller, () => changes.plan(body)))),
     }),
     route({
-      method: 'GET',
-      path: '/policy/history',
+      at: 'GET /policy/history',
       action: 'policy.plan',
       authentication: authorAuthentication(context, 'plan'),
       handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
     }),
     route({
       ...APPLY,
-      method: 'POST',
-      path: '/policy/apply',
+      at: 'POST /policy/apply',
       authentication: authorAuthentication(context, 'apply'),
       schema: JobApplyOrder,
       handler: async ({ caller: author, body, event }) => {
