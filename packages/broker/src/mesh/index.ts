@@ -4,7 +4,7 @@
 
 export { type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
-export type { KeptAccess } from './reconcile/former-access.ts';
+export type { KeptAccess } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
 export type { ClusterObject } from './reconcile/policy-resources.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';

@@ -1,7 +1,7 @@
 /**
  * Access files in the store, as read by this version of Meshpass: the last one applied by plan, which a different version
  * may have applied, and the last one on disk that came into force. A starting broker continues with the latter if the
- * current file on disk is refused (mesh/reconcile/former-access.ts).
+ * current file on disk is refused (mesh/reconcile/mesh-state.ts).
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
