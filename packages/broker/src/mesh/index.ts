@@ -6,7 +6,6 @@ export { type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
 export type { KeptAccess } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
-export type { ClusterObject } from './reconcile/policy-resources.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';
 
 // istiod's certificates.
@@ -23,5 +22,6 @@ export type { RelaySource } from './xds/relay-source.ts';
 
 // Kubernetes API.
 
-export { connectKubernetes, type KubernetesHttp, path } from './kubernetes/http.ts';
+export type { ListedObject } from './kubernetes/kubernetes.ts';
 export type { KubernetesTokens } from './kubernetes/session-tokens.ts';
+export { openSharedObject, type SharedObjectOptions } from './kubernetes/shared-object.ts';

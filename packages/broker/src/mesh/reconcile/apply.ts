@@ -10,7 +10,6 @@ import { loadObject, type Resource } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
-import { apiVersionOf } from '../kubernetes/resources.ts';
 import { COMPILED } from './revocation/deny-policy.ts';
 import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
 
@@ -88,7 +87,7 @@ function isGuard({ kind, metadata }: Manifest, { mesh }: ApplyOptions): boolean 
   return kind === 'AuthorizationPolicy' && metadata.namespace === mesh.rootNamespace;
 }
 
-async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
+async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly ListedObject[], options: ApplyOptions) {
   const { rootNamespace } = options.mesh;
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
@@ -104,7 +103,7 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly P
 }
 
 /** Refuses to write to objects that are being deleted: the write would succeed and then vanish. */
-function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]): void {
+function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObject[]): void {
   const ending = present.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(keyOf);
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
   if (!still) return;
@@ -112,20 +111,14 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]):
   throw new MeshpassError('kubernetes_unavailable', `${name} is still being deleted. The broker will recreate it.`);
 }
 
-type Present = ListedObject & { readonly kind: string };
-
 /** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
-async function readPresent(options: ApplyOptions): Promise<readonly Present[]> {
+async function readPresent(options: ApplyOptions): Promise<readonly ListedObject[]> {
   const { kubernetes, mesh } = options;
   const home: Partial<Record<string, string>> = {
     RequestAuthentication: mesh.rootNamespace,
     Gateway: mesh.gateway.namespace,
   };
-  const lists = await Promise.all(
-    ORDER.map(async (kind) =>
-      (await kubernetes.list(kind, COMPILED, home[kind])).map((object) => ({ ...object, kind })),
-    ),
-  );
+  const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED, home[kind])));
   // Deleting a Namespace deletes everything in it, so only those created for a grant are considered.
   return lists
     .flat()
@@ -138,7 +131,7 @@ function labelled(manifest: Manifest): Manifest {
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
 }
 
-function keyOf({ kind, metadata }: Pick<Present, 'kind' | 'metadata'>): string {
+function keyOf({ kind, metadata }: Pick<ListedObject, 'kind' | 'metadata'>): string {
   return `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
 }
 
@@ -164,8 +157,7 @@ export async function applyKeysOnly(manifests: readonly Manifest[], { kubernetes
   const present = await Promise.all(
     kinds.map(async (kind): Promise<readonly Resource[]> => {
       const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? mesh.gateway.namespace : undefined);
-      const whole = objects.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
-      return whole.flatMap((object) => [...loadObject(object, kind).resources]);
+      return objects.flatMap((object) => [...loadObject(object, kind).resources]);
     }),
   );
   const drift = resourceChanges(
