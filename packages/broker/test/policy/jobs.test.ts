@@ -3,7 +3,9 @@ import { expect, it } from 'vitest';
 import { policyRoutes } from '../../src/admin/routes/policy.ts';
 
 const handler = (at: string, context: object) =>
-  policyRoutes(context as never).find((one) => one.at === at)!.handler as (call: object) => Promise<unknown>;
+  policyRoutes(context as never, undefined as never).find((one) => one.at === at)!.handler as (
+    call: object,
+  ) => Promise<unknown>;
 
 it('reaches the prover with one job at a time, and refuses jobs without a place', async () => {
   const asked: PromiseWithResolvers<object>[] = [];
