@@ -2,7 +2,7 @@
 
 // State of the mesh, and what the broker applies to it.
 
-export { type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
+export { type AccessTexts, type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
 export type { KeptAccess } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';

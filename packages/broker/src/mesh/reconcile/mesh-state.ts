@@ -38,8 +38,6 @@ export interface StateOptions {
   readonly log: Log;
   /** Unix seconds. */
   readonly now: () => number;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
   /** Whether GitOps applies the compiled objects. The broker then writes only its keys and compares the rest. */
   readonly gitops?: boolean;
   /** Whether workspaces whose grants have roles may use the API server. */
@@ -178,7 +176,6 @@ export function meshState(options: StateOptions) {
     },
     resync: options.resync,
     now: options.now,
-    random: options.random,
     // The waiting plan was compiled with earlier keys.
     activated: options.activated?.then(() => recompile()),
   });

@@ -15,8 +15,6 @@ export interface GrantOptions {
   readonly source: RelaySource;
   readonly onChange: () => void;
   readonly onFailure: (cause: unknown) => void;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
 }
 
 /** Delay after a message, because istiod sends a change in several messages. */
@@ -48,7 +46,6 @@ export function openGrant(options: GrantOptions) {
     namespace: grantNamespace(grant),
     source,
     onFailure: options.onFailure,
-    random: options.random,
     wants: (cluster) => granted.serviceOf(cluster) !== undefined,
     onResources: (resources) => {
       raw = resources;
