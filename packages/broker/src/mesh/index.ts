@@ -17,8 +17,8 @@ export { fingerprint, type SignedCertificate } from './istiod/verify-certificate
 
 // Envoy's configuration.
 
+export type { RelaySource } from './xds/istiod/follow-grant.ts';
 export { type Configurations, createConfigurations } from './xds/relay.ts';
-export type { RelaySource } from './xds/relay-source.ts';
 
 // Kubernetes API.
 

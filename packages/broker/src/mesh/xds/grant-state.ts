@@ -1,8 +1,7 @@
 /** A grant's state in the relay: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/contract.ts';
-import { type Following, followGrant } from './istiod/follow-grant.ts';
-import type { RelaySource } from './relay-source.ts';
+import { type Following, followGrant, type RelaySource } from './istiod/follow-grant.ts';
 import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
 import { type Granted, type GrantedService, grantedBy } from './transform/granted.ts';
 import type { RawResources } from './transform/resources.ts';

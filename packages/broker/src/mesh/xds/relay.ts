@@ -7,7 +7,7 @@
 import { grantSet } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/contract.ts';
 import { type GrantState, openGrant } from './grant-state.ts';
-import type { RelaySource } from './relay-source.ts';
+import type { RelaySource } from './istiod/follow-grant.ts';
 import { openSet, type SetState } from './set-state.ts';
 import { mergeGrants, type SetConfiguration } from './transform/merge.ts';
 

@@ -8,9 +8,24 @@ import { messageOf } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import { backoff } from '../../backoff.ts';
+import type { IstiodConnection } from '../../istiod/connection.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
-import type { RelaySource } from '../relay-source.ts';
 import { type AdsOptions, followAds } from './ads-stream.ts';
+
+/** Configuration source: istiod, and the broker's credentials for it. Provided by connect-mesh.ts. */
+export interface RelaySource {
+  /** Connection for streams only, independent of the limits and lifetime of certificate requests. */
+  readonly connection: IstiodConnection;
+  /**
+   * Requests a token for the relay's ServiceAccount in a grant's namespace.
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  /** Request header with the identity token. */
+  readonly tokenHeader: string;
+}
 
 export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'> {
   /** `meshpass-GRANT`. */
