@@ -72,7 +72,6 @@ async function certificates(lab: Lab, http: ReturnType<typeof kubernetesHttp>): 
     trustDomain: 'cluster.local',
     roots,
     now: () => Math.floor(Date.now() / 1000),
-    random: Math.random,
     isRevoked: () => false,
   });
   const made = { ...noCredentials('https://nowhere.test'), roots: roots() };

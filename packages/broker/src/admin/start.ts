@@ -4,11 +4,11 @@ import type { Connections, RouteContext } from '../http/index.ts';
 import type { SignedOut } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/start.ts';
-import { endForLostRole, signOutOperators } from './operator/end-sessions.ts';
+import { signOutOperators } from './operator/end-sessions.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
 import { createOperators } from './operator/operators.ts';
 import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
-import { CONFIRM_SECONDS, confirmSecondsOnlyInALab, createOperatorSessions } from './operator/sessions.ts';
+import { confirmSecondsOnlyInALab, createOperatorSessions } from './operator/sessions.ts';
 import { policyChanges } from './policy/change.ts';
 import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
 import { recordPolicy } from './policy/record.ts';
@@ -74,23 +74,19 @@ export async function startAdmin(
   // Closed before the watch, which would otherwise wait for its proof.
   acting.defer(watchProver.close);
 
-  const operatorSessions = createOperatorSessions(clock);
-  const confirmSeconds = given.operators?.[confirmSecondsOnlyInALab] ?? (() => CONFIRM_SECONDS);
-  const ending = {
+  const operatorSessions = createOperatorSessions(clock, given.operators?.[confirmSecondsOnlyInALab]);
+  const ofOperators = {
     journal,
     clock,
     random,
+    audit,
+    publicUrl,
     sessions: operatorSessions,
     recentLogouts: sessions.recentLogouts,
     onFailure: failed('operators'),
-    confirmSeconds,
-  };
-  const ofOperators = {
-    ...ending,
-    audit,
-    publicUrl,
     access: mesh.access,
-    tokens: createOperatorTokens({ signer, publicUrl, clock, confirmSeconds }),
+    proofs: given.operators,
+    tokens: createOperatorTokens(signer, publicUrl, clock, operatorSessions),
   };
   const operators = createOperators({
     ...ofOperators,
@@ -98,16 +94,11 @@ export async function startAdmin(
     startedAt,
     connections,
     onBreakGlass: metrics.breakGlass,
-    onRoleLost: (session) => endForLostRole(ending, session),
   });
   const shared = { audit, clock, random, sourceOf, log, operators };
-  const policy = given.policy && {
-    ...shared,
-    store,
-    changes: policyChanges(given.policy.mesh, prover, store, audit),
-  };
+  const policy = given.policy && { operators, store, changes: policyChanges(given.policy.mesh, prover, store, audit) };
   const authorOf = given.policy?.authorOf;
-  const signingIn = { ...shared, ...ofOperators, proofs: given.operators };
+  const signingIn = { ...shared, ...ofOperators };
   const context = { ...shared, approvals, sessions, store, trail, mesh, signer, publicUrl };
   const page = pageOf({ ...signingIn, approvals }, config.operatorUrl);
   metrics.measure({
@@ -123,17 +114,17 @@ export async function startAdmin(
       ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
         routes(context),
       ),
-      ...(policy ? operatorPolicyRoutes({ ...policy, operatorSessions: operatorSessions.all }) : []),
+      ...(policy ? operatorPolicyRoutes(policy, operatorSessions.all) : []),
       ...operatorsRoutes(signingIn),
     ],
     /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),
       ...approvalWebhookRoutes(approvals, clock),
-      ...(policy && authorOf ? policyRoutes({ ...policy, authorOf }) : []),
+      ...(policy && authorOf ? policyRoutes(policy, authorOf) : []),
     ],
     /** Ends operator sessions that a logout affects. */
-    signOut: (out: SignedOut, origin: Origin) => signOutOperators(ending, out, origin),
+    signOut: (out: SignedOut, origin: Origin) => signOutOperators(ofOperators, out, origin),
   };
 }
 
@@ -141,6 +132,5 @@ export async function startAdmin(
 function pageOf(context: Omit<PageContext, 'origin' | 'browserSignIn'>, origin: string | undefined) {
   const http = context.proofs?.http;
   if (origin === undefined || !http) return undefined;
-  const { access, clock, random } = context;
-  return { ...context, origin, browserSignIn: createBrowserSignIn({ origin, http, access, clock, random }) };
+  return { ...context, origin, browserSignIn: createBrowserSignIn(context, origin, http) };
 }

@@ -192,7 +192,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
       mesh,
       live,
       epoch: store.epoch,
-      random: Math.random,
       onFailure: failed('istiod'),
     });
   if (configurations) acting.defer(configurations.stop);

@@ -28,5 +28,4 @@ export { sourceReader } from './source-address.ts';
 // Listeners.
 
 export { readKeyPair } from './key-pair.ts';
-export { listenTls } from './listen.ts';
-export { createStandbyApp, listenForOperators, metricsRoute } from './standby.ts';
+export { listenPlain, listenTls } from './listen.ts';

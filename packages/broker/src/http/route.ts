@@ -30,8 +30,8 @@ export interface Env {
 
 /** Definition of a route. */
 export interface Route<Caller = unknown, Body = unknown> {
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  readonly path: string;
+  /** Method and path, such as `POST /token`. */
+  readonly at: `${'GET' | 'POST' | 'DELETE'} /${string}`;
   /** Action of the audit event. */
   readonly action: Action;
   /** Whether the request is for this route, if two routes share a path. */
@@ -71,7 +71,7 @@ export interface Route<Caller = unknown, Body = unknown> {
 export interface Presented {
   readonly request: IncomingMessage;
   readonly event: AuditEvent;
-  /** Path of the route. */
+  /** Path of the request. */
   readonly path: string;
 }
 
@@ -114,10 +114,10 @@ export function route<Caller, Body>(one: Route<Caller, Body>): Route {
 
 /** Mounts routes on an app, with authentication, audit and refusals. */
 export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Route[]): void {
-  for (const one of routes)
-    app.on(one.method, one.path, (c, next) =>
-      one.accepts?.(c.env.incoming) === false ? next() : answer(context, c, one),
-    );
+  for (const one of routes) {
+    const [method = '', path = ''] = one.at.split(' ');
+    app.on(method, path, (c, next) => (one.accepts?.(c.env.incoming) === false ? next() : answer(context, c, one)));
+  }
 }
 
 async function answer(context: RouteContext, c: Context<Env>, one: Route): Promise<Response> {
@@ -146,7 +146,7 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
   try {
     // Verifies the headers before waiting for the body, so that a stranger's body is read only if it is itself the
     // proof.
-    const caller = await one.authentication({ request, event, path: one.path });
+    const caller = await one.authentication({ request, event, path: c.req.path });
     if (!caller.granted) return caller;
     known = caller.event;
     const body = await readAsked(one, c);
@@ -161,10 +161,10 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
   }
 }
 
-async function readAsked({ method, schema, limit, read }: Route, c: Context<Env>): Promise<unknown> {
+async function readAsked({ at, schema, limit, read }: Route, c: Context<Env>): Promise<unknown> {
   const { incoming } = c.env;
   if (!schema) return await read?.(incoming);
-  return method === 'GET' ? readInput(c.req.query(), schema, 'query') : await readJson(incoming, schema, limit);
+  return at.startsWith('GET ') ? readInput(c.req.query(), schema, 'query') : await readJson(incoming, schema, limit);
 }
 
 const NO_STORE = { 'content-type': 'application/json', 'cache-control': 'no-store', pragma: 'no-cache' };

@@ -6,9 +6,8 @@ const LONGEST_PAUSE_MS = 15_000;
 /**
  * Returns how long to pause after a failure: twice as long each time, with jitter.
  * @param failures earlier failures in a row
- * @param random random number from 0 to 1
  * @returns milliseconds
  */
-export function backoff(failures: number, random: () => number): number {
-  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.5 + random() / 2);
+export function backoff(failures: number): number {
+  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.5 + Math.random() / 2);
 }

@@ -2,11 +2,10 @@
 
 // State of the mesh, and what the broker applies to it.
 
-export { type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
+export { type AccessTexts, type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
-export type { KeptAccess } from './reconcile/former-access.ts';
+export type { KeptAccess } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
-export type { ClusterObject } from './reconcile/policy-resources.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';
 
 // istiod's certificates.
@@ -18,10 +17,11 @@ export { fingerprint, type SignedCertificate } from './istiod/verify-certificate
 
 // Envoy's configuration.
 
+export type { RelaySource } from './xds/istiod/follow-grant.ts';
 export { type Configurations, createConfigurations } from './xds/relay.ts';
-export type { RelaySource } from './xds/relay-source.ts';
 
 // Kubernetes API.
 
-export { connectKubernetes, type KubernetesHttp, path } from './kubernetes/http.ts';
+export type { ListedObject } from './kubernetes/kubernetes.ts';
 export type { KubernetesTokens } from './kubernetes/session-tokens.ts';
+export { openSharedObject, type SharedObjectOptions } from './kubernetes/shared-object.ts';

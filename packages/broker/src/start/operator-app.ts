@@ -1,60 +1,106 @@
 /**
- * Operator listener. It serves liveness, readiness and metrics, and for operators the audit log, sessions, keys, access
- * files and other operators. Plain HTTP inside the cluster; none of it is available on the public listener.
+ * Operator listener. It serves liveness, readiness and metrics, and on the active broker, for operators, the audit log,
+ * sessions, keys, access files and other operators. Plain HTTP inside the cluster; none of it is available on the
+ * public listener.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { Hono } from 'hono';
+import { type Handler, Hono } from 'hono';
 import type { Metrics } from '../base/index.ts';
 import {
   beginRequest,
   type Connections,
+  createConnections,
   type Env,
-  metricsRoute,
+  listenPlain,
   mount,
   type Route,
   type RouteContext,
   refusal,
   requireLeader,
 } from '../http/index.ts';
-import type { MeshState } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
+import type { Base } from './parts.ts';
 
-/** Parts that the operator listener serves. */
+/** Maximum strangers' connections per source. Probes, scrapes and operators need only a few. */
+const STRANGERS_PER_SOURCE = 256;
+const STORE_PATIENCE_MS = 2_000;
+
+/** Opens the operator listener at startup, before the broker knows whether it is active. */
+export async function listenForOperators(first: Hono<Env>, address: Base['config']['operator']) {
+  let shown = first;
+  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, trustedProxies: [] });
+  const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address, connections);
+  return {
+    ...listening,
+    connections,
+    /** Switches to another app. */
+    show: (app: Hono<Env>) => {
+      shown = app;
+    },
+  };
+}
+
+/** Creates an app with the probes and metrics. */
+function createProbes({ registry }: Metrics, readyz: Handler<Env>): Hono<Env> {
+  const app = new Hono<Env>();
+  app.get('/healthz', (c) => c.json({ status: 'alive' }));
+  app.get('/readyz', readyz);
+  app.get('/metrics', async (c) => c.body(await registry.metrics(), 200, { 'content-type': registry.contentType }));
+  return app;
+}
+
+/**
+ * Creates the app of a waiting broker. It reports that the broker is alive but not ready, and why.
+ * @param reasons returns the reasons why the broker does not serve
+ * @param couldTakeOver whether the broker could take over now and only waits for another broker to end
+ */
+export function createStandbyApp(
+  metrics: Metrics,
+  reasons: () => readonly string[],
+  couldTakeOver: () => boolean,
+): Hono<Env> {
+  // `?standby=ready` is for deployments that route by the label of the active Pod and check only whether a Pod is
+  // healthy.
+  const app = createProbes(metrics, (c) =>
+    c.json(
+      { status: 'standby', reasons: reasons() },
+      c.req.query('standby') === 'ready' && couldTakeOver() ? 200 : 503,
+    ),
+  );
+  app.notFound(() => {
+    const message = `This broker is not accepting requests: ${reasons().join('; ')}.`;
+    return refusal(new MeshpassError('store_unavailable', message, { retryAfter: 2 }), undefined);
+  });
+  return app;
+}
+
+/** Parts of the active broker that the operator listener serves. */
 export interface OperatorContext extends RouteContext {
   readonly store: Store;
-  readonly mesh: MeshState;
-  readonly metrics: Metrics;
   readonly routes: readonly Route[];
   readonly connections: Connections;
   readonly stopping: () => boolean;
   /** Returns problems that an operator should fix even though the broker is ready. */
   readonly warnings: () => readonly string[];
-  /** Whether the break-glass token is accepted. */
-  readonly breakGlass: boolean;
 }
 
-const STORE_PATIENCE_MS = 2_000;
-
-/** Creates the app of the operator listener. */
-export function createOperatorApp(context: OperatorContext): Hono<Env> {
-  const { store, mesh, metrics } = context;
-  const app = new Hono<Env>();
-  app.use(beginRequest(context));
-  app.get('/healthz', (c) => c.json({ status: 'alive' }));
-  app.get('/readyz', async (c) => {
+/** Creates the app of the active broker. */
+export function createOperatorApp({ config, given, metrics }: Base, context: OperatorContext): Hono<Env> {
+  const { store } = context;
+  const app = createProbes(metrics, async (c) => {
     const reasons = [
-      ...mesh.unready(),
+      ...given.mesh.unready(),
       ...(await storeProblem(store)),
       ...(store.isLeader() ? [] : ['the broker cannot determine whether another broker has taken over']),
       ...(context.stopping() ? ['the broker is stopping'] : []),
     ];
     const status = reasons.length === 0 ? 'ready' : 'not ready';
     return c.json(
-      { status, reasons, warnings: context.warnings(), break_glass: context.breakGlass },
+      { status, reasons, warnings: context.warnings(), break_glass: config.breakGlass },
       reasons.length === 0 ? 200 : 503,
     );
   });
-  metricsRoute(app, metrics);
+  app.use(beginRequest(context));
   app.use(requireLeader(store.isLeader));
   mount(app, context, context.routes);
   app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));

@@ -4,8 +4,6 @@ import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import { VERSION } from '@meshpass/identity/version';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
-import type { Metrics } from '../base/index.ts';
-import type { RotatingSigner } from '../core/index.ts';
 import {
   beginRequest,
   type Connections,
@@ -17,16 +15,13 @@ import {
   requireLeader,
 } from '../http/index.ts';
 import { unknownIssuer } from '../issuers/index.ts';
-import type { BrokerConfig } from './config.ts';
 import OPENAPI from './openapi.json' with { type: 'json' };
+import type { Base } from './parts.ts';
 
 /** Serialized once, because unauthenticated clients may request these 100 kB. */
 const OPENAPI_TEXT = JSON.stringify(OPENAPI);
 
 export interface AppContext extends RouteContext {
-  readonly config: Pick<BrokerConfig, 'publicUrl' | 'signingKeyWaitSeconds' | 'keptConnections'>;
-  readonly metrics: Metrics;
-  readonly signer: Pick<RotatingSigner, 'jwks'>;
   readonly routes: readonly Route[];
   /** Returns the client for sign-ins at an issuer, or undefined if the issuer has none. */
   readonly signInOffer: (issuer: string) => SignInOffer | undefined;
@@ -39,8 +34,8 @@ export interface AppContext extends RouteContext {
 }
 
 /** Creates the app of the public listener. */
-export function createApp(context: AppContext): Hono<Env> {
-  const { config, connections } = context;
+export function createApp({ config, given, metrics }: Base, context: AppContext): Hono<Env> {
+  const { connections } = context;
   const app = new Hono<Env>();
 
   app.use(beginRequest(context));
@@ -50,7 +45,7 @@ export function createApp(context: AppContext): Hono<Env> {
     // A stopping broker accepts no more requests on this connection, and a crowded broker reclaims the connection's
     // memory.
     if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');
-    context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
+    metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
 
   app.use(requireLeader(context.isLeader));
@@ -78,7 +73,7 @@ export function createApp(context: AppContext): Hono<Env> {
   app.get('/jwks', (c) => {
     // Limits caching to a new key's waiting time, so that every client has fetched the key before it signs.
     c.header('cache-control', `public, max-age=${Math.min(300, config.signingKeyWaitSeconds)}`);
-    return c.body(context.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
+    return c.body(given.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
   });
 
   app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));

@@ -90,25 +90,21 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   acting.defer(() => clearInterval(announcing));
 
   const stopping = { begun: false, patienceMs: 0 };
-  const routing = { audit, clock, random, sourceOf, log, metrics, stopping: () => stopping.begun };
-  const publicApp = createApp({
+  const routing = { audit, clock, random, sourceOf, log, stopping: () => stopping.begun };
+  const publicApp = createApp(base, {
     ...routing,
-    config,
-    signer,
     connections,
     isLeader: store.isLeader,
     routes: [...sessions.routes(admin), ...admin.publicRoutes],
     signInOffer: sessions.signInOffer,
     receivesGithubEvents: githubEventToken !== undefined,
   });
-  const operatorApp = createOperatorApp({
+  const operatorApp = createOperatorApp(base, {
     ...routing,
     store,
-    mesh,
     connections: operator.connections,
     routes: admin.operatorRoutes,
     warnings: () => [...(given.warnings?.() ?? []), ...operatorWarnings(config, mesh)],
-    breakGlass: config.breakGlass,
   });
   const listener = await listenTls(publicApp, config.listen, {
     files: config.tls,

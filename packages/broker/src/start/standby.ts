@@ -3,8 +3,8 @@ import { hostname } from 'node:os';
 import { createStoredReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
 import { untilItAnswers } from '../base/index.ts';
 import { claimKeys } from '../core/index.ts';
-import { createStandbyApp, listenForOperators } from '../http/index.ts';
 import { type LeaderRecord, openStore, type Shared, type Store } from '../store/index.ts';
+import { createStandbyApp, listenForOperators } from './operator-app.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -40,7 +40,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
     (behind.isPlanned
       ? behind.refused === undefined
       : behind.isKept === true || given.mesh.fileProblem() === undefined);
-  const app = createStandbyApp({ metrics, reasons, couldTakeOver });
+  const app = createStandbyApp(metrics, reasons, couldTakeOver);
   return {
     operator: await listenForOperators(app, config.operator),
     /** Changes the reason reported to probes and operators, and logs it if it is new. */

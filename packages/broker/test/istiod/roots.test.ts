@@ -71,7 +71,7 @@ describe('the ConfigMap with the roots of the mesh', () => {
           signal?.addEventListener('abort', () => resolve());
         }),
     } as unknown as KubernetesHttp;
-    const view = viewCluster({ http, rootsNamespace: 'istio-system', log: silent, random: () => 0 });
+    const view = viewCluster({ http, rootsNamespace: 'istio-system', log: silent });
     try {
       await eventually(() => expect(view.roots()).toEqual(pem(A)));
       tell({ type: 'MODIFIED', object: configMap(`${A}\n${B}`) });

@@ -143,7 +143,6 @@ it('has one row if two requests find the role lost at the same time', () => {
     journal: playJournal(async (unit) => void written.push(unit)),
     sessions: createOperatorSessions(Date.now),
     recentLogouts: createRecentLogouts(Date.now),
-    confirmSeconds: () => 300,
   };
   const session = { id: 'one', subject: 'idp:one', login: 'one', issuer: 'idp' } as OperatorSession;
   endForLostRole(context, session);

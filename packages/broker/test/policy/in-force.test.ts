@@ -10,7 +10,7 @@ import { createStoredReader, readInForce } from '../../src/admin/policy/stored-a
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { createLog } from '../../src/base/telemetry/log.ts';
 import { type DiskFile, digestOfTexts } from '../../src/mesh/reconcile/access-file.ts';
-import type { KeptAccess } from '../../src/mesh/reconcile/former-access.ts';
+import type { KeptAccess } from '../../src/mesh/reconcile/mesh-state.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 import { journalVia } from '../harness/journal.ts';

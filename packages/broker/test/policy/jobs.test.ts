@@ -2,8 +2,10 @@
 import { expect, it } from 'vitest';
 import { policyRoutes } from '../../src/admin/routes/policy.ts';
 
-const handler = (path: string, context: object) =>
-  policyRoutes(context as never).find((one) => one.path === path)!.handler as (call: object) => Promise<unknown>;
+const handler = (at: string, context: object) =>
+  policyRoutes(context as never, undefined as never).find((one) => one.at === at)!.handler as (
+    call: object,
+  ) => Promise<unknown>;
 
 it('reaches the prover with one job at a time, and refuses jobs without a place', async () => {
   const asked: PromiseWithResolvers<object>[] = [];
@@ -12,7 +14,7 @@ it('reaches the prover with one job at a time, and refuses jobs without a place'
     asked.push(one);
     return one.promise;
   };
-  const ask = handler('/policy/plan', { changes: { plan } });
+  const ask = handler('POST /policy/plan', { changes: { plan } });
   const call = (by: string) => ask({ caller: { by }, body: {}, event: {} });
   const [first, second] = [call('pull request 1'), call('pull request 1')];
   await expect(call('pull request 1')).rejects.toMatchObject({ code: 'overloaded' });

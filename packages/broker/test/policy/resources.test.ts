@@ -5,7 +5,7 @@ import { readPolicyResources } from '../../src/mesh/reconcile/policy-resources.t
 
 const refusing = (refused: string, status: number) => ({
   list: async (kind: string) => {
-    if (kind !== refused) return [{ metadata: { name: `a-${kind.toLowerCase()}` } }];
+    if (kind !== refused) return [{ apiVersion: 'v1', kind, metadata: { name: `a-${kind.toLowerCase()}` } }];
     throw new MeshpassError('kubernetes_unavailable', 'The request to Kubernetes failed.', { detail: { status } });
   },
 });

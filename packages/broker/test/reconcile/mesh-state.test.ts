@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import { readAccessFile } from '../../src/mesh/reconcile/access-file.ts';
 import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
-import type { KeptAccess } from '../../src/mesh/reconcile/former-access.ts';
+import type { KeptAccess } from '../../src/mesh/reconcile/mesh-state.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}

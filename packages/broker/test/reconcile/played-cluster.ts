@@ -95,7 +95,6 @@ export function playCluster() {
       kubernetes: kubernetes as never,
       accessFile: path,
       now: () => 0,
-      random: () => 0,
       resync: 60_000,
       mesh: {
         trustDomain: 'cluster.local',

@@ -71,7 +71,6 @@ function follow(answer: Answer, more: Partial<FollowOptions> = {}) {
   });
   following = followGrant({
     namespace: 'meshpass-dev',
-    random: () => 0,
     source: {
       clusterDomain: 'cluster.local',
       connection: { transport: () => transport, close: () => {} },

@@ -1,10 +1,7 @@
 /** Connects approvals to sessions. A session gains and loses an approved grant like any other. */
 
-import type { AuditContext } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import type { Sessions } from '../../core/index.ts';
-import type { Store } from '../../store/index.ts';
-import type { AdminProcess } from '../process.ts';
+import type { AdminContext, AdminProcess } from '../process.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
 import { deleteOldRequests } from './rows.ts';
 import { createDelivery } from './webhook/deliver.ts';
@@ -15,13 +12,6 @@ const FORGET_MS = 3_600_000;
 /** How long settled requests are listed, seconds. The audit log keeps them longer. */
 const KEPT_SECONDS = 30 * 86_400;
 
-/** Dependencies of approvals. */
-export interface ApprovalOptions {
-  readonly store: Store;
-  readonly audit: AuditContext;
-  readonly sessions: Pick<Sessions, 'live' | 'losses' | 'give' | 'take'>;
-}
-
 /**
  * Starts approvals, their sweep and webhook deliveries.
  * @param acting stops them
@@ -29,7 +19,7 @@ export interface ApprovalOptions {
  */
 export async function startApprovals(
   { config, given, clock, random, metrics, failed }: AdminProcess,
-  { store, audit, sessions }: ApprovalOptions,
+  { store, audit, sessions }: Pick<AdminContext, 'store' | 'audit' | 'sessions'>,
   acting: AsyncDisposableStack,
 ): Promise<Approvals> {
   const { mesh, authorize } = given;

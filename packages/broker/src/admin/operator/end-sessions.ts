@@ -19,13 +19,11 @@ import { type Closed, isMeant, type RecentLogouts, type Signed } from '../../cor
 import { type SignedOut, sidOf } from '../../issuers/index.ts';
 import type { RecordContext } from '../policy/record.ts';
 import { nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
-import { confirmedUntil, type OperatorCloseCause, type OperatorSessions } from './sessions.ts';
+import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
 
 export interface EndContext extends RecordContext {
   readonly sessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
-  /** Returns the time between confirmations, seconds. */
-  readonly confirmSeconds: () => number;
 }
 
 type EndEvent = AuditEvent & { readonly reason: string };
@@ -122,12 +120,12 @@ export function isOver(
  * confirmation of the person is overdue.
  */
 export function stateOf(
-  { clock, recentLogouts, confirmSeconds }: Pick<EndContext, 'clock' | 'recentLogouts' | 'confirmSeconds'>,
+  { clock, recentLogouts, sessions }: Pick<EndContext, 'clock' | 'recentLogouts' | 'sessions'>,
   session: OperatorSession,
 ): 'ended' | 'unconfirmed' | 'confirmed' {
   const now = seconds(clock);
   if (session.expiresAt <= now || isOver(recentLogouts, session)) return 'ended';
-  return confirmedUntil(session, confirmSeconds()) <= now ? 'unconfirmed' : 'confirmed';
+  return sessions.confirmedUntil(session) <= now ? 'unconfirmed' : 'confirmed';
 }
 
 /**

@@ -11,8 +11,7 @@ import { type OperatorAction, termsOf } from './actions.ts';
 import { mayDo, nameOf, type OperatorCaller } from './caller.ts';
 
 /** Definition of a route with its action, which may depend on the parameters. */
-export interface OperatorRoute<Body>
-  extends Omit<Route<OperatorCaller, Body>, 'method' | 'path' | 'authentication' | 'handler'> {
+export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'at' | 'authentication' | 'handler'> {
   readonly does: OperatorAction | ((body: Body) => OperatorAction);
 }
 
@@ -32,15 +31,13 @@ export const Reason = z.string().min(1).max(200).refine(isPlainText);
  */
 export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
   return <Body>(
-    at: `${Route['method']} /${string}`,
+    at: Route['at'],
     { does, ...one }: OperatorRoute<Body>,
     handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
   ): Route => {
-    const [method, path] = at.split(' ') as [Route['method'], string];
     return route({
       ...one,
-      method,
-      path,
+      at,
       authentication,
       handler: async (call: Call<OperatorCaller, Body>) => {
         let event = call.event;

@@ -10,20 +10,10 @@ import { z } from 'zod';
 import { type Clock, seconds } from '../../base/index.ts';
 import { keysOf, type RotatingSigner } from '../../core/index.ts';
 import type { OperatorSession } from './caller.ts';
-import { confirmedUntil } from './sessions.ts';
+import type { OperatorSessions } from './sessions.ts';
 
 /** Issues and verifies tokens of operators who use the command. */
 export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
-
-/** Inputs for operator tokens. */
-export interface OperatorTokensOptions {
-  readonly signer: Pick<RotatingSigner, 'sign' | 'ring'>;
-  readonly publicUrl: string;
-  /** Unix ms. */
-  readonly clock: Clock;
-  /** Returns the time between confirmations, seconds. */
-  readonly confirmSeconds: () => number;
-}
 
 /** `typ` of the header. */
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
@@ -39,13 +29,18 @@ export function operatorTokenIssuer(publicUrl: string): string {
 }
 
 /** Creates the issuer of tokens. */
-export function createOperatorTokens({ signer, publicUrl, clock, confirmSeconds }: OperatorTokensOptions) {
+export function createOperatorTokens(
+  signer: Pick<RotatingSigner, 'sign' | 'ring'>,
+  publicUrl: string,
+  clock: Clock,
+  sessions: OperatorSessions,
+) {
   const issuer = operatorTokenIssuer(publicUrl);
   return {
     /** Signs a token. It is valid until the session must be confirmed or ends. */
     issue: async (session: OperatorSession) => {
       const { id: sid, jkt, subject: sub } = session;
-      const times = { iat: seconds(clock), exp: confirmedUntil(session, confirmSeconds()) };
+      const times = { iat: seconds(clock), exp: sessions.confirmedUntil(session) };
       return await signer.sign(
         { iss: issuer, aud: [issuer], ...times, sub, sid, cnf: { jkt }, session },
         OPERATOR_TOKEN,

@@ -9,26 +9,21 @@ import { createRateAllowance, equalInConstantTime, seconds } from '../../base/in
 import { createProofMemory, verifyDpop } from '../../core/index.ts';
 import type { Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
-import { stateOf } from './end-sessions.ts';
+import { endForLostRole, stateOf } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
 import type { SignInContext } from './sign-in.ts';
 
 /** Sources of operator authentication. */
-export interface OperatorsOptions
-  extends Pick<SignInContext, 'sessions' | 'tokens' | 'recentLogouts' | 'access' | 'clock' | 'confirmSeconds'> {
+export interface OperatorsOptions extends SignInContext {
   /** Break-glass token; undefined if break-glass is disabled, which is the default. */
   readonly token: string | undefined;
-  /** Base URL of DPoP `htu`. This listener has no name of its own, because operators connect through a port-forward. */
-  readonly publicUrl: string;
   /** When this process started, Unix seconds. */
   readonly startedAt: number;
   /** Connections of the operator listener. */
   readonly connections: Pick<Connections, 'belongs'>;
   /** Called on each use of the break-glass token. */
   readonly onBreakGlass: () => void;
-  /** Called for a session whose operator no longer has a role. */
-  readonly onRoleLost: (session: OperatorSession) => void;
 }
 
 /** Authentication for the routes of the operator listener. */
@@ -52,6 +47,7 @@ export function createOperators(options: OperatorsOptions) {
   const proofOf = ({ request }: Presented) => ({
     proof: headerOf(request.headers.dpop),
     method: request.method ?? '',
+    // This listener has no name of its own, because operators connect through a port-forward.
     url: publicUrl + new URL(request.url ?? '/', publicUrl).pathname,
     now: seconds(clock),
     startedAt,
@@ -67,7 +63,7 @@ export function createOperators(options: OperatorsOptions) {
     const access = options.access();
     const caller = callerOf(session, access);
     if (caller.roles.length > 0) return { ...caller, isUnconfirmed: state === 'unconfirmed' };
-    options.onRoleLost(session);
+    endForLostRole(options, session);
     throw ended(whyNoRole(session, access));
   };
 
@@ -139,7 +135,7 @@ export function createOperators(options: OperatorsOptions) {
   /**
    * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
    * count against the source, because the broker verifies ID tokens and session tokens itself.
-   * @throws MeshpassError `too_many_attempts` after ten refusals, and errors from `signIn`
+   * @throws MeshpassError `too_many_attempts` after ten refusals
    */
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
     const source = sourceGroup(event.source ?? 'unknown');
@@ -148,17 +144,9 @@ export function createOperators(options: OperatorsOptions) {
       source,
       'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
     );
-    let error: unknown;
-    try {
-      const done = await signIn();
-      if (!done.granted) ({ error } = done);
-      return done;
-    } catch (thrown) {
-      error = thrown;
-      throw thrown;
-    } finally {
-      if (!(error instanceof MeshpassError && error.detail.asked === true)) questions.giveBack(source);
-    }
+    const done = await signIn().catch((thrown: unknown) => refused(event, thrown));
+    if (done.granted || done.error.detail.asked !== true) questions.giveBack(source);
+    return done;
   };
 
   return {

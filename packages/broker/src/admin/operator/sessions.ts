@@ -21,8 +21,11 @@ export const CONFIRM_SECONDS = 300;
 /** For the lab only: returns another time. */
 export const confirmSecondsOnlyInALab: unique symbol = Symbol('confirmSecondsOnlyInALab');
 
-/** Creates the session memory. */
-export function createOperatorSessions(clock: Clock) {
+/**
+ * Creates the session memory.
+ * @param confirmSeconds returns CONFIRM_SECONDS, except in the lab
+ */
+export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_SECONDS) {
   const sessions = new Map<string, OperatorSession>();
   /** Session ids by the hash of their cookie. */
   const byHash = new Map<string, string>();
@@ -65,6 +68,9 @@ export function createOperatorSessions(clock: Clock) {
       if (hash !== undefined) byHash.set(hash, id);
     },
     remove,
+    /** Returns when the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only once. */
+    confirmedUntil: ({ kind, confirmedAt, expiresAt }: OperatorSession) =>
+      kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds()) : expiresAt,
   };
 }
 
@@ -72,14 +78,6 @@ export function createOperatorSessions(clock: Clock) {
 export function isNewer(one: OperatorSession, other: OperatorSession): boolean {
   const issuedAt = ({ attestation }: OperatorSession) => Number(attestation?.claims.iat ?? 0);
   return issuedAt(one) > issuedAt(other);
-}
-
-/**
- * Returns when the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only once.
- * @param confirmSeconds CONFIRM_SECONDS, except in the lab
- */
-export function confirmedUntil({ kind, confirmedAt, expiresAt }: OperatorSession, confirmSeconds: number): number {
-  return kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds) : expiresAt;
 }
 
 /** Returns the caller of a session with its roles in this access file, if any. */

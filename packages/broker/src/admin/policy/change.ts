@@ -16,11 +16,11 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
 import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
-import type { PolicyMesh } from '../../mesh/index.ts';
+import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { OperatorSession } from '../operator/caller.ts';
 import type { Author } from './author.ts';
-import { newestRun, readVersion, type StoredFiles } from './history.ts';
+import { newestRun, readVersion } from './history.ts';
 import type { Proof } from './proof.ts';
 import type { Prover } from './prover.ts';
 
@@ -47,7 +47,7 @@ export function policyChanges(
 ) {
   const mutex = new Map<string, Promise<unknown>>();
 
-  const prove = async (files: StoredFiles, signedIn?: readonly OperatorSession[]): Promise<Proof> => {
+  const prove = async (files: AccessTexts, signedIn?: readonly OperatorSession[]): Promise<Proof> => {
     const { shape, tokens, inForce, read } = mesh;
     const state = { inForce: inForce() ?? NO_ACCESS, cluster: await read(), shape, tokens: tokens() };
     return await prover.prove({ candidate: { files }, state, ...(signedIn && { signedIn }) });
@@ -107,7 +107,7 @@ export function policyChanges(
       throw stale('A different access file has come into force. Review it and try again.');
     });
   };
-  const fileOf = async (version: number): Promise<StoredFiles> => {
+  const fileOf = async (version: number): Promise<AccessTexts> => {
     if (version === ON_DISK) return mesh.onDisk();
     const kept = Number.isSafeInteger(version) && version > 0 ? await readVersion(store.db, version) : undefined;
     if (kept) return kept;
@@ -127,7 +127,7 @@ export function policyChanges(
      * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
      *   `policy_too_large`, `overloaded`
      */
-    plan: async (kept: StoredFiles, signedIn?: readonly OperatorSession[]) => {
+    plan: async (kept: AccessTexts, signedIn?: readonly OperatorSession[]) => {
       const { plan, concerned } = await prove(kept, signedIn);
       const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
       // The findings explain a plan that is refused anyway. If the only findings are unknown effects, which can be
@@ -141,7 +141,7 @@ export function policyChanges(
      * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
      * @returns a refusal if the store failed
      */
-    apply: (kept: StoredFiles, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) =>
+    apply: (kept: AccessTexts, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async (decidedBy) => {
         const { run } = author;
         const last = run && (await newestRun(store.db, run.of));
@@ -177,7 +177,7 @@ export function policyChanges(
 }
 
 interface Change {
-  readonly kept: StoredFiles;
+  readonly kept: AccessTexts;
   readonly access: Access;
   readonly plan: Plan;
   /** Whether this is the file on disk, which then takes control again. */

@@ -6,16 +6,11 @@ import { type Access, parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
+import type { AccessTexts } from '../../mesh/index.ts';
 import type { Tables } from '../../store/index.ts';
 
-export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 /** Texts by path, as in `include`. */
-export type Files = z.infer<typeof Files>;
-
-export interface StoredFiles {
-  readonly main: string;
-  readonly files: Files;
-}
+export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 
 const LISTED = 100;
 
@@ -38,13 +33,13 @@ export async function listVersions(db: Kysely<Tables>) {
 }
 
 /** Reads the files of a version, or undefined if the version does not exist. */
-export async function readVersion(db: Kysely<Tables>, version: number): Promise<StoredFiles | undefined> {
+export async function readVersion(db: Kysely<Tables>, version: number): Promise<AccessTexts | undefined> {
   const row = await db
     .selectFrom('access_versions')
     .select(['main', 'files'])
     .where('version', '=', String(version))
     .executeTakeFirst();
-  return row && toStoredFiles(row);
+  return row && toTexts(row);
 }
 
 /** @returns the newest run of this repository that applied a file, even if it was rolled back since */
@@ -58,7 +53,7 @@ export async function newestRun(db: Kysely<Tables>, of: string): Promise<number 
 }
 
 /** Reads the files from a table row, which contains texts by path as JSON. */
-export function toStoredFiles({ main, files }: { readonly main: string; readonly files: string }): StoredFiles {
+export function toTexts({ main, files }: { readonly main: string; readonly files: string }): AccessTexts {
   return { main, files: Files.parse(JSON.parse(files)) };
 }
 
@@ -66,7 +61,7 @@ export function toStoredFiles({ main, files }: { readonly main: string; readonly
  * Parses files from a caller or the store.
  * @throws MeshpassError `access_*`, `request_malformed`
  */
-export function parseFiles({ main, files }: StoredFiles): Access {
+export function parseFiles({ main, files }: AccessTexts): Access {
   const text = Object.hasOwn(files, main) ? files[main]! : undefined;
   if (text === undefined) throw new MeshpassError('request_malformed', `The files do not include ${main}.`);
   return parseAccess(text, main, {

@@ -2,15 +2,14 @@
 import type { Access } from '@meshpass/access';
 import type { AccessChange, Plan, PlanInput } from '@meshpass/analysis/plan';
 import type { ErrorCode } from '@meshpass/identity';
-import type { ClusterObject } from '../../mesh/index.ts';
+import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
 import type { OperatorSession } from '../operator/caller.ts';
-import type { StoredFiles } from './history.ts';
 
 export interface ProofRequest {
   /** Text from a caller, or the parsed file in force. */
-  readonly candidate: { readonly files: StoredFiles } | { readonly access: Access };
+  readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
   /** State to plan against. */
-  readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ClusterObject[] };
+  readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
   /** Operators whose roles the change may affect. */
   readonly signedIn?: readonly OperatorSession[];
 }

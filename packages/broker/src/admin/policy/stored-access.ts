@@ -1,7 +1,7 @@
 /**
  * Access files in the store, as read by this version of Meshpass: the last one applied by plan, which a different version
  * may have applied, and the last one on disk that came into force. A starting broker continues with the latter if the
- * current file on disk is refused (mesh/reconcile/former-access.ts).
+ * current file on disk is refused (mesh/reconcile/mesh-state.ts).
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -9,7 +9,7 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Kysely } from 'kysely';
 import { digestOfTexts, type KeptAccess } from '../../mesh/index.ts';
 import type { AppliedRow, InForceRow, StoredAccess, Tables } from '../../store/index.ts';
-import { parseFiles, toStoredFiles } from './history.ts';
+import { parseFiles, toTexts } from './history.ts';
 
 /** @returns undefined if the file on disk is in control */
 export async function readNewest(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
@@ -28,7 +28,7 @@ export async function readNewest(db: Kysely<Tables>): Promise<AppliedRow | undef
  */
 export function toAccess(row: AppliedRow): Access {
   try {
-    return parseFiles(toStoredFiles(row));
+    return parseFiles(toTexts(row));
   } catch (cause) {
     const code = cause instanceof MeshpassError ? cause.code : 'access_file_invalid';
     const message =
@@ -57,7 +57,7 @@ export async function readInForce(db: Kysely<Tables>): Promise<KeptAccess | unde
 /** Parses a row. The file is undefined if its text does not match the digest, or if this version refuses it. */
 function toKept({ digest, main, files }: InForceRow): KeptAccess {
   try {
-    const stored = toStoredFiles({ main, files });
+    const stored = toTexts({ main, files });
     return { digest, access: digestOfTexts(stored.files) === digest ? parseFiles(stored) : undefined };
   } catch {
     return { digest, access: undefined };

@@ -32,15 +32,14 @@ const MOST = 4 * 1024;
 export function approvalRoutes(approvals: Approvals, session: Authentication<SessionCaller>): readonly Route[] {
   /** Creates a route for an order of a session. */
   const order = <Order>(
-    path: string,
+    path: `/${string}`,
     action: Action,
     schema: z.ZodType<Order>,
     handler: (live: Live, order: Order, event: AuditEvent) => Promise<Outcome<unknown>>,
     auditMembers?: (order: Order) => Pick<AuditEvent, 'target' | 'detail'>,
   ): Route =>
     route({
-      method: 'POST',
-      path,
+      at: `POST ${path}`,
       action,
       authentication: session,
       schema,
@@ -53,8 +52,7 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
   const decided = ({ id, decision }: AnswerOrder | ReviewOrder) => ({ target: id, detail: { decision } });
   return [
     route({
-      method: 'GET',
-      path: '/approvals',
+      at: 'GET /approvals',
       action: 'approval.list',
       authentication: session,
       schema: ListQuery,
@@ -87,8 +85,7 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   return [
     route({
-      method: 'POST',
-      path: '/approvals/answers/:name',
+      at: 'POST /approvals/answers/:name',
       action: 'approval.answer',
       authentication: ({ event }) => {
         const source = sourceGroup(event.source ?? 'unknown');

@@ -15,7 +15,7 @@ import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
 import { askedBy, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
-import { callerOf, confirmedUntil } from '../operator/sessions.ts';
+import { callerOf } from '../operator/sessions.ts';
 import { type SignInContext, signIn } from '../operator/sign-in.ts';
 
 export interface OperatorsContext extends RouteContext, SignInContext {
@@ -50,8 +50,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   return [
     // Client ids of public clients are not secret. Every browser that signs in exposes them.
     route({
-      method: 'GET',
-      path: '/operator/sign-in',
+      at: 'GET /operator/sign-in',
       action: 'operator.sign-in',
       authentication: ({ event }) => granted(event, undefined),
       handler: async ({ event }) => {
@@ -65,8 +64,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/operator/session',
+      at: 'POST /operator/session',
       action: 'operator.sign-in',
       authentication: operators.keyAuthentication,
       read: async (request) => readTokenForm(request.headers['content-type'], await readBody(request)),
@@ -93,12 +91,9 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
 }
 
 /** Returns how much time a session has left, seconds. */
-function timesOf(
-  { clock, confirmSeconds }: Pick<OperatorsContext, 'clock' | 'confirmSeconds'>,
-  session: OperatorSession,
-) {
+function timesOf({ clock, sessions }: OperatorsContext, session: OperatorSession) {
   const now = seconds(clock);
-  return { expires_in: session.expiresAt - now, confirm_in: confirmedUntil(session, confirmSeconds()) - now };
+  return { expires_in: session.expiresAt - now, confirm_in: sessions.confirmedUntil(session) - now };
 }
 
 /**
@@ -117,7 +112,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
       return granted(event, {
         operator: describeCaller(caller),
         expires_at: session ? timestamp(session.expiresAt) : null,
-        confirmed_until: session ? timestamp(confirmedUntil(session, context.confirmSeconds())) : null,
+        confirmed_until: session ? timestamp(sessions.confirmedUntil(session)) : null,
         actions: ACTIONS.filter((name) => may(caller, name)),
       });
     }),

@@ -56,7 +56,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const anyone = ({ event }: Presented) => granted(event, undefined);
-  const shared = { method: 'GET', action: 'operator.sign-in', authentication: anyone, refusal: toSignIn } as const;
+  const shared = { action: 'operator.sign-in', authentication: anyone, refusal: toSignIn } as const;
   const isStranger = (request: IncomingMessage) => cookieOf(request, SESSION_COOKIE) === undefined;
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(sourceGroup(source ?? 'unknown'));
@@ -89,10 +89,10 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
   return [
     // Browsers without a session are sent to sign in. A person who is still signed in at the issuer is confirmed
     // without interaction.
-    ...[LIST, `${LIST}/:id`].map((path) =>
+    ...([`GET ${LIST}`, `GET ${LIST}/:id`] as const).map((at) =>
       route({
         ...shared,
-        path,
+        at,
         accepts: (request) => isStranger(request) || toConfirm(context, request) !== undefined,
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
@@ -104,19 +104,19 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     ),
     route({
       ...shared,
-      path: SIGN_IN,
+      at: `GET ${SIGN_IN}`,
       schema: SignInQuery,
       handler: async ({ body, event }) => granted(event, await signInPage(browserSignIn.issuers(), body.request)),
     }),
     route({
       ...shared,
-      path: `${SIGN_IN}/:issuer`,
+      at: `GET ${SIGN_IN}/:issuer`,
       schema: SignInQuery,
       handler: async (call) => await toIssuer(call, call.params.issuer ?? '', call.body.request, false),
     }),
     route({
       ...shared,
-      path: '/page/callback/:issuer',
+      at: 'GET /page/callback/:issuer',
       // Callback cookies and queries are easily forged, so calls to the issuer are limited.
       handler: async ({ params, request, event }) =>
         await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),

@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { granted, type Outcome } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
-import { type Authentication, createSlots, type Route, type RouteContext, route } from '../../http/index.ts';
+import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
 import { nameOf, type OperatorSession } from '../operator/caller.ts';
 import { operatorRoutes, Reason } from '../operator/operator-route.ts';
@@ -16,11 +16,10 @@ import type { Author, AuthorOf } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { Files, listVersions } from '../policy/history.ts';
 
-export interface PolicyContext extends RouteContext {
+export interface PolicyContext {
   readonly changes: PolicyChanges;
   readonly store: Store;
-  /** Returns the author of a job, based on its token. */
-  readonly authorOf?: AuthorOf | undefined;
+  readonly operators: Operators;
 }
 
 /** Maximum body size, bytes: enough for an access file of 1 MiB as JSON. */
@@ -53,9 +52,9 @@ const JOBS = { total: 4, perAuthor: 2 };
 
 /**
  * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
+ * @param authorOf returns the author of a job, based on its token
  */
-export function policyRoutes(context: PolicyContext): readonly Route[] {
-  const { changes, store } = context;
+export function policyRoutes({ changes, store }: PolicyContext, authorOf: AuthorOf): readonly Route[] {
   const slots = createSlots(JOBS.total, JOBS.perAuthor);
   const mutex: KeyedMutex = new Map();
   // Only one job at a time uses the prover, so an operator waits for one job at most.
@@ -66,24 +65,21 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
   return [
     route({
       ...PLAN,
-      method: 'POST',
-      path: '/policy/plan',
-      authentication: authorAuthentication(context, 'plan'),
+      at: 'POST /policy/plan',
+      authentication: authorAuthentication(authorOf, 'plan'),
       handler: async ({ caller, body, event }) =>
         described(granted(event, await alone(caller, () => changes.plan(body)))),
     }),
     route({
-      method: 'GET',
-      path: '/policy/history',
+      at: 'GET /policy/history',
       action: 'policy.plan',
-      authentication: authorAuthentication(context, 'plan'),
+      authentication: authorAuthentication(authorOf, 'plan'),
       handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
     }),
     route({
       ...APPLY,
-      method: 'POST',
-      path: '/policy/apply',
-      authentication: authorAuthentication(context, 'apply'),
+      at: 'POST /policy/apply',
+      authentication: authorAuthentication(authorOf, 'apply'),
       schema: JobApplyOrder,
       handler: async ({ caller: author, body, event }) => {
         const { plan, reason, ...kept } = body;
@@ -92,12 +88,6 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
       },
     }),
   ];
-}
-
-export interface OperatorPolicyContext extends PolicyContext {
-  readonly operators: Operators;
-  /** Returns the operator sessions that this broker has seen. */
-  readonly operatorSessions: () => readonly OperatorSession[];
 }
 
 /** Body of `POST /policy/rollback`. Version 0 is the file on disk. */
@@ -110,9 +100,12 @@ export const RollBackOrder = z.strictObject({
 /**
  * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
  * `/policy/versions/VERSION` for operators.
+ * @param operatorSessions returns the operator sessions that this broker has seen
  */
-export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly Route[] {
-  const { changes, store, operators, operatorSessions } = context;
+export function operatorPolicyRoutes(
+  { changes, store, operators }: PolicyContext,
+  operatorSessions: () => readonly OperatorSession[],
+): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
   return [
     // Only operators see effects on operator sessions. The output of a job is visible to everyone with access to the
@@ -153,11 +146,10 @@ export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly R
 }
 
 /** Authenticates a job by its OIDC token. */
-function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
+function authorAuthentication(authorOf: AuthorOf, wants: 'plan' | 'apply'): Authentication<Author> {
   return async ({ request, event }) => {
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (!token || !authorOf)
-      throw new MeshpassError('operator_unauthorized', 'A token from a job that may plan is required.');
+    if (!token) throw new MeshpassError('operator_unauthorized', 'A token from a job that may plan is required.');
     const author = await authorOf(token, wants);
     return granted({ ...event, subject: author.by }, author);
   };

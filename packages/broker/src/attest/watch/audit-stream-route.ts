@@ -19,7 +19,7 @@ export interface GithubEvents {
   readonly onEvents: (count: number) => void;
 }
 
-const PATHS = ['/github/audit-stream', '/services/collector', '/services/collector/event'];
+const PATHS = ['/github/audit-stream', '/services/collector', '/services/collector/event'] as const;
 const MAX_BODY = 8 * 1024 * 1024;
 const MAX_INFLATED = 32 * 1024 * 1024;
 const inflate = promisify(gunzip);
@@ -28,8 +28,7 @@ const inflate = promisify(gunzip);
 export function githubEventRoutes(events: GithubEvents): readonly Route[] {
   return PATHS.map((path) =>
     route({
-      method: 'POST',
-      path,
+      at: `POST ${path}`,
       action: 'github.events',
       authentication: ({ request, event }) =>
         isGithub(request.headers.authorization, events.token)

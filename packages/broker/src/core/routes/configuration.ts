@@ -38,8 +38,7 @@ export function configurationRoutes(
   const answers = createSlots(MAX_ANSWERS, ANSWERS_PER_SESSION);
   return [
     route({
-      method: 'GET',
-      path: '/session/configuration',
+      at: 'GET /session/configuration',
       action: 'configuration.read',
       authentication: session,
       handler: async ({ caller: { live }, event, request, response }) => {

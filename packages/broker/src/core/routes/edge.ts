@@ -89,8 +89,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
 
   return [
     route({
-      method: 'GET',
-      path: '/edge/stream',
+      at: 'GET /edge/stream',
       action: 'edge.stream',
       authentication,
       handler: async ({ event, request, response }) => {
@@ -103,8 +102,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/edge/decisions',
+      at: 'POST /edge/decisions',
       action: 'edge.stream',
       authentication,
       schema: EdgeDecisions,
@@ -115,8 +113,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/leases',
+      at: 'POST /leases',
       action: 'edge.stream',
       accepts: ({ headers }) => headers.authorization !== undefined,
       authentication,
@@ -132,8 +129,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/edge/configuration',
+      at: 'POST /edge/configuration',
       action: 'edge.stream',
       authentication,
       schema: EdgeConfigurationRequest,
@@ -144,8 +140,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/edge/draining',
+      at: 'POST /edge/draining',
       action: 'edge.stream',
       authentication,
       schema: EdgeDraining,

@@ -37,8 +37,7 @@ export function kubernetesRoutes(
   const allowance = createRateAllowance({ burst: BURST, perSecond: PER_SECOND, clock });
   return [
     route({
-      method: 'POST',
-      path: '/kubernetes/token',
+      at: 'POST /kubernetes/token',
       action: 'kubernetes.token',
       authentication: session,
       schema: KubernetesTokenRequest,

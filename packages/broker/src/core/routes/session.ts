@@ -81,8 +81,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
 
   return [
     route({
-      method: 'POST',
-      path: '/token',
+      at: 'POST /token',
       action: 'session.open',
       accepts: ({ headers }) => headers.authorization === undefined,
       authentication: key,
@@ -99,8 +98,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/token',
+      at: 'POST /token',
       action: 'token.issue',
       accepts: ({ headers }) => headers.authorization !== undefined,
       authentication: session,
@@ -120,8 +118,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/certificates',
+      at: 'POST /certificates',
       action: 'certificate.issue',
       authentication: session,
       schema: CertificateRequest,
@@ -133,8 +130,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     }),
     // Allowed reports and reads decide nothing and leave no audit row. Refused ones do.
     route({
-      method: 'POST',
-      path: '/session/refusals',
+      at: 'POST /session/refusals',
       action: 'session.heartbeat',
       authentication: session,
       schema: RefusalReportRequest,
@@ -145,16 +141,14 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       },
     }),
     route({
-      method: 'GET',
-      path: '/services',
+      at: 'GET /services',
       action: 'services.read',
       authentication: session,
       handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
     }),
     // The lease proof is the only credential. Edges send theirs to the route of routes/edge.ts.
     route({
-      method: 'POST',
-      path: '/leases',
+      at: 'POST /leases',
       action: 'session.heartbeat',
       accepts: ({ headers }) => headers.authorization === undefined,
       authentication: ({ event }) => granted(event, undefined),
@@ -172,8 +166,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     ...configurationRoutes(context, session),
     ...kubernetesRoutes({ ...context, audit: exchange.audit, mesh: answers.mesh, clock }, session),
     route({
-      method: 'DELETE',
-      path: '/session',
+      at: 'DELETE /session',
       action: 'session.close',
       authentication: session,
       handler: async ({ caller: { live }, event }) => {

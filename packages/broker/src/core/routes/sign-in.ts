@@ -46,15 +46,13 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
   const storing = new Set<string>();
   return [
     route({
-      method: 'GET',
-      path: '/session/sign-in',
+      at: 'GET /session/sign-in',
       action: 'sign_in.read',
       authentication: session,
       handler: async ({ caller, event }) => granted(event, answer(caller.live.session.attestation)),
     }),
     route({
-      method: 'POST',
-      path: '/session/sign-in',
+      at: 'POST /session/sign-in',
       action: 'sign_in.add',
       authentication: session,
       schema: SignInRequest,
@@ -68,8 +66,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/session/sign-out',
+      at: 'POST /session/sign-out',
       action: 'sign_in.end',
       authentication: session,
       schema: SignOutRequest,
@@ -80,8 +77,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       },
     }),
     route({
-      method: 'POST',
-      path: '/sign-in/backchannel-logout/:name',
+      at: 'POST /sign-in/backchannel-logout/:name',
       action: 'sign_in.logout',
       // The token itself is the proof, so any sender may deliver it.
       authentication: ({ event }) => granted(event, undefined),

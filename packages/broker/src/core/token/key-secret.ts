@@ -5,62 +5,31 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { MeshpassError } from '@meshpass/identity';
-import { z } from 'zod';
-import { connectKubernetes, type KubernetesHttp, path } from '../../mesh/index.ts';
+import { openSharedObject, type SharedObjectOptions } from '../../mesh/index.ts';
 import type { KeyStorage } from './key-storage.ts';
 
-/** Location of the Secret. */
-export interface KeySecretOptions {
-  /** Path of a kubeconfig; absent inside a Pod. */
-  readonly kubeconfig?: string | undefined;
-  readonly namespace: string;
-  /** Name of an existing Secret. The broker cannot create it. */
-  readonly name: string;
-}
-
-const NOT_FOUND = 404;
-const CONFLICT = 409;
 const ATTEMPTS = 3;
 const ENTRY = 'signing-key.pem';
-
-const Secret = z.object({
-  metadata: z.object({ resourceVersion: z.string() }),
-  data: z.record(z.string(), z.base64()).optional(),
-});
 
 /**
  * Opens the storage.
  * @throws MeshpassError `config_invalid` if there is no access to a cluster
  */
-export async function openKeySecret({ kubeconfig, namespace, name }: KeySecretOptions): Promise<{
-  readonly storage: KeyStorage;
-  readonly close: () => void;
-}> {
-  const http = await connectKubernetes(kubeconfig);
-  return { storage: keySecretStorage(http, namespace, name), close: http.close };
-}
-
-/** Creates storage in a Secret entry. */
-export function keySecretStorage(http: KubernetesHttp, namespace: string, name: string): KeyStorage {
-  const at = path`/api/v1/namespaces/${namespace}/secrets/${name}`;
+export async function openKeySecret(options: SharedObjectOptions) {
+  const { namespace, name } = options;
+  const missing = `The Secret ${namespace}/${name} (--signing-key-secret) does not exist. Restore it, or upgrade the Helm release, which creates it.`;
+  const secret = await openSharedObject('secrets', options, missing);
   // First line of everything that this process writes. A broker that takes over first writes its own line. Later writes
   // by the previous broker then conflict and fail.
   const mine = `Meshpass-Broker: ${hostname()} ${randomUUID()}\n`;
   let version: string | undefined;
 
   const get = async () => {
-    const answer = await http.call({ method: 'GET', path: at, expect: [NOT_FOUND] });
-    if (answer.status === NOT_FOUND)
-      throw new MeshpassError(
-        'config_invalid',
-        `The Secret ${namespace}/${name} (--signing-key-secret) does not exist. Restore it, or upgrade the Helm release, which creates it.`,
-      );
-    const { metadata, data = {} } = understood(answer.body);
-    const text = Buffer.from(data[ENTRY] ?? '', 'base64').toString();
-    return { version: metadata.resourceVersion, text };
+    const { version, data } = await secret.read();
+    return { version, text: Buffer.from(data[ENTRY] ?? '', 'base64').toString() };
   };
 
-  return {
+  const storage: KeyStorage = {
     read: async () => {
       const found = await get();
       version = found.version;
@@ -68,18 +37,9 @@ export function keySecretStorage(http: KubernetesHttp, namespace: string, name: 
     },
     write: async (text) => {
       for (let attempt = 1; ; attempt++) {
-        const answer = await http.call({
-          method: 'PATCH',
-          path: at,
-          contentType: 'application/merge-patch+json',
-          expect: [CONFLICT],
-          body: {
-            metadata: { resourceVersion: version },
-            data: { [ENTRY]: Buffer.from(mine + text).toString('base64') },
-          },
-        });
-        if (answer.status !== CONFLICT) {
-          version = understood(answer.body).metadata.resourceVersion;
+        const written = await secret.write(version, { [ENTRY]: Buffer.from(mine + text).toString('base64') });
+        if (written !== undefined) {
+          version = written;
           return;
         }
         // Either another entry changed, or an earlier write of this process succeeded although its response was lost.
@@ -93,10 +53,5 @@ export function keySecretStorage(http: KubernetesHttp, namespace: string, name: 
       }
     },
   };
-}
-
-function understood(body: unknown): z.infer<typeof Secret> {
-  const read = Secret.safeParse(body);
-  if (read.success) return read.data;
-  throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.');
+  return { storage, close: secret.close };
 }

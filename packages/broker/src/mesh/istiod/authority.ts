@@ -11,8 +11,7 @@ import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
 import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
-import type { SignedCertificate } from './verify-certificate.ts';
-import { verifyCertificate } from './verify-certificate.ts';
+import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
 
 /** Maximum lifetime of an SVID (the access file's `ttl`, plus what a CA may add). */
 export const LONGEST_SVID_SECONDS = 3_600 + 60;
@@ -42,8 +41,6 @@ export interface AuthorityOptions {
   readonly isRevoked: (spiffeId: string) => boolean;
   /** Unix seconds. */
   readonly now: () => number;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
   readonly queue?: FairQueue;
 }
 
@@ -83,7 +80,7 @@ export function certificateAuthority(options: AuthorityOptions) {
       return queue.run(
         request.queue,
         (signal) =>
-          withRetries(options.random, signal, async () => {
+          withRetries(signal, async () => {
             refuseRevoked(options, spiffeId);
             // A renewal's ServiceAccount usually exists, and an arrival's does not.
             const exists = request.queue === 'renewal';
@@ -122,13 +119,13 @@ async function undoRevoked(
   refuseRevoked(options, spiffeId);
 }
 
-async function withRetries<T>(random: () => number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+async function withRetries<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await work();
     } catch (error) {
       if (attempt === ATTEMPTS || signal.aborted || !isTransient(error)) throw error;
-      await pause(backoff(attempt - 1, random), signal);
+      await pause(backoff(attempt - 1), signal);
       if (signal.aborted) throw error;
     }
   }

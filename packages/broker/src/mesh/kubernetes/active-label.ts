@@ -47,7 +47,6 @@ export function createActiveLabel(options: ActiveLabelOptions) {
     },
     resync: intervalMs,
     now: () => 0,
-    random: Math.random,
   });
   const set = (active: boolean) => {
     wanted = active;

@@ -4,13 +4,16 @@ import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import type { KubernetesHttp } from './http.ts';
-import { collectionPath, objectPath } from './resources.ts';
+import { apiVersionOf, collectionPath, objectPath } from './resources.ts';
 
 export const FIELD_MANAGER = 'meshpass';
 /** Lifetime of requested tokens, the minimum in Kubernetes. */
 export const TOKEN_SECONDS = 600;
 
+/** Object in the API server's form. */
 export interface ListedObject {
+  readonly apiVersion: string;
+  readonly kind: string;
   readonly metadata: {
     readonly name: string;
     readonly namespace?: string;
@@ -19,7 +22,7 @@ export interface ListedObject {
     readonly creationTimestamp?: string;
     readonly deletionTimestamp?: string;
   };
-  readonly [member: string]: unknown;
+  readonly spec?: unknown;
 }
 
 /** Every method throws MeshpassError `kubernetes_unavailable`. */
@@ -128,8 +131,9 @@ export function kubernetes(http: KubernetesHttp) {
     },
     list: async (kind: string, labelSelector: string, namespace?: string) => {
       const path = collectionPath(kind, namespace);
-      return understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body)
-        .items as readonly ListedObject[];
+      const { items } = understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body);
+      // The items of a list do not repeat their kind.
+      return items.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object })) as readonly ListedObject[];
     },
   };
 }
@@ -144,7 +148,11 @@ function applyCall(manifest: Manifest) {
   };
 }
 
-function understood<T>(schema: z.ZodType<T>, body: unknown): T {
+/**
+ * Validates a response.
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
+export function understood<T>(schema: z.ZodType<T>, body: unknown): T {
   const read = schema.safeParse(body);
   if (read.success) return read.data;
   // The body is never included, because it may contain a token.

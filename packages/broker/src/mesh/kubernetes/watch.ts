@@ -19,8 +19,6 @@ export interface WatchOptions<T> {
   /** Called after every change to the kept values, and after the first complete list. */
   readonly onChange: () => void;
   readonly onFault: (fault: MeshpassError) => void;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
 }
 
 export type Watched<T> = ReturnType<typeof watch<T>>;
@@ -111,13 +109,13 @@ export function watch<T>(options: WatchOptions<T>) {
         version ??= await list();
         version = await follow(version);
         if (performance.now() - began > SHORT_WATCH_MS) failures = 0;
-        else await pause(SHORT_WATCH_MS * options.random(), stop.signal);
+        else await pause(SHORT_WATCH_MS * Math.random(), stop.signal);
       } catch (thrown) {
         if (stop.signal.aborted) return;
         // Changes may have been missed, and the server may be another one, so list again.
         version = undefined;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
-        await pause(backoff(failures++, options.random), stop.signal);
+        await pause(backoff(failures++), stop.signal);
       }
     }
   };

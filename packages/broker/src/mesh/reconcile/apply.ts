@@ -4,7 +4,9 @@
  */
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
+import { loadObject, type Resource } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
@@ -85,7 +87,7 @@ function isGuard({ kind, metadata }: Manifest, { mesh }: ApplyOptions): boolean 
   return kind === 'AuthorizationPolicy' && metadata.namespace === mesh.rootNamespace;
 }
 
-async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
+async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly ListedObject[], options: ApplyOptions) {
   const { rootNamespace } = options.mesh;
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
@@ -101,7 +103,7 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly P
 }
 
 /** Refuses to write to objects that are being deleted: the write would succeed and then vanish. */
-function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]): void {
+function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObject[]): void {
   const ending = present.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(keyOf);
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
   if (!still) return;
@@ -109,20 +111,14 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]):
   throw new MeshpassError('kubernetes_unavailable', `${name} is still being deleted. The broker will recreate it.`);
 }
 
-type Present = ListedObject & { readonly kind: string };
-
 /** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
-async function readPresent(options: ApplyOptions): Promise<readonly Present[]> {
+async function readPresent(options: ApplyOptions): Promise<readonly ListedObject[]> {
   const { kubernetes, mesh } = options;
   const home: Partial<Record<string, string>> = {
     RequestAuthentication: mesh.rootNamespace,
     Gateway: mesh.gateway.namespace,
   };
-  const lists = await Promise.all(
-    ORDER.map(async (kind) =>
-      (await kubernetes.list(kind, COMPILED, home[kind])).map((object) => ({ ...object, kind })),
-    ),
-  );
+  const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED, home[kind])));
   // Deleting a Namespace deletes everything in it, so only those created for a grant are considered.
   return lists
     .flat()
@@ -135,7 +131,7 @@ function labelled(manifest: Manifest): Manifest {
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
 }
 
-function keyOf({ kind, metadata }: Pick<Present, 'kind' | 'metadata'>): string {
+function keyOf({ kind, metadata }: Pick<ListedObject, 'kind' | 'metadata'>): string {
   return `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
 }
 
@@ -143,4 +139,37 @@ async function batches<T>(items: readonly T[], work: (item: T) => Promise<void>)
   for (let from = 0; from < items.length; from += AT_ONCE) {
     await Promise.all(items.slice(from, from + AT_ONCE).map(work));
   }
+}
+
+// GitOps mode: a controller (Argo CD, Flux) applies the committed manifests. The broker writes only its token keys,
+// which no repository contains. It compares the rest, and an access file comes into force when the cluster matches
+// its compiled form.
+
+const SHOWN = 10;
+
+/**
+ * Applies RequestAuthentication and compares all other objects.
+ * @throws MeshpassError `policy_drift`, `kubernetes_unavailable`
+ */
+export async function applyKeysOnly(manifests: readonly Manifest[], { kubernetes, mesh }: ApplyOptions) {
+  for (const manifest of manifests) if (manifest.kind === 'RequestAuthentication') await kubernetes.apply(manifest);
+  const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Sidecar', 'Gateway'];
+  const present = await Promise.all(
+    kinds.map(async (kind): Promise<readonly Resource[]> => {
+      const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? mesh.gateway.namespace : undefined);
+      return objects.flatMap((object) => [...loadObject(object, kind).resources]);
+    }),
+  );
+  const drift = resourceChanges(
+    present.flat(),
+    manifests.filter(({ kind }) => kinds.includes(kind)),
+  );
+  if (drift.length === 0) return undefined;
+  const lines = drift.slice(0, SHOWN).map(({ does, kind, name }) => `${does} ${kind} ${name}`);
+  if (drift.length > SHOWN) lines.push(`and ${drift.length - SHOWN} more`);
+  throw new MeshpassError(
+    'policy_drift',
+    `The cluster differs from the compiled access file. Commit and apply: ${lines.join(', ')}.`,
+    { detail: { drift: drift.length } },
+  );
 }

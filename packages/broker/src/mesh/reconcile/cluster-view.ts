@@ -20,8 +20,6 @@ export interface ClusterViewOptions {
   /** Path of an operator's file with the roots, instead of the ConfigMap. */
   readonly rootsFile?: string | undefined;
   readonly log: Log;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
 }
 
 export type ClusterView = ReturnType<typeof viewCluster>;
@@ -33,7 +31,7 @@ const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const
  * @throws MeshpassError `config_invalid` if the file with the roots is unusable
  */
 export function viewCluster(options: ClusterViewOptions) {
-  const { http, log, random } = options;
+  const { http, log } = options;
   const listeners = new Set<() => void>();
   const onChange = (): void => {
     for (const listener of listeners) listener();
@@ -42,7 +40,7 @@ export function viewCluster(options: ClusterViewOptions) {
   const start = <T>(path: string, keep: (object: never) => T | undefined, fieldSelector?: string): Watched<T> => {
     const onFault = ({ detail }: MeshpassError) =>
       log.warn({ watch: path, ...detail }, 'a cluster watch was interrupted; listing again');
-    const watched = watch({ http, path, keep, onChange, random, onFault, ...(fieldSelector && { fieldSelector }) });
+    const watched = watch({ http, path, keep, onChange, onFault, ...(fieldSelector && { fieldSelector }) });
     open.add(watched);
     return watched;
   };

@@ -3,7 +3,7 @@
 import type { IdentityTokens, Manifest } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { z } from 'zod';
-import type { Log } from '../../base/index.ts';
+import { type Log, seconds } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
 import { certificateAuthority } from '../istiod/authority.ts';
 import { openIstiodConnection } from '../istiod/connection.ts';
@@ -63,12 +63,6 @@ export interface MeshParts {
   /** Token keys that sidecars must accept now. Call `state.tokenKeysChanged()` when they change. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
-  /** Environment variables with the API server's address in a Pod. */
-  readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Unix seconds. */
-  readonly now?: () => number;
-  /** Random number from 0 to 1. */
-  readonly random?: () => number;
   /** Creates the revoker; defaults to createRevoker(). */
   readonly makeRevoker?: typeof createRevoker;
   /** Leadership. Only the active broker writes to Kubernetes. If absent, this is the only broker. */
@@ -98,10 +92,9 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     throw new MeshpassError('config_invalid', `The mesh configuration is invalid at ${at}: ${issue?.message}.`);
   }
   const config = read.data;
-  const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
-  const access = config.kubeconfig
-    ? await kubeconfigAccess(config.kubeconfig)
-    : await podAccess(parts.env ?? process.env);
+  const { log } = parts;
+  const now = () => seconds(Date.now);
+  const access = config.kubeconfig ? await kubeconfigAccess(config.kubeconfig) : await podAccess(process.env);
   const http = kubernetesHttp(access);
   const { activeState } = parts;
   const cluster = activeState ? writeOnlyAsLeader(activeState.isLeader, kubernetes(http)) : kubernetes(http);
@@ -109,7 +102,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   const view = viewCluster({
     http,
     log,
-    random,
     rootsNamespace: config.rootNamespace,
     rootsFile: config.istiod.rootsFile,
   });
@@ -119,7 +111,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     kubernetes: cluster,
     log,
     now,
-    random,
     accessFile,
     mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
     tokens: parts.tokens,
@@ -145,7 +136,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     istiod,
     trustDomain,
     now,
-    random,
     roots: view.roots,
     isRevoked: revoker.isRevoked,
   });

@@ -10,19 +10,18 @@ import {
   type MeshShape,
   namespacesGranted,
 } from '@meshpass/access';
+import { accessChanges } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
-import { openAccessFile } from './access-file.ts';
-import { applyPlan } from './apply-plan.ts';
+import { type DiskFile, openAccessFile } from './access-file.ts';
+import { applyKeysOnly, applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
-import { createFormerAccess, type KeptAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
-import { createPendingChange } from './pending-change.ts';
 import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
@@ -39,8 +38,6 @@ export interface StateOptions {
   readonly log: Log;
   /** Unix seconds. */
   readonly now: () => number;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
   /** Whether GitOps applies the compiled objects. The broker then writes only its keys and compares the rest. */
   readonly gitops?: boolean;
   /** Whether workspaces whose grants have roles may use the API server. */
@@ -51,7 +48,28 @@ export interface StateOptions {
   readonly activated?: Promise<void> | undefined;
 }
 
+/** Access file from disk that came into force last, from the store. */
+export interface KeptAccess {
+  /** SHA-256 of its text, hex. */
+  readonly digest: string;
+  /** Undefined if this version of Meshpass refuses the text. */
+  readonly access: Access | undefined;
+}
+
+/** A file that was submitted, not read from disk, and the caller waiting for it to come into force. */
+interface Submitted {
+  readonly access: Access;
+  readonly done: PromiseWithResolvers<void>;
+}
+
+/** Maximum time that a caller waits for a submitted file to come into force. */
+const LONGEST_WAIT_MS = 25_000;
+
 const AGAIN = 'the access file on disk was rejected, so the one from before the restart is in force again';
+
+const IGNORED =
+  'the access file on disk was changed but is ignored, because the one in force was applied with "meshpass policy apply". Apply the change ' +
+  'in the same way, or return to the file on disk with "meshpass policy rollback 0". "meshpass policy history" lists the applied files';
 
 /** Delay after a change. Changes come in bursts, because a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
@@ -61,8 +79,7 @@ export function meshState(options: StateOptions) {
   const { view, log } = options;
   const listeners = new Set<() => void>();
   const decisions = policyDecisions();
-  const pending = createPendingChange();
-  const former = createFormerAccess();
+  const diskFiles = new WeakMap<Access, DiskFile>();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
@@ -72,36 +89,51 @@ export function meshState(options: StateOptions) {
   let settling: NodeJS.Timeout | undefined;
   /** Whether this broker or the previous one put a file in force by plan. It is newer than the one on disk. */
   let isPlanned = false;
+  let submitted: Submitted | undefined;
+  /**
+   * File that was in force before this broker became active. As with the previous broker, objects that the mesh has
+   * lost since are omitted. A file that was never in force is refused for the same loss, because it may be a mistake
+   * and no session depends on it. If the file on disk is refused at a start, the former file comes into force again, so
+   * that a restart changes nothing that a running broker would not.
+   */
+  let former: Access | undefined;
+  /** Digest of the file from disk that came into force last. */
+  let lastDigest: string | undefined;
+  /** File on disk; without `access` if it is refused. */
+  let disk: { readonly access?: Access; readonly digest: string } | undefined;
   let drift = 0;
   /** Former file that the cluster does not match, with GitOps. */
   let passedOver: Access | undefined;
   const problems: MeshProblems = {};
 
   /** Returns the file that stays while another one is tried. At a start, this is the former file. */
-  const standing = (): Access | undefined => inForce?.access ?? former.access();
+  const standing = (): Access | undefined => inForce?.access ?? former;
+
+  /** Whether the file was in force before this broker became active. */
+  const isFormer = (access: Access): boolean =>
+    access === former || (lastDigest !== undefined && diskFiles.get(access)?.digest === lastDigest);
 
   /**
    * Returns the former file if it is compared before a new one: with GitOps, once, at a start. A new file is in force
    * only when the cluster matches it, and the cluster may still match the former one.
    */
   const goesFirst = (): Access | undefined => {
-    const access = former.access();
-    const isOther = candidate !== undefined && !former.is(candidate);
-    return options.gitops && !inForce && isOther && access !== passedOver ? access : undefined;
+    const isOther = candidate !== undefined && !isFormer(candidate);
+    return options.gitops && !inForce && isOther && former !== passedOver ? former : undefined;
   };
 
   const apply = reconciler<Plan>({
     apply: (plan) => {
       // A partial write leaves an unknown state.
       if (plan.content !== applied) applied = '';
-      return applyPlan(plan, options);
+      return (options.gitops ? applyKeysOnly : applyManifests)(plan.manifests, options);
     },
     onApplied: (plan) => {
       delete problems.apply;
       drift = 0;
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
-      if (plan.access === candidate || (!inForce && plan.access === former.access())) adopt(plan);
+      if (plan.access === candidate || (!inForce && plan.access === former)) adopt(plan);
       // The file was withdrawn or replaced while it was being applied.
       else if (plan.access !== inForce?.access) soon();
       // A repeated plan with the same content may be older than a plan that was adopted without applying. The latest
@@ -120,7 +152,7 @@ export function meshState(options: StateOptions) {
         soon();
         return;
       }
-      if (pending.isFor(plan.access) && error.code === 'policy_drift') {
+      if (submitted?.access === plan.access && error.code === 'policy_drift') {
         refuse(error);
         return;
       }
@@ -144,7 +176,6 @@ export function meshState(options: StateOptions) {
     },
     resync: options.resync,
     now: options.now,
-    random: options.random,
     // The waiting plan was compiled with earlier keys.
     activated: options.activated?.then(() => recompile()),
   });
@@ -179,7 +210,7 @@ export function meshState(options: StateOptions) {
     const planInput = (): PlanInput => ({ mesh, tokens: options.tokens(), ours: view.ours() });
     if (candidate && !goesFirst()) {
       try {
-        const goesOn = !inForce && former.is(candidate);
+        const goesOn = !inForce && isFormer(candidate);
         want(goesOn ? reduced(candidate, planInput()) : makePlan(candidate, planInput()));
         delete problems.file;
         return;
@@ -234,21 +265,25 @@ export function meshState(options: StateOptions) {
       if (isAgain) log.warn({ file, objects }, AGAIN);
       else log.info({ file, objects }, 'access file in force');
       const reason = `In force: ${objects} objects are applied.${isAgain ? ` However, ${AGAIN}.` : ''}`;
-      decisions.record({ outcome: 'allowed', reason, file, disk: former.diskFileOf(plan.access) });
+      decisions.record({ outcome: 'allowed', reason, file, disk: diskFiles.get(plan.access) });
       // A new file was waiting for the former one.
       if (candidate && candidate !== plan.access) soon();
     }
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
-    former.adopted(plan.access);
+    lastDigest = diskFiles.get(plan.access)?.digest ?? lastDigest;
     tellIgnored();
     publish();
-    pending.settle(plan.access);
+    if (submitted?.access !== plan.access) return;
+    submitted.done.resolve();
+    submitted = undefined;
   };
 
   /** Refuses a new file. The one in force and all applied objects stay. */
   const refuse = (error: MeshpassError): void => {
-    if (pending.refuse(error)) {
+    if (submitted) {
+      submitted.done.reject(error);
+      submitted = undefined;
       // The caller decides whether to try again. Until then, no file may come into force by itself.
       candidate = undefined;
       soon();
@@ -267,19 +302,24 @@ export function meshState(options: StateOptions) {
     settling = setTimeout(recompile, SETTLE_MS);
   };
   const unsubscribe = view.onChange(soon);
-  const tellIgnored = (): void =>
-    tell(problems, log, 'disk', isPlanned && inForce ? former.ignored(inForce.access) : undefined);
-  const ignoresDisk = (): boolean => isPlanned || pending.isOpen();
+  /** Warns about a changed file on disk while another one is in force by plan. An older file is expected. */
+  const tellIgnored = (): void => {
+    const isChanged = isPlanned && inForce && disk && disk.digest !== lastDigest;
+    const isSame = isChanged && disk?.access && accessChanges(inForce!.access, disk.access).length === 0;
+    tell(problems, log, 'disk', isChanged && !isSame ? IGNORED : undefined);
+  };
+  const ignoresDisk = (): boolean => isPlanned || submitted !== undefined;
   const file = openAccessFile({
     path: options.accessFile,
-    onFile: (access, disk) => {
-      former.onDisk(access, disk);
+    onFile: (access, read) => {
+      disk = { access, digest: read.digest };
+      diskFiles.set(access, read);
       if (ignoresDisk()) return tellIgnored();
       candidate = access;
       soon();
     },
     onRefused: (error) => {
-      former.onDisk(undefined, { digest: error.message });
+      disk = { digest: error.message };
       if (ignoresDisk()) return tellIgnored();
       candidate = undefined;
       refuse(error);
@@ -328,8 +368,13 @@ export function meshState(options: StateOptions) {
      * Sets the access file that was in force before the start. Objects that the mesh has lost since are omitted, and the
      * file comes into force again if the one on disk is refused.
      */
-    wasInForce: (kept: KeptAccess): void => {
-      if (former.tell(kept)) soon();
+    wasInForce: ({ digest, access }: KeptAccess): void => {
+      // A file that was applied by plan is newer.
+      const next = isPlanned ? former : access;
+      if (digest === lastDigest && next === former) return;
+      lastDigest = digest;
+      former = next;
+      soon();
     },
     /** Reasons why the broker is not ready; empty if it is. */
     unready: (): readonly string[] => [
@@ -357,18 +402,24 @@ export function meshState(options: StateOptions) {
      */
     take: async (access: Access): Promise<void> => {
       delete problems.file;
-      const done = pending.wait(access, () => {
+      submitted?.done.reject(new MeshpassError('plan_stale', 'Another access file arrived in the meantime.'));
+      const mine = { access, done: Promise.withResolvers<void>() };
+      submitted = mine;
+      const late = setTimeout(() => {
+        if (submitted !== mine) return;
         const why = problems.apply ?? view.unready()[0] ?? 'the cluster did not respond in time';
         refuse(new MeshpassError('kubernetes_unavailable', `Failed to put the access file in force: ${why}`));
-      });
+      }, LONGEST_WAIT_MS);
       candidate = access;
       soon();
       try {
-        await done;
+        await mine.done.promise;
       } catch (thrown) {
         // The file on disk is in control again, and may have changed in the meantime.
         if (!isPlanned) await file.reload();
         throw thrown;
+      } finally {
+        clearTimeout(late);
       }
       isPlanned = true;
       tellIgnored();
@@ -380,7 +431,7 @@ export function meshState(options: StateOptions) {
     resume: (access: Access): void => {
       isPlanned = true;
       delete problems.file;
-      former.resume(access);
+      former = access;
       candidate = access;
       soon();
     },

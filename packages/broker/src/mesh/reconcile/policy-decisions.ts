@@ -9,7 +9,7 @@ export interface PolicyDecision {
   readonly reason: string;
   /** File name. */
   readonly file: string;
-  /** Text of a file from disk that came into force; see former-access.ts. */
+  /** Text of a file from disk that came into force; see mesh-state.ts. */
   readonly disk?: DiskFile | undefined;
 }
 

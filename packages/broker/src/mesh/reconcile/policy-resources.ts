@@ -1,15 +1,8 @@
 /** Reads all objects that a plan depends on. Uses lists, not watches, so that no object is older than the request. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
 import { OURS } from './revocation/deny-policy.ts';
-
-/** Object in the API server's form. */
-export interface ClusterObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-}
 
 const KINDS = [
   ...['Service', 'Pod', 'Namespace', 'AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
@@ -25,12 +18,11 @@ const KINDS = [
  * Lists the objects.
  * @throws MeshpassError `policy_forbidden` if the broker may not list some, `kubernetes_unavailable`
  */
-export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ClusterObject[]> {
+export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
   const lists = await Promise.all(
     KINDS.map(async (kind) => {
       const selector = kind === 'RoleBinding' ? OURS : '';
-      const objects = await kubernetes.list(kind, selector).catch((thrown) => noneIfNotInstalled(kind, thrown));
-      return objects.map((object): ClusterObject => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
+      return await kubernetes.list(kind, selector).catch((thrown) => noneIfNotInstalled(kind, thrown));
     }),
   );
   return lists.flat();

@@ -16,8 +16,6 @@ export interface ReconcileOptions<Plan> {
   readonly resync: number;
   /** Unix seconds. */
   readonly now: () => number;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
   /** Resolves when this broker becomes active; nothing is applied before. If absent, it starts at once. */
   readonly activated?: Promise<void> | undefined;
 }
@@ -51,7 +49,7 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>) {
       } catch (thrown) {
         if (stop.signal.aborted) return;
         options.onFailed(toMeshpassError(thrown), current.plan);
-        rest = backoff(failures++, options.random);
+        rest = backoff(failures++);
       }
       await pause(Math.max(rest, LEAST_PAUSE_MS), waitFor);
     }

@@ -1,8 +1,7 @@
 /** A grant's state in the relay: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/contract.ts';
-import { type Following, followGrant } from './istiod/follow-grant.ts';
-import type { RelaySource } from './relay-source.ts';
+import { type Following, followGrant, type RelaySource } from './istiod/follow-grant.ts';
 import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
 import { type Granted, type GrantedService, grantedBy } from './transform/granted.ts';
 import type { RawResources } from './transform/resources.ts';
@@ -15,8 +14,6 @@ export interface GrantOptions {
   readonly source: RelaySource;
   readonly onChange: () => void;
   readonly onFailure: (cause: unknown) => void;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
 }
 
 /** Delay after a message, because istiod sends a change in several messages. */
@@ -48,7 +45,6 @@ export function openGrant(options: GrantOptions) {
     namespace: grantNamespace(grant),
     source,
     onFailure: options.onFailure,
-    random: options.random,
     wants: (cluster) => granted.serviceOf(cluster) !== undefined,
     onResources: (resources) => {
       raw = resources;

@@ -7,7 +7,7 @@
 import { grantSet } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/contract.ts';
 import { type GrantState, openGrant } from './grant-state.ts';
-import type { RelaySource } from './relay-source.ts';
+import type { RelaySource } from './istiod/follow-grant.ts';
 import { openSet, type SetState } from './set-state.ts';
 import { mergeGrants, type SetConfiguration } from './transform/merge.ts';
 
@@ -28,13 +28,10 @@ export interface ConfigurationOptions {
   /** This process's writer number (store/open.ts). */
   readonly epoch: number;
   readonly onFailure: (cause: unknown) => void;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
-  /** How long a stream stays open without a session, ms. */
-  readonly graceMs?: number;
 }
 
 const SWEEP_MS = 5_000;
+/** How long a stream stays open without a session, ms. */
 const GRACE_MS = 60_000;
 /**
  * Maximum number of versions per broker process. Versions begin with the process's epoch, so they grow across brokers.
@@ -49,7 +46,7 @@ interface Wanted<State> {
 
 /** Starts the relay. */
 export function createConfigurations(options: ConfigurationOptions) {
-  const { source, mesh, graceMs = GRACE_MS } = options;
+  const { source, mesh } = options;
   const grants = new Map<string, Wanted<GrantState>>();
   const sets = new Map<string, Wanted<SetState> & { readonly names: readonly string[] }>();
   const listeners = new Set<(key: string) => void>();
@@ -64,12 +61,12 @@ export function createConfigurations(options: ConfigurationOptions) {
   const namesOf = (session: Holder) => inOrder(session.principals.map(({ grant }) => grant));
 
   const wantGrant = (grant: string): void => {
-    const { random, onFailure } = options;
+    const { onFailure } = options;
     const onChange = () => {
       for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
     };
     const known = grants.get(grant) ?? {
-      state: openGrant({ grant, mesh, source, onFailure, random, onChange }),
+      state: openGrant({ grant, mesh, source, onFailure, onChange }),
       wantedAt: 0,
     };
     known.wantedAt = performance.now();
@@ -121,7 +118,7 @@ export function createConfigurations(options: ConfigurationOptions) {
       wantSet(names);
       for (const name of names) wantGrant(name);
     }
-    const oldest = performance.now() - graceMs;
+    const oldest = performance.now() - GRACE_MS;
     for (const [key, { wantedAt }] of sets) if (wantedAt < oldest) sets.delete(key);
     for (const [key, { state, wantedAt }] of grants) {
       if (wantedAt >= oldest) continue;

@@ -3,7 +3,7 @@ import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { checkConfiguration } from '@meshpass/envoy';
 import { MeshpassError } from '@meshpass/identity';
-import type { RelaySource } from './relay-source.ts';
+import type { RelaySource } from './istiod/follow-grant.ts';
 import type { SetConfiguration } from './transform/merge.ts';
 
 export interface Configured {

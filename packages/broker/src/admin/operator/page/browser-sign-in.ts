@@ -6,11 +6,10 @@
  * section 4.4).
  */
 import { createHmac } from 'node:crypto';
-import { type Access, operatorClientOf } from '@meshpass/access';
+import { operatorClientOf } from '@meshpass/access';
 import { MeshpassError, operatorNonce } from '@meshpass/identity';
 import { ApprovalId } from '@meshpass/identity/approval';
 import * as oidc from 'openid-client';
-import type { Clock, Random } from '../../../base/index.ts';
 import {
   createTtlCache,
   type IssuerHttpOptions,
@@ -18,20 +17,7 @@ import {
   requestIssuer,
   unavailable,
 } from '../../../issuers/index.ts';
-
-/** Settings of browser sign-ins. */
-export interface BrowserSignInOptions {
-  /** Origin at which browsers reach the page. */
-  readonly origin: string;
-  readonly http: IssuerHttpOptions;
-  /**
-   * Returns the access file in force.
-   * @throws MeshpassError if none is in force
-   */
-  readonly access: () => Access;
-  readonly clock: Clock;
-  readonly random: Random;
-}
+import type { SignInContext } from '../sign-in.ts';
 
 /** Starts and finishes browser sign-ins. */
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
@@ -54,8 +40,15 @@ const NEEDS_PERSON = new Set([
   ...['login_required', 'interaction_required', 'consent_required', 'account_selection_required'],
 ]);
 
-/** Creates the browser sign-in. */
-export function createBrowserSignIn({ origin, http, access, clock, random }: BrowserSignInOptions) {
+/**
+ * Creates the browser sign-in.
+ * @param origin origin at which browsers reach the page
+ */
+export function createBrowserSignIn(
+  { access, clock, random }: Pick<SignInContext, 'access' | 'clock' | 'random'>,
+  origin: string,
+  http: IssuerHttpOptions,
+) {
   const configurations = createTtlCache<oidc.Configuration>(() => DISCOVERY_MS, CAPACITY, clock);
   const issuers = () => {
     const { trust, operators } = access();

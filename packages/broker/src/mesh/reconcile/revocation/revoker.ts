@@ -94,7 +94,7 @@ export function createRevoker(options: RevokerOptions) {
     },
     /** Lists session principals in the cluster: those with a ServiceAccount of ours, and those that are denied. */
     principals: async (): Promise<readonly MeshPrincipal[]> => {
-      const accounts = await sessionAccounts(options);
+      const accounts = (await sessionAccounts(options)).map(({ createdAt: _, ...principal }) => principal);
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },

@@ -8,21 +8,30 @@ import { messageOf } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import { backoff } from '../../backoff.ts';
+import type { IstiodConnection } from '../../istiod/connection.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
-import type { RelaySource } from '../relay-source.ts';
-import type { RawResources } from '../transform/resources.ts';
-import { followAds } from './ads-stream.ts';
+import { type AdsOptions, followAds } from './ads-stream.ts';
 
-export interface FollowOptions {
+/** Configuration source: istiod, and the broker's credentials for it. Provided by connect-mesh.ts. */
+export interface RelaySource {
+  /** Connection for streams only, independent of the limits and lifetime of certificate requests. */
+  readonly connection: IstiodConnection;
+  /**
+   * Requests a token for the relay's ServiceAccount in a grant's namespace.
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  /** Request header with the identity token. */
+  readonly tokenHeader: string;
+}
+
+export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'> {
   /** `meshpass-GRANT`. */
   readonly namespace: string;
   readonly source: Pick<RelaySource, 'connection' | 'token' | 'clusterDomain'>;
-  /** Whether a cluster, by istiod's name, is needed. */
-  readonly wants: (cluster: string) => boolean;
-  readonly onResources: (resources: RawResources) => void;
   readonly onFailure: (cause: unknown) => void;
-  /** Random number from 0 to 1. */
-  readonly random: () => number;
 }
 
 export type Following = ReturnType<typeof followGrant>;
@@ -45,7 +54,7 @@ export function followGrant(options: FollowOptions) {
     const transport = source.connection.transport();
     if (!transport) throw unavailable('the mesh roots are not known yet');
     const silent = setTimeout(() => attempt.abort(SILENT), FIRST_ANSWER_MS);
-    const old = setTimeout(() => attempt.abort(), STREAM_MS * (0.9 + 0.1 * options.random()));
+    const old = setTimeout(() => attempt.abort(), STREAM_MS * (0.9 + 0.1 * Math.random()));
     try {
       await followAds({
         transport,
@@ -75,7 +84,7 @@ export function followGrant(options: FollowOptions) {
         if (signal.aborted && attempt.signal.reason !== SILENT) continue;
         options.onFailure(signal.aborted ? unavailable(SILENT) : shown(thrown));
       }
-      await pause(backoff(failures++, options.random), stopping.signal);
+      await pause(backoff(failures++), stopping.signal);
     }
   };
 

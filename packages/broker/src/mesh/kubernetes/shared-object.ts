@@ -1,0 +1,68 @@
+/**
+ * ConfigMap or Secret that the brokers of an installation share. A write fails if another one came first
+ * (`resourceVersion`).
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { connectKubernetes, path } from './http.ts';
+import { understood } from './kubernetes.ts';
+
+export interface SharedObjectOptions {
+  /** Path of a kubeconfig; absent inside a Pod. */
+  readonly kubeconfig?: string | undefined;
+  readonly namespace: string;
+  /** Name of an existing object. The broker is not permitted to create it. */
+  readonly name: string;
+}
+
+const NOT_FOUND = 404;
+const CONFLICT = 409;
+
+const SharedObject = z.object({
+  metadata: z.object({ resourceVersion: z.string() }),
+  data: z.record(z.string(), z.string()).optional(),
+});
+
+/**
+ * Opens the object.
+ * @param missing message if it does not exist
+ * @throws MeshpassError `config_invalid` if there is no access to a cluster
+ */
+export async function openSharedObject(
+  kind: 'configmaps' | 'secrets',
+  { kubeconfig, namespace, name }: SharedObjectOptions,
+  missing: string,
+) {
+  const http = await connectKubernetes(kubeconfig);
+  const at = path`/api/v1/namespaces/${namespace}/${kind}/${name}`;
+  return {
+    /** @throws MeshpassError `config_invalid` if it does not exist, `kubernetes_unavailable` */
+    read: async () => {
+      const answer = await http.call({ method: 'GET', path: at, expect: [NOT_FOUND] });
+      if (answer.status === NOT_FOUND) throw new MeshpassError('config_invalid', missing);
+      const { metadata, data = {} } = understood(SharedObject, answer.body);
+      return { version: metadata.resourceVersion, data };
+    },
+    /**
+     * Writes these entries and leaves others unchanged.
+     * @param version version that was read
+     * @returns the new version, or undefined if the object has changed since
+     */
+    write: async (
+      version: string | undefined,
+      data: Readonly<Record<string, string>>,
+      query: Readonly<Record<string, string>> = {},
+    ) => {
+      const { status, body } = await http.call({
+        method: 'PATCH',
+        path: at,
+        query,
+        contentType: 'application/merge-patch+json',
+        expect: [CONFLICT],
+        body: { metadata: { resourceVersion: version }, data },
+      });
+      return status === CONFLICT ? undefined : understood(SharedObject, body).metadata.resourceVersion;
+    },
+    close: http.close,
+  };
+}
