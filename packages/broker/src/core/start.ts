@@ -35,6 +35,7 @@ import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
 import type { AnswersConfig } from './session/answers.ts';
+import type { SessionContext } from './session/context.ts';
 import { type DENY_ENDED, type Denies, deniesEnded } from './session/deny/ended.ts';
 import { denyLate } from './session/deny/late.ts';
 import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
@@ -51,7 +52,7 @@ import type { GainCause } from './session/session.ts';
 import { createSettling } from './session/settling.ts';
 import { startSweeping } from './session/sweep.ts';
 import { touch, touchOnChange, watchedSessions } from './session/touch.ts';
-import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
+import { type GainRequest, gain } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
@@ -97,7 +98,6 @@ export interface SessionParts {
 
 /** Session settings (config.ts). */
 export interface SessionConfig extends AnswersConfig, LeaseTerms, SessionRoutesConfig {
-  readonly tokenAudience: string;
   /** Lifetime of identity tokens, seconds. */
   readonly tokenSeconds: number;
   readonly denyEnded: (typeof DENY_ENDED)[number];
@@ -220,6 +220,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     denies,
     clock,
     random,
+    leaseSeconds: config.leaseSeconds,
     tokenSeconds: config.tokenSeconds,
     authorize,
     mesh,
@@ -233,7 +234,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
       // Requested now, so that istiod has responded by the time the agent asks.
       configurations?.current(one.session);
     },
-  } satisfies WidenContext;
+  } satisfies SessionContext;
   acting.defer(touchOnChange(sessions));
   // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
   // broker was running.
@@ -253,19 +254,14 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
   );
   const rotation = createRotation({
-    audit,
+    ...sessions,
     signer,
-    mesh,
-    journal,
-    clock,
-    random,
     isLeader: store.isLeader,
     onFailure: failed('rotation'),
     // When an edge receives a session again, it makes the agent renew the lease.
     renewLeases: () => {
       for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
     },
-    tokenSeconds: config.tokenSeconds,
     ageSeconds: config.signingKeyAgeSeconds,
     waitSeconds: config.signingKeyWaitSeconds,
   });
@@ -291,7 +287,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     githubCallsLeft: () => github?.callsLeft(),
   });
 
-  const { log, connections, sourceOf, githubEventToken } = context;
+  const { connections, sourceOf, githubEventToken } = context;
   const { publicUrl } = config;
   const { kubernetesTokens } = given;
   const streams = new Set<ServerResponse>();
@@ -315,7 +311,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     ...sessions,
     attestSignIn: given.attestSignIn,
     attest: given.attest,
-    leaseSeconds: config.leaseSeconds,
     answers,
     onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
       gains.opened(opened, decidedBy);
@@ -326,15 +321,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     },
     onEvidence: github?.considerEvidence,
   };
-  const issuer = {
-    signer,
-    issuer: publicUrl,
-    audience: config.tokenAudience,
-    life: config.tokenSeconds,
-    clock,
-    random,
-  };
-  const certificates = { audit, authority: given.authority, mesh, journal, revocations, denies, clock };
   return {
     live,
     losses,
@@ -365,11 +351,10 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     /** Routes for agents, edges and issuers. */
     routes: ({ signOut }: { readonly signOut: (out: SignedOut, origin: Origin) => Promise<void> }) => [
       ...sessionRoutes({
+        ...exchange,
         config,
-        exchange,
-        derive: { audit, issuer, mesh },
-        certificates,
-        answers,
+        signer,
+        authority: given.authority,
         reportedRefusals,
         connections,
         configurations,
@@ -392,17 +377,11 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
             onEvents: metrics.githubEvents,
           })),
       ...edgeRoutes({
-        audit,
-        clock,
-        random,
+        ...sessions,
         sourceOf,
-        log,
-        feed,
-        journal,
         connections,
         control,
         streams,
-        liveSessions: live,
         reviewEdgeToken: given.reviewEdgeToken,
       }),
     ],
@@ -410,8 +389,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
      * Records an edge's decisions.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
-    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
-      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => recordEdgeDecisions(sessions, decisions),
     /** Resolves when the mesh has applied all revocations so far. */
     revocationsSettled: revocations.settled,
     /** Ends the streams of edges in other processes. */

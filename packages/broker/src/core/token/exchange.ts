@@ -11,8 +11,9 @@ import { type AuditEvent, granted, identityMembers, type Outcome, refused } from
 import { seconds } from '../../base/index.ts';
 import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
 import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
-import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
-import { type OpenContext, openSession } from '../session/lifecycle.ts';
+import { authorizeSession } from '../session/authorize.ts';
+import type { SessionContext } from '../session/context.ts';
+import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf } from '../session/session.ts';
 import type { Together } from '../session/settling.ts';
@@ -20,7 +21,7 @@ import { touch } from '../session/touch.ts';
 import type { TokenForm } from './form.ts';
 
 /** Dependencies of the exchange's steps. */
-export interface ExchangeContext extends AuthorizeContext, OpenContext {
+export interface ExchangeContext extends SessionContext {
   readonly attest: Attest;
   /** Absent if no issuer supports sign-ins. */
   readonly attestSignIn?: AttestSignIn | undefined;
