@@ -10,6 +10,8 @@ const START = 1_800_000_000_000;
 const left = (org: string): AuditEvent => ({
   action: 'team.remove_member',
   user: 'alice',
+  userId: undefined,
+  id: undefined,
   organization: org,
   team: `${org}/payments`,
 });

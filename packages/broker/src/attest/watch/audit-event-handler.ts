@@ -12,14 +12,14 @@ import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts'
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import { recheckMember } from './recheck-member.ts';
 import { closeSessionOf, recheckCodespace } from './sweep-codespaces.ts';
-import type { Wait } from './wait.ts';
 import { isSettled, type WatchedCodespace, watched, watchedCodespaces } from './watched-codespaces.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 /** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-export type AuditEventHandler = ReturnType<typeof createAuditEventHandler>;
+/** Resolves after the given milliseconds, or earlier if aborted. */
+export type Wait = (ms: number, signal?: AbortSignal) => Promise<void>;
 
 export interface AuditEventHandlerOptions {
   readonly read: ReadGithub;

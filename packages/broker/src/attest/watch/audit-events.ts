@@ -7,57 +7,50 @@ import { MeshpassError } from '@meshpass/identity';
 import { structuralCharacters } from '@meshpass/identity/jws/json';
 import { z } from 'zod';
 
-/** Event about a Codespace that was stopped or deleted. */
-export interface CodespaceEvent {
-  readonly action: 'codespaces.destroy' | 'codespaces.suspend_environment';
-  /** Codespace name; some versions of GitHub omit it. */
-  readonly name?: string;
-  /** Login of the Codespace's owner. */
-  readonly owner?: string;
-  /** GitHub's event id. */
-  readonly id?: string;
-}
-
-/** Event about a user who lost a membership, or part of one. */
-export interface MemberEvent {
-  readonly action: (typeof MEMBER_ACTIONS)[number];
-  /** Login, lower case; absent for events about whole teams. */
-  readonly user?: string;
-  readonly userId?: number;
-  /** Organization login, lower case. */
-  readonly organization?: string;
-  /** `ORG/SLUG`, lower case. */
-  readonly team?: string;
-  readonly id?: string;
-}
-
-export type AuditEvent = CodespaceEvent | MemberEvent;
-
-const CODESPACE_ACTIONS = ['codespaces.destroy', 'codespaces.suspend_environment'] as const;
-/** https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events" */
-const MEMBER_ACTIONS = [
-  ...(['team.remove_member', 'team.destroy'] as const),
-  ...(['org.remove_member', 'org.update_member', 'org.block_user'] as const),
-] as const;
-
 const text = z.string().min(1).max(255).optional().catch(undefined);
 const lower = text.transform((value) => value?.toLowerCase());
-const CodespaceEvent = z.object({
-  action: z.enum(CODESPACE_ACTIONS),
-  name: text,
-  owner: text,
-  user: text,
-  _document_id: text,
-});
-const MemberEvent = z.object({
-  action: z.enum(MEMBER_ACTIONS),
-  user: lower,
-  blocked_user: lower,
-  user_id: z.int().positive().optional().catch(undefined),
-  org: lower,
-  team: lower,
-  _document_id: text,
-});
+
+/** Event about a Codespace that was stopped or deleted. Some versions of GitHub omit its name. */
+const CodespaceEvent = z
+  .object({
+    action: z.enum(['codespaces.destroy', 'codespaces.suspend_environment']),
+    name: text,
+    owner: text,
+    user: text,
+    _document_id: text,
+  })
+  .transform(({ action, name, user, owner = user, _document_id: id }) => ({ action, name, owner, id }));
+
+/**
+ * Event about a user who lost a membership, or part of one, or about a whole team
+ * (https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events").
+ */
+const MemberEvent = z
+  .object({
+    action: z.enum([
+      ...(['team.remove_member', 'team.destroy'] as const),
+      ...(['org.remove_member', 'org.update_member', 'org.block_user'] as const),
+    ]),
+    user: lower,
+    blocked_user: lower,
+    user_id: z.int().positive().optional().catch(undefined),
+    org: lower,
+    /** `ORG/SLUG` */
+    team: lower,
+    _document_id: text,
+  })
+  .transform(({ action, blocked_user, user = blocked_user, user_id: userId, org, team, _document_id: id }) => {
+    const organization = org ?? team?.split('/')[0];
+    return { action, user, userId, organization, team, id };
+  })
+  // An event without a subject would apply to every session.
+  .refine(({ action, user, userId, team }) => user || userId || (action === 'team.destroy' && team));
+
+export type CodespaceEvent = z.infer<typeof CodespaceEvent>;
+export type MemberEvent = z.infer<typeof MemberEvent>;
+export type AuditEvent = CodespaceEvent | MemberEvent;
+
+const Event = z.union([CodespaceEvent, MemberEvent]);
 
 /**
  * Parses the relevant events in a body and skips all others.
@@ -65,31 +58,7 @@ const MemberEvent = z.object({
  * @throws MeshpassError `request_malformed` if it is not JSON
  */
 export function readAuditEvents(body: string): AuditEvent[] {
-  return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => codespaceEvent(value) ?? memberEvent(value) ?? []);
-}
-
-function codespaceEvent(value: unknown): CodespaceEvent | undefined {
-  const event = CodespaceEvent.safeParse(value).data;
-  if (!event) return undefined;
-  const { action, name, owner = event.user, _document_id: id } = event;
-  return { action, ...(name && { name }), ...(owner && { owner }), ...(id && { id }) };
-}
-
-function memberEvent(value: unknown): MemberEvent | undefined {
-  const event = MemberEvent.safeParse(value).data;
-  if (!event) return undefined;
-  const { action, blocked_user, user = blocked_user, user_id: userId, team, _document_id: id } = event;
-  const organization = event.org ?? team?.split('/')[0];
-  // An event without a subject would apply to every session.
-  if (!user && !userId && !(action === 'team.destroy' && team)) return undefined;
-  return {
-    action,
-    ...(user && { user }),
-    ...(userId && { userId }),
-    ...(organization && { organization }),
-    ...(team && { team }),
-    ...(id && { id }),
-  };
+  return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => Event.safeParse(value).data ?? []);
 }
 
 function unwrap(value: unknown): unknown[] {

@@ -7,18 +7,14 @@ import { z } from 'zod';
 import type { ReadGithub } from '../github/api.ts';
 import { type GithubUser, pathPart } from '../github/api.ts';
 import { membershipQueries, organizationOf } from '../github/memberships.ts';
-import { type CachedPages, type PageContent, readListing } from './listing.ts';
+import { type CachedPages, readListing } from './listing.ts';
 import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
 import { isSettled } from './watched-codespaces.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
-interface Member {
-  readonly id: number;
-  readonly login: string;
-}
-
-const MemberPage: z.ZodType<PageContent<Member>> = z
-  .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
+const Member = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
+const MemberPage = z
+  .array(Member)
   .max(100)
   .transform((items) => ({ items }));
 /** Maximum users queried individually per round. The rest wait for the next one. */
@@ -26,7 +22,7 @@ const MAX_CONFIRMED = 50;
 
 /** Creates the sweep. */
 export function createMemberSweep(sessions: WatchedSessions) {
-  const cachedPages = new Map<string, CachedPages<Member>>();
+  const cachedPages = new Map<string, CachedPages<z.infer<typeof Member>>>();
   /** Ids of users in an earlier member list of the organization. */
   let wereMembers: ReadonlySet<number> = new Set();
 

@@ -3,13 +3,13 @@
  * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { pause } from '../../base/index.ts';
 import type { ReadGithub } from '../github/api.ts';
-import { createAuditEventHandler } from './audit-event-handler.ts';
+import { createAuditEventHandler, type Wait } from './audit-event-handler.ts';
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
-import { createWait, type Wait } from './wait.ts';
 import type { WatchedSessions } from './watched-sessions.ts';
 
 export interface WatchOptions {
@@ -45,7 +45,9 @@ export function startWatching(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
   const stopping = new AbortController();
-  const wait = options.wait ?? createWait(stopping.signal);
+  const { signal: stopped } = stopping;
+  const wait: Wait =
+    options.wait ?? ((ms, signal) => pause(ms, signal ? AbortSignal.any([stopped, signal]) : stopped, { ref: false }));
   const organization = () =>
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
   const codespaces = createCodespaceSweep({ sessions, onFailure });
