@@ -36,14 +36,14 @@ import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
 import type { AnswersConfig } from './session/answers.ts';
 import type { SessionContext } from './session/context.ts';
-import { type DENY_ENDED, type Denies, deniesEnded } from './session/deny/ended.ts';
+import { type DENY_ENDED, deniesEnded } from './session/deny/ended.ts';
 import { denyLate } from './session/deny/late.ts';
 import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
 import { createFeed } from './session/feed.ts';
 import { startGaining } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
-import { createLiveIndex, type Live, type LiveIndex } from './session/live.ts';
+import { createLiveIndex, type Live } from './session/live.ts';
 import { narrowSession } from './session/narrow.ts';
 import { createReportedRefusals } from './session/reported-refusals.ts';
 import { restore } from './session/restore.ts';
@@ -54,7 +54,7 @@ import { startSweeping } from './session/sweep.ts';
 import { touch, touchOnChange, watchedSessions } from './session/touch.ts';
 import { type GainRequest, gain } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
-import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
+import { endSignedOut, type SignInContext } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
 import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
@@ -90,8 +90,6 @@ export interface SessionParts {
   readonly relay?: RelaySource;
   /** Source of configurations delivered through edges; defaults to the relay. */
   readonly configurations?: ConfigurationSource;
-  /** Index of live sessions; createLiveIndex() by default. */
-  readonly live?: LiveIndex;
   /** Aborts the wait for the mesh. */
   readonly signal?: AbortSignal;
 }
@@ -134,18 +132,11 @@ export type Sessions = Awaited<ReturnType<typeof startSessions>>;
  * @throws MeshpassError `store_unavailable`
  */
 export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal) {
-  const { config, given, clock, failed } = base;
-  const { losses = createLosses(clock), live = createLiveIndex() } = given;
-  await persistLosses({ store, journal, onFailure: failed('store') }, losses);
-  const denies = deniesEnded(config.denyEnded);
-  const restored = await restore(store, clock, config, denies);
-  for (const one of restored.sessions) live.add(one);
-  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure: failed('store') });
-  const stored = { store, journal, losses, live, denies, renewLease, restored };
+  const stored = await readSessions(base, store, journal);
   return {
     /** Number of restored sessions. */
-    restored: restored.sessions.length,
-    live,
+    restored: stored.restored.sessions.length,
+    live: stored.live,
     /**
      * Starts what ends sessions, and allows requests to open them.
      * @param writing stopped once nothing acts on sessions any more
@@ -156,17 +147,25 @@ export async function restoreSessions(base: SessionProcess, store: Store, journa
   };
 }
 
-interface Starting extends SessionProcess, SessionOptions {
-  readonly store: Store;
-  readonly journal: Journal;
-  readonly losses: Losses;
-  readonly live: LiveIndex;
-  readonly denies: Denies;
-  readonly renewLease: ReturnType<typeof createLeases>;
-  readonly restored: Awaited<ReturnType<typeof restore>>;
+async function readSessions({ config, given, clock, failed }: SessionProcess, store: Store, journal: Journal) {
+  const { losses = createLosses(clock) } = given;
+  const live = createLiveIndex();
+  const onFailure = failed('store');
+  await persistLosses({ store, journal, onFailure }, losses);
+  const denies = deniesEnded(config.denyEnded);
+  const restored = await restore(store, clock, config, denies);
+  for (const one of restored.sessions) live.add(one);
+  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure });
+  return { store, journal, losses, live, denies, renewLease, restored };
 }
 
-async function startSessions(context: Starting, writing: AsyncDisposableStack, acting: AsyncDisposableStack) {
+type Stored = Awaited<ReturnType<typeof readSessions>>;
+
+async function startSessions(
+  context: SessionProcess & SessionOptions & Stored,
+  writing: AsyncDisposableStack,
+  acting: AsyncDisposableStack,
+) {
   const { config, given, clock, random, metrics, failed } = context;
   const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
   const { mesh, signer, authorize } = given;
@@ -250,9 +249,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
   };
   // A logout is stored before the ends that follow from it.
   for (const one of restored.sessions) endSignedOut(signIns, one);
-  acting.defer(
-    startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
-  );
+  acting.defer(startSweeping({ ...signIns, store, revoker: given.revoker, gains }));
   const rotation = createRotation({
     ...sessions,
     signer,

@@ -4,6 +4,7 @@ import { deleteOldLosses } from '../../attest/index.ts';
 import { seconds, timestamp } from '../../base/index.ts';
 import type { Revoker } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
+import { type SignInContext, sweepSignIns } from '../sign-in/sign-in.ts';
 import type { SessionContext } from './context.ts';
 import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
@@ -13,9 +14,7 @@ import { touch } from './touch.ts';
 const SWEEP_MS = 250;
 const MAINTAIN_MS = 60_000;
 
-export interface SweepContext extends SessionContext {
-  /** Ends lapsed sign-ins. */
-  readonly sweepSignIns: () => void;
+export interface SweepContext extends SignInContext {
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
   readonly gains: Pick<GainQueue, 'add'>;
@@ -30,7 +29,7 @@ export function startSweeping(context: SweepContext): () => void {
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
     sweepSessions(context, context.gains.add);
-    context.sweepSignIns();
+    sweepSignIns(context);
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
   sweeping.unref();
