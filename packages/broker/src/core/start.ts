@@ -8,12 +8,9 @@ import {
   type Attest,
   type AttestSignIn,
   createLosses,
-  githubEventRoutes,
   type Losses,
   persistLosses,
-  type RateLimiter,
   type ReadGithub,
-  startWatching,
 } from '../attest/index.ts';
 import { type AuditContext, type Journal, type Origin, writeCounted } from '../audit/index.ts';
 import type { Process } from '../base/index.ts';
@@ -51,13 +48,16 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { createSettling } from './session/settling.ts';
 import { startSweeping } from './session/sweep.ts';
-import { touch, touchOnChange, watchedSessions } from './session/touch.ts';
+import { touch, touchOnChange } from './session/touch.ts';
 import { type GainRequest, gain } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { endSignedOut, type SignInContext } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
 import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
+import { githubEventRoutes } from './watch/audit-stream-route.ts';
+import type { RateLimiter } from './watch/rate-limiter.ts';
+import { startWatching } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
 /** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */
@@ -120,9 +120,6 @@ export interface SessionOptions {
   /** Token for GitHub's audit log stream; undefined if no stream is accepted. */
   readonly githubEventToken: string | undefined;
 }
-
-/** Sessions from the store, before anything acts on them. */
-export type StoredSessions = Awaited<ReturnType<typeof restoreSessions>>;
 
 /** The active broker's sessions. */
 export type Sessions = Awaited<ReturnType<typeof startSessions>>;
@@ -267,7 +264,7 @@ async function startSessions(
     given.github &&
     startWatching({
       ...given.github,
-      sessions: watchedSessions(sessions),
+      sessions,
       onFailure: failed('github'),
       sweepSeconds: config.githubSweepSeconds,
       memberSeconds: config.githubMemberSeconds,

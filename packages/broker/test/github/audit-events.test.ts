@@ -1,6 +1,6 @@
 /** GitHub's audit log as a Splunk collector gets it: relevant events, and input that is no event. */
 import { describe, expect, it } from 'vitest';
-import { readAuditEvents } from '../../src/attest/watch/audit-events.ts';
+import { readAuditEvents } from '../../src/core/watch/audit-events.ts';
 
 const stop = { action: 'codespaces.suspend_environment', name: 'space-1', owner: 'alice', _document_id: 'abc' };
 const gone = { action: 'codespaces.destroy', name: 'space-2', user: 'bob' };

@@ -4,7 +4,6 @@
  * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
-import { type WatchedSessions, without } from '../../attest/index.ts';
 import { seconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from './context.ts';
@@ -67,20 +66,4 @@ export function touchOnChange(context: SessionContext): () => void {
     if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
     ({ access, roots, version } = now);
   });
-}
-
-// Sessions for the watch of GitHub (attest/watch/watched-sessions.ts).
-
-/** Returns the live sessions of a context for the GitHub watch. */
-export function watchedSessions(context: SessionContext): WatchedSessions {
-  return {
-    ...context,
-    close: (one: Live, end) => closeSession(context, one, end),
-    touch: (one: Live) => touch(context, one),
-    removeFacts: (one: Live, facts) => {
-      // Removed directly, because if the clock was set back, the loss may be dated before the opening.
-      replaceAttestation(one, without(one.session.attestation, facts));
-      return touch(context, one, 'membership_lost');
-    },
-  };
 }

@@ -6,7 +6,7 @@
 import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeOf, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
+import { type Attest, type AttestSignIn, type Presenter, readProof } from '../../attest/index.ts';
 import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
@@ -18,6 +18,7 @@ import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf } from '../session/session.ts';
 import type { Together } from '../session/settling.ts';
 import { touch } from '../session/touch.ts';
+import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
 /** Dependencies of the exchange's steps. */
