@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRateLimiter } from '@meshpass/broker/attest/watch/rate-limiter';
+import { createRateLimiter } from '@meshpass/broker/core/watch/rate-limiter';
 import { brokerVersion } from '@meshpass/cli/commands/version';
 import { VERSION } from '@meshpass/identity/version';
 import { loadManifests } from '@meshpass/istio';

@@ -8,12 +8,9 @@ import {
   type Attest,
   type AttestSignIn,
   createLosses,
-  githubEventRoutes,
   type Losses,
   persistLosses,
-  type RateLimiter,
   type ReadGithub,
-  startWatching,
 } from '../attest/index.ts';
 import { type AuditContext, type Journal, type Origin, writeCounted } from '../audit/index.ts';
 import type { Process } from '../base/index.ts';
@@ -35,14 +32,15 @@ import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
 import type { AnswersConfig } from './session/answers.ts';
-import { type DENY_ENDED, type Denies, deniesEnded } from './session/deny/ended.ts';
+import type { SessionContext } from './session/context.ts';
+import { type DENY_ENDED, deniesEnded } from './session/deny/ended.ts';
 import { denyLate } from './session/deny/late.ts';
 import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
 import { createFeed } from './session/feed.ts';
 import { startGaining } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
-import { createLiveIndex, type Live, type LiveIndex } from './session/live.ts';
+import { createLiveIndex, type Live } from './session/live.ts';
 import { narrowSession } from './session/narrow.ts';
 import { createReportedRefusals } from './session/reported-refusals.ts';
 import { restore } from './session/restore.ts';
@@ -50,13 +48,16 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { createSettling } from './session/settling.ts';
 import { startSweeping } from './session/sweep.ts';
-import { touch, touchOnChange, watchedSessions } from './session/touch.ts';
-import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
+import { touch, touchOnChange } from './session/touch.ts';
+import { type GainRequest, gain } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
-import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
+import { endSignedOut, type SignInContext } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
 import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
+import { githubEventRoutes } from './watch/audit-stream-route.ts';
+import type { RateLimiter } from './watch/rate-limiter.ts';
+import { startWatching } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
 /** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */
@@ -89,15 +90,12 @@ export interface SessionParts {
   readonly relay?: RelaySource;
   /** Source of configurations delivered through edges; defaults to the relay. */
   readonly configurations?: ConfigurationSource;
-  /** Index of live sessions; createLiveIndex() by default. */
-  readonly live?: LiveIndex;
   /** Aborts the wait for the mesh. */
   readonly signal?: AbortSignal;
 }
 
 /** Session settings (config.ts). */
 export interface SessionConfig extends AnswersConfig, LeaseTerms, SessionRoutesConfig {
-  readonly tokenAudience: string;
   /** Lifetime of identity tokens, seconds. */
   readonly tokenSeconds: number;
   readonly denyEnded: (typeof DENY_ENDED)[number];
@@ -123,9 +121,6 @@ export interface SessionOptions {
   readonly githubEventToken: string | undefined;
 }
 
-/** Sessions from the store, before anything acts on them. */
-export type StoredSessions = Awaited<ReturnType<typeof restoreSessions>>;
-
 /** The active broker's sessions. */
 export type Sessions = Awaited<ReturnType<typeof startSessions>>;
 
@@ -134,18 +129,11 @@ export type Sessions = Awaited<ReturnType<typeof startSessions>>;
  * @throws MeshpassError `store_unavailable`
  */
 export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal) {
-  const { config, given, clock, failed } = base;
-  const { losses = createLosses(clock), live = createLiveIndex() } = given;
-  await persistLosses({ store, journal, onFailure: failed('store') }, losses);
-  const denies = deniesEnded(config.denyEnded);
-  const restored = await restore(store, clock, config, denies);
-  for (const one of restored.sessions) live.add(one);
-  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure: failed('store') });
-  const stored = { store, journal, losses, live, denies, renewLease, restored };
+  const stored = await readSessions(base, store, journal);
   return {
     /** Number of restored sessions. */
-    restored: restored.sessions.length,
-    live,
+    restored: stored.restored.sessions.length,
+    live: stored.live,
     /**
      * Starts what ends sessions, and allows requests to open them.
      * @param writing stopped once nothing acts on sessions any more
@@ -156,17 +144,25 @@ export async function restoreSessions(base: SessionProcess, store: Store, journa
   };
 }
 
-interface Starting extends SessionProcess, SessionOptions {
-  readonly store: Store;
-  readonly journal: Journal;
-  readonly losses: Losses;
-  readonly live: LiveIndex;
-  readonly denies: Denies;
-  readonly renewLease: ReturnType<typeof createLeases>;
-  readonly restored: Awaited<ReturnType<typeof restore>>;
+async function readSessions({ config, given, clock, failed }: SessionProcess, store: Store, journal: Journal) {
+  const { losses = createLosses(clock) } = given;
+  const live = createLiveIndex();
+  const onFailure = failed('store');
+  await persistLosses({ store, journal, onFailure }, losses);
+  const denies = deniesEnded(config.denyEnded);
+  const restored = await restore(store, clock, config, denies);
+  for (const one of restored.sessions) live.add(one);
+  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure });
+  return { store, journal, losses, live, denies, renewLease, restored };
 }
 
-async function startSessions(context: Starting, writing: AsyncDisposableStack, acting: AsyncDisposableStack) {
+type Stored = Awaited<ReturnType<typeof readSessions>>;
+
+async function startSessions(
+  context: SessionProcess & SessionOptions & Stored,
+  writing: AsyncDisposableStack,
+  acting: AsyncDisposableStack,
+) {
   const { config, given, clock, random, metrics, failed } = context;
   const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
   const { mesh, signer, authorize } = given;
@@ -220,6 +216,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     denies,
     clock,
     random,
+    leaseSeconds: config.leaseSeconds,
     tokenSeconds: config.tokenSeconds,
     authorize,
     mesh,
@@ -233,7 +230,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
       // Requested now, so that istiod has responded by the time the agent asks.
       configurations?.current(one.session);
     },
-  } satisfies WidenContext;
+  } satisfies SessionContext;
   acting.defer(touchOnChange(sessions));
   // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
   // broker was running.
@@ -249,23 +246,16 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
   };
   // A logout is stored before the ends that follow from it.
   for (const one of restored.sessions) endSignedOut(signIns, one);
-  acting.defer(
-    startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
-  );
+  acting.defer(startSweeping({ ...signIns, store, revoker: given.revoker, gains }));
   const rotation = createRotation({
-    audit,
+    ...sessions,
     signer,
-    mesh,
-    journal,
-    clock,
-    random,
     isLeader: store.isLeader,
     onFailure: failed('rotation'),
     // When an edge receives a session again, it makes the agent renew the lease.
     renewLeases: () => {
       for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
     },
-    tokenSeconds: config.tokenSeconds,
     ageSeconds: config.signingKeyAgeSeconds,
     waitSeconds: config.signingKeyWaitSeconds,
   });
@@ -274,7 +264,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     given.github &&
     startWatching({
       ...given.github,
-      sessions: watchedSessions(sessions),
+      sessions,
       onFailure: failed('github'),
       sweepSeconds: config.githubSweepSeconds,
       memberSeconds: config.githubMemberSeconds,
@@ -291,7 +281,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     githubCallsLeft: () => github?.callsLeft(),
   });
 
-  const { log, connections, sourceOf, githubEventToken } = context;
+  const { connections, sourceOf, githubEventToken } = context;
   const { publicUrl } = config;
   const { kubernetesTokens } = given;
   const streams = new Set<ServerResponse>();
@@ -315,7 +305,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     ...sessions,
     attestSignIn: given.attestSignIn,
     attest: given.attest,
-    leaseSeconds: config.leaseSeconds,
     answers,
     onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
       gains.opened(opened, decidedBy);
@@ -326,15 +315,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     },
     onEvidence: github?.considerEvidence,
   };
-  const issuer = {
-    signer,
-    issuer: publicUrl,
-    audience: config.tokenAudience,
-    life: config.tokenSeconds,
-    clock,
-    random,
-  };
-  const certificates = { audit, authority: given.authority, mesh, journal, revocations, denies, clock };
   return {
     live,
     losses,
@@ -365,11 +345,10 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     /** Routes for agents, edges and issuers. */
     routes: ({ signOut }: { readonly signOut: (out: SignedOut, origin: Origin) => Promise<void> }) => [
       ...sessionRoutes({
+        ...exchange,
         config,
-        exchange,
-        derive: { audit, issuer, mesh },
-        certificates,
-        answers,
+        signer,
+        authority: given.authority,
         reportedRefusals,
         connections,
         configurations,
@@ -392,17 +371,11 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
             onEvents: metrics.githubEvents,
           })),
       ...edgeRoutes({
-        audit,
-        clock,
-        random,
+        ...sessions,
         sourceOf,
-        log,
-        feed,
-        journal,
         connections,
         control,
         streams,
-        liveSessions: live,
         reviewEdgeToken: given.reviewEdgeToken,
       }),
     ],
@@ -410,8 +383,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
      * Records an edge's decisions.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
-    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
-      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => recordEdgeDecisions(sessions, decisions),
     /** Resolves when the mesh has applied all revocations so far. */
     revocationsSettled: revocations.settled,
     /** Ends the streams of edges in other processes. */

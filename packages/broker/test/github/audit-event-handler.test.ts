@@ -1,15 +1,18 @@
 /** Events that come close together: none is lost because another is being followed. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import type { AuditEvent } from '../../src/attest/watch/audit-events.ts';
-import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
-import { startWatching } from '../../src/attest/watch/watch.ts';
-import type { WatchedSession, WatchedSessions } from '../../src/attest/watch/watched-sessions.ts';
+import type { SessionContext } from '../../src/core/session/context.ts';
+import type { Live } from '../../src/core/session/live.ts';
+import type { AuditEvent } from '../../src/core/watch/audit-events.ts';
+import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
+import { startWatching } from '../../src/core/watch/watch.ts';
 
 const START = 1_800_000_000_000;
 const left = (org: string): AuditEvent => ({
   action: 'team.remove_member',
   user: 'alice',
+  userId: undefined,
+  id: undefined,
   organization: org,
   team: `${org}/payments`,
 });
@@ -27,7 +30,7 @@ function world() {
       teams: ['acme/payments', 'beta/payments'],
     },
   };
-  const lives = [{ session } as unknown as WatchedSession];
+  const lives = [{ session } as unknown as Live];
   const asked: string[] = [];
   let answer = async () => {};
   const options = {
@@ -44,7 +47,7 @@ function world() {
       losses: createLosses(clock),
       live: { all: () => lives, size: () => 0 },
       mesh: { inForce: () => true, access: () => ({ trust: {} }) },
-    } as unknown as WatchedSessions,
+    } as unknown as SessionContext,
     onFailure: (cause: unknown) => {
       throw cause;
     },

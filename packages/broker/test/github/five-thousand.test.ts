@@ -7,11 +7,11 @@ import { ACME, type Codespace, type State, seed } from '@meshpass/lab/github/sta
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
-import { readAsApp } from '../../src/attest/watch/reader.ts';
-import { startWatching } from '../../src/attest/watch/watch.ts';
-import type { WatchedSessions } from '../../src/attest/watch/watched-sessions.ts';
+import { readAsApp } from '../../src/attest/github/reader.ts';
+import type { SessionContext } from '../../src/core/session/context.ts';
 import { createLiveIndex } from '../../src/core/session/live.ts';
+import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
+import { startWatching } from '../../src/core/watch/watch.ts';
 import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 
 const MANY = 5_000;
@@ -56,7 +56,7 @@ function codespaceOf(ownerId: number, n: number): Codespace {
 }
 
 /** A live session for each developer. `failures` collects what the watcher reports. */
-function sessions(clock: () => number): WatchedSessions & { readonly failures: unknown[] } {
+function sessions(clock: () => number): SessionContext & { readonly failures: unknown[] } {
   const live = createLiveIndex();
   const failures: unknown[] = [];
   for (let n = 0; n < MANY; n++) {
@@ -90,7 +90,7 @@ function sessions(clock: () => number): WatchedSessions & { readonly failures: u
   const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: [] };
   const mesh = { inForce: () => true, access: () => ({ file: '', trust, grants: [] }) };
   const onFailure = (cause: unknown) => failures.push(cause);
-  return { live, mesh, clock, onFailure, failures } as unknown as WatchedSessions & { failures: unknown[] };
+  return { live, mesh, clock, onFailure, failures } as unknown as SessionContext & { failures: unknown[] };
 }
 
 /**

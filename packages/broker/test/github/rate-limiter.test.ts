@@ -1,6 +1,6 @@
 /** Rate of calls to GitHub: within the remaining calls that it reports, and none while it asks to wait. */
 import { describe, expect, it } from 'vitest';
-import { createRateLimiter, SHARE } from '../../src/attest/watch/rate-limiter.ts';
+import { createRateLimiter, SHARE } from '../../src/core/watch/rate-limiter.ts';
 import type { IssuerResponse } from '../../src/issuers/issuer-http.ts';
 
 const START = 1_800_000_000_000;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { readWithTokenFile } from '../../src/attest/watch/reader.ts';
+import { readWithTokenFile } from '../../src/attest/github/reader.ts';
 import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 import { createWatch } from '../harness/github-watch.ts';
 

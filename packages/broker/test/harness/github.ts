@@ -8,9 +8,9 @@ import { createAttest } from '../../src/attest/attest.ts';
 import type { GithubApiOptions, ReadGithub } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
+import { readAsApp } from '../../src/attest/github/reader.ts';
 import type { Presence } from '../../src/attest/presence/presence.ts';
-import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
-import { readAsApp } from '../../src/attest/watch/reader.ts';
+import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
 import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import {

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import type { Announcement } from '@meshpass/broker/core/channel/configurations';
 import { configurationRoutes } from '@meshpass/broker/core/routes/configuration';
-import type { LifecycleContext } from '@meshpass/broker/core/session/lifecycle';
+import type { SessionContext } from '@meshpass/broker/core/session/context';
 import type { Live } from '@meshpass/broker/core/session/live';
 import { narrowSession } from '@meshpass/broker/core/session/narrow';
 import type { Configurations } from '@meshpass/broker/mesh/xds/relay';
@@ -80,7 +80,7 @@ test('returns the configuration of the remaining grants if one was lost while it
     revocations: { add: () => {} },
   };
   // There is no store, and who waits does not wait for it.
-  await narrowSession(context as unknown as LifecycleContext, live, new Map([['dev', 2_000_000_000]]), {
+  await narrowSession(context as unknown as SessionContext, live, new Map([['dev', 2_000_000_000]]), {
     cause: 'access_removed',
     reason: 'it is gone',
   }).catch(() => {});

@@ -4,7 +4,8 @@ import { authorize } from '@meshpass/access';
 import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
 import type { LeaseStatement } from '@meshpass/identity/channel/index';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type GainRequest, gain, type WidenContext } from '../../src/core/session/widen.ts';
+import type { SessionContext } from '../../src/core/session/context.ts';
+import { type GainRequest, gain } from '../../src/core/session/widen.ts';
 import { readStore } from '../harness/audit.ts';
 import {
   asSession,
@@ -19,7 +20,7 @@ import {
 import { grant } from '../harness/mesh.ts';
 
 /** Sessions of the running broker. */
-const running = vi.hoisted(() => ({}) as { sessions: WidenContext });
+const running = vi.hoisted(() => ({}) as { sessions: SessionContext });
 vi.mock('../../src/core/session/gain/queue.ts', async (original) => {
   const real = await original<typeof import('../../src/core/session/gain/queue.ts')>();
   const startGaining: typeof real.startGaining = (sessions, ...given) => {

@@ -11,8 +11,6 @@ export interface Frontier {
   readonly peaks: readonly string[];
 }
 
-export type Tree = ReturnType<typeof growTree>;
-
 export const EMPTY: Frontier = { size: 0, peaks: [] };
 
 /**

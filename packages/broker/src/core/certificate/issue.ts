@@ -10,37 +10,16 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import {
-  type AuditContext,
-  type AuditEvent,
-  granted,
-  type Journal,
-  type Outcome,
-  recordGrant,
-  refused,
-} from '../../audit/index.ts';
-import { type Clock, seconds, timestamp } from '../../base/index.ts';
-import {
-  type CertificateAuthority,
-  checkCsr,
-  type MeshState,
-  type SignedCertificate,
-  type SignRequest,
-} from '../../mesh/index.ts';
-import type { Denies } from '../session/deny/ended.ts';
+import { type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { seconds, timestamp } from '../../base/index.ts';
+import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import { type Live, sessionClosed } from '../session/live.ts';
-import type { Revocations } from '../session/revocations.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import { RECORD_EXPIRY } from '../statements.ts';
 
-export interface CertificateContext {
-  readonly audit: AuditContext;
+export interface CertificateContext extends SessionContext {
   readonly authority: CertificateAuthority;
-  readonly mesh: MeshState;
-  readonly journal: Journal;
-  readonly revocations: Revocations;
-  readonly denies: Denies;
-  readonly clock: Clock;
 }
 
 /** Minimum lifetime, seconds. A shorter SVID could expire in transit. */

@@ -12,25 +12,15 @@ import {
 } from '@meshpass/identity/channel/index';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import {
-  type AuditContext,
-  auditRow,
-  granted,
-  type Journal,
-  newEvent,
-  recordGrant,
-  refused,
-} from '../../audit/index.ts';
+import { auditRow, granted, newEvent, recordGrant, refused } from '../../audit/index.ts';
 import { createGuesses, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
-import type { Feed, Subscription } from '../session/feed.ts';
+import type { SessionContext } from '../session/context.ts';
+import type { Subscription } from '../session/feed.ts';
 import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
 
-export interface EdgeContext extends RouteContext {
-  readonly feed: Feed;
-  readonly journal: Journal;
-  readonly liveSessions: LiveIndex;
+export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
   /**
    * Whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview); absent if no edges run in other
    * processes.
@@ -108,7 +98,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       schema: EdgeDecisions,
       limit: MAX_DECISIONS_BODY,
       handler: async ({ event, body: { decisions } }) => {
-        await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
+        await recordEdgeDecisions(context, decisions);
         return granted(event, undefined);
       },
     }),
@@ -171,21 +161,17 @@ function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscr
   });
 }
 
-export interface EdgeAuditContext extends Pick<EdgeContext, 'journal' | 'clock' | 'random' | 'liveSessions'> {
-  readonly ruleOf?: AuditContext['ruleOf'] | undefined;
-}
-
 /**
  * Records an edge's decisions in the audit log. The edge assigns their ids, so a repeated report is written once.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function recordEdgeDecisions(
-  { journal, clock, random, liveSessions, ruleOf }: EdgeAuditContext,
+  { journal, clock, random, live, audit }: SessionContext,
   decisions: readonly EdgeDecision[],
 ): Promise<void> {
   if (decisions.length === 0) return;
   const rows = decisions.map((decision) => {
-    const owner = ownerById(liveSessions, decision.session_id);
+    const owner = ownerById(live, decision.session_id);
     const grant = owner?.grants.get(decision.spiffe_id ?? '');
     const event = {
       ...newEvent('tunnel', { source: decision.source }, clock, random),
@@ -193,7 +179,7 @@ export async function recordEdgeDecisions(
       sessionId: decision.session_id,
       ...owner?.identity,
       grant,
-      rule: grant === undefined ? undefined : ruleOf?.(grant),
+      rule: grant === undefined ? undefined : audit.ruleOf?.(grant),
       target: decision.target,
       detail: {
         spiffeId: decision.spiffe_id,

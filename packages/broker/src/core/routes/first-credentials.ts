@@ -6,21 +6,16 @@
 import { MAX_FIRST_CONFIGURATION, type SessionResponse } from '@meshpass/identity';
 import { type Action, type AuditEvent, isWithheld, newEvent, type Outcome, recordRefusal } from '../../audit/index.ts';
 import type { createSlots } from '../../http/index.ts';
-import type { Configurations } from '../../mesh/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
-import type { ControlChannel } from '../channel/control.ts';
 import { type Live, sessionMembers } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
-import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import { deriveToken } from '../token/derive.ts';
 import type { TokenForm } from '../token/form.ts';
+import type { TokenContext } from '../token/identity-token.ts';
+import type { ConfigurationRoutesContext } from './configuration.ts';
 
 /** Components that issue the credentials. */
-export interface FirstCredentialsContext {
-  readonly derive: DeriveContext;
-  readonly certificates: CertificateContext;
-  readonly configurations: Configurations | undefined;
-  readonly control: Pick<ControlChannel, 'announced'>;
-}
+export interface FirstCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
 
 /** A session that has just opened. */
 export interface Opened {
@@ -54,7 +49,7 @@ export async function firstCredentials(
   if (!done) return {};
   try {
     const begin = (action: Action): AuditEvent => ({
-      ...newEvent(action, event, context.derive.issuer.clock, context.derive.issuer.random),
+      ...newEvent(action, event, context.clock, context.random),
       ...sessionMembers(live.session),
     });
     const certificates = grantsOf(live.session)
@@ -66,13 +61,13 @@ export async function firstCredentials(
     const [issued, token] = await Promise.all([
       certificates.length === 0
         ? undefined
-        : issueCertificates(context.certificates, {
+        : issueCertificates(context, {
             body: { certificates },
             live,
             event: begin('certificate.issue'),
             signal: AbortSignal.timeout(CERTIFICATES_MS),
           }),
-      deriveToken(context.derive, { live, event: begin('token.issue') }),
+      deriveToken(context, { live, event: begin('token.issue') }),
     ]);
     const announced = context.control.announced(live.session);
     return {
@@ -98,9 +93,9 @@ function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void
 }
 
 /** Returns a granted value. A refusal is recorded like one that is sent to the client. */
-async function given<T>({ derive }: FirstCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
+async function given<T>({ audit }: FirstCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
   if (outcome.granted) return outcome.value;
   // The row is lost if the store is unavailable, but nothing was granted.
-  if (!isWithheld(outcome)) await recordRefusal(derive.audit, outcome).catch(() => {});
+  if (!isWithheld(outcome)) await recordRefusal(audit, outcome).catch(() => {});
   return undefined;
 }

@@ -1,18 +1,16 @@
 /** `POST /kubernetes/token` issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
 import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
-import { type AuditContext, granted, recordGrant, refused } from '../../audit/index.ts';
-import { type Clock, createRateAllowance, seconds } from '../../base/index.ts';
+import { granted, recordGrant, refused } from '../../audit/index.ts';
+import { createRateAllowance, seconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
-import type { KubernetesTokens, MeshState } from '../../mesh/index.ts';
+import type { KubernetesTokens } from '../../mesh/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import { type Live, sessionClosed } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import type { SessionCaller } from './authenticate.ts';
 
-export interface KubernetesRoutesContext {
-  readonly audit: AuditContext;
-  readonly mesh: Pick<MeshState, 'kubernetes'>;
-  readonly clock: Clock;
+export interface KubernetesRoutesContext extends SessionContext {
   /** Absent if workspaces have no access to the API server. */
   readonly kubernetesTokens: KubernetesTokens | undefined;
 }

@@ -7,35 +7,34 @@ import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { type AuditEvent, granted, refused } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
-import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import { issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
-import { type Answers, servicesAnswer } from '../session/answers.ts';
+import { servicesAnswer } from '../session/answers.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { ReportedRefusals } from '../session/reported-refusals.ts';
-import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import { deriveToken } from '../token/derive.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
 import { readTokenForm, type TokenForm } from '../token/form.ts';
 import { type KeyCaller, type SessionCaller, sessionTokenMissing } from './authenticate.ts';
 import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
-import { firstCredentials } from './first-credentials.ts';
+import { type FirstCredentialsContext, firstCredentials } from './first-credentials.ts';
 import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
 
 /** Route settings (config.ts). */
 export interface SessionRoutesConfig {
   readonly publicUrl: string;
+  readonly tokenAudience: string;
   /** Maximum concurrent exchanges for new sessions, in total and per source. */
   readonly maxExchanges: number;
   readonly maxExchangesPerSource: number;
 }
 
 export interface SessionRoutesContext
-  extends ConfigurationRoutesContext,
-    Pick<KubernetesRoutesContext, 'kubernetesTokens'> {
+  extends ExchangeContext,
+    FirstCredentialsContext,
+    ConfigurationRoutesContext,
+    KubernetesRoutesContext {
   readonly config: SessionRoutesConfig;
-  readonly exchange: ExchangeContext;
-  readonly derive: DeriveContext;
-  readonly certificates: CertificateContext;
-  readonly answers: Answers;
   readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
   readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
   readonly connections: Connections;
@@ -58,8 +57,7 @@ const MAX_LEASE = MAX_LEASE_PROOF * 2 + 256;
 
 /** Returns the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
-  const { config, exchange, answers, connections, reportedRefusals, session, key } = context;
-  const { live, clock } = exchange;
+  const { config, answers, connections, reportedRefusals, session, key } = context;
   // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken once the body has arrived,
   // so slow senders occupy none.
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
@@ -70,7 +68,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     const rest = connections.working(request.socket);
     try {
       const hungUp = () => request.socket.destroyed;
-      const opened = await exchangeProof(exchange, { ...key, form, hungUp, event });
+      const opened = await exchangeProof(context, { ...key, form, hungUp, event });
       if (opened.granted) connections.belongs(request.socket, opened.value.live.session.id);
       return opened;
     } finally {
@@ -114,7 +112,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
           );
         const done = renewals.take(live.session.id);
         const { audience, requestedTokenType: type } = form;
-        return await deriveToken(context.derive, { live, audience, type, event }).finally(done);
+        return await deriveToken(context, { live, audience, type, event }).finally(done);
       },
     }),
     route({
@@ -125,7 +123,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       handler: async ({ caller: { live }, body, event, response }) => {
         const done = renewals.take(live.session.id);
         const signal = whenGone(response);
-        return await issueCertificates(context.certificates, { body, live, event, signal }).finally(done);
+        return await issueCertificates(context, { body, live, event, signal }).finally(done);
       },
     }),
     // Allowed reports and reads decide nothing and leave no audit row. Refused ones do.
@@ -159,12 +157,12 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
         const lease = body.leases[0]!;
         const renewed = context.control.renewOne(lease, event);
         if (!renewed.granted) return renewed;
-        if (live.byId(lease.session_id)) connections.belongs(request.socket, lease.session_id);
+        if (context.live.byId(lease.session_id)) connections.belongs(request.socket, lease.session_id);
         return granted(event, { answers: [{ session_id: lease.session_id, statement: renewed.value }] });
       },
     }),
     ...configurationRoutes(context, session),
-    ...kubernetesRoutes({ ...context, audit: exchange.audit, mesh: answers.mesh, clock }, session),
+    ...kubernetesRoutes(context, session),
     route({
       at: 'DELETE /session',
       action: 'session.close',
@@ -172,7 +170,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       handler: async ({ caller: { live }, event }) => {
         // Writes its own audit row.
         const { source, requestId } = event;
-        await closeSession(exchange, live, { cause: 'goodbye', source, requestId });
+        await closeSession(context, live, { cause: 'goodbye', source, requestId });
         return granted(event, undefined);
       },
     }),

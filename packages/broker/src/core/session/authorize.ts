@@ -1,12 +1,11 @@
 /** Turns an attestation into a session that may open, with the grants of the access file. */
-import { type Access, type Authorize, isPerson } from '@meshpass/access';
+import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Losses } from '../../attest/index.ts';
-import { type AuditEvent, granted, type Journal, type Outcome, type Proof, refused } from '../../audit/index.ts';
-import { type Clock, type Random, seconds } from '../../base/index.ts';
-import type { MeshState } from '../../mesh/index.ts';
+import { type AuditEvent, granted, type Outcome, type Proof, refused } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { SessionContext } from './context.ts';
 import { type Entitlement, entitlement } from './entitlement.ts';
 import { withoutLosses } from './known-losses.ts';
 import { grantsOf, principalOf, type Session } from './session.ts';
@@ -15,16 +14,6 @@ import { grantsOf, principalOf, type Session } from './session.ts';
 const MAX_NAMED = 3;
 /** Maximum characters for the approvers of each. */
 const MAX_APPROVERS = 80;
-
-export interface AuthorizeContext {
-  readonly authorize: Authorize;
-  readonly mesh: MeshState;
-  readonly losses: Losses;
-  readonly journal: Journal;
-  readonly trustDomain: string;
-  readonly clock: Clock;
-  readonly random: Random;
-}
 
 export interface AuthorizeRequest {
   readonly attestation: Attestation;
@@ -54,7 +43,7 @@ export interface Authorized {
  *   in force, or with an error from withoutLosses()
  */
 export async function authorizeSession(
-  context: AuthorizeContext,
+  context: SessionContext,
   request: AuthorizeRequest,
 ): Promise<Outcome<Authorized>> {
   const { event, replay } = request;
@@ -80,7 +69,7 @@ export async function authorizeSession(
 }
 
 async function decide(
-  { authorize, random, clock, trustDomain }: AuthorizeContext,
+  { authorize, random, clock, trustDomain }: SessionContext,
   { attestation, jkt }: AuthorizeRequest,
   access: Access,
   token: string,

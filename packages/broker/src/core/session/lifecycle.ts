@@ -5,50 +5,26 @@
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
-  type AuditContext,
   type AuditEvent,
   auditRow,
   type Changes,
   granted,
-  type Journal,
   newEvent,
   type Outcome,
   type Proof,
   recordGrant,
   refused,
 } from '../../audit/index.ts';
-import { type Clock, type Random, seconds, timestamp } from '../../base/index.ts';
+import { seconds, timestamp } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
 import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
-import { type Denies, undeniedDetail } from './deny/ended.ts';
-import type { Feed } from './feed.ts';
-import { type Live, type LiveIndex, newLive, sessionMembers } from './live.ts';
-import type { Revocations } from './revocations.ts';
+import type { SessionContext } from './context.ts';
+import { undeniedDetail } from './deny/ended.ts';
+import { type Live, newLive, sessionMembers } from './live.ts';
 import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { Settling, Together } from './settling.ts';
-
-export interface LifecycleContext {
-  readonly live: LiveIndex;
-  readonly journal: Journal;
-  readonly settling: Settling;
-  readonly feed: Feed;
-  readonly revocations: Revocations;
-  readonly denies: Denies;
-  /** Lifetime of identity tokens, seconds. */
-  readonly tokenSeconds: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly onClosed: (cause: CloseCause) => void;
-  readonly onFailure: (cause: unknown) => void;
-}
-
-export interface OpenContext extends LifecycleContext {
-  readonly audit: AuditContext;
-  /** Lease period, seconds. */
-  readonly leaseSeconds: number;
-}
+import type { Together } from './settling.ts';
 
 /** A session to open. */
 export interface Opening {
@@ -71,7 +47,7 @@ export interface Opening {
  *   or as soon as its workspace opens another one.
  */
 export async function openSession(
-  context: OpenContext,
+  context: SessionContext,
   { session, replay, event, onLive }: Opening,
   together: Together,
 ): Promise<Outcome<Live>> {
@@ -106,7 +82,7 @@ export async function openSession(
 
 /** Replaces a live session's principals in memory, and notifies the edges and waiting requests. */
 export function changePrincipals(
-  { feed }: Pick<LifecycleContext, 'feed'>,
+  { feed }: Pick<SessionContext, 'feed'>,
   live: Live,
   principals: readonly Principal[],
 ): void {
@@ -132,7 +108,7 @@ export interface CloseRequest {
  *
  * @returns once the store has the end; immediately if the session had already ended
  */
-export async function closeSession(context: LifecycleContext, live: Live, request: CloseRequest): Promise<void> {
+export async function closeSession(context: SessionContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
   const closes = closing(context, live, request);
   end(context, live, request.cause);
@@ -152,7 +128,7 @@ export function workspaceOf({ session }: Live): string {
 }
 
 /** Returns the store changes that end a session. */
-function closing(context: LifecycleContext, live: Live, request: CloseRequest): Changes {
+function closing(context: SessionContext, live: Live, request: CloseRequest): Changes {
   const { session } = live;
   const denied = context.denies(request.cause);
   const event = {
@@ -170,7 +146,7 @@ function closing(context: LifecycleContext, live: Live, request: CloseRequest): 
 }
 
 /** Ends the session in memory, so that its requests are refused immediately, and notifies the edges and the mesh. */
-function end(context: LifecycleContext, live: Live, cause: CloseCause): void {
+function end(context: SessionContext, live: Live, cause: CloseCause): void {
   const now = seconds(context.clock);
   const { id } = live.session;
   live.ended = { cause, at: now };

@@ -3,8 +3,9 @@ import { auditRow, newEvent } from '../../audit/index.ts';
 import { seconds, timestamp } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import { REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
-import { changePrincipals, closeSession, type LifecycleContext, revokedPrincipals, workspaceOf } from './lifecycle.ts';
+import { changePrincipals, closeSession, revokedPrincipals, workspaceOf } from './lifecycle.ts';
 import { type Live, sessionMembers } from './live.ts';
 import { limitRows, revokedRows } from './rows.ts';
 
@@ -16,7 +17,7 @@ import { limitRows, revokedRows } from './rows.ts';
  * @returns once the store has the change; memory, the edges and the mesh's queue have it before the first await
  */
 export async function narrowSession(
-  context: LifecycleContext,
+  context: SessionContext,
   live: Live,
   ends: ReadonlyMap<string, number>,
   { cause, reason }: { readonly cause: CloseCause; readonly reason: string },

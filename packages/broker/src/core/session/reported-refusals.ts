@@ -38,13 +38,17 @@ const ALL_ROWS = { burst: 1_000, perSecond: 10 };
 const SESSION_KINDS = MAX_REPORTED;
 const ALL_KINDS = 20_000;
 
+/** Refusals to count, without a kind if they are of several. */
+type Counted = Kind & Pick<ReportedRefusal, 'count' | 'ids'>;
+type Kind = Partial<Omit<ReportedRefusal, 'count' | 'ids'>>;
+
 interface Sum {
   /** Session that reported the refusals. Its row limit applies. */
   readonly live: Live;
   /** Session that was refused: the reporting one, or the previous one of its workspace. */
   readonly sessionId: string;
-  /** Absent if the sum covers several kinds. */
-  readonly kind?: Omit<ReportedRefusal, 'count' | 'ids'>;
+  /** Empty if the sum covers several kinds. */
+  readonly kind: Kind;
   readonly origin: Origin;
   readonly since: number;
   count: number;
@@ -60,35 +64,21 @@ export function createReportedRefusals(context: ReportedRefusalsContext) {
   const waiting = new Map<string, Map<string, Sum>>();
   let kinds = 0;
 
-  function add(live: Live, origin: Origin, { sessionId, kind, count, ids, since }: Omit<Sum, 'live' | 'origin'>): void {
+  function add(live: Live, origin: Origin, sessionId: string, { count, ids, ...kind }: Counted): void {
     const { id } = live.session;
     const own = waiting.get(id) ?? new Map<string, Sum>();
-    const several = sessionId === id ? '' : sessionId;
-    const wanted = kind ? `${several} ${JSON.stringify(kind)}` : several;
-    const apart = own.has(wanted) || (own.size < SESSION_KINDS && kinds < ALL_KINDS);
-    const key = apart ? wanted : several;
-    const sum = own.get(key);
+    const keyOf = (one: Kind) => `${sessionId} ${JSON.stringify(one)}`;
+    const apart = own.has(keyOf(kind)) || (own.size < SESSION_KINDS && kinds < ALL_KINDS);
+    const counted = apart ? kind : {};
+    const sum = own.get(keyOf(counted));
     if (sum) {
       sum.count = Math.min(sum.count + count, Number.MAX_SAFE_INTEGER);
       sum.ids = [...new Set([...ids, ...sum.ids])].slice(0, MAX_REPORTED_IDS);
       return;
     }
-    own.set(key, { live, sessionId, origin, since, count, ids, ...(apart && kind && { kind }) });
+    own.set(keyOf(counted), { live, sessionId, origin, since: clock(), count, ids, kind: counted });
     waiting.set(id, own);
     kinds += 1;
-  }
-
-  function count(
-    live: Live,
-    origin: Origin,
-    sessionId: string,
-    told: Pick<RefusalReportRequest, 'refusals' | 'more_refusals'>,
-  ) {
-    const { refusals = [], more_refusals: more = 0 } = told;
-    const since = clock();
-    for (const { count: times, ids, ...kind } of refusals)
-      add(live, origin, { sessionId, kind, count: times, ids, since });
-    if (more > 0) add(live, origin, { sessionId, count: more, ids: [], since });
   }
 
   const takeRows = (): readonly AuditRow[] => {
@@ -111,7 +101,7 @@ export function createReportedRefusals(context: ReportedRefusalsContext) {
   };
 
   /** Returns the session's grants that include the port as a comma-separated list. */
-  const grantsAt = ({ session }: Live, { host, port }: Pick<ReportedRefusal, 'host' | 'port'>): string => {
+  const grantsAt = ({ session }: Live, { host, port }: Kind): string => {
     if (!mesh.inForce()) return '';
     const services = mesh.services(grantsOf(session));
     const holding = services.filter((one) => one.host === host && one.port === port);
@@ -119,33 +109,40 @@ export function createReportedRefusals(context: ReportedRefusalsContext) {
   };
 
   const rowOf = ({ live, sessionId, origin, kind, count, ids, since }: Sum) => {
-    const grant = kind && grantsAt(live, kind);
+    const { host, port, hop, method, status, code } = kind;
+    const grant = grantsAt(live, kind);
     const event = {
       ...newEvent('request', { ...origin, requestId: ids[0] }, clock, random),
       ...identityMembers(live.session.attestation),
       sessionId,
-      ...(kind && { target: `${kind.host}:${kind.port}` }),
+      ...(hop && { target: `${host}:${port}` }),
       ...(grant && { grant, rule: context.ruleOf?.(grant) }),
       detail: {
         reportedBy: 'workspace',
         ...(sessionId !== live.session.id && { reportedWith: live.session.id }),
-        ...(kind && { hop: kind.hop, method: kind.method, status: kind.status }),
+        ...(hop && { hop, method, status }),
         count,
         requests: ids,
         since: new Date(since).toISOString(),
       },
     };
-    return auditRow(event, 'refused', reasonOf(kind, count), kind?.code, clock());
+    return auditRow(event, 'refused', reasonOf(kind, count), code, clock());
   };
 
   return {
     /** Counts the refusals of a report. */
     take: (live: Live, { earlier, ...own }: RefusalReportRequest, origin: Origin) => {
-      count(live, origin, live.session.id, own);
-      if (!earlier) return;
+      const { id, attestation } = live.session;
       // A workspace may report only on its own sessions.
-      const isOwn = context.ended(earlier.session_id)?.workspace === live.session.attestation.workspace.key;
-      count(live, origin, isOwn ? earlier.session_id : live.session.id, earlier);
+      const isOwn = earlier && context.ended(earlier.session_id)?.workspace === attestation.workspace.key;
+      const reports = [
+        { ...own, session_id: id },
+        ...(earlier ? [isOwn ? earlier : { ...earlier, session_id: id }] : []),
+      ];
+      for (const { session_id, refusals = [], more_refusals: more = 0 } of reports) {
+        for (const refusal of refusals) add(live, origin, session_id, refusal);
+        if (more > 0) add(live, origin, session_id, { count: more, ids: [] });
+      }
     },
     /** Removes and returns as many rows as the limits allow, and keeps the rest for the next call. */
     takeRows,
@@ -159,10 +156,9 @@ const BY = {
   workload: "the service's policy",
 } as const;
 
-function reasonOf(kind: Sum['kind'], count: number): string {
+function reasonOf({ method, hop, status }: Kind, count: number): string {
   const times = count === 1 ? '' : ` ${count} times`;
-  if (!kind) return `Unverified report from the workspace: other kinds of refusals,${times || ' once'}.`;
-  const { method, hop, status } = kind;
+  if (!hop) return `Unverified report from the workspace: other kinds of refusals,${times || ' once'}.`;
   const what = method === undefined ? 'a connection' : `a ${method === 'OTHER' ? '' : `${method} `}request`;
   const answer = status === undefined ? '' : ` (${status})`;
   return `Unverified report from the workspace: ${BY[hop]} denied ${what}${answer}${times}.`;

@@ -4,17 +4,17 @@ import { deleteOldLosses } from '../../attest/index.ts';
 import { seconds, timestamp } from '../../base/index.ts';
 import type { Revoker } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
+import { type SignInContext, sweepSignIns } from '../sign-in/sign-in.ts';
+import type { SessionContext } from './context.ts';
 import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
-import { type TouchContext, touch } from './touch.ts';
+import { touch } from './touch.ts';
 
 const SWEEP_MS = 250;
 const MAINTAIN_MS = 60_000;
 
-export interface SweepContext extends TouchContext {
-  /** Ends lapsed sign-ins. */
-  readonly sweepSignIns: () => void;
+export interface SweepContext extends SignInContext {
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
   readonly gains: Pick<GainQueue, 'add'>;
@@ -29,7 +29,7 @@ export function startSweeping(context: SweepContext): () => void {
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
     sweepSessions(context, context.gains.add);
-    context.sweepSignIns();
+    sweepSignIns(context);
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
   sweeping.unref();
@@ -45,7 +45,7 @@ export function startSweeping(context: SweepContext): () => void {
  * @param onPassed called for a session that lost a grant at its limit, because the access file may allow the grant
  *   without an approval
  */
-export function sweepSessions(context: TouchContext, onPassed: (live: Live) => void = () => {}): void {
+export function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
   const now = seconds(context.clock);
   // Closing deletes from the map, which is safe during iteration.
   for (const live of context.live.all()) {

@@ -3,23 +3,16 @@
  * access file, a loss at GitHub, an ended sign-in, a passed limit) changes a fact and calls touch(), but never changes
  * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
-import type { Access, Authorize } from '@meshpass/access';
-import { type Losses, type WatchedSessions, without } from '../../attest/index.ts';
+import type { Access } from '@meshpass/access';
 import { seconds } from '../../base/index.ts';
-import type { MeshState } from '../../mesh/index.ts';
 import type { CloseCause } from '../../store/index.ts';
+import type { SessionContext } from './context.ts';
 import { entitlement } from './entitlement.ts';
 import { afterLosses } from './known-losses.ts';
-import { closeSession, type LifecycleContext, replaceAttestation } from './lifecycle.ts';
+import { closeSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { narrowSession } from './narrow.ts';
 import { approvedIn } from './session.ts';
-
-export interface TouchContext extends LifecycleContext {
-  readonly authorize: Authorize;
-  readonly mesh: MeshState;
-  readonly losses: Losses;
-}
 
 /**
  * Removes access that a live session may no longer have, at once in memory and at the edges. While no access file is in
@@ -27,7 +20,7 @@ export interface TouchContext extends LifecycleContext {
  * @param cause cause of the change that triggered the call, for the audit log
  * @returns once the store has the change
  */
-export async function touch(context: TouchContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
+export async function touch(context: SessionContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
   if (live.ended) return;
   const { mesh, losses, clock, authorize } = context;
   const now = seconds(clock);
@@ -60,7 +53,7 @@ export async function touch(context: TouchContext, live: Live, cause: CloseCause
  * Follows the mesh and the access file: removes lost grants from live sessions and sends other changes to edges.
  * @returns a function that stops following
  */
-export function touchOnChange(context: TouchContext): () => void {
+export function touchOnChange(context: SessionContext): () => void {
   const { mesh, live, feed } = context;
   let access: Access | undefined = mesh.inForce() ? mesh.access() : undefined;
   let roots = mesh.roots().join('');
@@ -73,20 +66,4 @@ export function touchOnChange(context: TouchContext): () => void {
     if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
     ({ access, roots, version } = now);
   });
-}
-
-// Sessions for the watch of GitHub (attest/watch/watched-sessions.ts).
-
-/** Returns the live sessions of a context for the GitHub watch. */
-export function watchedSessions(context: TouchContext): WatchedSessions {
-  return {
-    ...context,
-    close: (one: Live, end) => closeSession(context, one, end),
-    touch: (one: Live) => touch(context, one),
-    removeFacts: (one: Live, facts) => {
-      // Removed directly, because if the clock was set back, the loss may be dated before the opening.
-      replaceAttestation(one, without(one.session.attestation, facts));
-      return touch(context, one, 'membership_lost');
-    },
-  };
 }

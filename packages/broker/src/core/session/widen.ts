@@ -6,9 +6,10 @@
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { type AuditContext, type AuditEvent, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { type AuditEvent, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import type { SessionContext } from './context.ts';
 import { type Entitlement, entitlement, nothing } from './entitlement.ts';
 import { settledAttestation } from './known-losses.ts';
 import { changePrincipals, workspaceOf } from './lifecycle.ts';
@@ -16,14 +17,7 @@ import { type Live, sessionClosed, sessionMembers } from './live.ts';
 import { limitRows, principalRow } from './rows.ts';
 import { approvedIn, type GainCause, type Gained, principalOf, principalUnder, type Session } from './session.ts';
 import type { Together, Write } from './settling.ts';
-import { type TouchContext, touch } from './touch.ts';
-
-export interface WidenContext extends TouchContext {
-  readonly audit: AuditContext;
-  readonly trustDomain: string;
-  /** Called for each grant that a session gained, once the store has it. */
-  readonly onGained: (live: Live, cause: GainCause) => void;
-}
+import { touch } from './touch.ts';
 
 /** A gain that an approval or an emergency gives. */
 export interface GainRequest {
@@ -47,7 +41,7 @@ export interface GainRequest {
  *   while no access file is in force, `store_unavailable`
  */
 export function gain(
-  context: WidenContext,
+  context: SessionContext,
   live: Live,
   name: string,
   { cause, until: wanted, reason, detail, decided }: GainRequest,
@@ -78,12 +72,12 @@ export function gain(
  * @returns whether the session gained anything
  * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
  */
-export function gainWhatIsGiven(context: WidenContext, live: Live, cause?: GainCause): Promise<boolean> {
+export function gainWhatIsGiven(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
   return context.settling.inTurn(workspaceOf(live), (together) => gainAll(context, live, cause, together));
 }
 
 async function gainAll(
-  context: WidenContext,
+  context: SessionContext,
   live: Live,
   wanted: GainCause | undefined,
   together: Together,
@@ -105,7 +99,7 @@ async function gainAll(
 
 /** Lists grants that the access file includes for a session and the session lacks, or has for a shorter time. */
 function gainsOf(
-  context: WidenContext,
+  context: SessionContext,
   session: Session,
   wanted: GainCause | undefined,
 ): readonly (Gain & { readonly cause: GainCause })[] {
@@ -144,7 +138,7 @@ interface Gain {
  * @returns once the gain is stored and edges are notified. A concurrent end or loss remains in effect.
  */
 async function widenSession(
-  context: WidenContext,
+  context: SessionContext,
   live: Live,
   gains: readonly Gain[],
   request: Turn & { readonly cause: GainCause; readonly until?: number },
@@ -205,7 +199,7 @@ async function widenSession(
  * report yet.
  * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
  */
-function decide({ authorize, mesh, losses, clock }: WidenContext, session: Session, approved: Approved): Entitlement {
+function decide({ authorize, mesh, losses, clock }: SessionContext, session: Session, approved: Approved): Entitlement {
   const access = mesh.access();
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
   if (!attestation) return nothing('GitHub has just reported a change to this workspace or its developer');
@@ -218,7 +212,7 @@ function refusalOf({ refusals }: Entitlement, name: string): string | undefined 
   return refusals.find((one) => one.startsWith(prefix))?.slice(prefix.length);
 }
 
-function gainEvent({ clock, random }: WidenContext, session: Session): AuditEvent {
+function gainEvent({ clock, random }: SessionContext, session: Session): AuditEvent {
   return { ...newEvent('session.widen', {}, clock, random), ...sessionMembers(session) };
 }
 

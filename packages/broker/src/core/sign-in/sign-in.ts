@@ -21,15 +21,16 @@ import {
 import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
 import { unknownIssuer } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import { closeSession, replaceAttestation, workspaceOf } from '../session/lifecycle.ts';
 import { type Live, sessionClosed, sessionMembers } from '../session/live.ts';
 import { signInsText } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
-import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
+import { gainWhatIsGiven } from '../session/widen.ts';
 import { SET_SIGN_INS } from '../statements.ts';
 import { isMeant, type Logout, type RecentLogouts } from './recent-logouts.ts';
 
-export interface SignInContext extends WidenContext {
+export interface SignInContext extends SessionContext {
   readonly attestSignIn: AttestSignIn | undefined;
   /** Serializes changes to a session's sign-ins. */
   readonly mutex: KeyedMutex;

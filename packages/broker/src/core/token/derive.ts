@@ -1,17 +1,10 @@
 /** `POST /token` with a session token issues a JWT for one audience. */
 import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import type { MeshState } from '../../mesh/index.ts';
 import { type Live, sessionClosed } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
-import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
-
-export interface DeriveContext {
-  readonly audit: AuditContext;
-  readonly issuer: TokenIssuer;
-  readonly mesh: MeshState;
-}
+import { type IssuedToken, identityToken, idToken, type TokenContext } from './identity-token.ts';
 
 /** Authenticated request for a token. */
 export interface DeriveRequest {
@@ -26,9 +19,9 @@ export interface DeriveRequest {
  * Issues an identity token, or an ID token for an audience of the access file.
  * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
  */
-export async function deriveToken(context: DeriveContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
+export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
   const { live, audience, type = JWT_TYPE } = request;
-  const asked = { ...request.event, target: audience ?? context.issuer.audience };
+  const asked = { ...request.event, target: audience ?? context.config.tokenAudience };
   let issued: IssuedToken;
   try {
     issued = await issue(context, audience, type, live);
@@ -49,28 +42,29 @@ export async function deriveToken(context: DeriveContext, request: DeriveRequest
     access_token: issued.token,
     issued_token_type: type,
     token_type: 'N_A',
-    expires_in: Math.max(0, issued.expiresAt - seconds(context.issuer.clock)),
+    expires_in: Math.max(0, issued.expiresAt - seconds(context.clock)),
   });
 }
 
 async function issue(
-  { issuer, mesh }: DeriveContext,
+  context: TokenContext,
   audience: string | undefined,
   type: string,
   live: Live,
 ): Promise<IssuedToken> {
+  const { publicUrl, tokenAudience } = context.config;
   if (type === JWT_TYPE) {
-    if (audience !== undefined && audience !== issuer.audience)
+    if (audience !== undefined && audience !== tokenAudience)
       throw new MeshpassError('audience_not_allowed', 'To use a different audience, request an ID token.');
-    return await identityToken(issuer, mesh, live);
+    return await identityToken(context, live);
   }
   if (type !== ID_TOKEN_TYPE)
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
   if (audience === undefined)
     throw new MeshpassError('request_malformed', 'An ID token requires the audience parameter.');
   // A token for another party must never be valid for the mesh or the broker itself.
-  const own = audience === issuer.audience || audience === issuer.issuer;
-  if (own || !mesh.access().trust.audiences.includes(audience))
+  const own = audience === tokenAudience || audience === publicUrl;
+  if (own || !context.mesh.access().trust.audiences.includes(audience))
     throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');
-  return await idToken(issuer, live, audience);
+  return await idToken(context, live, audience);
 }

@@ -6,21 +6,23 @@
 import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeOf, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
+import { type Attest, type AttestSignIn, type Presenter, readProof } from '../../attest/index.ts';
 import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
 import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
-import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
-import { type OpenContext, openSession } from '../session/lifecycle.ts';
+import { authorizeSession } from '../session/authorize.ts';
+import type { SessionContext } from '../session/context.ts';
+import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf } from '../session/session.ts';
 import type { Together } from '../session/settling.ts';
 import { touch } from '../session/touch.ts';
+import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
 /** Dependencies of the exchange's steps. */
-export interface ExchangeContext extends AuthorizeContext, OpenContext {
+export interface ExchangeContext extends SessionContext {
   readonly attest: Attest;
   /** Absent if no issuer supports sign-ins. */
   readonly attestSignIn?: AttestSignIn | undefined;

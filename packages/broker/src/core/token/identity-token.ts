@@ -1,22 +1,20 @@
 /** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
-import { type Clock, type Random, seconds } from '../../base/index.ts';
-import type { MeshState } from '../../mesh/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf, type Session } from '../session/session.ts';
 import type { RotatingSigner } from './signer.ts';
 
-/** Parameters of all tokens. */
-export interface TokenIssuer {
+/** Context in which tokens are issued. */
+export interface TokenContext extends SessionContext {
   readonly signer: Pick<RotatingSigner, 'sign' | 'kid' | 'knows'>;
-  /** Public URL of the broker. */
-  readonly issuer: string;
-  /** `aud` of identity tokens. */
-  readonly audience: string;
-  /** Lifetime of tokens, seconds. */
-  readonly life: number;
-  readonly clock: Clock;
-  readonly random: Random;
+  readonly config: {
+    /** `iss` of all tokens. */
+    readonly publicUrl: string;
+    /** `aud` of identity tokens. */
+    readonly tokenAudience: string;
+  };
 }
 
 /** A signed token. */
@@ -29,16 +27,17 @@ export interface IssuedToken {
 }
 
 /** Issues the token that requests carry. Returns the previous one while more than half of its lifetime remains. */
-export async function identityToken(issuer: TokenIssuer, mesh: MeshState, live: Live): Promise<IssuedToken> {
-  const now = seconds(issuer.clock);
+export async function identityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
+  const { mesh, signer, config } = context;
+  const now = seconds(context.clock);
   const kept = live.identityToken;
-  if (kept && kept.freshUntil > now && issuer.signer.knows(kept.kid)) return kept;
+  if (kept && kept.freshUntil > now && signer.knows(kept.kid)) return kept;
   const { session } = live;
   const { claims, workspace, login } = session.attestation;
-  const { kid } = issuer.signer;
+  const { kid } = signer;
   // While no access file is in force, the claims that endpoints require are unknown.
   const attested = mesh.inForce() ? claimsRequired(mesh.access(), grantsOf(session), claims) : undefined;
-  const issued = await sign(issuer, session, issuer.audience, {
+  const issued = await sign(context, session, config.tokenAudience, {
     sid: session.id,
     grants: grantsOf(session),
     login,
@@ -55,9 +54,9 @@ export async function identityToken(issuer: TokenIssuer, mesh: MeshState, live: 
 }
 
 /** Issues an ID token for an audience outside the mesh. It reveals only the user and the workspace. */
-export async function idToken(issuer: TokenIssuer, { session }: Live, audience: string): Promise<IssuedToken> {
+export async function idToken(context: TokenContext, { session }: Live, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
-  return await sign(issuer, session, audience, {
+  return await sign(context, session, audience, {
     login,
     ...(workspace.repository
       ? {
@@ -69,12 +68,20 @@ export async function idToken(issuer: TokenIssuer, { session }: Live, audience: 
   });
 }
 
-async function sign(issuer: TokenIssuer, session: Session, audience: string, claims: object): Promise<IssuedToken> {
-  const now = seconds(issuer.clock);
-  const jti = issuer.random(16).toString('base64url');
-  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
+async function sign(context: TokenContext, session: Session, audience: string, claims: object): Promise<IssuedToken> {
+  const now = seconds(context.clock);
+  const jti = context.random(16).toString('base64url');
+  const expiresAt = Math.min(now + context.tokenSeconds, expiryOf(session));
   const { subject } = session.attestation;
   // An array even for one audience. Envoy accepts both forms, but some of Istio's matching only accepts arrays.
-  const common = { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp: expiresAt, jti };
-  return { token: await issuer.signer.sign({ ...common, ...claims }), expiresAt, jti };
+  const common = {
+    iss: context.config.publicUrl,
+    sub: subject,
+    aud: [audience],
+    iat: now,
+    nbf: now,
+    exp: expiresAt,
+    jti,
+  };
+  return { token: await context.signer.sign({ ...common, ...claims }), expiresAt, jti };
 }

@@ -4,7 +4,6 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import {
-  type AuditContext,
   type AuditEvent,
   auditRow,
   granted,
@@ -14,9 +13,10 @@ import {
   recordGrant,
   refused,
 } from '../../audit/index.ts';
-import { type Clock, type KeyedMutex, type Random, runExclusive, seconds, timestamp } from '../../base/index.ts';
+import { type KeyedMutex, runExclusive, seconds, timestamp } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import { leadershipUnknown } from '../../store/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import { asNext, publicJwk, type StoredKeys, signWithNext, signWithNextOnly } from './key-ring.ts';
 import { isDue, nextStep, type RotationRules, type Step } from './next-step.ts';
 import { makeSigningKey, type RotatingSigner } from './signer.ts';
@@ -250,21 +250,16 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
 // Dependencies of a key rotation, and its record in the audit log.
 
 /** Dependencies of a key rotation. */
-interface RotationContext extends RotationRules {
-  /** Records operators' requests; recordKey() records the broker's own steps. */
-  readonly audit: AuditContext;
+interface RotationContext
+  extends RotationRules,
+    Pick<SessionContext, 'audit' | 'tokenSeconds' | 'clock' | 'random' | 'onFailure'> {
+  readonly journal: Pick<Journal, 'transaction'>;
   readonly signer: RotatingSigner;
   readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
-  readonly journal: Pick<Journal, 'transaction'>;
-  /** Lifetime of new tokens, seconds. */
-  readonly tokenSeconds: number;
-  readonly clock: Clock;
-  readonly random: Random;
   /** Whether this process is known to be the active broker at this instant. */
   readonly isLeader: () => boolean;
   /** Makes all agents renew their leases at once, so that they find out which keys are dropped. */
   readonly renewLeases: () => void;
-  readonly onFailure: (cause: unknown) => void;
 }
 
 /**

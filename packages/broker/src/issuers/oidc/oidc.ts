@@ -1,6 +1,6 @@
 /** Attests an OIDC ID token of a configured issuer (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
-import { type Attestation, MeshpassError, type Proof, type Workspace } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
 import { z } from 'zod';
@@ -44,50 +44,24 @@ export async function attestOidc(
       { detail: { issuer: unverified.issuer.slice(0, 300) } },
     );
   }
-  if (isOfSignIn(unverified, issuer)) return await attestBySignIn(proof, issuer, jkt, options);
-  const { claims, subject, exp, replay } = await verifyIdToken(proof.token, issuer, issuer.audience, options);
-  const identity = issuer.kind === 'actions' ? await actions(claims, issuer, options) : person(claims, issuer, subject);
+  const viaSignIn = isOfSignIn(unverified, issuer);
+  const { claims, subject, exp, replay, ...rest } = viaSignIn
+    ? await bySignIn(proof, issuer, jkt, options)
+    : await verifyIdToken(proof.token, issuer, issuer.audience, options);
+  const isJob = issuer.kind === 'actions' && !viaSignIn;
+  const identity = isJob ? await actions(claims, issuer, options) : person(claims, issuer, subject);
   const proven = { claims, proofHash: sha256Hex(proof.token), proofExpiresAt: exp };
-  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven }, replay };
+  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...rest }, replay };
 }
 
-/** Attests a workspace whose only proof is its developer's sign-in. */
-async function attestBySignIn(
-  proof: OidcProof,
-  issuer: TrustedIssuer,
-  jkt: string,
-  options: OidcOptions,
-): Promise<Attested> {
+/** Verifies the sign-in of a developer, which is the only proof of the workspace. */
+async function bySignIn(proof: OidcProof, issuer: TrustedIssuer, jkt: string, options: OidcOptions) {
   const { signIn, replay, exp } = await verifySignIn(proof.token, issuer, { jkt }, options);
   const { claims } = signIn;
-  const identity = person(claims, issuer, String(claims.sub));
-  const proven = { claims, proofHash: sha256Hex(proof.token), proofExpiresAt: exp };
-  const rests = { signIns: [signIn], provenBySignIn: true } as const;
-  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...rests }, replay };
+  return { claims, subject: String(claims.sub), exp, replay, signIns: [signIn], provenBySignIn: true as const };
 }
 
 type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' | 'organizationRoles' | 'workspace'>;
-
-async function actions(claims: JWTPayload, issuer: TrustedIssuer, { memberships }: OidcOptions): Promise<Identity> {
-  const job = readActionsJob(claims);
-  return {
-    subject: `${issuer.name}:${job.subject}`,
-    login: job.actor.login,
-    githubUser: job.actor,
-    ...((await memberships?.(job.actor)) ?? { teams: [] }),
-    workspace: job.workspace,
-  };
-}
-
-// Reads the ids in a GitHub Actions token. `sub` is not used, because repository settings can change its text and it
-// has two forms (`repo:OWNER/REPO:...` and `repo:OWNER@ID/REPO@ID:...`).
-
-interface ActionsJob {
-  /** `repo:REPOSITORY_ID`. All workflows of a repository are one subject, regardless of who triggers them. */
-  readonly subject: string;
-  readonly actor: { readonly id: number; readonly login: string };
-  readonly workspace: Workspace;
-}
 
 const numeric = z
   .string()
@@ -115,10 +89,12 @@ const Claims = z.object({
 const PREBUILD = /^[^/]+\/[^/]+\/dynamic\/codespaces\//;
 
 /**
- * Reads a job's verified claims.
+ * Builds the identity of a job from its verified claims. It uses their ids, but not `sub`: repository settings can
+ * change its text, and it has two forms (`repo:OWNER/REPO:...` and `repo:OWNER@ID/REPO@ID:...`). All workflows of a
+ * repository are one subject, regardless of who triggers them.
  * @throws MeshpassError `proof_malformed`, `proof_prebuild`
  */
-function readActionsJob(verified: Readonly<Record<string, unknown>>): ActionsJob {
+async function actions(verified: JWTPayload, issuer: TrustedIssuer, { memberships }: OidcOptions): Promise<Identity> {
   const read = Claims.safeParse(verified);
   if (!read.success) {
     const members = read.error.issues.map(({ path }) => path.join('.')).join(', ');
@@ -131,9 +107,12 @@ function readActionsJob(verified: Readonly<Record<string, unknown>>): ActionsJob
       'This is a Codespaces prebuild. Its disk is cloned for many developers, so it cannot get an identity.',
     );
   }
+  const actor = { id: claims.actor_id, login: claims.actor };
   return {
-    subject: `repo:${claims.repository_id}`,
-    actor: { id: claims.actor_id, login: claims.actor },
+    subject: `${issuer.name}:repo:${claims.repository_id}`,
+    login: actor.login,
+    githubUser: actor,
+    ...((await memberships?.(actor)) ?? { teams: [] }),
     workspace: {
       kind: 'actions',
       key: `actions:${claims.repository_id}:${claims.run_id}:${claims.run_attempt}`,

@@ -1,7 +1,7 @@
 /** GitHub does not respond while a request and an emergency of a person wait. */
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { createRateLimiter } from '../../../src/attest/watch/rate-limiter.ts';
+import { createRateLimiter } from '../../../src/core/watch/rate-limiter.ts';
 import type { IssuerResponse } from '../../../src/issuers/issuer-http.ts';
 import { asSession, type Enrolled } from '../../harness/broker.ts';
 import { startWorld, type World } from './world.ts';

@@ -2,22 +2,11 @@
  * Finds the principals that an operator can still deny after a session ended undenied (ended.ts). An attacker with the
  * session's keys may have closed the session in the same way as its agent.
  */
-import type { Clock } from '../../../base/index.ts';
 import { type CloseCause, type Store, storeSilent } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
+import type { SessionContext } from '../context.ts';
 import { stillRevoked } from '../restore.ts';
-import type { Revocations } from '../revocations.ts';
 import type { Write } from '../settling.ts';
-import type { Denies } from './ended.ts';
-
-export interface DenyLateContext {
-  readonly store: Store;
-  readonly denies: Denies;
-  readonly revocations: Pick<Revocations, 'add'>;
-  /** Lifetime of identity tokens, seconds. */
-  readonly tokenSeconds: number;
-  readonly clock: Clock;
-}
 
 /** Cause stored for principals that are denied late. */
 const CAUSE: CloseCause = 'operator';
@@ -28,7 +17,7 @@ const CAUSE: CloseCause = 'operator';
  * @throws MeshpassError `store_unavailable`
  */
 export async function denyLate(
-  { store, denies, revocations, tokenSeconds, clock }: DenyLateContext,
+  { store, denies, revocations, tokenSeconds, clock }: SessionContext & { readonly store: Store },
   sessionId: string,
 ): Promise<Write | undefined> {
   const over = await stillRevoked(store, clock, tokenSeconds, denies, sessionId).catch((cause: unknown) => {

@@ -5,8 +5,9 @@
 import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { pause, seconds } from '../../../base/index.ts';
+import type { SessionContext } from '../context.ts';
 import type { Live } from '../live.ts';
-import { gainWhatIsGiven, type WidenContext } from '../widen.ts';
+import { gainWhatIsGiven } from '../widen.ts';
 
 /** Pause between sessions, ms. istiod signs about 80 certificates a second and also has to serve renewals. */
 const PACE_MS = 25;
@@ -19,7 +20,7 @@ const AT_ONCE = 20;
 export type GainQueue = ReturnType<typeof startGaining>;
 
 /** Starts to follow time windows and access files. Queues all live sessions first. */
-export function startGaining(context: WidenContext, isLeader: () => boolean) {
+export function startGaining(context: SessionContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;

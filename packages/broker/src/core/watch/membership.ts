@@ -1,22 +1,26 @@
 /**
  * Applies the consequences to a live session whose developer has left a team or an organization, according to GitHub.
  */
-import type { Fact } from '../github/losses.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
+
+import { type Fact, without } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import { closeSession, replaceAttestation } from '../session/lifecycle.ts';
+import type { Live } from '../session/live.ts';
+import { touch } from '../session/touch.ts';
 
 /** Records the loss, and closes this session and the developer's other sessions that depend on the membership. */
-export function onLeftOrganization(sessions: WatchedSessions, live: WatchedSession, organization: string): void {
+export function onLeftOrganization(sessions: SessionContext, live: Live, organization: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) sessions.losses.lose({ kind: 'member', organization, user: githubUser });
   const detail = { left: organization };
-  sessions.close(live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
+  closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
   for (const one of sessions.live.all())
     if (githubUser && one.session.attestation.githubUser?.id === githubUser.id)
-      sessions.touch(one).catch(sessions.onFailure);
+      touch(sessions, one).catch(sessions.onFailure);
 }
 
 /** Records the loss and removes the grants that depend on the team. Other grants stay. */
-export function onLeftTeam(sessions: WatchedSessions, live: WatchedSession, team: string): void {
+export function onLeftTeam(sessions: SessionContext, live: Live, team: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) loseFacts(sessions, live, [{ kind: 'team', team, user: githubUser }]);
 }
@@ -26,8 +30,8 @@ export function onLeftTeam(sessions: WatchedSessions, live: WatchedSession, team
  * @param role developer's current role; undefined if there is none
  */
 export function onRoleChanged(
-  sessions: WatchedSessions,
-  live: WatchedSession,
+  sessions: SessionContext,
+  live: Live,
   organization: string,
   role: string | undefined,
 ): void {
@@ -46,21 +50,19 @@ export function onRoleChanged(
   );
 }
 
-function loseFacts(sessions: WatchedSessions, live: WatchedSession, facts: readonly Fact[]): void {
+function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[]): void {
   for (const fact of facts) sessions.losses.lose(fact);
   // If the store is unavailable, the write is retried; the next session does not wait for it.
-  sessions.removeFacts(live, facts).catch(sessions.onFailure);
+  // Removed directly, because if the clock was set back, the loss may be dated before the opening.
+  replaceAttestation(live, without(live.session.attestation, facts));
+  touch(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
 
 /**
  * Whether a session ends when its developer leaves the trusted organization.
  * @param wasMember whether a member list of the organization contained this user
  */
-export function dependsOnMembership(
-  live: WatchedSession,
-  organization: string,
-  wasMember: (id: number) => boolean,
-): boolean {
+export function dependsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
   const { githubUser } = live.session.attestation;
   if (!githubUser || !isCodespace(live)) return false;
   // If another account pays, the Codespace is trusted only because its developer is a member.
@@ -69,6 +71,6 @@ export function dependsOnMembership(
 }
 
 /** Whether a live session belongs to a Codespace. */
-export function isCodespace({ session }: WatchedSession): boolean {
+export function isCodespace({ session }: Live): boolean {
   return session.attestation.attestor === 'github-codespace';
 }

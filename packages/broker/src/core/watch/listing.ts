@@ -3,9 +3,9 @@
  * count against the rate limit (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
  * The result is all pages or an error, because a partial list proves nothing.
  */
+
 import type { z } from 'zod';
-import type { ReadGithub } from '../github/api.ts';
-import { MAX_PAGE_BYTES, parseGithub } from '../github/api.ts';
+import { MAX_PAGE_BYTES, parseGithub, type ReadGithub } from '../../attest/index.ts';
 
 export interface Listing<T> {
   readonly items: readonly T[];

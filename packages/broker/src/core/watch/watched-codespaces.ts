@@ -1,14 +1,14 @@
 /** Live Codespace sessions, in the form that the watch needs. */
-import { SETTLE_SECONDS } from '../github/losses.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
+
+import { SETTLE_SECONDS } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import type { Live } from '../session/live.ts';
 
 export interface WatchedCodespace {
-  readonly live: WatchedSession;
+  readonly live: Live;
   readonly id: number;
   readonly name: string;
   readonly owner: string;
-  /** Unix seconds. */
-  readonly openedAt: number;
   /** Login of the paying account, lower case. An organization's list contains every Codespace that it pays for. */
   readonly payer: string;
 }
@@ -24,16 +24,16 @@ export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: 
 }
 
 /** Lists the watched Codespaces of all live sessions. */
-export function watchedCodespaces(index: WatchedSessions['live']): WatchedCodespace[] {
+export function watchedCodespaces(index: SessionContext['live']): WatchedCodespace[] {
   return [...index.all()].flatMap((live) => watched(live) ?? []);
 }
 
 /** Returns the watched Codespace of a live session; undefined if it has none. */
-export function watched(live: WatchedSession): WatchedCodespace | undefined {
-  const { attestation, openedAt } = live.session;
+export function watched(live: Live): WatchedCodespace | undefined {
+  const { attestation } = live.session;
   const { claims, githubUser } = attestation;
   if (live.ended || attestation.attestor !== 'github-codespace' || !githubUser) return undefined;
   const { codespace_id: id, codespace_name: name, billable_owner: payer } = claims;
   if (typeof id !== 'number' || typeof name !== 'string' || typeof payer !== 'string') return undefined;
-  return { live, id, name, owner: githubUser.login, openedAt, payer: payer.toLowerCase() };
+  return { live, id, name, owner: githubUser.login, payer: payer.toLowerCase() };
 }

@@ -3,17 +3,13 @@
  * its ids and conditionally, because unchanged answers are free. A completed job never runs again (a rerun is another
  * job), so one answer is enough. A failed query ends nothing, and leases and limits still apply.
  */
+
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import type { ReadGithub } from '../github/api.ts';
-import { parseGithub, pathPart } from '../github/api.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
-
-export interface JobSweepOptions {
-  readonly sessions: WatchedSessions;
-  /** Receives the failure of one job's query. The next round tries again. */
-  readonly onFailure: (cause: unknown) => void;
-}
+import { parseGithub, pathPart, type ReadGithub } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import { closeSession } from '../session/lifecycle.ts';
+import type { Live } from '../session/live.ts';
 
 /** Maximum jobs per round. The longest-waiting jobs go first. */
 const MAX_ASKED = 50;
@@ -23,12 +19,15 @@ const MAX_FAILURES = 3;
 /** Status of a job, or of a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
 const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
 
-/** Creates the sweep. */
-export function createJobSweep({ sessions, onFailure }: JobSweepOptions) {
+/**
+ * Creates the sweep.
+ * @param onFailure receives the failure of one job's query; the next round tries again
+ */
+export function createJobSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
   /** ETags by session, longest-waiting first. */
   let asked = new Map<string, string | undefined>();
 
-  const ask = async (read: ReadGithub, live: WatchedSession) => {
+  const ask = async (read: ReadGithub, live: Live) => {
     const where = whereToAsk(live);
     if (!where) return;
     const { id } = live.session;
@@ -45,7 +44,7 @@ export function createJobSweep({ sessions, onFailure }: JobSweepOptions) {
     asked.set(id, answer.headers.get('etag') ?? undefined);
     if (job.status !== 'completed') return;
     sessions.losses.lose({ kind: 'job', job: live.session.attestation.workspace.key, id: where.id });
-    void sessions.close(live, { cause: 'job_ended', detail: { job: where.path } }).catch(sessions.onFailure);
+    void closeSession(sessions, live, { cause: 'job_ended', detail: { job: where.path } }).catch(sessions.onFailure);
   };
 
   return {
@@ -59,7 +58,7 @@ export function createJobSweep({ sessions, onFailure }: JobSweepOptions) {
       const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
       jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));
       let failures = 0;
-      const had: WatchedSession[] = [];
+      const had: Live[] = [];
       try {
         for (const live of jobs.slice(0, MAX_ASKED)) {
           had.push(live);
@@ -78,12 +77,12 @@ export function createJobSweep({ sessions, onFailure }: JobSweepOptions) {
   };
 }
 
-function isJob({ session, ended }: WatchedSession): boolean {
+function isJob({ session, ended }: Live): boolean {
   return !ended && session.attestation.workspace.kind === 'actions';
 }
 
 /** Returns the path to query: the job's if the token contains its id, otherwise its run attempt's. */
-function whereToAsk({ session: { attestation } }: WatchedSession) {
+function whereToAsk({ session: { attestation } }: Live) {
   const { claims, workspace } = attestation;
   const owner = pathPart(workspace.repository?.fullName.split('/')[0] ?? '');
   const [repository, run, attempt, job] = [

@@ -5,26 +5,25 @@
  */
 
 import type { Attestation } from '@meshpass/identity';
-import type { ReadGithub } from '../github/api.ts';
-import { isTeamById } from '../github/api.ts';
-import { type Doubt, SETTLE_SECONDS } from '../github/losses.ts';
+import { isTeamById, type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import type { Live } from '../session/live.ts';
 import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import { recheckMember } from './recheck-member.ts';
 import { closeSessionOf, recheckCodespace } from './sweep-codespaces.ts';
-import type { Wait } from './wait.ts';
 import { isSettled, type WatchedCodespace, watched, watchedCodespaces } from './watched-codespaces.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 /** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-export type AuditEventHandler = ReturnType<typeof createAuditEventHandler>;
+/** Resolves after the given milliseconds, or earlier if aborted. */
+export type Wait = (ms: number, signal?: AbortSignal) => Promise<void>;
 
 export interface AuditEventHandlerOptions {
   readonly read: ReadGithub;
   readonly rateLimiter: RateLimiter;
-  readonly sessions: WatchedSessions;
+  readonly sessions: SessionContext;
   /** Organization that the access file trusts. */
   readonly organization: () => string | undefined;
   /** Whether the organization's last member list contained this user. */
@@ -56,7 +55,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 
   /** Asks a question until an answer settles it or a later event replaces it. */
-  const follow = async (live: WatchedSession, ask: Ask, replaced: AbortSignal) => {
+  const follow = async (live: Live, ask: Ask, replaced: AbortSignal) => {
     for (const delay of ASK_AFTER_MS) {
       const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
       const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
@@ -95,12 +94,12 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     return true;
   };
 
-  const askMemberships = async (live: WatchedSession, one: string): Promise<boolean> => {
+  const askMemberships = async (live: Live, one: string): Promise<boolean> => {
     const trusted = organization()?.toLowerCase();
     return organizationsOf(live, trusted).has(one) && (await recheckMember({ ...options, read, trusted }, live, one));
   };
 
-  const begin = (key: string, live: WatchedSession, ask: Ask) => {
+  const begin = (key: string, live: Live, ask: Ask) => {
     const before = pending.get(key);
     if (!before && pending.size >= MAX_PENDING) return;
     before?.replaced.abort();
@@ -119,13 +118,13 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
 
   /** Rechecks each organization separately, because an answer from one settles nothing about another. */
-  const beginMember = (live: WatchedSession, event?: MemberEvent) => {
+  const beginMember = (live: Live, event?: MemberEvent) => {
     for (const one of organizationsOf(live, organization()?.toLowerCase()))
       if (event?.organization === undefined || event.organization === one)
         begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
   };
 
-  const dispatch = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly WatchedSession[]) => {
+  const dispatch = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
     if (isOfCodespace(event)) {
       for (const one of codespaces) if (concerns(one, event)) beginCodespace(one, event);
     } else {
@@ -146,7 +145,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
       for (const event of events) dispatch(event, codespaces, lives);
     },
     /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
-    opened(live: WatchedSession) {
+    opened(live: Live) {
       const since = sessions.clock() - RECENT_MS;
       const one = watched(live);
       for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
@@ -179,7 +178,7 @@ type Ask = () => Promise<boolean>;
 /** Signals that the audit log's share of the rate limit is exhausted for now. */
 class Spent extends Error {}
 
-function doubtOf(event: AuditEvent): Doubt {
+function doubtOf(event: AuditEvent) {
   if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
   const { user: login, userId, team } = event;
   return login === undefined && userId === undefined ? { team, teams: team?.split('/')[0] } : { login, userId };
@@ -194,7 +193,7 @@ function concerns(one: WatchedCodespace, { name, owner }: CodespaceEvent): boole
   return owner !== undefined && one.owner.toLowerCase() === owner.toLowerCase();
 }
 
-function isMember({ session, ended }: WatchedSession, { user, userId, team }: MemberEvent): boolean {
+function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent): boolean {
   const { githubUser, teams } = session.attestation;
   if (ended || !githubUser) return false;
   if (userId !== undefined && githubUser.id === userId) return true;
@@ -205,7 +204,7 @@ function isMember({ session, ended }: WatchedSession, { user, userId, team }: Me
   return teams.some((one) => one === team || (isTeamById(one) && one.startsWith(`${organization}/`)));
 }
 
-function organizationsOf(live: WatchedSession, trusted: string | undefined): ReadonlySet<string> {
+function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<string> {
   const { teams, organizationRoles = [] } = live.session.attestation;
   const all = new Set([...teams, ...organizationRoles].map((one) => one.split('/')[0]!));
   return trusted !== undefined && watched(live) ? all.add(trusted) : all;

@@ -1,8 +1,8 @@
 /** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
 import { readPrivateFile } from '../../base/index.ts';
 import { unavailable } from '../../issuers/index.ts';
-import { type GithubApiOptions, type ReadGithub, refuseUnlessOk, requestGithub } from '../github/api.ts';
-import type { GithubApp } from '../github/app.ts';
+import { type GithubApiOptions, type ReadGithub, refuseUnlessOk, requestGithub } from './api.ts';
+import type { GithubApp } from './app.ts';
 
 /**
  * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:

@@ -1,13 +1,7 @@
 /** Status of one Codespace in GitHub's lists, and what it implies. Pure; the queries are elsewhere. */
 import { z } from 'zod';
 import type { CloseCause } from '../../store/index.ts';
-import type { Listing, PageContent } from './listing.ts';
-
-export interface ListedCodespace {
-  readonly id: number;
-  readonly name: string;
-  readonly state: string;
-}
+import type { Listing } from './listing.ts';
 
 const ListedCodespace = z.object({
   id: z.int().positive(),
@@ -15,8 +9,10 @@ const ListedCodespace = z.object({
   state: z.string().max(50),
 });
 
+export type ListedCodespace = z.infer<typeof ListedCodespace>;
+
 /** Page of `GET /orgs/{org}/codespaces` and of `GET /orgs/{org}/members/{username}/codespaces`. */
-export const CodespacePage: z.ZodType<PageContent<ListedCodespace>> = z
+export const CodespacePage = z
   .object({ total_count: z.int().nonnegative(), codespaces: z.array(ListedCodespace).max(100) })
   .transform(({ total_count, codespaces }) => ({ total: total_count, items: codespaces }));
 

@@ -3,30 +3,26 @@
  * a request per hundred members, and nothing while it is unchanged. A user missing from a list is queried individually
  * before anything ends.
  */
+
 import { z } from 'zod';
-import type { ReadGithub } from '../github/api.ts';
-import { type GithubUser, pathPart } from '../github/api.ts';
-import { membershipQueries, organizationOf } from '../github/memberships.ts';
-import { type CachedPages, type PageContent, readListing } from './listing.ts';
+import { membershipQueries, organizationOf, pathPart, type ReadGithub } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import type { Live } from '../session/live.ts';
+import { type CachedPages, readListing } from './listing.ts';
 import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
 import { isSettled } from './watched-codespaces.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
-interface Member {
-  readonly id: number;
-  readonly login: string;
-}
-
-const MemberPage: z.ZodType<PageContent<Member>> = z
-  .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
+const Member = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
+const MemberPage = z
+  .array(Member)
   .max(100)
   .transform((items) => ({ items }));
 /** Maximum users queried individually per round. The rest wait for the next one. */
 const MAX_CONFIRMED = 50;
 
 /** Creates the sweep. */
-export function createMemberSweep(sessions: WatchedSessions) {
-  const cachedPages = new Map<string, CachedPages<Member>>();
+export function createMemberSweep(sessions: SessionContext) {
+  const cachedPages = new Map<string, CachedPages<z.infer<typeof Member>>>();
   /** Ids of users in an earlier member list of the organization. */
   let wereMembers: ReadonlySet<number> = new Set();
 
@@ -67,7 +63,7 @@ export function createMemberSweep(sessions: WatchedSessions) {
         if (!members || members.size === 0) continue;
         const isTrusted = organization === trusted?.toLowerCase();
         /** Returns the user with the login in the organization's list, because logins change. */
-        const current = ({ session }: WatchedSession): GithubUser => {
+        const current = ({ session }: Live) => {
           const { id, login } = session.attestation.githubUser!;
           return { id, login: members.get(id) ?? login };
         };

@@ -3,9 +3,10 @@
  * listing. A failed or partial listing neither ends nor extends a session, and leases still apply.
  */
 
+import { pathPart, type ReadGithub } from '../../attest/index.ts';
 import type { CloseCause } from '../../store/index.ts';
-import type { ReadGithub } from '../github/api.ts';
-import { pathPart } from '../github/api.ts';
+import type { SessionContext } from '../session/context.ts';
+import { closeSession } from '../session/lifecycle.ts';
 import {
   CodespacePage,
   type CodespaceStatus,
@@ -15,13 +16,6 @@ import {
 } from './codespace-status.ts';
 import { type CachedPages, readListing } from './listing.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
-import type { WatchedSessions } from './watched-sessions.ts';
-
-export interface CodespaceSweepOptions {
-  readonly sessions: WatchedSessions;
-  /** Receives a recheck's failure. The next sweep tries again. */
-  readonly onFailure: (cause: unknown) => void;
-}
 
 /** Maximum Codespaces rechecked per sweep. The rest wait for the next listing. */
 const MAX_ASKED_AGAIN = 50;
@@ -31,8 +25,11 @@ const MAX_ASKED_AGAIN = 50;
  */
 const MANY = 10;
 
-/** Creates the sweep. */
-export function createCodespaceSweep({ sessions, onFailure }: CodespaceSweepOptions) {
+/**
+ * Creates the sweep.
+ * @param onFailure receives a recheck's failure; the next sweep tries again
+ */
+export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
   const cachedPages: CachedPages<ListedCodespace> = new Map();
   let cachedOrganization = '';
   /** Ids that an earlier listing contained, which are expected in the next one. */
@@ -64,7 +61,7 @@ export function createCodespaceSweep({ sessions, onFailure }: CodespaceSweepOpti
       const doubted = new Set<string>();
       let asked = 0;
       for (const watched of watchedCodespaces(sessions.live)) {
-        if (!isSettled(watched, askedAt)) continue;
+        if (!isSettled(watched.live.session, askedAt)) continue;
         const { id } = watched.live.session;
         const status = statusOf(watched, index);
         const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
@@ -127,7 +124,7 @@ export async function recheckCodespace(
  * @param witness description of the query, for the audit log
  */
 export function closeSessionOf(
-  sessions: WatchedSessions,
+  sessions: SessionContext,
   { live, id, name, owner }: WatchedCodespace,
   status: Exclude<CodespaceStatus, { kind: 'available' }>,
   witness: string,
@@ -138,5 +135,5 @@ export function closeSessionOf(
   const state = status.kind === 'absent' ? 'not listed' : status.state;
   sessions.losses.lose({ kind: 'codespace', id, name, owner });
   // The session has ended in memory when this returns; store, edges and mesh follow, with retries.
-  void sessions.close(live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
+  void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
 }

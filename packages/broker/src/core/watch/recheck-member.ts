@@ -4,18 +4,18 @@
  * shows the same account in the organization, or confirms that the account still has this login and that the
  * organization has members.
  */
+
 import { z } from 'zod';
-import type { ReadGithub } from '../github/api.ts';
-import { type GithubUser, parseGithub, pathPart } from '../github/api.ts';
-import { membershipQueries, organizationOf } from '../github/memberships.ts';
+import { membershipQueries, organizationOf, parseGithub, pathPart, type ReadGithub } from '../../attest/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import type { Live } from '../session/live.ts';
 import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
-import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
 const SomeMembers = z.array(z.object({ id: z.int().positive() }));
 
 export interface RecheckMemberOptions {
   readonly read: ReadGithub;
-  readonly sessions: WatchedSessions;
+  readonly sessions: SessionContext;
   /** Organization that the access file trusts, lower case. */
   readonly trusted: string | undefined;
   /** Whether a member list of the trusted organization contained this user. */
@@ -28,17 +28,20 @@ export interface RecheckMemberOptions {
  * @returns whether the session lost anything
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function recheckMember(
-  options: RecheckMemberOptions,
-  live: WatchedSession,
-  organization: string,
-): Promise<boolean> {
+export async function recheckMember(options: RecheckMemberOptions, live: Live, organization: string): Promise<boolean> {
   const { read, sessions, trusted } = options;
   const { session: before } = live;
   const { githubUser: user, teams } = before.attestation;
   const org = pathPart(organization);
   if (!user || !org || !pathPart(user.login)) return false;
   const queries = membershipQueries(read);
+  const isTrulyAbsent = async () => {
+    const [hasLogin, members] = await Promise.all([
+      queries.hasLogin(organization, user),
+      read(organization, `/orgs/${org}/members?per_page=1`),
+    ]);
+    return hasLogin && members !== undefined && parseGithub(SomeMembers, members).length > 0;
+  };
   const [found, ...inTeams] = await Promise.all([
     queries.membership(organization, user),
     ...teams
@@ -46,7 +49,7 @@ export async function recheckMember(
       .map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
   ]);
   // The login now belongs to another user; the sweep compares ids.
-  if (found ? found.user.id !== user.id : !(await isTrulyAbsent(user))) return false;
+  if (found ? found.user.id !== user.id : !(await isTrulyAbsent())) return false;
 
   const role = found?.state === 'active' ? found.role : undefined;
   const ends = organization === trusted && dependsOnMembership(live, organization, options.wasMember);
@@ -54,12 +57,4 @@ export async function recheckMember(
   if (!live.ended) onRoleChanged(sessions, live, organization, role);
   for (const { team, isIn } of inTeams) if (isIn === false && !live.ended) onLeftTeam(sessions, live, team);
   return live.ended !== undefined || live.session !== before;
-
-  async function isTrulyAbsent(account: GithubUser): Promise<boolean> {
-    const [hasLogin, members] = await Promise.all([
-      queries.hasLogin(organization, account),
-      read(organization, `/orgs/${org}/members?per_page=1`),
-    ]);
-    return hasLogin && members !== undefined && parseGithub(SomeMembers, members).length > 0;
-  }
 }

@@ -2,21 +2,22 @@
  * Watches GitHub for ended Codespaces and jobs, and for lost memberships. It sends one request at a time, at the pace
  * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
  */
+
 import { MeshpassError } from '@meshpass/identity';
-import type { ReadGithub } from '../github/api.ts';
-import { createAuditEventHandler } from './audit-event-handler.ts';
+import type { ReadGithub } from '../../attest/index.ts';
+import { pause } from '../../base/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import { createAuditEventHandler, type Wait } from './audit-event-handler.ts';
 import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
-import { createWait, type Wait } from './wait.ts';
-import type { WatchedSessions } from './watched-sessions.ts';
 
 export interface WatchOptions {
   readonly read: ReadGithub;
   /** Observes every response that `read` receives. */
   readonly rateLimiter: RateLimiter;
-  readonly sessions: WatchedSessions;
+  readonly sessions: SessionContext;
   /** Minimum seconds between sweeps; the rate limit may delay them further. */
   readonly sweepSeconds: number;
   readonly memberSeconds: number;
@@ -45,11 +46,13 @@ export function startWatching(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
   const stopping = new AbortController();
-  const wait = options.wait ?? createWait(stopping.signal);
+  const { signal: stopped } = stopping;
+  const wait: Wait =
+    options.wait ?? ((ms, signal) => pause(ms, signal ? AbortSignal.any([stopped, signal]) : stopped, { ref: false }));
   const organization = () =>
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
-  const codespaces = createCodespaceSweep({ sessions, onFailure });
-  const jobs = createJobSweep({ sessions, onFailure });
+  const codespaces = createCodespaceSweep(sessions, onFailure);
+  const jobs = createJobSweep(sessions, onFailure);
   const members = createMemberSweep(sessions);
   const handler = createAuditEventHandler({
     read,

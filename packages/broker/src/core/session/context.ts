@@ -1,0 +1,37 @@
+/** Context that openings, gains, losses and ends of sessions share. */
+import type { Authorize } from '@meshpass/access';
+import type { Losses } from '../../attest/index.ts';
+import type { AuditContext, Journal } from '../../audit/index.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import type { CloseCause } from '../../store/index.ts';
+import type { Denies } from './deny/ended.ts';
+import type { Feed } from './feed.ts';
+import type { Live, LiveIndex } from './live.ts';
+import type { Revocations } from './revocations.ts';
+import type { GainCause } from './session.ts';
+import type { Settling } from './settling.ts';
+
+export interface SessionContext {
+  readonly live: LiveIndex;
+  readonly authorize: Authorize;
+  readonly mesh: MeshState;
+  readonly losses: Losses;
+  readonly audit: AuditContext;
+  readonly journal: Journal;
+  readonly settling: Settling;
+  readonly feed: Feed;
+  readonly revocations: Revocations;
+  readonly denies: Denies;
+  readonly trustDomain: string;
+  /** Lease period, seconds. */
+  readonly leaseSeconds: number;
+  /** Lifetime of identity tokens, seconds. */
+  readonly tokenSeconds: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onClosed: (cause: CloseCause) => void;
+  /** Called for each grant that a session gained, once the store has it. */
+  readonly onGained: (live: Live, cause: GainCause) => void;
+  readonly onFailure: (cause: unknown) => void;
+}

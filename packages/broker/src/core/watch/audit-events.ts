@@ -1,0 +1,101 @@
+/**
+ * Parses GitHub's audit log as streamed to an HTTP Event Collector (Splunk's protocol). The body is a sequence of JSON
+ * objects, with or without line breaks, or an array of objects. Each object is an event, or an envelope with the event
+ * in `event`. https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { structuralCharacters } from '@meshpass/identity/jws/json';
+import { z } from 'zod';
+
+const text = z.string().min(1).max(255).optional().catch(undefined);
+const lower = text.transform((value) => value?.toLowerCase());
+
+/** Event about a Codespace that was stopped or deleted. Some versions of GitHub omit its name. */
+const CodespaceEvent = z
+  .object({
+    action: z.enum(['codespaces.destroy', 'codespaces.suspend_environment']),
+    name: text,
+    owner: text,
+    user: text,
+    _document_id: text,
+  })
+  .transform(({ action, name, user, owner = user, _document_id: id }) => ({ action, name, owner, id }));
+
+/**
+ * Event about a user who lost a membership, or part of one, or about a whole team
+ * (https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events").
+ */
+const MemberEvent = z
+  .object({
+    action: z.enum([
+      ...(['team.remove_member', 'team.destroy'] as const),
+      ...(['org.remove_member', 'org.update_member', 'org.block_user'] as const),
+    ]),
+    user: lower,
+    blocked_user: lower,
+    user_id: z.int().positive().optional().catch(undefined),
+    org: lower,
+    /** `ORG/SLUG` */
+    team: lower,
+    _document_id: text,
+  })
+  .transform(({ action, blocked_user, user = blocked_user, user_id: userId, org, team, _document_id: id }) => {
+    const organization = org ?? team?.split('/')[0];
+    return { action, user, userId, organization, team, id };
+  })
+  // An event without a subject would apply to every session.
+  .refine(({ action, user, userId, team }) => user || userId || (action === 'team.destroy' && team));
+
+export type CodespaceEvent = z.infer<typeof CodespaceEvent>;
+export type MemberEvent = z.infer<typeof MemberEvent>;
+export type AuditEvent = CodespaceEvent | MemberEvent;
+
+const Event = z.union([CodespaceEvent, MemberEvent]);
+
+/**
+ * Parses the relevant events in a body and skips all others.
+ * @param body whole and decompressed
+ * @throws MeshpassError `request_malformed` if it is not JSON
+ */
+export function readAuditEvents(body: string): AuditEvent[] {
+  return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => Event.safeParse(value).data ?? []);
+}
+
+function unwrap(value: unknown): unknown[] {
+  if (Array.isArray(value)) return value.flatMap((one) => (Array.isArray(one) ? [] : unwrap(one)));
+  const event = (value as { event?: unknown } | null)?.event;
+  if (typeof event === 'object' && event !== null) return [event];
+  if (typeof event !== 'string') return [value];
+  try {
+    return [JSON.parse(event)];
+  } catch {
+    // Plain text is not an audit log event.
+    return [];
+  }
+}
+
+/** Splits a text into its top-level JSON values. */
+function* jsonValues(body: string): Generator<unknown> {
+  let start = 0;
+  let depth = 0;
+  for (const at of structuralCharacters(body)) {
+    if ('{['.includes(body[at]!)) depth++;
+    else if ('}]'.includes(body[at]!) && --depth === 0) {
+      yield parse(body.slice(start, at + 1));
+      start = at + 1;
+    }
+  }
+  if (body.slice(start).trim() !== '') throw malformed();
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    throw malformed();
+  }
+}
+
+function malformed(): MeshpassError {
+  return new MeshpassError('request_malformed', 'The body must be a sequence of JSON objects.');
+}
