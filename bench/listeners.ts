@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findEnvoy } from '@meshpass/agent/envoy/find';
-import { DRAINING } from '@meshpass/agent/envoy/supervisor';
+import { DRAIN_ARGUMENTS } from '@meshpass/agent/envoy/supervisor';
 
 const UPDATES = Number(process.argv[2] ?? 100);
 const DRAIN = process.argv[3];
@@ -42,7 +42,7 @@ async function measure(change: Change): Promise<Record<string, string | number>>
     dynamic_resources: { lds_config: { path_config_source: { path: join(directory, 'listeners.json') } } },
   };
   writeFileSync(join(directory, 'envoy.json'), JSON.stringify(bootstrap));
-  const draining = DRAIN === undefined ? DRAINING : [DRAINING[0], DRAIN, ...DRAINING.slice(2)];
+  const draining = DRAIN === undefined ? DRAIN_ARGUMENTS : [DRAIN_ARGUMENTS[0], DRAIN, ...DRAIN_ARGUMENTS.slice(2)];
   const flags = ['--config-path', join(directory, 'envoy.json'), '--disable-hot-restart', '--concurrency', '1'];
   const child = spawn(envoy, [...flags, '--log-level', 'error', ...draining], { stdio: 'inherit' });
   try {

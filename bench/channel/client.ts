@@ -4,7 +4,7 @@ import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
-import { createReceived } from '@meshpass/agent/statements/received';
+import { createStatementVerifier } from '@meshpass/agent/statements/received';
 import { type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import { createCsr } from '@meshpass/identity/csr';
 import { createCa } from '../../packages/edge/test/mesh-ca.ts';
@@ -92,7 +92,7 @@ async function arrive(number: number): Promise<void> {
   const identity = await mesh.issue({ san: [{ type: 'url', value: spiffeId }], notAfter: Date.now() + 80_000_000 });
   const secureContext = createSecureContext({ ca: web.root, cert: identity.cert, key: identity.key });
   const { statement_keys } = opened.mesh;
-  const received = createReceived({ sessionId: opened.session.id, keys: () => statement_keys });
+  const received = createStatementVerifier({ sessionId: opened.session.id, keys: () => statement_keys });
   channels.push(
     openChannel({
       edge: () => ({ host: 'localhost', port: crowd.edgePort }),

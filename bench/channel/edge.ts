@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { growHeapSlowly } from '@meshpass/broker/start/heap';
-import { controlBroker, createDirectory, followBroker, startEdge } from '@meshpass/edge';
+import { controlBroker, createSessionDirectory, followBroker, startEdge } from '@meshpass/edge';
 import type { EdgeEvent } from '@meshpass/identity';
 
 export interface EdgeStart {
@@ -26,7 +26,7 @@ process.once('message', async (start: EdgeStart) => {
   const caFile = join(dir, 'ca.pem');
   writeFileSync(tokenFile, start.token, { mode: 0o600 });
   writeFileSync(caFile, start.brokerCa);
-  const inner = createDirectory({ clock: Date.now });
+  const inner = createSessionDirectory({ clock: Date.now });
   const directory = {
     ...inner,
     apply: (event: EdgeEvent) => inner.apply('roots' in event ? { ...event, roots: [start.meshRoot] } : event),

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { createDirectory, startEdge } from '@meshpass/edge';
+import { createSessionDirectory, startEdge } from '@meshpass/edge';
 import { createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
 
 const PRINCIPAL = 'spiffe://cluster.local/ns/meshpass-bench/sa/bench';
@@ -14,7 +14,7 @@ export async function startAlone() {
   const ca = await createCa('mesh');
   const web = await createCa('web');
   const server = await web.issue({ san: [{ type: 'dns', value: 'edge.test' }] });
-  const directory = createDirectory({ clock: Date.now });
+  const directory = createSessionDirectory({ clock: Date.now });
   const session = {
     id: 'bench',
     subject: 'bench',

@@ -4,16 +4,16 @@
  * (Unix ms) at which each connection died.
  */
 import { createInterface } from 'node:readline';
-import { passEdge } from '@meshpass/cli/drill/call';
+import { probeEdge } from '@meshpass/cli/drill/call';
 import {
-  type Credentials,
   callBroker,
-  certificate,
+  createEmptyCredentials,
+  type DrillCredentials,
   enrol,
-  noCredentials,
-  token,
+  requestCertificate,
+  requestToken,
 } from '@meshpass/cli/drill/credentials';
-import { type HeldOpen, holdOpen, type NotHeld } from '@meshpass/cli/drill/hold-open';
+import { type FailedConnection, type HeldConnection, holdConnections } from '@meshpass/cli/drill/hold-open';
 import { renewLease } from '@meshpass/cli/drill/renew-lease';
 import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
@@ -25,7 +25,7 @@ export interface Proof {
 }
 /** Credentials that a thief could copy: everything except the key, which never leaves the process. */
 export interface Copied {
-  readonly credentials: Omit<Credentials, 'dpop'>;
+  readonly credentials: Omit<DrillCredentials, 'dpop'>;
   readonly opened: SessionResponse;
 }
 export const KINDS = ['new connection', 'keep-alive HTTP', 'open HTTP/2 stream', 'open TCP'] as const;
@@ -52,10 +52,10 @@ export type Order =
   | { readonly do: 'rebuild'; readonly as: string; readonly proof: Proof };
 
 interface Held extends Copied {
-  readonly credentials: Credentials;
+  readonly credentials: DrillCredentials;
   beating: NodeJS.Timeout | undefined;
   target?: Target | undefined;
-  open?: readonly (HeldOpen | NotHeld)[];
+  open?: readonly (HeldConnection | FailedConnection)[];
 }
 
 const PROBE_PAUSE_MS = 10;
@@ -82,7 +82,7 @@ async function obey(order: Order): Promise<unknown> {
     const { credentials, opened } = order.copied;
     held.set(order.as, {
       opened,
-      credentials: { ...noCredentials(credentials.broker), ...credentials },
+      credentials: { ...createEmptyCredentials(credentials.broker), ...credentials },
       beating: undefined,
     });
     return {};
@@ -100,7 +100,7 @@ async function obey(order: Order): Promise<unknown> {
       one.target = http;
       const { credentials, opened } = one;
       const way = { edge: opened.mesh.edge };
-      one.open = await holdOpen(
+      one.open = await holdConnections(
         { credentials, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE },
         { http, tcp },
       );
@@ -129,11 +129,11 @@ async function obey(order: Order): Promise<unknown> {
 }
 
 async function openSession(broker: string, { token: proof, name }: Proof): Promise<Held> {
-  const credentials = noCredentials(broker);
+  const credentials = createEmptyCredentials(broker);
   const form = { subject_token_type: PROOF_TYPES.codespace, subject_token: proof, codespace_name: name };
   const opened = SessionResponse.parse(must(await enrol(credentials, form)));
-  for (const grant of opened.session.grants) must(await certificate(credentials, grant));
-  must(await token(credentials));
+  for (const grant of opened.session.grants) must(await requestCertificate(credentials, grant));
+  must(await requestToken(credentials));
   return { credentials, opened, beating: undefined };
 }
 
@@ -144,7 +144,7 @@ async function watch(one: Held, limitMs: number): Promise<Deaths> {
   let refusedAt: number | undefined;
   const allDead = () => refusedAt !== undefined && open.every((connection) => connection.diedAt() !== undefined);
   while (!allDead() && performance.now() < deadline) {
-    const { verdict } = await passEdge(one.credentials, one.opened.mesh, one.target!, true);
+    const { verdict } = await probeEdge(one.credentials, one.opened.mesh, one.target!, true);
     if (verdict === 'refused') refusedAt ??= performance.now();
     else if (verdict === 'taken') refusedAt = undefined;
     await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));

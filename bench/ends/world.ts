@@ -1,7 +1,7 @@
 /** World of bench/ends/bench.ts: a lab with Meshpass, developers, their sessions, and the times at which connections end. */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type OperatorCall, operatorClient } from '@meshpass/cli/operator/client';
+import { createOperatorClient, type OperatorCall } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
@@ -64,7 +64,7 @@ export async function openWorld(
   });
   // Proofs of the second in which the broker started are refused.
   await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const operator = operatorClient(
+  const operator = createOperatorClient(
     { operator: meshpass.operatorUrl },
     { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
   );

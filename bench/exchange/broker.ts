@@ -6,12 +6,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
-import { createAttest } from '@meshpass/broker/attest/attest';
-import { createLog } from '@meshpass/broker/base/telemetry/log';
+import { createAttestor } from '@meshpass/broker/attest/attest';
+import { createLogger } from '@meshpass/broker/base/telemetry/log';
 import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
 import { openSigner } from '@meshpass/broker/core/token/signer';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
-import { readBrokerConfig } from '@meshpass/broker/start/config';
+import { parseBrokerConfig } from '@meshpass/broker/start/config';
 import { growHeapSlowly } from '@meshpass/broker/start/heap';
 import { serveBroker } from '@meshpass/broker/start/serve';
 import { writeCertificate } from '../../packages/broker/test/harness/certificate.ts';
@@ -51,7 +51,7 @@ process.once('message', async ({ jwks }: Start) => {
       String(input).endsWith('/jwks') ? jwks : { issuer: ISSUER, jwks_uri: `${ISSUER}/jwks`, token_endpoint: ISSUER },
     );
   const keys = createIssuerKeys({ clock: Date.now, fetch: issuer, timeoutMs: 5_000 });
-  const config = readBrokerConfig({
+  const config = parseBrokerConfig({
     publicUrl: 'https://broker.bench',
     listen: { host: '127.0.0.1', port: 0 },
     operator: { host: '127.0.0.1', port: 0 },
@@ -62,7 +62,7 @@ process.once('message', async ({ jwks }: Start) => {
   });
   const inForce = () => access;
   const broker = await serveBroker(config, {
-    attest: createAttest({
+    attest: createAttestor({
       access: inForce,
       // No Codespace is presented here.
       codespaces: { api: { clock: Date.now } } as never,
@@ -74,7 +74,7 @@ process.once('message', async ({ jwks }: Start) => {
     mesh: { ...mesh, access: inForce },
     signer: await openSigner(keyFileStorage(join(dir, 'data', 'signing-key.pem'))),
     reviewEdgeToken: async (token) => token === process.env.BENCH_EDGE_TOKEN,
-    log: createLog('broker', 'warn'),
+    log: createLogger('broker', 'warn'),
   });
   const started: Started = { port: broker.port, ca: tls.pem, store: config.databaseUrl ? 'PostgreSQL' : 'PGlite' };
   process.send!(started);

@@ -5,7 +5,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { SessionChannel } from '@meshpass/agent/channel/session-channel';
 import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
-import { BrokerClient, CredentialManager, newDpopKey } from '@meshpass/agent/session/index';
+import { BrokerClient, CredentialManager, generateDpopKey } from '@meshpass/agent/session/index';
 import type { Proof } from '@meshpass/identity/attestation';
 
 export interface Joining {
@@ -54,7 +54,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
   const { ca, secureContext } = trustOf(caFile);
   const agent = new BrokerAgent();
   Object.assign(agent.options, { secureContext, ...(from !== undefined && { localAddress: from }) });
-  const key = newDpopKey();
+  const key = generateDpopKey();
   let leased: { readonly at: number; readonly by: 'https' | 'channel' } | undefined;
   let renewals: Renewal[] = [];
   let isOver = false;

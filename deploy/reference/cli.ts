@@ -1,8 +1,8 @@
 /** docs/cli.md, the reference of the command line, from the definitions of the commands. */
 import type { Command } from '@meshpass/cli/command/define';
 import { EXIT_CODES } from '@meshpass/cli/command/failure';
-import { type Flag, longOf } from '@meshpass/cli/command/flag';
-import { leavesOf, type Node } from '@meshpass/cli/command/tree';
+import { type Flag, longFlag } from '@meshpass/cli/command/flag';
+import { listLeafCommands, type Node } from '@meshpass/cli/command/tree';
 import { TREE } from '@meshpass/cli/program';
 
 const INTRODUCTION = `# The command line
@@ -34,7 +34,7 @@ export async function reference(): Promise<string> {
 }
 
 async function part(heading: string, children: readonly (readonly [string, Node])[]) {
-  const commands = children.flatMap(([name, child]) => leavesOf(child, [name]));
+  const commands = children.flatMap(([name, child]) => listLeafCommands(child, [name]));
   const rows = commands.map(([path, { summary }]) => {
     const name = ['meshpass', ...path].join(' ');
     return `| [\`${name}\`](#${name.replaceAll(' ', '-')}) | ${summary} |`;
@@ -76,7 +76,7 @@ function section(name: string, summary: string, command: Command): string {
 }
 
 function flagRow(name: string, flag: Flag<unknown>): string {
-  const typed = [longOf(name, flag), flag.value].filter((one) => one !== undefined).join(' ');
+  const typed = [longFlag(name, flag), flag.value].filter((one) => one !== undefined).join(' ');
   const choices = flag.choices ? `: ${flag.choices.map((one) => `\`${one}\``).join(', ')}` : '';
   const byDefault = flag.isRequired
     ? '**required**'

@@ -1,6 +1,6 @@
 /** A compromised edge can deny service, but cannot do more: it lies, withholds and replays. */
 import type { ControlBroker } from '@meshpass/edge';
-import type { LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
+import type { LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { asSession, renewLease, session } from '../../packages/broker/test/harness/broker.ts';
 import { type Parts, SILENT_MS, startParts } from './parts.ts';
@@ -13,7 +13,7 @@ afterEach(() => parts.endEdges());
 afterAll(() => parts.close());
 
 /** An edge whose answers to leases are the test's. */
-function answering(make: (honest: ControlBroker, leases: readonly ProvenLease[]) => Promise<readonly LeaseAnswer[]>) {
+function answering(make: (honest: ControlBroker, leases: readonly LeaseRenewal[]) => Promise<readonly LeaseAnswer[]>) {
   return parts.edge((honest) => ({ ...honest, renew: (leases) => make(honest, leases) }));
 }
 
@@ -80,7 +80,7 @@ describe('an edge that replays', () => {
   });
 
   test('old leases keeps no session alive after its agent has ended', async () => {
-    const kept: ProvenLease[] = [];
+    const kept: LeaseRenewal[] = [];
     const edge = await answering(async (honest, leases) => {
       kept.push(...leases);
       return honest.renew(leases);

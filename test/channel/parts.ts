@@ -2,12 +2,12 @@
 
 import { createSecureContext } from 'node:tls';
 import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } from '@meshpass/agent/channel/channel';
-import { createReceived } from '@meshpass/agent/statements/received';
+import { createStatementVerifier } from '@meshpass/agent/statements/received';
 import type { ConfigurationSource } from '@meshpass/broker/core/channel/configurations';
 import type { Verdict } from '@meshpass/cli/drill/attempt';
-import { noCredentials } from '@meshpass/cli/drill/credentials';
-import { renewByEdge } from '@meshpass/cli/drill/renew-by-edge';
-import { type ControlBroker, createDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
+import { createEmptyCredentials } from '@meshpass/cli/drill/credentials';
+import { renewViaEdge } from '@meshpass/cli/drill/renew-by-edge';
+import { type ControlBroker, createSessionDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
 import { grantSet } from '@meshpass/identity/channel/index';
 import { type Enrolled, type Harness, session, startHarness } from '../../packages/broker/test/harness/broker.ts';
 import { grant } from '../../packages/broker/test/harness/mesh.ts';
@@ -61,7 +61,7 @@ export async function startParts(): Promise<Parts> {
     harness,
     configurations,
     async edge(lie = (honest) => honest) {
-      const directory = createDirectory({ clock: Date.now });
+      const directory = createSessionDirectory({ clock: Date.now });
       // The mesh of the broker's tests has no CA of its own.
       const stop = followFeed(
         (listener) =>
@@ -131,7 +131,7 @@ async function openAgent(
     secureContext: () => (agent.hasSvid ? createSecureContext({ cert, key, ca: web.root }) : undefined),
     sessionId: id,
     key: enrolled.key,
-    received: createReceived({ sessionId: id, keys: () => enrolled.mesh.statement_keys }),
+    received: createStatementVerifier({ sessionId: id, keys: () => enrolled.mesh.statement_keys }),
     heartbeatMs: HEARTBEAT_MS,
     silentMs: SILENT_MS,
     onEvent: (event) => events.push(event),
@@ -141,10 +141,10 @@ async function openAgent(
   const channel = openChannel(options);
   agent.twin = () => openChannel(options);
   agent.renewInDrill = () => {
-    const credentials = noCredentials('https://unused.invalid', web.root);
+    const credentials = createEmptyCredentials('https://unused.invalid', web.root);
     const svids = { dev: { key, chain: cert, spiffeId: principal! } };
     const drilled = { ...credentials, dpop: enrolled.key, svids };
-    return renewByEdge(drilled, { ...enrolled.mesh, edge: options.edge() }, id);
+    return renewViaEdge(drilled, { ...enrolled.mesh, edge: options.edge() }, id);
   };
   agent.of = (type) => events.filter((event) => event.type === type) as never;
   agent.renew = channel.renew;

@@ -1,10 +1,16 @@
 /** A running agent with its Envoy, an edge with control connections before it, and a broker whose answers the test sets. */
-import { type ControlBroker, createDirectory, type Directory, type Edge, startEdge } from '@meshpass/edge';
+import {
+  type ControlBroker,
+  createSessionDirectory,
+  type Edge,
+  type SessionDirectory,
+  startEdge,
+} from '@meshpass/edge';
 import type { EdgeEvent } from '@meshpass/identity';
 import {
   grantSet,
   type LeaseAnswer,
-  type ProvenLease,
+  type LeaseRenewal,
   type Statement,
   signStatement,
 } from '@meshpass/identity/channel/index';
@@ -84,7 +90,7 @@ export async function channelWorld(options: ChannelWorldOptions = {}): Promise<C
 export interface StartedEdge {
   readonly edge: Edge;
   /** Live sessions, set by the test; it has the roots of the mesh, and no session. */
-  readonly directory: Directory;
+  readonly directory: SessionDirectory;
   stop(): Promise<void>;
 }
 
@@ -94,7 +100,7 @@ export async function edgeOf(
   control: ControlBroker,
   port = 0,
 ): Promise<StartedEdge> {
-  const directory = createDirectory({ clock: Date.now });
+  const directory = createSessionDirectory({ clock: Date.now });
   directory.apply({ type: 'snapshot', sessions: [], roots: [authorities.mesh.root] });
   const edge = await startEdge({
     listen: { host: '127.0.0.1', port },
@@ -137,7 +143,7 @@ export function playControl(broker: TestBroker): PlayedControl {
   /** Key of the statements that edges bring. */
   let key = broker.statementKey;
   const sign = (statement: Statement) => signStatement(statement, key);
-  const renew = (lease: ProvenLease): LeaseAnswer => {
+  const renew = (lease: LeaseRenewal): LeaseAnswer => {
     const answer = broker.renew(lease, key);
     if (answer.statement !== undefined) control.renewed++;
     return answer;

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
-import { createDirectory, type Directory, type Edge, startEdge } from '@meshpass/edge';
+import { createSessionDirectory, type Edge, type SessionDirectory, startEdge } from '@meshpass/edge';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -17,7 +17,7 @@ const STUBBORN = 16;
 
 let mesh: Ca;
 let web: Ca;
-let directory: Directory;
+let directory: SessionDirectory;
 let edge: Edge;
 let ahead = 0;
 /** Memory before any client asks, bytes. */
@@ -29,7 +29,7 @@ beforeEach(async () => {
   ahead = 0;
   idle = process.memoryUsage.rss();
   const clock = () => Date.now() + ahead;
-  directory = createDirectory({ clock });
+  directory = createSessionDirectory({ clock });
   directory.apply({ type: 'snapshot', sessions: [], roots: [mesh.root] });
   edge = await startEdge({
     listen: { host: '127.0.0.1', port: 0 },

@@ -6,9 +6,9 @@ import { randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
-import { CredentialManager, expired } from '@meshpass/agent/session/credential-manager';
-import { type Credentials, newDpopKey } from '@meshpass/agent/session/enrol';
-import { renewBy } from '@meshpass/cli/drill/renew-lease';
+import { CredentialManager, credentialExpiredError } from '@meshpass/agent/session/credential-manager';
+import { type Credentials, generateDpopKey } from '@meshpass/agent/session/enrol';
+import { renewWithClient } from '@meshpass/cli/drill/renew-lease';
 import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
 import type { Proof } from '@meshpass/identity/attestation';
 import type { DpopKey } from '@meshpass/identity/dpop';
@@ -60,7 +60,7 @@ const SERVICE = 'orders.shop.svc.cluster.local';
 /** @throws MeshpassError if no session opens */
 export async function join(options: MemberOptions): Promise<Member> {
   const { ca, pace, sessions, refused } = options;
-  const key = newDpopKey();
+  const key = generateDpopKey();
   const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
   let current: Kept | undefined;
   const keeper: CredentialManager = new CredentialManager({
@@ -138,7 +138,7 @@ export async function join(options: MemberOptions): Promise<Member> {
 
 /** Renews the lease over HTTPS. @throws MeshpassError the broker's refusal */
 export function askForLease(client: BrokerClient, { session, mesh }: Credentials, key: DpopKey) {
-  return renewBy(client, { id: session.id, key, statementKeys: mesh.statement_keys });
+  return renewWithClient(client, { id: session.id, key, statementKeys: mesh.statement_keys });
 }
 
 /** The connection to the service, kept between calls. */
@@ -211,7 +211,7 @@ async function callOnce(
 
 function getOrder(socket: TLSSocket, keeper: CredentialManager): Promise<boolean> {
   const { identityToken, mesh } = keeper.credentials;
-  if (identityToken.expiresAt <= Date.now()) throw expired('identity token');
+  if (identityToken.expiresAt <= Date.now()) throw credentialExpiredError('identity token');
   const head = [`GET /orders/1 HTTP/1.1`, `Host: ${SERVICE}`, `${mesh.token_header}: ${identityToken.value}`];
   return new Promise((resolve, reject) => {
     let text = '';

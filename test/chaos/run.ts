@@ -4,7 +4,7 @@
  * follows from the seed; how they meet is up to the machine.
  */
 import { fileURLToPath } from 'node:url';
-import { operatorClient } from '@meshpass/cli/operator/client';
+import { createOperatorClient } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
@@ -76,7 +76,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       await github.createUser({ login: developerOf(n), memberOf: 'acme' });
       await github.addToTeam('acme/payments', developerOf(n));
     }
-    const operator = operatorClient(
+    const operator = createOperatorClient(
       { operator: meshpass.operatorUrl },
       { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
     );

@@ -246,7 +246,7 @@ describe('Pods', () => {
   it('have only flags that `meshpass` has, once each', async () => {
     const { command: serve } = await import('@meshpass/cli/commands/serve');
     const { command: edge } = await import('@meshpass/cli/commands/edge');
-    const { longOf } = await import('@meshpass/cli/command/flag');
+    const { longFlag: longOf } = await import('@meshpass/cli/command/flag');
     const known = { 'meshpass-broker': ['serve', serve], 'meshpass-edge': ['edge', edge] } as const;
     for (const objects of [first, production])
       for (const [name, [word, command]] of Object.entries(known)) {

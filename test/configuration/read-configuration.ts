@@ -2,16 +2,16 @@
 import { fromBinary, type JsonObject } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { Answer } from '@meshpass/cli/broker/ask';
-import { asJson, unpack } from '@meshpass/envoy';
+import { toProtoJson, unpack } from '@meshpass/envoy';
 import { ConfigurationResponse } from '@meshpass/identity';
 import { CONFIGURATION_HEADER, ConfigurationStatement } from '@meshpass/identity/channel/index';
-import { readJws } from '@meshpass/identity/jws/es256';
+import { parseJws } from '@meshpass/identity/jws/es256';
 
 /** @throws Error if it is none */
 export function readConfiguration(answer: Answer) {
   const { listeners, clusters, routes, left_out } = ConfigurationResponse.parse(answer.json);
   const { version, digest } = ConfigurationStatement.parse(
-    readJws(String(answer.headers[CONFIGURATION_HEADER]))?.claims,
+    parseJws(String(answer.headers[CONFIGURATION_HEADER]))?.claims,
   );
   const anys = (list: readonly string[]) => list.map((one) => fromBinary(AnySchema, Buffer.from(one, 'base64')));
   const configuration = { version, listeners: anys(listeners), clusters: anys(clusters), routes: anys(routes) };
@@ -22,7 +22,7 @@ export function readConfiguration(answer: Answer) {
     configuration,
     left_out,
     bytes: Buffer.concat(all.map(({ value }) => Buffer.from(value))),
-    text: all.map((any) => JSON.stringify(asJson(unpack(any)!))).join('\n'),
-    names: all.map((any) => String((asJson(unpack(any)!) as JsonObject).name)),
+    text: all.map((any) => JSON.stringify(toProtoJson(unpack(any)!))).join('\n'),
+    names: all.map((any) => String((toProtoJson(unpack(any)!) as JsonObject).name)),
   };
 }

@@ -4,11 +4,11 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ALL_RULES } from '@meshpass/analysis/lint';
-import { DOCUMENTATION, ERROR_CODES, errorCodeUrl, pageUrl } from '@meshpass/identity';
+import { DOCUMENTATION_URL, ERROR_CODES, errorCodeUrl, pageUrl } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LANDING, LISTS, markdownFiles, pagesOf, ROOT, readTabs } from '../../deploy/site/pages.ts';
 
-const BASE = new URL(DOCUMENTATION).pathname;
+const BASE = new URL(DOCUMENTATION_URL).pathname;
 
 let folder: string;
 beforeAll(() => {

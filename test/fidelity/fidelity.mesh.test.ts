@@ -3,7 +3,7 @@
  * of its own, which also has the cases of the Telemetry API: they need sidecars on whose listeners no earlier test's connection drains.
  */
 import { readFileSync } from 'node:fs';
-import { bootstrap } from '@meshpass/agent/envoy/bootstrap';
+import { createBootstrap } from '@meshpass/agent/envoy/bootstrap';
 import { bootstrapFile } from '@meshpass/lab/mesh/proxy';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Callers, openCallers } from '../callers/call-from.ts';
@@ -29,7 +29,7 @@ it.each(CASES.filter(({ feature }) => !feature.startsWith('Telemetry API')))(
 
 it("the bootstrap of a workspace's Envoy differs from that of a sidecar only if a reason is listed", () => {
   const istio = JSON.parse(readFileSync(bootstrapFile(callers.lab.dir, callers.host('pod')), 'utf8'));
-  const ours = JSON.parse(bootstrap({ agentSocket: 'agent.sock', adminSocket: 'admin.sock' }));
+  const ours = JSON.parse(createBootstrap({ agentSocket: 'agent.sock', adminSocket: 'admin.sock' }));
   const found = differences(ours, istio).map((path) => reasonFor(path) ?? `no reason for ${path}`);
   expect([...new Set(found)].sort()).toEqual(Object.keys(REASONS).sort());
 });

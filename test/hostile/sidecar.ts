@@ -3,7 +3,7 @@
  * cluster, past the edge, and talks to the mesh gateway or straight to a pod.
  */
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
-import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
+import type { TunnelReport, TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { completed, type DataPath, enrolled, idTokenProof, openDataPath, until } from '../mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
@@ -18,7 +18,7 @@ interface Thief {
   readonly jwks: { readonly keys: readonly { readonly kid: string; readonly n: string }[] };
 }
 
-interface Try extends Partial<TunnelOrder> {
+interface Try extends Partial<TunnelRequest> {
   readonly method?: string;
   readonly path?: string;
   readonly version?: string;

@@ -5,7 +5,7 @@ import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRateLimiter } from '@meshpass/broker/core/watch/rate-limiter';
-import { brokerVersion } from '@meshpass/cli/commands/version';
+import { fetchBrokerVersion } from '@meshpass/cli/commands/version';
 import { VERSION } from '@meshpass/identity/version';
 import { loadManifests } from '@meshpass/istio';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -142,8 +142,8 @@ it('contains exactly the routes of both listeners', () => {
 
 it('meshpass version asks the broker for its own', async () => {
   const url = `https://localhost:${harness.broker.port}`;
-  expect(await brokerVersion(url, readFileSync(harness.caFile, 'utf8'))).toBe(VERSION);
-  await expect(brokerVersion(url, undefined)).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
+  expect(await fetchBrokerVersion(url, readFileSync(harness.caFile, 'utf8'))).toBe(VERSION);
+  await expect(fetchBrokerVersion(url, undefined)).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
 });
 
 const JSON_TYPE = { 'content-type': 'application/json' };

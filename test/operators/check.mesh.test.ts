@@ -1,10 +1,10 @@
 /** `meshpass check` against a real cluster in which things are broken on purpose. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
-import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import type { CheckContext } from '@meshpass/cli/check/context';
 import { checkRoots } from '@meshpass/cli/check/istiod';
-import { checkAdmission, checkGateway, checkKubernetes } from '@meshpass/cli/check/objects';
-import { checkRights } from '@meshpass/cli/check/rights';
+import { checkAdmissionPolicies, checkGateway, checkKubernetes } from '@meshpass/cli/check/objects';
+import { checkBrokerPermissions } from '@meshpass/cli/check/rights';
 import { runChecks } from '@meshpass/cli/check/run';
 import { checkWorkloads } from '@meshpass/cli/check/workloads';
 import { applyBrokerRights } from '@meshpass/lab/broker/rights';
@@ -26,7 +26,7 @@ let cluster: CheckContext;
 beforeAll(async () => {
   on = await onLab(ACCESS);
   await untilReady(await on.connect());
-  http = kubernetesHttp(await kubeconfigAccess(on.lab.kubeconfig));
+  http = createKubernetesHttp(await kubeconfigAccess(on.lab.kubeconfig));
   cluster = {
     http,
     namespace: 'meshpass-system',
@@ -45,15 +45,15 @@ afterAll(async () => {
 });
 
 /** The API server's authorizer learns of changed roles and bindings a moment after they are answered. */
-const rightsOnce = (ok: (found: Awaited<ReturnType<typeof checkRights>>) => boolean) =>
-  until(() => checkRights(cluster), ok);
+const rightsOnce = (ok: (found: Awaited<ReturnType<typeof checkBrokerPermissions>>) => boolean) =>
+  until(() => checkBrokerPermissions(cluster), ok);
 const remove = (path: string) => on.lab.kubernetes.call('DELETE', path);
 
 describe('with the rights and policies of the chart', () => {
   it('nothing is wrong with them', async () => {
     expect(await checkKubernetes(cluster)).toMatchObject([{ state: 'ok' }]);
     await rightsOnce(([first]) => first?.check === 'rights' && first.state === 'ok');
-    expect(await checkAdmission(cluster)).toMatchObject([{ check: 'admission', state: 'ok' }]);
+    expect(await checkAdmissionPolicies(cluster)).toMatchObject([{ check: 'admission', state: 'ok' }]);
   });
 });
 
@@ -94,7 +94,7 @@ describe('reports each fault, with a command that shows it and a command that fi
   it('an admission policy that nothing binds, and one that is gone', async () => {
     await remove(`${ADMISSION}/validatingadmissionpolicybindings/meshpass-accounts`);
     await remove(`${ADMISSION}/validatingadmissionpolicies/meshpass-policies`);
-    expect((await checkAdmission(cluster)).map(({ says }) => says)).toEqual([
+    expect((await checkAdmissionPolicies(cluster)).map(({ says }) => says)).toEqual([
       expect.stringContaining('meshpass-accounts is not in effect: it has no binding.'),
       expect.stringContaining('meshpass-policies is not in effect: it does not exist.'),
     ]);
@@ -143,7 +143,7 @@ describe('reports each fault, with a command that shows it and a command that fi
 });
 
 it('reports missing permissions, and a cluster that does not respond', async () => {
-  const limited = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const limited = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   try {
     const findings = await runChecks({ cluster: { ...cluster, http: limited } });
     expect(findings.find(({ check }) => check === 'rights')).toMatchObject({

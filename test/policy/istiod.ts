@@ -6,7 +6,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import {
   CLUSTER,
   LISTENER,
-  messageOf,
+  messageFromJson,
   messageType,
   ROUTE_CONFIGURATION,
   TYPE_URL_PREFIX,
@@ -53,7 +53,7 @@ export async function configurationOf(
   const node = { id: `sidecar~203.0.113.10~${serviceAccount}.${namespace}~${domain}`, metadata };
   const ask = async (type: string, names: readonly string[] = []): Promise<readonly Named[]> => {
     const request = { node, type_url: TYPE_URL_PREFIX + type, resource_names: [...names] };
-    stream.write(framed(toBinary(REQUEST, messageOf(REQUEST.typeName, request))));
+    stream.write(framed(toBinary(REQUEST, messageFromJson(REQUEST.typeName, request))));
     const { value } = await responses.next();
     return (value as { resources: readonly Any[] }).resources.map((any) => unpack(any) as Named);
   };

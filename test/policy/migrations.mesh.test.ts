@@ -10,7 +10,7 @@ import { loadManifests, type Resource } from '@meshpass/istio';
 import type { KubeObject } from '@meshpass/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compareOutside, type OutsideChange } from '../../packages/analysis/src/outside/compare.ts';
-import { readOutside } from '../../packages/analysis/src/outside/outside.ts';
+import { computeOutsideReach } from '../../packages/analysis/src/outside/outside.ts';
 import { pick, type Random, seeded } from '../../packages/analysis/test/diff/random-policies.ts';
 import { MIGRATIONS, type Migration } from '../../packages/analysis/test/outside/corpus.ts';
 import { type Gateways, keyOf, objectsIn, openGateways, type Sent } from './gateways.ts';
@@ -106,7 +106,7 @@ function changeOf(changes: readonly OutsideChange[]) {
 }
 
 function predictedBy(sides: readonly Side[], requests: readonly Sent[]): readonly Outcome[] {
-  const states = sides.map(({ resources }) => readOutside(resources, ROOT));
+  const states = sides.map(({ resources }) => computeOutsideReach(resources, ROOT));
   return requests.map((request) =>
     states.map(({ destinations, decide }) => {
       const call = callOf(request);

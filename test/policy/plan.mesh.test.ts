@@ -4,8 +4,8 @@
  */
 import { isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/plan';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
-import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { kubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
 import { applyManifests } from '@meshpass/broker/mesh/reconcile/apply';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { findMeshConfig } from '@meshpass/istio';
@@ -34,13 +34,13 @@ const SHAPE = {
 const OURS = '?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
 
 let lab: Lab;
-let http: ReturnType<typeof kubernetesHttp>;
+let http: ReturnType<typeof createKubernetesHttp>;
 let workspaces: Workspaces;
 let callers: Inside;
 
 beforeAll(async () => {
   lab = await upLab({ with: ['workspace-2', 'ingress'], gatewayApi: true });
-  http = kubernetesHttp(await kubeconfigAccess(lab.kubeconfig));
+  http = createKubernetesHttp(await kubeconfigAccess(lab.kubeconfig));
   await apply((await plan(BASE)).manifests);
   workspaces = await openWorkspaces(lab, http);
   callers = openInside(lab);

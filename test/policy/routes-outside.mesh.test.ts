@@ -6,7 +6,7 @@ import { loadManifests, viewMesh } from '@meshpass/istio';
 import { type Lab, upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type GrantReach, routesOutside } from '../../packages/analysis/src/routes/outside-grant.ts';
+import { findRoutesOutsideGrants, type GrantReach } from '../../packages/analysis/src/routes/outside-grant.ts';
 import { until } from '../mesh.ts';
 import { configurationOf } from './istiod.ts';
 
@@ -249,7 +249,7 @@ async function compare(grant: GrantReach, objects: readonly KubeObject[]) {
     const { items } = (await lab.kubernetes.call('GET', '/api/v1/services')) as { items: readonly KubeObject[] };
     const all = [...items.map((one) => ({ ...one, apiVersion: 'v1', kind: 'Service' })), ...objects, marker];
     const { resources } = loadManifests(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: all }), 'cluster');
-    const found = routesOutside(viewMesh(resources), [grant]).map((one) => one.to);
+    const found = findRoutesOutsideGrants(viewMesh(resources), [grant]).map((one) => one.to);
     return { byIstiod: [...new Set(byIstiod)], found };
   } finally {
     await lab.kubernetes.remove(...objects, marker);

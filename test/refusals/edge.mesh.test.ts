@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
-import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
+import type { TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { connectionsOn } from '@meshpass/lab/network/sockets';
@@ -39,7 +39,7 @@ const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 const request = async (path: string, token = true) =>
   `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${token ? `x-meshpass-token: ${(await adversary.show()).identityToken}\r\n` : ''}\r\n`;
 
-const tunnel = (order: Partial<TunnelOrder>, by = adversary) =>
+const tunnel = (order: Partial<TunnelRequest>, by = adversary) =>
   by.tunnel({ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge, ...order });
 
 /** Rows of the edge's decisions come a moment after the decision. */

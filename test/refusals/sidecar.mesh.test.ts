@@ -3,7 +3,7 @@
  * straight at the mesh gateway and at the workloads' own sidecars.
  */
 
-import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
+import type { TunnelReport, TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completed, type DataPath, enrolled, idTokenProof, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
@@ -34,7 +34,7 @@ afterAll(() => dataPath?.close());
 const GRANT = 'payments-dev';
 const OUTBOUND = (port: number, host: string) => `outbound_.${port}_._.${host}`;
 
-interface Ask extends Partial<TunnelOrder> {
+interface Ask extends Partial<TunnelRequest> {
   readonly method?: string;
   readonly token?: string | undefined;
   readonly headers?: string;

@@ -1,7 +1,7 @@
 /** The table of releases, and what else says which ones are tested. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { TESTED_ISTIO } from '../../packages/cli/src/check/istiod.ts';
+import { TESTED_ISTIO_VERSIONS } from '../../packages/cli/src/check/istiod.ts';
 import { RELEASES, releasesPage, resultOf, rowsOf } from './page.ts';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -41,8 +41,8 @@ it.each(RELEASES)('Istio $istio on Kubernetes $kubernetes has modules of its own
 });
 
 it('the tested releases of Istio are those of the table, README, install page and versioning page', () => {
-  expect(TESTED_ISTIO).toEqual([...new Set(RELEASES.map(({ istio }) => minor(istio)))].sort());
-  const all = `${TESTED_ISTIO.slice(0, -1).join(', ')} and ${TESTED_ISTIO.at(-1)}`;
+  expect(TESTED_ISTIO_VERSIONS).toEqual([...new Set(RELEASES.map(({ istio }) => minor(istio)))].sort());
+  const all = `${TESTED_ISTIO_VERSIONS.slice(0, -1).join(', ')} and ${TESTED_ISTIO_VERSIONS.at(-1)}`;
   for (const page of ['README.md', 'docs/install/README.md', 'docs/versioning.md'])
     expect(readFileSync(new URL(page, ROOT), 'utf8'), page).toContain(all);
 });

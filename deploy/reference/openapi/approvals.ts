@@ -1,15 +1,15 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
 
 import { WebhookAnswer } from '@meshpass/broker/admin/approval/webhook/receive';
-import { ListScope, RevokeOrder } from '@meshpass/broker/admin/routes/approvals';
+import { ApprovalListScope, ApprovalRevokeBody } from '@meshpass/broker/admin/routes/approvals';
 import {
-  AnswerOrder,
-  ApprovalOrder,
+  ApprovalAnswerBody,
   ApprovalRequest,
+  ApprovalRequestBody,
+  ApprovalReviewBody,
   ApprovalsResponse,
-  EmergencyOrder,
-  ReviewOrder,
-  WithdrawOrder,
+  ApprovalWithdrawBody,
+  EmergencyAccessBody,
 } from '@meshpass/identity/approval';
 import { z } from 'zod';
 import type { Operation } from './operation.ts';
@@ -26,7 +26,7 @@ export const APPROVALS: readonly Operation[] = [
     id: 'listApprovals',
     summary: 'List what the session could ask for, has asked for, and may answer',
     query: z.object({
-      scope: ListScope.optional().meta({
+      scope: ApprovalListScope.optional().meta({
         description: '`own`: only its own requests, for whoever waits for an answer',
       }),
     }),
@@ -38,7 +38,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/approvals',
     id: 'requestApproval',
     summary: 'Request a grant that another person must approve',
-    request: { type: 'application/json', schema: ApprovalOrder },
+    request: { type: 'application/json', schema: ApprovalRequestBody },
     answers: { 200: request },
   },
   {
@@ -47,7 +47,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/approvals/emergency',
     id: 'takeInEmergency',
     summary: 'Take a grant at once, without an approval; another person reviews it afterwards',
-    request: { type: 'application/json', schema: EmergencyOrder },
+    request: { type: 'application/json', schema: EmergencyAccessBody },
     answers: { 200: request },
   },
   {
@@ -56,7 +56,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/approvals/withdraw',
     id: 'withdrawApproval',
     summary: 'Take a request back; what it gave is lost',
-    request: { type: 'application/json', schema: WithdrawOrder },
+    request: { type: 'application/json', schema: ApprovalWithdrawBody },
     answers: { 200: request },
   },
   {
@@ -65,7 +65,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/approvals/answer',
     id: 'answerApproval',
     summary: "Approve or deny somebody else's request",
-    request: { type: 'application/json', schema: AnswerOrder },
+    request: { type: 'application/json', schema: ApprovalAnswerBody },
     answers: { 200: request },
   },
   {
@@ -74,7 +74,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/approvals/review',
     id: 'reviewEmergency',
     summary: 'Accept an emergency of another person, or object to it, which ends it',
-    request: { type: 'application/json', schema: ReviewOrder },
+    request: { type: 'application/json', schema: ApprovalReviewBody },
     answers: { 200: request },
   },
   {
@@ -110,7 +110,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/admin/approvals/answer',
     id: 'answerApprovalAsOperator',
     summary: 'Approve or deny a request',
-    request: { schema: AnswerOrder },
+    request: { schema: ApprovalAnswerBody },
     answers: { 200: request },
   },
   {
@@ -119,7 +119,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/admin/approvals/review',
     id: 'reviewEmergencyAsOperator',
     summary: 'Accept an emergency, or object to it, which ends it',
-    request: { schema: ReviewOrder },
+    request: { schema: ApprovalReviewBody },
     answers: { 200: request },
   },
   {
@@ -128,7 +128,7 @@ export const APPROVALS: readonly Operation[] = [
     path: '/admin/approvals/revoke',
     id: 'revokeApproval',
     summary: 'Take back what was approved',
-    request: { schema: RevokeOrder },
+    request: { schema: ApprovalRevokeBody },
     answers: { 200: request },
   },
 ];

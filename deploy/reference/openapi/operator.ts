@@ -1,11 +1,11 @@
 /** Operations of the operator listener. docs/operating-broker.md, docs/audit.md and docs/policy.md are their prose. */
 
-import { CloseOrder, ListQuery } from '@meshpass/broker/admin/routes/admin';
-import { ExportFrom, PruneOrder } from '@meshpass/broker/admin/routes/audit';
-import { CloseOperatorsOrder, ConfirmSignInOrder } from '@meshpass/broker/admin/routes/operators';
-import { ApplyOrder, PlanOrder, RollBackOrder } from '@meshpass/broker/admin/routes/policy';
-import { RotateOrder } from '@meshpass/broker/admin/routes/trust';
-import { AuditPage } from '@meshpass/broker/audit/trail';
+import { CloseSessionsBody, SessionListQuery } from '@meshpass/broker/admin/routes/admin';
+import { AuditPruneBody, ExportQuery } from '@meshpass/broker/admin/routes/audit';
+import { CloseOperatorSessionsBody, ConfirmSignInBody } from '@meshpass/broker/admin/routes/operators';
+import { PolicyApplyBody, PolicyPlanBody, PolicyRollbackBody } from '@meshpass/broker/admin/routes/policy';
+import { KeyRotationBody } from '@meshpass/broker/admin/routes/trust';
+import { AuditQuery } from '@meshpass/broker/audit/trail';
 import { DrillReport } from '@meshpass/identity/drill-report';
 import { z } from 'zod';
 import {
@@ -77,7 +77,7 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'List live sessions',
     description:
       'In the order of ids, 1,000 at most. Selected before they are counted: a page is full while there are more.',
-    query: ListQuery,
+    query: SessionListQuery,
     answers: { 200: { description: 'A page of those that match', schema: Sessions } },
   },
   {
@@ -87,7 +87,7 @@ export const OPERATOR: readonly Operation[] = [
     id: 'closeSessions',
     summary: 'End sessions',
     description: 'Exactly one of id, user, subject, workspace, grant and all selects them.',
-    request: { schema: CloseOrder },
+    request: { schema: CloseSessionsBody },
     answers: { 200: { description: 'Those that ended', schema: ClosedSessions } },
   },
   {
@@ -104,7 +104,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/admin/trust/rotate',
     id: 'rotateKey',
     summary: 'Change the key that signs tokens',
-    request: { schema: RotateOrder },
+    request: { schema: KeyRotationBody },
     answers: { 200: { description: 'The next key', schema: Rotated } },
   },
   {
@@ -131,7 +131,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/audit',
     id: 'readAudit',
     summary: 'A page of the audit log',
-    query: AuditPage,
+    query: AuditQuery,
     answers: { 200: { description: 'Rows', schema: AuditRows } },
   },
   {
@@ -140,7 +140,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/audit/export',
     id: 'exportAudit',
     summary: 'The audit log with what is needed to verify it',
-    query: ExportFrom,
+    query: ExportQuery,
     answers: { 200: { description: 'docs/audit.md', type: 'application/x-ndjson', schema: z.looseObject({}) } },
   },
   {
@@ -173,7 +173,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/audit/prune',
     id: 'pruneAudit',
     summary: 'Delete old rows for good',
-    request: { schema: PruneOrder },
+    request: { schema: AuditPruneBody },
     answers: { 200: { description: 'What is gone', schema: Pruned } },
   },
   {
@@ -182,7 +182,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/policy/plan',
     id: 'planPolicy',
     summary: 'Plan a change of the access file',
-    request: { schema: PlanOrder },
+    request: { schema: PolicyPlanBody },
     answers: { 200: { description: 'The plan', schema: Plan } },
   },
   {
@@ -191,7 +191,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/policy/apply',
     id: 'applyPolicy',
     summary: 'Apply an access file, if the plan is still the same',
-    request: { schema: ApplyOrder },
+    request: { schema: PolicyApplyBody },
     answers: { 200: { description: 'What was applied', schema: Plan } },
   },
   {
@@ -208,7 +208,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/policy/rollback',
     id: 'rollBackPolicy',
     summary: 'Apply an earlier access file again',
-    request: { schema: RollBackOrder },
+    request: { schema: PolicyRollbackBody },
     answers: { 200: { description: 'What was applied', schema: Plan } },
   },
   {
@@ -256,7 +256,7 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'Confirm the operator who asks by an ID token that their issuer has just given, and renew the token',
     description:
       'OpenID Connect Core 1.0, section 12. Accepts an expired token, which other paths refuse with `operator_unconfirmed`.',
-    request: { schema: ConfirmSignInOrder },
+    request: { schema: ConfirmSignInBody },
     answers: { 200: { description: 'The new token, and what they may do now', schema: ConfirmedSignIn } },
   },
   {
@@ -289,7 +289,7 @@ export const OPERATOR: readonly Operation[] = [
     path: '/operator/sessions/close',
     id: 'closeOperators',
     summary: 'End sessions of operators',
-    request: { schema: CloseOperatorsOrder },
+    request: { schema: CloseOperatorSessionsBody },
     answers: { 200: { description: 'Those that ended', schema: ClosedOperators } },
   },
 ];

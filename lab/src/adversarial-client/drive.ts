@@ -1,8 +1,8 @@
 /** Drives an adversarial client on a host of the lab from a test or the quickstart. */
 import type { Answer } from '@meshpass/cli/broker/ask';
-import type { Credentials, Svid } from '@meshpass/cli/drill/credentials';
+import type { DrillCredentials, Svid } from '@meshpass/cli/drill/credentials';
 import type { Renewal } from '@meshpass/cli/drill/renew-lease';
-import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
+import type { TunnelReport, TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';
 import type { InvalidPresence } from './invalid-presence.ts';
@@ -32,9 +32,9 @@ export interface AdversarialClient {
   /** Renews the lease by one proof, as an agent does over HTTPS. */
   renew(): Promise<Renewal>;
   ask(method: string, url: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Answer>;
-  tunnel(order: TunnelOrder): Promise<TunnelReport>;
+  tunnel(order: TunnelRequest): Promise<TunnelReport>;
   /** A tunnel that stays open once `send` has been answered. */
-  hold(order: TunnelOrder & { readonly send: string }): Promise<TunnelReport>;
+  hold(order: TunnelRequest & { readonly send: string }): Promise<TunnelReport>;
   /** Resolves when the held tunnel dies, with the instant: Unix milliseconds. */
   cut(): Promise<number>;
   /** A certificate request, PEM, of the key that the session is bound to. */
@@ -42,7 +42,7 @@ export interface AdversarialClient {
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
-  take(credentials: Partial<Shown & Pick<Credentials, 'session'>>): Promise<void>;
+  take(credentials: Partial<Shown & Pick<DrillCredentials, 'session'>>): Promise<void>;
   /** Runs the same process under another name: without credentials, with a new key. */
   as(name: string): AdversarialClient;
   end(): void;

@@ -1,7 +1,7 @@
 /** Invalid answers to a presence challenge. Lab only. */
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Asked, newDpopKey, type Respond } from '@meshpass/cli/drill/credentials';
+import { generateDpopKey, type PresenceRequest, type PresenceResponder } from '@meshpass/cli/drill/credentials';
 import { createPresenceProof } from '@meshpass/identity/presence';
 
 /** Overrides of the true answer; omitted members stay true. */
@@ -38,7 +38,7 @@ export interface InvalidPresence {
 const DRIP_MS = 200;
 
 /** @returns null if the challenge must be ignored */
-export function respondWith(faults: InvalidPresence): Respond | null {
+export function respondWith(faults: InvalidPresence): PresenceResponder | null {
   if (faults.ignore) return null;
   return async (asked) => {
     const server = createServer(listenerFor(faults, answerTo(asked, faults)));
@@ -59,9 +59,9 @@ export function respondWith(faults: InvalidPresence): Respond | null {
   };
 }
 
-function answerTo({ challenge, codespaceName, credentials }: Asked, faults: InvalidPresence): string {
+function answerTo({ challenge, codespaceName, credentials }: PresenceRequest, faults: InvalidPresence): string {
   const jws = createPresenceProof({
-    key: faults.otherKey ? newDpopKey() : credentials.dpop,
+    key: faults.otherKey ? generateDpopKey() : credentials.dpop,
     challenge: { nonce: faults.nonce ?? challenge.nonce, path: faults.path ?? challenge.path },
     broker: faults.broker ?? credentials.broker,
     codespaceName: faults.codespace ?? codespaceName,

@@ -1,6 +1,6 @@
 /** DPoP proofs with false claims. Lab only. */
 import { randomUUID } from 'node:crypto';
-import { newDpopKey, type Prove } from '@meshpass/cli/drill/credentials';
+import { type DpopProver, generateDpopKey } from '@meshpass/cli/drill/credentials';
 import { createDpopProof } from '@meshpass/identity/dpop';
 
 /** Overrides of a DPoP proof. */
@@ -14,12 +14,12 @@ export interface InvalidProof {
   readonly accessToken?: string | null;
 }
 
-export function invalidProof(faults: InvalidProof = {}): Prove {
+export function invalidProof(faults: InvalidProof = {}): DpopProver {
   return ({ key, method, url, accessToken }) => {
     if (faults.omit) return undefined;
     const bound = faults.accessToken === null ? undefined : (faults.accessToken ?? accessToken);
     return createDpopProof({
-      key: faults.otherKey ? newDpopKey() : key,
+      key: faults.otherKey ? generateDpopKey() : key,
       method: faults.method ?? method,
       url: faults.url ?? url,
       now: faults.iat ?? Math.floor(Date.now() / 1000),

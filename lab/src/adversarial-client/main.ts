@@ -5,15 +5,21 @@
 import { createInterface } from 'node:readline';
 import { ask } from '@meshpass/cli/broker/ask';
 import {
-  type Credentials,
   callBroker,
-  certificate,
+  createEmptyCredentials,
+  type DrillCredentials,
   enrol,
-  noCredentials,
-  token,
+  requestCertificate,
+  requestToken,
 } from '@meshpass/cli/drill/credentials';
 import { renewLease } from '@meshpass/cli/drill/renew-lease';
-import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
+import {
+  openTunnel,
+  probeTunnel,
+  sendAndRead,
+  type TunnelReport,
+  type TunnelRequest,
+} from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { type InvalidPresence, respondWith } from './invalid-presence.ts';
 import { type InvalidProof, invalidProof } from './invalid-proofs.ts';
@@ -45,18 +51,18 @@ export type Order = { readonly as: string; readonly broker: string } & (
       readonly headers?: Record<string, string>;
       readonly body?: string;
     }
-  | ({ readonly do: 'tunnel' } & TunnelOrder)
+  | ({ readonly do: 'tunnel' } & TunnelRequest)
   /** A tunnel that stays open after `send` has been answered. */
-  | ({ readonly do: 'hold'; readonly send: string } & TunnelOrder)
+  | ({ readonly do: 'hold'; readonly send: string } & TunnelRequest)
   /** When the tunnel that is held dies, Unix milliseconds. */
   | { readonly do: 'cut' }
   /** A certificate request of the session's own key. */
   | { readonly do: 'csr-of-session-key' }
   | { readonly do: 'show' }
-  | { readonly do: 'take'; readonly credentials: Partial<Credentials> }
+  | { readonly do: 'take'; readonly credentials: Partial<DrillCredentials> }
 );
 
-const everything = new Map<string, Credentials>();
+const everything = new Map<string, DrillCredentials>();
 const held = new Map<string, Promise<number>>();
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -70,16 +76,16 @@ for await (const line of createInterface({ input: process.stdin })) {
 function obey(order: Order): Promise<unknown> {
   let credentials = everything.get(order.as);
   if (!credentials) {
-    credentials = noCredentials(order.broker);
+    credentials = createEmptyCredentials(order.broker);
     everything.set(order.as, credentials);
   }
   switch (order.do) {
     case 'enrol':
       return enrol(credentials, order.form, invalidProof(order.faults), order.presence && respondWith(order.presence));
     case 'certificate':
-      return certificate(credentials, order.grant, order.csr, invalidProof(order.faults));
+      return requestCertificate(credentials, order.grant, order.csr, invalidProof(order.faults));
     case 'token':
-      return token(credentials, order.audience, invalidProof(order.faults));
+      return requestToken(credentials, order.audience, invalidProof(order.faults));
     case 'speak':
       return callBroker(
         credentials,
@@ -97,7 +103,7 @@ function obey(order: Order): Promise<unknown> {
     case 'ask':
       return ask(order.url, order);
     case 'tunnel':
-      return tunnel(credentials, order);
+      return probeTunnel(credentials, order);
     case 'hold':
       return hold(credentials, order);
     case 'cut':
@@ -115,13 +121,13 @@ function obey(order: Order): Promise<unknown> {
 }
 
 async function hold(
-  credentials: Credentials,
-  order: TunnelOrder & { readonly as: string; readonly send: string },
+  credentials: DrillCredentials,
+  order: TunnelRequest & { readonly as: string; readonly send: string },
 ): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
   const { socket } = opened;
   held.set(order.as, new Promise((resolve) => socket.once('close', () => resolve(Date.now()))));
   socket.on('error', () => {});
-  return { stage: 'answer', answer: await exchange(socket, order.send) };
+  return { stage: 'answer', answer: await sendAndRead(socket, order.send) };
 }

@@ -1,6 +1,6 @@
 /** Options of `npm run quickstart`. */
 import { parseArgs } from 'node:util';
-import { DENY_ENDED, type DenyEnded } from '@meshpass/broker/core/session/deny/ended';
+import { DENY_ENDED_MODES, type DenyEndedMode } from '@meshpass/broker/core/session/deny/ended';
 
 export interface QuickstartOptions {
   readonly help: boolean;
@@ -9,7 +9,7 @@ export interface QuickstartOptions {
   /** Name of the lab. */
   readonly name: string;
   /** Ends that the broker also denies in the mesh. */
-  readonly denyEnded: DenyEnded;
+  readonly denyEnded: DenyEndedMode;
 }
 
 export const USAGE = `A Codespace's whole life on a real mesh, step by step.
@@ -37,10 +37,10 @@ export function quickstartOptions(
       },
     });
     const { 'deny-ended': which, ...rest } = values;
-    const denyEnded = DENY_ENDED.find((one) => one === which);
+    const denyEnded = DENY_ENDED_MODES.find((one) => one === which);
     return denyEnded
       ? { ...rest, denyEnded }
-      : { problem: `--deny-ended: ${which} is none of ${DENY_ENDED.join(', ')}` };
+      : { problem: `--deny-ended: ${which} is none of ${DENY_ENDED_MODES.join(', ')}` };
   } catch (thrown) {
     return { problem: (thrown as Error).message };
   }

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
-import { isAlive } from '@meshpass/agent/process/down';
-import type { DenyEnded } from '@meshpass/broker/core/session/deny/ended';
+import { isProcessAlive } from '@meshpass/agent/process/down';
+import type { DenyEndedMode } from '@meshpass/broker/core/session/deny/ended';
 import { codespaceEnvironment } from '../meshpass.ts';
 import type { OpenCodespace } from './codespace.ts';
 import { OPERATOR_HOST, signIn } from './operator.ts';
@@ -13,7 +13,7 @@ import { expectThat, type Scene } from './scene.ts';
 export async function stop(
   scene: Scene,
   { codespace, status }: OpenCodespace,
-  denyEnded: DenyEnded,
+  denyEnded: DenyEndedMode,
 ): Promise<Readonly<Record<string, string>>> {
   const { lab, github, story } = scene;
   story.chapter('The Codespace stops', 'and every credential with it');
@@ -28,7 +28,7 @@ export async function stop(
 }
 
 /** Runs on a host inside the cluster's network, which no workspace reaches, to try gateway and sidecars without the edge in front. */
-async function drill(scene: Scene, denyEnded: DenyEnded): Promise<Readonly<Record<string, string>>> {
+async function drill(scene: Scene, denyEnded: DenyEndedMode): Promise<Readonly<Record<string, string>>> {
   const { lab, meshpass, github, story } = scene;
   story.aside('Now prove it. A drill keeps every credential and tries each one again, here as a job in the cluster:');
   // The drill runs where every layer can be reached, so its Codespace has to be there.
@@ -86,7 +86,7 @@ async function drilled(
 
 async function untilGone({ pid }: AgentStatus): Promise<void> {
   const deadline = Date.now() + 10_000;
-  while (isAlive(pid)) {
+  while (isProcessAlive(pid)) {
     expectThat(Date.now() < deadline, 'the agent did not end');
     await sleep(5);
   }

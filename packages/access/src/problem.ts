@@ -12,12 +12,12 @@ export interface AccessFileProblem {
 export type Parsed<T> = { readonly value: T } | { readonly code: ErrorCode; readonly message: string };
 
 /** Builds the problem for a malformed text. */
-export function invalid(message: string): { readonly code: ErrorCode; readonly message: string } {
+export function malformedText(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_invalid', message };
 }
 
 /** Builds the problem for a pattern that could match more than its author intended. */
-export function unanchored(message: string): { readonly code: ErrorCode; readonly message: string } {
+export function unanchoredPattern(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_pattern_unanchored', message };
 }
 

@@ -2,26 +2,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
-import { Refusals } from './access-log/refusals.ts';
+import { RefusalLog } from './access-log/refusals.ts';
 import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
 import { WarmTunnels } from './envoy/warm-tunnels.ts';
-import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
+import { createExplainResponse, type ExplainedCall, type ExplainResponse } from './explain/answer.ts';
 import { kubernetesGrants } from './kubernetes/addresses.ts';
 import type { LoopbackProxy } from './proxy/loopback-proxy.ts';
-import { answerAddresses, type ListInterfaces, type NameResolver } from './proxy/outside-address.ts';
+import { createAddressCheckHandler, type ListInterfaces, type NameResolver } from './proxy/outside-address.ts';
 import { Principals } from './sds/principals.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
 import type { ReceivedConfiguration } from './session/broker-answers.ts';
 import type { Change } from './session/credential-manager.ts';
 import type { Credentials } from './session/enrol.ts';
-import { resourcesOfWorkspace } from './workspace-resources.ts';
-import { type Accepted, acceptConfiguration } from './xds/accept.ts';
-import { type Answered, ResourceStore } from './xds/discovery.ts';
-import { Lingering } from './xds/lingering.ts';
+import { buildWorkspaceResources } from './workspace-resources.ts';
+import { acceptConfiguration, type ConfigurationCheckResult } from './xds/accept.ts';
+import { type DiscoveryAck, ResourceStore } from './xds/discovery.ts';
+import { LingeringResources } from './xds/lingering.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
 import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
@@ -71,14 +71,14 @@ export class DataPlane {
   readonly #options: DataPlaneOptions;
   readonly #configuration = new ResourceStore();
   readonly #secrets = new ResourceStore();
-  readonly #refusals: Refusals;
+  readonly #refusals: RefusalLog;
   readonly #envoy: EnvoySupervisor;
   readonly #socket: { close(): void };
   readonly #rejections = new Map<string, string>();
   readonly proxy: LoopbackProxy;
   #received: ReceivedConfiguration | undefined;
-  readonly #lingering = new Lingering();
-  #accepted: (Accepted & { readonly refused?: undefined }) | undefined;
+  readonly #lingering = new LingeringResources();
+  #accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
   #acceptedFrom: ReceivedConfiguration | undefined;
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
@@ -95,7 +95,7 @@ export class DataPlane {
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     this.proxy = options.proxy;
-    this.#refusals = new Refusals({
+    this.#refusals = new RefusalLog({
       now: options.now,
       report: options.report,
       services: () => options.credentials().services,
@@ -119,7 +119,7 @@ export class DataPlane {
       secrets: this.#secrets,
       answered: (answer) => this.#answered(answer),
       logged: (entries) => this.#refusals.take(entries),
-      addresses: answerAddresses(options.resolver, options.interfaces),
+      addresses: createAddressCheckHandler(options.resolver, options.interfaces),
     });
   }
 
@@ -187,13 +187,13 @@ export class DataPlane {
   }
 
   /** Explains a call before it is made. */
-  async explain(call: AskedCall): Promise<ExplainAnswer> {
+  async explain(call: ExplainedCall): Promise<ExplainResponse> {
     const listeners = await this.#envoy.admin.listeners().catch(() => []);
     const listening = listeners.flatMap(({ address }) => address ?? []);
     const { resources = {}, internal } = this.#accepted ?? {};
     const leftOut = this.#received?.leftOut ?? [];
     const known = { resources, leftOut, listening, byProxyOnly: [...(internal?.keys() ?? [])] };
-    return explainAnswer(this.#options.credentials(), known, call);
+    return createExplainResponse(this.#options.credentials(), known, call);
   }
 
   /**
@@ -252,7 +252,7 @@ export class DataPlane {
       }
     }
     this.#configuration.set(
-      resourcesOfWorkspace({
+      buildWorkspaceResources({
         grants,
         mesh,
         services,
@@ -280,7 +280,7 @@ export class DataPlane {
     }
   }
 
-  #answered({ type, names, isNewest, rejection }: Answered): void {
+  #answered({ type, names, isNewest, rejection }: DiscoveryAck): void {
     const kind = type.slice(type.lastIndexOf('.') + 1);
     if (rejection === undefined) this.#rejections.delete(kind);
     else {

@@ -13,7 +13,7 @@ export const { Agent, createServer, request } = process.getBuiltinModule('node:h
  * @param most maximum bytes of the response
  * @throws Error if the connection fails or ends without a response, or the response is longer
  */
-export async function exchange(
+export async function sendAndRead(
   outgoing: ClientRequest,
   most: number,
   body?: string,

@@ -8,7 +8,7 @@ import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import { ORDER_PATHS } from './approvals/command.ts';
+import { APPROVAL_PATHS } from './approvals/command.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
 import { readCa } from './control/read-ca.ts';
@@ -22,10 +22,10 @@ import { proxyEnvironment } from './proxy/environment.ts';
 import type { ListInterfaces, NameResolver } from './proxy/outside-address.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
-import { realSurroundings, type Surroundings } from './session/discover.ts';
-import { isSignIn, signInCommand } from './sign-in/commands.ts';
+import { type HostEnvironment, hostEnvironment } from './session/discover.ts';
+import { isSignInRequest, runSignInCommand } from './sign-in/commands.ts';
 import type { SignInPrompt } from './sign-in/device-flow.ts';
-import { proofsOf } from './sign-in/source.ts';
+import { selectProofSource } from './sign-in/source.ts';
 import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
@@ -37,7 +37,7 @@ export interface RunningAgent {
 }
 
 export interface AgentDependencies {
-  readonly surroundings?: Surroundings;
+  readonly surroundings?: HostEnvironment;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   readonly random?: () => number;
@@ -93,9 +93,9 @@ async function start(
   dependencies: AgentDependencies,
   parts: AsyncDisposableStack,
 ): Promise<RunningAgent> {
-  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = dependencies;
+  const { now = Date.now, random = Math.random, log = () => {}, surroundings = hostEnvironment } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
-  const proofs = proofsOf(config, surroundings, () => signIns);
+  const proofs = selectProofSource(config, surroundings, () => signIns);
   const ca = readCa(config.caFile);
   const url = brokerUrl(config.broker);
   const found = findEnvoy(config.envoy, surroundings.env);
@@ -120,7 +120,7 @@ async function start(
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
   const sessions = await import('./session/index.ts');
-  const { BrokerClient, CredentialManager, newDpopKey } = sessions;
+  const { BrokerClient, CredentialManager, generateDpopKey: newDpopKey } = sessions;
   const key = newDpopKey();
   const client = new BrokerClient({
     url: config.broker,
@@ -133,7 +133,11 @@ async function start(
   });
   const { SessionChannel } = await import('./channel/session-channel.ts');
   const report = new RefusalReport();
-  const { askIssuer, signInBroker, SignIns } = await import('./sign-in/index.ts');
+  const {
+    createIssuerRequester: askIssuer,
+    createSignInBrokerClient: signInBroker,
+    SignIns,
+  } = await import('./sign-in/index.ts');
   const signIns = new SignIns({
     broker: signInBroker(client),
     ask: askIssuer(ca),
@@ -223,7 +227,7 @@ async function start(
     await import('@meshpass/envoy');
     await pause();
     const { DataPlane } = await import('./data-plane.ts');
-    const { newLoopbackProxy } = await import('./proxy/loopback-proxy.ts');
+    const { createLoopbackProxy: newLoopbackProxy } = await import('./proxy/loopback-proxy.ts');
     return new DataPlane({
       envoy: await launched,
       proxy: await newLoopbackProxy(config.proxyPort),
@@ -314,7 +318,7 @@ async function start(
       setImmediate(() => toldToEnd.abort());
       return { pid: process.pid };
     }
-    if (isSignIn(request)) return signInCommand(signIns, request);
+    if (isSignInRequest(request)) return runSignInCommand(signIns, request);
     if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting. Try again in a moment.');
     switch (request.command) {
       case 'status':
@@ -329,7 +333,7 @@ async function start(
         const { approvals: command } = request;
         const { accessToken } = manager.credentials;
         if (command.act !== 'list') {
-          const order = { method: 'POST', path: ORDER_PATHS[command.act], json: command.order } as const;
+          const order = { method: 'POST', path: APPROVAL_PATHS[command.act], json: command.order } as const;
           return client.ask(accessToken, order, ApprovalRequest);
         }
         const path = command.scope === undefined ? '/approvals' : `/approvals?scope=${command.scope}`;

@@ -1,12 +1,12 @@
 /** Assembles the configuration of the workspace's Envoy from the broker's accepted resources and the agent's own. */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
+import { CLUSTER, LISTENER, messageFromJson, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
 import type { MeshInfo, ReachableService } from '@meshpass/identity/wire';
 import type { KubernetesGrant } from './kubernetes/addresses.ts';
 import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from './proxy/loopback-proxy.ts';
-import { type Accepted, resourcesOf } from './xds/accept.ts';
-import type { Lingering } from './xds/lingering.ts';
+import { type ConfigurationCheckResult, indexResources } from './xds/accept.ts';
+import type { LingeringResources } from './xds/lingering.ts';
 import { edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
 import { warmUpListener } from './xds/warm-up.ts';
 
@@ -22,27 +22,27 @@ export interface WorkspaceParts {
   readonly bridgeAddress: string | undefined;
   readonly warmUpSocket: string;
   /** Latest accepted configuration, if any. */
-  readonly accepted: (Accepted & { readonly refused?: undefined }) | undefined;
+  readonly accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
   /** The tunnels' generation. A new generation makes Envoy open new tunnels. */
   readonly generation: number;
-  readonly lingering: Pick<Lingering, 'with'>;
+  readonly lingering: Pick<LingeringResources, 'with'>;
 }
 
 /** Builds the resources. @returns resources by type URL and name */
-export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
+export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
   const { grants, mesh, services, proxy, accepted, lingering } = parts;
   const given = accepted && lingering.with(accepted.resources, grants);
   const received = (type: string) => given?.[type] ?? new Map<string, Any>();
   return {
     [CLUSTER]: new Map([
-      ...resourcesOf(CLUSTER, [
+      ...indexResources(CLUSTER, [
         ...grants.map((grant) => edgeCluster(grant, mesh.edge)),
         ...proxyClusters(services, accepted?.internal ?? new Map()),
       ]),
       ...ofGeneration(received(CLUSTER), parts.generation),
     ]),
     [LISTENER]: new Map([
-      ...resourcesOf(LISTENER, [
+      ...indexResources(LISTENER, [
         ...grants.map(tunnelListener),
         ...parts.kubernetes.map((one) => kubernetesListener(one.grant, one)),
         ...proxyListeners(proxy, parts.bridgeAddress),
@@ -51,7 +51,7 @@ export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<str
       ...received(LISTENER),
     ]),
     [ROUTE_CONFIGURATION]: new Map([
-      ...resourcesOf(ROUTE_CONFIGURATION, proxyRoutes(services, parts.clusterDomain, mesh.contact)),
+      ...indexResources(ROUTE_CONFIGURATION, proxyRoutes(services, parts.clusterDomain, mesh.contact)),
       ...received(ROUTE_CONFIGURATION),
     ]),
   };
@@ -66,7 +66,7 @@ function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): R
   if (generation === 0) return clusters;
   const written = [...clusters].map(([name, any]) => {
     const cluster = unpack(any) as ClusterMessage;
-    cluster.metadata ??= messageOf('envoy.config.core.v3.Metadata', {}) as MetadataMessage;
+    cluster.metadata ??= messageFromJson('envoy.config.core.v3.Metadata', {}) as MetadataMessage;
     cluster.metadata.filterMetadata['meshpass.tunnels'] = { generation };
     return [name, pack(cluster)] as const;
   });

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { discover } from '../src/session/discover.ts';
+import { discoverProofSource } from '../src/session/discover.ts';
 import { type Authority, createAuthority, listen } from './harness.ts';
 
 const trusted = getCACertificates('default');
@@ -28,7 +28,10 @@ async function proofFrom(answer: (request: IncomingMessage, response: ServerResp
     ACTIONS_ID_TOKEN_REQUEST_URL: `https://localhost:${await listen(server)}/idtoken?api-version=2.0`,
     ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'request-token',
   };
-  const source = discover({ audience: 'meshpass' }, { env, readText: () => undefined, sharedDirectory: '/nowhere' });
+  const source = discoverProofSource(
+    { audience: 'meshpass' },
+    { env, readText: () => undefined, sharedDirectory: '/nowhere' },
+  );
   return await source.proof();
 }
 

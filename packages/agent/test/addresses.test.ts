@@ -2,11 +2,11 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { rememberAddresses } from '@meshpass/identity/address';
+import { createAddressLookup } from '@meshpass/identity/address';
 import { afterEach, expect, it } from 'vitest';
 import { z } from 'zod';
 import { BrokerClient } from '../src/session/broker-client.ts';
-import { newDpopKey } from '../src/session/enrol.ts';
+import { generateDpopKey } from '../src/session/enrol.ts';
 import { createAuthority } from './harness.ts';
 
 const Served = z.object({ served: z.boolean() });
@@ -49,12 +49,12 @@ async function clientOf(answer: () => number) {
   const found = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
   const client = new BrokerClient({
     url: `https://localhost:${port}`,
-    key: newDpopKey(),
+    key: generateDpopKey(),
     ca: authority.root,
     now: Date.now,
     randomId: () => crypto.randomUUID(),
     timeout: 1_000,
-    addresses: rememberAddresses((_host, _options, done) => done(null, found)),
+    addresses: createAddressLookup((_host, _options, done) => done(null, found)),
   });
   return { client, port, asked: () => asked };
 }

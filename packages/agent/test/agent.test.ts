@@ -1,7 +1,7 @@
 /** Life of an agent: start, renewal, loss of its broker, end. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { askAgent } from '../src/control/control.ts';
+import { sendControlRequest } from '../src/control/control.ts';
 import { service } from './harness.ts';
 import { addressOf, request, world } from './world.ts';
 
@@ -10,14 +10,14 @@ describe('an agent', () => {
     const w = await world();
     await expect(w.start()).rejects.toMatchObject({ code: 'agent_already_running' });
     expect(w.broker.sessions.size).toBe(1);
-    await askAgent(w.runtimeDirectory, { command: 'down' });
+    await sendControlRequest(w.runtimeDirectory, { command: 'down' });
     await w.agent.closed;
     expect(w.broker.sessions.size).toBe(0);
   });
 
   test('obtains a token for another audience', async () => {
     const w = await world();
-    const answer = await askAgent(w.runtimeDirectory, { command: 'token', audience: 'sts.amazonaws.com' });
+    const answer = await sendControlRequest(w.runtimeDirectory, { command: 'token', audience: 'sts.amazonaws.com' });
     expect(answer).toMatchObject({ token: expect.stringMatching(/^aud\.sts-amazonaws-com\./), expiresIn: 300 });
   });
 

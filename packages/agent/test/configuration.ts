@@ -3,7 +3,7 @@
  */
 import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION } from '@meshpass/envoy';
+import { CLUSTER, LISTENER, messageFromJson, pack, ROUTE_CONFIGURATION } from '@meshpass/envoy';
 import type { ConfigurationResponse, ReachableService } from '@meshpass/identity/wire';
 
 const TYPE = 'type.googleapis.com/';
@@ -43,7 +43,7 @@ export function encoded({
   left_out = [],
 }: Written): ConfigurationResponse {
   const all = (type: string, written: Json[]) =>
-    written.map((one) => Buffer.from(toBinary(AnySchema, pack(messageOf(type, one)))).toString('base64'));
+    written.map((one) => Buffer.from(toBinary(AnySchema, pack(messageFromJson(type, one)))).toString('base64'));
   return {
     listeners: all(LISTENER, listeners),
     clusters: all(CLUSTER, clusters),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { discover, type Surroundings } from '../src/session/discover.ts';
+import { discoverProofSource, type HostEnvironment } from '../src/session/discover.ts';
 
-function surroundings(env: Record<string, string>, files: Record<string, string> = {}): Surroundings {
+function surroundings(env: Record<string, string>, files: Record<string, string> = {}): HostEnvironment {
   return { env, readText: (path) => files[path], sharedDirectory: '/shared' };
 }
 const base64 = (text: string) => Buffer.from(text).toString('base64');
@@ -9,7 +9,7 @@ const options = { audience: 'meshpass' };
 
 describe('a Codespace', () => {
   test('is discovered from the environment', async () => {
-    const source = discover(
+    const source = discoverProofSource(
       options,
       surroundings({ CODESPACES: 'true', GITHUB_TOKEN: 'ghu_a', CODESPACE_NAME: 'fluffy-1' }),
     );
@@ -18,7 +18,7 @@ describe('a Codespace', () => {
   });
 
   test('is discovered from the shared files if a process started without the environment', async () => {
-    const source = discover(
+    const source = discoverProofSource(
       options,
       surroundings(
         {},
@@ -34,7 +34,7 @@ describe('a Codespace', () => {
   });
 
   test('prefers the newer token from the files to that of the environment', async () => {
-    const source = discover(
+    const source = discoverProofSource(
       options,
       surroundings(
         { CODESPACES: 'true', GITHUB_TOKEN: 'ghu_old', CODESPACE_NAME: 'fluffy-1' },
@@ -47,11 +47,11 @@ describe('a Codespace', () => {
   test('never enrols as a prebuild', () => {
     const env = { CODESPACES: 'true', GITHUB_TOKEN: 'a', CODESPACE_NAME: 'b' };
     const request = { ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x', ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y' };
-    expect(() => discover(options, surroundings({ ...env, ...request }))).toThrow(
+    expect(() => discoverProofSource(options, surroundings({ ...env, ...request }))).toThrow(
       expect.objectContaining({ code: 'agent_prebuild' }),
     );
     expect(() =>
-      discover(
+      discoverProofSource(
         options,
         surroundings(request, { '/shared/.env': 'CODESPACES=true\nCODESPACE_NAME=b\nGITHUB_TOKEN=a\n' }),
       ),
@@ -59,7 +59,7 @@ describe('a Codespace', () => {
   });
 
   test('reports a missing token', () => {
-    expect(() => discover(options, surroundings({ CODESPACES: 'true', CODESPACE_NAME: 'b' }))).toThrow(
+    expect(() => discoverProofSource(options, surroundings({ CODESPACES: 'true', CODESPACE_NAME: 'b' }))).toThrow(
       expect.objectContaining({ code: 'agent_no_identity', message: expect.stringContaining('GITHUB_TOKEN') }),
     );
   });
@@ -71,16 +71,16 @@ test('discovers a GitHub Actions job', () => {
     ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y',
     GITHUB_ACTIONS: 'true',
   };
-  expect(discover(options, surroundings(env)).kind).toBe('actions');
+  expect(discoverProofSource(options, surroundings(env)).kind).toBe('actions');
 });
 
 test('tells a job which permission it lacks', () => {
-  expect(() => discover(options, surroundings({ GITHUB_ACTIONS: 'true' }))).toThrow(/id-token: write/);
+  expect(() => discoverProofSource(options, surroundings({ GITHUB_ACTIONS: 'true' }))).toThrow(/id-token: write/);
 });
 
 test('prefers a proof file to everything else, and reads it at every enrolment', async () => {
   const files: Record<string, string> = { '/proof': 'a.b.c\n' };
-  const source = discover({ ...options, proofFile: '/proof' }, surroundings({ CODESPACES: 'true' }, files));
+  const source = discoverProofSource({ ...options, proofFile: '/proof' }, surroundings({ CODESPACES: 'true' }, files));
   expect(await source.proof()).toEqual({ type: 'oidc', token: 'a.b.c' });
   files['/proof'] = 'd.e.f';
   expect(await source.proof()).toEqual({ type: 'oidc', token: 'd.e.f' });
@@ -89,5 +89,7 @@ test('prefers a proof file to everything else, and reads it at every enrolment',
 });
 
 test('reports that there is no proof at all', () => {
-  expect(() => discover(options, surroundings({}))).toThrow(expect.objectContaining({ code: 'agent_no_identity' }));
+  expect(() => discoverProofSource(options, surroundings({}))).toThrow(
+    expect.objectContaining({ code: 'agent_no_identity' }),
+  );
 });

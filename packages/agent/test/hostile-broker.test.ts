@@ -1,7 +1,7 @@
 /** A compromised broker, which gains nothing on the developer's machine. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { aliasesOf } from '../src/session/mesh-host.ts';
+import { serviceShortNames } from '../src/session/mesh-host.ts';
 import { service } from './harness.ts';
 import type { TamperedAnswer } from './test-broker.ts';
 import { surroundingsOfAgent, world } from './world.ts';
@@ -59,7 +59,7 @@ test.each([
   ['.shop.svc.cluster.local', undefined],
   ['*.shop.svc.cluster.local', undefined],
 ])('derives the short forms of %s', (host, expected) => {
-  expect(aliasesOf(host, 'cluster.local')).toEqual(expected);
+  expect(serviceShortNames(host, 'cluster.local')).toEqual(expected);
 });
 
 test.each([

@@ -2,7 +2,7 @@ import { linkSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { withBlock, withoutBlock, writeHosts } from '../src/hosts/hosts-file.ts';
+import { removeHostsBlock, replaceHostsBlock, writeHostsBlock } from '../src/hosts/hosts-file.ts';
 import { LoopbackNames } from '../src/hosts/loopback-names.ts';
 import { service } from './harness.ts';
 
@@ -19,19 +19,21 @@ function file(text: string): string {
 
 describe('the block', () => {
   test('is added, replaced and removed without other changes', () => {
-    const once = withBlock(BASE, ENTRIES);
+    const once = replaceHostsBlock(BASE, ENTRIES);
     expect(once).toBe(
       `${BASE}# meshpass begin (written by meshpass up, removed by meshpass down)\n` +
         '127.83.4.5 orders.shop.svc.cluster.local orders.shop\n# meshpass end\n',
     );
-    expect(withBlock(`${once}10.0.0.1 later\n`, ENTRIES)).toBe(`${BASE}10.0.0.1 later\n${once.slice(BASE.length)}`);
-    expect(withBlock(once, [])).toBe(BASE);
+    expect(replaceHostsBlock(`${once}10.0.0.1 later\n`, ENTRIES)).toBe(
+      `${BASE}10.0.0.1 later\n${once.slice(BASE.length)}`,
+    );
+    expect(replaceHostsBlock(once, [])).toBe(BASE);
   });
 
   test('is removed after a crash at any byte of a write', () => {
-    const whole = withBlock(BASE, ENTRIES);
+    const whole = replaceHostsBlock(BASE, ENTRIES);
     for (let length = BASE.length + '# meshpass begin'.length; length <= whole.length; length++) {
-      const cleaned = withoutBlock(whole.slice(0, length));
+      const cleaned = removeHostsBlock(whole.slice(0, length));
       expect(cleaned.startsWith(BASE)).toBe(true);
       const lines = cleaned.slice(BASE.length).split('\n').filter(Boolean);
       expect(lines.filter((line) => !line.startsWith('#') && line.includes('shop'))).toEqual([]);
@@ -41,14 +43,16 @@ describe('the block', () => {
   test.each(['orders.shop\n127.0.0.1 github.com', 'orders shop', 'localhost', 'ORDERS.shop', '-a.b', ''])(
     'refuses the name %j',
     (name) => {
-      expect(() => withBlock(BASE, [{ address: '127.83.4.5', names: [name] }])).toThrow(
+      expect(() => replaceHostsBlock(BASE, [{ address: '127.83.4.5', names: [name] }])).toThrow(
         expect.objectContaining({ code: 'config_invalid' }),
       );
     },
   );
 
   test('refuses an address that is not loopback', () => {
-    expect(() => withBlock(BASE, [{ address: '10.0.0.1', names: ['a.b'] }])).toThrow(/not valid in a hosts file/);
+    expect(() => replaceHostsBlock(BASE, [{ address: '10.0.0.1', names: ['a.b'] }])).toThrow(
+      /not valid in a hosts file/,
+    );
   });
 });
 
@@ -57,10 +61,10 @@ describe('the file', () => {
     const path = file(BASE);
     linkSync(path, `${path}.other`);
     const before = statSync(path).ino;
-    writeHosts(path, ENTRIES, { sudo: false });
+    writeHostsBlock(path, ENTRIES, { sudo: false });
     expect(statSync(path).ino).toBe(before);
     expect(readFileSync(`${path}.other`, 'utf8')).toContain('127.83.4.5');
-    writeHosts(path, [], { sudo: false });
+    writeHostsBlock(path, [], { sudo: false });
     expect(readFileSync(path, 'utf8')).toBe(BASE);
   });
 
@@ -69,12 +73,12 @@ describe('the file', () => {
     writeFileSync(`${path}.meshpass-lock`, '');
     const old = new Date(Date.now() - 60_000);
     utimesSync(`${path}.meshpass-lock`, old, old);
-    writeHosts(path, ENTRIES, { sudo: false });
+    writeHostsBlock(path, ENTRIES, { sudo: false });
     expect(readFileSync(path, 'utf8')).toContain('orders.shop');
   });
 
   test('is reported with an alternative if it does not exist', () => {
-    expect(() => writeHosts('/nonexistent/hosts', ENTRIES, { sudo: false })).toThrow(
+    expect(() => writeHostsBlock('/nonexistent/hosts', ENTRIES, { sudo: false })).toThrow(
       expect.objectContaining({ code: 'agent_hosts_unwritable', message: expect.stringContaining('meshpass env') }),
     );
   });

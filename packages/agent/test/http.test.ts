@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { expect, it } from 'vitest';
-import { exchange, request } from '../src/http.ts';
+import { request, sendAndRead } from '../src/http.ts';
 
 async function exchangeWith(response: string, isOpen = false) {
   const server = createServer((socket) => {
@@ -13,7 +13,7 @@ async function exchangeWith(response: string, isOpen = false) {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
   const outgoing = request({ host: '127.0.0.1', port, agent: false, signal: AbortSignal.timeout(300) });
-  return await exchange(outgoing, 1_024).finally(() => {
+  return await sendAndRead(outgoing, 1_024).finally(() => {
     outgoing.destroy();
     server.close();
   });

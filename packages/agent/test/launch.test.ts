@@ -3,10 +3,10 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { askAgent } from '../src/control/control.ts';
+import { sendControlRequest } from '../src/control/control.ts';
 import type { AgentStatus } from '../src/control/status.ts';
-import { down, isAlive } from '../src/process/down.ts';
-import { launch } from '../src/process/launch.ts';
+import { down, isProcessAlive } from '../src/process/down.ts';
+import { launchAgent } from '../src/process/launch.ts';
 import { afterThisTest, surroundingsOfAgent } from './world.ts';
 
 const CODESPACE = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
@@ -15,22 +15,22 @@ const env = { ...process.env, ...CODESPACE };
 test('starts a process on up that outlives its parent, and ends it on down without a trace', async () => {
   const { config, broker, hostsFile } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
-  const status = await launch(config, { env });
+  const status = await launchAgent(config, { env });
   expect(status.pid).not.toBe(process.pid);
   expect(readFileSync(hostsFile, 'utf8')).toContain('orders.shop');
-  expect(await askAgent<AgentStatus>(config.runtimeDirectory, { command: 'status' })).toMatchObject({
+  expect(await sendControlRequest<AgentStatus>(config.runtimeDirectory, { command: 'status' })).toMatchObject({
     pid: status.pid,
     session: { id: 'ses-1', login: 'octocat', workspace: 'fluffy-8412' },
   });
   expect(statSync(join(config.runtimeDirectory, 'agent.sock')).mode & 0o777).toBe(0o600);
   expect(statSync(config.runtimeDirectory).mode & 0o777).toBe(0o700);
-  await expect(launch(config, { env })).rejects.toMatchObject({ code: 'agent_already_running' });
+  await expect(launchAgent(config, { env })).rejects.toMatchObject({ code: 'agent_already_running' });
 
   expect(await down(config)).toBe(true);
-  expect(isAlive(status.pid)).toBe(false);
+  expect(isProcessAlive(status.pid)).toBe(false);
   expect(broker.sessions.size).toBe(0);
   expect(readFileSync(hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
-  await expect(askAgent(config.runtimeDirectory, { command: 'status' })).rejects.toMatchObject({
+  await expect(sendControlRequest(config.runtimeDirectory, { command: 'status' })).rejects.toMatchObject({
     code: 'agent_not_running',
   });
   const log = readFileSync(join(config.runtimeDirectory, 'agent.log'), 'utf8');
@@ -42,14 +42,14 @@ test('starts a process on up that outlives its parent, and ends it on down witho
 test('starts after a crash, and cleans the hosts file on down', async () => {
   const { config, hostsFile } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
-  const first = await launch(config, { env });
+  const first = await launchAgent(config, { env });
   process.kill(first.pid, 'SIGKILL');
-  await expect.poll(() => isAlive(first.pid)).toBe(false);
+  await expect.poll(() => isProcessAlive(first.pid)).toBe(false);
   expect(readFileSync(hostsFile, 'utf8')).toContain('orders.shop');
-  const second = await launch(config, { env });
+  const second = await launchAgent(config, { env });
   expect(readFileSync(hostsFile, 'utf8').match(/meshpass begin/g)).toHaveLength(1);
   process.kill(second.pid, 'SIGKILL');
-  await expect.poll(() => isAlive(second.pid)).toBe(false);
+  await expect.poll(() => isProcessAlive(second.pid)).toBe(false);
   expect(await down(config)).toBe(false);
   expect(readFileSync(hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
 });
@@ -57,9 +57,9 @@ test('starts after a crash, and cleans the hosts file on down', async () => {
 test('ends the session on SIGTERM', async () => {
   const { config, broker } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
-  const { pid } = await launch(config, { env });
+  const { pid } = await launchAgent(config, { env });
   process.kill(pid, 'SIGTERM');
-  await expect.poll(() => isAlive(pid)).toBe(false);
+  await expect.poll(() => isProcessAlive(pid)).toBe(false);
   expect(broker.calls).toContain('DELETE /session');
 });
 
@@ -83,7 +83,7 @@ test.each([
     },
   });
   afterThisTest(() => down(config));
-  const launched = launch(config, { env });
+  const launched = launchAgent(config, { env });
   const refused = expect(launched).rejects.toMatchObject({ code: 'agent_not_running' });
   await expect.poll(() => broker.calls).toContain(held);
   const { stdout } = await promisify(execFile)('pgrep', ['-f', config.runtimeDirectory]);
@@ -93,19 +93,19 @@ test.each([
   if (how === 'down') expect(await down(config)).toBe(true);
   await refused;
   await expect.poll(() => broker.calls).toContain('DELETE /session');
-  await expect.poll(() => isAlive(pid)).toBe(false);
+  await expect.poll(() => isProcessAlive(pid)).toBe(false);
   expect(broker.sessions.size).toBe(0);
   release();
 });
 
 test('reports to the caller why the broker refused the agent', async () => {
   const { config, broker } = await surroundingsOfAgent();
-  await expect(launch(config, { env: { ...env, GITHUB_TOKEN: 'wrong' } })).rejects.toMatchObject({
+  await expect(launchAgent(config, { env: { ...env, GITHUB_TOKEN: 'wrong' } })).rejects.toMatchObject({
     code: 'proof_rejected',
   });
   const prebuild = { ...env, ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x' };
-  await expect(launch(config, { env: prebuild })).rejects.toMatchObject({ code: 'agent_prebuild' });
+  await expect(launchAgent(config, { env: prebuild })).rejects.toMatchObject({ code: 'agent_prebuild' });
   expect(broker.calls).toEqual(['POST /token']);
   const nobody = { ...config, broker: 'https://localhost:1' };
-  await expect(launch(nobody, { env })).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
+  await expect(launchAgent(nobody, { env })).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
 });

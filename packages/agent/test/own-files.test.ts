@@ -17,8 +17,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { openOwnLog, ownDirectory } from '../src/control/own-files.ts';
-import { launch } from '../src/process/launch.ts';
+import { createPrivateDirectory, openPrivateLog } from '../src/control/own-files.ts';
+import { launchAgent } from '../src/process/launch.ts';
 import { surroundingsOfAgent } from './world.ts';
 
 const SOMEBODY_ELSE = 65_534;
@@ -35,7 +35,7 @@ async function refusedWith(lay: (runtimeDirectory: string) => void): Promise<voi
   const { config, broker } = await surroundingsOfAgent();
   lay(config.runtimeDirectory);
   const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
-  await expect(launch(config, { env })).rejects.toMatchObject({ code: 'config_invalid' });
+  await expect(launchAgent(config, { env })).rejects.toMatchObject({ code: 'config_invalid' });
   expect(broker.calls).toEqual([]);
 }
 
@@ -81,27 +81,27 @@ test('does not write to a log that has a second name or is a pipe', () => {
   const victim = join(directory, 'victim');
   writeFileSync(victim, 'ours, too');
   linkSync(victim, join(directory, 'linked.log'));
-  expect(() => openOwnLog(join(directory, 'linked.log'), 1)).toThrow(/not a link/);
+  expect(() => openPrivateLog(join(directory, 'linked.log'), 1)).toThrow(/not a link/);
   expect(readFileSync(victim, 'utf8')).toBe('ours, too');
   execFileSync('mkfifo', [join(directory, 'pipe.log')]);
-  expect(() => openOwnLog(join(directory, 'pipe.log'), 1)).toThrow(/not a link/);
+  expect(() => openPrivateLog(join(directory, 'pipe.log'), 1)).toThrow(/not a link/);
 });
 
 test("accepts the user's own directory and log, and closes them to other users", () => {
   const directory = join(place(), 'deep', 'run');
-  ownDirectory(directory);
+  createPrivateDirectory(directory);
   chmodSync(directory, 0o777);
-  ownDirectory(directory);
+  createPrivateDirectory(directory);
   expect(modeOf(directory)).toBe(0o700);
   const log = join(directory, 'agent.log');
   for (const line of ['one', 'two', 'three']) {
-    const opened = openOwnLog(log, 6);
+    const opened = openPrivateLog(log, 6);
     writeSync(opened, `${line}\n`);
     closeSync(opened);
     chmodSync(log, 0o666);
   }
   // "one" and "two" use eight bytes, so the third entry starts over.
   expect(readFileSync(log, 'utf8')).toBe('three\n');
-  closeSync(openOwnLog(log, 6));
+  closeSync(openPrivateLog(log, 6));
   expect(modeOf(log)).toBe(0o600);
 });

@@ -2,7 +2,12 @@
 import { request } from 'node:http';
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
-import { type Asked, type PresenceAnswer, startPresenceListener, withPresence } from '../src/session/presence.ts';
+import {
+  type PresenceParameters,
+  type SignableChallenge,
+  startPresenceListener,
+  withPresence,
+} from '../src/session/presence.ts';
 
 const path = `/${'p'.repeat(43)}`;
 const challenge = { nonce: 'n'.repeat(43), path, expires_in: 60 };
@@ -65,8 +70,8 @@ describe('an exchange', () => {
 
   it('is answered while it is in progress, but not before its proof exists', async () => {
     let port = 0;
-    const asked: Asked[] = [];
-    const exchange = async (answer?: PresenceAnswer) => {
+    const asked: SignableChallenge[] = [];
+    const exchange = async (answer?: PresenceParameters) => {
       port = answer!.port;
       expect(answer!.nonce).toBeUndefined();
       expect((await get(port, path)).status).toBe(404);
@@ -75,7 +80,7 @@ describe('an exchange', () => {
     };
     const heard: number[] = [];
     const onChallenge = (at: number) => heard.push(at);
-    const noted = (one: Asked) => {
+    const noted = (one: SignableChallenge) => {
       asked.push(one);
       return 'signed';
     };
@@ -99,7 +104,7 @@ describe('an exchange', () => {
 
   it('is repeated with nonce and port after a challenge, while the answer is available', async () => {
     let port = 0;
-    const exchange = async (answer?: PresenceAnswer) => {
+    const exchange = async (answer?: PresenceParameters) => {
       if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
       port = answer.port;
       expect(answer.nonce).toBe(challenge.nonce);
@@ -111,7 +116,7 @@ describe('an exchange', () => {
 
   it('is retried a few times on the same port until GitHub forwards it', async () => {
     const ports: number[] = [];
-    const exchange = (fails: number) => async (answer?: PresenceAnswer) => {
+    const exchange = (fails: number) => async (answer?: PresenceParameters) => {
       if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
       ports.push(answer.port);
       if (ports.length <= fails) throw refusedWith('presence_unanswered');
@@ -129,7 +134,7 @@ describe('an exchange', () => {
 
   it('is repeated if GitHub does not forward its port yet and the broker sent no challenge', async () => {
     const ports: number[] = [];
-    const exchange = async (answer?: PresenceAnswer) => {
+    const exchange = async (answer?: PresenceParameters) => {
       ports.push(answer!.port);
       if (ports.length < 3) throw refusedWith('presence_unanswered');
       return 'in';
@@ -139,7 +144,7 @@ describe('an exchange', () => {
   });
 
   it('succeeds although another client of the port uses up its answers', async () => {
-    const exchange = async (answer?: PresenceAnswer) => {
+    const exchange = async (answer?: PresenceParameters) => {
       if (!answer) throw refusedWith('presence_required', { presence: challenge });
       answer.onProof?.('proof');
       for (let n = 0; n < 4; n++) await get(answer.port, `/${'A'.repeat(43)}`);
@@ -154,7 +159,7 @@ describe('an exchange', () => {
     'is not retried after %s',
     async (code) => {
       let tries = 0;
-      const exchange = async (answer?: PresenceAnswer) => {
+      const exchange = async (answer?: PresenceParameters) => {
         if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
         tries++;
         throw refusedWith(code);

@@ -7,9 +7,9 @@ import {
   CONFIGURATION_HEADER,
   grantSet,
   type LeaseAnswer,
+  type LeaseRenewal,
   LeaseRequest,
-  type ProvenLease,
-  readLeaseProof,
+  parseLeaseProof,
   type Statement,
   type StatementKey,
   signStatement,
@@ -71,7 +71,7 @@ export interface TestBroker {
   /** Signs statements with another key from now on. */
   rotateStatementKey(): void;
   /** Answers a lease with a statement signed by `key`. */
-  renew(lease: ProvenLease, key: SigningKey): LeaseAnswer;
+  renew(lease: LeaseRenewal, key: SigningKey): LeaseAnswer;
   /** Returns the configuration with its header, signed by `key`. */
   announcement(key: SigningKey): Announcement;
   /** Called for each opened session. */
@@ -174,7 +174,7 @@ export async function startBroker(
       published = [broker.statementKey.published];
     },
     renew: ({ session_id, proof }, key) => {
-      const read = readLeaseProof(proof);
+      const read = parseLeaseProof(proof);
       const session = [...broker.sessions.values()].find(({ id }) => id === session_id);
       if (!session || !read || dpopThumbprint(read.jwk) !== session.jkt)
         return { session_id, error_code: 'session_unknown' };

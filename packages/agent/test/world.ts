@@ -8,7 +8,7 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import { afterEach, expect } from 'vitest';
 import { type AgentConfig, agentConfig } from '../src/control/config.ts';
 import { type RunningAgent, runAgent } from '../src/run-agent.ts';
-import type { Surroundings } from '../src/session/discover.ts';
+import type { HostEnvironment } from '../src/session/discover.ts';
 import {
   type Authority,
   createAuthority,
@@ -119,7 +119,7 @@ async function agentConfigFor(
   { log, mayListenOn }: WorldOptions = {},
 ) {
   const envoy = await testEnvoy();
-  const surroundings: Surroundings = {
+  const surroundings: HostEnvironment = {
     env: { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' },
     readText: () => undefined,
     sharedDirectory: '/nowhere',

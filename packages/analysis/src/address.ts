@@ -14,7 +14,7 @@ export interface Range {
 export const IPV6 = 1n << 32n;
 
 /** Parses `10.0.0.0/8`, `10.1.2.3` or `2001:db8::/32`. Returns undefined for any other string. */
-export function readRange(text: string): Range | undefined {
+export function parseCidr(text: string): Range | undefined {
   const [address = '', length, ...rest] = text.split('/');
   const number = parseAddress(address);
   if (number === undefined || rest.length > 0) return undefined;

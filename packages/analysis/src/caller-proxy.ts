@@ -12,7 +12,7 @@ export type CallerProxy =
   | 'none';
 
 /** Returns the proxy of a Pod. */
-export function proxyOfCaller(view: MeshView, pod: PodFacts & { readonly kind?: ProxyKind }): CallerProxy {
+export function resolveCallerProxy(view: MeshView, pod: PodFacts & { readonly kind?: ProxyKind }): CallerProxy {
   if (pod.kind !== undefined && pod.kind !== 'sidecar') return 'gateway';
   const found = proxyOfPod(view, pod);
   switch (found.proxy) {
@@ -31,15 +31,15 @@ export function proxyOfCaller(view: MeshView, pod: PodFacts & { readonly kind?: 
  * Lists the proxies of the workloads with an account, or of their Namespace if no Pod has it. Empty if neither was read.
  * @param account undefined for any other account of the namespace
  */
-export function proxiesOfCallers(
+export function listCallerProxies(
   view: MeshView,
   namespace: string,
   account: string | undefined,
 ): { readonly proxies: ReadonlySet<CallerProxy>; readonly isOfPods: boolean } {
   const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);
-  if (pods.length > 0) return { proxies: new Set(pods.map((pod) => proxyOfCaller(view, pod))), isOfPods: true };
+  if (pods.length > 0) return { proxies: new Set(pods.map((pod) => resolveCallerProxy(view, pod))), isOfPods: true };
   const isRead = view.namespaceLabels(namespace) !== undefined;
-  return { proxies: new Set(isRead ? [proxyOfCaller(view, anyPod(namespace))] : []), isOfPods: false };
+  return { proxies: new Set(isRead ? [resolveCallerProxy(view, anyPod(namespace))] : []), isOfPods: false };
 }
 
 /** Whether a sidecar accepts HBONE: the injector adds the label if the mesh's configuration says so. */

@@ -18,7 +18,7 @@ interface Run {
 }
 
 /** Prints a log with one run of `meshpass`. */
-export function printSarifLog({ rules, executionSuccessful, notifications, results }: Run): string {
+export function formatSarifLog({ rules, executionSuccessful, notifications, results }: Run): string {
   const log: Log = {
     $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
     version: '2.1.0',

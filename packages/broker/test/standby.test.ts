@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createLog } from '../src/base/telemetry/log.ts';
+import { createLogger } from '../src/base/telemetry/log.ts';
 import { createMetrics } from '../src/base/telemetry/metrics.ts';
 import { keyFileStorage } from '../src/core/token/key-storage.ts';
 import { openSigner, type RotatingSigner } from '../src/core/token/signer.ts';
@@ -24,7 +24,7 @@ async function standby() {
     config: { operator: { host: '127.0.0.1', port: 0 } },
     given: { mesh },
     metrics: createMetrics(),
-    log: createLog('broker', 'silent'),
+    log: createLogger('broker', 'silent'),
   };
   const { operator, waitFor } = await startStandby(base as never);
   open.push(operator);

@@ -6,19 +6,19 @@
 import { createRequire } from 'node:module';
 import { getRawAsset } from 'node:sea';
 import { Script } from 'node:vm';
-import { DAEMON_VERB } from '@meshpass/agent/process/daemon-verb';
-import { PROVE_VERB } from '@meshpass/broker/admin/policy/proof';
+import { DAEMON_COMMAND } from '@meshpass/agent/process/daemon-verb';
+import { PROVE_COMMAND } from '@meshpass/broker/admin/policy/proof';
 
 /** Programs that deploy/executable/build.ts embeds, each as `NAME.cjs` with V8's code cache in `NAME.cache`. */
 type Embedded = 'agent' | 'command' | 'prove';
 
 type Wrapper = (require: NodeJS.Require, filename: string) => void;
 
-if (process.argv[2] === DAEMON_VERB) {
+if (process.argv[2] === DAEMON_COMMAND) {
   // As under Node.js, the agent gets its configuration as the first argument.
   process.argv.splice(2, 1);
   run('agent');
-} else if (process.argv[2] === PROVE_VERB) {
+} else if (process.argv[2] === PROVE_COMMAND) {
   run('prove');
 } else {
   run('command');

@@ -7,8 +7,8 @@ import { CommanderError } from 'commander';
 import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';
 import { EXIT, type ExitCode, type Output, reportFailure } from './command/failure.ts';
-import { longOf } from './command/flag.ts';
-import { type Group, inModule, isLeaf, select, under } from './command/tree.ts';
+import { longFlag } from './command/flag.ts';
+import { commandsInModule, findCommand, type Group, isLeaf, withHeading } from './command/tree.ts';
 
 const workspace = () => import('./commands/workspace.ts');
 const auditLog = () => import('./commands/audit/log.ts');
@@ -18,9 +18,9 @@ export const TREE: Group = {
   examples: ['meshpass up --help', 'meshpass policy lint mesh/'],
   page: 'docs/cli.md',
   children: {
-    ...under('In a workspace', {
+    ...withHeading('In a workspace', {
       up: { summary: 'Join the mesh with your own identity.', load: () => import('./commands/up.ts') },
-      ...inModule(workspace, {
+      ...commandsInModule(workspace, {
         down: 'Leave the mesh: the session ends at once.',
         status: 'Show who you are, what you can reach, and until when.',
       }),
@@ -28,16 +28,16 @@ export const TREE: Group = {
         summary: 'Explain whether a call would pass, hop by hop, without making it.',
         load: () => import('./commands/explain.ts'),
       },
-      ...inModule(() => import('./commands/approvals/request.ts'), {
+      ...commandsInModule(() => import('./commands/approvals/request.ts'), {
         request: 'Request a grant that another person must approve.',
         requests: 'Show your requests, requests to answer, and grants you can request.',
       }),
-      ...inModule(() => import('./commands/approvals/answer.ts'), {
+      ...commandsInModule(() => import('./commands/approvals/answer.ts'), {
         approve: "Approve another person's request, from a workspace or as an operator.",
         deny: "Deny another person's request, from a workspace or as an operator.",
         review: "Review another person's emergency, from a workspace or as an operator.",
       }),
-      ...inModule(workspace, {
+      ...commandsInModule(workspace, {
         'sign-in': "Add a sign-in at your company's identity provider to the session.",
         'sign-out': "End the session's sign-ins.",
         env: 'Print proxy and kubectl settings for a shell.',
@@ -49,7 +49,7 @@ export const TREE: Group = {
         load: () => import('./commands/doctor.ts'),
       },
     }),
-    ...under('Policy', {
+    ...withHeading('Policy', {
       access: {
         summary: 'Work with the access file.',
         examples: ['meshpass access check access.yaml'],
@@ -74,7 +74,7 @@ export const TREE: Group = {
             summary: 'List the ways into the cluster, and the identity that each requires.',
             load: () => import('./commands/policy/exposure.ts'),
           },
-          ...inModule(() => import('./commands/policy/query.ts'), {
+          ...commandsInModule(() => import('./commands/policy/query.ts'), {
             'can-i': 'Check whether an identity can make a call, and which rule decides.',
             'who-can': 'List who can make a call to an endpoint.',
             matrix: 'Show which identities can call which endpoints: all calls, some or none.',
@@ -83,12 +83,12 @@ export const TREE: Group = {
             summary: 'Compare which calls two sets of manifests allow, and to whom.',
             load: () => import('./commands/policy/diff.ts'),
           },
-          ...inModule(() => import('./commands/policy/compiled.ts'), {
+          ...commandsInModule(() => import('./commands/policy/compiled.ts'), {
             test: 'Run the cases of policy test files.',
             compile: 'Print the manifests that an access file compiles to.',
             plan: 'Show what a change to the access file does.',
           }),
-          ...inModule(() => import('./commands/policy/broker.ts'), {
+          ...commandsInModule(() => import('./commands/policy/broker.ts'), {
             apply: 'Have the broker plan an access file, and apply exactly that plan.',
             history: 'List applied access files, newest first.',
             rollback: 'Reapply an earlier access file.',
@@ -96,8 +96,8 @@ export const TREE: Group = {
         },
       },
     }),
-    ...under('Operators', {
-      ...inModule(() => import('./commands/login.ts'), {
+    ...withHeading('Operators', {
+      ...commandsInModule(() => import('./commands/login.ts'), {
         login: 'Sign in as an operator.',
         logout: 'Sign out as an operator.',
         whoami: 'Show your operator identity and what you may do.',
@@ -106,7 +106,7 @@ export const TREE: Group = {
         summary: 'List live sessions, and end them.',
         examples: ['meshpass sessions list'],
         page: 'docs/operating-broker.md',
-        children: inModule(() => import('./commands/sessions.ts'), {
+        children: commandsInModule(() => import('./commands/sessions.ts'), {
           list: 'List live sessions.',
           close: 'End sessions at once.',
         }),
@@ -115,7 +115,7 @@ export const TREE: Group = {
         summary: 'List and revoke approvals for all sessions.',
         examples: ['meshpass approvals list'],
         page: 'docs/access/approvals.md',
-        children: inModule(() => import('./commands/approvals/operator.ts'), {
+        children: commandsInModule(() => import('./commands/approvals/operator.ts'), {
           list: 'List requests from all sessions.',
           show: 'Show one request.',
           revoke: 'Revoke an approval.',
@@ -125,7 +125,7 @@ export const TREE: Group = {
         summary: 'List signed-in operators, and end their sessions.',
         examples: ['meshpass operators list'],
         page: 'docs/install/operators.md',
-        children: inModule(() => import('./commands/operators.ts'), {
+        children: commandsInModule(() => import('./commands/operators.ts'), {
           list: 'List signed-in operators.',
           close: 'End operator sessions.',
           roles: 'Show what each role may do.',
@@ -136,12 +136,12 @@ export const TREE: Group = {
         examples: ['meshpass audit tail --follow'],
         page: 'docs/audit.md',
         children: {
-          ...inModule(auditLog, { tail: 'Print the last rows of the audit log.' }),
-          ...inModule(() => import('./commands/audit/export.ts'), {
+          ...commandsInModule(auditLog, { tail: 'Print the last rows of the audit log.' }),
+          ...commandsInModule(() => import('./commands/audit/export.ts'), {
             verify: 'Find rows that were changed, removed, reordered or cut off.',
             export: 'Export the audit log with everything needed to verify it.',
           }),
-          ...inModule(auditLog, {
+          ...commandsInModule(auditLog, {
             checkpoint: 'Print a signed checkpoint of the current audit log.',
             key: 'Print the key that verifies checkpoints.',
             prune: 'Permanently delete old rows.',
@@ -157,7 +157,7 @@ export const TREE: Group = {
         load: () => import('./commands/drill.ts'),
       },
     }),
-    ...under('Running a broker', {
+    ...withHeading('Running a broker', {
       serve: {
         summary: 'Run the broker, and optionally the edge in the same process.',
         load: () => import('./commands/serve.ts'),
@@ -171,7 +171,7 @@ export const TREE: Group = {
         summary: "Create and check a broker's GitHub App.",
         examples: ['meshpass github-app create --organization acme'],
         page: 'docs/github/app.md',
-        children: inModule(() => import('./commands/github-app.ts'), {
+        children: commandsInModule(() => import('./commands/github-app.ts'), {
           create: 'Register the App on GitHub in a browser, and store its key.',
           check: "Check the App's key, installations and permissions.",
         }),
@@ -189,14 +189,14 @@ export const TREE: Group = {
       },
       rotate: { summary: 'Rotate the key that signs tokens.', load: () => import('./commands/rotate.ts') },
     }),
-    ...under('More', {
+    ...withHeading('More', {
       version: {
         summary: 'Print the versions of this command and a broker.',
         load: () => import('./commands/version.ts'),
       },
       completion: {
         summary: 'Print a shell completion script.',
-        load: async () => ({ command: (await import('./commands/completion.ts')).completionOf(() => TREE) }),
+        load: async () => ({ command: (await import('./commands/completion.ts')).createCompletionCommand(() => TREE) }),
       },
     }),
   },
@@ -210,7 +210,7 @@ export const TREE: Group = {
  */
 export async function run(argv: readonly string[], tree: Group = TREE): Promise<number> {
   const given = argv.slice(2);
-  const { path, node, words } = select(tree, given);
+  const { path, node, words } = findCommand(tree, given);
   // A bare `meshpass` or group prints its help.
   const isBareGroup = !isLeaf(node) && words.length === path.length;
   const command = isLeaf(node) ? (await node.load()).command : undefined;
@@ -233,7 +233,7 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
 }
 
 async function configured(command: Command, words: readonly string[]) {
-  const { configValues } = await import('./input/config-file.ts');
+  const { readConfigValues: configValues } = await import('./input/config-file.ts');
   return words.includes('--help') ? {} : configValues(command, words, process.env);
 }
 
@@ -253,7 +253,7 @@ function outputOf(words: readonly string[]): Output {
 function usageError(thrown: CommanderError, path: string, command: Command | undefined): MeshpassError {
   const message = thrown.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
   const flags = Object.entries(command?.flags ?? {});
-  const env = flags.find(([name, flag]) => message.includes(`'${longOf(name, flag)} ${flag.value}'`))?.[1].env;
+  const env = flags.find(([name, flag]) => message.includes(`'${longFlag(name, flag)} ${flag.value}'`))?.[1].env;
   const wrong =
     thrown.code === 'commander.missingMandatoryOptionValue' && env ? `${message}, and ${env} is not set` : message;
   const sentence = wrong.charAt(0).toUpperCase() + wrong.slice(1);

@@ -30,7 +30,7 @@ export interface LiveSession {
   readonly set: string | undefined;
 }
 
-export interface DirectoryListener {
+export interface SessionDirectoryListener {
   /** The session has ended. Cut all its connections now. */
   closed?(sessionId: string, reason: string): void;
   /** The session continues but lost something: cut connections for which `mayReach` is now false. */
@@ -45,9 +45,9 @@ export interface DirectoryListener {
   draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
-export type Directory = ReturnType<typeof createDirectory>;
+export type SessionDirectory = ReturnType<typeof createSessionDirectory>;
 
-export interface DirectoryOptions {
+export interface SessionDirectoryOptions {
   /** Unix ms. */
   readonly clock: () => number;
   /** Maximum silence before new tunnels are refused, ms. Defaults to STALE_MS. */
@@ -62,11 +62,11 @@ export function mayReach(session: LiveSession, spiffeId: string, target: string)
 }
 
 /** Creates an empty directory. */
-export function createDirectory(options: DirectoryOptions) {
+export function createSessionDirectory(options: SessionDirectoryOptions) {
   const { clock, staleMs = STALE_MS, abandonMs = staleMs } = options;
   const sessions = new Map<string, LiveSession>();
   const owners = new Map<string, LiveSession>();
-  const listeners = new Set<DirectoryListener>();
+  const listeners = new Set<SessionDirectoryListener>();
   let roots: readonly string[] = [];
   let heardAt: number | undefined;
   let abandoned = false;
@@ -111,7 +111,7 @@ export function createDirectory(options: DirectoryOptions) {
      * Adds a listener.
      * @returns a function that removes it
      */
-    listen(listener: DirectoryListener) {
+    listen(listener: SessionDirectoryListener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
@@ -199,7 +199,7 @@ export function createDirectory(options: DirectoryOptions) {
     tell((listener) => listener.roots?.(roots, removed));
   }
 
-  function tell(send: (listener: DirectoryListener) => void): void {
+  function tell(send: (listener: SessionDirectoryListener) => void): void {
     for (const listener of listeners) send(listener);
   }
 

@@ -4,4 +4,4 @@ export interface EdgeLog {
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
-export const SILENT: EdgeLog = { info() {}, warn() {} };
+export const SILENT_LOG: EdgeLog = { info() {}, warn() {} };

@@ -1,5 +1,5 @@
 /** The edge's counters, as plain numbers and in Prometheus text format. */
-import type { CertificateLife } from '@meshpass/identity/certificate-life';
+import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
@@ -18,7 +18,7 @@ export interface EdgeStats {
   /** Milliseconds since the broker's last beat. */
   readonly silentMs: number;
   /** Validity of the current server certificate. */
-  readonly certificate: CertificateLife;
+  readonly certificate: CertificateValidity;
   /** Totals since the start. */
   readonly accepted: number;
   /** Connections without a session that ended to make room for newer ones. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { followBroker } from '../src/broker/follow.ts';
-import { createDirectory } from '../src/directory.ts';
+import { createSessionDirectory } from '../src/directory.ts';
 import { createCa } from './mesh-ca.ts';
 
 test('logs an unreachable broker once, not at each attempt', async () => {
@@ -25,7 +25,7 @@ test('logs an unreachable broker once, not at each attempt', async () => {
     urls: [`https://localhost:${(server.address() as { port: number }).port}`],
     tokenFile,
     caFile,
-    directory: createDirectory({ clock: Date.now }),
+    directory: createSessionDirectory({ clock: Date.now }),
     log: { info: () => {}, warn: (_, message) => told.push(message) },
     random: () => 0,
   });
@@ -50,7 +50,7 @@ test('explains an untrusted CA without the message of Node.js', async () => {
   const following = followBroker({
     urls: [`https://localhost:${(server.address() as { port: number }).port}`],
     tokenFile,
-    directory: createDirectory({ clock: Date.now }),
+    directory: createSessionDirectory({ clock: Date.now }),
     log: { info: () => {}, warn: ({ err }, message) => told.push(`${message}: ${(err as Error).message}`) },
   });
   try {

@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { type EdgeDecision, EdgeDecisions, EdgeEvent } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
-  createDirectory,
-  type Directory,
-  type Following,
+  createBrokerDecisionQueue,
+  createSessionDirectory,
+  type FollowHandle,
   followBroker,
   followFeed,
-  postDecisions,
+  type SessionDirectory,
 } from '../src/index.ts';
 import { createCa } from './mesh-ca.ts';
 
@@ -27,8 +27,8 @@ let server: Server;
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 let access: { urls: string[]; tokenFile: string; caFile: string };
 let folder: string;
-let directory: Directory;
-let following: Following | undefined;
+let directory: SessionDirectory;
+let following: FollowHandle | undefined;
 const seen: string[] = [];
 
 beforeEach(async () => {
@@ -46,7 +46,7 @@ beforeEach(async () => {
   await writeFile(file('ca.pem'), web.root);
   const { port } = server.address() as { port: number };
   access = { urls: [`https://localhost:${port}`], tokenFile: file('token'), caFile: file('ca.pem') };
-  directory = createDirectory({ clock: Date.now });
+  directory = createSessionDirectory({ clock: Date.now });
 });
 
 afterEach(async () => {
@@ -162,7 +162,7 @@ describe('followBroker', () => {
     answer = (_request, response) => stream(response, SNAPSHOT);
     following = followBroker({ ...access, urls: [`https://localhost:${refused}`, ...access.urls], directory });
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
-    const post = postDecisions({ ...access, urls: [`https://localhost:${refused}`, ...access.urls] });
+    const post = createBrokerDecisionQueue({ ...access, urls: [`https://localhost:${refused}`, ...access.urls] });
     answer = (_request, response) => response.writeHead(204).end();
     post.report({ id: 'd1', at: 1, outcome: 'refused', reason: 'no', source: '192.0.2.1:1' });
     await vi.waitFor(() => expect(post.stats().posted).toBe(1), { timeout: 60_000 });
@@ -203,7 +203,7 @@ describe('followBroker', () => {
 
   test('followFeed requests a snapshot after the machine slept', async () => {
     let now = 0;
-    const slept = createDirectory({ clock: () => now, staleMs: 30_000 });
+    const slept = createSessionDirectory({ clock: () => now, staleMs: 30_000 });
     let tell: (event: EdgeEvent) => void = () => {};
     let subscriptions = 0;
     const stop = followFeed((listener) => {
@@ -248,7 +248,7 @@ describe('postDecisions', () => {
 
   test('delivers decisions in batches, in order', async () => {
     take(() => 204);
-    const post = postDecisions(access);
+    const post = createBrokerDecisionQueue(access);
     for (let n = 0; n < 1_200; n++) post.report(decision(n));
     await vi.waitFor(() => expect(taken).toHaveLength(1_200), { timeout: 60_000 });
     expect(taken).toEqual(Array.from({ length: 1_200 }, (_, n) => `d${n}`));
@@ -260,7 +260,7 @@ describe('postDecisions', () => {
   test('retries until the broker accepts them', async () => {
     let failures = 2;
     take(() => (failures-- > 0 ? 503 : 204));
-    const post = postDecisions({ ...access, random: () => 0 });
+    const post = createBrokerDecisionQueue({ ...access, random: () => 0 });
     post.report(decision(1));
     await vi.waitFor(() => expect(taken).toEqual(['d1']), { timeout: 4_000 });
     expect(seen).toHaveLength(3);
@@ -269,7 +269,7 @@ describe('postDecisions', () => {
 
   test('delivers remaining decisions when the edge stops', async () => {
     take(() => 204);
-    const post = postDecisions(access);
+    const post = createBrokerDecisionQueue(access);
     post.report(decision(1));
     await post.close();
     expect(taken).toEqual(['d1']);
@@ -279,7 +279,7 @@ describe('postDecisions', () => {
     take(() => 503);
     const logged: unknown[] = [];
     const log = { info() {}, warn: (fields: object) => logged.push(fields) };
-    const post = postDecisions({ ...access, maxQueue: 2, log });
+    const post = createBrokerDecisionQueue({ ...access, maxQueue: 2, log });
     for (let n = 0; n < 3; n++) post.report(decision(n));
     expect(post.stats()).toMatchObject({ queued: 2, dropped: 1 });
     expect(logged).toEqual([{ decisions: [decision(2)] }]);

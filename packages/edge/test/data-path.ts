@@ -7,10 +7,10 @@ import { type ConnectionOptions, connect, createServer as createTlsServer, type 
 import { type EdgeDecision, formatSni, type Target } from '@meshpass/identity';
 import {
   type ControlBroker,
-  createDirectory,
-  type Directory,
+  createSessionDirectory,
   type Edge,
   type EdgeLimits,
+  type SessionDirectory,
   startEdge,
 } from '../src/index.ts';
 import { type Ca, type Credential, createCa, svid } from './mesh-ca.ts';
@@ -31,7 +31,7 @@ export interface Way {
 export interface DataPath {
   readonly mesh: Ca;
   readonly web: Ca;
-  readonly directory: Directory;
+  readonly directory: SessionDirectory;
   readonly edge: Edge;
   readonly decisions: EdgeDecision[];
   /** Connections that the gateway has accepted, including closed ones. */
@@ -71,7 +71,7 @@ export async function buildDataPath(
   const workload = await svid(mesh, 'spiffe://cluster.local/ns/shop/sa/orders');
   let ahead = 0;
   const clock = () => Date.now() + ahead;
-  const directory = createDirectory({ clock });
+  const directory = createSessionDirectory({ clock });
   if (!options.unheard) directory.apply({ type: 'snapshot', sessions: [], roots: [mesh.root] });
   const arrivals: Socket[] = [];
   const gateway: Server = options.rawGateway

@@ -1,6 +1,6 @@
 import type { EdgeDecision } from '@meshpass/identity';
 import { expect, test, vi } from 'vitest';
-import { queueDecisions } from '../src/index.ts';
+import { createDecisionQueue } from '../src/index.ts';
 
 const decision = (id: string, more: Partial<EdgeDecision> = {}): EdgeDecision => {
   return { id, at: 1, outcome: 'allowed', reason: 'yes', source: '192.0.2.1:1', ...more };
@@ -8,7 +8,7 @@ const decision = (id: string, more: Partial<EdgeDecision> = {}): EdgeDecision =>
 
 test('delivers concurrent decisions together, because each delivery is an audit log transaction', async () => {
   const deliveries: string[][] = [];
-  const queue = queueDecisions({ deliver: async (batch) => void deliveries.push(batch.map(({ id }) => id)) });
+  const queue = createDecisionQueue({ deliver: async (batch) => void deliveries.push(batch.map(({ id }) => id)) });
   queue.report(decision('d1'));
   await new Promise((resolve) => setImmediate(resolve));
   queue.report(decision('d2'));
@@ -20,7 +20,7 @@ test('delivers concurrent decisions together, because each delivery is an audit 
 test('sums up the decisions of a busy session, so that it does not crowd out others', async () => {
   let away = true;
   const delivered: EdgeDecision[] = [];
-  const queue = queueDecisions({
+  const queue = createDecisionQueue({
     maxQueue: 6,
     maxOfSession: 4,
     random: () => 0,
@@ -50,7 +50,7 @@ test('sums up the decisions of a busy session, so that it does not crowd out oth
 
 test('keeps reached targets in sums, but no targets that a client chose itself', async () => {
   const delivered: EdgeDecision[] = [];
-  const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
+  const queue = createDecisionQueue({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
   queue.report(decision('first', { session_id: 'noisy' }));
   const report = (id: string, more: Partial<EdgeDecision>) =>
     queue.report(decision(id, { session_id: 'noisy', ...more }));
@@ -77,7 +77,7 @@ test('keeps reached targets in sums, but no targets that a client chose itself',
 
 test('delivers sums when the queue closes', async () => {
   const delivered: EdgeDecision[] = [];
-  const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
+  const queue = createDecisionQueue({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
   for (const id of ['one', 'two', 'three']) queue.report(decision(id, { session_id: 'noisy' }));
   await queue.close();
   expect(delivered.map(({ reason }) => reason)).toEqual(['yes', expect.stringMatching(/^2 more /)]);

@@ -1,6 +1,6 @@
 import type { AdmittedSession } from '@meshpass/identity';
 import { afterEach, describe, expect, test } from 'vitest';
-import { createDirectory, type Directory, mayReach } from '../src/directory.ts';
+import { createSessionDirectory, mayReach, type SessionDirectory } from '../src/directory.ts';
 
 const A = 'spiffe://cluster.local/ns/meshpass-a/sa/alice';
 const B = 'spiffe://cluster.local/ns/meshpass-b/sa/alice';
@@ -8,11 +8,11 @@ const ORDERS = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 const LEDGER = { host: 'ledger-db.shop.svc.cluster.local', port: 5432 };
 
 let now = 1_000_000_000;
-let directory: Directory;
+let directory: SessionDirectory;
 afterEach(() => directory.close());
 
 function start(): { heard: string[] } {
-  directory = createDirectory({ clock: () => now, staleMs: 10_000, abandonMs: 20_000 });
+  directory = createSessionDirectory({ clock: () => now, staleMs: 10_000, abandonMs: 20_000 });
   const heard: string[] = [];
   directory.listen({
     closed: (id, reason) => heard.push(`closed ${id}: ${reason}`),
@@ -171,7 +171,7 @@ describe('createDirectory', () => {
   test('keeps sessions until an SVID could have expired, and reports the silence', () => {
     start();
     directory.close();
-    directory = createDirectory({ clock: () => now });
+    directory = createSessionDirectory({ clock: () => now });
     expect(directory.silentFor()).toBe(0);
     directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
     now += 600_000;

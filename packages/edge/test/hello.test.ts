@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { connect } from 'node:tls';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { createHelloReader, type HelloResult } from '../src/tunnel/client-hello.ts';
+import { type ClientHelloResult, createClientHelloReader } from '../src/tunnel/client-hello.ts';
 
 const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 const LIMIT = 16_384;
@@ -20,8 +20,8 @@ beforeAll(async () => {
   server.close();
 });
 
-function read(bytes: Buffer, limit = LIMIT): HelloResult {
-  return createHelloReader(limit).push(bytes);
+function read(bytes: Buffer, limit = LIMIT): ClientHelloResult {
+  return createClientHelloReader(limit).push(bytes);
 }
 
 /** Splits the same handshake message into records of `size` bytes. */
@@ -61,8 +61,8 @@ describe('server name', () => {
     for (const size of [1, 2, 3, 7, 100, 5000]) {
       const bytes = fragment(real, size);
       for (const step of [1, 5, 6, 333]) {
-        const reader = createHelloReader(LIMIT);
-        let result: HelloResult = { state: 'more' };
+        const reader = createClientHelloReader(LIMIT);
+        let result: ClientHelloResult = { state: 'more' };
         for (let at = 0; at < bytes.length; at += step) {
           expect(result.state).toBe('more');
           result = reader.push(bytes.subarray(at, at + step));
@@ -79,7 +79,7 @@ describe('server name', () => {
   });
 
   test('is read without losing the records after the ClientHello', () => {
-    const reader = createHelloReader(LIMIT);
+    const reader = createClientHelloReader(LIMIT);
     const bytes = Buffer.concat([real, Buffer.from([20, 3, 3, 0, 1, 1])]);
     expect(reader.push(bytes).state).toBe('done');
     expect(reader.bytes().equals(bytes)).toBe(true);
@@ -128,12 +128,12 @@ describe('a ClientHello is refused', () => {
   });
 
   test('larger than the limit, as soon as its size is known', () => {
-    const reader = createHelloReader(1_000);
+    const reader = createClientHelloReader(1_000);
     expect(reader.push(fragment(real, 10).subarray(0, 30)).state).toBe('error');
   });
 
   test('that exceeds the limit in records of one byte', () => {
-    const reader = createHelloReader(500);
+    const reader = createClientHelloReader(500);
     const bytes = fragment(build([[0, names([0, 'a'.repeat(200)])]]), 1);
     let state = 'more';
     for (let at = 0; at < bytes.length && state === 'more'; at++) state = reader.push(bytes.subarray(at, at + 1)).state;

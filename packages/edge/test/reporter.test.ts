@@ -1,13 +1,13 @@
 import type { EdgeDecision } from '@meshpass/identity';
 import { VERSION } from '@meshpass/identity/version';
 import { expect, test } from 'vitest';
-import { createReporter } from '../src/broker/reporter.ts';
+import { createDecisionReporter } from '../src/broker/reporter.ts';
 import { formatStats } from '../src/stats.ts';
 
 test('limits the decisions of strangers, reports all of live sessions, and sums up suppressed ones', () => {
   let now = 0;
   const out: EdgeDecision[] = [];
-  const reporter = createReporter(
+  const reporter = createDecisionReporter(
     (decision) => out.push(decision),
     2,
     () => 'id',

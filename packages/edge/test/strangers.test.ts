@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { createTurns } from '../src/listener/turns.ts';
+import { createHandshakeQueue } from '../src/listener/turns.ts';
 import { ALICE, buildDataPath, captureHello, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
 
@@ -92,7 +92,7 @@ test('the most crowded source makes room when the total limit is reached', async
 test('handshakes of one source do not delay those of another', () => {
   const started: string[] = [];
   const steps: (() => void)[] = [];
-  const turns = createTurns<string>(
+  const turns = createHandshakeQueue<string>(
     2,
     (item) => {
       if (item !== 'gone') started.push(item);

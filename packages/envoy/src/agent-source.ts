@@ -8,7 +8,7 @@ import type { JsonObject } from '@bufbuild/protobuf';
 export const AGENT_CLUSTER = 'agent';
 
 /** `envoy.config.core.v3.ConfigSource` of every secret. A configuration may contain no other. */
-export const AGENT_SOURCE: JsonObject = {
+export const AGENT_CONFIG_SOURCE: JsonObject = {
   resource_api_version: 'V3',
   api_config_source: {
     api_type: 'GRPC',

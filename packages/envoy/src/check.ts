@@ -1,10 +1,10 @@
 /** Applies the allow list in the agent, which accepts a configuration as a whole or rejects it with every reason. */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { shown } from './allow/names.ts';
+import { quoteUntrusted } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import {
-  type Expected,
+  type ExpectedValues,
   MAX_CONFIGURATION_BYTES,
   MAX_COST_KIB,
   MAX_DEPTH,
@@ -16,15 +16,18 @@ import {
   type WorkspaceConfiguration,
 } from './configuration.ts';
 import { KINDS, type Kind, kindOf } from './resource.ts';
-import { decode, visitResource } from './walk.ts';
-import { type Checked, checkWhole } from './whole.ts';
+import { decodeMessage, walkResource } from './walk.ts';
+import { type CheckedResource, checkResourceReferences } from './whole.ts';
 
 /**
  * Checks a broker's configuration against the allow list.
  * @returns all refusals, at most MAX_REFUSALS, or none if the configuration is accepted. Pass Envoy the messages of
  *   `readConfiguration`, not the broker's bytes: two parsers may decode the same bytes differently
  */
-export function checkConfiguration(configuration: WorkspaceConfiguration, expected: Expected): readonly Refusal[] {
+export function checkConfiguration(
+  configuration: WorkspaceConfiguration,
+  expected: ExpectedValues,
+): readonly Refusal[] {
   return readConfiguration(configuration, expected).refusals;
 }
 
@@ -32,7 +35,7 @@ export function checkConfiguration(configuration: WorkspaceConfiguration, expect
  * Like `checkConfiguration`, but also returns the checked messages, for a configuration without refusals. Any unknown parts
  * are among the refusals.
  */
-export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected) {
+export function readConfiguration(configuration: WorkspaceConfiguration, expected: ExpectedValues) {
   const refusals: Refusal[] = [];
   const refuse = (resource: string, path: string, reason: string): void => {
     refusals.push({ resource, path, reason });
@@ -58,11 +61,11 @@ class Enough extends Error {}
 
 function checkAll(
   configuration: WorkspaceConfiguration,
-  expected: Expected,
+  expected: ExpectedValues,
   read: Record<Kind['list'], Message[]>,
   refuse: (resource: string, path: string, reason: string) => void,
 ): void {
-  const checked: Checked[] = [];
+  const checked: CheckedResource[] = [];
   const budget = (most: number, reason: string) => {
     let sum = 0;
     return (more: number): void => {
@@ -78,9 +81,9 @@ function checkAll(
     for (const [index, any] of configuration[kind.list].entries()) {
       const message = readResource(any, kind, count, (reason) => refuse(`${kind.list}[${index}]`, '', reason));
       if (!message) continue;
-      const resource = `${kind.title} ${shown(nameOf(message)).slice(1, -1)}`;
+      const resource = `${kind.title} ${quoteUntrusted(nameOf(message)).slice(1, -1)}`;
       const references: [Reference, string][] = [];
-      visitResource(message, {
+      walkResource(message, {
         expected,
         repair: false,
         count,
@@ -92,7 +95,7 @@ function checkAll(
       checked.push({ resource, kind, message, name: nameOf(message), references });
     }
   }
-  checkWhole(checked, refuse);
+  checkResourceReferences(checked, refuse);
 }
 
 /** Checks limits that do not require decoding. */
@@ -111,10 +114,10 @@ function readResource(
   count: (values: number) => void,
   refuse: (reason: string) => void,
 ): Message | undefined {
-  if (kindOf(any) !== kind) return void refuse(`${shown(any.typeUrl)} is not a ${kind.title}`);
+  if (kindOf(any) !== kind) return void refuse(`${quoteUntrusted(any.typeUrl)} is not a ${kind.title}`);
   if (any.value.length > MAX_RESOURCE_BYTES)
     return void refuse(`${any.value.length} bytes; at most ${MAX_RESOURCE_BYTES} are accepted`);
-  const message = decode(kind.type, any.value, MAX_DEPTH, count);
+  const message = decodeMessage(kind.type, any.value, MAX_DEPTH, count);
   return message ?? void refuse('it cannot be decoded, or is nested too deeply');
 }
 

@@ -11,7 +11,7 @@ export interface WorkspaceConfiguration {
 }
 
 /** Values that the workspace knows independently of the configuration. */
-export interface Expected {
+export interface ExpectedValues {
   /** The mesh's trust domain. Every certificate must name a workload in it. */
   readonly trustDomain: string;
   /** The cluster's DNS domain, usually `cluster.local`. Every service is below `svc.` and this domain. */
@@ -64,4 +64,4 @@ export const MAX_COST_KIB = 512 * 1_024;
 export const MAX_REFUSALS = 100;
 
 /** Maximum number of omissions to list per resource. */
-export const MAX_LEFT_OUT = 1_000;
+export const MAX_OMISSIONS = 1_000;

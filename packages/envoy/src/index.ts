@@ -1,7 +1,7 @@
 /** Envoy configuration as data: its types, and the parts that a workspace accepts. */
 
-export { AGENT_CLUSTER, AGENT_SOURCE } from './agent-source.ts';
+export { AGENT_CLUSTER, AGENT_CONFIG_SOURCE } from './agent-source.ts';
 export { checkConfiguration, readConfiguration } from './check.ts';
-export type { Expected, LeftOut, Refusal, WorkspaceConfiguration } from './configuration.ts';
+export type { ExpectedValues, LeftOut, Refusal, WorkspaceConfiguration } from './configuration.ts';
 export { reduceResource } from './reduce.ts';
 export * from './types.ts';

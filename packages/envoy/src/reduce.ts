@@ -1,10 +1,10 @@
 /** Applies the allow list in the broker, which removes and reports every part that a workspace would reject. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { type Expected, type LeftOut, MAX_DEPTH, MAX_LEFT_OUT, MAX_RESOURCE_BYTES } from './configuration.ts';
+import { type ExpectedValues, type LeftOut, MAX_DEPTH, MAX_OMISSIONS, MAX_RESOURCE_BYTES } from './configuration.ts';
 import { kindOf } from './resource.ts';
 import { pack } from './types.ts';
-import { visitResource } from './walk.ts';
+import { walkResource } from './walk.ts';
 
 /**
  * Removes from a resource all parts whose type, field or value `checkConfiguration` would refuse: filters, access
@@ -22,7 +22,7 @@ import { visitResource } from './walk.ts';
  */
 export function reduceResource(
   resource: Any,
-  expected?: Expected,
+  expected?: ExpectedValues,
 ): { readonly resource: Any | undefined; readonly leftOut: readonly LeftOut[] } {
   const leftOut: LeftOut[] = [];
   const none = (reason: string) => ({
@@ -34,14 +34,14 @@ export function reduceResource(
   if (resource.value.length > MAX_RESOURCE_BYTES) return none('it is too large');
   try {
     const message = fromBinary(kind.type, resource.value, { recursionLimit: MAX_DEPTH });
-    const failed = visitResource(message, {
+    const failed = walkResource(message, {
       expected,
       repair: true,
       refer: () => {},
       count: () => {},
       spend: () => {},
       found: (finding) => {
-        if (leftOut.length < MAX_LEFT_OUT) leftOut.push(finding);
+        if (leftOut.length < MAX_OMISSIONS) leftOut.push(finding);
       },
     });
     return failed ? { resource: undefined, leftOut: [...leftOut, failed] } : { resource: pack(message), leftOut };

@@ -56,7 +56,7 @@ function generated<T>(found: T | undefined, name: string): T {
  * Converts a message to protobuf JSON, with the field names from Envoy's documentation (`connect_timeout`) and `@type`
  * for embedded messages.
  */
-export function asJson(message: Message): JsonValue {
+export function toProtoJson(message: Message): JsonValue {
   return toJson(messageType(message.$typeName), message, { registry, useProtoFieldName: true });
 }
 
@@ -70,7 +70,7 @@ export function asJson(message: Message): JsonValue {
  * // => { address: '127.64.0.1', port_value: 8080 }
  * ```
  */
-export function messageOf(name: string, json: JsonValue): Message {
+export function messageFromJson(name: string, json: JsonValue): Message {
   return fromJson(messageType(name), json, { registry });
 }
 
@@ -96,9 +96,9 @@ export function pack(message: Message): Any {
  * Creates a route that responds with one of Meshpass's errors.
  * @param code error code
  */
-export function refusingRoute(status: number, code: string, description: string): Message {
+export function createErrorRoute(status: number, code: string, description: string): Message {
   const text = JSON.stringify({ error: 'access_denied', error_code: code, error_description: description });
-  return messageOf('envoy.config.route.v3.Route', {
+  return messageFromJson('envoy.config.route.v3.Route', {
     match: { prefix: '/' },
     direct_response: { status, body: { inline_string: text } },
     response_headers_to_add: [

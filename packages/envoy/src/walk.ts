@@ -11,16 +11,16 @@ import {
 import { type ReflectList, type ReflectMap, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { boundsOf, checkDuration } from './allow/bounds.ts';
-import { costOf } from './allow/cost.ts';
+import { envoyMemoryCost } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';
-import { shown } from './allow/names.ts';
-import type { Check, Context, Entry, Reference, Rule } from './allow/rule.ts';
-import { type Expected, type LeftOut, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
+import { quoteUntrusted } from './allow/names.ts';
+import type { Check, Context, MessageRule, Reference, Rule } from './allow/rule.ts';
+import { type ExpectedValues, type LeftOut, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
 import { countValues } from './count-values.ts';
 import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
 
-export interface Visit {
-  readonly expected: Expected | undefined;
+export interface WalkOptions {
+  readonly expected: ExpectedValues | undefined;
   /** Whether to omit rejected parts, as few as possible, instead of rejecting the message. */
   readonly repair: boolean;
   /** Called with each refusal or, with `repair`, each omission. */
@@ -37,17 +37,17 @@ export interface Visit {
  * @param message message to modify
  * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
  */
-export function visitResource(message: Message, visit: Visit): LeftOut | undefined {
+export function walkResource(message: Message, visit: WalkOptions): LeftOut | undefined {
   return new Walk(visit).message(reflect(messageType(message.$typeName), message), '', 0);
 }
 
 type Result = LeftOut | undefined;
 
 class Walk {
-  readonly #visit: Visit;
+  readonly #visit: WalkOptions;
   readonly #context: Context;
 
-  constructor(visit: Visit) {
+  constructor(visit: WalkOptions) {
     this.#visit = visit;
     this.#context = { expected: visit.expected, parents: [], refer: visit.refer };
   }
@@ -58,14 +58,14 @@ class Walk {
     if (!entry) return this.#refuse(TYPE_URL_PREFIX + type, where, 'the type is not accepted');
     if (depth > MAX_DEPTH)
       return this.#refuse(TYPE_URL_PREFIX + type, where, `nested more than ${MAX_DEPTH} messages deep`);
-    this.#visit.spend(costOf(message));
+    this.#visit.spend(envoyMemoryCost(message));
     this.#context.parents.push(message);
     const failed = this.#parts(message, entry, where, depth);
     this.#context.parents.pop();
     return failed;
   }
 
-  #parts(message: ReflectMessage, entry: Entry, where: string, depth: number): Result {
+  #parts(message: ReflectMessage, entry: MessageRule, where: string, depth: number): Result {
     let failed = this.#unknown(message, entry, where);
     for (const field of message.fields) {
       if (!message.isSet(field)) continue;
@@ -85,7 +85,7 @@ class Walk {
     return failed ?? this.#complete(message, entry, where);
   }
 
-  #unknown(message: ReflectMessage, entry: Entry, where: string): Result {
+  #unknown(message: ReflectMessage, entry: MessageRule, where: string): Result {
     const unknown = message.getUnknown();
     if (!unknown?.length) return undefined;
     const what = `${message.desc.typeName}: field number ${unknown[0]!.no}`;
@@ -97,7 +97,7 @@ class Walk {
   }
 
   /** Checks required fields, and the message as a whole. */
-  #complete(message: ReflectMessage, entry: Entry, where: string): Result {
+  #complete(message: ReflectMessage, entry: MessageRule, where: string): Result {
     const missing = missingOf(message, entry);
     if (missing) return this.#refuse(`${message.desc.typeName}.${missing}`, where, `${missing} must be set`);
     const reason = entry.check?.(message, this.#context);
@@ -107,7 +107,7 @@ class Walk {
   /**
    * Omits every rejected condition from a rejected message. The rest matches the requests in question and some more.
    */
-  #fewer(message: ReflectMessage, entry: Entry, where: string, depth: number): void {
+  #fewer(message: ReflectMessage, entry: MessageRule, where: string, depth: number): void {
     message.setUnknown([]);
     for (const field of message.fields) {
       if (!message.isSet(field)) continue;
@@ -155,7 +155,7 @@ class Walk {
     let failed: Result;
     const { text } = boundsOf(field.parent.typeName, field.name);
     for (const [key, item] of [...map]) {
-      const at = `${where}[${shown(String(key))}]`;
+      const at = `${where}[${quoteUntrusted(String(key))}]`;
       const reason = checkText(String(key), text) ?? rule.keys?.(String(key), this.#context);
       const write = (written: ReflectMessage) => map.set(key, written);
       const finding =
@@ -212,7 +212,7 @@ class Walk {
     const name = typeUrl.startsWith(TYPE_URL_PREFIX) ? typeUrl.slice(TYPE_URL_PREFIX.length) : undefined;
     const type = name !== undefined && rule.any?.includes(name) ? registry.getMessage(name) : undefined;
     if (!type) return this.#refuse(typeUrl.slice(0, 200), where, 'the type is not accepted here');
-    const inner = decode(type, value, MAX_DEPTH - depth, (values) => this.#visit.count(values));
+    const inner = decodeMessage(type, value, MAX_DEPTH - depth, (values) => this.#visit.count(values));
     if (!inner) return this.#refuse(typeUrl, where, 'it cannot be decoded, or is nested too deeply');
     const failed = any.getUnknown()?.length
       ? this.#refuse(typeUrl, where, 'the field is unknown')
@@ -239,7 +239,7 @@ class Walk {
  * Counts a message's values, then decodes it.
  * @returns undefined if the bytes are invalid
  */
-export function decode(
+export function decodeMessage(
   type: DescMessage,
   bytes: Uint8Array,
   depth: number,
@@ -295,21 +295,21 @@ function checkText(text: string, longest: number): string | undefined {
 }
 
 const ANYTHING: Rule = {};
-const free = new WeakMap<Entry, ReadonlySet<string>>();
+const free = new WeakMap<MessageRule, ReadonlySet<string>>();
 
-function ruleOf(entry: Entry, name: string): Rule | undefined {
+function ruleOf(entry: MessageRule, name: string): Rule | undefined {
   const names = free.get(entry) ?? new Set(entry.free?.split(' '));
   free.set(entry, names);
   return entry.fields?.[name] ?? (names.has(name) ? ANYTHING : undefined);
 }
 
 /** Whether omitting the field changes the message's meaning. */
-function isVital(entry: Entry, rule: Rule | undefined, field: DescField): boolean {
+function isVital(entry: MessageRule, rule: Rule | undefined, field: DescField): boolean {
   return entry.whole || rule?.needed || (!rule && field.oneof !== undefined);
 }
 
 /** Returns the first required field or oneof that is not set. */
-function missingOf(message: ReflectMessage, { set = [], oneOf = [] }: Entry): string | undefined {
+function missingOf(message: ReflectMessage, { set = [], oneOf = [] }: MessageRule): string | undefined {
   const { fields, oneofs } = message.desc;
   const field = set.find((name) => !message.isSet(fields.find((one) => one.name === name)!));
   return field ?? oneOf.find((name) => message.oneofCase(oneofs.find((one) => one.name === name)!) === undefined);

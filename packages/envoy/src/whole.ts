@@ -1,10 +1,10 @@
 /** Checks of a configuration as a whole: names are unique, and references resolve. */
 import type { Message } from '@bufbuild/protobuf';
-import { shown } from './allow/names.ts';
+import { quoteUntrusted } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import type { Kind } from './resource.ts';
 
-export interface Checked {
+export interface CheckedResource {
   /** Display name. */
   readonly resource: string;
   readonly kind: Kind;
@@ -19,18 +19,18 @@ type Refuse = (resource: string, path: string, reason: string) => void;
  * Rejects missing references. If a route configuration is missing, Envoy would wait for it, and a missing internal
  * listener may be the agent's own. A cluster may be missing: Envoy then responds with 503, as in a Pod.
  */
-export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
+export function checkResourceReferences(checked: readonly CheckedResource[], refuse: Refuse): void {
   const byName = indexNames(checked, refuse);
-  const internal = (name: string): Checked | undefined => {
+  const internal = (name: string): CheckedResource | undefined => {
     const found = byName.get(`listeners ${name}`);
     return found && socketOf(found.message) === undefined ? found : undefined;
   };
   for (const { resource, references } of checked) {
     for (const [kind, name] of references) {
       if (kind === 'route' && !byName.has(`routes ${name}`))
-        refuse(resource, '', `route configuration ${shown(name)} is missing`);
+        refuse(resource, '', `route configuration ${quoteUntrusted(name)} is missing`);
       if (kind === 'internal listener' && !internal(name))
-        refuse(resource, '', `internal listener ${shown(name)} is missing`);
+        refuse(resource, '', `internal listener ${quoteUntrusted(name)} is missing`);
     }
   }
   const leads = leadsToInternal(byName);
@@ -43,8 +43,8 @@ export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
  * Rejects a second resource with the same name, and a second listener on the same socket. Returns the resources by list
  * and name.
  */
-function indexNames(checked: readonly Checked[], refuse: Refuse): ReadonlyMap<string, Checked> {
-  const byName = new Map<string, Checked>();
+function indexNames(checked: readonly CheckedResource[], refuse: Refuse): ReadonlyMap<string, CheckedResource> {
+  const byName = new Map<string, CheckedResource>();
   const sockets = new Map<string, string>();
   for (const one of checked) {
     const key = `${one.kind.list} ${one.name}`;
@@ -53,7 +53,7 @@ function indexNames(checked: readonly Checked[], refuse: Refuse): ReadonlyMap<st
     const socket = one.kind.list === 'listeners' ? socketOf(one.message) : undefined;
     if (socket === undefined) continue;
     if (sockets.has(socket))
-      refuse(one.resource, 'address', `${shown(sockets.get(socket)!)} listens on the same address`);
+      refuse(one.resource, 'address', `${quoteUntrusted(sockets.get(socket)!)} listens on the same address`);
     sockets.set(socket, one.name);
   }
   return byName;
@@ -63,10 +63,10 @@ function indexNames(checked: readonly Checked[], refuse: Refuse): ReadonlyMap<st
  * Creates a function that reports whether a resource leads to an internal listener through routes and clusters. Each
  * resource is visited only once.
  */
-function leadsToInternal(byName: ReadonlyMap<string, Checked>): (from: Checked) => boolean {
+function leadsToInternal(byName: ReadonlyMap<string, CheckedResource>): (from: CheckedResource) => boolean {
   const list = { cluster: 'clusters', route: 'routes' } as const;
-  const known = new Map<Checked, boolean>();
-  const leads = (from: Checked): boolean => {
+  const known = new Map<CheckedResource, boolean>();
+  const leads = (from: CheckedResource): boolean => {
     const before = known.get(from);
     if (before !== undefined) return before;
     const found = from.references.some(([kind, name]) => {

@@ -8,7 +8,7 @@ import { upLab } from '@meshpass/lab';
 import { ensureTools } from '@meshpass/lab/install/tools';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from '../../../test/mesh.ts';
-import { asJson, readConfiguration, reduceResource } from '../src/index.ts';
+import { readConfiguration, reduceResource, toProtoJson } from '../src/index.ts';
 import { captured } from './captured/captured.ts';
 import { honest, type Spoiled, typed } from './hostile/honest.ts';
 import { EXPECTED, relayed } from './relayed.ts';
@@ -33,7 +33,7 @@ it('Envoy accepts every reduced listener, route and cluster of istiod', () => {
   const reduced = relayed(captured(), (resource) => reduceResource(resource, EXPECTED).resource);
   const { refusals, listeners, clusters, routes } = readConfiguration(reduced, EXPECTED);
   expect(refusals).toEqual([]);
-  const json = (messages: readonly Message[]): Spoiled[] => messages.map((message) => asJson(message));
+  const json = (messages: readonly Message[]): Spoiled[] => messages.map((message) => toProtoJson(message));
   const socket = { endpoint: { address: { pipe: { path: join(folder, 'agent.sock') } } } };
   const agent = {
     name: 'agent',

@@ -3,7 +3,7 @@
  */
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { Expected, WorkspaceConfiguration } from '../src/index.ts';
+import type { ExpectedValues, WorkspaceConfiguration } from '../src/index.ts';
 import { resourceOf } from './readable.ts';
 
 export interface Captured {
@@ -12,7 +12,7 @@ export interface Captured {
   readonly routes: JsonObject[];
 }
 
-export const EXPECTED: Expected = {
+export const EXPECTED: ExpectedValues = {
   trustDomain: 'cluster.local',
   clusterDomain: 'cluster.local',
   tokenHeader: 'x-meshpass-token',

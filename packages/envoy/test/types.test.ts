@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { asJson, CLUSTER, messageOf, pack, serviceType, unpack } from '../src/index.ts';
+import { CLUSTER, messageFromJson, pack, serviceType, toProtoJson, unpack } from '../src/index.ts';
 
 const CLUSTER_JSON = {
   name: 'edge',
@@ -14,12 +14,12 @@ const CLUSTER_JSON = {
 };
 
 it("reads and writes Envoy's JSON, including embedded messages", () => {
-  expect(asJson(messageOf(CLUSTER, CLUSTER_JSON))).toEqual(CLUSTER_JSON);
+  expect(toProtoJson(messageFromJson(CLUSTER, CLUSTER_JSON))).toEqual(CLUSTER_JSON);
 });
 
 it('packs and unpacks messages, and returns undefined for types that were not generated', () => {
-  const any = pack(messageOf(CLUSTER, CLUSTER_JSON));
-  expect(asJson(unpack(any)!)).toEqual(CLUSTER_JSON);
+  const any = pack(messageFromJson(CLUSTER, CLUSTER_JSON));
+  expect(toProtoJson(unpack(any)!)).toEqual(CLUSTER_JSON);
   expect(unpack({ ...any, typeUrl: 'type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm' })).toBeUndefined();
 });
 

@@ -6,7 +6,7 @@
 import { type LookupAddress, type LookupOptions, lookup as resolve } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 
-export interface Addresses {
+export interface AddressLookup {
   /** `lookup` option for requests or agents. */
   readonly lookup: LookupFunction;
   /** Moves this address (as in `socket.remoteAddress`) to the end of later lookup results. */
@@ -23,7 +23,7 @@ type Resolve = (
  * Creates a lookup that orders addresses by recent failure.
  * @param system resolver; defaults to `dns.lookup`
  */
-export function rememberAddresses(system: Resolve = resolve): Addresses {
+export function createAddressLookup(system: Resolve = resolve): AddressLookup {
   let last: string | undefined;
   return {
     lookup: (host, options, done) =>

@@ -28,50 +28,50 @@ export const ApprovalState = z.enum([
 export type ApprovalState = z.infer<typeof ApprovalState>;
 
 /** Body of `POST /approvals`. */
-export const ApprovalOrder = z.strictObject({
+export const ApprovalRequestBody = z.strictObject({
   grant,
   /** Duration in seconds. Defaults to the access file's value. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
-export type ApprovalOrder = z.infer<typeof ApprovalOrder>;
+export type ApprovalRequestBody = z.infer<typeof ApprovalRequestBody>;
 
 /**
  * Body of `POST /approvals/emergency`. The grant becomes active at once, without an approval, and is reviewed
  * afterwards.
  */
-export const EmergencyOrder = z.strictObject({
+export const EmergencyAccessBody = z.strictObject({
   grant,
   /** Duration in seconds. Defaults to the access file's value and is capped at it. */
   seconds: duration.optional(),
   reason: ApprovalReason,
 });
-export type EmergencyOrder = z.infer<typeof EmergencyOrder>;
+export type EmergencyAccessBody = z.infer<typeof EmergencyAccessBody>;
 
 /** Body of `POST /approvals/review`. */
-export const ReviewOrder = z.strictObject({
+export const ApprovalReviewBody = z.strictObject({
   id: ApprovalId,
   /** `object` rejects the use of the emergency grant. If still active, the grant ends at once. */
   decision: z.enum(['accept', 'object']),
   reason: ApprovalReason,
 });
-export type ReviewOrder = z.infer<typeof ReviewOrder>;
+export type ApprovalReviewBody = z.infer<typeof ApprovalReviewBody>;
 
 /** Body of `POST /approvals/withdraw`. */
-export const WithdrawOrder = z.strictObject({ id: ApprovalId });
+export const ApprovalWithdrawBody = z.strictObject({ id: ApprovalId });
 
 /** Body of `POST /approvals/answer`. */
-export const AnswerOrder = z.strictObject({
+export const ApprovalAnswerBody = z.strictObject({
   id: ApprovalId,
   decision: z.enum(['approve', 'deny']),
   /** Duration in seconds that the approver sets instead of the requested one. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
-export type AnswerOrder = z.infer<typeof AnswerOrder>;
+export type ApprovalAnswerBody = z.infer<typeof ApprovalAnswerBody>;
 
 /** Maximum ports listed for a grant. */
-export const MAX_OPENS = 50;
+export const MAX_OPENED_PORTS = 50;
 const opens = z
   .array(
     z.object({
@@ -81,7 +81,7 @@ const opens = z
       allow: z.array(text(4_096)).max(500).optional(),
     }),
   )
-  .max(MAX_OPENS);
+  .max(MAX_OPENED_PORTS);
 
 const person = z.object({ issuer: text(256), subject: text(1_024), login: text(256) });
 

@@ -14,7 +14,7 @@ export const SESSION_TOKEN_TYPE = 'urn:meshpass:token-type:session';
 export const OPERATOR_SESSION_TYPE = 'urn:meshpass:token-type:operator-session';
 /** Token types of RFC 8693 section 3. */
 export const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
-export const JWT_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
+export const JWT_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
 
 export type Proof =
   | { readonly type: 'oidc'; readonly token: string }

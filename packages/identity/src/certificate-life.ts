@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 
 /** Validity period, Unix seconds. */
-export interface CertificateLife {
+export interface CertificateValidity {
   readonly notBefore: number;
   readonly notAfter: number;
 }
@@ -13,7 +13,7 @@ export interface CertificateLife {
  *   as a cross-signed root, may expire sooner without effect.
  * @throws Error of Node.js if the text contains no certificate
  */
-export function lifeOf(certificate: X509Certificate | string | Buffer): CertificateLife {
+export function certificateValidity(certificate: X509Certificate | string | Buffer): CertificateValidity {
   const { validFromDate, validToDate } =
     certificate instanceof X509Certificate ? certificate : new X509Certificate(certificate);
   return { notBefore: validFromDate.getTime() / 1000, notAfter: validToDate.getTime() / 1000 };

@@ -245,7 +245,7 @@ export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', m
  * Explains why a file cannot be read: `it does not exist`.
  * @param cause error thrown by Node.js
  */
-export function fileProblem(cause: unknown): string {
+export function describeFileError(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;
   return FILE_PROBLEMS[code ?? ''] ?? code ?? message;
 }

@@ -31,10 +31,10 @@ export interface PresenceProofOptions {
 }
 
 /** Digest that binds a presence response to the exchange that offered presence. */
-export const exchangeOf = (dpop: string): string => sha256Base64url(dpop);
+export const exchangeDigest = (dpop: string): string => sha256Base64url(dpop);
 
 /** Request path for a workspace that offered presence. Contains the nonce. */
-export const offeredPath = (nonce: string): string => `/${nonce}`;
+export const presencePath = (nonce: string): string => `/${nonce}`;
 
 /** Signs the response with ES256 (RFC 7518 section 3.4). */
 export function createPresenceProof(options: PresenceProofOptions): string {
@@ -45,7 +45,7 @@ export function createPresenceProof(options: PresenceProofOptions): string {
     path: challenge.path,
     codespace: options.codespaceName,
     exp: options.expiresAt,
-    ...(options.dpop !== undefined && { exchange: exchangeOf(options.dpop) }),
+    ...(options.dpop !== undefined && { exchange: exchangeDigest(options.dpop) }),
   };
   return signJws({ typ: PRESENCE_TYPE, jwk: key.jwk }, claims, key.privateKey);
 }

@@ -19,7 +19,7 @@ export const REPORTED_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'
 export type ReportedMethod = (typeof REPORTED_METHODS)[number];
 
 /** Maximum kinds of refusals per report. */
-export const MAX_REPORTED = 32;
+export const MAX_REPORTED_REFUSALS = 32;
 /** Maximum ids per kind. */
 export const MAX_REPORTED_IDS = 4;
 const MAX_COUNT = 1_000_000_000;
@@ -47,7 +47,7 @@ export const ReportedRefusal = z.strictObject({
 export type ReportedRefusal = z.infer<typeof ReportedRefusal>;
 
 const counts = {
-  refusals: z.array(ReportedRefusal).max(MAX_REPORTED).optional(),
+  refusals: z.array(ReportedRefusal).max(MAX_REPORTED_REFUSALS).optional(),
   /** Number of refusals of other kinds. */
   more_refusals: z.number().int().min(0).max(MAX_COUNT).optional(),
 };
@@ -61,7 +61,7 @@ export const RefusalReportRequest = z.object({
 export type RefusalReportRequest = z.infer<typeof RefusalReportRequest>;
 
 /** Whether an id is allowed in a report. */
-export function isReportedId(text: string | undefined): text is string {
+export function isReportableId(text: string | undefined): text is string {
   return text !== undefined && ID.test(text);
 }
 

@@ -28,7 +28,7 @@ export function parseSpiffe(uri: string): SpiffeId | undefined {
  * @param subjectAltName in Node's format, e.g. `URI:spiffe://...` (X509Certificate.subjectAltName,
  *   getPeerCertificate)
  */
-export function spiffeOfSan(subjectAltName: string | undefined): string | undefined {
+export function spiffeIdFromSan(subjectAltName: string | undefined): string | undefined {
   if (!subjectAltName) return undefined;
   const uris = subjectAltName.split(', ').filter((san) => san.startsWith('URI:'));
   if (uris.length !== 1) return undefined;

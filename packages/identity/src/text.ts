@@ -15,13 +15,13 @@ export function plainText(text: string): string {
 }
 
 /** Text in a colour, given as the parameter of an SGR escape sequence, such as `31` for red. */
-export interface Painted {
+export interface ColouredText {
   readonly text: string;
   readonly colour: string;
 }
 
 /** Line for a terminal: text, or texts of which some have a colour. */
-export type Line = string | readonly (string | Painted)[];
+export type Line = string | readonly (string | ColouredText)[];
 
 /**
  * Composes lines for a terminal or a CI log. Text in a line can neither end it, nor move the cursor, nor become a
@@ -37,7 +37,7 @@ export function terminalText(lines: readonly Line[], { colour = false } = {}): s
   return lines.map((line) => terminalLine(typeof line === 'string' ? [line] : line, colour)).join('\n');
 }
 
-function terminalLine(spans: readonly (string | Painted)[], colour: boolean): string {
+function terminalLine(spans: readonly (string | ColouredText)[], colour: boolean): string {
   const printed = spans.map((span) => {
     if (typeof span === 'string') return plainText(span);
     const text = plainText(span.text);
@@ -60,13 +60,13 @@ export function printableJson(value: unknown): string {
 }
 
 /** Matches a text that consists only of PEM certificates. */
-export const CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;
+export const PEM_CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;
 
 /**
  * Formats a duration as in the access file, in the largest unit that divides it: `90s`, `30m`, `2h`.
  * @param seconds whole and positive
  */
-export function durationText(seconds: number): string {
+export function formatDuration(seconds: number): string {
   if (seconds % 3600 === 0) return `${seconds / 3600}h`;
   return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }

@@ -3,14 +3,14 @@
  * JSON on the wire is snake_case, like OAuth 2.0.
  */
 import { z } from 'zod';
-import { DrainingTunnels, MAX_DRAINING } from './channel/edge-wire.ts';
-import { MAX_STATEMENT } from './channel/statement.ts';
+import { DrainingTunnels, MAX_DRAINING_SESSIONS } from './channel/edge-wire.ts';
+import { MAX_STATEMENT_LENGTH } from './channel/statement.ts';
 import { PublicKey } from './jws/es256.ts';
 import { KubernetesAccess } from './kubernetes/wire.ts';
 import { compactJws, grant, MAX_GRANTS, port, text, unixSeconds } from './schema/fields.ts';
 import { isServiceAddress } from './service-address.ts';
 import { isTrustDomain, parseSpiffe } from './spiffe.ts';
-import { CERTIFICATES } from './text.ts';
+import { PEM_CERTIFICATES } from './text.ts';
 import { isTokenHeader } from './token-header.ts';
 
 export * from './channel/edge-decision.ts';
@@ -38,7 +38,7 @@ const bearer = z
   .string()
   .max(16_384)
   .regex(/^[A-Za-z0-9._~+/-]+=*$/);
-const pem = z.string().max(131_072).regex(CERTIFICATES);
+const pem = z.string().max(131_072).regex(PEM_CERTIFICATES);
 const roots = z.array(pem).max(64);
 /** Host name or address outside the mesh, for connections and messages. */
 const outsideHost = z
@@ -47,11 +47,11 @@ const outsideHost = z
   .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
 
 /** Maximum operations listed per service. The broker rejects an access file that needs more. */
-export const MAX_ALLOWED = 500;
+export const MAX_ALLOWED_OPERATIONS = 500;
 /** Maximum length of an operation, characters. */
-export const MAX_ALLOWED_TEXT = 4_096;
+export const MAX_OPERATION_LENGTH = 4_096;
 /** Maximum ServiceAccounts behind a service. The broker rejects an access file that needs more. */
-export const MAX_PEERS = 100;
+export const MAX_SERVICE_ACCOUNTS_PER_SERVICE = 100;
 
 /** Service that a session may reach under one of its grants. */
 export const ReachableService = z.object({
@@ -72,9 +72,9 @@ export const ReachableService = z.object({
    * Granted operations (`GET /orders/*`, `POST /refunds (with department finance)`, `but not GET /orders/internal/*`);
    * absent if the whole port is granted. For display only: the sidecar decides.
    */
-  allow: z.array(text(MAX_ALLOWED_TEXT)).max(MAX_ALLOWED).optional(),
+  allow: z.array(text(MAX_OPERATION_LENGTH)).max(MAX_ALLOWED_OPERATIONS).optional(),
   /** SPIFFE ids that the workload may present. The agent accepts no others. Empty if no workload is running. */
-  spiffe_ids: z.array(spiffeId).max(MAX_PEERS),
+  spiffe_ids: z.array(spiffeId).max(MAX_SERVICE_ACCOUNTS_PER_SERVICE),
 });
 export type ReachableService = z.infer<typeof ReachableService>;
 
@@ -82,7 +82,7 @@ export type ReachableService = z.infer<typeof ReachableService>;
 const services = z.array(ReachableService).max(4_096);
 
 /** Grant that a session currently has. */
-export const HeldGrantInfo = z.object({
+export const SessionGrantInfo = z.object({
   grant,
   /** The session's SPIFFE id under this grant. If a grant is lost and regained, it gets a new one. */
   spiffe_id: spiffeId,
@@ -91,8 +91,8 @@ export const HeldGrantInfo = z.object({
   /** Why the live session gained the grant. Absent if the session opened with it. */
   gained: word(64).optional(),
 });
-export type HeldGrantInfo = z.infer<typeof HeldGrantInfo>;
-const held = z.array(HeldGrantInfo).max(MAX_GRANTS);
+export type SessionGrantInfo = z.infer<typeof SessionGrantInfo>;
+const held = z.array(SessionGrantInfo).max(MAX_GRANTS);
 
 export const SessionInfo = z.object({
   id: word(128),
@@ -137,10 +137,10 @@ export type TokenResponse = z.infer<typeof TokenResponse>;
  * Maximum CSRs sent with a proof, so that the response contains the session's initial credentials. Certificates of
  * further grants need a separate request.
  */
-export const MAX_FIRST_CSRS = 8;
+export const MAX_INITIAL_CSRS = 8;
 
 /** Maximum size of a configuration in the response that opens a session, bytes. Larger ones need a separate request. */
-export const MAX_FIRST_CONFIGURATION = 131_072;
+export const MAX_INITIAL_CONFIGURATION_BYTES = 131_072;
 
 const certificates = z
   .array(
@@ -197,9 +197,9 @@ export const SessionResponse = z.object({
   configuration: z
     .object({
       /** The content's ConfigurationStatement. */
-      statement: z.string().max(MAX_STATEMENT),
+      statement: z.string().max(MAX_STATEMENT_LENGTH),
       /** Bytes that `GET /session/configuration` returns, as text. */
-      content: z.string().max(MAX_FIRST_CONFIGURATION),
+      content: z.string().max(MAX_INITIAL_CONFIGURATION_BYTES),
     })
     .optional(),
 });
@@ -286,18 +286,18 @@ export const EdgeEvent = z.discriminatedUnion('type', [
    * Carries a statement for the agent of a closed session. Like the next event, only sent to edges that request it
    * (CONTROL_HEADER).
    */
-  z.object({ type: z.literal('notice'), id: z.string(), statement: z.string().max(MAX_STATEMENT) }),
+  z.object({ type: z.literal('notice'), id: z.string(), statement: z.string().max(MAX_STATEMENT_LENGTH) }),
   /** Carries a statement for the agents with this set, because its configuration is new or older than the snapshot. */
   z.object({
     type: z.literal('configuration'),
     set: z.string(),
     digest: z.string().max(64),
-    statement: z.string().max(MAX_STATEMENT),
+    statement: z.string().max(MAX_STATEMENT_LENGTH),
   }),
   /**
    * Announces that an edge is terminating while it has tunnels of these sessions. Only sent to edges that support it
    * (CONTROL_HEADER).
    */
-  z.object({ type: z.literal('draining'), sessions: z.array(DrainingTunnels).max(MAX_DRAINING) }),
+  z.object({ type: z.literal('draining'), sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) }),
 ]);
 export type EdgeEvent = z.infer<typeof EdgeEvent>;

@@ -1,13 +1,13 @@
 import type { LookupAddress } from 'node:dns';
 import { expect, it } from 'vitest';
-import { rememberAddresses } from '../src/address.ts';
+import { createAddressLookup } from '../src/address.ts';
 
 const FOUND: LookupAddress[] = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map((address) => ({ address, family: 4 }));
-const resolve = (addresses: ReturnType<typeof rememberAddresses>, all: boolean) =>
+const resolve = (addresses: ReturnType<typeof createAddressLookup>, all: boolean) =>
   new Promise((done) => addresses.lookup('broker.example', { all }, (...answer) => done(answer)));
 
 it('tries the address that failed last after all others', async () => {
-  const addresses = rememberAddresses((_host, _options, done) => done(null, FOUND));
+  const addresses = createAddressLookup((_host, _options, done) => done(null, FOUND));
   const [first, second, third] = FOUND;
   expect(await resolve(addresses, true)).toEqual([null, FOUND]);
   addresses.failed('192.0.2.1');
@@ -22,6 +22,6 @@ it('tries the address that failed last after all others', async () => {
 
 it('passes on the error for an unknown name', async () => {
   const error = Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
-  const addresses = rememberAddresses((_host, _options, done) => done(error, []));
+  const addresses = createAddressLookup((_host, _options, done) => done(error, []));
   for (const all of [true, false]) expect(await resolve(addresses, all)).toMatchObject([{ code: 'ENOTFOUND' }, []]);
 });

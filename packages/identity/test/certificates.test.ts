@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterAll, describe, expect, it } from 'vitest';
 import { writeCertificate } from '../../broker/test/harness/certificate.ts';
-import { lifeOf } from '../src/certificate-life.ts';
+import { certificateValidity } from '../src/certificate-life.ts';
 import { tlsFailure } from '../src/tls-failure.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-life-'));
@@ -14,14 +14,14 @@ afterAll(() => rmSync(dir, { recursive: true }));
 describe('lifeOf', () => {
   it('returns the validity of the first certificate in a chain, in Unix seconds', async () => {
     const { pem } = await writeCertificate(dir, { from: -3_600_000, until: 7_200_000 });
-    const { notBefore, notAfter } = lifeOf(`${pem}\n${rootCertificates[0]}`);
+    const { notBefore, notAfter } = certificateValidity(`${pem}\n${rootCertificates[0]}`);
     expect(notAfter - notBefore).toBe(10_800);
     expect(notAfter - Date.now() / 1000).toBeCloseTo(7_200, -2);
-    expect(lifeOf(Buffer.from(pem))).toEqual({ notBefore, notAfter });
+    expect(certificateValidity(Buffer.from(pem))).toEqual({ notBefore, notAfter });
   });
 
   it('throws if the text contains no certificate', () => {
-    expect(() => lifeOf('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')).toThrow();
+    expect(() => certificateValidity('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')).toThrow();
   });
 });
 

@@ -1,9 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { createLeaseProof, readLeaseProof } from '../src/channel/lease-proof.ts';
+import { createLeaseProof, parseLeaseProof } from '../src/channel/lease-proof.ts';
 import { createStatementReader, grantSet, type Statement, signStatement } from '../src/channel/statement.ts';
 import { dpopKey, dpopThumbprint } from '../src/dpop.ts';
-import { publicKeyOf, readJws, signJws, verifyJws } from '../src/jws/es256.ts';
+import { parseJws, publicKeyOf, signJws, verifyJws } from '../src/jws/es256.ts';
 
 const newKey = () => dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 const key = newKey();
@@ -16,7 +16,7 @@ const LEASE = { typ: 'meshpass-lease+jwt', jwk: key.jwk };
 
 describe('lease proof', () => {
   test('is parsed unchanged and verifies with its own key', () => {
-    const read = readLeaseProof(createLeaseProof(CLAIMS, key))!;
+    const read = parseLeaseProof(createLeaseProof(CLAIMS, key))!;
     expect(read.claims).toEqual(CLAIMS);
     expect(read.jkt).toBe(dpopThumbprint(key.jwk));
     expect(verifyJws(read.jws, publicKeyOf(read.jwk)!)).toBe(true);
@@ -39,18 +39,18 @@ describe('lease proof', () => {
     ['with a line break', `${withHeader(LEASE)}\n`],
     ['that is empty', ''],
   ])('rejects a proof %s', (_what, proof) => {
-    expect(readLeaseProof(proof)).toBeUndefined();
+    expect(parseLeaseProof(proof)).toBeUndefined();
   });
 
   test('does not verify a proof with a short signature', () => {
-    const read = readLeaseProof(withHeader(LEASE).slice(0, -1))!;
+    const read = parseLeaseProof(withHeader(LEASE).slice(0, -1))!;
     expect(verifyJws(read.jws, publicKeyOf(read.jwk)!)).toBe(false);
   });
 
   test('rejects a proof whose header claims no signature', () => {
     const [, claims, signature] = withHeader(LEASE).split('.');
     const header = Buffer.from(JSON.stringify({ ...LEASE, alg: 'none' })).toString('base64url');
-    expect(readLeaseProof(`${header}.${claims}.${signature}`)).toBeUndefined();
+    expect(parseLeaseProof(`${header}.${claims}.${signature}`)).toBeUndefined();
   });
 
   test('has no verification key if the coordinates are not on the curve', () => {
@@ -89,7 +89,7 @@ describe('statement', () => {
 
   function changed(text: string): string {
     const [header, claims, signature] = text.split('.');
-    const other = Buffer.from(JSON.stringify({ ...(readJws(text)!.claims as object), sid: 's-2' })).toString(
+    const other = Buffer.from(JSON.stringify({ ...(parseJws(text)!.claims as object), sid: 's-2' })).toString(
       'base64url',
     );
     expect(other).not.toBe(claims);

@@ -6,7 +6,7 @@ import {
   parseSpiffe,
   parseTarget,
   serviceAccountName,
-  spiffeOfSan,
+  spiffeIdFromSan,
 } from '../src/spiffe.ts';
 
 const ID = 'spiffe://cluster.local/ns/meshpass-payments-dev/sa/alice-0a1b2c';
@@ -27,11 +27,11 @@ describe('SPIFFE ids', () => {
     expect(parseSpiffe(text)).toBeUndefined();
   });
   test('are read only from a certificate with exactly one URI SAN', () => {
-    expect(spiffeOfSan(`URI:${ID}`)).toBe(ID);
-    expect(spiffeOfSan(`DNS:a, URI:${ID}`)).toBe(ID);
-    expect(spiffeOfSan(`URI:${ID}, URI:${ID}`)).toBeUndefined();
-    expect(spiffeOfSan('DNS:orders.shop')).toBeUndefined();
-    expect(spiffeOfSan(undefined)).toBeUndefined();
+    expect(spiffeIdFromSan(`URI:${ID}`)).toBe(ID);
+    expect(spiffeIdFromSan(`DNS:a, URI:${ID}`)).toBe(ID);
+    expect(spiffeIdFromSan(`URI:${ID}, URI:${ID}`)).toBeUndefined();
+    expect(spiffeIdFromSan('DNS:orders.shop')).toBeUndefined();
+    expect(spiffeIdFromSan(undefined)).toBeUndefined();
   });
 });
 

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readValues } from '../src/manifest/read-yaml.ts';
+import { parseYamlValues } from '../src/manifest/read-yaml.ts';
 import type { Shape } from '../src/object/shape.ts';
 
 export interface IstioModule {
@@ -103,7 +103,7 @@ export function knownFields({ source, version }: IstioModule): string {
 }
 
 function definitionsIn(text: string): readonly Definition[] {
-  return readValues(text).documents.filter(
+  return parseYamlValues(text).documents.filter(
     (one): one is Definition => (one as Definition | null)?.kind === 'CustomResourceDefinition',
   );
 }

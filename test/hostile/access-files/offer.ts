@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { loadAccess } from '@meshpass/access';
 import { planChange, refuseUnsafe } from '@meshpass/analysis/plan';
-import { type PolicyChanges, policyChanges } from '@meshpass/broker/admin/policy/change';
-import { Files } from '@meshpass/broker/admin/policy/history';
+import { createPolicyChanges, type PolicyChanges } from '@meshpass/broker/admin/policy/change';
+import { PolicyFiles } from '@meshpass/broker/admin/policy/history';
 import { createProver } from '@meshpass/broker/admin/policy/prover';
 import { toMeshpassError } from '@meshpass/identity';
 import { loadManifests } from '@meshpass/istio';
@@ -92,7 +92,7 @@ async function fromDisk(bundle: Bundle): Promise<string> {
 
 /** Sent as a bundle: checked as the API checks it, and planned as the broker plans it. */
 async function toBroker(bundle: Bundle): Promise<string> {
-  const files = Files.parse(bundle);
+  const files = PolicyFiles.parse(bundle);
   const plan = await changes().plan({ main: Object.keys(bundle)[0]!, files });
   refuseUnsafe(plan);
   return plan.id;
@@ -101,5 +101,5 @@ async function toBroker(bundle: Bundle): Promise<string> {
 function changes(): Pick<PolicyChanges, 'plan'> {
   const journal = { transaction: unreached, settled: unreached, flush: unreached };
   const audit = { journal, clock: Date.now, observe: unreached };
-  return policyChanges(MESH, PROVER, { db: undefined as never }, audit);
+  return createPolicyChanges(MESH, PROVER, { db: undefined as never }, audit);
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { down } from '@meshpass/agent/process/down';
-import { launch } from '@meshpass/agent/process/launch';
+import { launchAgent } from '@meshpass/agent/process/launch';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Written } from '../../../packages/agent/test/configuration.ts';
 import { createAuthority, service, startEdge, startWorkload, testEnvoy } from '../../../packages/agent/test/harness.ts';
@@ -52,7 +52,7 @@ export async function tried(
   );
   const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
   try {
-    const { services, configuration } = await launch(config, { env });
+    const { services, configuration } = await launchAgent(config, { env });
     const hosts = readFileSync(hostsFile, 'utf8');
     const names = services.map((one) => one.names);
     const answer = `ready with ${JSON.stringify({ names, refused: configuration.refused })}`;

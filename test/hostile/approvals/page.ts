@@ -1,5 +1,5 @@
 /** Requests to the broker's page that no browser of a person who is signed in there sends, against the real broker and a real provider. */
-import { formToken } from '../../../packages/broker/src/admin/operator/page/cookies.ts';
+import { csrfToken } from '../../../packages/broker/src/admin/operator/page/cookies.ts';
 import { Browser } from '../../../packages/broker/test/harness/approval/browser.ts';
 import { type PageWorld, SESSION, startPage } from '../../../packages/broker/test/harness/approval/page.ts';
 import type { HostileArea, HostileInput, Outcome } from '../area.ts';
@@ -56,7 +56,7 @@ type Change = (sent: Sent, place: HostilePage) => void;
 async function form(place: HostilePage, change: Change, after = 12_000): Promise<Outcome> {
   // Failed tries of a source are bounded, and no subject here.
   place.world.harness.clockAhead += after;
-  const fields = { form: formToken(place.bob, PATH), decision: 'approve', minutes: '5', reason: '' };
+  const fields = { form: csrfToken(place.bob, PATH), decision: 'approve', minutes: '5', reason: '' };
   const sent: Sent = {
     method: 'POST',
     path: PATH,
@@ -119,10 +119,10 @@ const FORMS: readonly Input[] = [
   header('that says it has several parts', MALFORMED, 'Content-Type', 'multipart/form-data; boundary=x'),
   header('that does not say what it is', MALFORMED, 'Content-Type', undefined),
   token('without its token', () => ''),
-  token('with the token of another path', ({ bob }) => formToken(bob, '/page/sign-out')),
-  token('with the token of another request', ({ bob }) => formToken(bob, `/approvals/${'1'.repeat(24)}`)),
-  token("with the token of another person's session", ({ alice }) => formToken(alice, PATH)),
-  token('with the beginning of its token', ({ bob }) => formToken(bob, PATH).slice(0, -1)),
+  token('with the token of another path', ({ bob }) => csrfToken(bob, '/page/sign-out')),
+  token('with the token of another request', ({ bob }) => csrfToken(bob, `/approvals/${'1'.repeat(24)}`)),
+  token("with the token of another person's session", ({ alice }) => csrfToken(alice, PATH)),
+  token('with the beginning of its token', ({ bob }) => csrfToken(bob, PATH).slice(0, -1)),
   token('with the session itself as its token', ({ bob }) => bob),
   cookie('without a session', () => 'x=y'),
   cookie('with the beginning of a session', ({ bob }) => `${SESSION}=${bob.slice(0, -1)}`),

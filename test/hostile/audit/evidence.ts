@@ -1,9 +1,9 @@
 /** Exported evidence that no verifier may accept. */
-import { type NoteVerifier, noteVerifier } from '@meshpass/broker/audit/checkpoint/note';
+import { createNoteVerifier, type NoteVerifier } from '@meshpass/broker/audit/checkpoint/note';
 import { readExport } from '@meshpass/broker/audit/export/export';
 import { verifyExport } from '@meshpass/broker/audit/export/verify';
 import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/chain';
-import { growTree } from '@meshpass/broker/audit/log/tree';
+import { createLogTree } from '@meshpass/broker/audit/log/tree';
 import type { HostileInput, Outcome } from '../area.ts';
 import { type AuditWorld, checkpointText, type Evidence, ROWS } from './world.ts';
 
@@ -95,7 +95,7 @@ export const EVIDENCE: Input[] = [
     const rows = rehashed(edited(of, 5, (row) => ({ ...row, subject: 'mallory' })).lines).filter((line) =>
       line.includes('"seq":'),
     );
-    const tree = growTree();
+    const tree = createLogTree();
     for (const line of rows) tree.append((JSON.parse(line) as SealedRow).hash);
     const note = forge(checkpointText(key.origin, rows.length, tree.root()));
     const [header] = withHeader(of, (one) => ({ ...one, checkpoint: note }));
@@ -110,7 +110,7 @@ export const EVIDENCE: Input[] = [
     anchors: [sign(checkpointText(key.origin, 6, 'ab'.repeat(32)))],
   })),
   evidence('the right rows, and the key of another', 'unsigned', (of, { key }) => {
-    const name = noteVerifier('other.example/audit', key.verifiers[0].key);
+    const name = createNoteVerifier('other.example/audit', key.verifiers[0].key);
     return { lines: of.lines, keys: [name] };
   }),
   evidence(

@@ -1,7 +1,7 @@
 /** Logs on which no broker may start: cut, changed, or unsigned. */
 import { rmSync } from 'node:fs';
 import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/chain';
-import { growTree } from '@meshpass/broker/audit/log/tree';
+import { createLogTree } from '@meshpass/broker/audit/log/tree';
 import type { HostileInput } from '../area.ts';
 import { type AuditWorld, change, checkpointText, type Fresh, ROWS } from './world.ts';
 
@@ -42,7 +42,7 @@ const nowhere: Tamper = ({ places }) => places.forEach((place) => void rmSync(pl
 /** Checkpoint over the first existing rows. */
 async function textOver({ sql, key }: AuditWorld, size: number, origin = key.origin, line = ''): Promise<string> {
   const rows = await sql(`select hash from audit where seq <= ${size} order by seq`);
-  const tree = growTree();
+  const tree = createLogTree();
   for (const { hash } of rows) tree.append(String(hash));
   return checkpointText(origin, size, tree.root(), line);
 }

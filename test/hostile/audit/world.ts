@@ -4,20 +4,20 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AuditKey, openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
-import { noteVerifier, signNote } from '@meshpass/broker/audit/checkpoint/note';
+import { createNoteVerifier, signNote } from '@meshpass/broker/audit/checkpoint/note';
 import { type CheckpointSink, fileSink, readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/sink';
-import { exportLines, exportLog } from '@meshpass/broker/audit/export/export';
+import { exportLog, serializeExport } from '@meshpass/broker/audit/export/export';
 import { createCheckpointSigner } from '@meshpass/broker/audit/log/checkpoint-signer';
-import { auditRow, newEvent } from '@meshpass/broker/audit/log/event';
+import { auditRow, createAuditEvent } from '@meshpass/broker/audit/log/event';
 import { createJournal } from '@meshpass/broker/audit/log/journal';
-import { createChain } from '@meshpass/broker/audit/log/log-end';
+import { createAuditChain } from '@meshpass/broker/audit/log/log-end';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
-import { admitLog } from '@meshpass/broker/audit/restore/admit';
+import { verifyStoredLog } from '@meshpass/broker/audit/restore/admit';
 import { surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
-import { createLog } from '@meshpass/broker/base/telemetry/log';
+import { createLogger } from '@meshpass/broker/base/telemetry/log';
 import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
 import { openSigner } from '@meshpass/broker/core/token/signer';
-import { readBrokerConfig } from '@meshpass/broker/start/config';
+import { parseBrokerConfig } from '@meshpass/broker/start/config';
 import { serveBroker } from '@meshpass/broker/start/serve';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity';
@@ -72,7 +72,7 @@ export async function openAuditWorld(): Promise<AuditWorld> {
   const auditKeyFile = join(dir, 'audit-key.pem');
   const key = await openAuditKey(auditKeyFile, `https://${HOST}`, true);
   const stranger = generateKeyPairSync('ed25519');
-  const strange = noteVerifier(key.origin, stranger.publicKey);
+  const strange = createNoteVerifier(key.origin, stranger.publicKey);
   const places = [join(dir, 'kept'), join(dir, 'kept-2')] as const;
   const sinks = places.map((place) => fileSink(place, key.verifiers));
   const tls = await writeCertificate(dir);
@@ -124,8 +124,8 @@ export async function openAuditWorld(): Promise<AuditWorld> {
   const exported = async (anchors: ReadonlyMap<number, string>): Promise<Evidence> => {
     const store = await opened();
     try {
-      const admitted = await admitLog(store.db, key, sinks);
-      const chain = createChain(store.db, { verifiers: key.verifiers });
+      const admitted = await verifyStoredLog(store.db, key, sinks);
+      const chain = createAuditChain(store.db, { verifiers: key.verifiers });
       const checkpoints = createCheckpointSigner({
         db: store.db,
         chain,
@@ -137,7 +137,7 @@ export async function openAuditWorld(): Promise<AuditWorld> {
       const journal = createJournal({ store, chain });
       for (let n = 0; n < 3; n++) await journal.transaction((tx) => tx.audit(row(n)));
       const lines: string[] = [];
-      for await (const line of exportLines(await exportLog({ db: store.db, key: admitted.key, checkpoints })))
+      for await (const line of serializeExport(await exportLog({ db: store.db, key: admitted.key, checkpoints })))
         lines.push(line.slice(0, -1));
       return { lines, anchors };
     } finally {
@@ -152,7 +152,10 @@ export async function openAuditWorld(): Promise<AuditWorld> {
 }
 
 function row(n: number) {
-  const event = { ...newEvent('token.issue', { source: '192.0.2.7' }, Date.now, randomBytes), subject: `s${n}` };
+  const event = {
+    ...createAuditEvent('token.issue', { source: '192.0.2.7' }, Date.now, randomBytes),
+    subject: `s${n}`,
+  };
   return auditRow(event, 'allowed', 'tested', undefined, Date.now());
 }
 
@@ -161,7 +164,7 @@ async function writeLog(
   key: AuditKey,
   sinks: readonly CheckpointSink[],
 ): Promise<Map<number, string>> {
-  const chain = createChain(store.db, { verifiers: key.verifiers });
+  const chain = createAuditChain(store.db, { verifiers: key.verifiers });
   const journal = createJournal({ store, chain });
   const checkpoints = createCheckpointSigner({
     db: store.db,
@@ -191,7 +194,7 @@ interface StartOn {
 async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: StartOn): Promise<Outcome> {
   const mesh = playMesh();
   mesh.setAccess([grant('dev')]);
-  const config = readBrokerConfig({
+  const config = parseBrokerConfig({
     publicUrl: `https://${HOST}`,
     listen: { host: '127.0.0.1', port: 0 },
     operator: { host: '127.0.0.1', port: 0 },
@@ -213,7 +216,7 @@ async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: Sta
         throw new MeshpassError('proof_rejected', 'Nobody enrols here.');
       },
       checkpointSinks: [fileSink(places[1], (await openAuditKey(auditKeyFile, `https://${HOST}`, false)).verifiers)],
-      log: createLog('broker', 'fatal', { write: () => {} }),
+      log: createLogger('broker', 'fatal', { write: () => {} }),
     });
     await broker.close();
     return { accepted: true, answer: 'it serves' };

@@ -3,8 +3,8 @@
  * the first attempt of a new run of the configured workflow, which applies the same file.
  */
 import { type Access, parseAccess } from '@meshpass/access';
-import { policyAuthors } from '@meshpass/broker/admin/policy/author';
-import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/issuers/issuer-http';
+import { createAuthorCheck } from '@meshpass/broker/admin/policy/author';
+import { labOnlyPlainHttpIssuers } from '@meshpass/broker/issuers/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
@@ -39,8 +39,8 @@ async function open(): Promise<JobWorld> {
     inForce: () => inForce,
   });
   const actions = await startActions({ listen: '127.0.0.1:0' });
-  const keys = createIssuerKeys({ fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true });
-  const authorOf = policyAuthors(
+  const keys = createIssuerKeys({ fetch, timeoutMs: 5_000, clock: Date.now, [labOnlyPlainHttpIssuers]: true });
+  const authorOf = createAuthorCheck(
     {
       issuer: actions.issuer,
       audience: AUDIENCE,

@@ -2,8 +2,8 @@
 
 import type { Call as ToldCall } from '@meshpass/analysis/diff';
 import { type Call, type CallToken, normalizePath } from '@meshpass/analysis/evaluate';
-import type { TokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
-import { Facts } from '../../../packages/analysis/src/evaluate/facts.ts';
+import type { TokenLocations } from '../../../packages/analysis/src/diff/token-condition.ts';
+import { CallFacts } from '../../../packages/analysis/src/evaluate/facts.ts';
 import { withoutQuery } from '../../../packages/analysis/src/evaluate/rule/path.ts';
 
 const SPACED = ['scope', 'permission', 'tags'];
@@ -20,7 +20,7 @@ const WRITTEN = ['x-sub', 'x-payload', 'authorization'];
 export function asTold(
   call: Call,
   as: 'http' | 'tcp',
-  places: TokenPlaces,
+  places: TokenLocations,
   prefixes: ReadonlyMap<string, ReadonlySet<string>>,
   headersAsked: ReadonlySet<string>,
 ): ToldCall | undefined {
@@ -47,7 +47,7 @@ export function asTold(
   const http = as === 'http' ? call.http : undefined;
   const path = http && normalizePath(http.path, 'BASE');
   if (http && path === undefined) return undefined;
-  addresses.set('remote.ip', new Facts(call, call.principal ?? '', '', http, path ?? '').remoteIp ?? '');
+  addresses.set('remote.ip', new CallFacts(call, call.principal ?? '', '', http, path ?? '').remoteIp ?? '');
   if (http) {
     const { method, authority, headers = {} } = http;
     if (method === 'OPTIONS' && headers.origin) return undefined;
@@ -71,7 +71,7 @@ interface Told {
 function tellTokens(
   call: Call,
   http: NonNullable<Call['http']>,
-  places: TokenPlaces,
+  places: TokenLocations,
   prefixes: ReadonlyMap<string, ReadonlySet<string>>,
   told: Told,
 ): boolean {

@@ -5,7 +5,7 @@ import type { Call } from '@meshpass/analysis/evaluate';
 import { DEFAULT_MESH_CONFIG, type Resource } from '@meshpass/istio';
 import { indexStates } from '../../../packages/analysis/src/diff/compare.ts';
 import { meets } from '../../../packages/analysis/src/diff/formula/call.ts';
-import { tokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
+import { tokenLocations } from '../../../packages/analysis/src/diff/token-condition.ts';
 import { asTold } from './as-told.ts';
 import { type Enforced, LATER } from './harness.ts';
 import { PORTS } from './target.ts';
@@ -23,7 +23,7 @@ export function threeWay(before: Before | undefined, { authorizer, resources }: 
   const unapplied = resources.map((one) => (one.metadata.name.startsWith(LATER) ? withoutAge(one) : one));
   const old = before?.resources ?? resources;
   const [was, is] = indexStates(old, unapplied, DEFAULT_MESH_CONFIG);
-  const places = tokenPlaces([...old, ...unapplied]);
+  const places = tokenLocations([...old, ...unapplied]);
   const changes = before ? compareMeaning(old, unapplied, DEFAULT_MESH_CONFIG, { listed: 1 }).changes : [];
   const headersAsked = new Set([...headersOf(old), ...headersOf(unapplied)]);
   const prefixes = prefixesOf([...old, ...unapplied]);

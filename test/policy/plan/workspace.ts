@@ -1,11 +1,11 @@
 /** Calls of workspaces: through the mesh gateway, with certificates of the mesh's own istiod. */
 import { generateKeyPairSync } from 'node:crypto';
-import { certificateAuthority } from '@meshpass/broker/mesh/istiod/authority';
+import { createCertificateAuthority } from '@meshpass/broker/mesh/istiod/authority';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
-import type { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { kubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
-import { type Credentials, noCredentials } from '@meshpass/cli/drill/credentials';
-import { openTunnel, tunnel } from '@meshpass/cli/drill/tunnel';
+import type { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { createEmptyCredentials, type DrillCredentials } from '@meshpass/cli/drill/credentials';
+import { openTunnel, probeTunnel } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { formatSni, parseTarget } from '@meshpass/identity/spiffe';
 import type { Lab } from '@meshpass/lab';
@@ -28,7 +28,7 @@ export interface Workspaces {
 }
 
 /** Prepares a workspace of each grant. The grants' namespaces must exist. */
-export async function openWorkspaces(lab: Lab, http: ReturnType<typeof kubernetesHttp>): Promise<Workspaces> {
+export async function openWorkspaces(lab: Lab, http: ReturnType<typeof createKubernetesHttp>): Promise<Workspaces> {
   const credentials = await certificates(lab, http);
   const tokens = new Map<string, string>();
   for (const grant of GRANTS)
@@ -45,7 +45,7 @@ export async function openWorkspaces(lab: Lab, http: ReturnType<typeof kubernete
         `${method} ${path} HTTP/1.1\r\nhost: ${full}\r\ncontent-length: 0\r\nconnection: close`,
         `x-meshpass-token: ${tokens.get(`${grant} ${level}`)}\r\n\r\n`,
       ].join('\r\n');
-      const { answer = '' } = await tunnel(credentials, { ...order, send });
+      const { answer = '' } = await probeTunnel(credentials, { ...order, send });
       return /^HTTP\/1\.1 20[01] /.test(answer);
     },
   };
@@ -63,10 +63,10 @@ function tokenFor(grant: string, level: readonly string[]): Promise<string> {
 }
 
 /** A certificate for each grant, of the mesh's own istiod. */
-async function certificates(lab: Lab, http: ReturnType<typeof kubernetesHttp>): Promise<Credentials> {
+async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHttp>): Promise<DrillCredentials> {
   const roots = () => [lab.rootCaPem()];
   const istiod = connectIstiod({ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots });
-  const authority = certificateAuthority({
+  const authority = createCertificateAuthority({
     kubernetes: broker(http),
     istiod,
     trustDomain: 'cluster.local',
@@ -74,7 +74,7 @@ async function certificates(lab: Lab, http: ReturnType<typeof kubernetesHttp>): 
     now: () => Math.floor(Date.now() / 1000),
     isRevoked: () => false,
   });
-  const made = { ...noCredentials('https://nowhere.test'), roots: roots() };
+  const made = { ...createEmptyCredentials('https://nowhere.test'), roots: roots() };
   for (const grant of GRANTS) {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const request = {
@@ -92,7 +92,7 @@ async function certificates(lab: Lab, http: ReturnType<typeof kubernetesHttp>): 
 }
 
 /** Whether the database answers. The client sends first, because RBAC decides at the first bytes. */
-async function connects(credentials: Credentials, order: Parameters<typeof openTunnel>[1]): Promise<boolean> {
+async function connects(credentials: DrillCredentials, order: Parameters<typeof openTunnel>[1]): Promise<boolean> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return false;
   try {

@@ -1,12 +1,23 @@
 /** Authorization: which grants an attestation receives, and why. Pure, and denies by default. */
 import type { Attestation, SignIn } from '@meshpass/identity';
-import type { Access, Approval, Approved, Authorize, Decision, Denial, Grant, SignedIn, Trust, Who } from '../model.ts';
+import type {
+  Access,
+  Approval,
+  ApprovalExpiries,
+  Authorize,
+  Decision,
+  Denial,
+  Grant,
+  RequiredSignIn,
+  Trust,
+  Who,
+} from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { withinBudget } from '../schema/work.ts';
 import { describeApproval, describeWho } from './describe-who.ts';
-import { isHidden } from './operators.ts';
-import { isSignInTrusted, trustedAnywhere, trustedInWorkspace } from './trusted.ts';
-import { type Kind, whyDenied, whyNot, whyNotClaims, whyNotWhen } from './who.ts';
+import { mayBeRequester } from './operators.ts';
+import { checkClientTrust, checkWorkspaceTrust, isSignInTrusted } from './trusted.ts';
+import { type Kind, whyClaimsMismatch, whyConditionUnmet, whyDenied, whyEntryMismatch } from './who.ts';
 import { openUntil } from './windows.ts';
 
 /**
@@ -37,7 +48,7 @@ import { openUntil } from './windows.ts';
  * ```
  */
 export const authorize: Authorize = withinBudget((attestation, access, at, approved) => {
-  const trusted = trustedInWorkspace(attestation, access.trust);
+  const trusted = checkWorkspaceTrust(attestation, access.trust);
   if ('untrusted' in trusted)
     return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file: ${trusted.untrusted}`);
   const { kind } = trusted;
@@ -92,7 +103,7 @@ function whoHolds(
   let signIn: string | undefined;
   for (const who of alternatives) {
     const place = formatPlace(who.place);
-    const failure = whyNot(who, attestation, kind);
+    const failure = whyEntryMismatch(who, attestation, kind);
     const signed = failure === undefined ? holdsSignIn(who, attestation, trust, at) : { failure };
     if ('failure' in signed) {
       failures.push(`${place} ${signed.failure}`);
@@ -110,7 +121,7 @@ function withApproval(
   { name, approval }: Grant,
   found: Found,
   at: number | undefined,
-  approved: Approved | undefined,
+  approved: ApprovalExpiries | undefined,
 ): Found | { readonly refusal: string; readonly approval: Approval; readonly reason: string } {
   if (!approval || 'refusal' in found) return found;
   const until = approved?.get(name);
@@ -174,14 +185,16 @@ function findApproverEntry(
   access: Access,
   at?: number,
 ): string | undefined {
-  const trusted = trustedAnywhere(attestation, access.trust);
+  const trusted = checkClientTrust(attestation, access.trust);
   if ('untrusted' in trusted || !isPerson(attestation, access, at)) return undefined;
   const { kind } = trusted;
   if (denial(access.deny, attestation, kind) !== undefined) return undefined;
   // The parser rejects files with such an approver, but a reviewer may come from an earlier file.
-  if (isHidden(attestation, access)) return undefined;
+  if (mayBeRequester(attestation, access)) return undefined;
   const match = approval.by.find(
-    (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, access.trust, at),
+    (who) =>
+      whyEntryMismatch(who, attestation, kind) === undefined &&
+      'until' in holdsSignIn(who, attestation, access.trust, at),
   );
   return match && `${formatPlace(match.place)} ${describeWho(match)}`;
 }
@@ -207,7 +220,7 @@ function findApproverEntry(
  * ```
  */
 export function isPerson(attestation: Attestation, access: Access, at: number | undefined): boolean {
-  const trusted = trustedAnywhere(attestation, access.trust);
+  const trusted = checkClientTrust(attestation, access.trust);
   if ('untrusted' in trusted) return false;
   if (trusted.kind !== 'generic') return trusted.kind === 'codespace';
   const issuer = access.trust.issuers.find(({ name }) => name === attestation.issuer);
@@ -252,8 +265,8 @@ function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): st
   return authTime + maxAge <= at ? `the sign-in at ${issuer} is older than ${maxAge} seconds` : undefined;
 }
 
-function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attestation): string | undefined {
-  const why = whyNotClaims(demanded, signIn) ?? whyNotWhen(demanded, asSignedIn(attestation, signIn));
+function whyNotAsDemanded(demanded: RequiredSignIn, signIn: SignIn, attestation: Attestation): string | undefined {
+  const why = whyClaimsMismatch(demanded, signIn) ?? whyConditionUnmet(demanded, asSignedIn(attestation, signIn));
   return why === undefined ? undefined : `sign-in at ${signIn.issuer}: ${why}`;
 }
 

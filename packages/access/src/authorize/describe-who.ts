@@ -1,7 +1,7 @@
 /** Describes entries of `who`, `except` and `deny` as text. */
 
-import { durationText } from '@meshpass/identity/text';
-import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
+import { formatDuration } from '@meshpass/identity/text';
+import type { Approval, Emergency, RequiredSignIn, Who } from '../model.ts';
 
 /**
  * Describes an entry, without its place.
@@ -33,7 +33,7 @@ export function describeWho(who: Omit<Who, 'place'> & Partial<Pick<Who, 'place'>
   ].join(', ');
 }
 
-function describeSignedIn({ issuer, maxAge, amr, ...who }: SignedIn): string {
+function describeSignedIn({ issuer, maxAge, amr, ...who }: RequiredSignIn): string {
   const demands = [
     ...describeClaims(who),
     ...(maxAge === undefined ? [] : [`within the last ${maxAge} seconds`]),
@@ -62,7 +62,7 @@ function describeClaims({ claims = {}, when }: Pick<Who, 'claims' | 'when'>): re
  */
 export function describeApproval({ by, count, max, emergency }: Approval, room = Number.POSITIVE_INFINITY): string {
   const without = emergency ? `; emergency use without approval: ${describeEmergency(emergency, room)}` : '';
-  return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${durationText(max)}${without}`;
+  return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${formatDuration(max)}${without}`;
 }
 
 /**
@@ -100,7 +100,7 @@ export function describeEmergencyBounds(
   room = Number.POSITIVE_INFINITY,
 ): string {
   const { for: longest, review, within } = emergency;
-  return `at most ${durationText(longest)}, reviewed within ${durationText(within)} by ${anyOf(review, room)}`;
+  return `at most ${formatDuration(longest)}, reviewed within ${formatDuration(within)} by ${anyOf(review, room)}`;
 }
 
 function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string {

@@ -5,7 +5,7 @@ import { type Access, OPERATOR_ROLES, type OperatorRole, type TrustedIssuer } fr
 import { formatPlace } from '../problem.ts';
 import { withinBudget } from '../schema/work.ts';
 import { isOperatorTrusted } from './trusted.ts';
-import { whyDenied, whyNot } from './who.ts';
+import { whyDenied, whyEntryMismatch } from './who.ts';
 
 export interface OperatorRoles {
   /** Matching roles, each with the first entry that assigns it. */
@@ -55,7 +55,7 @@ function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
   const refusals: string[] = [];
   const roles = OPERATOR_ROLES.flatMap((role) => {
     const match = operators.roles[role].find((who) => {
-      const failure = whyNot(who, attestation, 'generic');
+      const failure = whyEntryMismatch(who, attestation, 'generic');
       if (failure) refusals.push(`${role}: ${formatPlace(who.place)} ${failure}`);
       return !failure;
     });
@@ -91,12 +91,12 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
  * Whether an issuer may use a different `sub` for operators than in their workspaces. Two sign-ins then cannot be
  * matched to one person, so these operators cannot approve.
  */
-export function hidesPeople({ signIn }: TrustedIssuer): boolean {
+export function mayUsePairwiseSubjects({ signIn }: TrustedIssuer): boolean {
   return signIn?.operatorClient !== undefined && signIn.subjectType !== 'public';
 }
 
 /** Whether an operator cannot be told apart from the person who made a request in a workspace. */
-export function isHidden(attestation: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
+export function mayBeRequester(attestation: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
   const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
-  return issuer !== undefined && hidesPeople(issuer) && isOperatorTrusted(attestation, trust);
+  return issuer !== undefined && mayUsePairwiseSubjects(issuer) && isOperatorTrusted(attestation, trust);
 }

@@ -1,7 +1,7 @@
 /** Proof claims that an identity token must contain, because an endpoint requires them. */
 import { claimsDemanded } from '../compile/http-rules.ts';
 import type { Access, ClaimValues } from '../model.ts';
-import { claimTexts } from './who.ts';
+import { claimStrings } from './who.ts';
 
 /**
  * Selects the claims that the grants require somewhere and the proof has, with only the required values. All others
@@ -28,7 +28,7 @@ export function claimsRequired(
   const demanded = claimsDemanded(access.grants.filter(({ name }) => grants.includes(name)).flatMap(({ to }) => to));
   return Object.fromEntries(
     Object.entries(demanded).flatMap(([name, values]) => {
-      const texts = claimTexts(claims, name)?.filter((text) => values.includes(text)) ?? [];
+      const texts = claimStrings(claims, name)?.filter((text) => values.includes(text)) ?? [];
       return texts.length > 0 ? [[name, texts]] : [];
     }),
   );

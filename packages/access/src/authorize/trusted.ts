@@ -7,10 +7,10 @@ import type { SignInClient, Trust, TrustedIssuer } from '../model.ts';
 import type { Kind } from './who.ts';
 
 /** Kind of an attestation's trusted issuer, or the reason why the issuer is not trusted. */
-export type Trusted = { readonly kind: Kind } | { readonly untrusted: string };
+export type TrustDecision = { readonly kind: Kind } | { readonly untrusted: string };
 
 /** Checks the proof or sign-in that a workspace used to open its session. */
-export function trustedInWorkspace(attestation: Attestation, trust: Trust): Trusted {
+export function checkWorkspaceTrust(attestation: Attestation, trust: Trust): TrustDecision {
   return trusted(attestation, trust, ({ audience, signIn }) =>
     attestation.provenBySignIn ? [signIn?.client] : [audience],
   );
@@ -36,14 +36,14 @@ export function trustedInWorkspace(attestation: Attestation, trust: Trust): Trus
  * ```
  */
 export function whyUntrusted(attestation: Attestation, trust: Trust): string | undefined {
-  const found = trustedInWorkspace(attestation, trust);
+  const found = checkWorkspaceTrust(attestation, trust);
   return 'untrusted' in found ? found.untrusted : undefined;
 }
 
 /**
  * Checks a person through any of their clients: a workspace, a webhook that speaks for them, or an operator sign-in.
  */
-export function trustedAnywhere(attestation: Attestation, trust: Trust): Trusted {
+export function checkClientTrust(attestation: Attestation, trust: Trust): TrustDecision {
   return trusted(attestation, trust, ({ audience, signIn }) => [
     audience,
     signIn?.client,
@@ -96,7 +96,7 @@ function trusted(
   { attestor, issuer: name, claims }: Attestation,
   { codespaces, issuers }: Trust,
   audiences: (issuer: TrustedIssuer) => readonly (string | undefined)[],
-): Trusted {
+): TrustDecision {
   if (attestor === 'github-codespace')
     return name === 'github' && codespaces
       ? { kind: 'codespace' }

@@ -1,6 +1,6 @@
 /** Matches entries of `who` and `deny` against attestations. */
 import type { Attestation } from '@meshpass/identity';
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { Denial, Who } from '../model.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
@@ -16,14 +16,14 @@ const BINDING_CLAIMS: readonly string[] = [
 ];
 
 /** Whether an entry restricts workflows to an owner. Required because anyone on GitHub can run workflows. */
-export function bindsWorkflows({ repository, repositoryId, issuer, claims, when }: Who): boolean {
+export function restrictsWorkflowOwner({ repository, repositoryId, issuer, claims, when }: Who): boolean {
   if (repository !== undefined || repositoryId !== undefined) return true;
   const bound = when !== undefined || Object.keys(claims ?? {}).some((name) => BINDING_CLAIMS.includes(name));
   return issuer !== undefined && bound;
 }
 
 /** Whether an entry identifies people instead of places. */
-export function namesPerson({ user, userId, team, role }: Who): boolean {
+export function identifiesPerson({ user, userId, team, role }: Who): boolean {
   return (user ?? userId ?? team ?? role) !== undefined;
 }
 
@@ -37,11 +37,11 @@ export function teamOf({ team, teamId }: Who): string | undefined {
 
 /** Whether an entry has fields that only GitHub attests. */
 export function needsGithub(who: Who): boolean {
-  return namesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
+  return identifiesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
 }
 
 /** Returns why an entry does not match, or undefined if it does. */
-export function whyNot(who: Who, attestation: Attestation, kind: Kind): string | undefined {
+export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer } = who;
   // The parser rejects empty entries. Any that get here match no one.
   if (isEmpty(who)) return 'the entry is empty';
@@ -50,17 +50,17 @@ export function whyNot(who: Who, attestation: Attestation, kind: Kind): string |
     return `issuer ${attestation.issuer} does not attest a GitHub user, team or repository`;
   }
   if (kind === 'actions') {
-    if (!bindsWorkflows(who)) return 'a GitHub Actions token only matches entries that set its repository';
+    if (!restrictsWorkflowOwner(who)) return 'a GitHub Actions token only matches entries that set its repository';
     const repository = who.repository ?? who.repositoryId;
-    if (namesPerson(who) && (issuer === undefined || repository === undefined)) {
+    if (identifiesPerson(who) && (issuer === undefined || repository === undefined)) {
       return 'for GitHub Actions, user and team also require issuer and repository';
     }
   }
   return (
     whyNotPerson(who, attestation) ??
     whyNotWorkspace(who, attestation, kind) ??
-    whyNotClaims(who, attestation) ??
-    whyNotWhen(who, attestation)
+    whyClaimsMismatch(who, attestation) ??
+    whyConditionUnmet(who, attestation)
   );
 }
 
@@ -92,7 +92,7 @@ function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolea
 
 function hasOtherClaims({ claims }: Denial, attestation: Attestation): boolean {
   return Object.entries(claims ?? {}).some(([name, values]) => {
-    const claim = claimTexts(attestation.claims, name);
+    const claim = claimStrings(attestation.claims, name);
     return (
       claim !== undefined && isDecidable(attestation.claims[name]) && !values.some((value) => claim.includes(value))
     );
@@ -145,12 +145,12 @@ function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | unde
 }
 
 /** Returns why an entry's claims do not match, or undefined if they do. */
-export function whyNotClaims(
+export function whyClaimsMismatch(
   { claims }: Pick<Who, 'claims'>,
   attestation: Pick<Attestation, 'claims'>,
 ): string | undefined {
   for (const [name, values] of Object.entries(claims ?? {})) {
-    const claim = claimTexts(attestation.claims, name);
+    const claim = claimStrings(attestation.claims, name);
     if (claim === undefined) return `claim ${name} is missing`;
     if (!values.some((value) => claim.includes(value))) return `claim ${name} is not ${values.join(' or ')}`;
   }
@@ -162,7 +162,7 @@ export function whyNotClaims(
  * because anyone may have entered it (OpenID Connect Core section 5.1).
  * @returns undefined if the claim is missing or has no comparable value
  */
-export function claimTexts(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] | undefined {
+export function claimStrings(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] | undefined {
   if (!Object.hasOwn(claims, name) || (name === 'email' && !hasVerifiedEmail(claims))) return undefined;
   const claim = claims[name];
   const texts = (Array.isArray(claim) ? claim : [claim]).flatMap((value) =>
@@ -190,7 +190,7 @@ function isComparable(value: unknown): value is string | number | boolean {
 }
 
 /** Returns why an expression is not true, or undefined if it is. */
-export function whyNotWhen(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
+export function whyConditionUnmet(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
   if (who.when === undefined) return undefined;
   const result = evaluateWhen(who, attestation);
   if (result === true) return undefined;
@@ -205,7 +205,7 @@ function evaluateWhen(who: Pick<Who, 'when'>, attestation: Attestation): ReturnT
 }
 
 /** Compiles an entry's expression. */
-const compiledWhen = remembered(({ when = '' }: Pick<Who, 'when'>): Expression['evaluate'] => {
+const compiledWhen = memoize(({ when = '' }: Pick<Who, 'when'>): Expression['evaluate'] => {
   const parsed = parseExpression(when);
   return 'value' in parsed ? parsed.value.evaluate : () => ({ error: parsed.message });
 });

@@ -4,7 +4,7 @@ import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { accessFileError } from '../problem.ts';
 import { guard } from './guard.ts';
-import { allowPolicies, httpRules } from './http-rules.ts';
+import { compileAllowPolicies, compileHttpDenyPolicy } from './http-rules.ts';
 import { metadata } from './metadata.ts';
 import { type ResolvedGrant, resolveAccess } from './resolve.ts';
 
@@ -65,9 +65,9 @@ export function compile(
     ...grants.map((grant) => guard(grant, mesh)).sort(inOrder),
     ...ports
       .filter(({ target }) => target.port.protocol !== 'tcp')
-      .map(({ grant, target }) => httpRules(grant, target, tokens))
+      .map(({ grant, target }) => compileHttpDenyPolicy(grant, target, tokens))
       .sort(inOrder),
-    ...ports.flatMap(({ grant, target }) => allowPolicies(grant, target, mesh, tokens)).sort(inOrder),
+    ...ports.flatMap(({ grant, target }) => compileAllowPolicies(grant, target, mesh, tokens)).sort(inOrder),
     ...grants.map(sidecar).sort(inOrder),
     ...gateway(grants, mesh),
   ];

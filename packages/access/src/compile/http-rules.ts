@@ -13,7 +13,11 @@ import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
 import { connectionsTo } from './server-names.ts';
 
 /** Compiles the DENY policy of a granted HTTP port. */
-export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, tokens: IdentityTokens): Manifest {
+export function compileHttpDenyPolicy(
+  granted: ResolvedGrant,
+  resolved: ResolvedTarget,
+  tokens: IdentityTokens,
+): Manifest {
   const { grant, namespace } = granted;
   const { target, service, port, host } = resolved;
   const onThisPort = connectionsTo(port.port, [host]);
@@ -27,7 +31,7 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
       action: 'DENY',
       rules: [
         {
-          from: [{ source: { namespaces: [namespace], notRequestPrincipals: [anyoneOf(tokens)] } }],
+          from: [{ source: { namespaces: [namespace], notRequestPrincipals: [anySubjectPrincipal(tokens)] } }],
           when: onThisPort,
         },
         { from, when: [...onThisPort, { key: 'request.auth.claims[grants]', notValues: [grant.name] }] },
@@ -56,7 +60,7 @@ export function policyName({ service, port }: ResolvedTarget, namespace: string)
 }
 
 /** Returns the principal that matches any subject of our issuer. Istio splits at the last `/`. */
-export function anyoneOf(tokens: IdentityTokens): string {
+export function anySubjectPrincipal(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
 }
 
@@ -135,7 +139,7 @@ export function refusedOperations(allow: readonly Operation[]): readonly Refused
 // policy's, so it never selects a workload that the foreign policy does not.
 
 /** Compiles the ALLOW policies of a granted port. */
-export function allowPolicies(
+export function compileAllowPolicies(
   granted: ResolvedGrant,
   resolved: ResolvedTarget,
   mesh: Mesh,
@@ -181,7 +185,7 @@ function allowRule(
   const onThisPort = connectionsTo(port.port, [host]);
   if (port.protocol === 'tcp') return { from: [{ source: { namespaces: [namespace] } }], when: onThisPort };
   return {
-    from: [{ source: { namespaces: [namespace], requestPrincipals: [anyoneOf(tokens)] } }],
+    from: [{ source: { namespaces: [namespace], requestPrincipals: [anySubjectPrincipal(tokens)] } }],
     ...(target.allow && { to: allowedOperations(target.allow).map((operation) => ({ operation })) }),
     when: [...onThisPort, { key: 'request.auth.claims[grants]', values: [grant.name] }],
   };

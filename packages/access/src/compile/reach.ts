@@ -5,7 +5,7 @@ import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-ad
 import type { Mesh } from '@meshpass/istio';
 import type { Access, Operation } from '../model.ts';
 import { describeAllowed } from './describe-allowed.ts';
-import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
+import { type ResolvedTarget, resolveAccess, workloadServiceAccounts } from './resolve.ts';
 
 /**
  * Lists the services of some grants, in the order of the file. Omits services that the mesh does not have (any more).
@@ -144,7 +144,7 @@ function toReachable(
   addresses: ReadonlyMap<string, string>,
 ): ReachableService[] {
   if (port.protocol === 'undeclared') return [];
-  const accounts = accountsOf(service);
+  const accounts = workloadServiceAccounts(service);
   return [
     {
       grant,

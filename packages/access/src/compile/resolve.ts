@@ -1,12 +1,18 @@
 /** Resolves the access file against the mesh: which ports are granted, and why others are not. */
-import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } from '@meshpass/identity';
+import {
+  formatSni,
+  grantNamespace,
+  MAX_ALLOWED_OPERATIONS,
+  MAX_OPERATION_LENGTH,
+  MAX_SERVICE_ACCOUNTS_PER_SERVICE,
+} from '@meshpass/identity';
 import { didYouMean, type Mesh, type MeshService, selects } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantTarget } from '../model.ts';
 import { type AccessFileProblem, accessFileError, problemAt } from '../problem.ts';
 import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
-import { isMeshOwn, type ResolvedRole, resolveRoles } from './roles.ts';
+import { isMeshNamespace, type ResolvedRole, resolveRoles } from './roles.ts';
 
 type MeshPort = MeshService['ports'][number];
 
@@ -70,7 +76,7 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
   const leftOut: AccessFileProblem[] = [];
   const grants = access.grants.flatMap((grant): ResolvedGrant[] => {
     const namespace = grantNamespace(grant.name);
-    if (isMeshOwn(namespace, mesh)) {
+    if (isMeshNamespace(namespace, mesh)) {
       problems.push(
         problemAt(grant.place, `namespace ${namespace} belongs to the mesh: choose a different name for the grant`),
       );
@@ -169,7 +175,7 @@ function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
     target.host === undefined ? { service: target.service!, namespace: target.namespace! } : split(target, mesh);
   if ('message' in named) return named;
   const name = `${named.service}.${named.namespace}`;
-  if (isMeshOwn(named.namespace, mesh)) {
+  if (isMeshNamespace(named.namespace, mesh)) {
     // istiod renews any certificate that is presented to it, so access to port 15012 would undo every expiry.
     return problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`);
   }
@@ -240,20 +246,20 @@ function fitPort(target: GrantTarget, service: MeshService, port: MeshPort, mesh
 
 /** Returns why a target exceeds the agents' limits. An agent rejects the whole response if anything exceeds them. */
 function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
-  const accounts = accountsOf(service).length;
-  if (accounts > MAX_PEERS)
-    return `runs under ${accounts} ServiceAccounts, but an agent accepts at most ${MAX_PEERS} per service: grant a Service with fewer`;
+  const accounts = workloadServiceAccounts(service).length;
+  if (accounts > MAX_SERVICE_ACCOUNTS_PER_SERVICE)
+    return `runs under ${accounts} ServiceAccounts, but an agent accepts at most ${MAX_SERVICE_ACCOUNTS_PER_SERVICE} per service: grant a Service with fewer`;
   const { allow = [] } = describeAllowed(target);
-  if (allow.length > MAX_ALLOWED)
-    return `has ${allow.length} allowed operations, but an agent accepts at most ${MAX_ALLOWED}: use patterns, or split the entry into several grants`;
+  if (allow.length > MAX_ALLOWED_OPERATIONS)
+    return `has ${allow.length} allowed operations, but an agent accepts at most ${MAX_ALLOWED_OPERATIONS}: use patterns, or split the entry into several grants`;
   const longest = Math.max(0, ...allow.map(({ length }) => length));
-  if (longest > MAX_ALLOWED_TEXT)
-    return `has an operation with ${longest} characters including its claims, but an agent accepts at most ${MAX_ALLOWED_TEXT}: require fewer values`;
+  if (longest > MAX_OPERATION_LENGTH)
+    return `has an operation with ${longest} characters including its claims, but an agent accepts at most ${MAX_OPERATION_LENGTH}: require fewer values`;
   return undefined;
 }
 
 /** Lists the ServiceAccounts of a Service's workloads, sorted. */
-export function accountsOf({ workloads }: Pick<MeshService, 'workloads'>): readonly string[] {
+export function workloadServiceAccounts({ workloads }: Pick<MeshService, 'workloads'>): readonly string[] {
   return [...new Set(workloads.map(({ serviceAccount }) => serviceAccount))].sort();
 }
 

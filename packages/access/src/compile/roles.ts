@@ -3,7 +3,7 @@
  * star before a subresource matches that subresource of everything, and anything else is compared as text (Kubernetes'
  * RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules of an unknown form may mean anything.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { didYouMean, type Mesh, type MeshClusterRole, type Place, type RbacRule, selects } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
 import { type Access, type Grant, KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
@@ -113,13 +113,13 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
  * [...knownRoles([]).keys()]; // => ['view', 'edit', 'admin']
  * ```
  */
-export const knownRoles = remembered(
+export const knownRoles = memoize(
   (clusterRoles: readonly MeshClusterRole[]): ReadonlyMap<string, RolePowers> =>
     new Map([...DEFAULTS, ...clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const)]),
 );
 
 /** Returns why a role is refused to a grant with these permissions, or undefined if it is granted. */
-export function whyRefused(
+export function whyRoleRefused(
   role: string,
   { powers, unknown }: RolePowers,
   allow: readonly KubernetesPower[],
@@ -153,7 +153,7 @@ export function checkKnownRoles(access: Access): void {
   const problems = access.grants.flatMap(({ kubernetesRoles, kubernetesAllow = [] }) =>
     kubernetesRoles.flatMap(({ role, place }): AccessFileProblem[] => {
       const powers = DEFAULTS.get(role);
-      const refused = powers && whyRefused(role, powers, kubernetesAllow);
+      const refused = powers && whyRoleRefused(role, powers, kubernetesAllow);
       return refused ? [{ ...refused, place }] : [];
     }),
   );
@@ -281,7 +281,7 @@ export function resolveRoles(
 }
 
 /** Whether a namespace belongs to the mesh itself. */
-export function isMeshOwn(namespace: string, mesh: Mesh): boolean {
+export function isMeshNamespace(namespace: string, mesh: Mesh): boolean {
   return namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace;
 }
 
@@ -290,7 +290,7 @@ export function isMeshOwn(namespace: string, mesh: Mesh): boolean {
  * identities.
  */
 function whyReserved(namespace: string, mesh: Mesh): string {
-  if (isMeshOwn(namespace, mesh))
+  if (isMeshNamespace(namespace, mesh))
     return "holds the mesh's keys, so grants cannot bind roles there: use a different namespace";
   const whose = namespace.startsWith('kube-') ? 'Kubernetes' : 'Meshpass';
   return `belongs to ${whose}, so grants cannot bind roles there: use a different namespace`;
@@ -302,7 +302,7 @@ function refusal(
   grant: Grant,
 ): Pick<AccessFileProblem, 'code' | 'message'> | undefined {
   const powers = known.get(role);
-  if (powers) return whyRefused(role, powers, grant.kubernetesAllow ?? []);
+  if (powers) return whyRoleRefused(role, powers, grant.kubernetesAllow ?? []);
   return {
     code: 'access_role_unknown',
     message: `the ClusterRole ${role} is unknown, so its powers cannot be checked${didYouMean(role, [...known.keys()])}: create it, or add its manifest to the input`,

@@ -1,7 +1,7 @@
 /** Checks of entries against each other: references, duplicates, and entries that match no one or everyone. */
 import { didYouMean, type Place } from '@meshpass/istio';
-import { hidesPeople } from '../authorize/operators.ts';
-import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
+import { mayUsePairwiseSubjects } from '../authorize/operators.ts';
+import { identifiesPerson, type Kind, needsGithub, restrictsWorkflowOwner } from '../authorize/who.ts';
 import {
   type Access,
   type ApprovalWebhook,
@@ -80,8 +80,9 @@ function whyNoOne(who: Who, access: Access): string | undefined {
         ? `issuer "${who.issuer}" does not attest a GitHub user, team or repository: use "when" or "claims"`
         : undefined;
     case 'actions':
-      if (!bindsWorkflows(who)) return `issuer "${who.issuer}" serves every repository on GitHub: add "repository"`;
-      return namesPerson(who) && !namesRepository(who)
+      if (!restrictsWorkflowOwner(who))
+        return `issuer "${who.issuer}" serves every repository on GitHub: add "repository"`;
+      return identifiesPerson(who) && !namesRepository(who)
         ? 'anyone can make a workflow in their own repository run as another user: add "repository"'
         : undefined;
   }
@@ -116,7 +117,7 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
     return problem(notOfPeople(who.issuer));
   // An entry without an issuer matches any issuer, unless it requires GitHub.
   const isMeant = ({ name }: TrustedIssuer) => (who.issuer === undefined ? !needsGithub(who) : name === who.issuer);
-  const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && hidesPeople(issuer));
+  const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && mayUsePairwiseSubjects(issuer));
   if (acts !== 'take a grant in an emergency' && hiding)
     return problem(
       `the broker compares the "sub" of people who ${acts} with the "sub" of people who request, and "${hiding.name}" may issue a different "sub" for "operatorClient": ` +

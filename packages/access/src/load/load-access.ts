@@ -1,7 +1,7 @@
 /** Loads an access file and its includes from disk. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import type { Access } from '../model.ts';
 import type { SchemaOptions } from '../schema/access-file.ts';
 import { parseAccess } from './parse.ts';
@@ -62,7 +62,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
     first = realpathSync(path);
     text = take(first, name);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `Cannot read ${path}: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot read ${path}: ${describeFileError(cause)}.`, { cause });
   }
   const root = dirname(first);
   const include = (relative: string) => {
@@ -77,7 +77,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
         problem:
           (cause as NodeJS.ErrnoException).code === 'ENOENT'
             ? 'does not exist'
-            : `cannot be read: ${fileProblem(cause)}`,
+            : `cannot be read: ${describeFileError(cause)}`,
       };
     }
   };

@@ -11,7 +11,7 @@ import { readExpression } from '../schema/expression.ts';
 import { accessJsonSchema, includedJsonSchema } from '../schema/json-schema.ts';
 import { checkReferences } from './check-references.ts';
 import { describeIssues } from './describe-issues.ts';
-import { MAX_PIECES, type ReadBudget, readYaml, type YamlFile } from './read-yaml.ts';
+import { MAX_YAML_TOKENS, readYaml, type YamlBudget, type YamlFile } from './read-yaml.ts';
 import { toDeny, toGrants, toOperators, toTrust, toWebhooks } from './to-access.ts';
 
 export interface ParseOptions extends SchemaOptions {
@@ -36,7 +36,7 @@ export interface ParseOptions extends SchemaOptions {
  * ```
  */
 export function parseAccess(text: string, file: string, options: ParseOptions = {}): Access {
-  const budgets = { yaml: { pieces: MAX_PIECES }, overBudget: createExpressionsBudget() };
+  const budgets = { yaml: { pieces: MAX_YAML_TOKENS }, overBudget: createExpressionsBudget() };
   const first = readDocument(text, file, budgets, accessSchema(options), () => accessJsonSchema(options));
   if ('problems' in first) throw accessFileError(first.problems);
   const { document, yaml } = first;
@@ -126,7 +126,7 @@ function mentioned(access: Access, of: (who: Grant['who'][number]) => string | u
 
 /** Limits shared by all files of an access file. */
 interface Budgets {
-  readonly yaml: ReadBudget;
+  readonly yaml: YamlBudget;
   readonly overBudget: ReturnType<typeof createExpressionsBudget>;
 }
 

@@ -26,12 +26,12 @@ const MAX_NODES = 50_000;
  * Maximum words, marks, line ends and backslashes. Each may become an error, for which the library allocates up to a
  * kilobyte. A mebibyte of commas took a gigabyte.
  */
-export const MAX_PIECES = 150_000;
+export const MAX_YAML_TOKENS = 150_000;
 const MAX_PROBLEMS = 100;
 const MAX_MESSAGE = 300;
 
 /** Remaining budget for all files of one access file. */
-export interface ReadBudget {
+export interface YamlBudget {
   pieces: number;
 }
 
@@ -61,14 +61,14 @@ export interface YamlFile {
 export function readYaml(
   text: string,
   file: string,
-  budget: ReadBudget = { pieces: MAX_PIECES },
+  budget: YamlBudget = { pieces: MAX_YAML_TOKENS },
 ): { readonly yaml: YamlFile } | { readonly problems: readonly AccessFileProblem[] } {
   const start: Place = { file, line: 1, column: 1 };
   if (Buffer.byteLength(text) > MAX_BYTES) {
     return { problems: [problemAt(start, 'the file is larger than 1 MiB')] };
   }
   if (!spend(text, budget)) {
-    const message = `this file and the files read before it have more than ${MAX_PIECES} words, punctuation marks and line breaks`;
+    const message = `this file and the files read before it have more than ${MAX_YAML_TOKENS} words, punctuation marks and line breaks`;
     return { problems: [problemAt(start, message)] };
   }
   const counter = new LineCounter();
@@ -113,7 +113,7 @@ export function readYaml(
  * Charges the text's pieces to the budget. Costs a tenth of parsing.
  * @returns false if there are more pieces than the budget allows
  */
-function spend(text: string, budget: ReadBudget): boolean {
+function spend(text: string, budget: YamlBudget): boolean {
   for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', at + 1)) budget.pieces--;
   for (const _ of new Lexer().lex(text)) if (--budget.pieces < 0) return false;
   return budget.pieces >= 0;

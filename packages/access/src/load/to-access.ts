@@ -11,7 +11,7 @@ import {
   type Trust,
 } from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
-import { present } from '../schema/text.ts';
+import { omitUndefined } from '../schema/text.ts';
 import type { YamlFile } from './read-yaml.ts';
 
 /** Returns the place of a path below an entry. */
@@ -21,7 +21,7 @@ type At = (...path: PropertyKey[]) => Place;
 export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
   return {
     ...(codespaces && { codespaces }),
-    issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...present(issuer) })),
+    issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...omitUndefined(issuer) })),
     audiences,
   };
 }
@@ -103,5 +103,5 @@ function toApproval({ emergency, ...entry }: NonNullable<GrantEntry['approval']>
 
 /** Adds the place to each entry of the list at a path. */
 function placed<T extends object>(entries: readonly T[], at: At, ...path: PropertyKey[]) {
-  return entries.map((entry, index) => ({ ...present(entry), place: at(...path, index) }));
+  return entries.map((entry, index) => ({ ...omitUndefined(entry), place: at(...path, index) }));
 }

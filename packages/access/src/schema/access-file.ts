@@ -2,13 +2,13 @@
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
-import { invalid, type Parsed, unanchored } from '../problem.ts';
+import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 import { approval, approvals } from './approval.ts';
 import { duration } from './duration.ts';
 import { operators } from './operators.ts';
 import { labels, namespacePattern, target } from './target.ts';
-import { checked, named, read, report, text, words } from './text.ts';
-import { window } from './time.ts';
+import { displayText, keyedByName, read, report, text, validatedString } from './text.ts';
+import { timeWindow } from './time.ts';
 import { type SchemaOptions, trust } from './trust.ts';
 import { denialList, whoList } from './who.ts';
 
@@ -24,7 +24,7 @@ const role = z.union([
   }),
   z
     .strictObject({
-      role: checked(parseRoleName, { pattern: '^(?!cluster-admin$|system:)[^@*]+$' }),
+      role: validatedString(parseRoleName, { pattern: '^(?!cluster-admin$|system:)[^@*]+$' }),
       namespace: namespacePattern.optional(),
       namespace_labels: labels.optional(),
     })
@@ -54,7 +54,7 @@ const grant = z.strictObject({
   ttl: duration('Certificate lifetime, 2m to 1h', { least: '2m', most: '1h' }).prefault('10m'),
   session: duration('Maximum session length, 10s to 12h', { least: '10s', most: '12h' }).prefault('8h'),
   during: z
-    .array(window)
+    .array(timeWindow)
     .min(1, 'an empty list never opens the grant: remove "during" to keep it always open')
     .max(20, 'more than 20 windows')
     .optional()
@@ -62,7 +62,7 @@ const grant = z.strictObject({
   approval: approval.optional().describe('People who must approve the grant before a session gets it'),
 });
 
-const grants = named(grant, parseGrantName).meta({
+const grants = keyedByName(grant, parseGrantName).meta({
   propertyNames: { pattern: '^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$' },
 });
 
@@ -79,7 +79,7 @@ const include = z
 export function accessSchema(options: SchemaOptions = {}) {
   return z.strictObject({
     include,
-    contact: words
+    contact: displayText
       .max(CONTACT_CHARACTERS, `is longer than ${CONTACT_CHARACTERS} characters`)
       .optional()
       .describe('Contact for access requests: an e-mail address, a URL or a channel. Refusals show it'),
@@ -106,13 +106,15 @@ export type GrantEntry = z.output<typeof grant>;
 
 function parseGrantName(name: string): Parsed<string> {
   if (!isDnsLabel(name) || !isDnsLabel(grantNamespace(name))) {
-    return invalid(`"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`);
+    return malformedText(
+      `"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`,
+    );
   }
   // Helm releases use such a namespace, and a grant must not take it over.
   if (name === 'system')
-    return invalid('a grant cannot be named "system": its namespace would be that of Meshpass itself');
+    return malformedText('a grant cannot be named "system": its namespace would be that of Meshpass itself');
   if (RESERVED_GRANTS.includes(name)) {
-    return invalid(`a grant cannot be named "${name}": a workspace's Envoy already uses this name`);
+    return malformedText(`a grant cannot be named "${name}": a workspace's Envoy already uses this name`);
   }
   return { value: name };
 }
@@ -123,16 +125,16 @@ function parseGrantName(name: string): Parsed<string> {
 function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
   const [role, namespace, ...rest] = text.split('@');
   if (text.includes('*'))
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern of namespaces, use {role: ..., namespace: ...}`,
     );
   if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
-    return invalid(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);
+    return malformedText(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);
   }
   const named = parseRoleName(role);
   if ('message' in named) return named;
   if (namespace === 'kube-system')
-    return invalid(
+    return malformedText(
       'kube-system holds the keys of the cluster, so grants cannot bind roles there: use a different namespace',
     );
   return { value: { role, namespace } };
@@ -143,9 +145,11 @@ const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 /** Parses the name of a ClusterRole that workspaces may have. */
 function parseRoleName(role: string): Parsed<string> {
   if (role === 'cluster-admin' || role.startsWith('system:')) {
-    return invalid(
+    return malformedText(
       `${JSON.stringify(role)} is reserved for Kubernetes and cannot be granted to workspaces: use view, edit or your own role`,
     );
   }
-  return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is not a valid ClusterRole name`);
+  return ROLE_NAME.test(role)
+    ? { value: role }
+    : malformedText(`${JSON.stringify(role)} is not a valid ClusterRole name`);
 }

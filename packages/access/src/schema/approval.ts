@@ -1,9 +1,9 @@
 /** Schema of `approval`: a grant that another person gives on request, for a limited time. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
-import { invalid, type Parsed } from '../problem.ts';
+import { malformedText, type Parsed } from '../problem.ts';
 import { duration } from './duration.ts';
-import { checked, named, report, text } from './text.ts';
+import { keyedByName, report, text, validatedString } from './text.ts';
 import { who } from './who.ts';
 
 const GIVEN = { least: '1m', most: '12h' };
@@ -59,7 +59,7 @@ export const ENDPOINT_APPROVAL =
   'an approval applies to a whole grant: write a separate grant for this endpoint, with the same "who" and the approval';
 
 const webhook = z.strictObject({
-  url: checked(parseWebhookUrl, {
+  url: validatedString(parseWebhookUrl, {
     description: 'URL to which requests are sent, https://...',
     pattern: '^https://[^#\\s]+$',
   }),
@@ -67,17 +67,17 @@ const webhook = z.strictObject({
 });
 
 /** Schema of the top-level `approvals`. */
-export const approvals = z.strictObject({ webhooks: named(webhook, parseWebhookName, 20) });
+export const approvals = z.strictObject({ webhooks: keyedByName(webhook, parseWebhookName, 20) });
 
 function parseWebhookName(name: string): Parsed<string> {
   return isDnsLabel(name)
     ? { value: name }
-    : invalid(`"${name}" is not a valid webhook name: use lower-case letters, digits and inner hyphens`);
+    : malformedText(`"${name}" is not a valid webhook name: use lower-case letters, digits and inner hyphens`);
 }
 
 function parseWebhookUrl(input: string): Parsed<string> {
   const url = URL.canParse(input) ? new URL(input) : undefined;
   return url?.protocol === 'https:' && !url.username && !url.password && !input.includes('#')
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a valid webhook URL: use https://HOST/PATH without a password`);
+    : malformedText(`${JSON.stringify(input)} is not a valid webhook URL: use https://HOST/PATH without a password`);
 }

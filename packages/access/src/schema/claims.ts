@@ -1,8 +1,8 @@
 /** Schema of required claims: `{department: finance, groups: [sre, dev]}`. */
 import { z } from 'zod';
 import type { ClaimValues } from '../model.ts';
-import { invalid, type Parsed } from '../problem.ts';
-import { named, report } from './text.ts';
+import { malformedText, type Parsed } from '../problem.ts';
+import { keyedByName, report } from './text.ts';
 
 // A bracket would end the name in an Istio condition. Names such as `https://acme.example/roles` are common.
 const NAME = /^[A-Za-z0-9_.:/-]{1,128}$/;
@@ -25,7 +25,7 @@ const values = z
   .transform((value): readonly string[] => [...new Set(Array.isArray(value) ? value : [value])]);
 
 /** At least one claim, each with its accepted values. */
-export const claimValues = named(values, parseClaimName, 20)
+export const claimValues = keyedByName(values, parseClaimName, 20)
   .superRefine((entries, context) => {
     if (Object.keys(entries).length === 0) report(context, 'must not be empty: add a claim, or remove it');
   })
@@ -35,5 +35,5 @@ export const claimValues = named(values, parseClaimName, 20)
 function parseClaimName(name: string): Parsed<string> {
   return NAME.test(name)
     ? { value: name }
-    : invalid(`"${name}" is not the name of a top-level claim: use "when" for nested claims`);
+    : malformedText(`"${name}" is not the name of a top-level claim: use "when" for nested claims`);
 }

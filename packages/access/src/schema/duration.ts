@@ -1,5 +1,5 @@
 /** Durations in the access file: a whole number and a unit. */
-import { invalid, type Parsed } from '../problem.ts';
+import { malformedText, type Parsed } from '../problem.ts';
 import { read } from './text.ts';
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
@@ -21,9 +21,9 @@ export function duration(description: string, bounds: DurationBounds) {
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
   if (seconds === undefined)
-    return invalid(`${JSON.stringify(text)} is not a valid duration: use a value such as 90s, 10m or 8h`);
-  if (seconds < toSeconds(bounds.least)!) return invalid(`${text} is too short: the minimum is ${bounds.least}`);
-  if (seconds > toSeconds(bounds.most)!) return invalid(`${text} is too long: the maximum is ${bounds.most}`);
+    return malformedText(`${JSON.stringify(text)} is not a valid duration: use a value such as 90s, 10m or 8h`);
+  if (seconds < toSeconds(bounds.least)!) return malformedText(`${text} is too short: the minimum is ${bounds.least}`);
+  if (seconds > toSeconds(bounds.most)!) return malformedText(`${text} is too long: the maximum is ${bounds.most}`);
   return { value: seconds };
 }
 

@@ -4,7 +4,7 @@
  */
 import { didYouMean } from '@meshpass/istio';
 import type { Operation } from '../model.ts';
-import { invalid, type Parsed, unanchored } from '../problem.ts';
+import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 
 /**
  * HTTP methods of IANA's registry (https://www.iana.org/assignments/http-methods), without `PRI`, which no request has.
@@ -28,17 +28,17 @@ const MAX_PATH = 501;
 /** Parses a GitHub login or organization. */
 export function parseLogin(text: string): Parsed<string> {
   if (text.includes('*'))
-    return unanchored(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
-  return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a valid GitHub login`);
+    return unanchoredPattern(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
+  return LOGIN.test(text) ? { value: text } : malformedText(`${JSON.stringify(text)} is not a valid GitHub login`);
 }
 
 /** Parses `org/slug` to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
   if (text.includes('*'))
-    return unanchored(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
+    return unanchoredPattern(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
   const [organization, slug, ...rest] = text.split('/');
   if (!organization || !slug || rest.length > 0 || !LOGIN.test(organization) || !TEAM_SLUG.test(slug)) {
-    return invalid(`${JSON.stringify(text)} is not a valid team: use ORGANIZATION/TEAM-SLUG`);
+    return malformedText(`${JSON.stringify(text)} is not a valid team: use ORGANIZATION/TEAM-SLUG`);
   }
   return { value: text.toLowerCase() };
 }
@@ -47,14 +47,16 @@ export function parseTeam(text: string): Parsed<string> {
 export function parseRepository(text: string): Parsed<string> {
   const [owner, name, ...rest] = text.split('/');
   if (owner?.includes('*')) {
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)} matches repositories of other owners: write the owner in full, as in acme/api-*`,
     );
   }
   if (!owner || !name || rest.length > 0 || !LOGIN.test(owner) || !REPOSITORY_NAME.test(name)) {
-    return invalid(`${JSON.stringify(text)} is not a valid repository: use OWNER/NAME, with * for any part of NAME`);
+    return malformedText(
+      `${JSON.stringify(text)} is not a valid repository: use OWNER/NAME, with * for any part of NAME`,
+    );
   }
-  if (name.includes('**')) return invalid(`${JSON.stringify(text)}: use a single * to match any characters`);
+  if (name.includes('**')) return malformedText(`${JSON.stringify(text)}: use a single * to match any characters`);
   return { value: text };
 }
 
@@ -73,11 +75,11 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
   if (text.includes('*'))
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)}: organization roles do not support patterns, so write the organization in full`,
     );
   if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
-    return invalid(`${JSON.stringify(text)} is not a valid role: use ORGANIZATION/admin or ORGANIZATION/member`);
+    return malformedText(`${JSON.stringify(text)} is not a valid role: use ORGANIZATION/admin or ORGANIZATION/member`);
   }
   return { value: `${organization}/${role}` };
 }
@@ -87,16 +89,16 @@ export function parseRef(text: string): Parsed<string> {
   const [refs, kind, ...name] = text.split('/');
   if (refs !== 'refs' || !kind) {
     const tried = `refs/heads/${text.replace(/^(?:heads|branches)\//, '')}`;
-    return invalid(`${JSON.stringify(text)} is not a full ref: use ${tried}, or refs/tags/... for a tag`);
+    return malformedText(`${JSON.stringify(text)} is not a full ref: use ${tried}, or refs/tags/... for a tag`);
   }
   if (!['heads', 'tags', 'pull'].includes(kind)) {
-    return unanchored(`${JSON.stringify(text)}: a ref must start with refs/heads/, refs/tags/ or refs/pull/`);
+    return unanchoredPattern(`${JSON.stringify(text)}: a ref must start with refs/heads/, refs/tags/ or refs/pull/`);
   }
   // git check-ref-format: no empty part, no "..", no space, tilde, caret, colon, question mark, bracket or backslash.
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
-    ? invalid(
+    ? malformedText(
         `${JSON.stringify(text)} is not a valid ref: * matches any characters except /, and ** is only allowed at the end`,
       )
     : { value: text };
@@ -114,39 +116,42 @@ export function matchesRef(pattern: string, ref: string): boolean {
 /** Parses the name of a deployment environment. */
 export function parseEnvironment(text: string): Parsed<string> {
   if (text.includes('*'))
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)}: environments do not support patterns, so write the environment in full`,
     );
   return /^[^\p{Cc}]{1,255}$/u.test(text)
     ? { value: text }
-    : invalid(`${JSON.stringify(text)} is not a valid environment name`);
+    : malformedText(`${JSON.stringify(text)} is not a valid environment name`);
 }
 
 /** Parses `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
-    return invalid(`${JSON.stringify(text)} is not a valid operation: use METHOD /path, as in GET /orders/*`);
+    return malformedText(`${JSON.stringify(text)} is not a valid operation: use METHOD /path, as in GET /orders/*`);
   if (method !== '*' && !HTTP_METHODS.includes(method))
-    return invalid(
+    return malformedText(
       `${JSON.stringify(method)} is not an HTTP method${didYouMean(method.toUpperCase(), HTTP_METHODS)}; use capital letters, or * for any method`,
     );
   if (!path.startsWith('/'))
-    return unanchored(`${JSON.stringify(path)} does not start with "/": a path is matched from its start`);
-  if (path.includes('?')) return invalid(`${JSON.stringify(path)}: only the path is matched, so remove the query`);
+    return unanchoredPattern(`${JSON.stringify(path)} does not start with "/": a path is matched from its start`);
+  if (path.includes('?'))
+    return malformedText(`${JSON.stringify(path)}: only the path is matched, so remove the query`);
   const problem = path.includes('{') || path.includes('}') ? whyNoTemplate(path) : undefined;
-  if (problem) return invalid(`${JSON.stringify(path)}: ${problem}`);
+  if (problem) return malformedText(`${JSON.stringify(path)}: ${problem}`);
   if (!path.includes('{')) {
     if (path.slice(0, -1).includes('*')) {
-      return unanchored(
+      return unanchoredPattern(
         `${JSON.stringify(path)}: * is only allowed as the last character and matches everything that follows; use {*} for one segment`,
       );
     }
     if (!PATH.test(path))
-      return invalid(`${JSON.stringify(path)} contains a character that a normalised path never contains, such as %`);
+      return malformedText(
+        `${JSON.stringify(path)} contains a character that a normalised path never contains, such as %`,
+      );
   }
   if (/\/\/|\/\.{1,2}(?:\/|$)/.test(path))
-    return invalid(`${JSON.stringify(path)} is not normalised, so it never matches a request`);
+    return malformedText(`${JSON.stringify(path)} is not normalised, so it never matches a request`);
   return { value: { method, path } };
 }
 
@@ -181,8 +186,8 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
   const match = GRPC_METHOD.exec(text);
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
   return text.includes('*')
-    ? unanchored(`${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`)
-    : invalid(`${JSON.stringify(text)} is not a valid gRPC method: use a name such as acme.orders.v1.Orders/Get`);
+    ? unanchoredPattern(`${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`)
+    : malformedText(`${JSON.stringify(text)} is not a valid gRPC method: use a name such as acme.orders.v1.Orders/Get`);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** How access file entries select Services and namespaces. */
 import { isDnsLabel } from '@meshpass/identity';
 import { type Mesh, selects } from '@meshpass/istio';
-import { invalid, type Parsed, unanchored } from '../problem.ts';
+import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 
 /** Parses `NAME.NAMESPACE`, or `NAME` if the namespace is given separately. */
@@ -9,27 +9,27 @@ export function parseServiceName(
   text: string,
 ): Parsed<{ readonly service: string; readonly namespace: string | undefined }> {
   if (text.includes('*'))
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)}: a service in this form is granted by its exact name; to select several, use namespace and labels`,
     );
   const [service, namespace, ...rest] = text.split('.');
   if (service && namespace && rest.length > 0 && rest[0] === 'svc') {
-    return invalid(`${JSON.stringify(text)}: write the service as ${service}.${namespace}`);
+    return malformedText(`${JSON.stringify(text)}: write the service as ${service}.${namespace}`);
   }
   const named = service && isDnsLabel(service) && rest.length === 0;
   if (!named || (namespace !== undefined && !isDnsLabel(namespace))) {
-    return invalid(`${JSON.stringify(text)} is not a valid service: use NAME.NAMESPACE`);
+    return malformedText(`${JSON.stringify(text)} is not a valid service: use NAME.NAMESPACE`);
   }
   return { value: { service, namespace } };
 }
 
 /** Parses `orders.shop.svc.cluster.local`. The domain is checked later, against the mesh. */
 export function parseHost(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: write the host in full`);
+  if (text.includes('*')) return unanchoredPattern(`${JSON.stringify(text)}: write the host in full`);
   const [service, namespace, svc, ...domain] = text.split('.');
   const names = [service ?? '', namespace ?? '', ...domain];
   if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
-    return invalid(
+    return malformedText(
       `${JSON.stringify(text)} is not a valid Service host: use a name such as orders.shop.svc.cluster.local`,
     );
   }
@@ -39,22 +39,24 @@ export function parseHost(text: string): Parsed<string> {
 /** Parses a namespace, or a pattern in which `*` matches any characters but must not come first. */
 export function parseNamespacePattern(text: string): Parsed<string> {
   if (text.startsWith('*'))
-    return unanchored(
+    return unanchoredPattern(
       `${JSON.stringify(text)} starts with *, so it matches any team's namespaces: start it with letters, or use namespace_labels`,
     );
   return isDnsLabel(text.replaceAll('*', 'x')) && !text.includes('**')
     ? { value: text }
-    : invalid(
+    : malformedText(
         `${JSON.stringify(text)} is not a valid namespace: use lower-case letters, digits and inner hyphens, and * for any characters`,
       );
 }
 
 /** Parses a Kubernetes port name (RFC 6335 section 5.1), which has at least one letter. */
 export function parsePortName(text: string): Parsed<string> {
-  if (/^[0-9]+$/.test(text)) return invalid(`expected a number, found text: write ${text} without quotes`);
+  if (/^[0-9]+$/.test(text)) return malformedText(`expected a number, found text: write ${text} without quotes`);
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
     ? { value: text }
-    : invalid(`${JSON.stringify(text)} is not a valid port name: use the port's number, or its name in the Service`);
+    : malformedText(
+        `${JSON.stringify(text)} is not a valid port name: use the port's number, or its name in the Service`,
+      );
 }
 
 const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
@@ -63,12 +65,12 @@ const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 /** Parses Kubernetes labels. Requires at least one, because an empty set would select everything. */
 export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Readonly<Record<string, string>>> {
   const entries = Object.entries(labels);
-  if (entries.length === 0) return invalid('an empty set of labels would select everything: add a label');
-  if (entries.length > 20) return invalid('more than 20 labels');
+  if (entries.length === 0) return malformedText('an empty set of labels would select everything: add a label');
+  if (entries.length > 20) return malformedText('more than 20 labels');
   const bad = entries.find(([name, value]) => !LABEL_NAME.test(name) || !LABEL_VALUE.test(value));
   if (!bad) return { value: labels };
   const pattern = bad[1].includes('*') ? ': labels do not support patterns' : '';
-  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a valid Kubernetes label${pattern}`);
+  return malformedText(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a valid Kubernetes label${pattern}`);
 }
 
 /** Selects namespaces. Both fields must match. */

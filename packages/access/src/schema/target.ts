@@ -4,7 +4,7 @@ import type { GrantTarget, Operation } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { parseGrpcMethod, parseOperation } from './pattern.ts';
 import { parseHost, parseLabels, parseNamespacePattern, parsePortName, parseServiceName } from './selection.ts';
-import { acceptedBy, checked, present, read, report } from './text.ts';
+import { omitUndefined, read, refineWithParser, report, validatedString } from './text.ts';
 
 const OPERATION = {
   description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
@@ -17,15 +17,18 @@ const port = z.union([
     .int('a port must be between 1 and 65535')
     .min(1, 'a port must be between 1 and 65535')
     .max(65535, 'a port must be between 1 and 65535'),
-  checked(parsePortName, { description: 'Name of a port of the Service', pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$' }),
+  validatedString(parsePortName, {
+    description: 'Name of a port of the Service',
+    pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$',
+  }),
 ]);
 
 export const labels = z
   .record(z.string(), z.string().meta({ pattern: '^[^*]*$' }))
-  .superRefine(acceptedBy(parseLabels))
+  .superRefine(refineWithParser(parseLabels))
   .meta({ description: 'Labels, all of which the object must have', minProperties: 1 });
 
-export const namespacePattern = checked(parseNamespacePattern, {
+export const namespacePattern = validatedString(parseNamespacePattern, {
   description: 'A namespace, or a pattern that begins with a letter or digit, with * for any characters',
   pattern: '^[a-z0-9][a-z0-9*-]*$',
   examples: ['shop', 'preview-*'],
@@ -47,7 +50,7 @@ export const target = z
       description: 'NAME.NAMESPACE of a Service; NAME alone beside namespace or namespace_labels',
       pattern: '^[a-z0-9-]+(\\.[a-z0-9-]+)?$',
     }).optional(),
-    host: checked(parseHost, {
+    host: validatedString(parseHost, {
       description: 'Full host name of a Service',
       pattern: '^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.[a-z0-9-]+)+$',
     }).optional(),
@@ -107,7 +110,8 @@ export const target = z
     const { service, namespace = entry.namespace } = named ?? {};
     const allow = entry.allow || grpc ? [...(entry.allow ?? []), ...(grpc ?? [])] : undefined;
     return ports.map(
-      (port): Omit<GrantTarget, 'place'> => present({ ...entry, service, namespace, namespaceLabels, port, allow }),
+      (port): Omit<GrantTarget, 'place'> =>
+        omitUndefined({ ...entry, service, namespace, namespaceLabels, port, allow }),
     );
   })
   .meta({

@@ -15,13 +15,13 @@ export interface Form {
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
 /** Text for readers, which appears in logs and terminals. */
-export const words = text.refine(
+export const displayText = text.refine(
   (value) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value),
   'contains a control character or an invisible character',
 );
 
 /** GitHub login pattern for editors. */
-export const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
+export const LOGIN_PATTERN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
 
 /**
  * Reports a problem with a value, or with the field at `path`. Its code is `access_file_invalid` by default.
@@ -36,7 +36,9 @@ export function report(
 }
 
 /** Returns a refinement that reports whatever a parser rejects. */
-export function acceptedBy<T>(parser: (input: T) => Parsed<unknown>): (input: T, context: z.RefinementCtx) => void {
+export function refineWithParser<T>(
+  parser: (input: T) => Parsed<unknown>,
+): (input: T, context: z.RefinementCtx) => void {
   return (input, context) => {
     const result = parser(input);
     if ('message' in result) report(context, result.message, { code: result.code });
@@ -56,7 +58,7 @@ export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
 }
 
 /** Creates the schema of a string that a parser must accept. The output is the unparsed string. */
-export function checked(reader: (input: string) => Parsed<unknown>, form: Form = {}) {
+export function validatedString(reader: (input: string) => Parsed<unknown>, form: Form = {}) {
   return read((input) => {
     const result = reader(input);
     return 'value' in result ? { value: input } : result;
@@ -64,12 +66,12 @@ export function checked(reader: (input: string) => Parsed<unknown>, form: Form =
 }
 
 /** Removes undefined members, which exact optional types distinguish from absent ones. */
-export function present<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+export function omitUndefined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
 /** Creates the schema of a map keyed by name. Invalid names are reported at the key. */
-export function named<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
+export function keyedByName<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
   return z.record(z.string(), value).superRefine((entries, context) => {
     for (const key of Object.keys(entries)) {
       const result = name(key);

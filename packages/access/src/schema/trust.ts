@@ -1,10 +1,10 @@
 /** Schema of `trust`: the trusted issuers. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
-import { invalid, type Parsed } from '../problem.ts';
+import { malformedText, type Parsed } from '../problem.ts';
 import { duration } from './duration.ts';
 import { parseLogin } from './pattern.ts';
-import { checked, LOGIN, named, read, report, text } from './text.ts';
+import { keyedByName, LOGIN_PATTERN, read, report, text, validatedString } from './text.ts';
 
 /** Signature algorithms that can be verified without a secret (RFC 7518 section 3.1, RFC 8037). */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
@@ -19,10 +19,10 @@ export interface SchemaOptions {
 /** Creates the schema of `trust`. */
 export function trust(options: SchemaOptions) {
   return z.strictObject({
-    codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN}$` }) }).optional(),
-    issuers: named(issuer(options), parseIssuerName).default({}),
+    codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN_PATTERN}$` }) }).optional(),
+    issuers: keyedByName(issuer(options), parseIssuerName).default({}),
     audiences: z
-      .array(checked(parseAudience, { pattern: '^[^\\s*]+$' }))
+      .array(validatedString(parseAudience, { pattern: '^[^\\s*]+$' }))
       .max(50, 'more than 50 audiences')
       .default([]),
   });
@@ -30,11 +30,11 @@ export function trust(options: SchemaOptions) {
 
 /** Public client (RFC 8252). It has no secret and uses the loopback redirect or the device flow. */
 const signIn = z.strictObject({
-  client: checked(parseClient, {
+  client: validatedString(parseClient, {
     description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
     pattern: '^[!-~]+$',
   }),
-  operatorClient: checked(parseClient, {
+  operatorClient: validatedString(parseClient, {
     description: 'Client id of a second public OAuth client, which operators use instead',
     pattern: '^[!-~]+$',
   }).optional(),
@@ -43,7 +43,7 @@ const signIn = z.strictObject({
     .optional()
     .describe('public: a person has the same sub at both clients. Approvals need it if there is an operatorClient'),
   scopes: z
-    .array(checked(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
+    .array(validatedString(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
     .max(20, 'more than 20 scopes')
     .default([])
     .describe('Scopes besides openid, for the claims that entries need'),
@@ -78,7 +78,7 @@ const algorithm = z.enum(ALGORITHMS, {
 function issuer(options: SchemaOptions) {
   return z
     .strictObject({
-      issuer: checked((input) => parseIssuer(input, options), {
+      issuer: validatedString((input) => parseIssuer(input, options), {
         description: 'Exactly as in `iss` of its tokens',
         pattern: options.dangerouslyAllowPlainHttpIssuers ? '^https?://[^?#*\\s]+$' : '^https://[^?#*\\s]+$',
       }),
@@ -113,10 +113,11 @@ function issuer(options: SchemaOptions) {
 }
 
 function parseIssuerName(name: string): Parsed<string> {
-  if (name === 'github') return invalid('"github" always means Codespaces: choose a different name for this issuer');
+  if (name === 'github')
+    return malformedText('"github" always means Codespaces: choose a different name for this issuer');
   return isDnsLabel(name)
     ? { value: name }
-    : invalid(`"${name}" is not a valid issuer name: use lower-case letters, digits and inner hyphens`);
+    : malformedText(`"${name}" is not a valid issuer name: use lower-case letters, digits and inner hyphens`);
 }
 
 /**
@@ -127,7 +128,7 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   const secure =
     url?.protocol === 'https:' || (url?.protocol === 'http:' && options.dangerouslyAllowPlainHttpIssuers === true);
   if (!url || !secure || url.username || url.password || /[?#*\s]/.test(input)) {
-    return invalid(`${JSON.stringify(input)} is not a valid issuer: use its https URL exactly as in its tokens`);
+    return malformedText(`${JSON.stringify(input)} is not a valid issuer: use its https URL exactly as in its tokens`);
   }
   return { value: input };
 }
@@ -136,14 +137,16 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
 function parseClient(input: string): Parsed<string> {
   return /^[\x21-\x7e]+$/.test(input)
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a valid client id: it contains characters other than printable ASCII`);
+    : malformedText(
+        `${JSON.stringify(input)} is not a valid client id: it contains characters other than printable ASCII`,
+      );
 }
 
 /** Parses a scope (RFC 6749 section 3.3). */
 function parseScope(input: string): Parsed<string> {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
     ? { value: input }
-    : invalid(
+    : malformedText(
         `${JSON.stringify(input)} is not a valid scope: list one per entry, without openid, which is always requested`,
       );
 }
@@ -153,9 +156,11 @@ const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {
   if (/[\s*]/.test(input))
-    return invalid(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
+    return malformedText(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
   return OWN_AUDIENCES.has(input) || input.startsWith('https://kubernetes.default')
-    ? invalid(`the audience ${input} belongs to the cluster, so Meshpass does not issue ID tokens for it: remove it`)
+    ? malformedText(
+        `the audience ${input} belongs to the cluster, so Meshpass does not issue ID tokens for it: remove it`,
+      )
     : { value: input };
 }
 

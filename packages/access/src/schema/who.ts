@@ -1,6 +1,6 @@
 /** Schema of `who`, `deny` and `except` entries. */
 import { z } from 'zod';
-import type { SignedIn } from '../model.ts';
+import type { RequiredSignIn } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { duration } from './duration.ts';
 import { parseExpression } from './expression.ts';
@@ -12,7 +12,16 @@ import {
   parseRepository,
   parseTeam,
 } from './pattern.ts';
-import { acceptedBy, checked, LOGIN, present, read, report, text, words } from './text.ts';
+import {
+  displayText,
+  LOGIN_PATTERN,
+  omitUndefined,
+  read,
+  refineWithParser,
+  report,
+  text,
+  validatedString,
+} from './text.ts';
 
 const githubId = z
   .int('expected a whole number, the GitHub id')
@@ -22,20 +31,20 @@ const githubId = z
 const members = {
   user: read(parseLogin, {
     description: 'GitHub login. Logins can be renamed and reused by others: prefer user_id.',
-    pattern: `^${LOGIN}$`,
+    pattern: `^${LOGIN_PATTERN}$`,
   }),
   user_id: githubId.describe('GitHub id of a user: `gh api users/LOGIN --jq .id`. It stays when the login changes.'),
-  team: read(parseTeam, { description: 'ORGANIZATION/TEAM-SLUG', pattern: `^${LOGIN}/[A-Za-z0-9._-]+$` }),
+  team: read(parseTeam, { description: 'ORGANIZATION/TEAM-SLUG', pattern: `^${LOGIN_PATTERN}/[A-Za-z0-9._-]+$` }),
   team_id: githubId.describe(
     'GitHub id of the team, beside "team": `gh api orgs/ORGANIZATION/teams/SLUG --jq .id`. It stays when the team is renamed.',
   ),
   role: read(parseOrganizationRole, {
     description: 'ORGANIZATION/admin or ORGANIZATION/member',
-    pattern: `^${LOGIN}/([aA][dD][mM][iI][nN]|[mM][eE][mM][bB][eE][rR])$`,
+    pattern: `^${LOGIN_PATTERN}/([aA][dD][mM][iI][nN]|[mM][eE][mM][bB][eE][rR])$`,
   }),
   repository: read(parseRepository, {
     description: 'OWNER/NAME, with * for any characters in NAME',
-    pattern: `^${LOGIN}/[A-Za-z0-9._*-]+$`,
+    pattern: `^${LOGIN_PATTERN}/[A-Za-z0-9._*-]+$`,
   }),
   repository_id: githubId.describe('GitHub id of a repository: `gh api repos/OWNER/NAME --jq .id`.'),
   ref: read(parseRef, {
@@ -43,7 +52,7 @@ const members = {
     pattern: '^refs/(heads|tags|pull)/.+$',
     examples: ['refs/heads/main', 'refs/tags/v*'],
   }),
-  environment: checked(parseEnvironment, {
+  environment: validatedString(parseEnvironment, {
     description: 'Deployment environment of a job of GitHub Actions',
     pattern: '^[^*]+$',
   }),
@@ -68,7 +77,7 @@ const signedIn = z
       .optional()
       .describe('Authentication methods (RFC 8176), all of which the sign-in must have used'),
   })
-  .transform((entry): SignedIn => present(entry))
+  .transform((entry): RequiredSignIn => omitUndefined(entry))
   .describe('A sign-in at this issuer, required in addition to the rest of the entry');
 
 const shape = z.strictObject(members).partial();
@@ -76,11 +85,11 @@ const shape = z.strictObject(members).partial();
 /** Renames the keys that GitHub's ids have in the file. */
 function toModel<T extends Partial<Record<`${'user' | 'team' | 'repository'}_id`, number | undefined>>>(entry: T) {
   const { user_id: userId, team_id: teamId, repository_id: repositoryId, ...rest } = entry;
-  return present({ ...rest, userId, teamId, repositoryId });
+  return omitUndefined({ ...rest, userId, teamId, repositoryId });
 }
 
 function expression(description: string) {
-  return z.string().max(8192).superRefine(acceptedBy(parseExpression)).describe(description);
+  return z.string().max(8192).superRefine(refineWithParser(parseExpression)).describe(description);
 }
 
 function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
@@ -100,7 +109,7 @@ export const who = shape
   .meta({ minProperties: 1, dependentRequired: TEAM_ID });
 
 export const denial = shape
-  .extend({ reason: words.describe('For the audit log').optional() })
+  .extend({ reason: displayText.describe('For the audit log').optional() })
   .superRefine(refuseEmpty)
   .transform(toModel)
   .meta({

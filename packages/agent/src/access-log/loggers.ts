@@ -4,9 +4,9 @@ import { AGENT_CLUSTER } from '@meshpass/envoy';
 import { extension } from '../envoy/json.ts';
 
 /** Filter state key under which Envoy keeps the edge's CONNECT response. */
-export const CONNECT_ANSWER = 'envoy.tcp_proxy.propagate_response_headers';
+export const CONNECT_RESPONSE_KEY = 'envoy.tcp_proxy.propagate_response_headers';
 /** Header that identifies the agent's own responses. */
-export const CODE_HEADER = 'x-meshpass-code';
+export const ERROR_CODE_HEADER = 'x-meshpass-code';
 const GRPC = 'extensions.access_loggers.grpc.v3';
 const BUFFER = 16_384;
 /** The agent's log name. Istio's Telemetry may also log to the agent, under other names. */
@@ -18,7 +18,7 @@ export function httpAccessLog(): JsonObject {
   return {
     ...extension('envoy.access_loggers.http_grpc', `${GRPC}.HttpGrpcAccessLogConfig`, {
       common_config: common(),
-      additional_response_headers_to_log: [CODE_HEADER],
+      additional_response_headers_to_log: [ERROR_CODE_HEADER],
     }),
     filter: { or_filter: { filters: [{ status_code_filter: { comparison } }, { response_flag_filter: {} }] } },
   };
@@ -28,7 +28,7 @@ export function httpAccessLog(): JsonObject {
 export function tcpAccessLog(): JsonObject {
   return {
     ...extension('envoy.access_loggers.tcp_grpc', `${GRPC}.TcpGrpcAccessLogConfig`, {
-      common_config: { ...common(), filter_state_objects_to_log: [CONNECT_ANSWER] },
+      common_config: { ...common(), filter_state_objects_to_log: [CONNECT_RESPONSE_KEY] },
     }),
     filter: { response_flag_filter: {} },
   };

@@ -4,12 +4,12 @@
  * sanitized.
  */
 import type { Message } from '@bufbuild/protobuf';
-import { asJson } from '@meshpass/envoy';
+import { toProtoJson } from '@meshpass/envoy';
 import { type ErrorCode, isErrorCode } from '@meshpass/identity/error';
-import { type Hop, isReportedId, reportedMethod } from '@meshpass/identity/refusal-report';
+import { type Hop, isReportableId, reportedMethod } from '@meshpass/identity/refusal-report';
 import { plainText } from '@meshpass/identity/text';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { CODE_HEADER, CONNECT_ANSWER } from './loggers.ts';
+import { CONNECT_RESPONSE_KEY, ERROR_CODE_HEADER } from './loggers.ts';
 import type { RefusalReport } from './report.ts';
 
 export interface Refusal {
@@ -48,7 +48,7 @@ const NO_REFUSAL = [
   ...['fault_injected', 'delay_injected'],
 ];
 
-export interface RefusalsOptions {
+export interface RefusalLogOptions {
   /** Unix ms. */
   readonly now: () => number;
   readonly report: RefusalReport;
@@ -75,11 +75,11 @@ interface Found extends Omit<Refusal, 'at' | 'count'> {
   readonly method?: string;
 }
 
-export class Refusals {
-  readonly #options: RefusalsOptions;
+export class RefusalLog {
+  readonly #options: RefusalLogOptions;
   #last: Refusal[] = [];
 
-  constructor(options: RefusalsOptions) {
+  constructor(options: RefusalLogOptions) {
     this.#options = options;
   }
 
@@ -145,7 +145,7 @@ function ofRequest(entry: HttpEntry): Found | undefined {
   const method = request.request_method ?? 'GET';
   const path = (request.original_path || request.path || '').split('?')[0]!;
   const { response_code: status, response_code_details: details = '', response_headers: headers = {} } = response;
-  const code = headers[CODE_HEADER];
+  const code = headers[ERROR_CODE_HEADER];
   const failed = Object.keys(common.response_flags ?? {});
   const hop = hopOf(details, code, status, failed);
   if (!hop) return undefined;
@@ -159,7 +159,7 @@ function ofRequest(entry: HttpEntry): Found | undefined {
     ...(status === undefined ? {} : { status }),
     ...(isErrorCode(code) ? { code } : {}),
     reason: short(hop === 'workload' ? `answered ${status}` : wordsOf(details, code) || failed.join(', ')),
-    ...(isReportedId(common.stream_id) ? { request: common.stream_id } : {}),
+    ...(isReportableId(common.stream_id) ? { request: common.stream_id } : {}),
     ...(URL.canParse(url) && url.length <= LONGEST_URL ? { call: { method, url } } : {}),
   };
 }
@@ -196,7 +196,7 @@ function wordsOf(details: string, code: string | undefined): string {
 function ofConnection(entry: TcpEntry): Found {
   const { common_properties: common = {} } = entry;
   const name = common.tls_properties?.tls_sni_hostname ?? common.upstream_cluster ?? '';
-  const headers = common.filter_state_objects?.[CONNECT_ANSWER]?.headers ?? [];
+  const headers = common.filter_state_objects?.[CONNECT_RESPONSE_KEY]?.headers ?? [];
   const answered = (name: string) => headers.find(({ key }) => key === name)?.value;
   const code = answered('meshpass-error-code');
   const decision = answered('meshpass-decision-id');
@@ -233,7 +233,7 @@ function short(text: string): string {
 
 function asJsonOrNothing(entry: Message): (HttpEntry & TcpEntry) | undefined {
   try {
-    return asJson(entry) as HttpEntry & TcpEntry;
+    return toProtoJson(entry) as HttpEntry & TcpEntry;
   } catch {
     return undefined;
   }

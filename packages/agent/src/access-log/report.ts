@@ -3,9 +3,9 @@
  * one kind with a large count.
  */
 import {
-  isReportedId,
-  MAX_REPORTED,
+  isReportableId,
   MAX_REPORTED_IDS,
+  MAX_REPORTED_REFUSALS,
   type RefusalReportRequest,
   type ReportedRefusal,
 } from '@meshpass/identity/refusal-report';
@@ -21,7 +21,7 @@ export class RefusalReport {
 
   /** @param id request id, or the edge's decision id */
   add(kind: Omit<ReportedRefusal, 'count' | 'ids'>, id: string | undefined): void {
-    this.#own.add({ ...kind, count: 1, ids: isReportedId(id) ? [id] : [] });
+    this.#own.add({ ...kind, count: 1, ids: isReportableId(id) ? [id] : [] });
   }
 
   /** Sends the current report unless it is empty. Keeps the report for the next attempt if sending fails. */
@@ -76,7 +76,7 @@ class Kinds {
   add({ count, ids, ...kind }: ReportedRefusal): void {
     const key = JSON.stringify(kind);
     const before = this.#kinds.get(key);
-    if (!before && this.#kinds.size >= MAX_REPORTED) {
+    if (!before && this.#kinds.size >= MAX_REPORTED_REFUSALS) {
       this.#more = bounded(this.#more + count);
       return;
     }

@@ -2,15 +2,20 @@
  * Approvals commands on the control socket. Imports no code, because the socket opens before the rest of the agent is
  * loaded.
  */
-import type { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder } from '@meshpass/identity/approval';
+import type {
+  ApprovalAnswerBody,
+  ApprovalRequestBody,
+  ApprovalReviewBody,
+  EmergencyAccessBody,
+} from '@meshpass/identity/approval';
 
 /** Request body that the broker expects for each change. */
 interface Orders {
-  readonly ask: ApprovalOrder;
-  readonly emergency: EmergencyOrder;
-  readonly review: ReviewOrder;
+  readonly ask: ApprovalRequestBody;
+  readonly emergency: EmergencyAccessBody;
+  readonly review: ApprovalReviewBody;
   readonly withdraw: { readonly id: string };
-  readonly answer: AnswerOrder;
+  readonly answer: ApprovalAnswerBody;
 }
 
 export type ApprovalsChange = {
@@ -23,7 +28,7 @@ export interface ApprovalsList {
 export type ApprovalsCommand = ApprovalsList | ApprovalsChange;
 
 /** Broker route for each change. */
-export const ORDER_PATHS: Readonly<Record<keyof Orders, string>> = {
+export const APPROVAL_PATHS: Readonly<Record<keyof Orders, string>> = {
   ask: '/approvals',
   emergency: '/approvals/emergency',
   review: '/approvals/review',
@@ -35,5 +40,5 @@ export const ORDER_PATHS: Readonly<Record<keyof Orders, string>> = {
 export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {
   const { act, order, scope } = (value ?? {}) as Record<string, unknown>;
   if (act === 'list') return scope === undefined || scope === 'own';
-  return typeof act === 'string' && Object.hasOwn(ORDER_PATHS, act) && typeof order === 'object' && order !== null;
+  return typeof act === 'string' && Object.hasOwn(APPROVAL_PATHS, act) && typeof order === 'object' && order !== null;
 }

@@ -9,20 +9,20 @@ import {
   EdgeFrame,
   formatFrame,
   type LeaseStatement,
-  MAX_STATEMENT,
+  MAX_STATEMENT_LENGTH,
 } from '@meshpass/identity/channel/index';
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
-import type { LeaseWay } from '../session/credential-manager.ts';
-import type { Belief, Received } from '../statements/received.ts';
-import { type ChannelEdge, connectControl } from './connect.ts';
+import type { LeaseTransport } from '../session/credential-manager.ts';
+import type { ReceivedStatement, StatementVerifier } from '../statements/received.ts';
+import { type ChannelEdge, connectToEdge } from './connect.ts';
 import { createLineReader } from './lines.ts';
-import { createReconnection } from './reconnection.ts';
+import { createReconnectTimer } from './reconnection.ts';
 
 export type ChannelEvent =
   /** The broker renewed the lease. */
-  | { readonly type: 'lease'; readonly lease: LeaseStatement; readonly by: LeaseWay }
+  | { readonly type: 'lease'; readonly lease: LeaseStatement; readonly by: LeaseTransport }
   /** The session has ended, and the channel is closed. */
   | { readonly type: 'ended'; readonly cause: string; readonly reason: string }
   /** A new configuration, as the bytes returned by `GET /session/configuration`. */
@@ -46,7 +46,7 @@ export interface ChannelOptions {
   readonly sessionId: string;
   readonly key: DpopKey;
   /** Verifies the session's statements. Shared with HTTPS. */
-  readonly received: Received;
+  readonly received: StatementVerifier;
   readonly heartbeatMs: number;
   /** Maximum time without an acknowledged lease before the channel counts as silent, ms. */
   readonly silentMs: number;
@@ -72,7 +72,7 @@ const SOON_MS = 5_000;
 /** The agent leaves an edge that sends bytes but no lease after this many `silentMs` periods. */
 const PATIENCE = 4;
 /** Maximum size of a frame without a configuration, bytes. */
-const MAX_SMALL_FRAME = MAX_STATEMENT + 256;
+const MAX_SMALL_FRAME = MAX_STATEMENT_LENGTH + 256;
 
 /** Opens a control connection and keeps it until the session ends or the channel is closed. */
 export function openChannel(options: ChannelOptions) {
@@ -97,7 +97,7 @@ export function openChannel(options: ChannelOptions) {
   let leaveTimer: NodeJS.Timeout | undefined;
   let leaseAt = Number.NEGATIVE_INFINITY;
   let unknownKeyAt = Number.NEGATIVE_INFINITY;
-  const reconnection = createReconnection({ signal: stop.signal, random });
+  const reconnection = createReconnectTimer({ signal: stop.signal, random });
   const watch = setInterval(look, Math.min(1_000, options.silentMs / 4));
   watch.unref();
   const done = run();
@@ -143,7 +143,7 @@ export function openChannel(options: ChannelOptions) {
     const context = options.secureContext();
     if (!context) return;
     const limit = AbortSignal.timeout(CONNECT_MS);
-    const connected = await connectControl(options.edge(), context, AbortSignal.any([stop.signal, limit]));
+    const connected = await connectToEdge(options.edge(), context, AbortSignal.any([stop.signal, limit]));
     if (stop.signal.aborted) return void connected.destroy();
     socket = connected;
     connectedAt = clock();
@@ -186,7 +186,7 @@ export function openChannel(options: ChannelOptions) {
   }
 
   /** @param from connection to the edge, absent for an answer over HTTPS */
-  function believe(belief: Belief, from?: TLSSocket): void {
+  function believe(belief: ReceivedStatement, from?: TLSSocket): void {
     switch (belief.type) {
       case 'lease':
         // Never ahead of the broker, because transit time is not subtracted.

@@ -14,7 +14,7 @@ export type ChannelEdge = MeshInfo['edge'];
  * @param signal aborts the attempt
  * @throws MeshpassError `agent_edge_unreachable`
  */
-export async function connectControl(
+export async function connectToEdge(
   { host, port }: ChannelEdge,
   secureContext: SecureContext,
   signal: AbortSignal,

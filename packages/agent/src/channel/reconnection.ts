@@ -1,6 +1,6 @@
 /** Pauses between connection attempts. They grow, have jitter, and are cut short by a response from the broker. */
 
-export type Reconnection = ReturnType<typeof createReconnection>;
+export type Reconnection = ReturnType<typeof createReconnectTimer>;
 
 export interface ReconnectionOptions {
   /** Ends every pause. */
@@ -17,7 +17,7 @@ const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 const WAKE_MS = 1_000;
 
 /** Creates the timer for connection attempts, with exponential backoff and jitter. */
-export function createReconnection({ signal, random }: ReconnectionOptions) {
+export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
   let backoff: number = BACKOFF_MS.first;
   let timer: NodeJS.Timeout | undefined;
   let over: (() => void) | undefined;

@@ -8,7 +8,7 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ReceivedConfiguration } from '../session/broker-answers.ts';
 import type { BrokerClient, WholeConfiguration } from '../session/broker-client.ts';
 import type { CredentialManager } from '../session/credential-manager.ts';
-import { createReceived, type Received } from '../statements/received.ts';
+import { createStatementVerifier, type StatementVerifier } from '../statements/received.ts';
 import { type Channel, type ChannelEvent, openChannel } from './channel.ts';
 
 export interface SessionChannelOptions {
@@ -46,7 +46,7 @@ const SILENT_PERIODS = 1.5;
 
 export class SessionChannel {
   readonly #options: SessionChannelOptions;
-  #open: { readonly channel: Channel; readonly received: Received; readonly sessionId: string } | undefined;
+  #open: { readonly channel: Channel; readonly received: StatementVerifier; readonly sessionId: string } | undefined;
   #keys: unknown;
   #closed = false;
   #refusal: EdgeRefusal | undefined;
@@ -65,7 +65,7 @@ export class SessionChannel {
   begin(first: WholeConfiguration | undefined): void {
     const { manager, client, key, random, log } = this.#options;
     const { id: sessionId, heartbeat_seconds: seconds } = manager.credentials.session;
-    const received = createReceived({ sessionId, keys: () => manager.credentials.mesh.statement_keys });
+    const received = createStatementVerifier({ sessionId, keys: () => manager.credentials.mesh.statement_keys });
     void this.#open?.channel.close();
     this.#refusal = undefined;
     this.#keys = manager.credentials.mesh.statement_keys;

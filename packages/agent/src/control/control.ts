@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { type ApprovalsCommand, isApprovalsCommand } from '../approvals/command.ts';
-import type { AskedCall } from '../explain/answer.ts';
+import type { ExplainedCall } from '../explain/answer.ts';
 import type { SignInRequest } from '../sign-in/commands.ts';
-import { ownDirectory } from './own-files.ts';
+import { createPrivateDirectory } from './own-files.ts';
 
 export type ControlRequest =
   | { readonly command: 'status' | 'down' }
@@ -21,7 +21,7 @@ export type ControlRequest =
   | SignInRequest
   /** Requests a token for the Kubernetes API server, by default for the first grant with roles. */
   | { readonly command: 'kubernetes'; readonly grant?: string }
-  | { readonly command: 'explain'; readonly call: AskedCall }
+  | { readonly command: 'explain'; readonly call: ExplainedCall }
   | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
 
 const MAX_LINE = 65_536;
@@ -45,7 +45,7 @@ export async function serveControl(
   directory: string,
   answer: (request: ControlRequest) => Promise<unknown>,
 ): Promise<{ close(): void }> {
-  ownDirectory(directory);
+  createPrivateDirectory(directory);
   const path = controlPath(directory);
   if (await isAgentRunning(directory)) {
     throw new MeshpassError(
@@ -81,7 +81,7 @@ export async function serveControl(
  * Sends a request to the running agent.
  * @throws MeshpassError agent_not_running, or the agent's error
  */
-export function askAgent<T>(directory: string, request: ControlRequest): Promise<T> {
+export function sendControlRequest<T>(directory: string, request: ControlRequest): Promise<T> {
   return new Promise((resolve, reject) => {
     const socket = connect(controlPath(directory));
     let text = '';
@@ -155,7 +155,7 @@ function optionalText(name: string): ReadFields {
   };
 }
 
-function isCall(call: unknown): call is AskedCall {
+function isCall(call: unknown): call is ExplainedCall {
   const { host, port, method, path, headers } = (call ?? {}) as Record<string, unknown>;
   const texts = [host, method, path, ...Object.values(headers ?? {})];
   return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';

@@ -23,7 +23,7 @@ const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY
  * Creates the directory or reuses our own, with mode 0700.
  * @throws MeshpassError config_invalid if it is a link, not a directory, or owned by another user
  */
-export function ownDirectory(path: string): void {
+export function createPrivateDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const what = `${path} must be a directory that you own. Set MESHPASS_RUNTIME_DIR to such a directory.`;
   const opened = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, what);
@@ -42,7 +42,7 @@ export function ownDirectory(path: string): void {
  * @returns a descriptor that the caller must close
  * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has several hard links
  */
-export function openOwnLog(path: string, largest: number): number {
+export function openPrivateLog(path: string, largest: number): number {
   const what = `${path} must be a file that you own, not a link. Remove it, or set MESHPASS_RUNTIME_DIR.`;
   // O_NONBLOCK, because opening a pipe that has no reader would block forever.
   const opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, what);
@@ -62,7 +62,7 @@ export function openOwnLog(path: string, largest: number): number {
  * Atomically replaces a file, with mode 0600, so that readers see either the old or the new content.
  * @throws MeshpassError config_invalid
  */
-export function writeOwnFile(path: string, text: string): void {
+export function writePrivateFile(path: string, text: string): void {
   const what = `Cannot write ${path}. Set MESHPASS_RUNTIME_DIR to a directory that you own.`;
   const fresh = `${path}.new`;
   rmSync(fresh, { force: true });

@@ -1,6 +1,6 @@
 /** Reads the configured CA file. */
 import { readFileSync } from 'node:fs';
-import { fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 
 /**
  * Reads a CA file.
@@ -12,6 +12,8 @@ export function readCa(path: string | undefined): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `--ca-file: cannot read ${path}: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `--ca-file: cannot read ${path}: ${describeFileError(cause)}.`, {
+      cause,
+    });
   }
 }

@@ -1,7 +1,7 @@
 /** Envoy's admin interface, on a Unix socket that only its owner can open. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { exchange, request } from '../http.ts';
+import { request, sendAndRead } from '../http.ts';
 
 export interface ListenerState {
   readonly name: string;
@@ -83,7 +83,7 @@ export class EnvoyAdmin {
     await this.#ask('POST', '/drain_listeners?graceful&skip_exit', left());
     while (performance.now() < end) {
       const { text } = await this.#ask('GET', '/stats?usedonly&filter=downstream_(rq|cx)_active', left());
-      if (openIn(text) === 0) return;
+      if (countOpenRequests(text) === 0) return;
       await sleep(Math.min(DRAIN_POLL, left()));
     }
   }
@@ -98,7 +98,7 @@ export class EnvoyAdmin {
   #ask(method: 'GET' | 'POST', path: string, timeout = TIMEOUT) {
     const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false });
     outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not respond in time')));
-    return exchange(outgoing, LARGEST);
+    return sendAndRead(outgoing, LARGEST);
   }
 }
 
@@ -106,7 +106,7 @@ export class EnvoyAdmin {
  * Counts open requests and TCP connections to services from Envoy's gauges. An idle HTTP connection is neither, so only
  * a listener's connections without an HTTP connection manager count. Manager names have the form `GRANT/ADDRESS_PORT`.
  */
-export function openIn(stats: string): number {
+export function countOpenRequests(stats: string): number {
   let requests = 0;
   const connections = new Map<string, number>();
   for (const line of stats.split('\n')) {

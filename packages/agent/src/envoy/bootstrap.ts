@@ -3,7 +3,7 @@
  * agent.
  */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
-import { clusterAt, extension, typed } from './json.ts';
+import { buildSingleEndpointCluster, extension, typedConfig } from './json.ts';
 
 export interface BootstrapOptions {
   /** The agent's Unix socket for configuration, secrets and access log. */
@@ -30,7 +30,7 @@ const RUNTIME = {
  * Creates the bootstrap.
  * @returns `envoy.config.bootstrap.v3.Bootstrap` as JSON, without secrets
  */
-export function bootstrap({ agentSocket, adminSocket }: BootstrapOptions): string {
+export function createBootstrap({ agentSocket, adminSocket }: BootstrapOptions): string {
   const ads = { ads: {}, resource_api_version: 'V3' };
   return JSON.stringify({
     node: { id: 'meshpass-agent', cluster: 'workspace' },
@@ -60,11 +60,11 @@ export function bootstrap({ agentSocket, adminSocket }: BootstrapOptions): strin
     static_resources: {
       clusters: [
         {
-          ...clusterAt(AGENT_CLUSTER, { pipe: { path: agentSocket } }),
+          ...buildSingleEndpointCluster(AGENT_CLUSTER, { pipe: { path: agentSocket } }),
           type: 'STATIC',
           connect_timeout: '5s',
           typed_extension_protocol_options: {
-            [`envoy.${PROTOCOL_OPTIONS}`]: typed(PROTOCOL_OPTIONS, {
+            [`envoy.${PROTOCOL_OPTIONS}`]: typedConfig(PROTOCOL_OPTIONS, {
               explicit_http_config: { http2_protocol_options: {} },
             }),
           },

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity/error';
 import { ENVOY_VERSION, envoyPackage } from './release.ts';
 
-export interface FoundEnvoy {
+export interface EnvoyBinary {
   readonly path: string;
   /** `1.40.0` */
   readonly version: string;
@@ -40,7 +40,7 @@ export async function findEnvoy(
   configured: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
   installation: Installation = ours(),
-): Promise<FoundEnvoy> {
+): Promise<EnvoyBinary> {
   const path = configured ?? besideExecutable(installation) ?? inPackage(installation) ?? onPath(env.PATH ?? '');
   if (path === undefined) throw missing(`Envoy is not installed. ${ADVICE}`);
   const version = await versionOf(path);

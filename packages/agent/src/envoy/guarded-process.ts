@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-export type GuardedProcess = ReturnType<typeof startGuarded>;
+export type GuardedProcess = ReturnType<typeof startGuardedProcess>;
 
 /**
  * Guard script. Its standard input is the pipe. It prints the process id, waits, and exits with the process's status.
@@ -27,7 +27,7 @@ exit "$code"`;
  * @param line called with each line of standard error
  * @param env complete environment of the process
  */
-export function startGuarded(
+export function startGuardedProcess(
   argv: readonly string[],
   line: (text: string) => void,
   env: Readonly<Record<string, string | undefined>> = {},

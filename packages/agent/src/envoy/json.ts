@@ -2,13 +2,13 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 
 /** Builds a `google.protobuf.Any`. @param type name of the message without `envoy.` */
-export function typed(type: string, config: JsonObject = {}): JsonObject {
+export function typedConfig(type: string, config: JsonObject = {}): JsonObject {
   return { '@type': `type.googleapis.com/envoy.${type}`, ...config };
 }
 
 /** Builds an extension. @param name registered name @param type name of its message without `envoy.` */
 export function extension(name: string, type: string, config?: JsonObject): JsonObject {
-  return { name, typed_config: typed(type, config) };
+  return { name, typed_config: typedConfig(type, config) };
 }
 
 /** Builds an HTTP filter under its registered name: `router` with `Router` is `envoy.filters.http.router`. */
@@ -28,12 +28,12 @@ export function networkChain(name: string, message: string, config: JsonObject):
 }
 
 /** Builds a cluster's name with its only endpoint. @param address `envoy.config.core.v3.Address` */
-export function clusterAt(name: string, address: JsonObject): JsonObject {
+export function buildSingleEndpointCluster(name: string, address: JsonObject): JsonObject {
   const endpoints = [{ lb_endpoints: [{ endpoint: { address } }] }];
   return { name, load_assignment: { cluster_name: name, endpoints } };
 }
 
 /** Builds the address of a socket. */
-export function socketAt(address: string, port: number): JsonObject {
+export function buildSocketAddress(address: string, port: number): JsonObject {
   return { socket_address: { address, port_value: port } };
 }

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { plainText } from '@meshpass/identity/text';
 import { EnvoyAdmin } from './admin.ts';
-import { bootstrap } from './bootstrap.ts';
+import { createBootstrap } from './bootstrap.ts';
 import { DRAIN_SECONDS } from './drain-time.ts';
-import type { FoundEnvoy } from './find.ts';
-import { type GuardedProcess, startGuarded } from './guarded-process.ts';
+import type { EnvoyBinary } from './find.ts';
+import { type GuardedProcess, startGuardedProcess } from './guarded-process.ts';
 import { type EnvoySocket, openEnvoySocket } from './socket.ts';
 
 export interface SupervisorOptions {
-  readonly envoy: FoundEnvoy;
+  readonly envoy: EnvoyBinary;
   /** The agent's private directory. */
   readonly directory: string;
   /** Socket from which Envoy requests configuration and secrets. Closes with Envoy. */
@@ -28,7 +28,7 @@ const THREADS = '1';
  * How a replaced listener drains, for example after a new grant on its port. TCP connections stay for an hour. HTTP
  * connections end with their next response, so that programs soon use the new listener.
  */
-export const DRAINING = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
+export const DRAIN_ARGUMENTS = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
 /** Warnings, except those about work-in-progress configuration, which Envoy would repeat on every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
@@ -46,7 +46,7 @@ const LINES_PER_MINUTE = 60;
  * @param directory the agent's private directory
  */
 export async function launchEnvoy(
-  envoy: FoundEnvoy,
+  envoy: EnvoyBinary,
   { directory, log }: Pick<SupervisorOptions, 'directory' | 'log'>,
 ): Promise<EnvoySupervisor> {
   const socket = await openEnvoySocket(join(directory, 'envoy.sock'));
@@ -156,12 +156,22 @@ export class EnvoySupervisor {
     const file = join(directory, 'envoy.json');
     // Recreated each time, because files of an earlier run may have any content.
     rmSync(this.#adminSocket, { force: true });
-    writeFileSync(file, bootstrap({ agentSocket: this.socket.path, adminSocket: this.#adminSocket }), { mode: 0o600 });
+    writeFileSync(file, createBootstrap({ agentSocket: this.socket.path, adminSocket: this.#adminSocket }), {
+      mode: 0o600,
+    });
     // Disables Envoy's shared memory for hot restarts, because it is shared by the whole machine.
-    const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', THREADS, ...DRAINING];
+    const argv = [
+      envoy.path,
+      '--config-path',
+      file,
+      '--disable-hot-restart',
+      '--concurrency',
+      THREADS,
+      ...DRAIN_ARGUMENTS,
+    ];
     // Omits the agent's environment, which contains a Codespace's tokens: Envoy needs none of it and has formats that
     // can read it.
-    this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
+    this.#process = startGuardedProcess([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
     return this.#process.ended;
   }
 

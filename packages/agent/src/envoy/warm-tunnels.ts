@@ -3,7 +3,7 @@
  * session replaces them once Envoy has its certificates.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, exchange, request } from '../http.ts';
+import { Agent, request, sendAndRead } from '../http.ts';
 
 export interface WarmTunnelsOptions extends Omit<TunnelsOptions, 'clusters'> {
   /** Names of the clusters to connect to at present. */
@@ -65,7 +65,7 @@ async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Pr
   const ask = (cluster: string) => {
     const headers = { host: 'meshpass', [header]: cluster };
     const outgoing = request({ socketPath, agent, headers, signal: AbortSignal.timeout(TIMEOUT) });
-    return exchange(outgoing, LARGEST).then(
+    return sendAndRead(outgoing, LARGEST).then(
       () => true,
       () => false,
     );

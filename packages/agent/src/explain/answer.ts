@@ -4,21 +4,21 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { asJson, CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
+import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, toProtoJson, unpack } from '@meshpass/envoy';
 import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { ReachableService } from '@meshpass/identity/wire';
 import type { LeftOut } from '../session/broker-answers.ts';
 import type { Credentials } from '../session/enrol.ts';
-import { type RouteAnswer, type RouteTarget, routeOf, targetOf } from './route.ts';
-import type { AskedRequest } from './route-match.ts';
+import { findRoute, parseClusterTarget, type RouteAnswer, type RouteTarget } from './route.ts';
+import type { ExplainedRequest } from './route-match.ts';
 
-export interface AskedCall extends Omit<AskedRequest, 'authority'> {
+export interface ExplainedCall extends Omit<ExplainedRequest, 'authority'> {
   /** Host as written by the program. */
   readonly host: string;
   readonly port: number;
 }
 
-export interface ExplainAnswer {
+export interface ExplainResponse {
   readonly session: {
     readonly id: string;
     readonly subject: string;
@@ -44,30 +44,30 @@ export interface ExplainAnswer {
 }
 
 /** Envoy's current configuration, by type URL and name. */
-export type Resources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
+export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
 /** Returns the services with this host (or hosts file alias) and port, one per grant. */
 export function servicesAt(
   services: readonly ReachableService[],
-  { host, port }: Pick<AskedCall, 'host' | 'port'>,
+  { host, port }: Pick<ExplainedCall, 'host' | 'port'>,
 ): readonly ReachableService[] {
   const name = host.toLowerCase().replace(/\.$/, '');
   return services.filter((one) => one.port === port && (one.host === name || one.aliases.includes(name)));
 }
 
 /** Envoy's configuration and listeners. */
-export interface KnownOfEnvoy extends Pick<ExplainAnswer, 'listening' | 'byProxyOnly'> {
-  readonly resources: Resources;
+export interface EnvoyState extends Pick<ExplainResponse, 'listening' | 'byProxyOnly'> {
+  readonly resources: EnvoyResources;
   /** Parts of istiod's configuration that the broker omitted for this session. */
   readonly leftOut: readonly LeftOut[];
 }
 
 /** Explains a call from the session's credentials and Envoy's configuration. */
-export function explainAnswer(
+export function createExplainResponse(
   { session, mesh, services, svids, identityToken }: Credentials,
-  { resources, leftOut, ...listeners }: KnownOfEnvoy,
-  call: AskedCall,
-): ExplainAnswer {
+  { resources, leftOut, ...listeners }: EnvoyState,
+  call: ExplainedCall,
+): ExplainResponse {
   const { id, subject, login, grants } = session;
   return {
     session: { id, subject, login, grants },
@@ -95,7 +95,7 @@ function omissions(leftOut: readonly LeftOut[]): readonly string[] {
     : [`the broker omitted from this workspace's routes: ${[...new Set(parts)].join(', ')}`];
 }
 
-function routeIn(resources: Resources, service: ReachableService, call: AskedCall): RouteAnswer {
+function routeIn(resources: EnvoyResources, service: ReachableService, call: ExplainedCall): RouteAnswer {
   const route = routeBy(resources, service, call);
   if (route.kind !== 'forward') return route;
   return {
@@ -108,7 +108,7 @@ function routeIn(resources: Resources, service: ReachableService, call: AskedCal
 }
 
 /** Whether the cluster exists but is empty. The broker omits endpoints that do not accept a sidecar's mutual TLS. */
-function isEmpty(resources: Resources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
+function isEmpty(resources: EnvoyResources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
   const cluster = read(resources[CLUSTER]?.get(`${grant}/outbound|${port}|${subset}|${host}`));
   return cluster !== undefined && !(cluster.load_assignment?.endpoints ?? []).some(hasEndpoints);
 }
@@ -117,7 +117,7 @@ function hasEndpoints({ lb_endpoints: endpoints = [] }: Json): boolean {
   return endpoints.length > 0;
 }
 
-function routeBy(resources: Resources, service: ReachableService, call: AskedCall): RouteAnswer {
+function routeBy(resources: EnvoyResources, service: ReachableService, call: ExplainedCall): RouteAnswer {
   const { grant, address, port } = service;
   const listener = read(resources[LISTENER]?.get(`${grant}/${address}_${port}`));
   const filters = [...(listener?.filter_chains ?? []), listener?.default_filter_chain ?? {}].flatMap(
@@ -128,7 +128,7 @@ function routeBy(resources: Resources, service: ReachableService, call: AskedCal
   if (http) {
     const routes = http.route_config ?? read(resources[ROUTE_CONFIGURATION]?.get(http.rds.route_config_name));
     if (!routes) return { kind: 'unknown', why: 'its routes have not arrived from the broker yet', notes: [] };
-    return routeOf(routes, { ...call, authority: `${call.host}:${call.port}` });
+    return findRoute(routes, { ...call, authority: `${call.host}:${call.port}` });
   }
   const clusters: string[] = configs.flatMap((config: Json) =>
     config.weighted_clusters
@@ -137,7 +137,7 @@ function routeBy(resources: Resources, service: ReachableService, call: AskedCal
         ? [config.cluster]
         : [],
   );
-  const to = clusters.flatMap((name) => targetOf(name) ?? []);
+  const to = clusters.flatMap((name) => parseClusterTarget(name) ?? []);
   if (to.length === 0) return { kind: 'unknown', why: 'the broker has sent no usable configuration for it', notes: [] };
   return { kind: 'forward', to, notes: [] };
 }
@@ -147,7 +147,7 @@ type Json = any;
 
 function read(any: Any | undefined): Json | undefined {
   const message: Message | undefined = any && unpack(any);
-  return message && asJson(message);
+  return message && toProtoJson(message);
 }
 
 function claimsOf(token: string): Readonly<Record<string, unknown>> {

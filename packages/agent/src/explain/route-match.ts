@@ -2,9 +2,9 @@
  * Evaluates a route's match as configured in Envoy (envoy.config.route.v3.RouteMatch, as JSON) against a request. The
  * result is `unknown` for unsupported conditions and for conditions that depend on the actual request.
  */
-export type Matched = 'yes' | 'no' | 'unknown';
+export type MatchResult = 'yes' | 'no' | 'unknown';
 
-export interface AskedRequest {
+export interface ExplainedRequest {
   readonly method: string;
   /** Path as sent by the program, with its query. */
   readonly path: string;
@@ -20,32 +20,32 @@ type Json = Readonly<Record<string, unknown>>;
 const PATHS = ['prefix', 'path', 'safe_regex', 'path_separated_prefix', 'case_sensitive'];
 
 /** Evaluates all conditions of a match. */
-export function matches(match: Json, request: AskedRequest): Matched {
+export function evaluateRouteMatch(match: Json, request: ExplainedRequest): MatchResult {
   const { headers, query_parameters: parameters, ...rest } = match;
   const further = Object.keys(rest).filter((name) => !PATHS.includes(name));
   return all([
     matchesPath(match, request.path.split(/[?#]/)[0]!),
     ...((headers ?? []) as Json[]).map((one) => matchesHeader(one, request)),
     ...((parameters ?? []) as Json[]).map((one) => matchesParameter(one, request.path)),
-    ...further.map((): Matched => 'unknown'),
+    ...further.map((): MatchResult => 'unknown'),
   ]);
 }
 
 /** Whether the match depends on headers, so that a request with other headers may take another route. */
-export function asksForHeaders(match: Json): boolean {
+export function matchesOnHeaders(match: Json): boolean {
   return ((match.headers ?? []) as Json[]).some(({ name }) => !String(name).startsWith(':'));
 }
 
 function matchesPath(
   { prefix, path, safe_regex, path_separated_prefix: below, ...more }: Json,
   asked: string,
-): Matched {
+): MatchResult {
   const matches = (matcher: Json) => matchesText({ ...matcher, ignore_case: more.case_sensitive === false }, asked);
   if (typeof below !== 'string') return matches({ prefix, exact: path, safe_regex });
   return matches({ exact: below }) === 'yes' ? 'yes' : matches({ prefix: `${below}/` });
 }
 
-function matchesHeader(header: Json, { method, authority, path, headers }: AskedRequest): Matched {
+function matchesHeader(header: Json, { method, authority, path, headers }: ExplainedRequest): MatchResult {
   const { name, invert_match: inverted, string_match: text, present_match: present, ...more } = header;
   const pseudo: Record<string, string> = {
     ':method': method,
@@ -54,7 +54,7 @@ function matchesHeader(header: Json, { method, authority, path, headers }: Asked
     ':scheme': 'http',
   };
   const value = pseudo[String(name)] ?? headers[String(name).toLowerCase()];
-  let matched: Matched = 'unknown';
+  let matched: MatchResult = 'unknown';
   const others = Object.keys(more).filter((one) => one !== 'treat_missing_header_as_empty');
   if (others.length > 0) return 'unknown';
   if (text !== undefined) {
@@ -68,7 +68,7 @@ function matchesHeader(header: Json, { method, authority, path, headers }: Asked
   return inverted === true ? not(matched) : matched;
 }
 
-function matchesParameter({ name, string_match: text, present_match: present }: Json, path: string): Matched {
+function matchesParameter({ name, string_match: text, present_match: present }: Json, path: string): MatchResult {
   const query = new URLSearchParams(path.split('#')[0]!.split('?').slice(1).join('?'));
   const value = query.get(String(name));
   if (present !== undefined) return told((value !== null) === present);
@@ -76,7 +76,7 @@ function matchesParameter({ name, string_match: text, present_match: present }: 
   return value === null ? 'no' : matchesText(text as Json, value);
 }
 
-function matchesText(matcher: Json, value: string): Matched {
+function matchesText(matcher: Json, value: string): MatchResult {
   const { exact, prefix, suffix, contains, safe_regex: regex, ignore_case: ignored } = matcher;
   const fold = (text: unknown) => (ignored === true ? String(text).toLowerCase() : String(text));
   const given = fold(value);
@@ -96,7 +96,7 @@ const LONGEST = 300;
  */
 const MOST_WAYS = 100_000;
 
-function matchesRegex({ regex }: Json, value: string): Matched {
+function matchesRegex({ regex }: Json, value: string): MatchResult {
   const pattern = String(regex);
   if (pattern.length > LONGEST || value.length > LONGEST || /\)[*+?{]/.test(pattern)) return 'unknown';
   if (!PLAIN_REGEX.test(pattern) || waysThrough(pattern, value.length) > MOST_WAYS) return 'unknown';
@@ -115,15 +115,15 @@ function waysThrough(pattern: string, length: number): number {
   return (length + 1) ** count(/[*+]/g) * 2 ** count(/[?|]/g);
 }
 
-function all(answers: readonly Matched[]): Matched {
+function all(answers: readonly MatchResult[]): MatchResult {
   if (answers.includes('no')) return 'no';
   return answers.includes('unknown') ? 'unknown' : 'yes';
 }
 
-function not(matched: Matched): Matched {
+function not(matched: MatchResult): MatchResult {
   return matched === 'unknown' ? matched : told(matched === 'no');
 }
 
-function told(is: boolean): Matched {
+function told(is: boolean): MatchResult {
   return is ? 'yes' : 'no';
 }

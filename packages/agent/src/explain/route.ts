@@ -2,8 +2,8 @@
  * Finds a request's destination in Envoy's current routes: the service and its VirtualService, or the hop that responds
  * instead.
  */
-import { refusalIn } from '../xds/route-refusals.ts';
-import { type AskedRequest, asksForHeaders, matches } from './route-match.ts';
+import { parseRefusal } from '../xds/route-refusals.ts';
+import { type ExplainedRequest, evaluateRouteMatch, matchesOnHeaders } from './route-match.ts';
 
 export interface RouteTarget {
   readonly host: string;
@@ -45,10 +45,10 @@ type Json = any;
  * Finds a request's route.
  * @param configuration JSON of a checked `envoy.config.route.v3.RouteConfiguration`
  */
-export function routeOf(configuration: Json, request: AskedRequest): RouteAnswer {
+export function findRoute(configuration: Json, request: ExplainedRequest): RouteAnswer {
   const host = virtualHost(configuration.virtual_hosts ?? [], request.authority.toLowerCase());
   for (const route of host?.routes ?? []) {
-    const matched = matches(route.match ?? {}, request);
+    const matched = evaluateRouteMatch(route.match ?? {}, request);
     if (matched === 'no') continue;
     const rule = virtualServiceOf(route);
     if (matched === 'unknown') {
@@ -71,11 +71,11 @@ function virtualHost(hosts: Json[], authority: string): Json | undefined {
   return of(authority) ?? of(name) ?? of('*');
 }
 
-function actionOf(route: Json, request: AskedRequest): RouteAnswer {
+function actionOf(route: Json, request: ExplainedRequest): RouteAnswer {
   const notes = notesOf(route);
   const { direct_response: answer, redirect, route: action } = route;
   if (answer) {
-    const said = refusalIn(String(answer.body?.inline_string ?? ''));
+    const said = parseRefusal(String(answer.body?.inline_string ?? ''));
     return {
       kind: 'answer',
       status: Number(answer.status),
@@ -86,7 +86,7 @@ function actionOf(route: Json, request: AskedRequest): RouteAnswer {
   if (redirect) return { kind: 'redirect', notes };
   const clusters: Json[] = action?.weighted_clusters?.clusters ?? (action?.cluster ? [{ name: action.cluster }] : []);
   const to = clusters.flatMap(({ name, weight }): RouteTarget[] => {
-    const target = targetOf(name);
+    const target = parseClusterTarget(name);
     return target ? [{ ...target, ...(clusters.length > 1 && { weight: Number(weight ?? 0) }) }] : [];
   });
   if (to.length === 0 || to.length < clusters.length)
@@ -103,14 +103,14 @@ function actionOf(route: Json, request: AskedRequest): RouteAnswer {
 function notesOf(route: Json): string[] {
   const fault = route.typed_per_filter_config?.['envoy.filters.http.fault'];
   return [
-    ...(asksForHeaders(route.match ?? {}) ? ['a call with other headers may take a different route'] : []),
+    ...(matchesOnHeaders(route.match ?? {}) ? ['a call with other headers may take a different route'] : []),
     ...(fault?.abort ? ['it injects a fault: some calls fail on purpose'] : []),
     ...(fault?.delay ? ['it injects a delay'] : []),
   ];
 }
 
 /** Parses a cluster name, `GRANT/outbound|PORT|SUBSET|HOST`, including the variant for WebSockets. */
-export function targetOf(cluster: string): RouteTarget | undefined {
+export function parseClusterTarget(cluster: string): RouteTarget | undefined {
   const [, port, subset, host] = /\/outbound\|([0-9]+)\|([^|]*)\|([^|]+)$/.exec(cluster) ?? [];
   return host === undefined ? undefined : { host, port: Number(port), ...(subset && { subset }) };
 }

@@ -18,7 +18,7 @@ const ADDRESS = /^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$/;
 const STALE_LOCK = 5000;
 
 /** Removes the block and the blank line before it. @returns the remaining text */
-export function withoutBlock(text: string): string {
+export function removeHostsBlock(text: string): string {
   let rest = text;
   for (let begin = rest.indexOf('# meshpass begin'); begin >= 0; begin = rest.indexOf('# meshpass begin')) {
     const end = rest.indexOf(END, begin);
@@ -30,8 +30,8 @@ export function withoutBlock(text: string): string {
 }
 
 /** Replaces the block. @throws MeshpassError config_invalid if a name or address is not allowed in the block */
-export function withBlock(text: string, entries: readonly HostsEntry[]): string {
-  const base = withoutBlock(text);
+export function replaceHostsBlock(text: string, entries: readonly HostsEntry[]): string {
+  const base = removeHostsBlock(text);
   if (entries.length === 0) return base;
   const lines = entries.map(({ address, names }) => {
     if (!ADDRESS.test(address) || !names.every((name) => NAME.test(name) && name.length <= 253)) {
@@ -51,11 +51,15 @@ export function withBlock(text: string, entries: readonly HostsEntry[]): string 
  * is not writable.
  * @throws MeshpassError agent_hosts_unwritable
  */
-export function writeHosts(path: string, entries: readonly HostsEntry[], options: { readonly sudo: boolean }): void {
+export function writeHostsBlock(
+  path: string,
+  entries: readonly HostsEntry[],
+  options: { readonly sudo: boolean },
+): void {
   const unlock = lock(`${path}.meshpass-lock`);
   try {
     const before = readFileSync(path, 'utf8');
-    const after = withBlock(before, entries);
+    const after = replaceHostsBlock(before, entries);
     if (after === before) return;
     try {
       overwrite(path, after);

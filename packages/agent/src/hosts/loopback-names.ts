@@ -1,7 +1,7 @@
 /** Keeps the names of listening services in the hosts file while the agent runs. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { writeHosts } from './hosts-file.ts';
+import { writeHostsBlock } from './hosts-file.ts';
 
 export class LoopbackNames {
   readonly #hostsFile: string;
@@ -47,7 +47,7 @@ export class LoopbackNames {
     }
     this.#named = new Set(names.keys());
     try {
-      writeHosts(
+      writeHostsBlock(
         this.#hostsFile,
         [...names].map(([address, of]) => ({ address, names: [...of] })),
         { sudo: true },
@@ -64,7 +64,7 @@ export class LoopbackNames {
     this.#removed = true;
     this.#named = new Set();
     try {
-      writeHosts(this.#hostsFile, [], { sudo: true });
+      writeHostsBlock(this.#hostsFile, [], { sudo: true });
     } catch {
       // The file was not writable at startup either.
     }

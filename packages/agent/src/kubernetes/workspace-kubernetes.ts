@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import type { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
-import { writeOwnFile } from '../control/own-files.ts';
+import { writePrivateFile } from '../control/own-files.ts';
 import type { KubernetesStatus } from '../control/status.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
 import type { Credentials } from '../session/enrol.ts';
@@ -59,7 +59,7 @@ export class WorkspaceKubernetes {
     if (text === this.#written) return;
     try {
       if (text === undefined) this.remove();
-      else writeOwnFile(this.#path, text);
+      else writePrivateFile(this.#path, text);
       this.#written = text;
     } catch (thrown) {
       log('kubeconfig_failed', { code: toMeshpassError(thrown).code });

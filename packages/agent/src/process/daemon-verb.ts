@@ -1,2 +1,2 @@
 /** First argument that makes a single executable run as the agent process. */
-export const DAEMON_VERB = '__agent';
+export const DAEMON_COMMAND = '__agent';

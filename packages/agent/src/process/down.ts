@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import { askAgent } from '../control/control.ts';
-import { writeHosts } from '../hosts/hosts-file.ts';
+import { sendControlRequest } from '../control/control.ts';
+import { writeHostsBlock } from '../hosts/hosts-file.ts';
 
 /** Stops the agent. @returns whether it was running. @throws MeshpassError agent_hosts_unwritable */
 export async function down(config: {
@@ -12,18 +12,18 @@ export async function down(config: {
 }): Promise<boolean> {
   let pid: number;
   try {
-    ({ pid } = await askAgent<{ pid: number }>(config.runtimeDirectory, { command: 'down' }));
+    ({ pid } = await sendControlRequest<{ pid: number }>(config.runtimeDirectory, { command: 'down' }));
   } catch (error) {
     if (!(error instanceof MeshpassError) || error.code !== 'agent_not_running') throw error;
-    writeHosts(config.hostsFile, [], { sudo: true });
+    writeHostsBlock(config.hostsFile, [], { sudo: true });
     return false;
   }
-  for (let waited = 0; waited < 5000 && isAlive(pid); waited += 20) await sleep(20);
+  for (let waited = 0; waited < 5000 && isProcessAlive(pid); waited += 20) await sleep(20);
   return true;
 }
 
 /** Whether a process is running. Zombies do not count, because process 1 in a container may be slow to reap them. */
-export function isAlive(pid: number): boolean {
+export function isProcessAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch {

@@ -7,11 +7,11 @@ import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from '../control/config.ts';
-import { openOwnLog, ownDirectory } from '../control/own-files.ts';
+import { createPrivateDirectory, openPrivateLog } from '../control/own-files.ts';
 import type { AgentStatus } from '../control/status.ts';
 import type { SignInPrompt } from '../sign-in/device-flow.ts';
 import type { DaemonMessage } from './daemon.ts';
-import { DAEMON_VERB } from './daemon-verb.ts';
+import { DAEMON_COMMAND } from './daemon-verb.ts';
 
 export interface LaunchOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -25,10 +25,10 @@ export interface LaunchOptions {
  * Starts the agent process. @throws MeshpassError config_invalid; the agent's own error; agent_not_running if the
  * process exits without one
  */
-export async function launch(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
-  ownDirectory(config.runtimeDirectory);
+export async function launchAgent(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
+  createPrivateDirectory(config.runtimeDirectory);
   const logPath = join(config.runtimeDirectory, 'agent.log');
-  const logFile = openOwnLog(logPath, MAX_LOG);
+  const logFile = openPrivateLog(logPath, MAX_LOG);
   const child = spawn(process.execPath, [...entry(), JSON.stringify(config)], {
     detached: true,
     stdio: ['ignore', logFile, logFile, 'ipc'],
@@ -83,7 +83,7 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
  * repository and the output of deploy/npm/agent-process.ts in the published package.
  */
 function entry(): readonly string[] {
-  if (isSea()) return [DAEMON_VERB];
+  if (isSea()) return [DAEMON_COMMAND];
   const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
   // Node loads TypeScript with WebAssembly, so --jitless is not possible here.
   if (import.meta.url.endsWith('.ts')) return [YOUNG, '--no-opt', beside('./daemon-main.ts')];

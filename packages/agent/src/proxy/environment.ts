@@ -25,7 +25,7 @@ export function proxyEnvironment(
 }
 
 /** Returns lines for `eval "$(meshpass env)"`, with values in single quotes. */
-export function exportLines(environment: Readonly<Record<string, string>>): string {
+export function formatShellExports(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
     .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
     .join('');

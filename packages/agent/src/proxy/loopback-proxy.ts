@@ -10,10 +10,10 @@ import { type AddressInfo, createServer } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
-import { clusterAt, extension, httpChain, httpFilter, socketAt } from '../envoy/json.ts';
-import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
+import { buildSingleEndpointCluster, buildSocketAddress, extension, httpChain, httpFilter } from '../envoy/json.ts';
+import { code, escapeFormatText, localReplyMappers, shortName, statusCodeMatcher } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
-import { addressFilter, askForAddress, outsideCluster } from './outside-address.ts';
+import { addressCheckRouteConfig, addressFilter, outsideCluster } from './outside-address.ts';
 
 const NAME = 'agent/proxy';
 const ELSEWHERE = 'agent/elsewhere';
@@ -29,7 +29,7 @@ export interface LoopbackProxy {
 }
 
 /** Creates a proxy with a new secret. @param port 0 selects any free port */
-export async function newLoopbackProxy(port: number): Promise<LoopbackProxy> {
+export async function createLoopbackProxy(port: number): Promise<LoopbackProxy> {
   return { port: port === 0 ? await freePort() : port, secret: randomBytes(24).toString('base64url') };
 }
 
@@ -55,7 +55,7 @@ function proxyListener(
   const digest = createHash('sha1').update(secret).digest('base64');
   return {
     name,
-    address: socketAt(address, port),
+    address: buildSocketAddress(address, port),
     enable_reuse_port: false,
     filter_chains: httpChain({
       stat_prefix: name,
@@ -99,9 +99,9 @@ export function proxyClusters(
       const listener = internal.get(`${address}:${port}`);
       const at: JsonObject =
         listener === undefined
-          ? socketAt(address, port)
+          ? buildSocketAddress(address, port)
           : { envoy_internal_address: { server_listener_name: listener, endpoint_id: name } };
-      return [{ ...clusterAt(name, at), type: 'STATIC', connect_timeout: '5s' }];
+      return [{ ...buildSingleEndpointCluster(name, at), type: 'STATIC', connect_timeout: '5s' }];
     }),
     {
       name: ELSEWHERE,
@@ -131,7 +131,7 @@ export function proxyRoutes(
     routesOf(NAME, { ...elsewhere, routes: routesTo(ELSEWHERE) }, { services, clusterDomain, contact }),
     routesOf(
       BRIDGE,
-      { ...elsewhere, routes: routesTo(ELSEWHERE_FROM_BRIDGE), typed_per_filter_config: askForAddress },
+      { ...elsewhere, routes: routesTo(ELSEWHERE_FROM_BRIDGE), typed_per_filter_config: addressCheckRouteConfig },
       { services, clusterDomain, contact },
     ),
   ];
@@ -155,7 +155,7 @@ function routesOf(
       ? `and neither is any other service. Ask ${contact} for a grant.`
       : `you can reach ${reachable.slice(0, 20).join(', ')}` +
         (reachable.length > 20 ? ` and ${reachable.length - 20} more (meshpass status)` : '');
-  const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${reachable.length === 0 ? ', ' : '; '}${literal(known)}\n`;
+  const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${reachable.length === 0 ? ', ' : '; '}${escapeFormatText(known)}\n`;
   const refuse = {
     direct_response: { status: 403, body_format: { text_format_source: { inline_string: text } } },
     response_headers_to_add: [code('agent_service_unknown')],
@@ -198,7 +198,7 @@ function routesTo(cluster: string, port?: number): JsonObject[] {
 /** Builds the proxy's own error responses. */
 function ownReplies(): JsonObject[] {
   return [
-    ...replies(isStatus(401), {
+    ...localReplyMappers(statusCodeMatcher(401), {
       code: 'agent_proxy_unauthorized',
       text:
         'This proxy requires the secret of the running agent. To set it, run eval "$(meshpass env)". For a container, run ' +
@@ -211,7 +211,7 @@ function ownReplies(): JsonObject[] {
         ],
       },
     }),
-    ...replies(
+    ...localReplyMappers(
       { response_flag_filter: { flags: ['UF', 'UH', 'DF', 'UC', 'NC'] } },
       {
         code: 'agent_direct_unreachable',

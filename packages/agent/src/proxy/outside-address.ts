@@ -10,8 +10,8 @@ import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { JsonObject, Message } from '@bufbuild/protobuf';
-import { AGENT_CLUSTER, messageOf } from '@meshpass/envoy';
-import { httpFilter, typed } from '../envoy/json.ts';
+import { AGENT_CLUSTER, messageFromJson } from '@meshpass/envoy';
+import { httpFilter, typedConfig } from '../envoy/json.ts';
 import { code } from '../xds/http-filters.ts';
 
 const EXT_AUTHZ = 'envoy.filters.http.ext_authz';
@@ -62,7 +62,7 @@ export type OutsideAddress =
   | { readonly address: string }
   | { readonly status: 'Forbidden' | 'BadGateway' | 'ServiceUnavailable'; readonly reason: string };
 
-/** Builds the HTTP filter that asks the agent, enabled only on routes with `askForAddress`. */
+/** Builds the HTTP filter that asks the agent, enabled only on routes with `addressCheckRouteConfig`. */
 export function addressFilter(): JsonObject {
   const filter = httpFilter('ext_authz', 'ExtAuthz', {
     transport_api_version: 'V3',
@@ -75,8 +75,8 @@ export function addressFilter(): JsonObject {
 }
 
 /** `typed_per_filter_config` for routes to `outsideCluster`. */
-export const askForAddress: JsonObject = {
-  [EXT_AUTHZ]: typed('extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', { check_settings: {} }),
+export const addressCheckRouteConfig: JsonObject = {
+  [EXT_AUTHZ]: typedConfig('extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', { check_settings: {} }),
 };
 
 /**
@@ -93,7 +93,7 @@ export function outsideCluster(name: string): JsonObject {
 }
 
 /** Returns the handler of `envoy.service.auth.v3.Authorization.Check`. */
-export function answerAddresses(
+export function createAddressCheckHandler(
   resolver: NameResolver = systemResolver,
   interfaces: ListInterfaces = networkInterfaces,
 ): (requests: AsyncIterable<Message>) => AsyncGenerator<Message> {
@@ -107,7 +107,7 @@ export function answerAddresses(
       }
       lookups += 1;
       try {
-        yield answer(host, await outsideAddress(host, resolver, interfaces));
+        yield answer(host, await resolveOutsideAddress(host, resolver, interfaces));
       } finally {
         lookups -= 1;
       }
@@ -121,7 +121,7 @@ export function answerAddresses(
  * @returns the address and port to connect to, or the reason for a refusal. The name is refused if any of its addresses
  *   belongs to this machine
  */
-export async function outsideAddress(
+export async function resolveOutsideAddress(
   authority: string,
   resolver: NameResolver,
   interfaces: ListInterfaces = networkInterfaces,
@@ -160,12 +160,12 @@ async function resolve(name: string, resolver: NameResolver): Promise<readonly s
 
 function answer(host: string, found: OutsideAddress): Message {
   if ('address' in found)
-    return messageOf('envoy.service.auth.v3.CheckResponse', {
+    return messageFromJson('envoy.service.auth.v3.CheckResponse', {
       status: {},
       ok_response: {},
       dynamic_metadata: { [ADDRESS]: found.address },
     });
-  return messageOf('envoy.service.auth.v3.CheckResponse', {
+  return messageFromJson('envoy.service.auth.v3.CheckResponse', {
     status: { code: PERMISSION_DENIED },
     denied_response: {
       status: { code: found.status },

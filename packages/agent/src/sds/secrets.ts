@@ -4,7 +4,7 @@
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, pack, SECRET } from '@meshpass/envoy';
+import { messageFromJson, pack, SECRET } from '@meshpass/envoy';
 import type { Credentials } from '../session/enrol.ts';
 
 /**
@@ -18,7 +18,7 @@ export const EDGE_ROOTS = 'edge.roots';
 export const NO_CREDENTIAL = 'no.credential';
 
 /** Returns the secret name of the identity token for requests under a grant. */
-export function tokenOf(grant: string): string {
+export function tokenSecretName(grant: string): string {
   return `token.${grant}`;
 }
 
@@ -32,13 +32,14 @@ export function tokenOf(grant: string): string {
 export function secretsOf(credentials: Credentials, edgeRoots: string, now: number): ReadonlyMap<string, Any> {
   const { svids, mesh, identityToken } = credentials;
   const secrets = new Map<string, Any>();
-  const put = (name: string, secret: JsonObject) => secrets.set(name, pack(messageOf(SECRET, { name, ...secret })));
+  const put = (name: string, secret: JsonObject) =>
+    secrets.set(name, pack(messageFromJson(SECRET, { name, ...secret })));
   for (const { grant, chain, privateKey, expiresAt } of svids.values()) {
     put(grant, {
       tls_certificate: { certificate_chain: { inline_string: chain }, private_key: { inline_string: privateKey } },
     });
     const token = Math.min(expiresAt, identityToken.expiresAt) > now ? identityToken.value : '';
-    put(tokenOf(grant), { generic_secret: { secret: { inline_string: token } } });
+    put(tokenSecretName(grant), { generic_secret: { secret: { inline_string: token } } });
   }
   put(NO_CREDENTIAL, { generic_secret: { secret: { inline_string: '' } } });
   put(MESH_ROOTS, { validation_context: { trusted_ca: { inline_string: mesh.roots.join('\n') } } });

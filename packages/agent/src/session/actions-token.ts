@@ -3,7 +3,7 @@
  */
 import { request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity/error';
-import { exchange } from '../http.ts';
+import { sendAndRead } from '../http.ts';
 
 /** Time limit for the complete response, ms. */
 const TIMEOUT = 10_000;
@@ -23,7 +23,7 @@ export async function requestActionsToken(requestUrl: string, requestToken: stri
     const url = new URL(requestUrl);
     url.searchParams.set('audience', audience);
     const outgoing = request(url, { headers, signal: AbortSignal.timeout(TIMEOUT), agent: false });
-    const { status, text } = await exchange(outgoing, LARGEST);
+    const { status, text } = await sendAndRead(outgoing, LARGEST);
     if (status !== 200) throw new Error(`status ${status}`);
     const { value } = JSON.parse(text) as { value?: unknown };
     if (typeof value === 'string') return value;

@@ -7,14 +7,14 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
-import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
+import { type AddressLookup, createAddressLookup } from '@meshpass/identity/address';
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface BrokerAgentOptions {
   /** PEM. If undefined, Node's own roots (and NODE_EXTRA_CA_CERTS) apply. */
   readonly ca?: string | undefined;
   /** Resolver for the broker's name. Defaults to the system's. */
-  readonly addresses?: Addresses;
+  readonly addresses?: AddressLookup;
 }
 
 /** At startup, the agent requests certificates, token and configuration concurrently. */
@@ -24,11 +24,11 @@ const LONGEST_LOOKUP = 50;
 
 export class BrokerAgent extends Agent {
   readonly #ca: string | undefined;
-  readonly #addresses: Addresses;
+  readonly #addresses: AddressLookup;
   #early: TLSSocket | undefined;
   #opened: Promise<void> | undefined;
 
-  constructor({ ca, addresses = rememberAddresses() }: BrokerAgentOptions = {}) {
+  constructor({ ca, addresses = createAddressLookup() }: BrokerAgentOptions = {}) {
     super({ keepAlive: true, maxSockets: MAX_CONNECTIONS, lookup: addresses.lookup, ...(ca ? { ca } : {}) });
     this.#ca = ca;
     this.#addresses = addresses;

@@ -16,13 +16,13 @@ import {
   TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
-import { aliasesOf } from './mesh-host.ts';
+import { serviceShortNames } from './mesh-host.ts';
 
 /**
  * Response parsers. Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid with the field's path,
  * never its value
  */
-export type BrokerAnswers = ReturnType<typeof brokerAnswers>;
+export type BrokerResponseParsers = ReturnType<typeof createBrokerResponseParsers>;
 
 /** Configuration as received, with unchecked contents. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
@@ -41,17 +41,17 @@ export interface LeftOut {
 }
 
 /** Creates parsers. @param clusterDomain required suffix of service names, such as `cluster.local` */
-export function brokerAnswers(clusterDomain: string) {
+export function createBrokerResponseParsers(clusterDomain: string) {
   const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
     ...answer,
     services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
   });
   return {
-    session: (json: unknown) => withNames(readAnswer(SessionResponse, json)),
-    services: (json: unknown) => withNames(readAnswer(ServicesResponse, json)),
-    certificates: (json: unknown) => readAnswer(CertificateResponse, json),
-    token: (json: unknown) => readAnswer(TokenResponse, json),
-    configuration: (json: unknown) => received(readAnswer(ConfigurationResponse, json)),
+    session: (json: unknown) => withNames(parseBrokerResponse(SessionResponse, json)),
+    services: (json: unknown) => withNames(parseBrokerResponse(ServicesResponse, json)),
+    certificates: (json: unknown) => parseBrokerResponse(CertificateResponse, json),
+    token: (json: unknown) => parseBrokerResponse(TokenResponse, json),
+    configuration: (json: unknown) => received(parseBrokerResponse(ConfigurationResponse, json)),
   };
 }
 
@@ -73,7 +73,7 @@ function received({ left_out: leftOut, listeners, clusters, routes }: Configurat
 }
 
 /** Parses a response. @throws MeshpassError agent_broker_answer_invalid with the field's path, never its value */
-export function readAnswer<T>(schema: ZodType<T>, json: unknown): T {
+export function parseBrokerResponse<T>(schema: ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
@@ -81,7 +81,7 @@ export function readAnswer<T>(schema: ZodType<T>, json: unknown): T {
 }
 
 function checkedNames(service: ReachableService, at: number, clusterDomain: string): ReachableService {
-  const aliases = aliasesOf(service.host, clusterDomain);
+  const aliases = serviceShortNames(service.host, clusterDomain);
   if (!aliases) {
     throw invalid(
       `services.${at}.host`,

@@ -1,11 +1,21 @@
 /** Client of the broker's API (docs/interfaces/protocol.md). Callers decide when to send requests. */
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
-import { CONFIGURATION_HEADER, LeaseResponse, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
+import {
+  ID_TOKEN_TYPE,
+  JWT_TOKEN_TYPE,
+  PROOF_TYPES,
+  type Proof,
+  SESSION_TOKEN_TYPE,
+} from '@meshpass/identity/attestation';
+import {
+  CONFIGURATION_HEADER,
+  LeaseResponse,
+  MAX_ANNOUNCED_CONFIGURATION_BYTES,
+} from '@meshpass/identity/channel/index';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
-import { TooLarge } from '@meshpass/identity/limits/read-bounded';
+import { StreamTooLargeError } from '@meshpass/identity/limits/read-bounded';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import type { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { plainText } from '@meshpass/identity/text';
@@ -19,10 +29,15 @@ import {
   type TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
-import { exchange } from '../http.ts';
+import { sendAndRead } from '../http.ts';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
-import { type BrokerAnswers, brokerAnswers, type ConfigurationContent, readAnswer } from './broker-answers.ts';
-import { type PresenceAnswer, withPresence } from './presence.ts';
+import {
+  type BrokerResponseParsers,
+  type ConfigurationContent,
+  createBrokerResponseParsers,
+  parseBrokerResponse,
+} from './broker-answers.ts';
+import { type PresenceParameters, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
   /** The broker's public https URL. */
@@ -81,7 +96,7 @@ export class BrokerClient {
   readonly #options: BrokerClientOptions;
   readonly #base: string;
   readonly #agent: BrokerAgent;
-  readonly #read: BrokerAnswers;
+  readonly #read: BrokerResponseParsers;
   /** Offset of the broker's clock from the local one, ms. */
   #skew = 0;
 
@@ -89,7 +104,7 @@ export class BrokerClient {
   constructor(options: BrokerClientOptions) {
     this.#base = brokerUrl(options.url).href.replace(/\/+$/, '');
     this.#options = options;
-    this.#read = brokerAnswers(options.clusterDomain ?? 'cluster.local');
+    this.#read = createBrokerResponseParsers(options.clusterDomain ?? 'cluster.local');
     this.#agent = options.agent ?? new BrokerAgent(options);
   }
 
@@ -116,7 +131,7 @@ export class BrokerClient {
             ...(proof.signIn && { sign_in_issuer: proof.signIn.issuer, sign_in_token: proof.signIn.token }),
           }),
     };
-    const open = (answer?: PresenceAnswer) =>
+    const open = (answer?: PresenceParameters) =>
       this.call(
         {
           method: 'POST',
@@ -165,7 +180,7 @@ export class BrokerClient {
       grant_type: GRANT_TYPE,
       subject_token_type: SESSION_TOKEN_TYPE,
       subject_token: accessToken,
-      requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
+      requested_token_type: audience === undefined ? JWT_TOKEN_TYPE : ID_TOKEN_TYPE,
       ...(audience === undefined ? {} : { audience }),
     };
     return this.call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
@@ -184,7 +199,7 @@ export class BrokerClient {
   renewLease(sessionId: string, proof: () => string): Promise<string> {
     const proven = () => ({ leases: [{ session_id: sessionId, proof: proof() }] });
     return this.call({ method: 'POST', path: '/leases', proven }, (json) => {
-      const [answer] = readAnswer(LeaseResponse, json).answers;
+      const [answer] = parseBrokerResponse(LeaseResponse, json).answers;
       return answer?.statement ?? '';
     });
   }
@@ -203,7 +218,7 @@ export class BrokerClient {
       path: '/session/configuration',
       accessToken,
       headers: { prefer: `wait=${LONGEST_CONFIGURATION_WAIT}` },
-      largest: MAX_CONFIGURATION,
+      largest: MAX_ANNOUNCED_CONFIGURATION_BYTES,
       patience: LONGEST_CONFIGURATION_WAIT * 1000,
     });
     return { statement: statement ?? '', content: Buffer.from(body) };
@@ -211,7 +226,7 @@ export class BrokerClient {
 
   /** Sends any other session request. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
   ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
-    return this.call({ ...call, accessToken }, (json) => readAnswer(schema, json));
+    return this.call({ ...call, accessToken }, (json) => parseBrokerResponse(schema, json));
   }
 
   /** Parses configuration bytes. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
@@ -249,7 +264,8 @@ export class BrokerClient {
       answer = await this.#exchange(call);
     }
     if (answer.status < 200 || answer.status >= 300) throw refusal(this.#base, answer);
-    if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its response is not JSON', undefined);
+    if (answer.body !== '' && !answer.isJson)
+      throw brokerUnreachableError(this.#base, 'its response is not JSON', undefined);
     return answer;
   }
 
@@ -269,15 +285,15 @@ export class BrokerClient {
       if (socket.connecting) socket.once('connect', () => (address = socket.remoteAddress));
     });
     try {
-      const answer = answerOf(await exchange(outgoing, largest, body));
+      const answer = answerOf(await sendAndRead(outgoing, largest, body));
       if (answer.status === 503) this.#agent.avoid(address);
       return answer;
     } catch (cause) {
       this.#agent.avoid(address);
       outgoing.destroy();
-      if (cause instanceof TooLarge) throw tooLong(path, largest);
+      if (cause instanceof StreamTooLargeError) throw tooLong(path, largest);
       const { code, message } = cause as NodeJS.ErrnoException;
-      throw unreachable(this.#base, signal.aborted ? 'no response in time' : (code ?? message), cause);
+      throw brokerUnreachableError(this.#base, signal.aborted ? 'no response in time' : (code ?? message), cause);
     }
   }
 
@@ -294,7 +310,7 @@ export class BrokerClient {
   }
 }
 
-function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, string> {
+function presenceParameters({ nonce, port }: PresenceParameters): Record<string, string> {
   if (nonce === undefined) return { presence_listener: String(port) };
   return { presence_nonce: nonce, presence_port: String(port) };
 }
@@ -317,7 +333,7 @@ interface Answer {
   readonly statement: string | undefined;
 }
 
-function answerOf({ status, headers, text }: Awaited<ReturnType<typeof exchange>>): Answer {
+function answerOf({ status, headers, text }: Awaited<ReturnType<typeof sendAndRead>>): Answer {
   const date = Date.parse(headers.date ?? '');
   const retryAfter = Number(headers['retry-after']);
   return {
@@ -335,7 +351,7 @@ function parseJson(base: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw unreachable(base, 'its response is not JSON', cause);
+    throw brokerUnreachableError(base, 'its response is not JSON', cause);
   }
 }
 
@@ -356,11 +372,16 @@ function refusal(base: string, answer: Answer): MeshpassError {
   } catch {
     // Not a broker response: handled below.
   }
-  return unreachable(base, `it responded with ${answer.status}`, undefined, options);
+  return brokerUnreachableError(base, `it responded with ${answer.status}`, undefined, options);
 }
 
 /** Creates the error for an unreachable broker, or for a response that no broker would send. */
-export function unreachable(base: string, why: string, cause: unknown, options: { readonly retryAfter?: number } = {}) {
+export function brokerUnreachableError(
+  base: string,
+  why: string,
+  cause: unknown,
+  options: { readonly retryAfter?: number } = {},
+) {
   const { what, next } = tlsFailure(cause) ?? {
     what: why,
     next: 'Check the address and that this workspace may connect to it.',

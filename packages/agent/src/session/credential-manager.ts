@@ -19,11 +19,11 @@ import {
   obtainSvids,
   withCertificates,
 } from './enrol.ts';
-import { isGained, withoutCertificate, withServices } from './granted.ts';
+import { hasNewGrant, withoutCertificate, withServices } from './granted.ts';
 import { TaskTimers } from './task-timers.ts';
 
 /** How the lease was renewed: by an edge, or over HTTPS. */
-export type LeaseWay = 'channel' | 'https';
+export type LeaseTransport = 'channel' | 'https';
 
 export interface Health {
   /** Time of the broker's last response, milliseconds since the epoch. */
@@ -31,7 +31,7 @@ export interface Health {
   /** Last failure of each task, until the task next succeeds. */
   readonly failures: Readonly<Record<string, string>>;
   /** How the lease was last renewed, and since when that way. Opening a session counts as HTTPS. */
-  readonly lease: { readonly by: LeaseWay; readonly since: number };
+  readonly lease: { readonly by: LeaseTransport; readonly since: number };
 }
 
 export interface CredentialManagerOptions {
@@ -105,7 +105,7 @@ export class CredentialManager {
 
   /** Current credentials. @throws MeshpassError agent_credentials_expired before the first enrolment */
   get credentials(): Credentials {
-    if (!this.#credentials) throw expired('session');
+    if (!this.#credentials) throw credentialExpiredError('session');
     return this.#credentials;
   }
 
@@ -140,7 +140,7 @@ export class CredentialManager {
    * Handles a renewal of this session's lease. A renewal through the control channel makes a heartbeat over HTTPS
    * unnecessary.
    */
-  leaseRenewed(sessionId: string, lease: LeaseStatement, by: LeaseWay): void {
+  leaseRenewed(sessionId: string, lease: LeaseStatement, by: LeaseTransport): void {
     if (!this.#isCurrent(sessionId)) return;
     const { now, random, report } = this.#options;
     if (this.#lease.by !== by) this.#lease = { by, since: now() };
@@ -152,7 +152,7 @@ export class CredentialManager {
     // A change for one session may affect all sessions at once, so reads after a renewal through the channel are
     // spread. Gained grants are read immediately, since the broker announces them to one session after another.
     const spread = by === 'https' ? 0 : random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
-    const gained = isGained(this.credentials, lease.set, this.#set);
+    const gained = hasNewGrant(this.credentials, lease.set, this.#set);
     this.#set = lease.set;
     this.#learn(lease, gained ? 0 : spread, gained);
   }
@@ -355,7 +355,7 @@ export function halfLife(credential: { readonly issuedAt: number; readonly expir
 }
 
 /** Creates the error that callers receive when no valid credential is left. */
-export function expired(what: string): MeshpassError {
+export function credentialExpiredError(what: string): MeshpassError {
   return new MeshpassError(
     'agent_credentials_expired',
     `The ${what} has expired and the broker has not issued a new one yet. The agent keeps trying. Run meshpass status to see the reason.`,

@@ -8,7 +8,7 @@ import { requestActionsToken } from './actions-token.ts';
 /** Directory in which a Codespace stores its shells' environment. Some processes start without it. */
 export const CODESPACES_SHARED = '/workspaces/.codespaces/shared';
 
-export interface Surroundings {
+export interface HostEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** @returns the text, or undefined if the file does not exist or is not readable */
   readonly readText: (path: string) => string | undefined;
@@ -30,7 +30,7 @@ export interface ProofSource {
 }
 
 /** This process's environment and files. */
-export const realSurroundings: Surroundings = {
+export const hostEnvironment: HostEnvironment = {
   env: process.env,
   readText: (path) => {
     try {
@@ -46,7 +46,10 @@ export const realSurroundings: Surroundings = {
  * Tries, in this order: a proof file, a Codespace, a GitHub Actions job.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
-export function discover(options: DiscoverOptions, surroundings: Surroundings = realSurroundings): ProofSource {
+export function discoverProofSource(
+  options: DiscoverOptions,
+  surroundings: HostEnvironment = hostEnvironment,
+): ProofSource {
   const { env } = surroundings;
   if (options.proofFile !== undefined) return proofFile(options.proofFile, surroundings);
 
@@ -74,7 +77,7 @@ export function discover(options: DiscoverOptions, surroundings: Surroundings = 
   );
 }
 
-function codespace(token: string | undefined, name: string | undefined, surroundings: Surroundings): ProofSource {
+function codespace(token: string | undefined, name: string | undefined, surroundings: HostEnvironment): ProofSource {
   if (!token || !name) {
     throw new MeshpassError(
       'agent_no_identity',
@@ -100,7 +103,7 @@ function actions(requestUrl: string, requestToken: string, audience: string): Pr
   };
 }
 
-function proofFile(path: string, surroundings: Surroundings): ProofSource {
+function proofFile(path: string, surroundings: HostEnvironment): ProofSource {
   return {
     kind: 'file',
     proof: async () => {
@@ -112,7 +115,7 @@ function proofFile(path: string, surroundings: Surroundings): ProofSource {
 }
 
 /** Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files win. */
-function readShared(surroundings: Surroundings): Map<string, string> {
+function readShared(surroundings: HostEnvironment): Map<string, string> {
   const found = new Map<string, string>();
   const read = (name: string) => surroundings.readText(`${surroundings.sharedDirectory}/${name}`);
   // If this file is incomplete, the other files contain the same variables.

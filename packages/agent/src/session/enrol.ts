@@ -6,7 +6,7 @@ import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
-import { spiffeOfSan } from '@meshpass/identity/spiffe';
+import { spiffeIdFromSan } from '@meshpass/identity/spiffe';
 import type {
   CertificateResponse,
   MeshInfo,
@@ -50,7 +50,7 @@ export interface Credentials {
 }
 
 /** Generates a P-256 key for DPoP. */
-export function newDpopKey(): DpopKey {
+export function generateDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
@@ -60,7 +60,7 @@ export function newDpopKey(): DpopKey {
  */
 const FIRST_CSRS = 4;
 
-export interface Enrolled {
+export interface EnrolmentResult {
   readonly credentials: Credentials;
   /** First configuration, if the response included it. */
   readonly configuration: WholeConfiguration | undefined;
@@ -77,7 +77,7 @@ export async function enrol(
   proof: Proof,
   now: () => number,
   token: (accessToken: string) => void,
-): Promise<Enrolled> {
+): Promise<EnrolmentResult> {
   // A CSR identifies only its key, so the broker assigns CSRs to grants in order.
   const keys = Array.from({ length: FIRST_CSRS }, newKey);
   const opened = await client.openSession(proof, keys.map(createCsr));
@@ -224,7 +224,7 @@ const LONGEST_LIFE = 86_400;
 function acceptCertificate(given: CertificateResponse['certificates'][number], key: KeyObject, now: number) {
   const leaf = readLeaf(given.chain);
   if (!leaf?.checkPrivateKey(key)) throw invalid(given.grant, 'does not match the key that was sent');
-  if (spiffeOfSan(leaf.subjectAltName) !== given.spiffe_id) throw invalid(given.grant, 'has a different SPIFFE id');
+  if (spiffeIdFromSan(leaf.subjectAltName) !== given.spiffe_id) throw invalid(given.grant, 'has a different SPIFFE id');
   if (given.not_after - now > LONGEST_LIFE) throw invalid(given.grant, 'is valid for more than a day');
 }
 

@@ -35,7 +35,7 @@ export function withoutCertificate({ session, svids }: Credentials): readonly st
  * Whether a grant set, which the broker sends with each lease (`grantSet`), contains a new grant.
  * @param before the previous lease's set. Grants missing from it had been lost, even if their certificates still exist
  */
-export function isGained({ session, svids }: Credentials, set: string, before: string | undefined): boolean {
+export function hasNewGrant({ session, svids }: Credentials, set: string, before: string | undefined): boolean {
   const names = (text: string) => (text === '' ? [] : text.split(','));
   const had = before === undefined ? session.grants : names(before);
   return names(set).some((name) => !had.includes(name) || !svids.has(name));

@@ -1,5 +1,5 @@
 /** Session modules that the running agent loads in one step while the first connection to the broker opens. */
 export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';
-export { newDpopKey } from './enrol.ts';
+export { generateDpopKey } from './enrol.ts';
 export { certificatesOf } from './granted.ts';

@@ -42,7 +42,7 @@ const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/;
  * @returns `NAME.NAMESPACE.svc` and, unless it may be another host, `NAME.NAMESPACE`; undefined if the host is not
  *   `NAME.NAMESPACE.svc.CLUSTERDOMAIN`
  */
-export function aliasesOf(host: string, clusterDomain: string): string[] | undefined {
+export function serviceShortNames(host: string, clusterDomain: string): string[] | undefined {
   const suffix = `.svc.${clusterDomain}`;
   if (host.length > 253 || !host.endsWith(suffix)) return undefined;
   const short = host.slice(0, -suffix.length);

@@ -9,14 +9,14 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import { offeredPath } from '@meshpass/identity/presence';
+import { presencePath } from '@meshpass/identity/presence';
 import type { PresenceChallenge } from '@meshpass/identity/wire';
 import { createServer } from '../http.ts';
 
 export type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
 
 /** Presence parameters of an exchange. */
-export interface PresenceAnswer {
+export interface PresenceParameters {
   readonly port: number;
   /**
    * Nonce of the challenge whose answer is available. Absent if the agent answers any nonce that the broker chooses.
@@ -27,13 +27,13 @@ export interface PresenceAnswer {
 }
 
 /** Challenge to sign. */
-export type Asked = Pick<PresenceChallenge, 'nonce' | 'path' | 'expires_in'> & { readonly dpop?: string };
+export type SignableChallenge = Pick<PresenceChallenge, 'nonce' | 'path' | 'expires_in'> & { readonly dpop?: string };
 
 export interface PresenceOptions {
   /** Port, or 0 for any free port. */
   readonly port: number;
   /** Signs the answer to a challenge. */
-  readonly sign: (asked: Asked) => string;
+  readonly sign: (asked: SignableChallenge) => string;
   /** Pause between two attempts, ms. */
   readonly pause?: number;
   /** Called with the port before the broker is answered. */
@@ -57,17 +57,17 @@ const WORTH_ANOTHER = new Set(['presence_unanswered', 'presence_challenge_unknow
  * @throws MeshpassError like the exchange
  */
 export async function withPresence<T>(
-  exchange: (answer?: PresenceAnswer) => Promise<T>,
+  exchange: (answer?: PresenceParameters) => Promise<T>,
   { port, sign, pause = PAUSE_MS, onChallenge }: PresenceOptions,
 ): Promise<T> {
   // A port that is in use matters only if the broker requires presence.
   let listener = await startPresenceListener(port).catch(() => undefined);
-  const offered = (): PresenceAnswer | undefined =>
+  const offered = (): PresenceParameters | undefined =>
     listener && { port: listener.port, onProof: (dpop) => offer(listener!, dpop) };
   const offer = ({ offer, port }: PresenceListener, dpop: string) =>
     offer((nonce) => {
       onChallenge?.(port);
-      return sign({ nonce, path: offeredPath(nonce), expires_in: OFFERED_SECONDS, dpop });
+      return sign({ nonce, path: presencePath(nonce), expires_in: OFFERED_SECONDS, dpop });
     });
   const challenged = async (challenge: PresenceChallenge) => {
     listener ??= await startPresenceListener(port);

@@ -16,17 +16,17 @@ export type SignInRequest =
   | { readonly command: 'sign-in-lacking' };
 
 /** Grant that lacks only a sign-in at this issuer. */
-export type LackingSignIn = SignInsResponse['lacking'][number];
+export type MissingSignIn = SignInsResponse['lacking'][number];
 
 /** The agent's responses, in the order of the requests: `sign-in`, `sign-in-result`, `sign-out`, `sign-in-lacking`. */
-export type SignInAnswer =
+export type SignInCommandResponse =
   | SignInPrompt
   | { readonly done: boolean }
   | { readonly signedOut: readonly string[] }
-  | { readonly lacking: readonly LackingSignIn[] };
+  | { readonly lacking: readonly MissingSignIn[] };
 
 /** Whether a request on the control socket concerns sign-ins. */
-export function isSignIn<Request extends { readonly command: string }>(
+export function isSignInRequest<Request extends { readonly command: string }>(
   request: Request | SignInRequest,
 ): request is SignInRequest {
   return request.command.startsWith('sign-');
@@ -36,7 +36,7 @@ export function isSignIn<Request extends { readonly command: string }>(
 const PATIENCE_MS = 15_000;
 
 /** Executes a command. @throws MeshpassError usage; failures of the sign-in */
-export async function signInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInAnswer> {
+export async function runSignInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInCommandResponse> {
   switch (request.command) {
     case 'sign-in':
       return signIns.begin(request.issuer ?? (await onlyIssuer(signIns)));

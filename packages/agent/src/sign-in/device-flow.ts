@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AskIssuer, signInFailed } from './issuer-http.ts';
+import { type IssuerRequester, signInFailedError } from './issuer-http.ts';
 
 /** Instructions for the user. */
 export interface SignInPrompt {
@@ -68,16 +68,16 @@ const SLOW_DOWN = 5_000;
 /**
  * Fetches the discovery document (OpenID Connect Discovery 1.0 section 4). @throws MeshpassError agent_sign_in_failed
  */
-export async function discoverEndpoints(offer: SignInOffer, ask: AskIssuer): Promise<Endpoints> {
+export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester): Promise<Endpoints> {
   const base = offer.issuer.replace(/\/$/, '');
   const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
   const read = Discovery.safeParse(json);
-  if (status !== 200 || !read.success) throw signInFailed(`${offer.name} has no usable discovery document`);
+  if (status !== 200 || !read.success) throw signInFailedError(`${offer.name} has no usable discovery document`);
   // Section 4.3 requires an exact match. Otherwise the document belongs to a different issuer.
   if (read.data.issuer !== offer.issuer)
-    throw signInFailed(`the discovery document of ${offer.name} belongs to a different issuer`);
+    throw signInFailedError(`the discovery document of ${offer.name} belongs to a different issuer`);
   const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
-  if (device === undefined) throw signInFailed(`${offer.name} does not support the device flow (RFC 8628)`);
+  if (device === undefined) throw signInFailedError(`${offer.name} does not support the device flow (RFC 8628)`);
   return { device, token, revocation };
 }
 
@@ -86,13 +86,13 @@ export async function beginDeviceFlow(
   offer: SignInOffer,
   { device }: Endpoints,
   nonce: string,
-  { ask, now }: { readonly ask: AskIssuer; readonly now: () => number },
+  { ask, now }: { readonly ask: IssuerRequester; readonly now: () => number },
 ): Promise<DeviceFlow> {
   const form = { client_id: offer.client_id, scope: offer.scopes.join(' '), nonce };
   const { status, json } = await ask(device, form);
   const read = DeviceAuthorization.safeParse(json);
   if (status !== 200 || !read.success)
-    throw signInFailed(`${offer.name} refused to start the sign-in (${failureOf(json)})`);
+    throw signInFailedError(`${offer.name} refused to start the sign-in (${failureOf(json)})`);
   const { device_code: deviceCode, user_code: userCode, interval, expires_in: seconds, ...uris } = read.data;
   return {
     prompt: {
@@ -121,7 +121,7 @@ export async function finishDeviceFlow(
     ask,
     now,
     pause,
-  }: { readonly ask: AskIssuer; readonly now: () => number; readonly pause: (ms: number) => Promise<void> },
+  }: { readonly ask: IssuerRequester; readonly now: () => number; readonly pause: (ms: number) => Promise<void> },
 ): Promise<IssuerTokens> {
   let { interval } = flow;
   while (now() < flow.prompt.expiresAt) {
@@ -135,7 +135,7 @@ export async function finishDeviceFlow(
     else if (error === 'access_denied') throw refused(`the sign-in at ${offer.name} was denied`);
     else if (error === 'expired_token') break;
     else if (error !== 'authorization_pending' && answer!.status < 500)
-      throw signInFailed(`${offer.name} responded with ${error}`);
+      throw signInFailedError(`${offer.name} responded with ${error}`);
   }
   throw refused(`the sign-in at ${offer.name} was not completed in time`);
 }
@@ -150,7 +150,7 @@ export async function refreshTokens(
   offer: SignInOffer,
   { token }: Endpoints,
   refreshToken: string,
-  ask: AskIssuer,
+  ask: IssuerRequester,
 ): Promise<IssuerTokens | undefined> {
   const form = { grant_type: 'refresh_token', refresh_token: refreshToken, client_id: offer.client_id };
   const { status, json } = await ask(token, form);
@@ -160,7 +160,7 @@ export async function refreshTokens(
     return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
   }
   if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
-  throw signInFailed(`${offer.name} responded with ${status}`);
+  throw signInFailedError(`${offer.name} responded with ${status}`);
 }
 
 /** Revokes a refresh token that is no longer used (RFC 7009). Never throws. */
@@ -168,7 +168,7 @@ export async function revokeToken(
   offer: SignInOffer,
   { revocation }: Endpoints,
   token: string,
-  ask: AskIssuer,
+  ask: IssuerRequester,
 ): Promise<void> {
   if (revocation === undefined) return;
   const form = { token, token_type_hint: 'refresh_token', client_id: offer.client_id };
@@ -177,7 +177,7 @@ export async function revokeToken(
 
 function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
   const read = Tokens.safeParse(json);
-  if (!read.success) throw signInFailed(`${offer.name} did not return an ID token`);
+  if (!read.success) throw signInFailedError(`${offer.name} did not return an ID token`);
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 

@@ -1,3 +1,3 @@
 /** The agent's sign-in modules, loaded once the first connection has been started. */
-export { askIssuer } from './issuer-http.ts';
-export { SignIns, signInBroker } from './sign-ins.ts';
+export { createIssuerRequester } from './issuer-http.ts';
+export { createSignInBrokerClient, SignIns } from './sign-ins.ts';

@@ -3,22 +3,22 @@ import { request } from 'node:https';
 import { getCACertificates } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
-import { exchange } from '../http.ts';
+import { sendAndRead } from '../http.ts';
 
-export interface IssuerAnswer {
+export interface IssuerHttpResponse {
   readonly status: number;
   /** Parsed JSON, or undefined if the body is not JSON. */
   readonly json: unknown;
 }
 
 /** @throws MeshpassError agent_sign_in_failed if there is no response */
-export type AskIssuer = (url: string, form?: Readonly<Record<string, string>>) => Promise<IssuerAnswer>;
+export type IssuerRequester = (url: string, form?: Readonly<Record<string, string>>) => Promise<IssuerHttpResponse>;
 
 const MAX_ANSWER = 262_144;
 const PATIENCE_MS = 10_000;
 
 /** Creates the request function. @param extraCa PEM of roots to trust in addition to the system's */
-export function askIssuer(extraCa: string | undefined): AskIssuer {
+export function createIssuerRequester(extraCa: string | undefined): IssuerRequester {
   const ca = extraCa === undefined ? undefined : [...getCACertificates('default'), extraCa];
   return async (url, form) => {
     const outgoing = request(url, {
@@ -32,16 +32,16 @@ export function askIssuer(extraCa: string | undefined): AskIssuer {
       ...(ca && { ca }),
     });
     try {
-      const { status, text } = await exchange(outgoing, MAX_ANSWER, form && new URLSearchParams(form).toString());
+      const { status, text } = await sendAndRead(outgoing, MAX_ANSWER, form && new URLSearchParams(form).toString());
       return { status, json: parseJson(text) };
     } catch (cause) {
       const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
-      throw signInFailed(`${new URL(url).origin} did not respond: ${why}`, cause);
+      throw signInFailedError(`${new URL(url).origin} did not respond: ${why}`, cause);
     }
   };
 }
 
 /** Creates the error for a failed sign-in. */
-export function signInFailed(why: string, cause?: unknown): MeshpassError {
+export function signInFailedError(why: string, cause?: unknown): MeshpassError {
   return new MeshpassError('agent_sign_in_failed', `The sign-in failed: ${why}.`, { cause });
 }

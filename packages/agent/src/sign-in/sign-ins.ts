@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
-import { readAnswer } from '../session/broker-answers.ts';
+import { parseBrokerResponse } from '../session/broker-answers.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
 import {
   beginDeviceFlow,
@@ -17,22 +17,22 @@ import {
   revokeToken,
   type SignInPrompt,
 } from './device-flow.ts';
-import type { AskIssuer } from './issuer-http.ts';
+import type { IssuerRequester } from './issuer-http.ts';
 
-export type SignInBroker = ReturnType<typeof signInBroker>;
+export type SignInBrokerClient = ReturnType<typeof createSignInBrokerClient>;
 
 /**
  * Creates the client. Its methods throw MeshpassError: the broker's refusal, agent_broker_unreachable,
  * agent_broker_answer_invalid.
  */
-export function signInBroker(client: Pick<BrokerClient, 'call'>) {
+export function createSignInBrokerClient(client: Pick<BrokerClient, 'call'>) {
   const path = '/session/sign-in';
-  const read = (json: unknown) => readAnswer(SignInsResponse, json);
+  const read = (json: unknown) => parseBrokerResponse(SignInsResponse, json);
   return {
     /** Returns the client with which users sign in at an issuer from the access file. */
     offer: (name: string) =>
       client.call({ method: 'GET', path: `/sign-in/${encodeURIComponent(name)}` }, (json) =>
-        readAnswer(SignInOffer, json),
+        parseBrokerResponse(SignInOffer, json),
       ),
     read: (accessToken: string) => client.call({ method: 'GET', path, accessToken }, read),
     signIn: (accessToken: string, issuer: string, idToken: string) =>
@@ -43,8 +43,8 @@ export function signInBroker(client: Pick<BrokerClient, 'call'>) {
 }
 
 export interface SignInsOptions {
-  readonly broker: SignInBroker;
-  readonly ask: AskIssuer;
+  readonly broker: SignInBrokerClient;
+  readonly ask: IssuerRequester;
   /** RFC 7638 thumbprint of the session key. */
   readonly jkt: string;
   /** The current session's token, or undefined if there is none. */

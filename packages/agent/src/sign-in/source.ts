@@ -1,19 +1,24 @@
 /** Combines proofs with sign-ins: an additional sign-in, or one that replaces the workspace's proof. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type DiscoverOptions, discover, type ProofSource, type Surroundings } from '../session/discover.ts';
+import {
+  type DiscoverOptions,
+  discoverProofSource,
+  type HostEnvironment,
+  type ProofSource,
+} from '../session/discover.ts';
 import type { SignIns } from './sign-ins.ts';
 
 /**
  * Returns this workspace's proof source. If the user signs in first, no other proof is needed.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
-export function proofsOf(
+export function selectProofSource(
   options: DiscoverOptions & { readonly signIn?: string | undefined },
-  surroundings: Surroundings,
+  surroundings: HostEnvironment,
   signIns: () => SignIns,
 ): ProofSource {
   try {
-    return withSignIns(discover(options, surroundings), signIns);
+    return withSignIns(discoverProofSource(options, surroundings), signIns);
   } catch (thrown) {
     const { code } = toMeshpassError(thrown);
     if (options.signIn === undefined || code !== 'agent_no_identity') throw thrown;

@@ -12,7 +12,7 @@ import {
 } from '@meshpass/identity/channel/statement';
 import { sha256Base64url } from '@meshpass/identity/hash';
 
-export type Belief =
+export type ReceivedStatement =
   | { readonly type: 'lease'; readonly lease: LeaseStatement }
   | { readonly type: 'ended'; readonly ended: EndedStatement }
   /** The configuration's bytes must be requested. */
@@ -27,9 +27,9 @@ export type Belief =
   /** Not signed by the broker. */
   | { readonly type: 'forged' };
 
-export type Received = ReturnType<typeof createReceived>;
+export type StatementVerifier = ReturnType<typeof createStatementVerifier>;
 
-export interface ReceivedOptions {
+export interface StatementVerifierOptions {
   readonly sessionId: string;
   /** The broker's current keys. A change replaces the array. */
   readonly keys: () => readonly StatementKey[];
@@ -39,7 +39,7 @@ export interface ReceivedOptions {
 const MAX_SETS = 4;
 
 /** Creates the verifier for all of a session's statements. */
-export function createReceived({ sessionId, keys }: ReceivedOptions) {
+export function createStatementVerifier({ sessionId, keys }: StatementVerifierOptions) {
   let outstanding: number | undefined;
   /** Grant set and version that the newest lease names. */
   let set: string | undefined;
@@ -53,7 +53,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
     sent(seq: number) {
       outstanding = seq;
     },
-    statement(text: string): Belief {
+    statement(text: string): ReceivedStatement {
       const read = verify(text);
       if (read.state !== 'verified') return { type: read.state === 'invalid' ? 'forged' : 'unknown_key' };
       const { statement } = read;
@@ -67,7 +67,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
       }
     },
     /** Checks the base64-encoded bytes of an announced configuration. */
-    content(digest: string, content: string): Belief {
+    content(digest: string, content: string): ReceivedStatement {
       const asked = wanted();
       if (asked?.digest !== digest) return { type: 'stale' };
       return take(asked, Buffer.from(content, 'base64'));
@@ -76,7 +76,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
      * Checks a configuration that the broker itself sent over HTTPS. It is current even without a lease.
      * @param text the configuration's header
      */
-    whole(text: string, content: Buffer): Belief {
+    whole(text: string, content: Buffer): ReceivedStatement {
       const read = verify(text);
       if (read.state === 'unknown_key') return { type: 'unknown_key' };
       if (read.state === 'invalid' || read.statement.kind !== 'configuration') return { type: 'forged' };
@@ -100,7 +100,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
     return reader(text);
   }
 
-  function renewed(lease: LeaseStatement): Belief {
+  function renewed(lease: LeaseStatement): ReceivedStatement {
     // Only the answer to the latest request is fresh. Older answers describe the past.
     if (lease.sid !== sessionId || lease.seq !== outstanding) return { type: 'stale' };
     outstanding = undefined;
@@ -111,7 +111,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
     return { type: 'lease', lease };
   }
 
-  function announce(statement: ConfigurationStatement): Belief {
+  function announce(statement: ConfigurationStatement): ReceivedStatement {
     if (statement.version <= (announced.get(statement.set)?.version ?? 0)) return { type: 'stale' };
     // Stores announcements for other grants as well, because an edge may find out about the session's new grants before
     // the agent does.
@@ -129,7 +129,7 @@ export function createReceived({ sessionId, keys }: ReceivedOptions) {
     return taken?.set === one.set && taken.version >= one.version;
   }
 
-  function take(statement: ConfigurationStatement, content: Buffer): Belief {
+  function take(statement: ConfigurationStatement, content: Buffer): ReceivedStatement {
     if (content.length !== statement.size || sha256Base64url(content) !== statement.digest) return { type: 'forged' };
     taken = statement;
     return { type: 'configuration', version: statement.version, content };

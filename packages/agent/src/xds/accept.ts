@@ -6,9 +6,9 @@ import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import {
   CLUSTER,
-  type Expected,
+  type ExpectedValues,
   LISTENER,
-  messageOf,
+  messageFromJson,
   pack,
   type Refusal,
   ROUTE_CONFIGURATION,
@@ -18,8 +18,8 @@ import {
 } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
-import { dropForgedToken, explainFilter, foreignCallerFilter, localReplies } from './http-filters.ts';
-import { explainRoutes } from './route-refusals.ts';
+import { explainFilter, foreignCallerFilter, localReplies, removeForgedTokenHeader } from './http-filters.ts';
+import { addSessionToRefusals } from './route-refusals.ts';
 import { withUpstreamFilters } from './upstream-filters.ts';
 
 const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
@@ -37,7 +37,7 @@ export interface SessionFacts {
   readonly mayListenOn: (port: number) => boolean;
 }
 
-export type Accepted =
+export type ConfigurationCheckResult =
   | { readonly refused: readonly Refusal[] }
   | {
       readonly refused?: undefined;
@@ -55,9 +55,9 @@ export type Accepted =
 /** Checks a configuration. @returns the resources for Envoy, or the reasons why the agent discards it */
 export function acceptConfiguration(
   configuration: WorkspaceConfiguration,
-  expected: Expected,
+  expected: ExpectedValues,
   facts: SessionFacts,
-): Accepted {
+): ConfigurationCheckResult {
   const read = readConfiguration(configuration, expected);
   if (read.refusals.length > 0) return { refused: read.refusals };
   const own = new OwnParts(facts, expected.tokenHeader);
@@ -84,7 +84,7 @@ export function acceptConfiguration(
     resources: {
       [CLUSTER]: byName(read.clusters.map((one) => withUpstreamFilters(one, expected.tokenHeader))),
       [LISTENER]: byName(listeners),
-      [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => explainRoutes(one, facts.sessionId))),
+      [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => addSessionToRefusals(one, facts.sessionId))),
     },
   };
 }
@@ -95,7 +95,7 @@ export function acceptConfiguration(
  */
 function opened(listener: ListenerMessage): ListenerMessage {
   listener.enableReusePort = false;
-  listener.connectionBalanceConfig = messageOf('envoy.config.listener.v3.Listener.ConnectionBalanceConfig', {
+  listener.connectionBalanceConfig = messageFromJson('envoy.config.listener.v3.Listener.ConnectionBalanceConfig', {
     exact_balance: {},
   });
   return listener;
@@ -106,7 +106,7 @@ function closed(listener: ListenerMessage): ListenerMessage {
   listener.address = undefined;
   listener.listenerSpecifier = {
     case: 'internalListener',
-    value: messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {}),
+    value: messageFromJson('envoy.config.listener.v3.Listener.InternalListenerConfig', {}),
   };
   return listener;
 }
@@ -144,14 +144,20 @@ class OwnParts {
   readonly #facts: SessionFacts;
   readonly #filters = new Map<string, readonly Message[]>();
   readonly dropForgedToken: Message;
-  readonly httpLog = messageOf(ACCESS_LOG, httpAccessLog());
-  readonly tcpLog = messageOf(ACCESS_LOG, tcpAccessLog());
+  readonly httpLog = messageFromJson(ACCESS_LOG, httpAccessLog());
+  readonly tcpLog = messageFromJson(ACCESS_LOG, tcpAccessLog());
   readonly localReplies: Message;
 
   constructor(facts: SessionFacts, tokenHeader: string) {
     this.#facts = facts;
-    this.dropForgedToken = messageOf('envoy.config.core.v3.TypedExtensionConfig', dropForgedToken(tokenHeader));
-    this.localReplies = messageOf(`${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`, localReplies(facts.sessionId));
+    this.dropForgedToken = messageFromJson(
+      'envoy.config.core.v3.TypedExtensionConfig',
+      removeForgedTokenHeader(tokenHeader),
+    );
+    this.localReplies = messageFromJson(
+      `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
+      localReplies(facts.sessionId),
+    );
   }
 
   filters(at: string): readonly Message[] {
@@ -163,7 +169,7 @@ class OwnParts {
       // If a service is not in the list yet, its names are unknown, so every name counts as foreign.
       foreignCallerFilter(service ? [service.host, ...service.aliases] : []),
       ...(service ? [explainFilter(service, this.#facts)] : []),
-    ].map((one) => messageOf(HTTP_FILTER, one));
+    ].map((one) => messageFromJson(HTTP_FILTER, one));
     this.#filters.set(at, made);
     return made;
   }
@@ -177,8 +183,8 @@ function addressOf(listener: ListenerMessage): string | undefined {
 }
 
 /** Creates the agent's own resources from JSON. @returns resources by name */
-export function resourcesOf(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
-  return new Map(written.map((one) => [String(one.name), pack(messageOf(type, one))]));
+export function indexResources(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
+  return new Map(written.map((one) => [String(one.name), pack(messageFromJson(type, one))]));
 }
 
 // Fields of Envoy's messages that are used here, since the generated types only support reflection.

@@ -4,7 +4,7 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { messageFromJson, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
 interface Resource {
   readonly any: Any;
@@ -62,7 +62,7 @@ export class ResourceStore {
 }
 
 /** Envoy's reaction to a response. */
-export interface Answered {
+export interface DiscoveryAck {
   readonly type: string;
   /** Requested names; empty for all resources. */
   readonly names: readonly string[];
@@ -99,10 +99,10 @@ const MAX_NAMES = 4_096;
  * @param answered called with Envoy's reaction to each response
  * @yields messages of `envoy.service.discovery.v3.DiscoveryResponse`
  */
-export async function* discover(
+export async function* serveDiscovery(
   requests: AsyncIterable<Message>,
   source: ResourceStore,
-  answered: (answer: Answered) => void,
+  answered: (answer: DiscoveryAck) => void,
 ): AsyncGenerator<Message> {
   const subscriptions = new Map<string, Subscription>();
   let ended = false;
@@ -161,7 +161,7 @@ function take(
   subscriptions: Map<string, Subscription>,
   request: DiscoveryRequest,
   source: ResourceStore,
-  answered: (answer: Answered) => void,
+  answered: (answer: DiscoveryAck) => void,
 ) {
   const type = request.typeUrl.slice(TYPE_URL_PREFIX.length);
   const names = request.resourceNames.slice(0, MAX_NAMES);
@@ -196,7 +196,7 @@ function versionsOf(resources: ReadonlyMap<string, Resource>): string {
 }
 
 function response(type: string, resources: readonly Resource[], nonce: number): Message {
-  const message = messageOf('envoy.service.discovery.v3.DiscoveryResponse', {
+  const message = messageFromJson('envoy.service.discovery.v3.DiscoveryResponse', {
     version_info: String(nonce),
     type_url: TYPE_URL_PREFIX + type,
     nonce: String(nonce),

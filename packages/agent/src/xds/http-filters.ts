@@ -5,7 +5,7 @@
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { CODE_HEADER } from '../access-log/loggers.ts';
+import { ERROR_CODE_HEADER } from '../access-log/loggers.ts';
 import { extension } from '../envoy/json.ts';
 
 const FORWARDED_HOST = 'x-forwarded-host';
@@ -20,7 +20,7 @@ const POLICY_ANSWER_LENGTH = '19';
  * Builds the mutation that removes a program's own token header before route selection. @param header header of the
  * mesh's identity token
  */
-export function dropForgedToken(header: string): JsonObject {
+export function removeForgedTokenHeader(header: string): JsonObject {
   const mutation = 'http.early_header_mutation.header_mutation';
   return extension(`envoy.${mutation}`, `extensions.${mutation}.v3.HeaderMutation`, {
     mutations: [{ remove: header }],
@@ -104,15 +104,15 @@ export function explainFilter(service: ReachableService, { sessionId, contact }:
  * Command that explains the last refusal. It omits the path, which an attacker may have chosen, because users paste the
  * command into shells.
  */
-export const NEXT_COMMAND = 'meshpass explain --last';
+export const EXPLAIN_COMMAND = 'meshpass explain --last';
 
 /** Returns the text in Envoy's format, in which a literal `%` is doubled. */
 function policyRefusal(service: ReachableService, { sessionId, contact = 'your platform team' }: Caller): string {
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
-    `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${literal(shortName(service))}: your grant ` +
-    `${literal(service.grant)} allows ${literal(allowed)} (hop workload, session ${literal(sessionId)}, request %STREAM_ID%; ` +
-    `share these with ${literal(contact)} to find the call in the audit log). Next: ${NEXT_COMMAND}\n`
+    `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${escapeFormatText(shortName(service))}: your grant ` +
+    `${escapeFormatText(service.grant)} allows ${escapeFormatText(allowed)} (hop workload, session ${escapeFormatText(sessionId)}, request %STREAM_ID%; ` +
+    `share these with ${escapeFormatText(contact)} to find the call in the audit log). Next: ${EXPLAIN_COMMAND}\n`
   );
 }
 
@@ -124,7 +124,7 @@ export function localReplies(sessionId: string): JsonObject {
   const lost = { response_flag_filter: { flags: ['UF', 'UC', 'UH', 'UT', 'LR', 'UR', 'URX', 'NC'] } };
   return {
     mappers: [
-      ...replies(isStatus(401), {
+      ...localReplyMappers(statusCodeMatcher(401), {
         code: 'agent_credentials_expired',
         sessionId,
         text:
@@ -132,13 +132,16 @@ export function localReplies(sessionId: string): JsonObject {
           'Run meshpass status to see the reason.',
         more: { status_code: 503 },
       }),
-      ...replies(both(isStatus(403), { header_filter: { header: { name: FORWARDED_HOST, present_match: true } } }), {
-        code: 'agent_foreign_host',
-        sessionId,
-        text: 'This listener serves only services of the mesh, but the request is for %REQ(X-FORWARDED-HOST)%.',
-        more: { status_code: 421 },
-      }),
-      ...replies(isDetailed(`rbac_access_denied_matched_policy[${FOREIGN_ORIGIN}]`), {
+      ...localReplyMappers(
+        both(statusCodeMatcher(403), { header_filter: { header: { name: FORWARDED_HOST, present_match: true } } }),
+        {
+          code: 'agent_foreign_host',
+          sessionId,
+          text: 'This listener serves only services of the mesh, but the request is for %REQ(X-FORWARDED-HOST)%.',
+          more: { status_code: 421 },
+        },
+      ),
+      ...localReplyMappers(isDetailed(`rbac_access_denied_matched_policy[${FOREIGN_ORIGIN}]`), {
         code: 'agent_foreign_host',
         sessionId,
         text:
@@ -146,7 +149,7 @@ export function localReplies(sessionId: string): JsonObject {
           'own server call the service.',
         more: { status_code: 421 },
       }),
-      ...replies(lost, {
+      ...localReplyMappers(lost, {
         code: 'agent_edge_unreachable',
         sessionId,
         text:
@@ -166,7 +169,10 @@ interface Reply {
 }
 
 /** Builds two local reply mappers, the first for requests that accept JSON. */
-export function replies(filter: JsonObject, { code: errorCode, sessionId, text, more = {} }: Reply): JsonObject[] {
+export function localReplyMappers(
+  filter: JsonObject,
+  { code: errorCode, sessionId, text, more = {} }: Reply,
+): JsonObject[] {
   const mapper = (when: JsonObject, body: JsonObject) => ({
     filter: when,
     body_format_override: body,
@@ -174,7 +180,9 @@ export function replies(filter: JsonObject, { code: errorCode, sessionId, text, 
     ...more,
   });
   const known =
-    sessionId === undefined ? '' : ` (session ${literal(sessionId)}, request %STREAM_ID%; next: ${NEXT_COMMAND})`;
+    sessionId === undefined
+      ? ''
+      : ` (session ${escapeFormatText(sessionId)}, request %STREAM_ID%; next: ${EXPLAIN_COMMAND})`;
   const json = { name: 'accept', string_match: { safe_regex: { regex: '.*application/([a-z0-9.]+[+])?json.*' } } };
   return [
     mapper(both(filter, { header_filter: { header: json } }), {
@@ -183,9 +191,9 @@ export function replies(filter: JsonObject, { code: errorCode, sessionId, text, 
         error_code: errorCode,
         error_description: text,
         ...(sessionId !== undefined && {
-          session_id: literal(sessionId),
+          session_id: escapeFormatText(sessionId),
           request_id: '%STREAM_ID%',
-          next: NEXT_COMMAND,
+          next: EXPLAIN_COMMAND,
         }),
       },
     }),
@@ -206,7 +214,7 @@ function isDetailed(details: string): JsonObject {
 }
 
 /** Matches a status code. */
-export function isStatus(status: number): JsonObject {
+export function statusCodeMatcher(status: number): JsonObject {
   return {
     status_code_filter: { comparison: { op: 'EQ', value: { default_value: status, runtime_key: 'meshpass.none' } } },
   };
@@ -215,13 +223,13 @@ export function isStatus(status: number): JsonObject {
 /** Builds the header with the error code that marks the agent's own responses. */
 export function code(errorCode: string): JsonObject {
   return {
-    header: { key: CODE_HEADER, value: errorCode },
+    header: { key: ERROR_CODE_HEADER, value: errorCode },
     append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
   };
 }
 
 /** Escapes text for Envoy's formats, in which `%` starts an operator. */
-export function literal(text: string): string {
+export function escapeFormatText(text: string): string {
   return text.replaceAll('%', '%%');
 }
 

@@ -8,7 +8,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
 import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
 
-export type Resources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
+export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
 /** How long resources are kept. A program whose connection was idle for longer receives a single 503. */
 const LINGERS_MS = DRAIN_SECONDS * 1_000;
@@ -22,12 +22,12 @@ interface Lingers {
   readonly until: number;
 }
 
-export class Lingering {
+export class LingeringResources {
   /** Kept resources, oldest first. */
   #kept = new Map<string, Lingers>();
 
   /** Records that a configuration replaces the previous one. @param now monotonic clock, ms */
-  replaced(before: Resources | undefined, after: Resources, now: number): void {
+  replaced(before: EnvoyResources | undefined, after: EnvoyResources, now: number): void {
     for (const type of TYPES) {
       for (const [name, any] of before?.[type] ?? []) {
         if (after[type]?.has(name) || (type === LISTENER && hasSocket(any))) continue;
@@ -45,7 +45,7 @@ export class Lingering {
   }
 
   /** Adds the kept resources. @param grants current grants: resources of other grants are omitted immediately */
-  with(resources: Resources, grants: readonly string[]): Resources {
+  with(resources: EnvoyResources, grants: readonly string[]): EnvoyResources {
     const all: Record<string, ReadonlyMap<string, Any>> = { ...resources };
     for (const { type, name, any } of this.#kept.values()) {
       if (all[type]?.has(name) || !grants.includes(name.split('/')[0]!)) continue;

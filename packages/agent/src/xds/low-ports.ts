@@ -23,7 +23,7 @@ function firstUnprivileged(): number {
 
 function mayBindAll(): boolean {
   try {
-    return passesOn(readFileSync('/proc/self/status', 'latin1'), isRoot());
+    return inheritsCapability(readFileSync('/proc/self/status', 'latin1'), isRoot());
   } catch {
     return isRoot(); // not Linux
   }
@@ -38,7 +38,7 @@ function isRoot(): boolean {
  * ambient capabilities count, since this process's file capabilities (setcap) are not inherited.
  * @param status this process's status (proc_pid_status(5))
  */
-export function passesOn(status: string, byRoot: boolean): boolean {
+export function inheritsCapability(status: string, byRoot: boolean): boolean {
   const [, set] = (byRoot ? /^CapEff:\s*([0-9a-f]+)$/m : /^CapAmb:\s*([0-9a-f]+)$/m).exec(status) ?? [];
   return set === undefined ? byRoot : ((BigInt(`0x${set}`) >> BIND_SERVICE) & 1n) === 1n;
 }

@@ -4,24 +4,24 @@
  * session and the header by which programs recognize the response.
  */
 import type { Message } from '@bufbuild/protobuf';
-import { messageOf } from '@meshpass/envoy';
+import { messageFromJson } from '@meshpass/envoy';
 import { parseJson } from '@meshpass/identity/jws/json';
-import { code, NEXT_COMMAND } from './http-filters.ts';
+import { code, EXPLAIN_COMMAND } from './http-filters.ts';
 
 const CODES = ['agent_route_not_granted', 'agent_route_unsupported'];
 
 /**
  * Adds the session to refusals. Modifies the message. @param configuration `envoy.config.route.v3.RouteConfiguration`
  */
-export function explainRoutes<T extends Message>(configuration: T, sessionId: string): T {
+export function addSessionToRefusals<T extends Message>(configuration: T, sessionId: string): T {
   for (const { routes } of (configuration as unknown as RouteConfigurationMessage).virtualHosts) {
     for (const route of routes) {
       const { action } = route;
       const body = action.case === 'directResponse' ? action.value.body?.specifier : undefined;
-      const said = body?.case === 'inlineString' ? refusalIn(body.value) : undefined;
+      const said = body?.case === 'inlineString' ? parseRefusal(body.value) : undefined;
       if (!body || !said) continue;
-      body.value = JSON.stringify({ ...said, hop: 'workspace', session_id: sessionId, next: NEXT_COMMAND });
-      route.responseHeadersToAdd.push(messageOf('envoy.config.core.v3.HeaderValueOption', code(said.error_code)));
+      body.value = JSON.stringify({ ...said, hop: 'workspace', session_id: sessionId, next: EXPLAIN_COMMAND });
+      route.responseHeadersToAdd.push(messageFromJson('envoy.config.core.v3.HeaderValueOption', code(said.error_code)));
     }
   }
   return configuration;
@@ -31,7 +31,7 @@ export function explainRoutes<T extends Message>(configuration: T, sessionId: st
  * Parses a refusal from the broker. Returns undefined for any other text, since a VirtualService may return any
  * response.
  */
-export function refusalIn(
+export function parseRefusal(
   text: string,
 ): { readonly error_code: string; readonly error_description: string } | undefined {
   const said = (parseJson(text) ?? {}) as Readonly<Record<string, unknown>>;

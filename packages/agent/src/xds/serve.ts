@@ -3,10 +3,10 @@
  * secrets (SDS) and access log entries (ALS) over gRPC.
  */
 import type { Message } from '@bufbuild/protobuf';
-import { messageOf, serviceType } from '@meshpass/envoy';
+import { messageFromJson, serviceType } from '@meshpass/envoy';
 import { LOG_NAME } from '../access-log/loggers.ts';
 import type { EnvoySocket } from '../envoy/socket.ts';
-import { type Answered, discover, type ResourceStore } from './discovery.ts';
+import { type DiscoveryAck, type ResourceStore, serveDiscovery } from './discovery.ts';
 import { type Answer, type GrpcMethod, serveGrpc } from './grpc.ts';
 
 export interface EnvoySocketOptions {
@@ -14,7 +14,7 @@ export interface EnvoySocketOptions {
   readonly configuration: ResourceStore;
   readonly secrets: ResourceStore;
   /** Called with Envoy's reaction to each configuration. */
-  readonly answered: (answer: Answered) => void;
+  readonly answered: (answer: DiscoveryAck) => void;
   /** Decides on containers' requests: `envoy.service.auth.v3.Authorization.Check`. */
   readonly addresses: Answer;
   /** Called with each `envoy.service.accesslog.v3.StreamAccessLogsMessage`. */
@@ -32,11 +32,11 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
   const methods: readonly GrpcMethod[] = [
     {
       described: described('envoy.service.discovery.v3.AggregatedDiscoveryService', 'streamAggregatedResources'),
-      answer: (requests) => discover(requests, configuration, answered),
+      answer: (requests) => serveDiscovery(requests, configuration, answered),
     },
     {
       described: described('envoy.service.secret.v3.SecretDiscoveryService', 'streamSecrets'),
-      answer: (requests) => discover(requests, secrets, answered),
+      answer: (requests) => serveDiscovery(requests, secrets, answered),
     },
     {
       described: described('envoy.service.accesslog.v3.AccessLogService', 'streamAccessLogs'),
@@ -56,5 +56,5 @@ async function* takeLogs(entries: AsyncIterable<Message>, logged: (entries: Mess
     name ??= (one as StreamedLog).identifier?.logName;
     if (name === LOG_NAME) logged(one);
   }
-  yield messageOf('envoy.service.accesslog.v3.StreamAccessLogsResponse', {});
+  yield messageFromJson('envoy.service.accesslog.v3.StreamAccessLogsResponse', {});
 }

@@ -4,11 +4,11 @@
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AGENT_SOURCE } from '@meshpass/envoy';
+import { AGENT_CONFIG_SOURCE } from '@meshpass/envoy';
 import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import { tcpAccessLog } from '../access-log/loggers.ts';
-import { clusterAt, extension, networkChain, socketAt } from '../envoy/json.ts';
+import { buildSingleEndpointCluster, buildSocketAddress, extension, networkChain } from '../envoy/json.ts';
 import { EDGE_ROOTS } from '../sds/secrets.ts';
 
 /**
@@ -33,7 +33,7 @@ export function kubernetesListener(
 ): JsonObject {
   return {
     ...toEdge(`kubernetes/${grant}`, grant, KUBERNETES_TARGET),
-    address: socketAt(address.host, address.port),
+    address: buildSocketAddress(address.host, address.port),
     enable_reuse_port: false,
   };
 }
@@ -60,7 +60,7 @@ export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
   const name = { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } };
   return {
-    ...clusterAt(`edge/${grant}`, socketAt(edge.host, edge.port)),
+    ...buildSingleEndpointCluster(`edge/${grant}`, buildSocketAddress(edge.host, edge.port)),
     // If there are several addresses, Envoy tries the next one when one does not respond promptly (RFC 8305).
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',
@@ -79,10 +79,10 @@ export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
         common_tls_context: {
           tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
           alpn_protocols: ['http/1.1'],
-          tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_SOURCE }],
+          tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_CONFIG_SOURCE }],
           combined_validation_context: {
             default_validation_context: { match_typed_subject_alt_names: [name] },
-            validation_context_sds_secret_config: { name: EDGE_ROOTS, sds_config: AGENT_SOURCE },
+            validation_context_sds_secret_config: { name: EDGE_ROOTS, sds_config: AGENT_CONFIG_SOURCE },
           },
         },
       },

@@ -7,9 +7,9 @@
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { AGENT_SOURCE, messageOf, pack, unpack } from '@meshpass/envoy';
-import { extension, httpFilter, typed } from '../envoy/json.ts';
-import { NO_CREDENTIAL, tokenOf } from '../sds/secrets.ts';
+import { AGENT_CONFIG_SOURCE, messageFromJson, pack, unpack } from '@meshpass/envoy';
+import { extension, httpFilter, typedConfig } from '../envoy/json.ts';
+import { NO_CREDENTIAL, tokenSecretName } from '../sds/secrets.ts';
 
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
@@ -25,7 +25,9 @@ const CODEC = httpFilter('upstream_codec', 'UpstreamCodec');
 const REFUSER = { ...injector(REFUSE, NO_CREDENTIAL, 'x-meshpass-none'), disabled: true };
 
 /** `typed_per_filter_config` of such a route. An empty configuration enables the filter (`FilterConfig.config`). */
-export const REFUSAL: JsonObject = { [REFUSE]: typed('config.route.v3.FilterConfig', { config: {} }) };
+export const REFUSING_FILTER_CONFIG: JsonObject = {
+  [REFUSE]: typedConfig('config.route.v3.FilterConfig', { config: {} }),
+};
 
 /** Upstream filters of a router whose clusters have none. */
 export const REFUSING_FILTERS = [REFUSER, CODEC];
@@ -36,7 +38,7 @@ function injector(name: string, secret: string, header: string): JsonObject {
   return extension(name, 'extensions.filters.http.credential_injector.v3.CredentialInjector', {
     overwrite: true,
     credential: extension(`envoy.${generic}`, `extensions.${generic}.v3.Generic`, {
-      credential: { name: secret, sds_config: AGENT_SOURCE },
+      credential: { name: secret, sds_config: AGENT_CONFIG_SOURCE },
       header,
     }),
   });
@@ -52,10 +54,10 @@ export function withUpstreamFilters<T extends Message>(message: T, header: strin
   const grant = cluster.name.split('/')[0]!; // checked to be a grant of the session
   const given = cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS];
   const options = (
-    given ? unpack(given) : messageOf(PROTOCOL_OPTIONS, { explicit_http_config: { http_protocol_options: {} } })
+    given ? unpack(given) : messageFromJson(PROTOCOL_OPTIONS, { explicit_http_config: { http_protocol_options: {} } })
   ) as OptionsMessage;
-  for (const filter of [REFUSER, injector('meshpass.token', tokenOf(grant), header), CODEC])
-    options.httpFilters.push(messageOf(HTTP_FILTER, filter));
+  for (const filter of [REFUSER, injector('meshpass.token', tokenSecretName(grant), header), CODEC])
+    options.httpFilters.push(messageFromJson(HTTP_FILTER, filter));
   cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS] = pack(options);
   return message;
 }

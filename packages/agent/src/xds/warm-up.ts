@@ -6,7 +6,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpChain, httpFilter } from '../envoy/json.ts';
-import { REFUSAL, REFUSING_FILTERS } from './upstream-filters.ts';
+import { REFUSING_FILTER_CONFIG, REFUSING_FILTERS } from './upstream-filters.ts';
 
 /** Request header that contains the cluster's name. */
 export const CLUSTER_HEADER = 'x-meshpass-cluster';
@@ -48,7 +48,7 @@ export function warmUpListener(path: string): JsonObject {
           {
             name: WARM_UP,
             domains: ['*'],
-            typed_per_filter_config: REFUSAL,
+            typed_per_filter_config: REFUSING_FILTER_CONFIG,
             routes: [{ match: { prefix: '/' }, route: { cluster_header: CLUSTER_HEADER } }],
           },
         ],

@@ -1,5 +1,5 @@
 /** The agent's report of refusals, which accumulates them until the broker has received them. */
-import { MAX_REPORTED, RefusalReportRequest } from '@meshpass/identity/refusal-report';
+import { MAX_REPORTED_REFUSALS, RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { expect, test } from 'vitest';
 import { RefusalReport } from '../../src/access-log/report.ts';
 
@@ -69,9 +69,9 @@ test('keeps undelivered refusals of the previous session, but not of earlier one
 
 test('limits the number of kinds, counts the rest, and produces a report that the broker accepts', async () => {
   const report = new RefusalReport();
-  for (let port = 1; port <= MAX_REPORTED + 5; port++) report.add(kind(port), 'made up by a program');
+  for (let port = 1; port <= MAX_REPORTED_REFUSALS + 5; port++) report.add(kind(port), 'made up by a program');
   const seen = await sent(report);
-  expect(seen?.refusals).toHaveLength(MAX_REPORTED);
+  expect(seen?.refusals).toHaveLength(MAX_REPORTED_REFUSALS);
   expect(seen?.more_refusals).toBe(5);
   expect(JSON.stringify(seen)).not.toContain('made up');
   expect(RefusalReportRequest.parse(seen)).toEqual(seen);

@@ -1,8 +1,8 @@
 /** Classification of access log entries as refusals. */
 import type { JsonObject } from '@bufbuild/protobuf';
-import { messageOf } from '@meshpass/envoy';
+import { messageFromJson } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { Refusals } from '../../src/access-log/refusals.ts';
+import { RefusalLog } from '../../src/access-log/refusals.ts';
 import { RefusalReport } from '../../src/access-log/report.ts';
 
 const PROXY = { address: '127.0.0.1', port_value: 4000 };
@@ -13,13 +13,15 @@ function refusedBy(details: string, status: number, flags: JsonObject = {}, head
 
 function refusalOf(details: string, status: number, common: JsonObject, headers: JsonObject = {}) {
   const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };
-  const refusals = new Refusals(options);
+  const refusals = new RefusalLog(options);
   const entry = {
     common_properties: common,
     request: { request_method: 'GET', authority: 'orders.shop:8080', path: '/orders/1' },
     response: { response_code: status, response_code_details: details, response_headers: headers },
   };
-  refusals.take(messageOf('envoy.service.accesslog.v3.StreamAccessLogsMessage', { http_logs: { log_entry: [entry] } }));
+  refusals.take(
+    messageFromJson('envoy.service.accesslog.v3.StreamAccessLogsMessage', { http_logs: { log_entry: [entry] } }),
+  );
   return refusals.last[0];
 }
 
@@ -71,7 +73,7 @@ test.each([
   ['outbound|8080||orders.shop.svc.cluster.local', 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED'],
 ])('reports a certificate error on the way to %s as: %s', (cluster, reason) => {
   const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };
-  const refusals = new Refusals(options);
+  const refusals = new RefusalLog(options);
   const common = {
     response_flags: { upstream_connection_failure: true },
     tls_properties: { tls_sni_hostname: 'outbound_.8080_._.orders.shop.svc.cluster.local' },
@@ -79,6 +81,8 @@ test.each([
     upstream_transport_failure_reason: 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED',
   };
   const entry = { common_properties: common };
-  refusals.take(messageOf('envoy.service.accesslog.v3.StreamAccessLogsMessage', { tcp_logs: { log_entry: [entry] } }));
+  refusals.take(
+    messageFromJson('envoy.service.accesslog.v3.StreamAccessLogsMessage', { tcp_logs: { log_entry: [entry] } }),
+  );
   expect(refusals.last[0]).toMatchObject({ hop: 'edge', what: 'orders.shop.svc.cluster.local:8080', reason });
 });

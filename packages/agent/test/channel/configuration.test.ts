@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { SessionChannel } from '../../src/channel/session-channel.ts';
 import type { ConfigurationContent } from '../../src/session/broker-answers.ts';
 import type { WholeConfiguration } from '../../src/session/broker-client.ts';
-import { type Credentials, newDpopKey } from '../../src/session/enrol.ts';
+import { type Credentials, generateDpopKey } from '../../src/session/enrol.ts';
 import { TaskTimers } from '../../src/session/task-timers.ts';
 
 type Answer = PromiseWithResolvers<WholeConfiguration>;
@@ -54,7 +54,7 @@ function asking() {
       channelSilent: () => {},
       sessionEnded: () => {},
     },
-    key: newDpopKey(),
+    key: generateDpopKey(),
     edgeRoots: undefined,
     configured: ({ version }) => received.push(version),
     tunnelsDraining: () => {},

@@ -4,9 +4,9 @@
  */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openChannel } from '../../src/channel/channel.ts';
-import { createReconnection } from '../../src/channel/reconnection.ts';
-import { newDpopKey } from '../../src/session/enrol.ts';
-import { createReceived } from '../../src/statements/received.ts';
+import { createReconnectTimer } from '../../src/channel/reconnection.ts';
+import { generateDpopKey } from '../../src/session/enrol.ts';
+import { createStatementVerifier } from '../../src/statements/received.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -16,10 +16,10 @@ function edgeless(random: () => number) {
   const attempts: number[] = [];
   const channel = openChannel({
     edge: () => ({ host: 'localhost', port: 9 }),
-    received: createReceived({ sessionId: 'session', keys: () => [] }),
+    received: createStatementVerifier({ sessionId: 'session', keys: () => [] }),
     onEvent: () => {},
     sessionId: 'session',
-    key: newDpopKey(),
+    key: generateDpopKey(),
     heartbeatMs: 15_000,
     silentMs: 22_500,
     random,
@@ -48,7 +48,7 @@ test('makes a single attempt within a second after a response of the broker', as
 
 test('makes no attempt for a response during another attempt or after the end', async () => {
   const stop = new AbortController();
-  const { pause, wake } = createReconnection({ signal: stop.signal, random: () => 0.5 });
+  const { pause, wake } = createReconnectTimer({ signal: stop.signal, random: () => 0.5 });
   wake();
   let over = false;
   const waiting = pause(true).then(() => {
@@ -70,7 +70,7 @@ test('spreads the attempts of agents that received a response at the same time o
   const stop = new AbortController();
   const came: number[] = [];
   const agents = Array.from({ length: AGENTS }, (_, agent) =>
-    createReconnection({ signal: stop.signal, random: () => agent / AGENTS }),
+    createReconnectTimer({ signal: stop.signal, random: () => agent / AGENTS }),
   );
   for (const { pause } of agents) {
     void (async () => {

@@ -1,8 +1,8 @@
 /** A channel without an edge, which must report so in time regardless of changes to the workspace's clock. */
 import { afterEach, expect, test, vi } from 'vitest';
 import { type ChannelEvent, openChannel } from '../../src/channel/channel.ts';
-import { newDpopKey } from '../../src/session/enrol.ts';
-import { createReceived } from '../../src/statements/received.ts';
+import { generateDpopKey } from '../../src/session/enrol.ts';
+import { createStatementVerifier } from '../../src/statements/received.ts';
 
 const HOUR = 3_600_000;
 
@@ -18,9 +18,9 @@ test.each([
   const channel = openChannel({
     edge: () => ({ host: 'localhost', port: 9 }),
     secureContext: () => undefined,
-    received: createReceived({ sessionId: 'session', keys: () => [] }),
+    received: createStatementVerifier({ sessionId: 'session', keys: () => [] }),
     sessionId: 'session',
-    key: newDpopKey(),
+    key: generateDpopKey(),
     heartbeatMs: 15_000,
     silentMs: 22_500,
     onEvent: (event) => events.push(event),

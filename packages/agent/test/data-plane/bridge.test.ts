@@ -11,8 +11,8 @@ import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { askAgent } from '../../src/control/control.ts';
-import { answerAddresses, outsideAddress } from '../../src/proxy/outside-address.ts';
+import { sendControlRequest } from '../../src/control/control.ts';
+import { createAddressCheckHandler, resolveOutsideAddress } from '../../src/proxy/outside-address.ts';
 import { runAgent } from '../../src/run-agent.ts';
 import { afterThisTest, surroundingsOfAgent } from '../world.ts';
 
@@ -67,7 +67,7 @@ async function bridged(interfaces: typeof networkInterfaces = () => ({})) {
   const agent = await runAgent({ ...config, bridgeAddress: OUTSIDE }, { surroundings, resolver, interfaces });
   afterThisTest(() => agent.close());
   const ask = (container: boolean) =>
-    askAgent<Record<string, string>>(config.runtimeDirectory, { command: 'env', container });
+    sendControlRequest<Record<string, string>>(config.runtimeDirectory, { command: 'env', container });
   const fromContainer = (await ask(true)).http_proxy!;
   const fromWorkspace = (await ask(false)).http_proxy!;
   const curl = async (proxy: string, url: string, ...more: readonly string[]) => {
@@ -174,14 +174,14 @@ test('refuses the current address of any interface of the workspace, by name and
   }
   // Without a list from the test, the agent uses the machine's interfaces.
   const unasked = () => Promise.reject(new Error('asked'));
-  const answer = await outsideAddress(OUTSIDE, { resolve4: unasked, resolve6: unasked });
+  const answer = await resolveOutsideAddress(OUTSIDE, { resolve4: unasked, resolve6: unasked });
   expect(answer).toMatchObject({ status: 'Forbidden' });
 });
 
 test("reads the machine's DNS servers for each lookup", async () => {
   const resolve4 = vi.spyOn(Resolver.prototype, 'resolve4').mockResolvedValue([NOWHERE]);
   try {
-    const ask = answerAddresses();
+    const ask = createAddressCheckHandler();
     const host = { attributes: { request: { http: { host: 'outside.example' } } } };
     for (let lookup = 0; lookup < 2; lookup++) {
       const questions = async function* () {
@@ -222,7 +222,7 @@ test.each([
   ['[::1', 'BadGateway'],
 ])('refuses %s without a lookup', async (authority, status) => {
   const unasked = () => Promise.reject(new Error('asked'));
-  expect(await outsideAddress(authority, { resolve4: unasked, resolve6: unasked })).toMatchObject({
+  expect(await resolveOutsideAddress(authority, { resolve4: unasked, resolve6: unasked })).toMatchObject({
     status,
   });
 });
@@ -236,6 +236,6 @@ test('connects to the address from the lookup that was checked', async () => {
     },
     resolve6: () => Promise.reject(new Error('asked')),
   };
-  expect(await outsideAddress('Outside.Example:8080', resolver)).toEqual({ address: '192.0.2.7:8080' });
+  expect(await resolveOutsideAddress('Outside.Example:8080', resolver)).toEqual({ address: '192.0.2.7:8080' });
   expect(asked).toEqual(['outside.example']);
 });

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
-import { askAgent } from '../../src/control/control.ts';
-import type { ExplainAnswer } from '../../src/explain/answer.ts';
+import { sendControlRequest } from '../../src/control/control.ts';
+import type { ExplainResponse } from '../../src/explain/answer.ts';
 import { service } from '../harness.ts';
 import { addressOf, echoHeads, request, world } from '../world.ts';
 
@@ -84,7 +84,7 @@ test('explains a call before it is made, with services, listeners and routes', a
   });
   const address = await addressOf(w);
   const call = { method: 'GET', path: '/orders/1', host: 'orders.shop', port: 8080, headers: {} };
-  const said = await askAgent<ExplainAnswer>(w.runtimeDirectory, { command: 'explain', call });
+  const said = await sendControlRequest<ExplainResponse>(w.runtimeDirectory, { command: 'explain', call });
   expect(said).toMatchObject({
     session: { id: 'ses-1', login: 'octocat', grants: ['payments-dev'] },
     services: [{ host: 'orders.shop.svc.cluster.local', port: 8080, allow: ['GET /orders/*'] }],
@@ -92,7 +92,10 @@ test('explains a call before it is made, with services, listeners and routes', a
     routes: { 'payments-dev': { kind: 'forward', to: [{ host: 'orders.shop.svc.cluster.local', port: 8080 }] } },
   });
   expect(JSON.stringify(said)).not.toMatch(/head\.token|PRIVATE/);
-  const nameless = askAgent(w.runtimeDirectory, { command: 'explain', call: { ...call, host: 'nobody.knows' } });
+  const nameless = sendControlRequest(w.runtimeDirectory, {
+    command: 'explain',
+    call: { ...call, host: 'nobody.knows' },
+  });
   expect(await nameless).toMatchObject({ routes: {} });
 });
 
@@ -299,7 +302,7 @@ test('explains what the broker left out of routes, and its response instead of a
   });
   const address = await addressOf(w);
   const explained = (path: string) =>
-    askAgent<ExplainAnswer>(w.runtimeDirectory, {
+    sendControlRequest<ExplainResponse>(w.runtimeDirectory, {
       command: 'explain',
       call: { method: 'GET', path, host: 'orders.shop', port: 8080, headers: {} },
     });

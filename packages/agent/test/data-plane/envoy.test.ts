@@ -4,8 +4,8 @@ import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { down, isAlive } from '../../src/process/down.ts';
-import { launch } from '../../src/process/launch.ts';
+import { down, isProcessAlive } from '../../src/process/down.ts';
+import { launchAgent } from '../../src/process/launch.ts';
 import { runAgent } from '../../src/run-agent.ts';
 import { service } from '../harness.ts';
 import { addressOf, afterThisTest, request, surroundingsOfAgent, world } from '../world.ts';
@@ -77,12 +77,12 @@ async function holding(address: string, port: number): Promise<Server> {
 test('ends Envoy with the agent, however the agent ends', async () => {
   const { config } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
-  const crashed = await launch(config, { env });
+  const crashed = await launchAgent(config, { env });
   process.kill(crashed.pid, 'SIGKILL');
-  await expect.poll(() => isAlive(crashed.envoy.pid!)).toBe(false);
-  const ended = await launch(config, { env });
+  await expect.poll(() => isProcessAlive(crashed.envoy.pid!)).toBe(false);
+  const ended = await launchAgent(config, { env });
   expect(await down(config)).toBe(true);
-  expect(isAlive(ended.envoy.pid!)).toBe(false);
+  expect(isProcessAlive(ended.envoy.pid!)).toBe(false);
 });
 
 test('writes files without secrets that no other user can open', async () => {

@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { askAgent } from '../../src/control/control.ts';
-import type { ExplainAnswer } from '../../src/explain/answer.ts';
+import { sendControlRequest } from '../../src/control/control.ts';
+import type { ExplainResponse } from '../../src/explain/answer.ts';
 import { runAgent } from '../../src/run-agent.ts';
 import { afterThisTest, surroundingsOfAgent, type WorldOptions, world } from '../world.ts';
 
@@ -15,7 +15,7 @@ const codespace = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: '
 
 async function proxied(options: WorldOptions = {}) {
   const w = await world(options);
-  const env = await askAgent<Record<string, string>>(w.runtimeDirectory, { command: 'env' });
+  const env = await sendControlRequest<Record<string, string>>(w.runtimeDirectory, { command: 'env' });
   const curl = async (...args: string[]) => {
     const { stdout } = await run('curl', ['-s', '-m', '10', '-w', '\n%{http_code}', ...args]);
     return { status: stdout.slice(-3), body: stdout.slice(0, -4) };
@@ -60,7 +60,7 @@ test('explains and reports refusals by a service on a port closed to this user l
     },
   });
   const call = { method: 'GET', host: 'orders.shop', port: 8080, path: '/admin', headers: {} };
-  const { byProxyOnly } = await askAgent<ExplainAnswer>(runtimeDirectory, { command: 'explain', call });
+  const { byProxyOnly } = await sendControlRequest<ExplainResponse>(runtimeDirectory, { command: 'explain', call });
   expect(byProxyOnly).toEqual([expect.stringMatching(/^127\..*:8080$/)]);
   expect((await curl('-x', proxy, 'http://orders.shop:8080/admin')).status).toBe('403');
   await expect.poll(() => broker.reports, { timeout: 30_000 }).toHaveLength(1);
@@ -107,7 +107,9 @@ test("never hands out a port that belongs to another process as the proxy's", as
   const surroundings = { env: codespace, readText: () => undefined, sharedDirectory: '/nowhere' };
   const agent = await runAgent({ ...config, proxyPort: port }, { surroundings });
   afterThisTest(() => agent.close());
-  await expect(askAgent(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({ code: 'config_invalid' });
+  await expect(sendControlRequest(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({
+    code: 'config_invalid',
+  });
   expect((await agent.status()).notes).toEqual([`The proxy is not listening on 127.0.0.1:${port}.`]);
 });
 
@@ -117,5 +119,5 @@ test('reports a missing bridge address with the remedy, and continues otherwise'
   const agent = await runAgent({ ...config, bridgeAddress: '10.254.253.252' }, { surroundings });
   afterThisTest(() => agent.close());
   expect((await agent.status()).notes).toEqual([expect.stringMatching(/on 10\.254\.253\.252:\d+, .*start Docker/)]);
-  expect(await askAgent(config.runtimeDirectory, { command: 'env' })).toHaveProperty('http_proxy');
+  expect(await sendControlRequest(config.runtimeDirectory, { command: 'env' })).toHaveProperty('http_proxy');
 });

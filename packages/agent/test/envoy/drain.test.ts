@@ -4,12 +4,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { EnvoyAdmin, openIn } from '../../src/envoy/admin.ts';
+import { countOpenRequests, EnvoyAdmin } from '../../src/envoy/admin.ts';
 import { service } from '../harness.ts';
 import { world } from '../world.ts';
 
 test('waits for a request in progress and a TCP connection, but not for an idle HTTP connection', () => {
-  const stats = (...lines: string[]) => openIn(lines.join('\n'));
+  const stats = (...lines: string[]) => countOpenRequests(lines.join('\n'));
   const idle = [
     'http.payments-dev/127.64.0.1_8080.downstream_cx_active: 2',
     'http.payments-dev/127.64.0.1_8080.downstream_rq_active: 0',

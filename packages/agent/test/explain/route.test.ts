@@ -1,9 +1,9 @@
 /** The route of a request in Envoy's configuration; unsupported conditions make the result unknown. */
-import { CLUSTER, LISTENER, messageOf, pack } from '@meshpass/envoy';
+import { CLUSTER, LISTENER, messageFromJson, pack } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import { explainAnswer, type Resources } from '../../src/explain/answer.ts';
-import { routeOf } from '../../src/explain/route.ts';
-import { matches } from '../../src/explain/route-match.ts';
+import { createExplainResponse, type EnvoyResources } from '../../src/explain/answer.ts';
+import { findRoute } from '../../src/explain/route.ts';
+import { evaluateRouteMatch } from '../../src/explain/route-match.ts';
 
 const request = (path: string, more: object = {}) => ({
   method: 'GET',
@@ -86,7 +86,7 @@ describe('a match', () => {
     ['a fraction of requests', { prefix: '/', runtime_fraction: {} }, request('/'), 'unknown'],
     ['a fraction of other requests', { prefix: '/x', runtime_fraction: {} }, request('/'), 'no'],
   ])('by %s', (_, match, asked, expected) => {
-    expect(matches(match, asked)).toBe(expected);
+    expect(evaluateRouteMatch(match, asked)).toBe(expected);
   });
 });
 
@@ -117,13 +117,13 @@ describe('a route', () => {
         },
       },
     ]);
-    expect(routeOf(routes, request('/', canary))).toEqual({
+    expect(findRoute(routes, request('/', canary))).toEqual({
       kind: 'forward',
       rule: 'shop/canary',
       to: [{ host: HOST, port: 8080, subset: 'v2' }],
       notes: ['a call with other headers may take a different route'],
     });
-    expect(routeOf(routes, request('/'))).toMatchObject({
+    expect(findRoute(routes, request('/'))).toMatchObject({
       to: [
         { subset: 'v1', weight: 90 },
         { subset: 'v2', weight: 10 },
@@ -138,7 +138,7 @@ describe('a route', () => {
       error_description: 'VirtualService shop/x leads away.',
     };
     const answer = (text: string) =>
-      routeOf(
+      findRoute(
         configuration([{ match: { prefix: '/' }, direct_response: { status: 403, body: { inline_string: text } } }]),
         request('/'),
       );
@@ -152,7 +152,7 @@ describe('a route', () => {
 
   it('rewrites the path if that is simple, and otherwise reports it as unknown', () => {
     const rewriting = (route: object) =>
-      routeOf(
+      findRoute(
         configuration([{ match: { prefix: '/v1/' }, route: { cluster: cluster(''), ...route } }]),
         request('/v1/orders'),
       );
@@ -161,11 +161,11 @@ describe('a route', () => {
   });
 
   it('is absent for a name that the routes lack, and unknown if a condition is', () => {
-    expect(routeOf(configuration([]), request('/'))).toEqual({ kind: 'no-route', notes: [] });
+    expect(findRoute(configuration([]), request('/'))).toEqual({ kind: 'no-route', notes: [] });
     const routes = configuration([{ match: { prefix: '/', grpc: {} }, route: { cluster: cluster('') } }]);
-    expect(routeOf(routes, request('/'))).toMatchObject({ kind: 'unknown' });
+    expect(findRoute(routes, request('/'))).toMatchObject({ kind: 'unknown' });
     const byHeader = configuration([{ match: { prefix: '/' }, route: { cluster_header: 'x' } }]);
-    expect(routeOf(byHeader, request('/'))).toMatchObject({ kind: 'unknown' });
+    expect(findRoute(byHeader, request('/'))).toMatchObject({ kind: 'unknown' });
   });
 });
 
@@ -188,16 +188,16 @@ describe('a cluster', () => {
     stat_prefix: 'orders',
     cluster: name,
   };
-  const listener = messageOf(LISTENER, {
+  const listener = messageFromJson(LISTENER, {
     name: 'dev/127.64.0.1_8080',
     filter_chains: [{ filters: [{ name: 'tcp', typed_config: proxy }] }],
   });
   const targets = (endpoints: object[] | undefined) => {
-    const cluster = messageOf(CLUSTER, {
+    const cluster = messageFromJson(CLUSTER, {
       name,
       load_assignment: { cluster_name: name, endpoints: (endpoints ?? []) as never },
     });
-    const resources: Resources = {
+    const resources: EnvoyResources = {
       [LISTENER]: new Map([['dev/127.64.0.1_8080', pack(listener)]]),
       [CLUSTER]: new Map(endpoints ? [[name, pack(cluster)]] : []),
     };
@@ -210,7 +210,7 @@ describe('a cluster', () => {
     };
     const call = { host: 'orders.shop', port: 8080, method: 'GET', path: '/', headers: {} };
     const known = { resources, leftOut: [], listening: [], byProxyOnly: [] };
-    const { dev } = explainAnswer(credentials as never, known, call).routes;
+    const { dev } = createExplainResponse(credentials as never, known, call).routes;
     return dev?.kind === 'forward' ? dev.to : dev;
   };
   const { host, port } = service;

@@ -1,9 +1,9 @@
 /** Error messages about a broker that the agent cannot reach. */
 import { expect, it } from 'vitest';
-import { unreachable } from '../../src/session/broker-client.ts';
+import { brokerUnreachableError } from '../../src/session/broker-client.ts';
 
 const because = (code: string) =>
-  unreachable('https://broker.example.com', code, Object.assign(new Error(code), { code })).message;
+  brokerUnreachableError('https://broker.example.com', code, Object.assign(new Error(code), { code })).message;
 
 it('reports an expired certificate, and whom to contact', () => {
   expect(because('CERT_HAS_EXPIRED')).toBe(

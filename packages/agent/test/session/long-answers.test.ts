@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { ReachableService, ServicesResponse } from '@meshpass/identity/wire';
 import { afterEach, expect, it } from 'vitest';
 import { BrokerClient } from '../../src/session/broker-client.ts';
-import { newDpopKey } from '../../src/session/enrol.ts';
+import { generateDpopKey } from '../../src/session/enrol.ts';
 import { createAuthority } from '../harness.ts';
 
 const open: { server: Server; client: BrokerClient }[] = [];
@@ -27,7 +27,7 @@ async function answering(body: string): Promise<BrokerClient> {
   const url = `https://localhost:${(server.address() as AddressInfo).port}`;
   const client = new BrokerClient({
     url,
-    key: newDpopKey(),
+    key: generateDpopKey(),
     ca: authority.root,
     now: Date.now,
     randomId: () => crypto.randomUUID(),
@@ -55,7 +55,7 @@ it('accepts thousands of services for a session', async () => {
       trust_domain: 'cluster.local',
       token_header: 'x-meshpass-token',
       edge: { host: 'e', port: 443 },
-      statement_keys: [{ ...newDpopKey().jwk, kid: 'one' }],
+      statement_keys: [{ ...generateDpopKey().jwk, kid: 'one' }],
     },
     services: Array.from({ length: 2_000 }, (_, n) => service(n)),
     services_version: 'v1',

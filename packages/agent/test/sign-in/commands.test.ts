@@ -1,6 +1,6 @@
 /** Selection of the issuer for `meshpass sign-in` without `--issuer`. */
 import { expect, it } from 'vitest';
-import { signInCommand } from '../../src/sign-in/commands.ts';
+import { runSignInCommand } from '../../src/sign-in/commands.ts';
 import type { SignIns } from '../../src/sign-in/sign-ins.ts';
 
 const lacks = (issuer: string) => ({ grant: `needs-${issuer}`, issuer });
@@ -15,7 +15,7 @@ async function begin(lacking: readonly { grant: string; issuer: string }[], issu
       return {};
     },
   } as unknown as SignIns;
-  await signInCommand(signIns, { command: 'sign-in' });
+  await runSignInCommand(signIns, { command: 'sign-in' });
   return begun;
 }
 

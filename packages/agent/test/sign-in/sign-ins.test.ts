@@ -7,10 +7,10 @@ import { startIdp } from '@meshpass/lab/oidc/idp';
 import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { decodeJwt } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { newDpopKey } from '../../src/session/enrol.ts';
+import { generateDpopKey } from '../../src/session/enrol.ts';
 import type { SignInPrompt } from '../../src/sign-in/device-flow.ts';
-import { askIssuer } from '../../src/sign-in/issuer-http.ts';
-import { type SignInBroker, SignIns } from '../../src/sign-in/sign-ins.ts';
+import { createIssuerRequester } from '../../src/sign-in/issuer-http.ts';
+import { type SignInBrokerClient, SignIns } from '../../src/sign-in/sign-ins.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
 const ALICE = '00u1alice';
@@ -50,7 +50,7 @@ function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): Wor
   const own = { shown: [], signedOut: [], accessToken: 'mps_1', confirmSeconds: 3, waiting: 0 } as unknown as {
     -readonly [Key in keyof World]: World[Key];
   };
-  const jkt = dpopThumbprint(newDpopKey().jwk);
+  const jkt = dpopThumbprint(generateDpopKey().jwk);
   const state = (): SignInState => ({
     issuer: 'okta',
     subject: 'okta:1',
@@ -60,7 +60,7 @@ function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): Wor
     amr: [],
     ...(own.confirmSeconds !== undefined && { confirm_seconds: own.confirmSeconds }),
   });
-  const broker: SignInBroker = {
+  const broker: SignInBrokerClient = {
     offer: async (name) => ({
       name,
       issuer: idp.issuer,
@@ -81,7 +81,7 @@ function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): Wor
   };
   const signIns = new SignIns({
     broker,
-    ask: askIssuer(ca.root),
+    ask: createIssuerRequester(ca.root),
     jkt,
     now: Date.now,
     random: Math.random,

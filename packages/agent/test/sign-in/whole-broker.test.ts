@@ -6,9 +6,9 @@ import { readFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { authorize, parseAccess } from '@meshpass/access';
-import { createAttestSignIn } from '@meshpass/broker/attest/attest';
+import { createSignInVerifier } from '@meshpass/broker/attest/attest';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
+import { createLogoutVerifier } from '@meshpass/broker/issuers/oidc/logout-token';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
 import { idpAdmin, type ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { signInAs, signOutIn } from '@meshpass/lab/oidc/browser';
@@ -17,8 +17,8 @@ import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Enrolled, type Harness, renewLease, session, startHarness } from '../../../broker/test/harness/broker.ts';
 import { grantsOf, signIn, signOut } from '../../../broker/test/harness/sign-in.ts';
-import { askIssuer } from '../../src/sign-in/issuer-http.ts';
-import { type SignInBroker, SignIns } from '../../src/sign-in/sign-ins.ts';
+import { createIssuerRequester } from '../../src/sign-in/issuer-http.ts';
+import { type SignInBrokerClient, SignIns } from '../../src/sign-in/sign-ins.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
 const ALICE = '00u1alice';
@@ -50,7 +50,7 @@ function fetchFromIdp(url: unknown): Promise<Response> {
 }
 
 /** Calls the broker's API like the agent's client. */
-function brokerOf(who: Enrolled): SignInBroker {
+function brokerOf(who: Enrolled): SignInBrokerClient {
   const read = ({ status, json }: Awaited<ReturnType<typeof signIn>>) => {
     if (status !== 200) throw new MeshpassError(json.error_code, json.error_description);
     const states = json.sign_ins.map((state: object) => ({ ...state, confirm_seconds: HURRY }));
@@ -91,8 +91,8 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
         const { access } = mesh;
         return {
           authorize,
-          attestSignIn: createAttestSignIn({ access, oidc }),
-          verifyLogout: createVerifyLogout({ access, ...oidc }),
+          attestSignIn: createSignInVerifier({ access, oidc }),
+          verifyLogout: createLogoutVerifier({ access, ...oidc }),
         };
       },
     });
@@ -114,7 +114,7 @@ grants:
     who = await session(harness, 'ann');
     signIns = new SignIns({
       broker: brokerOf(who),
-      ask: askIssuer(ca.root),
+      ask: createIssuerRequester(ca.root),
       jkt: dpopThumbprint(who.key.jwk),
       now: Date.now,
       random: Math.random,

@@ -4,7 +4,7 @@ import { type LeaseStatement, type Statement, signStatement } from '@meshpass/id
 import { dpopKey } from '@meshpass/identity/dpop';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { expect, test } from 'vitest';
-import { createReceived } from '../../src/statements/received.ts';
+import { createStatementVerifier } from '../../src/statements/received.ts';
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const keys = [{ ...dpopKey(privateKey).jwk, kid: 'one' }];
@@ -12,7 +12,7 @@ const signed = (statement: Statement) => signStatement(statement, { kid: 'one', 
 const content = (text: string) => Buffer.from(text).toString('base64');
 
 function receiving() {
-  const received = createReceived({ sessionId: 'ses', keys: () => keys });
+  const received = createStatementVerifier({ sessionId: 'ses', keys: () => keys });
   let seq = 0;
   const header = (version: number, set: string, text = `${set} ${version}`) => {
     const digest = sha256Base64url(Buffer.from(text));

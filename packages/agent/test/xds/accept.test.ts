@@ -1,8 +1,8 @@
 /** The agent's additions to every HTTP listener of a configuration. */
 import type { Message } from '@bufbuild/protobuf';
-import { asJson, LISTENER, unpack } from '@meshpass/envoy';
+import { LISTENER, toProtoJson, unpack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { brokerAnswers } from '../../src/session/broker-answers.ts';
+import { createBrokerResponseParsers } from '../../src/session/broker-answers.ts';
 import { acceptConfiguration } from '../../src/xds/accept.ts';
 import { configurationOf, encoded } from '../configuration.ts';
 import { service } from '../harness.ts';
@@ -11,7 +11,7 @@ const ORDERS = service();
 
 /** Returns the names of the single listener's HTTP filters, and the host names that its foreign-host filter accepts. */
 function filtersWith(services: readonly (typeof ORDERS)[]) {
-  const content = brokerAnswers('cluster.local').configuration(encoded(configurationOf([ORDERS])));
+  const content = createBrokerResponseParsers('cluster.local').configuration(encoded(configurationOf([ORDERS])));
   const expected = {
     trustDomain: 'cluster.local',
     clusterDomain: 'cluster.local',
@@ -25,7 +25,7 @@ function filtersWith(services: readonly (typeof ORDERS)[]) {
   });
   if (accepted.refused) throw new Error(JSON.stringify(accepted.refused));
   const [listener] = accepted.resources[LISTENER]!.values();
-  const text = JSON.stringify(asJson(unpack(listener!) as Message));
+  const text = JSON.stringify(toProtoJson(unpack(listener!) as Message));
   const filters = JSON.parse(text).filter_chains[0].filters[0].typed_config.http_filters as { name: string }[];
   return { names: filters.map(({ name }) => name), regex: /"regex":"([^"]*)"/.exec(text)?.[1] };
 }

@@ -2,9 +2,9 @@
  * The state-of-the-world protocol on one stream: the order of responses, and the meaning of Envoy's acknowledgements.
  */
 import type { Message } from '@bufbuild/protobuf';
-import { CLUSTER, LISTENER, messageOf, pack } from '@meshpass/envoy';
+import { CLUSTER, LISTENER, messageFromJson, pack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { type Answered, discover, ResourceStore } from '../../src/xds/discovery.ts';
+import { type DiscoveryAck, ResourceStore, serveDiscovery } from '../../src/xds/discovery.ts';
 
 const TYPE = 'type.googleapis.com/';
 interface Response extends Message {
@@ -25,10 +25,10 @@ function stream(store: ResourceStore, taken: () => void = () => {}) {
       });
     }
   }
-  const answers: Answered[] = [];
+  const answers: DiscoveryAck[] = [];
   const responses: Response[] = [];
   const done = (async () => {
-    for await (const one of discover(requests(), store, (answer) => answers.push(answer))) {
+    for await (const one of serveDiscovery(requests(), store, (answer) => answers.push(answer))) {
       responses.push(one as Response);
       taken();
     }
@@ -38,7 +38,7 @@ function stream(store: ResourceStore, taken: () => void = () => {}) {
     responses,
     ask: (type: string, more: object = {}) => {
       const json = { type_url: TYPE + type, ...more };
-      waiting.push(messageOf('envoy.service.discovery.v3.DiscoveryRequest', json));
+      waiting.push(messageFromJson('envoy.service.discovery.v3.DiscoveryRequest', json));
       wake();
     },
     end: async () => {
@@ -50,7 +50,7 @@ function stream(store: ResourceStore, taken: () => void = () => {}) {
 }
 
 const clusters = (...names: string[]) => ({
-  [CLUSTER]: new Map(names.map((name) => [name, pack(messageOf(CLUSTER, { name }))])),
+  [CLUSTER]: new Map(names.map((name) => [name, pack(messageFromJson(CLUSTER, { name }))])),
 });
 const sent = ({ responses }: ReturnType<typeof stream>) =>
   responses.map(({ typeUrl, resources }) => [typeUrl.slice(TYPE.length), resources.length]);
@@ -142,7 +142,7 @@ test('sends clusters before the listeners that refer to them', async () => {
   one.ask(LISTENER);
   one.ask(CLUSTER);
   await settled();
-  store.set({ ...clusters('a'), [LISTENER]: new Map([['l', pack(messageOf(LISTENER, { name: 'l' }))]]) });
+  store.set({ ...clusters('a'), [LISTENER]: new Map([['l', pack(messageFromJson(LISTENER, { name: 'l' }))]]) });
   await settled();
   expect(sent(one)).toEqual([
     [CLUSTER, 1],
@@ -152,7 +152,7 @@ test('sends clusters before the listeners that refer to them', async () => {
 });
 
 const listeners = (...names: string[]) => ({
-  [LISTENER]: new Map(names.map((name) => [name, pack(messageOf(LISTENER, { name }))])),
+  [LISTENER]: new Map(names.map((name) => [name, pack(messageFromJson(LISTENER, { name }))])),
 });
 
 /** Acknowledges the first response with clusters; then both types of the change arrive in order. */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { createServer, type Server } from 'node:net';
 import { type Message, toBinary } from '@bufbuild/protobuf';
-import { messageOf, messageType, serviceType } from '@meshpass/envoy';
+import { messageFromJson, messageType, serviceType } from '@meshpass/envoy';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { serveGrpc } from '../../src/xds/grpc.ts';
 
@@ -43,7 +43,7 @@ afterEach(() => {
 });
 
 function echo(typeUrl: string): Message {
-  return messageOf('envoy.service.discovery.v3.DiscoveryResponse', { type_url: typeUrl });
+  return messageFromJson('envoy.service.discovery.v3.DiscoveryResponse', { type_url: typeUrl });
 }
 
 function framed(body: Uint8Array, { flag = 0, length = body.length } = {}): Buffer {
@@ -54,7 +54,7 @@ function framed(body: Uint8Array, { flag = 0, length = body.length } = {}): Buff
 }
 
 function request(typeUrl: string): Uint8Array {
-  return toBinary(messageType(REQUEST), messageOf(REQUEST, { type_url: typeUrl }));
+  return toBinary(messageType(REQUEST), messageFromJson(REQUEST, { type_url: typeUrl }));
 }
 
 /** Sends byte sequences, each in its own frame. @returns everything received */

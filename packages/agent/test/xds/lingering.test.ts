@@ -1,35 +1,35 @@
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { resourcesOf } from '../../src/xds/accept.ts';
-import { Lingering, type Resources } from '../../src/xds/lingering.ts';
+import { indexResources } from '../../src/xds/accept.ts';
+import { type EnvoyResources, LingeringResources } from '../../src/xds/lingering.ts';
 
 const HOUR = 3_600_000;
 const address = { socket_address: { address: '127.64.0.1', port_value: 80 } };
 const one = (type: string, ...names: readonly string[]) =>
-  resourcesOf(
+  indexResources(
     type,
     names.map((name) => ({ name })),
   );
-const SHARED: Resources = {
+const SHARED: EnvoyResources = {
   [CLUSTER]: one(CLUSTER, 'dev/orders', 'dev/shared', 'sre/shared'),
   [LISTENER]: new Map([
-    ...resourcesOf(LISTENER, [{ name: 'dev/socket', address }]),
+    ...indexResources(LISTENER, [{ name: 'dev/socket', address }]),
     ...one(LISTENER, 'dev/inner', 'sre/inner'),
   ]),
   [ROUTE_CONFIGURATION]: one(ROUTE_CONFIGURATION, 'dev/80'),
 };
-const ALONE: Resources = {
+const ALONE: EnvoyResources = {
   [CLUSTER]: one(CLUSTER, 'dev/orders'),
-  [LISTENER]: resourcesOf(LISTENER, [{ name: 'dev/alone', address }]),
+  [LISTENER]: indexResources(LISTENER, [{ name: 'dev/alone', address }]),
   [ROUTE_CONFIGURATION]: one(ROUTE_CONFIGURATION, 'dev/80'),
 };
-const names = (resources: Resources) =>
+const names = (resources: EnvoyResources) =>
   Object.values(resources)
     .flatMap((all) => [...all.keys()])
     .sort();
 
 test('keeps resources of existing connections for current grants, but no listener with a socket', () => {
-  const lingering = new Lingering();
+  const lingering = new LingeringResources();
   lingering.replaced(SHARED, ALONE, 0);
   const now = ['dev/80', 'dev/alone', 'dev/inner', 'dev/orders', 'dev/shared'];
   expect(names(lingering.with(ALONE, ['dev']))).toEqual(now);
@@ -37,7 +37,7 @@ test('keeps resources of existing connections for current grants, but no listene
 });
 
 test('keeps resources for an hour after their last use, but not for another session', () => {
-  const lingering = new Lingering();
+  const lingering = new LingeringResources();
   lingering.replaced(SHARED, ALONE, 0);
   lingering.replaced(ALONE, ALONE, HOUR - 1);
   expect(names(lingering.with(ALONE, ['dev']))).toContain('dev/shared');
@@ -49,7 +49,7 @@ test('keeps resources for an hour after their last use, but not for another sess
 });
 
 test('keeps a limited number of resources, the newest', () => {
-  const lingering = new Lingering();
+  const lingering = new LingeringResources();
   const many = Array.from({ length: 1_500 }, (_, n) => `dev/${n}`);
   lingering.replaced({ [CLUSTER]: one(CLUSTER, ...many) }, ALONE, 0);
   const kept = names(lingering.with(ALONE, ['dev']));

@@ -8,10 +8,10 @@ import { createServer, type IncomingHttpHeaders, request, type Server } from 'no
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { asJson, CLUSTER, messageOf } from '@meshpass/envoy';
+import { CLUSTER, messageFromJson, toProtoJson } from '@meshpass/envoy';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { dropForgedToken } from '../../src/xds/http-filters.ts';
-import { REFUSAL, withUpstreamFilters } from '../../src/xds/upstream-filters.ts';
+import { removeForgedTokenHeader } from '../../src/xds/http-filters.ts';
+import { REFUSING_FILTER_CONFIG, withUpstreamFilters } from '../../src/xds/upstream-filters.ts';
 import type { Json } from '../configuration.ts';
 import { testEnvoy } from '../harness.ts';
 
@@ -30,12 +30,12 @@ let failures = 0;
 /** Builds one of the agent's clusters with an address instead of the tunnel, and its secret in the bootstrap. */
 function cluster(grant: string, name: string, ports: readonly number[]): Json {
   const endpoint = { address: { envoy_internal_address: { server_listener_name: `tunnel/${grant}` } } };
-  const message = messageOf(CLUSTER, {
+  const message = messageFromJson(CLUSTER, {
     name: `${grant}/${name}`,
     type: 'STATIC',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: ports.map(() => ({ endpoint })) }] },
   });
-  const written = JSON.parse(JSON.stringify(asJson(withUpstreamFilters(message, HEADER))), (key, value) =>
+  const written = JSON.parse(JSON.stringify(toProtoJson(withUpstreamFilters(message, HEADER))), (key, value) =>
     key === 'sds_config' ? undefined : value,
   );
   for (const [at, one] of written.load_assignment.endpoints[0].lb_endpoints.entries())
@@ -46,7 +46,7 @@ function cluster(grant: string, name: string, ports: readonly number[]): Json {
 const set = (key: string, value: string) => ({ header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' });
 const reads = { response_headers_to_add: [set('x-read', TOKEN)], request_headers_to_add: [set('x-copied', TOKEN)] };
 const ROUTES: Json[] = [
-  { match: { prefix: '/refused' }, route: { cluster: 'dev/spare' }, typed_per_filter_config: REFUSAL },
+  { match: { prefix: '/refused' }, route: { cluster: 'dev/spare' }, typed_per_filter_config: REFUSING_FILTER_CONFIG },
   {
     match: { prefix: '/', headers: [{ name: HEADER, present_match: true }] },
     direct_response: { status: 418 },
@@ -88,7 +88,7 @@ beforeAll(async () => {
   const manager = {
     '@type': `${TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
     stat_prefix: 'x',
-    early_header_mutation_extensions: [dropForgedToken(HEADER)],
+    early_header_mutation_extensions: [removeForgedTokenHeader(HEADER)],
     route_config: { name: 'x', virtual_hosts: [{ name: 'x', domains: ['*'], routes: ROUTES }] },
     http_filters: [
       { name: 'router', typed_config: { '@type': `${TYPE}envoy.extensions.filters.http.router.v3.Router` } },

@@ -3,9 +3,9 @@
  * to the Pod those with a sidecar, gateways and callers outside the mesh. Callers whose proxies are not known count as in
  * ambient mode.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
-import { type CallerProxy, proxyOfCaller } from '../caller-proxy.ts';
+import { type CallerProxy, resolveCallerProxy } from '../caller-proxy.ts';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
@@ -17,7 +17,7 @@ export interface CountedCallers {
 }
 
 /** Returns the callers that count for a pair of policies. */
-export function callersOf({ where }: Pair, kind: 'gains' | 'loses', { view }: PolicyIndex): CountedCallers {
+export function countedCallers({ where }: Pair, kind: 'gains' | 'loses', { view }: PolicyIndex): CountedCallers {
   const [first] = where as [Endpoint, ...Endpoint[]];
   if (first.through) {
     const service = serviceOf(view, first.through);
@@ -51,11 +51,11 @@ function isPrincipal(principal: string): Condition {
  * Sorts namespaces by the proxies of their Pods, or by their labels if no Pod was read. Pods that are not captured yet
  * may be in ambient mode.
  */
-const namespacesByProxy = remembered((view: MeshView) => {
+const namespacesByProxy = memoize((view: MeshView) => {
   const found = namespacesOf([view]).map((name) => {
     const pods = view.podsIn(name);
     const callers = pods.length === 0 ? [anyPod(name)] : pods.filter(({ kind }) => kind !== 'waypoint');
-    return { name, proxies: new Set<CallerProxy>(callers.map((pod) => proxyOfCaller(view, pod))) };
+    return { name, proxies: new Set<CallerProxy>(callers.map((pod) => resolveCallerProxy(view, pod))) };
   });
   const having = (wanted: CallerProxy, ...others: readonly CallerProxy[]) =>
     found

@@ -6,18 +6,18 @@
 
 import { terminalText } from '@meshpass/identity/text';
 import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
-import { callersOf } from './callers.ts';
+import { countedCallers } from './callers.ts';
 import { type Decision, explainDecision } from './decision.ts';
-import { type Description, describe, formatCall } from './describe.ts';
+import { type Description, describeProduct, formatCall } from './describe.ts';
 import { type Endpoint, endpointsOf, formatWhere, type Pair, pairUp } from './endpoint.ts';
 import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
-import { movedCallers, portsOfMoved } from './moved-callers.ts';
+import { findMovedCallers, listMovedCallerPorts } from './moved-callers.ts';
 import { indexPolicies, type PolicyIndex } from './policy-index.ts';
-import { tokenPlaces } from './token-condition.ts';
-import { assumedIn, type UnknownPorts, unknownPorts, whyUnknown } from './unknown.ts';
+import { tokenLocations } from './token-condition.ts';
+import { assumedSidecarNamespaces, type UnknownPorts, unknownPorts, whyUnknown } from './unknown.ts';
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
@@ -52,7 +52,7 @@ export interface CompareOptions {
  * Condition that every possible call meets: without mutual TLS no SNI is visible, and with it the peer belongs to a
  * trust domain of the mesh.
  */
-export function realCalls(settings: MeshSettings): Condition {
+export function possibleCalls(settings: MeshSettings): Condition {
   return any([
     all([
       flag('peer'),
@@ -111,17 +111,17 @@ export function compareMeaning(
   const { unread } = options;
   const understood = endpoints.filter((one) => (unread ?? whyUnknown(indexes, one)) === undefined);
   const pairs = pairUp(understood, indexes);
-  const moved = movedCallers(indexes);
+  const moved = findMovedCallers(indexes);
   const callers = pairs.map((pair) => ({
     pair,
-    gains: callersOf(pair, 'gains', indexes[1]),
-    loses: callersOf(pair, 'loses', indexes[1]),
+    gains: countedCallers(pair, 'gains', indexes[1]),
+    loses: countedCallers(pair, 'loses', indexes[1]),
   }));
   const conditions = callers.flatMap(({ pair, gains, loses }) => [
     ...pair.portPolicies.map(({ allowed }) => allowed),
     ...[gains, loses].flatMap(({ counted, shown }) => [counted, shown]),
   ]);
-  const real = realCalls(settings);
+  const real = possibleCalls(settings);
   const space = createSpace([...conditions, real]);
   const changes: Change[] = [];
   let more = false;
@@ -141,11 +141,11 @@ export function compareMeaning(
   }
   const unknown = [
     ...unknownPorts(endpoints, pairs, indexes, unread, moved.length > 0),
-    ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
+    ...listMovedCallerPorts(understood, moved, indexes, settings.trustDomain),
   ];
   const left = new Set(unknown.flatMap(({ where }) => where));
   const compared = understood.filter((one) => !left.has(one));
-  return { changes, more, endpoints: compared.length, assumed: assumedIn(indexes, understood), unknown };
+  return { changes, more, endpoints: compared.length, assumed: assumedSidecarNamespaces(indexes, understood), unknown };
 }
 
 /** Indexes both states together, so that the same call has the same meaning in each. */
@@ -154,7 +154,7 @@ export function indexStates(
   after: readonly Resource[],
   settings: MeshSettings,
 ): readonly [PolicyIndex, PolicyIndex] {
-  const places = tokenPlaces([...before, ...after]);
+  const places = tokenLocations([...before, ...after]);
   return [indexPolicies(before, settings, places), indexPolicies(after, settings, places)];
 }
 
@@ -211,7 +211,7 @@ function listChanges(
       Decision,
       Decision,
     ];
-    changes.push({ kind, where, ...describe(space.explain(product)), example, before, after });
+    changes.push({ kind, where, ...describeProduct(space.explain(product)), example, before, after });
   }
   return { changes, more: false };
 }

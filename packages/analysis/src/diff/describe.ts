@@ -1,6 +1,6 @@
 /** Describes sets of calls: callers, operations and circumstances, limited to what matters. */
 import type { Call } from './formula/call.ts';
-import type { Explained } from './formula/explain.ts';
+import type { FieldExplanation } from './formula/explain.ts';
 
 export interface Description {
   /** Callers: `workloads of namespace shop`. */
@@ -17,7 +17,10 @@ export interface Description {
  * Describes the fields of a product.
  * @param given fields to omit because the context implies them
  */
-export function describe(explained: readonly Explained[], given: ReadonlySet<string> = new Set()): Description {
+export function describeProduct(
+  explained: readonly FieldExplanation[],
+  given: ReadonlySet<string> = new Set(),
+): Description {
   const by = new Map(explained.map((one) => [one.field, one]));
   const who = describeWho(by);
   const what = describeWhat(by);
@@ -60,7 +63,7 @@ export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: Readon
 const PEER_FIELDS = ['peer', 'peer.namespace', 'peer.account', 'peer.trustDomain'];
 const CALL_FIELDS = new Set([...PEER_FIELDS, 'method', 'path']);
 
-function describeWho(by: ReadonlyMap<string, Explained>): string {
+function describeWho(by: ReadonlyMap<string, FieldExplanation>): string {
   const proven = by.get('peer');
   if (proven?.kind === 'flag' && !proven.value) return 'callers without mutual TLS';
   const [namespace, account, domain] = ['peer.namespace', 'peer.account', 'peer.trustDomain'].map((field) =>
@@ -75,13 +78,13 @@ function describeWho(by: ReadonlyMap<string, Explained>): string {
   return proven ? 'every caller with mutual TLS' : 'everybody';
 }
 
-function describeWhat(by: ReadonlyMap<string, Explained>): string {
+function describeWhat(by: ReadonlyMap<string, FieldExplanation>): string {
   const [method, path] = [by.get('method'), by.get('path')];
   if (!method && !path) return 'every call';
   return `${method ? values(method) : 'any method'} ${path ? values(path) : 'on any path'}`;
 }
 
-function describeCircumstance(one: Explained): string {
+function describeCircumstance(one: FieldExplanation): string {
   switch (one.kind) {
     case 'flag':
       return describeFlag(one.field, one.value);
@@ -117,7 +120,7 @@ function label(field: string): string {
 
 const SHOWN = 8;
 
-function values(one: Explained): string {
+function values(one: FieldExplanation): string {
   if (one.kind !== 'text' && one.kind !== 'address') return '';
   const list =
     one.values.slice(0, SHOWN).join(', ') + (one.values.length > SHOWN ? ` and ${one.values.length - SHOWN} more` : '');

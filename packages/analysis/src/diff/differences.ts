@@ -4,7 +4,7 @@
  * the two holds, so that a new kind does not compile without an answer.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type ConfigMap,
   clientTlsMode,
@@ -44,7 +44,7 @@ interface ComparedPort {
   readonly views: readonly MeshView[];
 }
 
-export interface Differences {
+export interface StateDifferences {
   /**
    * Explains which difference may change the calls that a port allows although formulas do not show it. Undefined if there
    * is none.
@@ -111,7 +111,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
 };
 
 /** Lists the differences between two states. */
-export function differencesOf(before: readonly Resource[], after: readonly Resource[]): Differences {
+export function compareStates(before: readonly Resource[], after: readonly Resource[]): StateDifferences {
   const [was, is] = [Map.groupBy(before, identityOf), Map.groupBy(after, identityOf)];
   const found = [...new Set([...was.keys(), ...is.keys()])].flatMap((name): readonly Forms[] => {
     const forms: Forms = [was.get(name) ?? [], is.get(name) ?? []];
@@ -178,7 +178,7 @@ function unreadTokens(forms: Forms<'RequestAuthentication'>, { portPolicies }: C
   return differs ? 'keys, prefixes and written headers of token rules are not compared' : undefined;
 }
 
-const unreadByIssuer = remembered(({ requests = [] }: PortPolicy): ReadonlyMap<string, string> => {
+const unreadByIssuer = memoize(({ requests = [] }: PortPolicy): ReadonlyMap<string, string> => {
   const rules = requests.flatMap(({ spec }) => items(spec.jwtRules));
   const byIssuer = Map.groupBy(rules, ({ issuer = '' }) => issuer);
   return new Map([...byIssuer].map(([issuer, some]) => [issuer, [...new Set(some.map(unreadOfRule))].sort().join()]));
@@ -193,7 +193,7 @@ function unreadSettings(forms: Forms<'ConfigMap'>): string | undefined {
   return changesSettings(forms) ? 'settings of the mesh are not compared' : undefined;
 }
 
-const changesSettings = remembered((forms: Forms<'ConfigMap'>): boolean => {
+const changesSettings = memoize((forms: Forms<'ConfigMap'>): boolean => {
   if (!/^istio(?:-|$)/.test(oneOf(forms).metadata.name)) return false;
   const [was, is] = forms.map(([map]) => settingsIn(map));
   return was !== is;
@@ -224,7 +224,7 @@ function unreadTls(forms: Forms<'DestinationRule'>, { endpoint, views }: Compare
   return isOther ? 'the client TLS of callers is not compared' : undefined;
 }
 
-const changesTls = remembered((forms: Forms<'DestinationRule'>): boolean => {
+const changesTls = memoize((forms: Forms<'DestinationRule'>): boolean => {
   const [was, is] = forms.map((some) =>
     some.map(({ spec }) => {
       const { host, exportTo, workloadSelector, trafficPolicy, subsets } = spec;
@@ -236,7 +236,7 @@ const changesTls = remembered((forms: Forms<'DestinationRule'>): boolean => {
 });
 
 /** Lists the DestinationRules of a mesh whose client TLS is not Istio's. */
-const rulesOfOtherTls = remembered((view: MeshView): readonly DestinationRule[] =>
+const rulesOfOtherTls = memoize((view: MeshView): readonly DestinationRule[] =>
   view.all('DestinationRule').filter(({ spec }) => {
     const policies = [spec.trafficPolicy, ...items(spec.subsets).map(({ trafficPolicy }) => trafficPolicy)];
     const tls = policies.flatMap((one) => tlsOf(one) ?? []).map(([, settings]) => settings);
@@ -264,7 +264,7 @@ function isWatched({ metadata }: ResourceOf<'Namespace'>, view: MeshView): boole
   return settingsOf(view).discoverySelectors?.some((one) => selectsByExpressions(one, metadata.labels ?? {})) ?? true;
 }
 
-const settingsOf = remembered(({ resources }: MeshView) => findMeshConfig(resources));
+const settingsOf = memoize(({ resources }: MeshView) => findMeshConfig(resources));
 
 /**
  * A ServiceEntry gives Pods in ambient mode another host, with a waypoint of its own. One with the host of a Service
@@ -281,7 +281,7 @@ function unreadEntry(forms: Forms<'ServiceEntry'>, { endpoint, views }: Compared
   return isAmbient && forms.flat().some(isHere) ? 'calls to its hosts are not compared' : undefined;
 }
 
-const hostsOfEntries = remembered((forms: Forms<'ServiceEntry'>) =>
+const hostsOfEntries = memoize((forms: Forms<'ServiceEntry'>) =>
   forms.flat().flatMap(({ metadata: { namespace }, spec }) => texts(spec.hosts).map((host) => ({ host, namespace }))),
 );
 
@@ -293,7 +293,7 @@ function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: 
 }
 
 /** Lists the hosts whose calls within the mesh VirtualServices route. Those without hosts may be delegates of any other. */
-const hostsInMesh = remembered((forms: Forms<'VirtualService'>) =>
+const hostsInMesh = memoize((forms: Forms<'VirtualService'>) =>
   forms
     .flat()
     .filter(({ spec }) => !spec.gateways || spec.gateways.includes('mesh'))

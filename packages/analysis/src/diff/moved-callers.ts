@@ -2,15 +2,15 @@
  * Callers whose way differs between two states: through a waypoint or straight to a Pod, with mutual TLS or in plain text.
  * Their calls may be decided differently even if nothing changes at the port.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
-import { acceptsHbone, type CallerProxy, proxiesOfCallers } from '../caller-proxy.ts';
+import { acceptsHbone, type CallerProxy, listCallerProxies } from '../caller-proxy.ts';
 import { namespacesOf } from './callers.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';
 import { createSpace } from './formula/space.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
-import { seenAsPeer } from './through-waypoint.ts';
+import { substitutePeer } from './through-waypoint.ts';
 import type { UnknownPorts } from './unknown.ts';
 
 const PROXIES: Readonly<Record<CallerProxy, string>> = {
@@ -38,12 +38,12 @@ type States = readonly [PolicyIndex, PolicyIndex];
  * Lists callers of which something was read in both states, and whose proxies differ. A ServiceAccount without Pods has
  * the proxy of its Namespace.
  */
-export function movedCallers([before, after]: States): readonly MovedCallers[] {
+export function findMovedCallers([before, after]: States): readonly MovedCallers[] {
   const views = [before.view, after.view];
   return namespacesOf(views).flatMap((namespace) => {
     const accounts = new Set(views.flatMap((view) => view.podsIn(namespace).map((pod) => pod.serviceAccount)));
     return [undefined, ...accounts].flatMap((account) => {
-      const found = views.map((view) => proxiesOfCallers(view, namespace, account));
+      const found = views.map((view) => listCallerProxies(view, namespace, account));
       const [was, is] = found.map(({ proxies }) => namesOf(proxies)) as [ReadonlySet<string>, ReadonlySet<string>];
       const all = new Set([...was, ...is]);
       const isRead = was.size > 0 && is.size > 0;
@@ -68,21 +68,21 @@ type Way = 'waypoint' | 'pod' | 'plain';
  * Lists the ports that decide calls of moved callers and gateways by their way. The comparison of a port compares each way with
  * itself, which covers callers that change from one way to another if one of the states decides both alike.
  */
-export function portsOfMoved(
+export function listMovedCallerPorts(
   endpoints: readonly Endpoint[],
   moved: readonly MovedCallers[],
   states: States,
   trustDomain: string,
 ): readonly UnknownPorts[] {
-  const asPlain = remembered((one: Condition) => replaceTests(one, seenInPlain));
+  const asPlain = memoize((one: Condition) => replaceTests(one, seenInPlain));
   const all = [
     ...moved.map((callers) => ({ callers, at: endpoints })),
     { callers: GATEWAYS, at: endpoints.filter((one) => movesGateways(one, states)) },
   ];
   const found = all.flatMap(({ callers, at }) => {
     const { proxies, reason, ...identity } = callers;
-    const seen = (test: Test) => seenAsPeer(test, { trustDomain, ...identity });
-    const asPeer = remembered((one: Condition) => replaceTests(one, seen));
+    const seen = (test: Test) => substitutePeer(test, { trustDomain, ...identity });
+    const asPeer = memoize((one: Condition) => replaceTests(one, seen));
     return at.flatMap((endpoint) => {
       const [was, is] = states.map((state, index) => waysIn(state, endpoint, proxies[index]!)) as [Way[], Way[]];
       const changed = was.flatMap((from) => is.filter((to) => to !== from).map((to) => ({ from, to })));

@@ -5,7 +5,7 @@
  */
 import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './formula/condition.ts';
-import { readGlob, readText, type TextTest } from './formula/text-test.ts';
+import { parseGlob, parseTextTest, type TextTest } from './formula/text-test.ts';
 
 const PEER = flag('peer');
 
@@ -14,7 +14,7 @@ const PEER = flag('peer');
  * @param domains trust domains of the mesh; empty for a proxy that compares principals as they are written
  */
 export function principal(value: string, domains: readonly string[]): Condition {
-  return any(withAliases(value, domains).map((one) => all([PEER, ofWhole(readText(one))])));
+  return any(withAliases(value, domains).map((one) => all([PEER, ofWhole(parseTextTest(one))])));
 }
 
 /**
@@ -31,7 +31,7 @@ export function namespace(value: string): Condition {
 }
 
 /** Condition for `serviceAccounts`: ACCOUNT of the policy's own namespace, or NAMESPACE/ACCOUNT. */
-export function account(value: string, policyNamespace: string): Condition {
+export function serviceAccountCondition(value: string, policyNamespace: string): Condition {
   const at = value.indexOf('/');
   const inNamespace = at < 0 ? policyNamespace : value.slice(0, at);
   return all([
@@ -45,7 +45,7 @@ export function account(value: string, policyNamespace: string): Condition {
 export function trustDomains(value: string, trust: TrustDomains): Condition {
   if (value === '*') return PEER;
   const values = expandTrustDomain(value, trustDomainsOf(trust));
-  return all([PEER, any(values.map((one) => text('peer.trustDomain', readGlob(one, 'label'))))]);
+  return all([PEER, any(values.map((one) => text('peer.trustDomain', parseGlob(one, 'label'))))]);
 }
 
 /** Splits a test over td/ns/NAMESPACE/sa/ACCOUNT into tests of its parts. */
@@ -84,5 +84,5 @@ const PARTS: readonly (
 
 /** Prefixes and suffixes are faster to compare than patterns. */
 function globTest(value: string): TextTest {
-  return value.split('*').length === 2 && /^\*|\*$/.test(value) ? readText(value) : readGlob(value);
+  return value.split('*').length === 2 && /^\*|\*$/.test(value) ? parseTextTest(value) : parseGlob(value);
 }

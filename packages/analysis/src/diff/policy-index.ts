@@ -3,7 +3,7 @@
  * once per set of policies: two ports with the same key have the same meaning.
  */
 
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AttachedService,
   type AuthorizationPolicy,
@@ -38,11 +38,11 @@ import {
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
 import type { PortPolicy } from './port-policy.ts';
-import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
-import { throughWaypoint } from './through-waypoint.ts';
-import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
+import { dependsOnPorts, listPolicyPorts, type Place, ruleCondition } from './rule-condition.ts';
+import { combineWaypointPolicy } from './through-waypoint.ts';
+import { type TokenConditions, type TokenLocations, tokenConditions, tokenLocations } from './token-condition.ts';
 import type { Protocol } from './workloads.ts';
-import { isForZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
+import { isEnforcedByZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
 
 /** Port of a Service that a waypoint serves. */
 export interface ServedPort {
@@ -83,19 +83,19 @@ type Policy = AuthorizationPolicy | RequestAuthentication;
 export function indexPolicies(
   resources: readonly Resource[],
   settings: MeshSettings,
-  places: TokenPlaces = tokenPlaces(resources),
+  places: TokenLocations = tokenLocations(resources),
 ): PolicyIndex {
   const { rootNamespace, trustDomain, trustDomainAliases } = settings;
   const view = viewMesh(resources, { ...DEFAULT_MESH_CONFIG, rootNamespace, trustDomain, trustDomainAliases });
   const enforced = view.all('AuthorizationPolicy').filter(isEnforced);
-  const authorization = remembered(attachedLayers(enforced, rootNamespace, view.proxyKind));
-  const request = remembered(attachedLayers(view.all('RequestAuthentication'), rootNamespace, view.proxyKind));
-  const peersOf = remembered((one: Workload) => peerModesOf(view, { ...one, kind: view.proxyKind(one.labels) }));
-  const ztunnelPeersOf = remembered((one: Workload) =>
+  const authorization = memoize(attachedLayers(enforced, rootNamespace, view.proxyKind));
+  const request = memoize(attachedLayers(view.all('RequestAuthentication'), rootNamespace, view.proxyKind));
+  const peersOf = memoize((one: Workload) => peerModesOf(view, { ...one, kind: view.proxyKind(one.labels) }));
+  const ztunnelPeersOf = memoize((one: Workload) =>
     ztunnelPeerModes(peerAuthentications(view, one), one, rootNamespace),
   );
-  const portsOf = remembered((one: Workload) => workloadPorts(view, settings, one));
-  const once = memory();
+  const portsOf = memoize((one: Workload) => workloadPorts(view, settings, one));
+  const once = createMemo();
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
   const listed = new Map<string, number>();
@@ -103,15 +103,15 @@ export function indexPolicies(
    * Returns a short id that is equal for equal policies. All workloads share the arrays of the mesh and namespace
    * layers.
    */
-  const idOf = remembered((policies: readonly Policy[]): number => {
+  const idOf = memoize((policies: readonly Policy[]): number => {
     const names = policies.map((one) => numbers.get(one)).join();
     const id = listed.get(names) ?? listed.size;
     listed.set(names, id);
     return id;
   });
   const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
-  const namesPorts = remembered(looksAtPorts);
-  const dependsOnPort = remembered((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
+  const namesPorts = memoize(dependsOnPorts);
+  const dependsOnPort = memoize((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
 
   const portOf = (some: readonly AuthorizationPolicy[], port: number | undefined) =>
     dependsOnPort(some) ? (port ?? 'other') : '';
@@ -125,7 +125,7 @@ export function indexPolicies(
     return service && serviceWaypoint(view, service);
   };
 
-  const waypointPrincipals = remembered((workload: Workload): readonly string[] => {
+  const waypointPrincipals = memoize((workload: Workload): readonly string[] => {
     if (!isAtZtunnel(workload)) return [];
     const future: Pick<Service, 'metadata' | 'spec'> = {
       metadata: { name: '', namespace: workload.namespace },
@@ -163,7 +163,7 @@ export function indexPolicies(
     const layers = layerOf(authorizationPolicies(view, waypoint.proxy, attached).filter(isEnforced));
     const requests = protocol === 'http' ? layerOf(requestAuthentications(view, waypoint.proxy, attached)) : NO_LAYERS;
     const atWaypoint = atEnvoy(protocol, service.port, 'PERMISSIVE', layers, requests);
-    return throughWaypoint(waypoint, spec.clusterIP || undefined, atWaypoint, atZtunnel(workload, port));
+    return combineWaypointPolicy(waypoint, spec.clusterIP || undefined, atWaypoint, atZtunnel(workload, port));
   };
 
   const atZtunnel: PolicyIndex['atZtunnel'] = (workload, port) => {
@@ -171,7 +171,7 @@ export function indexPolicies(
     const mode = modeAt(ztunnelPeersOf(workload), port);
     const key = ['ztunnel', layers.map((layer) => portOf(layer, port)).join(), mode, idsOf(layers)].join('|');
     return once(key, (): PortPolicy => {
-      const policies = layers.flat().filter(isForZtunnel);
+      const policies = layers.flat().filter(isEnforcedByZtunnel);
       const rulesOf = (policy: AuthorizationPolicy) => {
         const id = `${key} rules ${numbers.get(policy)}`;
         return once(id, () => (policy.spec.rules ?? []).map((rule) => ztunnelRuleCondition(rule, policy, port)));
@@ -266,7 +266,7 @@ export function indexPolicies(
     portsOf,
     portsNamed: [
       ...new Set([
-        ...view.all('AuthorizationPolicy').flatMap(portsNamed),
+        ...view.all('AuthorizationPolicy').flatMap(listPolicyPorts),
         ...view.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
       ]),
     ].sort((a, b) => a - b),

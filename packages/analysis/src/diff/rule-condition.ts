@@ -12,11 +12,11 @@ import {
   type TrustDomains,
   trustDomainsOf,
 } from '@meshpass/istio';
-import { readRange } from '../address.ts';
+import { parseCidr } from '../address.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
-import { readText, type TextTest } from './formula/text-test.ts';
-import { account, namespace, principal, trustDomains } from './peer-condition.ts';
-import { claim, requestPrincipal } from './token-condition.ts';
+import { parseTextTest, type TextTest } from './formula/text-test.ts';
+import { namespace, principal, serviceAccountCondition, trustDomains } from './peer-condition.ts';
+import { claimCondition, requestPrincipal } from './token-condition.ts';
 
 /** Enforcement context. */
 export interface Place {
@@ -62,7 +62,7 @@ export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPoli
 }
 
 /** Whether a policy's meaning depends on the port. */
-export function looksAtPorts({ spec }: AuthorizationPolicy): boolean {
+export function dependsOnPorts({ spec }: AuthorizationPolicy): boolean {
   return (spec.rules ?? []).some(
     ({ to = [], when = [] }) =>
       when.some(({ key }) => key === 'destination.port') ||
@@ -71,7 +71,7 @@ export function looksAtPorts({ spec }: AuthorizationPolicy): boolean {
 }
 
 /** Lists the ports that a policy names. */
-export function portsNamed({ spec }: AuthorizationPolicy): readonly number[] {
+export function listPolicyPorts({ spec }: AuthorizationPolicy): readonly number[] {
   const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
     ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
     ...when.flatMap(({ key, values = [], notValues = [] }) =>
@@ -92,9 +92,9 @@ function known(key: string, own: string, place: Place): Read {
   const http = (test: Condition) => (place.protocol === 'http' ? test : undefined);
   switch (key) {
     case 'host':
-      return (value) => http(text('host', readText(value.toLowerCase())));
+      return (value) => http(text('host', parseTextTest(value.toLowerCase())));
     case 'method':
-      return (value) => http(text('method', readText(value)));
+      return (value) => http(text('method', parseTextTest(value)));
     case 'path':
       return (value) => http(path(value));
     default:
@@ -113,7 +113,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
     case 'source.namespace':
       return ofPeer(namespace);
     case 'source.serviceAccount':
-      return ofPeer((value) => account(value, own));
+      return ofPeer((value) => serviceAccountCondition(value, own));
     case 'source.trustDomain':
       return ofPeer((value) => trustDomains(value, trust));
     case 'source.ip':
@@ -123,23 +123,23 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
     case 'destination.port':
       return (value) => (/^\d{1,5}$/.test(value) ? (Number(value) === place.port ? ALWAYS : NEVER) : undefined);
     case 'connection.sni':
-      return ofPeer((value) => text('connection.sni', readText(value)));
+      return ofPeer((value) => text('connection.sni', parseTextTest(value)));
     case 'request.auth.principal':
       return (value) => ofToken(requestPrincipal(value));
     case 'request.auth.audiences':
-      return (value) => ofToken(claim(['aud'], value));
+      return (value) => ofToken(claimCondition(['aud'], value));
     case 'request.auth.presenter':
-      return (value) => ofToken(claim(['azp'], value));
+      return (value) => ofToken(claimCondition(['azp'], value));
   }
   if (key.startsWith('request.headers')) {
     const name = /^request\.headers\[(.+)\]$/.exec(key)?.[1];
-    const test = (value: string): TextTest => (value === '*' ? ANY_TEXT : readText(value));
+    const test = (value: string): TextTest => (value === '*' ? ANY_TEXT : parseTextTest(value));
     if (name === undefined) return () => undefined;
     return (value) => (place.protocol === 'http' ? text(`header:${name.toLowerCase()}`, test(value)) : undefined);
   }
   if (key.startsWith('request.auth.claims')) {
     const inside = /^request\.auth\.claims\[(.+)\]$/.exec(key)?.[1];
-    return (value) => (inside === undefined ? undefined : ofToken(claim(inside.split(']['), value)));
+    return (value) => (inside === undefined ? undefined : ofToken(claimCondition(inside.split(']['), value)));
   }
   if (key.startsWith('experimental.envoy.filters.'))
     return (value) => text(`metadata:${key}`, { form: 'exact', text: value });
@@ -150,7 +150,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
 function address(field: AddressField, range: string): Condition | undefined {
-  return readRange(range) ? { op: 'address', field, range } : undefined;
+  return parseCidr(range) ? { op: 'address', field, range } : undefined;
 }
 
 function asked(

@@ -3,9 +3,9 @@
  * workload behind it sees the waypoint as the caller.
  */
 import type { Waypoint } from '@meshpass/istio';
-import { readRange } from '../address.ts';
+import { parseCidr } from '../address.ts';
 import { ALWAYS, all, type Condition, flag, NEVER, replaceTests, type Test, testsOf } from './formula/condition.ts';
-import { passes } from './formula/text-test.ts';
+import { passesTest } from './formula/text-test.ts';
 import type { PortPolicy } from './port-policy.ts';
 
 const OPAQUE = 'opaque:';
@@ -14,7 +14,7 @@ const OPAQUE = 'opaque:';
  * Combines the policies of a waypoint and of the workload behind it.
  * @param address address of the Service; undefined if it is not known
  */
-export function throughWaypoint(
+export function combineWaypointPolicy(
   { gateway, principals }: Waypoint,
   address: string | undefined,
   atWaypoint: PortPolicy,
@@ -65,7 +65,7 @@ function seenByWaypoint(test: Test, address: string | undefined): Condition {
   if (test.field === 'source.ip') return NEVER;
   if (address === undefined)
     return opaque(`a policy at the waypoint tests the address of the Service, which is not known`);
-  const [found, range] = [readRange(address), readRange(test.range)];
+  const [found, range] = [parseCidr(address), parseCidr(test.range)];
   return yesOrNo(!!found && !!range && range.first <= found.first && found.first <= range.last);
 }
 
@@ -74,7 +74,7 @@ function seenFrom(test: Test, principal: string): Condition {
   if (test.op === 'address')
     return test.field === 'source.ip' ? opaque('a policy at the workload tests the address of the waypoint') : test;
   const [trustDomain, , namespace, , account] = principal.split('/');
-  return seenAsPeer(test, { trustDomain, namespace, account });
+  return substitutePeer(test, { trustDomain, namespace, account });
 }
 
 /** Parts of a peer's identity. Absent parts may be any. */
@@ -85,12 +85,12 @@ interface PeerIdentity {
 }
 
 /** Replaces what a proxy sees of a peer with a known identity. */
-export function seenAsPeer(test: Test, { trustDomain, namespace, account }: PeerIdentity): Condition {
+export function substitutePeer(test: Test, { trustDomain, namespace, account }: PeerIdentity): Condition {
   if (test.op === 'flag' && test.field === 'peer') return ALWAYS;
   if (test.op !== 'text') return test;
   const known = { 'peer.trustDomain': trustDomain, 'peer.namespace': namespace, 'peer.account': account };
   const value = (known as Readonly<Record<string, string | undefined>>)[test.field];
-  return value === undefined ? test : yesOrNo(passes(test.test, value));
+  return value === undefined ? test : yesOrNo(passesTest(test.test, value));
 }
 
 function yesOrNo(yes: boolean): Condition {

@@ -5,7 +5,7 @@
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
-import { readText, type TextTest } from './formula/text-test.ts';
+import { parseTextTest, type TextTest } from './formula/text-test.ts';
 
 const PRESENT: TextTest = { form: 'present' };
 
@@ -17,13 +17,13 @@ export interface TokenConditions {
 }
 
 /** Locations of valid tokens by issuer: every location that a rule for the issuer reads. */
-export type TokenPlaces = ReadonlyMap<string, ReadonlySet<string>>;
+export type TokenLocations = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
  * Collects the token locations.
  * @param resources resources of all compared states, because each state receives the same token
  */
-export function tokenPlaces(resources: readonly Resource[]): TokenPlaces {
+export function tokenLocations(resources: readonly Resource[]): TokenLocations {
   const places = new Map<string, Set<string>>();
   for (const one of resources) {
     for (const rule of one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []) : []) {
@@ -41,7 +41,7 @@ export function tokenPlaces(resources: readonly Resource[]): TokenPlaces {
  * locations of other rules contain. Otherwise no rule may find a token, not even one from an issuer without a rule.
  * @param rules rules of every RequestAuthentication of a workload; without rules, tokens are ignored
  */
-export function tokenConditions(rules: readonly JwtRule[], places: TokenPlaces): TokenConditions {
+export function tokenConditions(rules: readonly JwtRule[], places: TokenLocations): TokenConditions {
   const of = (issuer: string | undefined) => text('token.issuer', issuer ? { form: 'exact', text: issuer } : PRESENT);
   const taken = rules.map(({ issuer, audiences, ...rule }) => {
     const meant = (audiences ?? []).map((one) => text('token.claim:aud', { form: 'exact', text: one }));
@@ -100,8 +100,8 @@ export function requestPrincipal(value: string): Condition {
  * Condition on a claim.
  * @param names path to the claim
  */
-export function claim(names: readonly string[], value: string): Condition {
+export function claimCondition(names: readonly string[], value: string): Condition {
   const single: Partial<Record<string, TextField>> = { iss: 'token.issuer', sub: 'token.subject' };
   const field = (names.length === 1 && single[names[0]!]) || (`token.claim:${names.join('][')}` as const);
-  return text(field, readText(value));
+  return text(field, parseTextTest(value));
 }

@@ -4,7 +4,7 @@
  */
 
 import { type MeshView, namedWaypoint, whyPodWaypoint } from '@meshpass/istio';
-import { differencesOf } from './differences.ts';
+import { compareStates } from './differences.ts';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
 
@@ -19,7 +19,10 @@ export function whyUnknown(states: readonly PolicyIndex[], endpoint: Endpoint): 
 }
 
 /** Lists the namespaces whose Pods are assumed to have a sidecar because nothing indicates otherwise. */
-export function assumedIn(states: readonly PolicyIndex[], endpoints: readonly Endpoint[]): readonly string[] {
+export function assumedSidecarNamespaces(
+  states: readonly PolicyIndex[],
+  endpoints: readonly Endpoint[],
+): readonly string[] {
   const workloads = [...new Set(endpoints.map(({ workload }) => workload))];
   const names = workloads.filter((one) => states.some((state) => state.dataPlane().assumes(one)));
   return [...new Set(names.map(({ namespace }) => namespace))].sort();
@@ -50,7 +53,7 @@ export function unknownPorts(
 ): readonly UnknownPorts[] {
   const views = states.map(({ view }) => view);
   const [before, after] = views as [MeshView, MeshView];
-  const { whyUnread, mayAffect } = differencesOf(before.resources, after.resources);
+  const { whyUnread, mayAffect } = compareStates(before.resources, after.resources);
   const { rootNamespace } = before.config;
   const isAffected = (endpoint: Endpoint): boolean => {
     const { workload, services } = endpoint;

@@ -10,13 +10,13 @@ import {
   ztunnelRule,
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, text } from './formula/condition.ts';
-import { readText } from './formula/text-test.ts';
-import { account, principal } from './peer-condition.ts';
+import { parseTextTest } from './formula/text-test.ts';
+import { principal, serviceAccountCondition } from './peer-condition.ts';
 
 const PEER = flag('peer');
 
 /** Whether a ztunnel enforces a policy: not those that only log or delegate. */
-export function isForZtunnel(policy: AuthorizationPolicy): boolean {
+export function isEnforcedByZtunnel(policy: AuthorizationPolicy): boolean {
   return !isDryRun(policy) && (actionOf(policy) === 'ALLOW' || actionOf(policy) === 'DENY');
 }
 
@@ -58,9 +58,9 @@ function valueCondition(field: ZtunnelTest['field'], value: string, home: string
     case 'source.principal':
       return principal(value, []);
     case 'source.namespace':
-      return value === '*' ? PEER : all([PEER, text('peer.namespace', readText(value))]);
+      return value === '*' ? PEER : all([PEER, text('peer.namespace', parseTextTest(value))]);
     case 'source.serviceAccount':
-      return account(value, home);
+      return serviceAccountCondition(value, home);
     case 'destination.port':
       return Number(value) === port ? ALWAYS : NEVER;
     default:

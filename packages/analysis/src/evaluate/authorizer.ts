@@ -18,11 +18,17 @@ import {
   ztunnelPeerModes,
 } from '@meshpass/istio';
 import type { Call, Decision, HttpCall } from './call.ts';
-import { Facts } from './facts.ts';
-import { tokenCheck } from './request-authentication.ts';
+import { CallFacts } from './facts.ts';
+import { compileTokenCheck } from './request-authentication.ts';
 import { normalizePath } from './rule/path.ts';
 import { ruleRef } from './rule/refs.ts';
-import { decideByAuthorizers, decideByPolicies, decideByTokens, envoyRules, ztunnelRules } from './rule-sets.ts';
+import {
+  compileEnvoyRules,
+  compileZtunnelRules,
+  decideByAuthorizers,
+  decideByPolicies,
+  decideByTokens,
+} from './rule-sets.ts';
 
 export interface Authorizer {
   readonly workload: Workload;
@@ -72,10 +78,10 @@ export function createAuthorizer(
   const protocolOf = (port: number): SpokenProtocol => declared.get(port) ?? 'undeclared';
   const modes = peerModesOf(view, workload);
   const modeOf = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
-  const http = envoyRules(policies, false, trustDomains, view.config);
-  const tcp = envoyRules(policies, true, trustDomains, view.config);
+  const http = compileEnvoyRules(policies, false, trustDomains, view.config);
+  const tcp = compileEnvoyRules(policies, true, trustDomains, view.config);
   const authentications = requestAuthentications(view, workload, options.service);
-  const checkTokens = tokenCheck(authentications);
+  const checkTokens = compileTokenCheck(authentications);
   const tokenRules = authentications.flatMap(({ spec }) => spec.jwtRules ?? []);
   const { pathNormalization } = view.config;
   const ours = trustedPeerDomains(view.config).map((domain) => `${domain}/`);
@@ -84,8 +90,8 @@ export function createAuthorizer(
     return false;
   };
 
-  const factsOf = (call: Call, principal: string, sni: string, http?: HttpCall, path?: string): Facts => {
-    const facts = new Facts(call, principal, sni, http, path);
+  const factsOf = (call: Call, principal: string, sni: string, http?: HttpCall, path?: string): CallFacts => {
+    const facts = new CallFacts(call, principal, sni, http, path);
     // It passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's is `remote.ip`.
     if (workload.kind === 'waypoint') facts.sourceIp = undefined;
     return facts;
@@ -128,7 +134,7 @@ export function createAuthorizer(
 /** A ztunnel sees connections. It accepts HBONE with a certificate of the mesh's own trust domain, whatever the mode. */
 function ztunnelAuthorizer(view: MeshView, workload: Workload): Authorizer {
   const policies = authorizationPolicies(view, workload);
-  const rules = ztunnelRules(policies);
+  const rules = compileZtunnelRules(policies);
   const { rootNamespace, trustDomain } = view.config;
   const modes = ztunnelPeerModes(peerAuthentications(view, workload), workload, rootNamespace);
   const peerMode = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
@@ -138,7 +144,7 @@ function ztunnelAuthorizer(view: MeshView, workload: Workload): Authorizer {
     if (mode === 'STRICT' && principal === undefined)
       return { ...PLAINTEXT, at: 'ztunnel', ...(policy && { rule: ruleRef(policy) }) };
     if (principal !== undefined && !principal.startsWith(`${trustDomain}/`)) return { ...FOREIGN_PEER, at: 'ztunnel' };
-    return { ...decideByPolicies(rules, new Facts(call, principal ?? '', ''), call, 'tcp'), at: 'ztunnel' };
+    return { ...decideByPolicies(rules, new CallFacts(call, principal ?? '', ''), call, 'tcp'), at: 'ztunnel' };
   };
   return { workload, decide, protocolOf: () => 'tcp', peerMode, policies, tokenRules: [] };
 }

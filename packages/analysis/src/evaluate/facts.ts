@@ -6,7 +6,7 @@ import { withoutQuery } from './rule/path.ts';
 type Headers = Readonly<Record<string, string | undefined>>;
 
 /** Single class for HTTP and TCP, so that every test receives objects of the same shape. */
-export class Facts {
+export class CallFacts {
   /** SPIFFE id without its scheme; empty if the peer is not authenticated. */
   readonly principal: string;
   /** Address of the peer. A waypoint does not see it. */
@@ -66,4 +66,4 @@ export class Facts {
   }
 }
 
-export type Test = (facts: Facts) => boolean;
+export type Test = (facts: CallFacts) => boolean;

@@ -1,7 +1,7 @@
 import type { MeshView, Workload } from '@meshpass/istio';
 
 /** Reason why no grant works at a workload in ambient mode. */
-export const NOT_GRANTABLE =
+export const AMBIENT_NOT_GRANTABLE =
   'it is in ambient mode, which grants do not support yet: a ztunnel checks neither the token nor the method or path of a call';
 
 /**
@@ -16,5 +16,5 @@ export const NOT_GRANTABLE =
  * ```
  */
 export function whyNotGrantable(view: MeshView, workload: Pick<Workload, 'namespace' | 'labels'>): string | undefined {
-  return view.dataPlane().proxyOf(workload) === 'ztunnel' ? NOT_GRANTABLE : undefined;
+  return view.dataPlane().proxyOf(workload) === 'ztunnel' ? AMBIENT_NOT_GRANTABLE : undefined;
 }

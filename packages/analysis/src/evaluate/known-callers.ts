@@ -4,7 +4,7 @@ import type { AuthorizationRule, MeshView } from '@meshpass/istio';
 import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 
-export interface Known extends Caller {
+export interface KnownCaller extends Caller {
   /** `shop/client`, `nobody` or `a stranger in the mesh`, optionally with `and a token of ISSUER for SUBJECT`. */
   readonly name: string;
 }
@@ -16,7 +16,7 @@ const STRANGER = 'meshpass-stranger';
  * Lists service accounts of objects, workloads and policies; an unauthenticated caller; and a mesh identity that no
  * object mentions.
  */
-export function knownPeers(view: MeshView): readonly Known[] {
+export function knownPeers(view: MeshView): readonly KnownCaller[] {
   const { trustDomain } = view.config;
   const names = new Set<string>();
   for (const { namespace, serviceAccount } of view.workloads) names.add(`${namespace}/${serviceAccount}`);
@@ -29,7 +29,7 @@ export function knownPeers(view: MeshView): readonly Known[] {
         names.add(`${namespace}/${name}`);
     }
   }
-  const accounts = [...names].sort().map((name): Known => {
+  const accounts = [...names].sort().map((name): KnownCaller => {
     const [namespace, account] = name.split('/');
     return { name, principal: `${trustDomain}/ns/${namespace}/sa/${account}` };
   });

@@ -3,7 +3,7 @@
 import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
 import type { Call } from './call.ts';
 import { callOf } from './caller.ts';
-import { type Known, knownPeers, knownTokens } from './known-callers.ts';
+import { type KnownCaller, knownPeers, knownTokens } from './known-callers.ts';
 import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
 import { combineVerdicts, evaluate, type Verdict } from './verdict.ts';
 
@@ -50,7 +50,7 @@ export function matrixOf(view: MeshView): Matrix {
   const rows = new Map<string, Cell[]>();
   for (const endpoint of endpoints) {
     const calls = operationsOf(endpoint);
-    const withTokens = peers.flatMap((peer): Known[] => [
+    const withTokens = peers.flatMap((peer): KnownCaller[] => [
       peer,
       ...knownTokens(endpoint).map(({ name, claims }) => ({ ...peer, name: `${peer.name}, ${name}`, claims })),
     ]);

@@ -5,7 +5,13 @@
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
 import type { Call, CallToken, HttpCall } from './call.ts';
-import { change, type Found, type Headers, type Run, tokenPlaces } from './token-places.ts';
+import {
+  type ExtractedToken,
+  type RequestHeaders,
+  type Run,
+  setRequestHeader,
+  tokenLocations,
+} from './token-places.ts';
 
 export interface TokenRule {
   readonly policy: RequestAuthentication;
@@ -19,7 +25,7 @@ export type TokenOutcome =
       /** Absent if there was no token. */
       readonly claims?: Readonly<Record<string, unknown>>;
       /** Resulting request headers. Removed headers are undefined. */
-      readonly headers: Headers | undefined;
+      readonly headers: RequestHeaders | undefined;
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
 
@@ -46,7 +52,7 @@ const NOTHING: CheckedTokens = { outcome: NONE };
  * @param policies applicable policies in istiod's order: the workload's namespace before the root namespace
  * @returns undefined if nothing is checked
  */
-export function tokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
+export function compileTokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
   const rules = policies
     .flatMap((policy) => (policy.spec.jwtRules ?? []).map((rule, index): TokenRule => ({ policy, index, rule })))
     .sort((a, b) => compare(a.rule.issuer ?? '', b.rule.issuer ?? ''))
@@ -65,7 +71,12 @@ export function tokenCheck(policies: readonly RequestAuthentication[]): TokenChe
 }
 
 /** @param headers request headers when the rules are evaluated */
-function checked(rules: readonly Provider[], call: Call, http: HttpCall, headers: Headers | undefined): TokenOutcome {
+function checked(
+  rules: readonly Provider[],
+  call: Call,
+  http: HttpCall,
+  headers: RequestHeaders | undefined,
+): TokenOutcome {
   const run: Run = { call, headers, path: http.path, claims: undefined };
   if (isPreflight(http)) return done(run, http);
   const outcomes: { readonly one: Provider; readonly outcome: Outcome }[] = [];
@@ -104,7 +115,7 @@ function done({ headers, claims }: Run, http: HttpCall): TokenOutcome {
 
 function provider(source: TokenRule): Provider {
   const { rule } = source;
-  const find = tokenPlaces(rule);
+  const find = tokenLocations(rule);
   const outputs = [
     ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
     ...(rule.outputClaimToHeaders ?? []).flatMap(({ header }) => header ?? []),
@@ -112,7 +123,7 @@ function provider(source: TokenRule): Provider {
   const audiences = rule.audiences && rule.audiences.length > 0 ? new Set(rule.audiences.map(audience)) : undefined;
   const spaced = ['scope', 'permission', ...(rule.spaceDelimitedClaims ?? [])];
   const verify = (run: Run): Outcome => {
-    for (const name of outputs) if (run.headers?.[name] !== undefined) change(run, name, undefined);
+    for (const name of outputs) if (run.headers?.[name] !== undefined) setRequestHeader(run, name, undefined);
     const tokens = find(run);
     let outcome: Outcome = 'missing';
     for (let index = tokens.length - 1; index >= 0; index--) {
@@ -173,7 +184,7 @@ function take(
   rule: JwtRule,
   claims: Readonly<Record<string, unknown>>,
   spaced: readonly string[],
-  found: Found,
+  found: ExtractedToken,
 ): void {
   if (rule.outputPayloadToHeader) {
     add(run, rule.outputPayloadToHeader, Buffer.from(JSON.stringify(claims)).toString('base64url'));
@@ -193,7 +204,7 @@ function take(
 function add(run: Run, header: string, value: string): void {
   const name = header.toLowerCase();
   const before = run.headers?.[name];
-  change(run, name, before === undefined ? value : `${before},${value}`);
+  setRequestHeader(run, name, before === undefined ? value : `${before},${value}`);
 }
 
 function claimText(claims: unknown, name: string): string | undefined {

@@ -10,9 +10,9 @@ import {
   providerOf,
 } from '@meshpass/istio';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
-import type { Facts, Test } from './facts.ts';
+import type { CallFacts, Test } from './facts.ts';
 import { NONE, type TokenOutcome } from './request-authentication.ts';
-import { compileRule, namedPrincipals } from './rule/compile.ts';
+import { compileRule, exactPrincipals } from './rule/compile.ts';
 import { ruleRef } from './rule/refs.ts';
 import { compileZtunnelRule } from './rule/ztunnel.ts';
 
@@ -55,7 +55,7 @@ type Compile = (
  * Compiles the policies of an Envoy.
  * @param forTcp whether for connections on which HTTP is not parsed
  */
-export function envoyRules(
+export function compileEnvoyRules(
   policies: readonly AuthorizationPolicy[],
   forTcp: boolean,
   trustDomains: readonly string[],
@@ -64,17 +64,17 @@ export function envoyRules(
   const compile: Compile = (policy, rule) => {
     const context = { namespace: policy.metadata.namespace, action: actionOf(policy), forTcp, trustDomains };
     const test = compileRule(rule, context);
-    return test && { test, principals: namedPrincipals(rule, trustDomains) };
+    return test && { test, principals: exactPrincipals(rule, trustDomains) };
   };
   return ruleSets(policies, forTcp ? 'tcp' : 'http', compile, config);
 }
 
 /** Compiles the policies of a ztunnel, which ignores those that only log or delegate, and compares principals as written. */
-export function ztunnelRules(policies: readonly AuthorizationPolicy[]): RuleSets {
+export function compileZtunnelRules(policies: readonly AuthorizationPolicy[]): RuleSets {
   const enforced = policies.filter((one) => !isDryRun(one) && ['ALLOW', 'DENY'].includes(actionOf(one)));
   const compile: Compile = (policy, rule) => {
     const test = compileZtunnelRule(rule, policy);
-    return test && { test, principals: namedPrincipals(rule, []) };
+    return test && { test, principals: exactPrincipals(rule, []) };
   };
   return ruleSets(enforced, 'tcp', compile, { authorizers: [], isRead: true });
 }
@@ -145,7 +145,7 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
 /** Decides by external authorizers. Returns undefined if none applies. */
 export function decideByAuthorizers(
   sets: RuleSets,
-  facts: Facts,
+  facts: CallFacts,
   call: Call,
   as: 'http' | 'tcp',
 ): Decision | undefined {
@@ -164,7 +164,7 @@ export function decideByAuthorizers(
 export function decideByTokens(
   sets: RuleSets,
   outcome: TokenOutcome,
-  facts: Facts,
+  facts: CallFacts,
   call: Call,
   custom?: Decision,
 ): Decision {
@@ -186,7 +186,7 @@ export function decideByTokens(
 /** Decides a call by DENY and ALLOW rules. */
 export function decideByPolicies(
   sets: RuleSets,
-  facts: Facts,
+  facts: CallFacts,
   call: Call,
   as: 'http' | 'tcp',
   custom?: Decision,
@@ -208,14 +208,14 @@ export function decideByPolicies(
   };
 }
 
-function decideByRules(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
+function decideByRules(sets: RuleSets, facts: CallFacts, as: 'http' | 'tcp'): Decision {
   const denied = matching(sets.deny, facts);
   if (denied) return denied.decision;
   if (!sets.allow) return OPEN[as];
   return matching(sets.allow, facts)?.decision ?? sets.noAllow;
 }
 
-function matching({ byPrincipal, others }: RuleIndex, facts: Facts): CompiledRule | undefined {
+function matching({ byPrincipal, others }: RuleIndex, facts: CallFacts): CompiledRule | undefined {
   const named = byPrincipal.get(facts.principal);
   if (named) for (const rule of named) if (rule.test(facts)) return rule;
   for (const rule of others) if (rule.test(facts)) return rule;

@@ -1,6 +1,6 @@
 /** Parses the target of a call, and finds the workloads and ports behind it. */
 import { MeshpassError } from '@meshpass/identity';
-import { memory } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/remembered';
 import {
   type AttachedService,
   didYouMean,
@@ -16,9 +16,9 @@ import {
 } from '@meshpass/istio';
 import { acceptsHbone } from '../caller-proxy.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
-import { callerProxy, type Guarded, waypointGuard } from './ways.ts';
+import { callerProxy, compileWaypointAuthorizer, type PortProxies } from './ways.ts';
 
-export interface Endpoint extends Guarded {
+export interface Endpoint extends PortProxies {
   /** Target as requested: `orders.shop:80`. */
   readonly name: string;
   /** Port of the workload. */
@@ -62,7 +62,7 @@ export function findEndpoints(view: MeshView, text: string): readonly Endpoint[]
 
 /** Lists every port of every Service, and every workload behind it. */
 export function allEndpoints(view: MeshView): readonly Endpoint[] {
-  const once = memory();
+  const once = createMemo();
   return view
     .all('Service')
     .flatMap((service) =>
@@ -87,7 +87,7 @@ function ofService(view: MeshView, host: string, port: number | undefined): read
   const wanted = port ?? ports[0]!;
   if (!ports.includes(wanted))
     throw new MeshpassError('usage', `${name}.${namespace} has no port ${wanted}, only ${ports.join(', ') || 'none'}.`);
-  return behind(view, service, wanted, memory());
+  return behind(view, service, wanted, createMemo());
 }
 
 function ofWorkload(view: MeshView, place: string, port: number | undefined): readonly Endpoint[] {
@@ -108,7 +108,7 @@ function behind(
   view: MeshView,
   service: ResourceOf<'Service'>,
   port: number,
-  once: ReturnType<typeof memory>,
+  once: ReturnType<typeof createMemo>,
 ): readonly Endpoint[] {
   const { name, namespace } = service.metadata;
   const { selector = {} } = service.spec;
@@ -167,7 +167,7 @@ function behindWaypoint(
   const found = serviceWaypoint(view, service);
   if (!found) return {};
   if (found.unknown !== undefined) return { unknown: found.unknown };
-  const waypoint = waypointGuard(view, found.waypoint, service, port);
+  const waypoint = compileWaypointAuthorizer(view, found.waypoint, service, port);
   const { policies, tokenRules, protocolOf } = waypoint.authorizer;
   return {
     waypoint,

@@ -3,18 +3,18 @@ import type { JwtRule } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
 import type { Call } from './call.ts';
 
-export type Headers = Readonly<Record<string, string | undefined>>;
+export type RequestHeaders = Readonly<Record<string, string | undefined>>;
 
 /** Request whose tokens are being checked. */
 export interface Run {
   readonly call: Call;
   /** The call's headers until one of them changes, then a copy. */
-  headers: Headers | undefined;
+  headers: RequestHeaders | undefined;
   path: string;
   claims: Readonly<Record<string, unknown>> | undefined;
 }
 
-export interface Found {
+export interface ExtractedToken {
   readonly text: string;
   /** Removes the token from the request that the workload receives. Cookies stay. */
   readonly takeAway: (run: Run) => void;
@@ -24,7 +24,7 @@ export interface Found {
  * Creates a function that finds a rule's tokens: in headers by name and prefix, then parameters, then cookies, each in
  * alphabetical order.
  */
-export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
+export function tokenLocations(rule: JwtRule): (run: Run) => readonly ExtractedToken[] {
   const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
   const usual = fromHeaders.length + fromParams.length + fromCookies.length === 0;
   const headers = usual ? [{ name: 'authorization', prefix: 'Bearer ' }] : fromHeaders;
@@ -37,11 +37,11 @@ export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
   const inParams = [...new Set(usual ? ['access_token'] : fromParams)].sort(compare);
   const inCookies = [...new Set(fromCookies)].sort(compare);
   return (run) => {
-    const found: Found[] = [];
+    const found: ExtractedToken[] = [];
     for (const { name, prefix } of inHeaders) {
       const value = run.headers?.[name];
       const text = value === undefined ? undefined : afterPrefix(value, prefix);
-      if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
+      if (text !== undefined) found.push({ text, takeAway: (all) => setRequestHeader(all, name, undefined) });
     }
     if (inParams.length > 0) found.push(...tokensInQuery(run.path, inParams));
     for (const name of inCookies) {
@@ -52,7 +52,7 @@ export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
   };
 }
 
-function tokensInQuery(path: string, names: readonly string[]): readonly Found[] {
+function tokensInQuery(path: string, names: readonly string[]): readonly ExtractedToken[] {
   const mark = path.indexOf('?');
   if (mark < 0) return [];
   const query = new URLSearchParams(path.slice(mark + 1));
@@ -98,6 +98,6 @@ function cookie(header: string | undefined, name: string): string | undefined {
 }
 
 /** Sets a request header, or removes it if the value is undefined. */
-export function change(run: Run, name: string, value: string | undefined): void {
+export function setRequestHeader(run: Run, name: string, value: string | undefined): void {
   run.headers = { ...run.headers, [name]: value };
 }

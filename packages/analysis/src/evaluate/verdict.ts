@@ -1,7 +1,7 @@
 /** Verdict on a call to an endpoint: yes, no or unknown. */
 import type { Call, Decision } from './call.ts';
 import type { Endpoint } from './target.ts';
-import { type Way, waysOf } from './ways.ts';
+import { decideEveryPath, type Way } from './ways.ts';
 
 export type Verdict = 'yes' | 'no' | 'unknown';
 
@@ -32,7 +32,7 @@ export interface Evaluation {
  * ```
  */
 export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
-  const ways = waysOf(endpoint, call);
+  const ways = decideEveryPath(endpoint, call);
   const [first] = ways as [Way, ...Way[]];
   const { decision } = first;
   const differing = ways.find((one) => one.decision.allowed !== decision.allowed);

@@ -2,7 +2,7 @@
  * Ways of a call to a workload: callers in ambient mode go through the waypoint of a Service, and callers with a sidecar
  * connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
  */
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
   gatewaysUseWaypoint,
   type MeshView,
@@ -11,12 +11,12 @@ import {
   type Waypoint,
   type Workload,
 } from '@meshpass/istio';
-import { type CallerProxy, proxiesOfCallers } from '../caller-proxy.ts';
+import { type CallerProxy, listCallerProxies } from '../caller-proxy.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
 
 /** Waypoint in front of a Service's port. */
-export interface WaypointGuard {
+export interface WaypointAuthorizer {
   /** `shop/gate` */
   readonly name: string;
   readonly authorizer: Authorizer;
@@ -32,11 +32,11 @@ export interface WaypointGuard {
 type KnownProxy = Extract<CallerProxy, 'ambient' | 'sidecar' | 'gateway'>;
 
 /** Proxies in front of a workload's port. */
-export interface Guarded {
+export interface PortProxies {
   readonly authorizer: Authorizer;
   readonly proxy: 'sidecar' | 'ztunnel';
   /** Waypoint of the Service, if the workload is in ambient mode. */
-  readonly waypoint?: WaypointGuard;
+  readonly waypoint?: WaypointAuthorizer;
   /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
   readonly acceptsHbone?: boolean;
   /** Proxy of the workloads with an identity. Undefined if it is not known. */
@@ -44,7 +44,12 @@ export interface Guarded {
 }
 
 /** Compiles the policies of a waypoint for one port of a Service. */
-export function waypointGuard(view: MeshView, waypoint: Waypoint, service: Service, port: number): WaypointGuard {
+export function compileWaypointAuthorizer(
+  view: MeshView,
+  waypoint: Waypoint,
+  service: Service,
+  port: number,
+): WaypointAuthorizer {
   const { metadata, spec } = service;
   const { name, namespace } = waypoint.gateway.metadata;
   const workload: Workload = { ...waypoint.proxy, name, portNames: new Map() };
@@ -64,7 +69,11 @@ export function waypointGuard(view: MeshView, waypoint: Waypoint, service: Servi
 }
 
 /** Decides a call through a waypoint, which then calls the workload with its own identity. */
-export function decideThrough(guard: WaypointGuard, authorizer: Authorizer, call: Call): readonly Decision[] {
+export function decideThroughWaypoint(
+  guard: WaypointAuthorizer,
+  authorizer: Authorizer,
+  call: Call,
+): readonly Decision[] {
   const { sni: _, announces: __, destinationIp: ___, ...seen } = call;
   const atWaypoint: Decision = {
     ...guard.authorizer.decide({
@@ -92,7 +101,7 @@ export interface Way {
 }
 
 /** Decides a call on each way that it may take. There is one, if the caller's proxy is known or makes no difference. */
-export function waysOf(guarded: Guarded, call: Call): readonly [Way, ...Way[]] {
+export function decideEveryPath(guarded: PortProxies, call: Call): readonly [Way, ...Way[]] {
   const { authorizer, waypoint, proxy } = guarded;
   const direct = (by: string, one: Call = call): Way => ({ decision: authorizer.decide(one), by, why: NOT_KNOWN });
   if (call.principal === undefined) return [direct('without mutual TLS')];
@@ -105,7 +114,7 @@ export function waysOf(guarded: Guarded, call: Call): readonly [Way, ...Way[]] {
   }
   if (!waypoint) return [direct('by HBONE')];
   const through = (): readonly Way[] =>
-    decideThrough(waypoint, authorizer, call).map((decision) => ({
+    decideThroughWaypoint(waypoint, authorizer, call).map((decision) => ({
       decision,
       by: `through waypoint ${waypoint.name}`,
       why: ACCOUNTS,
@@ -120,7 +129,7 @@ const NOT_KNOWN = 'it is not known whether the caller is in ambient mode';
 const HBONE = 'the caller is in ambient mode, and it is not known whether the sidecar accepts HBONE';
 const ACCOUNTS = 'the Pods of the waypoint have several ServiceAccounts';
 
-function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointGuard): Call['way'] {
+function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointAuthorizer): Call['way'] {
   if (caller === 'ambient') return 'waypoint';
   if (caller === 'gateway') return forGateways ? 'waypoint' : 'pod';
   return caller === 'sidecar' ? 'pod' : undefined;
@@ -130,11 +139,11 @@ function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointGuard): 
 export function callerProxy(view: MeshView, principal: string): KnownProxy | undefined {
   return proxiesIn(view)(principal, () => {
     const [, , namespace = '', , account = ''] = principal.split('/');
-    const [proxy, ...others] = proxiesOfCallers(view, namespace, account).proxies;
+    const [proxy, ...others] = listCallerProxies(view, namespace, account).proxies;
     const isKnown = others.length === 0 && (proxy === 'ambient' || proxy === 'sidecar' || proxy === 'gateway');
     return isKnown ? proxy : undefined;
   });
 }
 
 /** Cached per mesh, because a matrix asks for each caller at each endpoint. */
-const proxiesIn = remembered((_view: MeshView) => memory());
+const proxiesIn = memoize((_view: MeshView) => createMemo());

@@ -3,7 +3,7 @@
 import type { EnvoyFilter, MeshView, ProxyExtension, Workload } from '@meshpass/istio';
 import { items, text } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
-import { filterTypes, type Position, patchesAt } from './patches.ts';
+import { filterTypes, type PatchContext, patchesAt } from './patches.ts';
 
 /** HTTP filters of Envoy that can authenticate or refuse a call. */
 const CHECKS =
@@ -13,9 +13,9 @@ const CHECKS =
  * Describes a check that an object adds to the proxies with these labels.
  * @param ports alternatives; empty if they are not known
  */
-export function addedCheck(
+export function findAddedCheck(
   mesh: MeshView,
-  position: Position,
+  position: PatchContext,
   proxy: Pick<Workload, 'namespace' | 'labels'>,
   ports: readonly number[] = [],
 ): string | undefined {
@@ -30,7 +30,7 @@ export function addedCheck(
 
 function adds(
   { applyTo, match, patch }: NonNullable<EnvoyFilter['spec']['configPatches']>[number],
-  position: Position,
+  position: PatchContext,
 ): boolean {
   const context = match?.context ?? 'ANY';
   if (applyTo !== 'HTTP_FILTER' || (context !== 'ANY' && context !== position)) return false;
@@ -44,7 +44,7 @@ function adds(
  * Whether an extension is for calls at this position: a gateway counts as a client. Source: `workloadModeForListenerClass`
  * in pilot/pkg/model/extensions.go of Istio.
  */
-function isAt({ spec }: ProxyExtension, position: Position, known: readonly number[]): boolean {
+function isAt({ spec }: ProxyExtension, position: PatchContext, known: readonly number[]): boolean {
   const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';
   const matches = items(spec.match);
   return (

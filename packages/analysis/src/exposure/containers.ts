@@ -7,7 +7,7 @@ type Container = NonNullable<PodSpec['containers']>[number];
  * Lists the containers that run as long as their Pod, with their paths in its spec. Init containers do if they restart
  * always. Source: "Sidecar Containers" in the documentation of Kubernetes.
  */
-export function lastingContainers({
+export function longRunningContainers({
   containers,
   initContainers,
 }: PodSpec): readonly { readonly container: Container; readonly path: Path }[] {

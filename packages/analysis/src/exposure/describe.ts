@@ -7,7 +7,7 @@ import type { EntryKind, EntryPoint, Exposure } from './exposure.ts';
 /** Formats `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of Service shop/orders (port 80)`. */
 export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint): string {
   const shown = PUBLISHED[kind];
-  const of = shown === undefined ? writtenKind(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
+  const of = shown === undefined ? manifestKind(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
   if (!object) return `${of} ${name} (not among these files)`;
   if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
   // The API server chooses a node port that no file states.
@@ -27,7 +27,7 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
 };
 
 /** Returns the kind as manifests write it: `Gateway` for both kinds of that name. */
-export function writtenKind(kind: string): string {
+export function manifestKind(kind: string): string {
   return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
 
@@ -86,7 +86,7 @@ function addressOf(entries: readonly EntryPoint[]): string {
 
 /** Returns an object's kind, namespace and name. Uses `Gateway` for both kinds of that name. */
 export function describeObject({ kind, metadata }: KubeObject): string {
-  const shown = writtenKind(kind);
+  const shown = manifestKind(kind);
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
 }
 

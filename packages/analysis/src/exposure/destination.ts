@@ -3,7 +3,7 @@
 import { coversHost, fullHost, type MeshView, serviceName } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
 import type { Exposure } from './exposure.ts';
-import { entryReading, readersOf } from './gateway-pods.ts';
+import { countReaders, restrictEntryPoint } from './gateway-pods.ts';
 
 /**
  * Replaces an alias of a Service by that Service, and adds the ServiceEntry of a host outside the cluster. Leaves out
@@ -17,8 +17,8 @@ export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly
     .all('ServiceEntry')
     .filter(({ spec }) => texts(spec.hosts).some((host) => coversHost(host, destination.host)));
   if (defining.length === 0) return [exposure];
-  const entries = exposure.entries.flatMap((entry) => entryReading(mesh, entry, defining) ?? []);
-  const external = defining.find((one) => entries.some((entry) => readersOf(mesh, entry, one) !== 'none'));
+  const entries = exposure.entries.flatMap((entry) => restrictEntryPoint(mesh, entry, defining) ?? []);
+  const external = defining.find((one) => entries.some((entry) => countReaders(mesh, entry, one) !== 'none'));
   if (!external) return [];
   const addresses = new Set(items(external.spec.endpoints).map(({ address }) => text(address)));
   const known = { ...exposure, entries, external };

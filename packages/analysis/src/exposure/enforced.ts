@@ -1,6 +1,6 @@
 /** Policies that proxies enforce, as diff formulas. */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { AuthorizationPolicy, MeshSettings, MeshView, Workload } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
@@ -9,7 +9,7 @@ import { principalsOf } from '../evaluate/known-callers.ts';
 import type { Enforcer } from './enforcer.ts';
 import type { Exposure } from './exposure.ts';
 
-export interface Enforced {
+export interface EnforcedPolicies {
   /** Policies at workloads. Services and Sidecars declare the protocols of their ports. */
   readonly workloads: PolicyIndex;
   /** Policies at gateways, whose own servers determine the protocol, whatever their Services declare. */
@@ -19,7 +19,7 @@ export interface Enforced {
 }
 
 /** Indexes the enforced policies of a mesh. No caller has a token here, so RequestAuthentications are irrelevant. */
-export const enforcedIn = remembered((mesh: MeshView): Enforced => {
+export const indexEnforcedPolicies = memoize((mesh: MeshView): EnforcedPolicies => {
   const { config } = mesh;
   const policies = mesh.all('AuthorizationPolicy');
   const settings: MeshSettings = {
@@ -38,10 +38,10 @@ export const enforcedIn = remembered((mesh: MeshView): Enforced => {
   };
 });
 
-const waypointPoliciesIn = remembered((mesh: MeshView) =>
+const waypointPoliciesIn = memoize((mesh: MeshView) =>
   indexPolicies(
     mesh.resources.filter(({ kind }) => kind !== 'RequestAuthentication'),
-    enforcedIn(mesh).settings,
+    indexEnforcedPolicies(mesh).settings,
   ),
 );
 
@@ -55,7 +55,7 @@ export function policiesAt(
   point: { readonly proxy: Workload; readonly port: number | undefined },
   { service, destination, protocol }: Pick<Exposure, 'service' | 'destination' | 'protocol'>,
 ): PortPolicy | undefined {
-  if (proxy === 'ztunnel') return enforcedIn(mesh).gateways.atZtunnel(point.proxy, point.port);
+  if (proxy === 'ztunnel') return indexEnforcedPolicies(mesh).gateways.atZtunnel(point.proxy, point.port);
   if (proxy !== 'waypoint' || !service) return undefined;
   const { name, namespace } = service.metadata;
   const port = destination.port ?? items(service.spec.ports)[0]?.port ?? 0;

@@ -34,7 +34,7 @@ const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
  * @param workload a Pod or template; a workload without Pods among the files is assumed to have a sidecar
  * @param port the Pod's port; undefined for ports that no object declares
  */
-export function enforcerOf(
+export function findEnforcer(
   mesh: MeshView,
   workload: Workload,
   port: number | undefined,

@@ -1,5 +1,5 @@
 /** Pods of Istio's gateways, the objects that istiod shows to them, and the ports at which clients reach them. */
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
   type Exported,
   exportToOf,
@@ -18,10 +18,10 @@ import type { EntryPoint, EntryProxy } from './exposure.ts';
 
 export type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
-const memoryOf = remembered((_mesh: MeshView) => memory());
+const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
 /** Lists the Pods among the objects that run a gateway, in every namespace unless it is confined. */
-export function podsOfGateway(
+export function listGatewayPods(
   mesh: MeshView,
   { namespace, selector = {}, confined }: IstioProxy,
 ): readonly PodWorkload[] {
@@ -40,7 +40,7 @@ type ExportedObject = Exclude<Exported, { readonly kind: 'Service' }>;
  * Determines how many Pods of an entry point get an object from istiod: the namespaces of the Pods decide, not that of the
  * Gateway object. Other controllers do not depend on istiod.
  */
-export function readersOf(
+export function countReaders(
   mesh: MeshView,
   { proxy }: Pick<EntryPoint, 'proxy'>,
   object: Exported,
@@ -49,7 +49,7 @@ export function readersOf(
   const places =
     proxy.confined && proxy.namespace !== undefined
       ? [proxy.namespace]
-      : podsOfGateway(mesh, proxy).map((pod) => pod.namespace);
+      : listGatewayPods(mesh, proxy).map((pod) => pod.namespace);
   const seen = new Set(places.map((place) => isExportedTo(object, place, mesh.config)));
   if (seen.size === 0) return 'unknown';
   if (seen.size > 1) return 'some';
@@ -62,12 +62,12 @@ export function whyReadersUnknown({ name }: Pick<EntryPoint, 'name'>, object: Ex
 }
 
 /** Returns the entry point as far as its Pods get one of the objects. Undefined if they do not. */
-export function entryReading(
+export function restrictEntryPoint(
   mesh: MeshView,
   entry: EntryPoint,
   objects: readonly ExportedObject[],
 ): EntryPoint | undefined {
-  const readers = objects.map((one) => readersOf(mesh, entry, one));
+  const readers = objects.map((one) => countReaders(mesh, entry, one));
   if (readers.some((one) => one === 'all' || one === 'some')) return entry;
   const object = objects[readers.indexOf('unknown')];
   if (!object) return undefined;
@@ -77,7 +77,7 @@ export function entryReading(
 
 /** Lists the numbers of proxies that the Pods of a gateway trust in front of them. */
 export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[] {
-  const pods = podsOfGateway(mesh, proxy);
+  const pods = listGatewayPods(mesh, proxy);
   const hops = pods.length > 0 ? pods.map((pod) => trustedProxiesOf(mesh, pod)) : [trustedProxiesOf(mesh, {})];
   return distinct(hops, String);
 }
@@ -113,7 +113,7 @@ function servicePorts(mesh: MeshView, proxy: IstioProxy): readonly ServicePort[]
     services
       .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
       .map((port) => ({ port: port.port, target: targetPortOf(names, port) }));
-  const pods = podsOfGateway(mesh, proxy);
+  const pods = listGatewayPods(mesh, proxy);
   if (pods.length > 0) return pods.flatMap((pod) => portsOf(mesh.servicesBefore(pod), pod.portNames));
   const services = mesh.within('Service', namespace).filter(({ spec }) => {
     const given = labels(spec.selector);

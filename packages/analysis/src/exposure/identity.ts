@@ -3,7 +3,7 @@
  * evaluated on its own: policies that refuse all calls only in combination count as open.
  */
 
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   authorizationPolicies,
@@ -23,14 +23,14 @@ import {
 import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
-import { sentMatches } from '../routes/rewrite.ts';
-import { addedCheck } from './added-checks.ts';
+import { rewrittenMatches } from '../routes/rewrite.ts';
+import { findAddedCheck } from './added-checks.ts';
 import { describeObject } from './describe.ts';
-import { enforcedIn, policiesAt } from './enforced.ts';
-import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
+import { indexEnforcedPolicies, policiesAt } from './enforced.ts';
+import { type Enforcer, findEnforcer, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
-import { type IstioProxy, podsOfGateway } from './gateway-pods.ts';
-import { type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
+import { type IstioProxy, listGatewayPods } from './gateway-pods.ts';
+import { type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** The mesh, and whether it is read completely, so that a missing object does not exist. */
@@ -54,12 +54,12 @@ export interface Passage {
 }
 
 /** Determines what each entry point of an exposure requires. */
-export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passage[] {
+export function listPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return passagesIn(known)(exposure);
 }
 
-const passagesIn = remembered((known: KnownMesh) =>
-  remembered((exposure: Exposure) =>
+const passagesIn = memoize((known: KnownMesh) =>
+  memoize((exposure: Exposure) =>
     exposure.entries.map((entry): Passage => {
       const atEntry = identityAtEntry(known, exposure, entry);
       const { enforcer, ...atWorkload } = identityAtWorkload(known, exposure, entry);
@@ -78,7 +78,7 @@ export function publicPassages(known: KnownMesh, exposure: Exposure): readonly P
 
 /** Lists the passages that a caller without an identity may get through. */
 export function openPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
-  return passagesOf(known, exposure).filter(({ verdict }) => verdict !== 'closed');
+  return listPassages(known, exposure).filter(({ verdict }) => verdict !== 'closed');
 }
 
 function verdictOf(...identities: readonly Identity[]): Passage['verdict'] {
@@ -89,7 +89,7 @@ function verdictOf(...identities: readonly Identity[]): Passage['verdict'] {
 function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint): Identity {
   const { proxy } = entry;
   const found = unpatchedAtEntry(known, exposure, entry);
-  return unlessOpened(found, 'GATEWAY', () => patchesAtEntry(known.mesh, proxy), found === entry.own);
+  return unknownIfWidened(found, 'GATEWAY', () => patchesAtEntry(known.mesh, proxy), found === entry.own);
 }
 
 /** Lists the objects that change the Pods of a gateway, or may. */
@@ -100,7 +100,7 @@ export function patchesAtEntry(mesh: MeshView, proxy: EntryProxy): readonly Patc
     const home = homeOf(mesh, proxy);
     if (!selector) return possiblePatches(mesh, home, undefined);
     const known = gatewayProxies(mesh, proxy).flatMap((one) => patchesAt(mesh, 'GATEWAY', one));
-    const isElsewhere = !confined && podsOfGateway(mesh, proxy).length === 0;
+    const isElsewhere = !confined && listGatewayPods(mesh, proxy).length === 0;
     return [...new Set([...known, ...(isElsewhere ? possiblePatches(mesh, home, selector) : [])])];
   });
 }
@@ -118,7 +118,7 @@ function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoin
   const { own, proxy } = entry;
   if (own.state === 'required' || own.state === 'assumed' || proxy.by !== 'istio') return own;
   if (proxy.withoutPolicies) return own;
-  const byProxy = enforcementAtEntry(known.mesh, exposure, entry).map((points) => ({
+  const byProxy = entryEnforcementPoints(known.mesh, exposure, entry).map((points) => ({
     proxy: points[0]!.proxy,
     identity: identityAtProxy(known.mesh, points, entry),
   }));
@@ -148,7 +148,7 @@ function identityAtProxy(
   const refused = points.every((one) => isRefused(mesh, one));
   const byAddress = refused ? refusedByAddress(mesh, points, mesh.servicesBefore(proxy)) : undefined;
   if (refused && !byAddress) return { state: 'required', reason };
-  const check = addedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, ports));
+  const check = findAddedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, ports));
   if (check !== undefined) return { state: 'assumed', reason: check };
   if (byAddress || !points.some((one) => answerAt(mesh, one) === 'too large')) return byAddress;
   return { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' };
@@ -213,7 +213,7 @@ export interface EnforcementPoint {
 }
 
 /** Lists the enforcement points of each gateway Pod. */
-export function enforcementAtEntry(
+export function entryEnforcementPoints(
   mesh: MeshView,
   { hosts, matches, protocol }: Exposure,
   { proxy }: EntryPoint,
@@ -232,11 +232,11 @@ function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
 }
 
 /** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
-const memoryOf = remembered((_mesh: MeshView) => memory());
+const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
   return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
-    const { gateways: policies } = enforcedIn(mesh);
+    const { gateways: policies } = indexEnforcedPolicies(mesh);
     const byProxy = gatewayProxies(mesh, proxy).map((one) => {
       // The Service that maps a server's port to a Pod port may not be among the files.
       const all = [undefined, ...policies.portsNamed].map((port) => ({
@@ -247,7 +247,7 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
       return distinct(all, ({ portPolicy }) => portPolicy.key);
     });
     return distinct(byProxy, (ofProxy) => {
-      const check = addedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
+      const check = findAddedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
       const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(describeObject);
       return JSON.stringify([check, patches, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
     });
@@ -264,9 +264,9 @@ function identityAtWorkload(
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
-  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point) => {
+  const points = workloadEnforcementPoints(known.mesh, exposure, entry).map((point) => {
     // Of an unknown destination, the other ports of policies are candidates only.
-    const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
+    const enforcer = findEnforcer(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
     return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
   if (points.length === 0) {
@@ -294,7 +294,7 @@ function identityAt(
 ): Identity {
   const found = unpatchedAt(known, point, enforcer, ...on);
   if (enforcer.proxy !== 'sidecar') return found;
-  return unlessOpened(found, 'SIDECAR_INBOUND', () => patchesAt(known.mesh, 'SIDECAR_INBOUND', point.proxy));
+  return unknownIfWidened(found, 'SIDECAR_INBOUND', () => patchesAt(known.mesh, 'SIDECAR_INBOUND', point.proxy));
 }
 
 function unpatchedAt(
@@ -318,7 +318,7 @@ function unpatchedAt(
       ? { state: 'unknown', reason: enforcer.reason! }
       : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
   }
-  const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, port === undefined ? [] : [port]);
+  const check = findAddedCheck(mesh, 'SIDECAR_INBOUND', proxy, port === undefined ? [] : [port]);
   if (check) return { state: 'assumed', reason: check };
   if (answerAt(mesh, asked) === 'too large')
     return { state: 'unknown', reason: 'its policies are too large to evaluate' };
@@ -363,16 +363,16 @@ function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
 }
 
 /** Lists the enforcement points of every workload of the destination. */
-export function enforcementAtWorkload(
+export function workloadEnforcementPoints(
   mesh: MeshView,
   exposure: Exposure,
   entry: EntryPoint,
 ): readonly EnforcementPoint[] {
-  const { workloads: policies } = enforcedIn(mesh);
+  const { workloads: policies } = indexEnforcedPolicies(mesh);
   const calls: UnauthenticatedCalls = {
     peers: peersOf(mesh, entry),
     hosts: exposure.hosts,
-    matches: sentMatches(exposure.matches, exposure.rewrite),
+    matches: rewrittenMatches(exposure.matches, exposure.rewrite),
   };
   // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
@@ -407,14 +407,17 @@ function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   if (proxy.by !== 'istio') return peers;
   const home = homeOf(mesh, proxy);
   if (peers.some(({ namespace }) => namespace === home)) return peers;
-  return [...peers, { trustDomain: enforcedIn(mesh).trustDomain, namespace: home, serviceAccount: proxy.account }];
+  return [
+    ...peers,
+    { trustDomain: indexEnforcedPolicies(mesh).trustDomain, namespace: home, serviceAccount: proxy.account },
+  ];
 }
 
 /** Lists the principals of an entry point's Pods among the files. */
 function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
   const pods =
-    proxy.by === 'istio' ? podsOfGateway(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
-  const { trustDomain } = enforcedIn(mesh);
+    proxy.by === 'istio' ? listGatewayPods(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
+  const { trustDomain } = indexEnforcedPolicies(mesh);
   const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
   return distinct(peers, (one) => JSON.stringify(one));
 }
@@ -437,7 +440,7 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
  * in each namespace whose policies select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
-  const pods = podsOfGateway(mesh, proxy);
+  const pods = listGatewayPods(mesh, proxy);
   const { selector = {}, confined } = proxy;
   const home = homeOf(mesh, proxy);
   const selecting = confined || pods.length > 0 ? [] : namespacesSelecting(mesh, selector);

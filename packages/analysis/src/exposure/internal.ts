@@ -4,10 +4,10 @@
  * and the Service API reference.
  */
 
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
-import { lastingContainers } from './containers.ts';
+import { longRunningContainers } from './containers.ts';
 import type { EntryProxy, Identity } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
@@ -99,8 +99,8 @@ interface Reach {
  * Returns the identity that a gateway without a check of its own requires: none, as far as something may publish its Pods.
  * @param reason why it has no check
  */
-export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
-  const { unpublished } = reachOf(mesh, pods);
+export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
+  const { unpublished } = determineReach(mesh, pods);
   return unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished };
 }
 
@@ -108,7 +108,7 @@ export function noneWherePublished(mesh: MeshView, pods: GatewayPods, reason: st
  * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
  * namespaces are no evidence, whatever they select.
  */
-export function reachOf(
+export function determineReach(
   mesh: MeshView,
   { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
 ): Reach {
@@ -143,7 +143,7 @@ export function reachOf(
 const NO_REACH: Reach = { internal: undefined, unpublished: undefined };
 
 /** Cached results, because a gateway has many routes. */
-const onceIn = remembered((_mesh: MeshView) => memory());
+const onceIn = memoize((_mesh: MeshView) => createMemo());
 
 /** @param certain whether no other Service leads to the Pods */
 function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels, certain: boolean): Reach {
@@ -203,14 +203,14 @@ function isOnNode(mesh: MeshView, selector: Labels): boolean {
     ({ labels: given, pod }) =>
       selects(selector, given) &&
       (pod.hostNetwork === true ||
-        lastingContainers(pod).some(({ container }) =>
+        longRunningContainers(pod).some(({ container }) =>
           items(container.ports).some(({ hostPort }) => hostPort !== undefined),
         )),
   );
 }
 
 /** Names of Services that an Ingress or a route of the Gateway API leads to. */
-const backends = remembered((mesh: MeshView): ReadonlySet<string> => {
+const backends = memoize((mesh: MeshView): ReadonlySet<string> => {
   const ofIngresses = mesh
     .all('Ingress')
     .flatMap(({ spec, metadata }) =>

@@ -2,20 +2,20 @@
 
 import { findMeshConfig, type MeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
-import { describeEntry, writtenKind } from './describe.ts';
+import { describeEntry, manifestKind } from './describe.ts';
 import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
-import { exposuresOfEnvoyFilters } from './entries/envoy-filters.ts';
-import { exposuresOfRoutes } from './entries/gateway-routes.ts';
-import { exposuresOfIngresses } from './entries/ingresses.ts';
-import { exposuresOfPassthrough } from './entries/passthrough.ts';
-import { exposuresOfPods } from './entries/pods.ts';
-import { exposuresOfServices } from './entries/services.ts';
-import { exposuresOfVirtualServices } from './entries/virtual-services.ts';
+import { listEnvoyFilterExposures } from './entries/envoy-filters.ts';
+import { listGatewayRouteExposures } from './entries/gateway-routes.ts';
+import { listIngressExposures } from './entries/ingresses.ts';
+import { listPassthroughExposures } from './entries/passthrough.ts';
+import { listPodExposures } from './entries/pods.ts';
+import { listServiceExposures } from './entries/services.ts';
+import { listVirtualServiceExposures } from './entries/virtual-services.ts';
 import type { EntryKind, Exposure, Identity } from './exposure.ts';
-import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
-import { type ExposedMesh, newTo } from './new-ways.ts';
-import { type WitnessRequest, witnessOf } from './witness.ts';
+import { type KnownMesh, listPassages, type Passage } from './identity.ts';
+import { createNewPassageTest, type ExposedMesh } from './new-ways.ts';
+import { type WitnessRequest, witnessRequest } from './witness.ts';
 
 /** Way into the cluster: from one entry point to one destination. */
 export interface ExposureEntry {
@@ -90,10 +90,10 @@ export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace
  */
 export function listExposures(resources: readonly Resource[], options: ExposureOptions = {}): readonly ExposureEntry[] {
   const known = exposedMesh(resources, options);
-  const isNew = options.base && newTo(exposedMesh(options.base, options));
+  const isNew = options.base && createNewPassageTest(exposedMesh(options.base, options));
   return known.exposures
     .flatMap((exposure) =>
-      passagesOf(known, exposure)
+      listPassages(known, exposure)
         .filter((passage) => !isNew || (passage.verdict !== 'closed' && isNew(exposure, passage)))
         .map((passage) => toEntry(known, exposure, passage)),
     )
@@ -105,7 +105,7 @@ function exposedMesh(
   { complete = false, base: _, ...given }: ExposureOptions,
 ): ExposedMesh {
   const mesh = viewMesh(resources, { ...findMeshConfig(resources), ...given });
-  return { mesh, complete, exposures: [...exposuresOf(mesh), ...exposuresOfPassthrough(mesh)] };
+  return { mesh, complete, exposures: [...meshExposures(mesh), ...listPassthroughExposures(mesh)] };
 }
 
 function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): ExposureEntry {
@@ -113,7 +113,7 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
   const { kind, metadata } = exposure.on;
   return {
     place: exposure.on.origin.at(exposure.destinationPath),
-    object: { kind: writtenKind(kind), namespace: metadata.namespace, name: metadata.name },
+    object: { kind: manifestKind(kind), namespace: metadata.namespace, name: metadata.name },
     entry: {
       kind: entry.kind,
       name: entry.name,
@@ -138,7 +138,7 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
     identityAtWorkload: atWorkload,
     enforcer,
     verdict,
-    witness: verdict === 'closed' ? undefined : witnessOf(mesh, exposure, entry),
+    witness: verdict === 'closed' ? undefined : witnessRequest(mesh, exposure, entry),
     unknown: [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason),
   };
 }
@@ -152,13 +152,13 @@ function comparePlaces(a: Place, b: Place): number {
  * Lists every way into the cluster: routes of VirtualServices, of the Gateway API and of Ingresses, published ports of
  * Services and Pods, and what EnvoyFilters and Sidecars add.
  */
-export function exposuresOf(mesh: MeshView): readonly Exposure[] {
+export function meshExposures(mesh: MeshView): readonly Exposure[] {
   return [
-    ...exposuresOfVirtualServices(mesh),
-    ...exposuresOfRoutes(mesh),
-    ...exposuresOfIngresses(mesh),
-    ...exposuresOfServices(mesh),
-    ...exposuresOfPods(mesh),
-    ...exposuresOfEnvoyFilters(mesh),
+    ...listVirtualServiceExposures(mesh),
+    ...listGatewayRouteExposures(mesh),
+    ...listIngressExposures(mesh),
+    ...listServiceExposures(mesh),
+    ...listPodExposures(mesh),
+    ...listEnvoyFilterExposures(mesh),
   ].flatMap((one) => resolveDestination(mesh, one));
 }

@@ -15,7 +15,7 @@ export interface ExposedMesh extends KnownMesh {
  * the same destination with the same calls.
  * @param base state before the change
  */
-export function newTo(base: ExposedMesh): (exposure: Exposure, passage: Passage) => boolean {
+export function createNewPassageTest(base: ExposedMesh): (exposure: Exposure, passage: Passage) => boolean {
   const exposed = base.exposures.map((one) => ({
     ...one,
     entries: openPassages(base, one).map(({ entry }) => entry),

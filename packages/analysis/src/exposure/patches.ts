@@ -22,7 +22,7 @@ type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 export type Patch = EnvoyFilter | ProxyExtension;
 
 /** Proxies by their position: those of gateways, or those of workloads. */
-export type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
+export type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
  * Lists the objects that change a proxy. Those that may select Pods outside the files count.
@@ -30,7 +30,7 @@ export type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
  */
 export function patchesAt(
   mesh: MeshView,
-  position: Position,
+  position: PatchContext,
   proxy: Pick<Workload, 'namespace' | 'labels'>,
   isCertain = false,
 ): readonly Patch[] {
@@ -75,14 +75,14 @@ export function possiblePatches(mesh: MeshView, home: string, selector: Labels |
 
 const KINDS = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
 
-function patchesIn(mesh: MeshView, position: Position, place: string): readonly Patch[] {
+function patchesIn(mesh: MeshView, position: PatchContext, place: string): readonly Patch[] {
   const filters = mesh
     .within('EnvoyFilter', place)
     .filter(({ spec }) => items(spec.configPatches).some((patch) => isAt(patch, position)));
   return [...filters, ...mesh.within('WasmPlugin', place), ...mesh.within('TrafficExtension', place)];
 }
 
-function isAt({ applyTo, match }: ConfigPatch, position: Position): boolean {
+function isAt({ applyTo, match }: ConfigPatch, position: PatchContext): boolean {
   return applyTo !== 'CLUSTER' && ['ANY', position].includes(match?.context ?? 'ANY');
 }
 
@@ -104,22 +104,22 @@ export function whyMoreListeners(mesh: MeshView): string | undefined {
  * Replaces an identity that is required or assumed by an unknown one if an object may make the proxy accept more calls.
  * @param isOwn whether no policy requires it, so that filters before those of the policies do not matter
  */
-export function unlessOpened(
+export function unknownIfWidened(
   found: Identity,
-  position: Position,
+  position: PatchContext,
   patches: () => readonly Patch[],
   isOwn = false,
 ): Identity {
   if (found.state !== 'required' && found.state !== 'assumed') return found;
   const byPolicies = found.state === 'required' && !isOwn;
-  const patch = patches().find((one) => mayOpen(one, position, byPolicies));
+  const patch = patches().find((one) => mayWidenAccess(one, position, byPolicies));
   return patch
     ? { state: 'unknown', reason: `${describeObject(patch)} changes the proxy, which may then accept more calls` }
     : found;
 }
 
 /** Whether an object may make a proxy accept more calls. */
-export function mayOpen(one: Patch, position: Position, byPolicies: boolean): boolean {
+export function mayWidenAccess(one: Patch, position: PatchContext, byPolicies: boolean): boolean {
   if (one.kind !== 'EnvoyFilter') return byPolicies && /^AUTH[NZ]$/.test(String(one.spec.phase));
   return items(one.spec.configPatches)
     .filter((patch) => isAt(patch, position))

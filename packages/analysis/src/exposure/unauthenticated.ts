@@ -20,12 +20,12 @@ import {
   text,
 } from '../diff/formula/condition.ts';
 import { createSpace } from '../diff/formula/space.ts';
-import { readText } from '../diff/formula/text-test.ts';
+import { parseTextTest } from '../diff/formula/text-test.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import { hostCondition, matchCondition } from '../routes/match-condition.ts';
-import { alternativesOf } from '../routes/overlap.ts';
-import { answerOf } from '../routes/text-match.ts';
+import { requiredTextTests } from '../routes/overlap.ts';
+import { impliedTestResult } from '../routes/text-match.ts';
 import { isNarrow } from './internal.ts';
 
 /** Peer that the enforcing proxy sees. */
@@ -131,9 +131,9 @@ function callerCondition({ peer, host, match }: OneOf): Condition {
 
 function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): readonly Condition[] {
   return [
-    text('peer.trustDomain', readText(trustDomain)),
-    text('peer.namespace', readText(namespace)),
-    ...(serviceAccount === undefined ? [] : [text('peer.account', readText(serviceAccount))]),
+    text('peer.trustDomain', parseTextTest(trustDomain)),
+    text('peer.namespace', parseTextTest(namespace)),
+    ...(serviceAccount === undefined ? [] : [text('peer.account', parseTextTest(serviceAccount))]),
   ];
 }
 
@@ -151,11 +151,13 @@ const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|
 
 /** Simplifies the formula by replacing every test whose result is the same for all calls of a caller. */
 function assuming(condition: Condition, one: OneOf, caller: Condition): Condition {
-  const [required] = alternativesOf(caller);
+  const [required] = requiredTextTests(caller);
   const answer = (test: Test): boolean | undefined => {
     if (test.op === 'address') return isUnlisted(test, one) ? false : undefined;
     if (test.op === 'text')
-      return !one.peer && test.field.startsWith('peer.') ? false : answerOf(test.test, required!.get(test.field));
+      return !one.peer && test.field.startsWith('peer.')
+        ? false
+        : impliedTestResult(test.test, required!.get(test.field));
     if (test.field === 'peer') return one.peer !== undefined;
     return test.field.startsWith('custom:') ? false : undefined;
   };

@@ -4,7 +4,7 @@ import type { HttpMatch, MeshView } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import type { Call } from '../diff/formula/call.ts';
 import type { EntryPoint, Exposure } from './exposure.ts';
-import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from './identity.ts';
+import { type EnforcementPoint, entryEnforcementPoints, workloadEnforcementPoints } from './identity.ts';
 import { findAllowedCall } from './unauthenticated.ts';
 
 export interface WitnessRequest {
@@ -19,14 +19,14 @@ export interface WitnessRequest {
  * Finds a request that the policies at the entry point allow. Where they do not decide, those at the workload do.
  * Returns undefined if a regular expression decides, of which no example is known.
  */
-export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
+export function witnessRequest(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
   if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
   const match = exposure.matches.length === 0 ? {} : exposure.matches.find(isLiteral);
   if (!match || !isLiteral({ headers: givenHeaders(exposure) })) return undefined;
   const one = { ...exposure, matches: [match] };
   const texts = new Map<string, string>([
-    ...(exposure.rewrite(match).path === undefined ? textsOf(enforcementAtWorkload(mesh, one, entry)) : []),
-    ...textsOf(enforcementAtEntry(mesh, one, entry).flat()),
+    ...(exposure.rewrite(match).path === undefined ? textsOf(workloadEnforcementPoints(mesh, one, entry)) : []),
+    ...textsOf(entryEnforcementPoints(mesh, one, entry).flat()),
   ]);
   const uri = match.uri ?? {};
   const path = texts.get('path') ?? uri.exact ?? uri.prefix ?? '/';

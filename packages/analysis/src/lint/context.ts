@@ -3,9 +3,9 @@
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import type { Exposure } from '../exposure/exposure.ts';
-import { exposuresOf } from '../exposure/list.ts';
+import { meshExposures } from '../exposure/list.ts';
 import { type TestWords, testWords } from './exposure/test-words.ts';
-import { type Granted, grantedHosts } from './granted.ts';
+import { type GrantedHosts, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
 export interface LintContext {
@@ -18,7 +18,7 @@ export interface LintContext {
   /** State to compare with, if given. */
   readonly base: LintContext | undefined;
   /** Hosts of granted Services, with ports and grants. */
-  readonly granted: Granted;
+  readonly granted: GrantedHosts;
   /** Words and labels that show a test route. */
   readonly testWords: TestWords;
 }
@@ -41,7 +41,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     access: options.access,
     complete: options.complete ?? false,
     get exposures() {
-      exposures ??= exposuresOf(mesh);
+      exposures ??= meshExposures(mesh);
       return exposures;
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),

@@ -3,10 +3,13 @@
 import { type Access, type GrantTarget, isSelection, selectedNamespaces } from '@meshpass/access/compile';
 import { fullHost, type MeshView, type Namespace, selects } from '@meshpass/istio';
 
-export type Granted = ReadonlyMap<string, { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }>;
+export type GrantedHosts = ReadonlyMap<
+  string,
+  { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }
+>;
 
 /** Returns the granted hosts with their grants and ports. */
-export function grantedHosts(access: Access | undefined, mesh: MeshView): Granted {
+export function grantedHosts(access: Access | undefined, mesh: MeshView): GrantedHosts {
   const granted = new Map<string, { grants: string[]; ports: Set<number> }>();
   const reached = (access?.grants ?? []).flatMap(({ name, to }) =>
     to.flatMap((target) => hostsOf(target, mesh).map((host) => ({ name, target, host }))),

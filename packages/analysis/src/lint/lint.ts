@@ -14,7 +14,6 @@ import {
 import { compare } from '@meshpass/istio/members';
 import { lintContext } from './context.ts';
 import {
-  type Accept,
   type Finding,
   type LintOptions,
   type LintResult,
@@ -22,13 +21,14 @@ import {
   type RuleText,
   ruleUrl,
   type SuppressedFinding,
+  type SuppressionMatcher,
 } from './model.ts';
 import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
-import { baselineRun } from './settings/baseline.ts';
-import { settingsRun } from './settings/settings.ts';
+import { createBaselineMatcher } from './settings/baseline.ts';
+import { createSettingsFilter } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
-import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
+import { countUnreadKinds, type UnreadKind } from './unread-kinds.ts';
 
 /** File, or standard input. */
 export interface LintFile {
@@ -119,7 +119,7 @@ export function lintFiles(
     leftOut: [],
     unplaced: describeUnplaced(resources),
     problems,
-    notLookedAt: unreadKinds(all, others, cluster.unlisted),
+    notLookedAt: countUnreadKinds(all, others, cluster.unlisted),
   };
 }
 
@@ -143,8 +143,8 @@ export function lint(
   const unknown = before.filter(({ place }) => !taken.has(placeKey(place))).map((finding) => ({ finding }));
   const suppressions = [...comments, ...suppressionsOn(resources, options.now)];
   const used = new Set<Suppression>();
-  const settings = options.settings && settingsRun(options.settings);
-  const baseline = options.baseline && baselineRun(options.baseline);
+  const settings = options.settings && createSettingsFilter(options.settings);
+  const baseline = options.baseline && createBaselineMatcher(options.baseline);
   const findings: Finding[] = [];
   const suppressed: SuppressedFinding[] = [];
   const sort = ({ finding, on }: Found): void => {
@@ -175,7 +175,7 @@ function acceptBy(
   used: Set<Suppression>,
   finding: Finding,
   on: KubeObject | undefined,
-): ReturnType<Accept> {
+): ReturnType<SuppressionMatcher> {
   const by = suppressions.find((one) => !one.fault && one.codes.includes(finding.code) && one.reaches(finding, on));
   if (!by || !isSuppressible(finding.code)) return undefined;
   used.add(by);

@@ -56,7 +56,7 @@ export interface SuppressedFinding extends Finding {
 }
 
 /** Returns why a finding is accepted; undefined if it is not. */
-export type Accept = (finding: Finding, on?: KubeObject) => SuppressedFinding['suppressedBy'] | undefined;
+export type SuppressionMatcher = (finding: Finding, on?: KubeObject) => SuppressedFinding['suppressedBy'] | undefined;
 
 /** Entry point that is open on purpose. */
 export interface DeclaredEntryPoint {

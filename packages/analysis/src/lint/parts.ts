@@ -38,7 +38,7 @@ export function textsOf<On extends KubeObject>(on: On, path: Path, list: unknown
 }
 
 /** Creates a function that returns the objects of a kind as a whole. */
-export function objectsOf<Kind extends ResourceKind>(kind: Kind) {
+export function objectsOfKind<Kind extends ResourceKind>(kind: Kind) {
   return ({ mesh }: LintContext) => mesh.all(kind).map((on) => ({ on: on as ResourceOf<Kind> & KubeObject, path: [] }));
 }
 
@@ -86,7 +86,7 @@ export interface RuleEntry extends PolicyPart<string> {
 }
 
 /** Returns every string in the lists of a source, operation or condition. */
-export function entriesOf({ on, path, value }: PolicyPart<object>): readonly RuleEntry[] {
+export function ruleEntries({ on, path, value }: PolicyPart<object>): readonly RuleEntry[] {
   return Object.entries(value).flatMap(([list, values]) =>
     textsOf(on, [...path, list], values).map((one) => ({ ...one, list, all: texts(values) })),
   );
@@ -94,18 +94,18 @@ export function entriesOf({ on, path, value }: PolicyPart<object>): readonly Rul
 
 /** Returns every string in the sources of AuthorizationPolicies. */
 export function sourceEntries(context: LintContext): readonly RuleEntry[] {
-  return policyRules(context).flatMap(sourcesOf).flatMap(entriesOf);
+  return policyRules(context).flatMap(sourcesOf).flatMap(ruleEntries);
 }
 
 /** Returns every string in the operations of AuthorizationPolicies. */
 export function operationEntries(context: LintContext): readonly RuleEntry[] {
-  return policyRules(context).flatMap(operationsOf).flatMap(entriesOf);
+  return policyRules(context).flatMap(operationsOf).flatMap(ruleEntries);
 }
 
 const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
 /** Finds the first part of a rule that identifies callers by their certificate. */
-export function firstPeer(rule: PolicyRule): { readonly path: Path; readonly part?: 'key' } | undefined {
+export function findPeerIdentityPart(rule: PolicyRule): { readonly path: Path; readonly part?: 'key' } | undefined {
   const listed = sourcesOf(rule).flatMap(({ value, path }) =>
     PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
   )[0];
@@ -141,7 +141,7 @@ export function needsClaim({ headers }: HttpMatch): boolean {
 }
 
 /** Returns the destinations of all routes in a VirtualService. */
-export function destinationsOf(service: VirtualService) {
+export function virtualServiceDestinations(service: VirtualService) {
   return (['http', 'tls', 'tcp'] as const).flatMap((protocol) =>
     itemsOf(service, ['spec', protocol], service.spec[protocol] as readonly HttpRoute[] | undefined)
       .flatMap(({ path, value }) => itemsOf(service, [...path, 'route'], value.route))

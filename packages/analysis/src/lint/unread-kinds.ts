@@ -19,7 +19,7 @@ const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['ServiceAccount'
  * @param others objects of unsupported kinds
  * @param unlisted cluster kinds that could not be listed
  */
-export function unreadKinds(
+export function countUnreadKinds(
   resources: readonly Resource[],
   others: readonly KubeObject[],
   unlisted: readonly UnreadKind[] = [],
@@ -34,7 +34,7 @@ export function unreadKinds(
 }
 
 /** Formats `2 UDPRoute (gateway.networking.k8s.io/v1alpha2), 1 NetworkPolicy (networking.k8s.io/v1)`. */
-export function describeUnread(kinds: readonly UnreadKind[]): string {
+export function describeUnreadKinds(kinds: readonly UnreadKind[]): string {
   const named = kinds.map(({ apiVersion, kind, count }) => `${count ?? 'unlisted'} ${kind} (${apiVersion})`);
   return listed(named, MOST_NAMED);
 }

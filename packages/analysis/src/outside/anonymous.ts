@@ -15,23 +15,23 @@ import {
   type Test,
   text,
 } from '../diff/formula/condition.ts';
-import { passes } from '../diff/formula/text-test.ts';
-import { addedCheck } from '../exposure/added-checks.ts';
+import { passesTest } from '../diff/formula/text-test.ts';
+import { findAddedCheck } from '../exposure/added-checks.ts';
 import { policiesAt } from '../exposure/enforced.ts';
-import { enforcerOf } from '../exposure/enforcer.ts';
+import { findEnforcer } from '../exposure/enforcer.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import {
   type EnforcementPoint,
-  enforcementAtEntry,
-  enforcementAtWorkload,
+  entryEnforcementPoints,
   listenerPorts,
+  workloadEnforcementPoints,
 } from '../exposure/identity.ts';
 import { isNarrow } from '../exposure/internal.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from '../routes/match-condition.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
-import { beforeRewrite } from './before-rewrite.ts';
-import { callersOf, clientTlsOf } from './pods-of.ts';
+import { preRewriteCondition } from './before-rewrite.ts';
+import { clientTlsOf, gatewayCallers } from './pods-of.ts';
 
 /** Way of a call. */
 export interface Way {
@@ -60,9 +60,9 @@ function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Con
 
 function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
   if (entry.proxy.by !== 'istio' || entry.proxy.withoutPolicies) return ALWAYS;
-  const byProxy = enforcementAtEntry(mesh, exposure, entry).map((points) => {
+  const byProxy = entryEnforcementPoints(mesh, exposure, entry).map((points) => {
     const [{ proxy } = { proxy: undefined }] = points;
-    const check = proxy && addedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, entry.ports));
+    const check = proxy && findAddedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, entry.ports));
     return all([
       oneOf(points, (one) =>
         replaceTests(one.portPolicy.allowed, (test) =>
@@ -76,21 +76,21 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
 }
 
 function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Condition {
-  const points = enforcementAtWorkload(mesh, exposure, entry);
+  const points = workloadEnforcementPoints(mesh, exposure, entry);
   if (points.length === 0) return ALWAYS;
   const withoutIdentity = whyTlsUnknown(mesh, { exposure, entry });
   const { host, port, subset = '' } = exposure.destination;
   const sni = `outbound_.${port ?? ''}_.${subset}_.${host}`;
-  const before: Caller['before'] = (test) => beforeRewrite(rewrite, test, mesh.config.pathNormalization);
+  const before: Caller['before'] = (test) => preRewriteCondition(rewrite, test, mesh.config.pathNormalization);
   const allowed = (point: EnforcementPoint): Condition => {
     const { proxy, calls, portPolicy } = point;
-    const enforcer = enforcerOf(mesh, proxy, point.port, exposure, entry);
+    const enforcer = findEnforcer(mesh, proxy, point.port, exposure, entry);
     if (enforcer.proxy === 'none') return ALWAYS;
     if (enforcer.proxy === 'unknown') return opaque(`the proxy at ${proxy.name} is not known`);
     const { allowed: policies, unknown } = policiesAt(mesh, enforcer, point, exposure) ?? portPolicy;
     if (unknown !== undefined) return opaque(unknown);
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
-    const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, point.port === undefined ? [] : [point.port]);
+    const check = findAddedCheck(mesh, 'SIDECAR_INBOUND', proxy, point.port === undefined ? [] : [point.port]);
     const byPeer = (peer: Peer | undefined) => replaceTests(policies, (test) => decided(test, { peer, sni, before }));
     const passes = any(peers.map(byPeer));
     return all([
@@ -107,7 +107,7 @@ function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure'
   if (entry.proxy.by !== 'istio') return undefined;
   const { host, port, subset } = exposure.destination;
   const ports = port === undefined ? items(exposure.service?.spec.ports).map((one) => one.port) : [port];
-  return callersOf(mesh, entry.proxy)
+  return gatewayCallers(mesh, entry.proxy)
     .flatMap((gateway) => ports.map((one) => clientTlsOf(mesh, gateway, { host, port: one, subset }).unknown))
     .find((unknown) => unknown !== undefined);
 }
@@ -163,7 +163,9 @@ function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni
   if (field.startsWith('token.')) return NEVER;
   if (field.startsWith('peer.')) return peerCondition(test, peer);
   if (field === 'connection.sni') {
-    return sni === undefined ? opaque('a policy tests the SNI') : yesOrNo(peer !== undefined && passes(test.test, sni));
+    return sni === undefined
+      ? opaque('a policy tests the SNI')
+      : yesOrNo(peer !== undefined && passesTest(test.test, sni));
   }
   if (field.startsWith('metadata:')) return opaque(`a policy tests ${field}`);
   return before(test) ?? (field === 'host' ? hostTest(test) : test);
@@ -194,9 +196,9 @@ function hostTest({ test }: Extract<Test, { readonly op: 'text' }>): Condition {
 
 function peerCondition({ field, test }: Extract<Test, { readonly op: 'text' }>, peer: Peer | undefined): Condition {
   if (!peer) return NEVER;
-  if (field === 'peer.trustDomain') return yesOrNo(passes(test, peer.trustDomain));
-  if (field === 'peer.namespace') return yesOrNo(passes(test, peer.namespace));
+  if (field === 'peer.trustDomain') return yesOrNo(passesTest(test, peer.trustDomain));
+  if (field === 'peer.namespace') return yesOrNo(passesTest(test, peer.namespace));
   return peer.serviceAccount === undefined
     ? opaque('a policy tests the ServiceAccount of the gateway, which is not among the files')
-    : yesOrNo(passes(test, peer.serviceAccount));
+    : yesOrNo(passesTest(test, peer.serviceAccount));
 }

@@ -1,10 +1,10 @@
 /** Tests of a request after a rewrite, as conditions on the request before it. */
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
-import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
+import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import { opaque } from '../routes/match-condition.ts';
-import { headerAfter, type PathRewrite, type Rewrite } from '../routes/rewrite.ts';
+import { type PathRewrite, type Rewrite, rewrittenHeader } from '../routes/rewrite.ts';
 
 type TextOf = Extract<Test, { readonly op: 'text' }>;
 type Normalization = Parameters<typeof normalizePath>[1];
@@ -13,15 +13,19 @@ type Normalization = Parameters<typeof normalizePath>[1];
  * Returns the calls whose rewritten request passes a test; undefined if the rewrite does not change the field.
  * @param normalization what the workload's proxy does to the rewritten path
  */
-export function beforeRewrite(rewrite: Rewrite, test: TextOf, normalization: Normalization): Condition | undefined {
+export function preRewriteCondition(
+  rewrite: Rewrite,
+  test: TextOf,
+  normalization: Normalization,
+): Condition | undefined {
   const { field } = test;
   if (field === 'path') return rewrite.path && pathBefore(rewrite.path, test.test, normalization);
-  if (field === 'host') return rewrite.host === undefined ? undefined : constant(passes(test.test, rewrite.host));
+  if (field === 'host') return rewrite.host === undefined ? undefined : constant(passesTest(test.test, rewrite.host));
   if (!field.startsWith('header:')) return undefined;
   const name = field.slice('header:'.length);
   if (!rewrite.headers.some((one) => one.name === name)) return undefined;
-  const after = headerAfter(rewrite, name, 'unknown');
-  return after === 'unknown' ? unknown(field) : constant(passes(test.test, after.value));
+  const after = rewrittenHeader(rewrite, name, 'unknown');
+  return after === 'unknown' ? unknown(field) : constant(passesTest(test.test, after.value));
 }
 
 function constant(value: boolean): Condition {
@@ -36,7 +40,7 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
   if (rewrite === 'unknown') return unknown('path');
   if (rewrite.whole) {
     const sent = normalizePath(rewrite.by, normalization)?.replace(/\?.*$/s, '');
-    return constant(passes(test, sent));
+    return constant(passesTest(test, sent));
   }
   const { prefix, by, segments } = rewrite;
   if (!isPlain(by, normalization)) return unknown('path');

@@ -5,7 +5,7 @@ import { ALWAYS, all, any, type Condition, NEVER, not } from '../diff/formula/co
  * Replaces every opaque part so that the formula holds for as few calls as possible, or as many.
  * @param possible whether calls that only may meet the formula count
  */
-export function bound(condition: Condition, possible: boolean): Condition {
+export function approximateCondition(condition: Condition, possible: boolean): Condition {
   const known = new Map<Condition, [Condition | undefined, Condition | undefined]>();
   const visit = (part: Condition, upper: boolean): Condition => {
     const results = known.get(part) ?? [undefined, undefined];

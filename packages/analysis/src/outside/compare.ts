@@ -12,11 +12,11 @@ import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
-import { reasonOf } from '../routes/match-condition.ts';
-import { bound } from './bounds.ts';
-import { contentNumbers } from './content.ts';
-import { describeCalls, formatWitness, witnessOf } from './describe.ts';
-import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
+import { opaqueReason } from '../routes/match-condition.ts';
+import { approximateCondition } from './bounds.ts';
+import { createConditionNumbering } from './content.ts';
+import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.ts';
+import { computeOutsideReach, type OutsideDecision, type OutsideReach } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
 
 /** Calls that anonymous callers from outside gain or lose. */
@@ -80,14 +80,14 @@ export function compareOutside(
   { rootNamespace, listed = 5, unread }: OutsideOptions,
 ): OutsideComparison {
   const states = [
-    readOutside(before, rootNamespace),
-    readOutside(withCreationTimes(after, before), rootNamespace),
+    computeOutsideReach(before, rootNamespace),
+    computeOutsideReach(withCreationTimes(after, before), rootNamespace),
   ] as const;
   const destinations = [...new Set(states.flatMap((state) => state.destinations))].sort();
   const changes: OutsideChange[] = [];
   const unknown: { destination: string; reasons: readonly string[] }[] = [];
   let more = false;
-  const contentOf = contentNumbers();
+  const contentOf = createConditionNumbering();
   for (const destination of destinations) {
     const result = compareDestination(states, destination, listed, unread, contentOf);
     changes.push(...result.changes);
@@ -112,7 +112,7 @@ interface Result {
 }
 
 function compareDestination(
-  states: readonly [Outside, Outside],
+  states: readonly [OutsideReach, OutsideReach],
   destination: string,
   listed: number,
   unread: string | undefined,
@@ -141,7 +141,7 @@ function unknownBecause(reason: string): Result {
 }
 
 /** Listeners of entry points that are not among the files can only be compared with each other. */
-function whyIncomparable(states: readonly [Outside, Outside], destination: string): string | undefined {
+function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destination: string): string | undefined {
   const [was, is] = states;
   const absent = [...was.absentOf(destination), ...is.absentOf(destination)];
   if (absent.length === 0 || states.every((state) => state.absentOf(destination).length > 0)) return undefined;
@@ -160,7 +160,7 @@ function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | 
 }
 
 /** Formulas have no server name. They do not show that a server without a certificate takes over the name of another. */
-function certificateChanges(states: readonly Outside[], destination: string): readonly string[] {
+function certificateChanges(states: readonly OutsideReach[], destination: string): readonly string[] {
   const names = states.map((state) => state.namesWithCertificate(destination));
   const changed = new Set(
     names.flatMap((some) => [...some].filter((name) => !names.every((other) => other.has(name)))),
@@ -169,12 +169,12 @@ function certificateChanges(states: readonly Outside[], destination: string): re
 }
 
 function subtract(
-  states: readonly [Outside, Outside],
+  states: readonly [OutsideReach, OutsideReach],
   destination: string,
   [was, is]: readonly [Condition, Condition],
   listed: number,
 ): Result {
-  const bounds = [was, is].map((one) => [bound(one, false), bound(one, true)] as const);
+  const bounds = [was, is].map((one) => [approximateCondition(one, false), approximateCondition(one, true)] as const);
   const [[wasSure, wasPossible], [isSure, isPossible]] = bounds as [
     readonly [Condition, Condition],
     readonly [Condition, Condition],
@@ -222,7 +222,7 @@ function reasonsOf(space: Space, rest: Node): readonly string[] {
   if (rest === NONE) return [];
   for (const product of space.diagram.products(rest)) {
     for (const { field } of space.explain(product)) {
-      const reason = reasonOf(field);
+      const reason = opaqueReason(field);
       if (reason !== undefined) reasons.add(reason);
     }
     if (++looked >= MOST_PRODUCTS) break;
@@ -234,7 +234,7 @@ function list(
   space: Space,
   set: Node,
   kind: OutsideChange['kind'],
-  states: readonly [Outside, Outside],
+  states: readonly [OutsideReach, OutsideReach],
   destination: string,
   listed: number,
 ): { readonly changes: readonly OutsideChange[]; readonly more: boolean } {
@@ -252,8 +252,8 @@ function list(
     if (found.has(key)) continue;
     if (found.size >= listed) return { changes: [...found.values()], more: true };
     const explained = space.explain(product);
-    const witness = witnessOf(call, new Set(explained.map(({ field }) => field)));
-    found.set(key, { kind, destination, what: describeCalls(explained), witness, before, after });
+    const witness = witnessRequest(call, new Set(explained.map(({ field }) => field)));
+    found.set(key, { kind, destination, what: describeOutsideCalls(explained), witness, before, after });
   }
   return { changes: [...found.values()], more: false };
 }

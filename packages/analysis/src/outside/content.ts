@@ -1,7 +1,7 @@
 import type { Condition } from '../diff/formula/condition.ts';
 
 /** Creates a function that numbers formulas by their content: equal numbers mean equal formulas. */
-export function contentNumbers(): (condition: Condition) => number {
+export function createConditionNumbering(): (condition: Condition) => number {
   const numbers = new Map<string, number>();
   const known = new WeakMap<Condition, number>();
   const numberOf = (condition: Condition): number => {

@@ -1,12 +1,12 @@
 /** Calls from outside in words, and as requests. */
 
 import type { Call } from '../diff/formula/call.ts';
-import type { Explained } from '../diff/formula/explain.ts';
+import type { FieldExplanation } from '../diff/formula/explain.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
-import { ABSENT_PORT } from './router.ts';
+import { UNKNOWN_PORT } from './router.ts';
 
 /** Formats `GET /orders/* of shop.example.com at https:443, with header x-team red`. */
-export function describeCalls(explained: readonly Explained[]): string {
+export function describeOutsideCalls(explained: readonly FieldExplanation[]): string {
   const by = new Map(explained.map((one) => [one.field, one]));
   const [method, path, host, listener] = ['method', 'path', 'host', 'listener'].map((field) => by.get(field));
   const calls =
@@ -26,7 +26,7 @@ export function describeCalls(explained: readonly Explained[]): string {
   ].join(', ');
 }
 
-function describeInput(one: Explained, kind: 'header' | 'query', name: string): string {
+function describeInput(one: FieldExplanation, kind: 'header' | 'query', name: string): string {
   const label = `${kind === 'header' ? 'header' : 'query parameter'} ${name}`;
   if (one.kind !== 'text') return label;
   if (one.missing && one.values.length === 0 && !one.except) return `without ${label}`;
@@ -35,7 +35,7 @@ function describeInput(one: Explained, kind: 'header' | 'query', name: string): 
 
 const SHOWN = 6;
 
-function values(one: Explained): string {
+function values(one: FieldExplanation): string {
   if (one.kind === 'flag') return String(one.value);
   if (one.kind === 'member') return one.value;
   const more = one.values.length > SHOWN ? ` and ${one.values.length - SHOWN} more` : '';
@@ -48,7 +48,7 @@ function values(one: Explained): string {
  * Formats a call as a request. A connection without HTTP has the method `CONNECT`.
  * @param matters fields that make the difference; a host that does not matter becomes `HOST`
  */
-export function witnessOf({ texts, flags }: Call, matters: ReadonlySet<string>): WitnessRequest {
+export function witnessRequest({ texts, flags }: Call, matters: ReadonlySet<string>): WitnessRequest {
   const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');
   const origin = originOf(protocol, port, (matters.has('host') && texts.get('host')) || 'HOST');
   if (protocol === 'tls' || protocol === 'tcp' || protocol === 'udp')
@@ -58,7 +58,7 @@ export function witnessOf({ texts, flags }: Call, matters: ReadonlySet<string>):
       field.startsWith(`${kind}:`) ? [[field.slice(kind.length + 1), value] as const] : [],
     );
   const withPort = flags.has('host.port')
-    ? [['host', `${texts.get('host') ?? 'HOST'}:${port === ABSENT_PORT ? '443' : port}`]]
+    ? [['host', `${texts.get('host') ?? 'HOST'}:${port === UNKNOWN_PORT ? '443' : port}`]]
     : [];
   const query = named('query').map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
   return {
@@ -72,7 +72,7 @@ const USUAL_PORTS: Readonly<Record<string, string>> = { http: '80', https: '443'
 
 function originOf(protocol: string, port: string | undefined, host: string): string {
   const scheme = protocol in USUAL_PORTS || protocol === 'udp' ? protocol : 'tcp';
-  const isUsual = port === undefined || port === ABSENT_PORT || port === USUAL_PORTS[protocol];
+  const isUsual = port === undefined || port === UNKNOWN_PORT || port === USUAL_PORTS[protocol];
   return `${scheme}://${host}${isUsual ? '' : `:${port}`}`;
 }
 

@@ -2,10 +2,10 @@
 import { fullHost, type MeshView, type Service } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { ALWAYS, all, any } from '../diff/formula/condition.ts';
-import { exposuresOfEnvoyFilters } from '../exposure/entries/envoy-filters.ts';
+import { listEnvoyFilterExposures } from '../exposure/entries/envoy-filters.ts';
 import { isGatewayService } from '../exposure/entries/gateway-service.ts';
-import { exposuresOfPods } from '../exposure/entries/pods.ts';
-import { entryOf, exposuresOfServices, publishedAs } from '../exposure/entries/services.ts';
+import { listPodExposures } from '../exposure/entries/pods.ts';
+import { entryPointOf, findPublication, listServiceExposures } from '../exposure/entries/services.ts';
 import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
 import { NO_REWRITE } from '../routes/rewrite.ts';
 import type { Router } from './router.ts';
@@ -18,7 +18,7 @@ export function directRouters(mesh: MeshView): readonly Router[] {
 
 /** Lists the routers of UDP ports, which no proxy of the mesh and no policy restricts. */
 function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
-  const published = publishedAs(service);
+  const published = findPublication(service);
   if (!published || isGatewayService(mesh, service)) return [];
   const { name, namespace } = service.metadata;
   const ports = items(service.spec.ports).filter(({ protocol }) => protocol === 'UDP');
@@ -30,14 +30,14 @@ function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
     };
     const target = { destination, condition: ALWAYS, path: published.path, rewrite: NO_REWRITE };
     const step = { on: service, path: published.path, condition: ALWAYS, targets: [target] };
-    const entry = entryOf(service, published.kind, port);
+    const entry = entryPointOf(service, published.kind, port);
     const virtualHosts = [{ host: '*', on: service, steps: [step] }];
     return { listener: { protocol: 'udp', port: entry.ports[0]?.number }, entry, virtualHosts };
   });
 }
 
 function connectionRouters(mesh: MeshView): readonly Router[] {
-  const exposures = [...exposuresOfServices(mesh), ...exposuresOfPods(mesh), ...exposuresOfEnvoyFilters(mesh)];
+  const exposures = [...listServiceExposures(mesh), ...listPodExposures(mesh), ...listEnvoyFilterExposures(mesh)];
   return exposures.flatMap((exposure) =>
     exposure.entries.flatMap((entry) => {
       const ports = entry.ports.length > 0 ? entry.ports : [{ number: undefined, protocol: undefined }];

@@ -15,16 +15,22 @@ import {
 import { items, record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
 import {
-  attachmentsOf,
   commonHosts,
-  entriesIn,
-  entryOf,
-  type ListenerAt,
+  type EffectiveListener,
+  entryGateways,
+  entryPointOf,
+  routeAttachments,
 } from '../exposure/entries/gateway-listeners.ts';
-import { alternativesOf, exposuresOfRule, PROTOCOLS, type Route, rulesOf } from '../exposure/entries/gateway-routes.ts';
+import {
+  listRuleExposures,
+  matchAlternatives,
+  PROTOCOLS,
+  type Route,
+  rulesOf,
+} from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
-import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
+import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
@@ -40,12 +46,12 @@ interface Attached {
 /** Lists the routers of Gateways of the Gateway API, including Gateways that are not among the files. */
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
-  const attachments = routes.flatMap((route) => attachmentsOf(mesh, route).map((one) => ({ ...one, route })));
-  const known = entriesIn(mesh).flatMap(({ gateway, listeners }) => {
+  const attachments = routes.flatMap((route) => routeAttachments(mesh, route).map((one) => ({ ...one, route })));
+  const known = entryGateways(mesh).flatMap(({ gateway, listeners }) => {
     const byListener = Map.groupBy(listeners, ({ listener }) => JSON.stringify(listenerOf(listener)));
     return [...byListener.values()].map((ats): Router => {
       const listener = listenerOf(ats[0]!.listener);
-      const entry = entryOf(mesh, gateway, ats);
+      const entry = entryPointOf(mesh, gateway, ats);
       const attached = attachments.flatMap(({ route, met }) =>
         met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
       );
@@ -69,7 +75,12 @@ function listenerOf({ protocol, port }: GatewayListener): Listener {
 }
 
 /** @param met listeners of the Gateway to which the route attaches */
-function attachedAt(route: Route, at: ListenerAt, all: readonly ListenerAt[], met: readonly ListenerAt[]): Attached {
+function attachedAt(
+  route: Route,
+  at: EffectiveListener,
+  all: readonly EffectiveListener[],
+  met: readonly EffectiveListener[],
+): Attached {
   const hosts = commonHosts(at.listener, route);
   // The API gives such calls to the more specific listener alone, and not every controller does.
   const narrower = all.find(({ listener }) => {
@@ -99,24 +110,24 @@ function stepsOf(
   { route, isolated }: Attached,
   listener: Listener,
   given: EntryPoint,
-): readonly Ranked[] {
-  return rulesOf(route).flatMap((rule, index): readonly Ranked[] => {
+): readonly RankedStep[] {
+  return rulesOf(route).flatMap((rule, index): readonly RankedStep[] => {
     const filters = items(rule.filters);
     const path = ['spec', 'rules', index];
     const redirecting = filters.find(({ type }) => type === 'RequestRedirect');
     const answer = redirecting && 'redirects it';
     const redirect = redirecting && Number(record(redirecting.requestRedirect).statusCode ?? 302);
-    const exposures = exposuresOfRule(mesh, route, index, [], [given]);
+    const exposures = listRuleExposures(mesh, route, index, [], [given]);
     const targetsFor = (match: HttpMatch | undefined) =>
       exposures.flatMap((exposure) => targetsAt(mesh, exposure, exposure.entries[0]!, match));
     const rewrites = filters.some(({ type, urlRewrite }) => type === 'URLRewrite' && urlRewrite?.path !== undefined);
     const shared = rewrites ? undefined : targetsFor(undefined);
-    const alternatives = alternativesOf(route, rule);
+    const alternatives = matchAlternatives(route, rule);
     return (alternatives.length > 0 ? alternatives : [[{}]]).flatMap((matches: readonly HttpMatch[], nth) => {
       const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
       const rank = rankOf(matches, route as HTTPRoute, index, nth);
       // A rewrite depends on which of the two translations of a prefix matches.
-      return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): Ranked => {
+      return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): RankedStep => {
         const condition = all([
           any(some.map((match) => matchCondition(match, listener))),
           isolated,
@@ -145,7 +156,7 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
 }
 
 /** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */
-function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Ranked['rank'] {
+function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): RankedStep['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
   const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};
   const prefix = (path?.value ?? '/').replace(/(?<=.)\/+$/, '');

@@ -6,11 +6,17 @@
 import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import { answersItself, type BackendAt, backendsOf, entryOf, exposureOf } from '../exposure/entries/ingresses.ts';
+import {
+  type BackendLocation,
+  backendExposure,
+  backendsOf,
+  entryPointOf,
+  redirectsEveryCall,
+} from '../exposure/entries/ingresses.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
 import { segmentPrefix } from '../routes/text-match.ts';
-import { type Ranked, type Router, type Step, virtualHostsOf } from './router.ts';
+import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const LISTENERS = [
@@ -20,7 +26,10 @@ const LISTENERS = [
 
 /** Lists the routers of Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
-  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
+  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({
+    ingress,
+    entry: entryPointOf(mesh, ingress),
+  }));
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
@@ -49,7 +58,7 @@ function hostsOf({ spec }: Ingress): readonly string[] {
  * Ranks a path: canaries of ingress-nginx, which get some calls of another Ingress, then exact paths, then long ones.
  * istiod compares the length of the text first, with a slash at its end.
  */
-function rankOf({ rule, uris }: BackendAt, { proxy }: EntryPoint, isCanary: boolean): Ranked['rank'] {
+function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary: boolean): RankedStep['rank'] {
   const { path = '/', pathType } = rule;
   if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(uris[0]?.exact === path)];
   return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
@@ -72,7 +81,7 @@ function pathsOf(
     const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
     const ranked = backends
       .filter((one) => one.host === host && !one.isDefault)
-      .map((one): Ranked => {
+      .map((one): RankedStep => {
         const condition = all([routing, hostLabel(host, entry), pathCondition(one, entry, ingress, listener)]);
         return {
           step: stepOf(mesh, ingress, entry, one, service, condition),
@@ -84,7 +93,7 @@ function pathsOf(
   const fallback = backends.find((one) => one.isDefault);
   if (!fallback) return found;
   const service = servedAt(ingress, entry, '*', listener);
-  const fallbackTo = (condition: Condition): Ranked => ({
+  const fallbackTo = (condition: Condition): RankedStep => ({
     step: stepOf(mesh, ingress, entry, fallback, service, condition),
     rank: [-1],
   });
@@ -158,7 +167,7 @@ function hostLabel(host: string, { proxy }: EntryPoint): Condition {
 }
 
 function pathCondition(
-  { rule, uris }: BackendAt,
+  { rule, uris }: BackendLocation,
   entry: EntryPoint,
   { metadata }: Ingress,
   listener: Listener,
@@ -185,15 +194,15 @@ function stepOf(
   mesh: MeshView,
   ingress: Ingress,
   entry: EntryPoint,
-  backend: BackendAt,
+  backend: BackendLocation,
   service: Served,
   given: Condition,
 ): Step {
   const condition = all([service.condition, given]);
   const step = { on: ingress, path: backend.path, condition, targets: [] };
-  const answer = answersItself(mesh, ingress) ? 'redirects it' : service.answer;
+  const answer = redirectsEveryCall(mesh, ingress) ? 'redirects it' : service.answer;
   if (answer !== undefined) return { ...step, answer };
-  const exposure = exposureOf(mesh, ingress, entry, backend);
+  const exposure = backendExposure(mesh, ingress, entry, backend);
   if (exposure) return { ...step, targets: targetsAt(mesh, exposure, entry) };
   return {
     ...step,

@@ -1,10 +1,15 @@
 /** Routers of Istio's Gateways: their routing tables as steps. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { HttpMatch, HttpRoute, MeshView } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
-import { gatewayTables, proxyOf, type ServedRoute, type ServerAt } from '../exposure/entries/gateway-tables.ts';
-import { destinationsOf, toEntry } from '../exposure/entries/virtual-services.ts';
+import {
+  gatewayTables,
+  type ServedRoute,
+  type ServerLocation,
+  serverProxy,
+} from '../exposure/entries/gateway-tables.ts';
+import { routeExposures, toEntryPoint } from '../exposure/entries/virtual-services.ts';
 import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { hostCondition, type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
@@ -15,19 +20,19 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
   return gatewayTables(mesh).map((table): Router => {
     const { listener, serverPort, servers, hosts } = table;
     // Matches by port compare the number of the first server.
-    const stepsOf = remembered((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
+    const stepsOf = memoize((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
     const merged = servers.flatMap(({ server }) => server ?? []);
     const virtualHosts = hosts.map(({ host, on, routes, last, redirect }): VirtualHost => {
       const redirecting = redirect ? [redirectOf(mesh, redirect)] : [];
       return { host, on, steps: [...redirecting, ...[...routes, ...last].flatMap(stepsOf)] };
     });
-    return { listener, entry: toEntry(mesh, servers[0]!, merged), virtualHosts, table };
+    return { listener, entry: toEntryPoint(mesh, servers[0]!, merged), virtualHosts, table };
   });
 }
 
 /** Returns the redirect to HTTPS, which calls escape that a trusted proxy received with TLS (`require_tls` of Envoy). */
-function redirectOf(mesh: MeshView, at: ServerAt): Step {
-  const hops = trustedHops(mesh, proxyOf(at));
+function redirectOf(mesh: MeshView, at: ServerLocation): Step {
+  const hops = trustedHops(mesh, serverProxy(at));
   const isPlain = not(text('header:x-forwarded-proto', { form: 'exact', text: 'https' }));
   const condition = hops.every((one) => one > 0)
     ? isPlain
@@ -53,12 +58,12 @@ function stepOf(
   matches: ServedRoute['matches'],
   listener: Listener,
 ): Step {
-  const entry = toEntry(mesh, at, at.server ? [at.server] : []);
+  const entry = toEntryPoint(mesh, at, at.server ? [at.server] : []);
   const met = matches.map((match) =>
     route.protocol === 'http' ? matchCondition(match, listener) : serverNameCondition(match),
   );
   const exported = readers === 'all' ? ALWAYS : opaque(whyReadersUnknown(entry, root));
-  const targets = destinationsOf(mesh, root, route).flatMap((exposure) => {
+  const targets = routeExposures(mesh, root, route).flatMap((exposure) => {
     const { destination, service } = exposure;
     const [only, ...others] = items(service?.spec.ports);
     // Without a port, the Service's only port is meant.

@@ -1,5 +1,5 @@
 /** Reads the calls that reach destinations from outside: the routers of a state, and the destinations of each. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   coversHost,
@@ -25,15 +25,15 @@ import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
 import { istioRouters } from './istio-routers.ts';
-import { callersOf, selectionOf } from './pods-of.ts';
+import { gatewayCallers, podSelection } from './pods-of.ts';
 import {
-  destinationsOf,
+  callsReaching,
   formatDestination,
   formatListener,
   hostConditions,
   listenerCondition,
   type Router,
-  reaches,
+  routerDestinations,
   type Step,
   serverOf,
   stepsAt,
@@ -49,7 +49,7 @@ export interface OutsideDecision {
   readonly place: Place | undefined;
 }
 
-export interface Outside {
+export interface OutsideReach {
   readonly destinations: readonly string[];
   /** Calls that reach a destination. */
   readonly callsOf: (destination: string) => Condition;
@@ -70,7 +70,7 @@ export interface Outside {
 }
 
 /** Reads a state. */
-export function readOutside(resources: readonly Resource[], rootNamespace: string): Outside {
+export function computeOutsideReach(resources: readonly Resource[], rootNamespace: string): OutsideReach {
   const mesh: MeshView = viewMesh(resources, { ...findMeshConfig(resources), rootNamespace });
   const routers = [
     ...istioRouters(mesh),
@@ -80,7 +80,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   ].filter(({ virtualHosts }) => virtualHosts.length > 0);
   const byDestination = new Map<string, Router[]>();
   for (const router of routers) {
-    for (const destination of destinationsOf(router)) {
+    for (const destination of routerDestinations(router)) {
       const known = byDestination.get(destination);
       if (known) known.push(router);
       else byDestination.set(destination, [router]);
@@ -92,15 +92,17 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   const meant = new Map(targets.map((target) => [formatDestination(target), target.destination]));
   const routersOf = (destination: string) => byDestination.get(destination) ?? [];
   const callersTo = (destination: string) =>
-    routersOf(destination).flatMap(({ entry }) => (entry.proxy.by === 'istio' ? callersOf(mesh, entry.proxy) : []));
+    routersOf(destination).flatMap(({ entry }) =>
+      entry.proxy.by === 'istio' ? gatewayCallers(mesh, entry.proxy) : [],
+    );
   return {
     destinations: [...byDestination.keys()],
-    callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
+    callsOf: (destination) => any(routersOf(destination).map((router) => callsReaching(router, destination))),
     decide: (call, destination) => decide(routers, routersOf(destination), call, destination),
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
-    selectionOf: (destination) => selectionOf(mesh, meant.get(destination), callersTo(destination)),
+    selectionOf: (destination) => podSelection(mesh, meant.get(destination), callersTo(destination)),
     patchesOf: (destination) => {
       const workloads = meant.get(destination);
       const patches = [
@@ -147,7 +149,7 @@ function checksBefore(mesh: MeshView, router: Router, destination: string): read
 }
 
 /** Settings of the mesh that are not weighed, such as the definitions of authorizers. */
-const unreadSettings = remembered(({ resources }: MeshView): ReadonlyMap<string, string> => {
+const unreadSettings = memoize(({ resources }: MeshView): ReadonlyMap<string, string> => {
   const map = meshConfigMap(resources);
   const settings = unreadMeshSettings(map?.data?.mesh ?? '');
   return new Map(map && Object.keys(settings).length > 0 ? [[describeObject(map), canonicalJson(settings)]] : []);

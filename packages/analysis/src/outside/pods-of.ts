@@ -1,29 +1,29 @@
 /** Pods of gateways, and of destinations with their ports. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
-import { type IstioProxy, podsOfGateway } from '../exposure/gateway-pods.ts';
+import { type IstioProxy, listGatewayPods } from '../exposure/gateway-pods.ts';
 import type { Target } from './router.ts';
 
 /** Lists a gateway's Pods as callers of workloads; without Pods, a stand-in. */
-export function callersOf(
+export function gatewayCallers(
   mesh: MeshView,
   proxy: IstioProxy,
 ): readonly (ClientProxy & { /** Undefined if it is not known. */ readonly serviceAccount: string | undefined })[] {
-  const pods = podsOfGateway(mesh, proxy);
+  const pods = listGatewayPods(mesh, proxy);
   if (pods.length > 0) return pods;
   const { namespace = mesh.config.rootNamespace, selector = {}, account } = proxy;
   return [{ namespace, labels: selector, serviceAccount: account }];
 }
 
 /** Returns the settings of DestinationRules for calls of a proxy. */
-export const destinationSettingsOf = remembered((mesh: MeshView) => destinationSettings(mesh, mesh.config));
+export const destinationSettingsOf = memoize((mesh: MeshView) => destinationSettings(mesh, mesh.config));
 
 /**
  * Returns what selects the Pods of a destination, by name: `selector`. Empty if its Service is not among the objects.
  * @param callers Pods of gateways that lead there
  */
-export function selectionOf(
+export function podSelection(
   mesh: MeshView,
   destination: Target['destination'] | undefined,
   callers: readonly ClientProxy[],

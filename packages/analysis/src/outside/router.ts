@@ -2,7 +2,7 @@
  * Routing tables of entry points, in one form for every kind of object: a listener has virtual hosts, of which the most
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';
@@ -49,7 +49,7 @@ export interface VirtualHost {
 }
 
 /** Step with what its precedence depends on: the first number that differs decides, and the higher one comes first. */
-export interface Ranked {
+export interface RankedStep {
   readonly step: Step;
   readonly rank: readonly number[];
 }
@@ -72,7 +72,7 @@ export function serverOf({ table }: Router): GatewayServer | undefined {
 
 /** Merges the steps of objects that have a host. Of equal ranks, the earlier object comes first. */
 export function virtualHostsOf(
-  hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly Ranked[] })[],
+  hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly RankedStep[] })[],
 ): readonly VirtualHost[] {
   return [...Map.groupBy(hosts, ({ host }) => host)].map(([host, some]) => {
     const ranked = [...new Set(some.flatMap((one) => one.ranked))];
@@ -80,20 +80,20 @@ export function virtualHostsOf(
   });
 }
 
-function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
+function byPrecedence({ rank: a }: RankedStep, { rank: b }: RankedStep): number {
   return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
 /** Port in the field `listener` if the entry point is not among the files. */
-export const ABSENT_PORT = '?';
+export const UNKNOWN_PORT = '?';
 
 /** Formats `https:443`. */
 export function formatListener({ protocol, port }: Listener): string {
-  return `${protocol}:${port ?? ABSENT_PORT}`;
+  return `${protocol}:${port ?? UNKNOWN_PORT}`;
 }
 
 /** Lists the virtual hosts with the calls that each decides, apart from the listener. The most specific one decides. */
-export const hostConditions = remembered(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
+export const hostConditions = memoize(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
   virtualHosts.map((one) => {
     const narrower = one.host.startsWith('*')
       ? virtualHosts.filter((other) => other.host !== one.host && coversHost(one.host, other.host))
@@ -111,7 +111,7 @@ export function listenerCondition({ listener, entry, anywhere }: Router): Condit
 }
 
 /** Returns the calls that reach a destination through a router. */
-export function reaches(router: Router, destination: string): Condition {
+export function callsReaching(router: Router, destination: string): Condition {
   const byHost = (stepsByDestination(router).get(destination) ?? []).map(({ steps, host, indexes }) => {
     const found = indexes.map((index) => {
       const { condition, targets } = steps[index]!;
@@ -127,7 +127,7 @@ export function reaches(router: Router, destination: string): Condition {
   return all([listenerCondition(router), any(byHost)]);
 }
 
-const pathsOf = remembered((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
+const pathsOf = memoize((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
 
 /** Lists the steps that may match a call with a path, in order. */
 export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
@@ -143,7 +143,7 @@ interface StepsAt {
   readonly indexes: number[];
 }
 
-const stepsByDestination = remembered((router: Router): ReadonlyMap<string, readonly StepsAt[]> => {
+const stepsByDestination = memoize((router: Router): ReadonlyMap<string, readonly StepsAt[]> => {
   const found = new Map<string, StepsAt[]>();
   for (const [{ steps }, host] of hostConditions(router)) {
     for (const [index, { targets }] of steps.entries()) {
@@ -160,7 +160,7 @@ const stepsByDestination = remembered((router: Router): ReadonlyMap<string, read
 });
 
 /** Lists the destinations of a router. */
-export function destinationsOf(router: Router): readonly string[] {
+export function routerDestinations(router: Router): readonly string[] {
   return [...stepsByDestination(router).keys()];
 }
 

@@ -4,7 +4,7 @@ import { text } from '@meshpass/istio/members';
 import { ALWAYS, all, type Condition } from '../diff/formula/condition.ts';
 import { resolveDestination } from '../exposure/destination.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
+import { countReaders, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { opaque } from '../routes/match-condition.ts';
 import { anonymousCalls } from './anonymous.ts';
 import type { Target } from './router.ts';
@@ -33,7 +33,7 @@ export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, ma
 
 /** Whether all Pods of the entry point get the ServiceEntry that defines the destination. */
 function isDefined(mesh: MeshView, entry: EntryPoint, { external }: Exposure): Condition {
-  return external === undefined || readersOf(mesh, entry, external) === 'all'
+  return external === undefined || countReaders(mesh, entry, external) === 'all'
     ? ALWAYS
     : opaque(whyReadersUnknown(entry, external));
 }

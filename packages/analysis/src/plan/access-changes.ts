@@ -4,8 +4,8 @@
  */
 import type { Access } from '@meshpass/access/compile';
 import { plainText } from '@meshpass/identity/text';
-import { changeWords, type Difference, valueWords } from './change-words.ts';
-import { type Entries, identity, stated } from './stated.ts';
+import { describeChange, describeValue, type ValueChange } from './change-words.ts';
+import { comparableAccess, type EntriesByIdentity, identityKey } from './stated.ts';
 
 export interface AccessChange {
   /** Path in the file: `grants.dev.ttl`, `operators.admin`. List entries have the path of their list. */
@@ -62,19 +62,19 @@ const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
 export function accessChanges(before: Access, after: Access): readonly AccessChange[] {
   const was = new Map(before.grants.map((grant) => [grant.name, grant]));
   const is = new Map(after.grants.map((grant) => [grant.name, grant]));
-  const changes = [...differences([], stated(before), stated(after))].map((one): AccessChange => {
+  const changes = [...differences([], comparableAccess(before), comparableAccess(after))].map((one): AccessChange => {
     const [, name = ''] = one.path;
     const told = {
-      ...(one.before !== undefined && { before: plainText(valueWords(one.field, one.before)) }),
-      ...(one.after !== undefined && { after: plainText(valueWords(one.field, one.after)) }),
+      ...(one.before !== undefined && { before: plainText(describeValue(one.field, one.before)) }),
+      ...(one.after !== undefined && { after: plainText(describeValue(one.field, one.after)) }),
     };
-    const says = plainText(changeWords(one, { was: was.get(name), is: is.get(name) }));
+    const says = plainText(describeChange(one, { was: was.get(name), is: is.get(name) }));
     return { path: one.path.join('.'), does: one.does, ...told, wider: isWider(one), says };
   });
   return changes.toSorted((a, b) => Number(b.wider) - Number(a.wider));
 }
 
-function* differences(path: readonly string[], before: unknown, after: unknown): Generator<Difference> {
+function* differences(path: readonly string[], before: unknown, after: unknown): Generator<ValueChange> {
   const field = fieldOf(path);
   const isList = [before, after].some((one) => Array.isArray(one) || one instanceof Map);
   if (isList && !WHOLE.has(field)) {
@@ -83,24 +83,28 @@ function* differences(path: readonly string[], before: unknown, after: unknown):
   }
   const [old, now] = [membersOf(before), membersOf(after)];
   const isOne = (old && now) || (CONTAINERS.has(field) && (old || now));
-  if (!isOne && identity(before) === identity(after)) return;
+  if (!isOne && identityKey(before) === identityKey(after)) return;
   if (!isOne) yield differenceAt(path, field, before, after);
   if (!isOne && !OPENED.has(field)) return;
   for (const name of new Set([...Object.keys(old ?? {}), ...Object.keys(now ?? {})]))
     yield* differences([...path, name], memberOf(old, name), memberOf(now, name));
 }
 
-function* entryDifferences(path: readonly string[], before: Entries, after: Entries): Generator<Difference> {
+function* entryDifferences(
+  path: readonly string[],
+  before: EntriesByIdentity,
+  after: EntriesByIdentity,
+): Generator<ValueChange> {
   const field = fieldOf(path);
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     const [was, is] = [before.get(key), after.get(key)];
     if (was === undefined || is === undefined) yield differenceAt(path, field, was, is);
     // Same entry, but it differs outside its identity.
-    else if (identity(was) !== identity(is)) yield differenceAt(path, `${field}.*`, was, is);
+    else if (identityKey(was) !== identityKey(is)) yield differenceAt(path, `${field}.*`, was, is);
   }
 }
 
-function differenceAt(path: readonly string[], field: string, before: unknown, after: unknown): Difference {
+function differenceAt(path: readonly string[], field: string, before: unknown, after: unknown): ValueChange {
   const does = before === undefined ? 'gains' : after === undefined ? 'loses' : 'changes';
   return { path, field, before, after, does };
 }
@@ -111,9 +115,9 @@ function fieldOf(path: readonly string[]): string {
   return field;
 }
 
-function entriesOf(list: unknown): Entries {
+function entriesOf(list: unknown): EntriesByIdentity {
   if (list instanceof Map) return list;
-  return new Map(((list ?? []) as readonly unknown[]).map((entry) => [identity(entry), entry]));
+  return new Map(((list ?? []) as readonly unknown[]).map((entry) => [identityKey(entry), entry]));
 }
 
 function membersOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
@@ -126,7 +130,7 @@ function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: 
   return members && Object.hasOwn(members, name) ? members[name] : undefined;
 }
 
-function isWider({ field, does, before, after }: Difference): boolean {
+function isWider({ field, does, before, after }: ValueChange): boolean {
   if (NEUTRAL.has(field)) return false;
   if (does !== 'changes') return NARROWS.has(field) === (does === 'loses');
   // The effect of a change that is neither a number nor a switch is unknown.

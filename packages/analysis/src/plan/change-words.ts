@@ -12,14 +12,14 @@ import {
   type KubernetesPower,
   OPERATOR_ROLES,
   type Operation,
+  type TimeWindow,
   type TrustedIssuer,
   type Who,
-  type Window,
 } from '@meshpass/access/compile';
-import { durationText } from '@meshpass/identity/text';
+import { formatDuration } from '@meshpass/identity/text';
 
 /** Change to a single value in the file. */
-export interface Difference {
+export interface ValueChange {
   readonly path: readonly string[];
   /** Path with `*` for user-chosen names: `grants.*.ttl`. */
   readonly field: string;
@@ -34,23 +34,23 @@ interface BothGrants {
   readonly is: Grant | undefined;
 }
 
-type Sentence = (change: Difference, grants: BothGrants) => string;
+type Sentence = (change: ValueChange, grants: BothGrants) => string;
 
 /** Describes a change in a sentence. */
-export function changeWords(change: Difference, grants: BothGrants): string {
+export function describeChange(change: ValueChange, grants: BothGrants): string {
   return (SENTENCES[change.field] ?? general)(change, grants);
 }
 
 /** Describes a field's value. */
-export function valueWords(field: string, value: unknown): string {
+export function describeValue(field: string, value: unknown): string {
   const words = VALUES[field];
   if (words) return words(value as never);
   if (value === undefined) return 'nothing';
-  if (Array.isArray(value)) return value.map((one) => valueWords(`${field}.*`, one)).join(' or ');
+  if (Array.isArray(value)) return value.map((one) => describeValue(`${field}.*`, one)).join(' or ');
   if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)
     .map(([name, member]) => {
-      const inner = valueWords(`${field}.${name}`, member);
+      const inner = describeValue(`${field}.${name}`, member);
       return typeof member === 'object' && !Array.isArray(member) ? `${name} (${inner})` : `${name} ${inner}`;
     })
     .join(', ');
@@ -72,7 +72,7 @@ function comes(sentence: (entry: Entry) => string): Sentence {
     const { does, path, field, before, after } = change;
     if (does === 'changes') return general(change);
     const isAdded = does === 'gains';
-    const entry = valueWords(field, isAdded ? after : before);
+    const entry = describeValue(field, isAdded ? after : before);
     return sentence({ entry, grant: path[1] ?? '', gains: does, now: isAdded ? 'now' : 'no longer', is });
   };
 }
@@ -118,7 +118,7 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
     ({ entry, grant, now }) => `the Kubernetes roles of ${grant} may ${now} allow ${entry}`,
   ),
   'grants.*.during': ({ path, before, after }) =>
-    `${path[1]} is open ${valueWords('grants.*.during', after)}, previously ${valueWords('grants.*.during', before)}`,
+    `${path[1]} is open ${describeValue('grants.*.during', after)}, previously ${describeValue('grants.*.during', before)}`,
   'grants.*.approval': ({ path }, { was, is }) => {
     const needed = (grant: Grant | undefined) => (grant?.approval ? describeApproval(grant.approval) : 'no approval');
     return `${path[1]} requires ${needed(is)}, previously ${needed(was)}`;
@@ -134,14 +134,14 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   'operators.serviceAccounts.*.roles': ({ does, path, before, after }) =>
     `ServiceAccount ${path[2]} ${does} the role ${after ?? before}`,
   'operators.session': ({ field, before, after }) =>
-    `how operators sign in changes: sessions last at most ${valueWords(field, after)}, previously ${valueWords(field, before)}`,
+    `how operators sign in changes: sessions last at most ${describeValue(field, after)}, previously ${describeValue(field, before)}`,
   'operators.deviceFlow': ({ after }) =>
     `how operators sign in changes: ID tokens without a nonce are ${after ? 'accepted' : 'refused'} from now on`,
   'trust.codespaces': holds('trust'),
   'trust.audiences': ({ does, before, after }) => `every grant ${does} ID tokens for ${after ?? before}`,
   'trust.issuers.*': ({ does, path, field, before, after }) => {
     const { issuer, ...members } = (after ?? before) as TrustedIssuer;
-    return `issuer ${path[2]} (${issuer}) ${does} trust: its tokens prove identities (${valueWords(field, members)})`;
+    return `issuer ${path[2]} (${issuer}) ${does} trust: its tokens prove identities (${describeValue(field, members)})`;
   },
   'approvals.webhooks.*': ({ does, path, before, after }) => {
     const { url, speaksFor } = (after ?? before) as { readonly url: string; readonly speaksFor: string };
@@ -150,11 +150,11 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
 };
 
 /** Generic sentence for a change that has no specific one: `dev changes: ttl 1h, previously 10m`. */
-function general({ does, path, field, before, after }: Difference): string {
+function general({ does, path, field, before, after }: ValueChange): string {
   const [subject, ...members] = subjectOf(path);
   const member = members.join('.');
-  if (does !== 'changes') return `${subject} ${does} ${member} ${valueWords(field, after ?? before)}`;
-  return `${subject} changes: ${member} ${valueWords(field, after)}, previously ${valueWords(field, before)}`;
+  if (does !== 'changes') return `${subject} ${does} ${member} ${describeValue(field, after ?? before)}`;
+  return `${subject} changes: ${member} ${describeValue(field, after)}, previously ${describeValue(field, before)}`;
 }
 
 /** Returns the subject of a change, and the path of the changed field. */
@@ -172,7 +172,7 @@ function subjectOf([part, name, ...rest]: readonly string[]): readonly string[] 
 type Placeless<T> = Omit<T, 'place'>;
 
 const people = (who: Placeless<Who>) => describeWho(who);
-const seconds = (value: number | undefined) => (value === undefined ? 'nothing' : durationText(value));
+const seconds = (value: number | undefined) => (value === undefined ? 'nothing' : formatDuration(value));
 
 const VALUES: Readonly<Record<string, (value: never) => string>> = {
   ...Object.fromEntries(
@@ -194,7 +194,7 @@ const VALUES: Readonly<Record<string, (value: never) => string>> = {
   'grants.*.to.deny': calls,
   'grants.*.kubernetes.roles': ({ role, ...where }: Placeless<GrantRole>) => `${role} in ${namespaces(where)}`,
   'grants.*.kubernetes.allow': (power: KubernetesPower) => `${power} (${KUBERNETES_POWERS[power]})`,
-  'grants.*.during': (windows: readonly Placeless<Window>[] | undefined) =>
+  'grants.*.during': (windows: readonly Placeless<TimeWindow>[] | undefined) =>
     windows ? `only ${windows.map(openDuring).join(' or ')}` : 'at any time',
 };
 
@@ -241,7 +241,7 @@ function pairs(labels: Readonly<Record<string, string>>): string {
 
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 
-function openDuring({ days, from, to, zone, after, before }: Placeless<Window>): string {
+function openDuring({ days, from, to, zone, after, before }: Placeless<TimeWindow>): string {
   const at = (minutes: number) =>
     [Math.floor(minutes / 60), minutes % 60].map((n) => String(n).padStart(2, '0')).join(':');
   const instant = (unix: number) => new Date(unix * 1000).toISOString().replace('.000Z', 'Z');

@@ -3,16 +3,16 @@
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { formatSni, grantNamespace } from '@meshpass/identity';
 import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource } from '@meshpass/istio';
-import { indexStates, realCalls } from '../diff/compare.ts';
+import { indexStates, possibleCalls } from '../diff/compare.ts';
 import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex } from '../diff/policy-index.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
-import { assumedIn, whyUnknown } from '../diff/unknown.ts';
+import { assumedSidecarNamespaces, whyUnknown } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
-import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
+import { grantedCalls, namespacePeerCondition, sniCondition, validTokenCondition } from './granted-calls.ts';
 import { workspaceCalls } from './workspace-calls.ts';
 
 export interface Change {
@@ -61,7 +61,7 @@ export interface AnalysisContext {
   readonly grantedNames: Condition;
   /** Requests with an identity token, or another value in its place. */
   readonly ourTokens: Condition;
-  /** Calls that can exist (see `realCalls`). */
+  /** Calls that can exist (see `possibleCalls`). */
   readonly real: Condition;
   /** Calls that no unknown fact can block (see `agreeing`). */
   readonly agreed: Condition;
@@ -97,7 +97,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const ports = change.grants.flatMap((grant) =>
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
-  const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
+  const names = new Map(ports.map(({ target }) => [target.sni, sniCondition(target.host, target.port.port)]));
   const workspace = workspaceCalls(
     after,
     change.mesh,
@@ -105,8 +105,12 @@ export function analysisContext(change: Change): AnalysisContext {
   );
   const flags = agreedFlags(portPolicies);
   const sets = {
-    holders: holderOf(change.holders.map(grantNamespace)),
-    prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
+    holders: namespacePeerCondition(change.holders.map(grantNamespace)),
+    prepared: any(
+      change.holders.map((name) =>
+        all([namespacePeerCondition([grantNamespace(name)]), validTokenCondition(name, tokens)]),
+      ),
+    ),
     grantedNames: any([...names.values()]),
     ourTokens: any([
       text('token.issuer', { form: 'exact', text: tokens.issuer }),
@@ -116,7 +120,7 @@ export function analysisContext(change: Change): AnalysisContext {
     forwarded: workspace.forwarded,
     headerless: workspace.headerless,
   };
-  const real = realCalls(settings);
+  const real = possibleCalls(settings);
   const conditions = [
     ...names.values(),
     ...portPolicies.map(({ allowed }) => allowed),
@@ -131,7 +135,7 @@ export function analysisContext(change: Change): AnalysisContext {
     indexes,
     endpoints,
     unknown,
-    assumed: assumedIn([indexes[1]], endpoints),
+    assumed: assumedSidecarNamespaces([indexes[1]], endpoints),
     gateway: change.mesh.gateway,
     pairs,
     ports,
@@ -148,7 +152,7 @@ export function analysisContext(change: Change): AnalysisContext {
 /**
  * Returns the calls that a port allows. Workspaces always use mutual TLS, so a port that disables it allows no holder.
  */
-export function letIn(
+export function callsAllowedByPort(
   { space, holders }: Pick<AnalysisContext, 'space' | 'holders'>,
   { allowed, plain }: PortPolicy,
 ): Node {

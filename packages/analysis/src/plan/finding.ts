@@ -1,7 +1,7 @@
 /** Problems with a change, each with a call that proves it and the rule that decides the call. */
 import { realProducts } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
-import { type Description, describe, formatCall } from '../diff/describe.ts';
+import { type Description, describeProduct, formatCall } from '../diff/describe.ts';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
@@ -48,7 +48,7 @@ const LISTED = 3;
  * Lists findings for a suspicion.
  * @returns an empty list if no such call exists
  */
-export function findingsOf(
+export function suspicionFindings(
   { space, real }: Pick<AnalysisContext, 'space' | 'real'>,
   suspicion: Suspicion,
 ): readonly Finding[] {
@@ -57,7 +57,7 @@ export function findingsOf(
   const findings: Finding[] = [];
   for (const { product, example } of realProducts(space, calls, real)) {
     if (findings.length === LISTED) break;
-    const said = describe(space.explain(product), suspicion.given);
+    const said = describeProduct(space.explain(product), suspicion.given);
     const circumstances = said.circumstances ? `, ${said.circumstances}` : '';
     findings.push({
       kind,

@@ -3,8 +3,8 @@ import { terminalText } from '@meshpass/identity/text';
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';
-import { AS_IN_FORCE } from './standing.ts';
-import { NOTHING_PROVEN } from './unknown.ts';
+import { IN_FORCE_PREFIX } from './standing.ts';
+import { UNPROVEN_NOTE_PREFIX } from './unknown.ts';
 
 type Shown = Omit<Plan, 'manifests'>;
 
@@ -66,7 +66,8 @@ function conclusion(plan: Shown): string {
   if (resources.length + (changes ?? []).length === 0) return changes ? 'Nothing changes.' : 'No object changes.';
   const proven = 'Every grant works, workspaces reach nothing more, and all other traffic is unchanged';
   const left = plan.findings.some(
-    ({ kind, message }) => kind === 'note' && (message.startsWith(NOTHING_PROVEN) || message.startsWith(AS_IN_FORCE)),
+    ({ kind, message }) =>
+      kind === 'note' && (message.startsWith(UNPROVEN_NOTE_PREFIX) || message.startsWith(IN_FORCE_PREFIX)),
   );
   return left ? `${proven}, except for the ports in the notes.` : `${proven}.`;
 }

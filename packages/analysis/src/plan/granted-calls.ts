@@ -15,12 +15,12 @@ import { all, any, type Condition, flag, not, path, text } from '../diff/formula
 import type { TextTest } from '../diff/formula/text-test.ts';
 
 /** Certificate from one of these namespaces. */
-export function holderOf(namespaces: readonly string[]): Condition {
+export function namespacePeerCondition(namespaces: readonly string[]): Condition {
   return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
 }
 
 /** Valid identity token for this grant, and no invalid token in its place. */
-export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
+export function validTokenCondition(grant: string, tokens: IdentityTokens): Condition {
   return all([
     text('token.issuer', exactly(tokens.issuer)),
     text('token.subject', { form: 'present' }),
@@ -31,7 +31,7 @@ export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
 }
 
 /** Connection whose server name has this port and host, in any subset: `outbound_.PORT_.SUBSET_.HOST`. */
-export function namedBy(host: string, port: number): Condition {
+export function sniCondition(host: string, port: number): Condition {
   return all([
     text('connection.sni', { form: 'prefix', text: `outbound_.${port}_.` }),
     text('connection.sni', { form: 'suffix', text: `_.${host}` }),
@@ -44,11 +44,11 @@ export function grantedCalls(
   { target, port, host }: ResolvedTarget,
   tokens: IdentityTokens,
 ): Condition {
-  const connection = all([holderOf([namespace]), namedBy(host, port.port)]);
+  const connection = all([namespacePeerCondition([namespace]), sniCondition(host, port.port)]);
   if (port.protocol === 'tcp') return connection;
   return all([
     connection,
-    perfectToken(grant.name, tokens),
+    validTokenCondition(grant.name, tokens),
     ...(target.allow ? [any(target.allow.map(operation))] : []),
     ...(target.deny ?? []).map((denied) => not(operation(denied))),
     has(target.require),

@@ -23,14 +23,14 @@ import { canonicalJson } from '../canonical-json.ts';
 import { type AccessChange, accessChanges } from './access-changes.ts';
 import { analysisContext } from './context.ts';
 import type { Finding } from './finding.ts';
-import { prove } from './prove.ts';
-import { type ReachChange, reachChanges } from './reach-changes.ts';
+import { findViolations } from './prove.ts';
+import { findReachChanges, type ReachChange } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 import { routeNotes } from './route-notes.ts';
-import { noteStanding } from './standing.ts';
+import { demoteExistingFindings } from './standing.ts';
 import { isRevocation, stateOf } from './state.ts';
-import { ofUnread } from './unknown.ts';
-import { findInvisible, visibilityOf } from './visible.ts';
+import { unreadClusterFinding } from './unknown.ts';
+import { determineVisibility, findInvisibleServices } from './visible.ts';
 
 export interface PlanInput {
   readonly access: Access;
@@ -114,7 +114,7 @@ export function planChange(input: PlanInput): Plan {
     ),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
-  const visibility = visibilityOf(cluster, shape);
+  const visibility = determineVisibility(cluster, shape);
   const context = analysisContext({
     before: visibility.read(cluster),
     after: visibility.read(after),
@@ -127,9 +127,9 @@ export function planChange(input: PlanInput): Plan {
     unread: input.unread,
   });
   const findings = [
-    ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
-    ...findInvisible(context.ports, visibility),
-    ...prove(context),
+    ...(input.unread === undefined ? [] : [unreadClusterFinding(input.unread)]),
+    ...findInvisibleServices(context.ports, visibility),
+    ...findViolations(context),
     ...routeNotes(cluster, grants, shape),
   ];
   const unplaced = describeUnplaced(cluster);
@@ -139,9 +139,9 @@ export function planChange(input: PlanInput): Plan {
     id: sha256Hex(canonicalJson([access, input.inForce ?? null, state])),
     manifests,
     resources: resourceChanges(present, manifests, (manifest) => sourceOf(access, manifest)),
-    reach: reachChanges(context, mesh.clusterDomain, labelled(present)),
+    reach: findReachChanges(context, mesh.clusterDomain, labelled(present)),
     ...(input.inForce && { changes: accessChanges(input.inForce, access) }),
-    findings: noteStanding(
+    findings: demoteExistingFindings(
       findings,
       input,
       (inForce) => planChange({ ...input, access: inForce, inForce: undefined }).findings,

@@ -6,17 +6,17 @@
 import { actionOf, providerOf } from '@meshpass/istio';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE } from '../diff/formula/diagram.ts';
-import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './context.ts';
-import { type Finding, findingsOf, type Suspicion } from './finding.ts';
-import { findUnknown } from './unknown.ts';
+import { type AnalysisContext, callsAllowedByPort, type GrantedPort, serviceOf } from './context.ts';
+import { type Finding, type Suspicion, suspicionFindings } from './finding.ts';
+import { findUnknownEndpoints } from './unknown.ts';
 import { ordinaryCalls } from './workspace-calls.ts';
 
 /**
  * Lists violations.
  * @returns an empty list if the change may be applied
  */
-export function prove(context: AnalysisContext): readonly Finding[] {
-  return [...findUnknown(context), ...proveGrants(context), ...proveRest(context)];
+export function findViolations(context: AnalysisContext): readonly Finding[] {
+  return [...findUnknownEndpoints(context), ...proveGrants(context), ...proveRest(context)];
 }
 
 /** Checks granted ports: everything granted works, and the port's name allows no other calls. */
@@ -39,7 +39,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
       const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
       const portPolicy = indexes[1].at(workload, port, meant ? spoken : protocol);
       const at = { where: [endpoint], portPolicy };
-      const lets = letIn(context, portPolicy);
+      const lets = callsAllowedByPort(context, portPolicy);
       const granted = meant ? here : [];
       const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
         const wanted = diagram.andAll([set(calls), set(context.agreed), set(context.forwarded)]);
@@ -89,7 +89,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
         calls: diagram.minus(reached, diagram.orAll(granted.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
-      return [...refused, ...authorizers, more].flatMap((suspicion) => findingsOf(context, suspicion));
+      return [...refused, ...authorizers, more].flatMap((suspicion) => suspicionFindings(context, suspicion));
     });
   });
 }
@@ -101,7 +101,7 @@ function proveRest(context: AnalysisContext): readonly Finding[] {
   const { space, pairs, holders, grantedNames, ourTokens, agreed } = context;
   const { diagram, set } = space;
   return pairs.flatMap(({ portPolicies: [was, is], where }) => {
-    const [passed, passes] = [letIn(context, was), letIn(context, is)];
+    const [passed, passes] = [callsAllowedByPort(context, was), callsAllowedByPort(context, is)];
     const gained = diagram.minus(diagram.minus(passes, passed), set(holders));
     const lost = diagram.minus(diagram.minus(passed, passes), set(holders));
     const at = { where, portPolicy: is };
@@ -133,7 +133,7 @@ function proveRest(context: AnalysisContext): readonly Finding[] {
           `a policy accepts any token, including identity tokens of workspaces: with one, ${who} would gain ${what}`,
       },
     ];
-    return suspicions.flatMap((suspicion) => findingsOf(context, suspicion));
+    return suspicions.flatMap((suspicion) => suspicionFindings(context, suspicion));
   });
 }
 

@@ -2,11 +2,11 @@
 
 import { grantNamespace } from '@meshpass/identity';
 import { compare } from '@meshpass/istio/members';
-import { describe } from '../diff/describe.ts';
+import { describeProduct } from '../diff/describe.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
-import type { Explained } from '../diff/formula/explain.ts';
-import { type AnalysisContext, letIn, serverOf } from './context.ts';
+import type { FieldExplanation } from '../diff/formula/explain.ts';
+import { type AnalysisContext, callsAllowedByPort, serverOf } from './context.ts';
 import { ordinaryCalls } from './workspace-calls.ts';
 
 export interface ReachChange {
@@ -24,7 +24,7 @@ export interface ReachChange {
  * @param grantsBefore grants before the change. A new grant has no certificates yet, and no guard covers its namespace.
  *   Without this list, its holders would count as having reached every port of other grants.
  */
-export function reachChanges(
+export function findReachChanges(
   context: AnalysisContext,
   clusterDomain: string,
   grantsBefore: readonly string[],
@@ -38,7 +38,7 @@ export function reachChanges(
   ] as const;
   const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
     if (!open[state].has(host) || context.isUnseen(host, port)) return NONE;
-    const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
+    const allowed = callsAllowedByPort(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name comes first, because few grants match it.
     const possible = [prepared, agreed, forwarded].map(set);
     const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
@@ -55,7 +55,7 @@ export function reachChanges(
     ] as const) {
       for (const product of diagram.products(calls)) {
         const explained = space.explain(product);
-        const said = describe(explained, given);
+        const said = describeProduct(explained, given);
         const http = [said.what, said.circumstances].filter((one) => one !== '').join(' ');
         const what = endpoint.protocol === 'tcp' ? 'connections' : http;
         for (const grant of grantsIn(explained)) {
@@ -69,7 +69,7 @@ export function reachChanges(
 }
 
 /** Returns the grants whose holders make these calls. */
-function grantsIn(explained: readonly Explained[]): readonly string[] {
+function grantsIn(explained: readonly FieldExplanation[]): readonly string[] {
   const holder = explained.find(({ field }) => field === 'peer.namespace');
   if (holder?.kind !== 'text' || holder.except) return [];
   return holder.values.map((namespace) => namespace.replace(/^meshpass-/, ''));

@@ -4,7 +4,12 @@
  */
 import type { MeshShape, ResolvedGrant } from '@meshpass/access/compile';
 import { findMeshConfig, type Resource, viewMesh } from '@meshpass/istio';
-import { describeOutside, type GrantReach, type RouteOutside, routesOutside } from '../routes/outside-grant.ts';
+import {
+  describeRouteOutside,
+  findRoutesOutsideGrants,
+  type GrantReach,
+  type RouteOutsideGrant,
+} from '../routes/outside-grant.ts';
 import type { Finding } from './finding.ts';
 
 /**
@@ -29,19 +34,19 @@ export function routeNotes(
       })),
     }),
   );
-  return routesOutside(mesh, reaches).map((route): Finding => {
+  return findRoutesOutsideGrants(mesh, reaches).map((route): Finding => {
     const { grant, called, does } = route;
     return {
       kind: 'note',
       grant: grant.grant,
-      message: describeOutside(route),
+      message: describeRouteOutside(route),
       because: whereOf(route),
       example: `a ${does === 'closed' ? 'connection' : 'call'} to ${called[0]} on this route`,
     };
   });
 }
 
-function whereOf({ on, path }: RouteOutside): string {
+function whereOf({ on, path }: RouteOutsideGrant): string {
   const { origin, metadata } = on;
   const place = origin.line > 0 ? origin.at(path) : undefined;
   const written = place === undefined ? '' : ` (${place.file}:${place.line})`;

@@ -2,17 +2,17 @@
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Finding } from './finding.ts';
-import { identity, withoutPlaces } from './stated.ts';
+import { identityKey, withoutPlaces } from './stated.ts';
 
 /** Start of a note about a grant that already does not work. */
-export const AS_IN_FORCE = 'as by the file in force, ';
+export const IN_FORCE_PREFIX = 'as by the file in force, ';
 
 /**
  * Turns findings that the file in force has as well into notes: the same grant, call and reason, for a grant without a new
  * or changed entry of `to`.
  * @param findingsInForce plans the file in force; only called if a grant does not work
  */
-export function noteStanding(
+export function demoteExistingFindings(
   findings: readonly Finding[],
   { access, inForce }: { readonly access: Access; readonly inForce?: Access | undefined },
   findingsInForce: (inForce: Access) => readonly Finding[],
@@ -26,7 +26,7 @@ export function noteStanding(
   const standing = new Set(orNone(() => findingsInForce(inForce)).map(keyOf));
   return findings.map((one) =>
     isCandidate(one) && standing.has(keyOf(one))
-      ? { ...one, kind: 'note', message: `${AS_IN_FORCE}${one.message}` }
+      ? { ...one, kind: 'note', message: `${IN_FORCE_PREFIX}${one.message}` }
       : one,
   );
 }
@@ -34,7 +34,9 @@ export function noteStanding(
 /** Whether each entry of a grant's `to` is in the file in force. */
 function addsNothing(name: string, inForce: Access, access: Access): boolean {
   const [before, after] = [inForce, access].map(({ grants }) =>
-    grants.filter((one) => one.name === name).flatMap(({ to }) => to.map((target) => identity(withoutPlaces(target)))),
+    grants
+      .filter((one) => one.name === name)
+      .flatMap(({ to }) => to.map((target) => identityKey(withoutPlaces(target)))),
   );
   const known = new Set(before);
   return after!.every((target) => known.has(target));

@@ -6,7 +6,7 @@ import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } fro
 import { canonicalJson } from '../canonical-json.ts';
 
 /** Entries by identity. Their order has no meaning, and entries with equal identities are the same. */
-export type Entries = ReadonlyMap<string, unknown>;
+export type EntriesByIdentity = ReadonlyMap<string, unknown>;
 
 /** Defaults of a file without `operators`. */
 const NOBODY: Operators = {
@@ -20,7 +20,7 @@ const NOBODY: Operators = {
 export const NO_ACCESS: Access = { file: '', trust: { issuers: [], audiences: [] }, grants: [] };
 
 /** Converts an access file. File names and positions are not part of its content. */
-export function stated({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
+export function comparableAccess({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
   const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = withoutPlaces(access);
   const { issuers, ...trusted } = trust;
   return {
@@ -34,7 +34,7 @@ export function stated({ file: _, files: __, ...access }: Access): Readonly<Reco
 }
 
 /** Serializes JSON with sorted keys and entries, because order has no meaning in an access file. */
-export function identity(value: unknown): string {
+export function identityKey(value: unknown): string {
   return canonicalJson(unordered(value) ?? null);
 }
 
@@ -79,8 +79,10 @@ function statedApproval({ emergency, ...rest }: Approval, asking: readonly Who[]
 }
 
 /** The reason describes a denial and is not part of its identity. */
-function denials(all: readonly Denial[]): Entries {
-  return new Map(all.map(({ reason, ...who }) => [identity(who), { ...who, ...(reason !== undefined && { reason }) }]));
+function denials(all: readonly Denial[]): EntriesByIdentity {
+  return new Map(
+    all.map(({ reason, ...who }) => [identityKey(who), { ...who, ...(reason !== undefined && { reason }) }]),
+  );
 }
 
 /** Omits source positions. A claim may also be named `place`. */

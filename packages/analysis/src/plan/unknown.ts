@@ -5,18 +5,18 @@
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
-import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
+import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
 /** Start of a note about ports without a proof. */
-export const NOTHING_PROVEN = 'nothing is proven about';
+export const UNPROVEN_NOTE_PREFIX = 'nothing is proven about';
 
 /**
  * For granted ports, creates one finding per grant and reason, which prevents the change. For other ports, creates one
  * note per reason. A plan's policies there only concern grant holders, who have no access.
  */
-export function findUnknown({
+export function findUnknownEndpoints({
   unknown,
   ports,
   gateway,
@@ -27,7 +27,7 @@ export function findUnknown({
   for (const { endpoint, reason } of unknown) {
     const granted = endpoint.services.flatMap((service) => byService.get(service) ?? []);
     for (const port of granted) {
-      const finding = ofGrant(port, reason);
+      const finding = unknownGrantFinding(port, reason);
       findings.set(`${finding.message} ${finding.because}`, finding);
     }
     const { namespace, labels } = endpoint.workload;
@@ -39,7 +39,7 @@ export function findUnknown({
 }
 
 /** Finding for a cluster that was not fully read: a missing policy may open or close any port. */
-export function ofUnread(reason: string): Finding {
+export function unreadClusterFinding(reason: string): Finding {
   return {
     kind: 'not-known',
     message: 'it is not known what this change means',
@@ -49,11 +49,11 @@ export function ofUnread(reason: string): Finding {
 }
 
 /** Finding for a granted port about which nothing is known. */
-export function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
+export function unknownGrantFinding({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
   const { place, allow } = target.target;
   const [first] = allow ?? [];
   const call = target.port.protocol === 'tcp' ? 'a connection' : first ? `${first.method} ${first.path}` : 'any call';
-  const isKnown = reason === NOT_GRANTABLE;
+  const isKnown = reason === AMBIENT_NOT_GRANTABLE;
   return {
     kind: isKnown ? 'grant-does-not-work' : 'not-known',
     grant: grant.name,
@@ -68,7 +68,7 @@ export function ofGrant({ grant: { grant }, target }: GrantedPort, reason: strin
 function ofOthers(where: readonly Endpoint[], reason: string): Finding {
   return {
     kind: 'note',
-    message: `${NOTHING_PROVEN} ${formatWhere(where)}`,
+    message: `${UNPROVEN_NOTE_PREFIX} ${formatWhere(where)}`,
     example: formatWhere(where.slice(0, 1)),
     because: reason,
   };

@@ -21,7 +21,7 @@ import {
 } from '@meshpass/istio';
 import { type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
-import { ofGrant } from './unknown.ts';
+import { unknownGrantFinding } from './unknown.ts';
 
 interface Invisible {
   /** Whether this is unknown. */
@@ -52,7 +52,7 @@ const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
  * Determines the visibility of objects.
  * @param cluster all objects, including those that are not visible
  */
-export function visibilityOf(
+export function determineVisibility(
   cluster: readonly Resource[],
   { gateway, clusterDomain, rootNamespace }: MeshShape,
 ): Visibility {
@@ -143,7 +143,7 @@ function keyOf({ namespace, name }: Named): string {
 }
 
 /** Creates a finding for each granted port whose Service is invisible. */
-export function findInvisible(
+export function findInvisibleServices(
   ports: readonly GrantedPort[],
   { whyInvisible }: Pick<Visibility, 'whyInvisible'>,
 ): readonly Finding[] {
@@ -151,7 +151,7 @@ export function findInvisible(
     const { grant, target } = port;
     const why = whyInvisible(target.service, target.port.port, grant.namespace);
     if (why === undefined) return [];
-    const unknown = ofGrant(port, why.because);
+    const unknown = unknownGrantFinding(port, why.because);
     if (why.unknown) return [unknown];
     const message = `grant ${grant.grant.name} does not work: no call reaches ${serviceOf(target)}`;
     return [{ ...unknown, kind: 'grant-does-not-work', message }];

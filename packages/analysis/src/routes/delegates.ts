@@ -2,7 +2,7 @@
  * Routes of delegates, merged with the route of the root that delegates to them. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type HttpMatch,
   type HttpRoute,
@@ -13,7 +13,7 @@ import {
 } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
 
-const delegatesIn = remembered(
+const delegatesIn = memoize(
   (mesh: MeshView): ReadonlyMap<string, VirtualService> =>
     new Map(mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one])),
 );

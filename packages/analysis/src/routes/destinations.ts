@@ -5,10 +5,10 @@
 
 import type { Destination, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
-import { isCatchAll, type RouteAt, routesOf } from './http-routes.ts';
+import { isCatchAll, type VirtualServiceRoute, virtualServiceRoutes } from './http-routes.ts';
 
 /** Call from a sidecar of which only the namespace is known. */
-export interface Called {
+export interface SidecarCall {
   /** Namespace of the caller. */
   readonly from: string;
   readonly host: string;
@@ -31,19 +31,19 @@ interface RoutedTo {
  * Lists all destinations that this VirtualService may route the call to, up to the first route that matches all
  * remaining calls.
  */
-export function destinationsOf(root: VirtualService, called: Called, mesh: MeshView): readonly RoutedTo[] {
+export function possibleDestinations(root: VirtualService, called: SidecarCall, mesh: MeshView): readonly RoutedTo[] {
   const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
   return kinds.flatMap((kind) =>
     takenRoutes(
-      routesOf(mesh)(root).filter(({ protocol }) => protocol === kind),
+      virtualServiceRoutes(mesh)(root).filter(({ protocol }) => protocol === kind),
       called,
     ).flatMap(destinationsAt),
   );
 }
 
 /** Lists the routes that the call may take. Of connections, that is the first that matches. */
-function takenRoutes(routes: readonly RouteAt[], called: Called): readonly RouteAt[] {
-  const found: RouteAt[] = [];
+function takenRoutes(routes: readonly VirtualServiceRoute[], called: SidecarCall): readonly VirtualServiceRoute[] {
+  const found: VirtualServiceRoute[] = [];
   for (const at of routes) {
     const met = at.matches.filter((one) => mayMeet(one, called));
     if (at.matches.length > 0 && met.length === 0) continue;
@@ -53,7 +53,13 @@ function takenRoutes(routes: readonly RouteAt[], called: Called): readonly Route
   return found;
 }
 
-function destinationsAt({ on, path: at, route, destinations: given, mirrors }: RouteAt): readonly RoutedTo[] {
+function destinationsAt({
+  on,
+  path: at,
+  route,
+  destinations: given,
+  mirrors,
+}: VirtualServiceRoute): readonly RoutedTo[] {
   if (route?.redirect || route?.directResponse) return [];
   const weighted = route ? items(route.route) : given;
   const destinations = weighted.flatMap(({ destination, weight = 0 }, nth) =>
@@ -75,7 +81,7 @@ function toDestination(
 }
 
 /** Whether some call of this kind may match. Callers here lack any labels that a route could require. */
-function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: Called): boolean {
+function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: SidecarCall): boolean {
   if (gateways.length > 0 && !gateways.includes('mesh')) return false;
   if (port !== undefined && called.port !== undefined && port !== called.port) return false;
   if (sourceNamespace !== undefined && sourceNamespace !== '' && sourceNamespace !== called.from) return false;

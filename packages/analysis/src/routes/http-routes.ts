@@ -2,7 +2,7 @@
  * HTTP routes of a VirtualService, as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type {
   Destination,
   HttpMatch,
@@ -17,7 +17,7 @@ import { items, labels, record, texts } from '@meshpass/istio/members';
 import { delegateOf, mergeRoute } from './delegates.ts';
 
 /** Route of a VirtualService, or of its delegate. */
-export interface RouteAt {
+export interface VirtualServiceRoute {
   readonly on: VirtualService;
   readonly path: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
@@ -35,8 +35,8 @@ export interface RouteAt {
 }
 
 /** Lists the routes of a VirtualService for HTTP, for TLS by server name, and for TCP. */
-export const routesOf = remembered((mesh: MeshView) =>
-  remembered((root: VirtualService): readonly RouteAt[] => [
+export const virtualServiceRoutes = memoize((mesh: MeshView) =>
+  memoize((root: VirtualService): readonly VirtualServiceRoute[] => [
     ...httpRoutes(mesh, root),
     ...(['tls', 'tcp'] as const).flatMap((protocol) =>
       items(root.spec[protocol]).map(({ match, route }, index) => ({
@@ -56,7 +56,7 @@ export const routesOf = remembered((mesh: MeshView) =>
  * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
  * that the proxy answers itself has no destinations.
  */
-function httpRoutes(mesh: MeshView, root: VirtualService): readonly RouteAt[] {
+function httpRoutes(mesh: MeshView, root: VirtualService): readonly VirtualServiceRoute[] {
   const at = (on: VirtualService, index: number, route: HttpRoute) => ({
     on,
     path: ['spec', 'http', index],
@@ -67,7 +67,7 @@ function httpRoutes(mesh: MeshView, root: VirtualService): readonly RouteAt[] {
   });
   const mirrorsAt = (on: VirtualService, index: number, route: Mirroring) =>
     mirrorsOf(route, ['spec', 'http', index]).map((one) => ({ ...one, on }));
-  return items(root.spec.http).flatMap((route, index): readonly RouteAt[] => {
+  return items(root.spec.http).flatMap((route, index): readonly VirtualServiceRoute[] => {
     if (!route.delegate) return [{ ...at(root, index, route), mirrors: mirrorsAt(root, index, route) }];
     const delegate = delegateOf(mesh, root, route);
     return items(delegate?.spec.http).flatMap((part, inner) => {
@@ -98,7 +98,7 @@ export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
 
 /**
  * Whether a match takes every call of the proxies that it applies to, so that istiod drops the routes after it. Port,
- * gateways and callers only decide whether it applies, see `isFromSome`.
+ * gateways and callers only decide whether it applies, see `isRestrictedToSources`.
  */
 export function isCatchAll(match: HttpMatch): boolean {
   const { uri, method, authority, scheme, headers, withoutHeaders, queryParams } = match;
@@ -112,7 +112,7 @@ export function isCatchAll(match: HttpMatch): boolean {
 }
 
 /** Whether a match applies to the calls of some proxies only. istiod ignores these members beside `gateways`. */
-export function isFromSome({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
+export function isRestrictedToSources({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
   return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
 }
 

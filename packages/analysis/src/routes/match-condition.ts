@@ -5,8 +5,8 @@
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
-import { readRegex } from '../diff/formula/regex.ts';
-import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
+import { parseRegex } from '../diff/formula/regex.ts';
+import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 
 /** Listener of an entry point. */
 export interface Listener {
@@ -75,9 +75,9 @@ function withoutCondition(name: string, value: StringMatch): Condition {
       ? [{ form: 'exact', text: exact }]
       : prefix !== undefined
         ? [{ form: 'prefix', text: prefix }]
-        : readRegex(regex ?? '');
+        : parseRegex(regex ?? '');
   if (!tests) return all([not(condition), any([present, opaque(`an empty ${name} matches ~${regex}`)])]);
-  return tests.some((test) => passes(test, '')) ? all([present, not(condition)]) : not(condition);
+  return tests.some((test) => passesTest(test, '')) ? all([present, not(condition)]) : not(condition);
 }
 
 /** Istio translates an empty match, and the regular expression `*`, to a test of presence. */
@@ -133,7 +133,7 @@ function stringCondition(field: TextField, match: StringMatch | undefined): Cond
       ? ALWAYS
       : text(field, { form: 'prefix', text: prefix });
   if (regex === undefined) return ALWAYS;
-  const tests = readRegex(regex);
+  const tests = parseRegex(regex);
   if (!tests) return opaque(`${field} matches ~${regex}`);
   return any(tests.map((test) => (isEveryPath(field, test) ? ALWAYS : text(field, test))));
 }
@@ -144,6 +144,6 @@ function isEveryPath(field: TextField, test: TextTest): boolean {
 }
 
 /** Lists the opaque reasons in texts. */
-export function reasonOf(field: string): string | undefined {
+export function opaqueReason(field: string): string | undefined {
   return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
 }

@@ -13,7 +13,7 @@ import {
   type VirtualService,
 } from '@meshpass/istio';
 import { listed, texts } from '@meshpass/istio/members';
-import { type Called, destinationsOf } from './destinations.ts';
+import { possibleDestinations, type SidecarCall } from './destinations.ts';
 
 /** A grant's ports. An absent port number means that it is unknown and may be any. */
 export interface GrantReach {
@@ -21,10 +21,10 @@ export interface GrantReach {
   /** `meshpass-GRANT`. */
   readonly namespace: string;
   readonly place: Place;
-  readonly ports: readonly Omit<Called, 'from'>[];
+  readonly ports: readonly Omit<SidecarCall, 'from'>[];
 }
 
-export interface RouteOutside {
+export interface RouteOutsideGrant {
   readonly on: VirtualService;
   readonly path: Path;
   readonly grant: GrantReach;
@@ -36,13 +36,17 @@ export interface RouteOutside {
 }
 
 /** Lists such routes in grant order, each destination once per grant. */
-export function routesOutside(mesh: MeshView, grants: readonly GrantReach[]): readonly RouteOutside[] {
+export function findRoutesOutsideGrants(mesh: MeshView, grants: readonly GrantReach[]): readonly RouteOutsideGrant[] {
   const governing = governingRoutes(mesh);
   return grants.flatMap((grant) => {
-    const found = new Map<string, RouteOutside & { readonly called: string[] }>();
+    const found = new Map<string, RouteOutsideGrant & { readonly called: string[] }>();
     for (const port of grant.ports) {
       for (const root of governing(port.host, grant.namespace)) {
-        for (const { on, path, mirrored, ...to } of destinationsOf(root, { ...port, from: grant.namespace }, mesh)) {
+        for (const { on, path, mirrored, ...to } of possibleDestinations(
+          root,
+          { ...port, from: grant.namespace },
+          mesh,
+        )) {
           const host = fullHost(to.host, on.metadata.namespace, mesh.config.clusterDomain);
           const number = to.port ?? (port.protocol === 'tcp' ? onlyPort(mesh, host) : undefined) ?? port.port;
           if (holds(grant, host, number)) continue;
@@ -107,7 +111,7 @@ function withPort(host: string, port: number | undefined): string {
  * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
  * full stop.
  */
-export function describeOutside({ grant, called, to, does }: RouteOutside): string {
+export function describeRouteOutside({ grant, called, to, does }: RouteOutsideGrant): string {
   const { file, line } = grant.place;
   const which = `${to}, which is outside grant ${grant.grant} (${file}:${line})`;
   const from = listed(called);

@@ -1,13 +1,13 @@
 /** Tells matches apart that no call can meet together, so that formulas of routes need not mention each other. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
-import { answerOf } from './text-match.ts';
+import { impliedTestResult } from './text-match.ts';
 
 /** Whether a call may meet both conditions, as far as exact texts and prefixes of single fields show. */
-export function mayMeet(one: Condition, other: Condition): boolean {
-  const [some, others] = [alternativesOf(one), alternativesOf(other)];
+export function mayOverlap(one: Condition, other: Condition): boolean {
+  const [some, others] = [requiredTextTests(one), requiredTextTests(other)];
   return some.some((first) => others.some((second) => !areDisjoint(first, second)));
 }
 
@@ -15,7 +15,7 @@ export function mayMeet(one: Condition, other: Condition): boolean {
 type Required = ReadonlyMap<string, TextTest>;
 
 /** Lists the text tests that each alternative of a condition requires. */
-export const alternativesOf = remembered((condition: Condition): readonly Required[] =>
+export const requiredTextTests = memoize((condition: Condition): readonly Required[] =>
   (condition.op === 'any' ? condition.of : [condition]).map((one) => {
     const required = new Map<string, TextTest>();
     for (const part of one.op === 'all' ? one.of : [one]) {
@@ -28,7 +28,8 @@ export const alternativesOf = remembered((condition: Condition): readonly Requir
 function areDisjoint(one: Required, other: Required): boolean {
   for (const [field, test] of one) {
     const against = other.get(field);
-    if (against && (answerOf(test, against) === false || answerOf(against, test) === false)) return true;
+    if (against && (impliedTestResult(test, against) === false || impliedTestResult(against, test) === false))
+      return true;
   }
   return false;
 }
@@ -79,7 +80,7 @@ export function indexPaths(conditions: readonly Condition[]): PathIndex {
               ...(test!.form === 'prefix' ? withPrefix(test!.text) : []),
             ]),
           ];
-      return inOrder(near).filter((other) => other < position && mayMeet(conditions[other]!, own));
+      return inOrder(near).filter((other) => other < position && mayOverlap(conditions[other]!, own));
     },
   };
 }
@@ -88,7 +89,7 @@ type PathTest = TextTest & { readonly form: 'exact' | 'prefix' };
 
 /** Path tests of the alternatives; undefined for one without an exact path or prefix. */
 function pathsOf(condition: Condition): readonly (PathTest | undefined)[] {
-  return alternativesOf(condition).map((required) => {
+  return requiredTextTests(condition).map((required) => {
     const test = required.get('path');
     return test?.form === 'exact' || test?.form === 'prefix' ? (test as PathTest) : undefined;
   });

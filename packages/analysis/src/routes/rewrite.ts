@@ -119,7 +119,7 @@ function filterPath(
 }
 
 /** Returns the matches as the workload sees their calls. */
-export function sentMatches(
+export function rewrittenMatches(
   matches: readonly HttpMatch[],
   rewrite: (match: HttpMatch) => Rewrite,
 ): readonly HttpMatch[] {
@@ -134,14 +134,14 @@ export function sentMatches(
 }
 
 /** Returns the path without its query after a rewrite; undefined if it is not known. */
-export function pathAfter(rewrite: Rewrite['path'], path: string): string | undefined {
+export function rewrittenPath(rewrite: Rewrite['path'], path: string): string | undefined {
   if (rewrite === undefined) return path;
   if (rewrite === 'unknown') return undefined;
   return rewrite.whole ? rewrite.by : rewrite.by + path.slice(rewrite.prefix.length);
 }
 
 /** Returns the value of a header after a route's changes: undefined if it is missing, or `unknown`. */
-export function headerAfter(
+export function rewrittenHeader(
   { headers }: Rewrite,
   name: string,
   before: { readonly value: string | undefined } | 'unknown',

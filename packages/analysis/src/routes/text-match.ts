@@ -1,11 +1,11 @@
 /** Compares route matches with each other and with the string forms of policies. */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
-import { passes, readPath, type TextTest } from '../diff/formula/text-test.ts';
+import { parsePathTest, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 
 /** Whether all texts that pass `wanted` pass the test (true) or fail it (false); undefined if they differ. */
-export function answerOf(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
-  if (wanted?.form === 'exact') return passes(test, wanted.text);
+export function impliedTestResult(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
+  if (wanted?.form === 'exact') return passesTest(test, wanted.text);
   if (wanted?.form === 'suffix') return test.form === 'exact' && !test.text.endsWith(wanted.text) ? false : undefined;
   if (wanted?.form !== 'prefix') return undefined;
   const head = headOf(test);
@@ -16,8 +16,8 @@ export function answerOf(test: TextTest, wanted: TextTest | undefined): boolean 
 
 /** Whether a policy's path pattern may match a path of a route. */
 export function mayMatch(pattern: string, uri: StringMatch | undefined): boolean {
-  const test = readPath(pattern);
-  return test !== undefined && answerOf(test, readUri(uri)) !== false;
+  const test = parsePathTest(pattern);
+  return test !== undefined && impliedTestResult(test, readUri(uri)) !== false;
 }
 
 /** Returns undefined if the match may take any path, as a regular expression may. */
@@ -41,12 +41,12 @@ export function coversMatch(wide: HttpMatch, narrow: HttpMatch): boolean {
     (['scheme', 'method', 'authority'] as const).every(
       (part) => wide[part] === undefined || JSON.stringify(wide[part]) === JSON.stringify(narrow[part]),
     ) &&
-    (['headers', 'queryParams', 'withoutHeaders'] as const).every((part) => isWithin(wide[part], narrow[part]))
+    (['headers', 'queryParams', 'withoutHeaders'] as const).every((part) => isFieldSubset(wide[part], narrow[part]))
   );
 }
 
 /** Whether `narrow` has every field of `wide`, with the same value. */
-export function isWithin(wide: unknown, narrow: unknown): boolean {
+export function isFieldSubset(wide: unknown, narrow: unknown): boolean {
   const given = record(narrow);
   return Object.entries(record(wide)).every(([name, value]) => JSON.stringify(value) === JSON.stringify(given[name]));
 }

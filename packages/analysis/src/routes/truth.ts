@@ -1,40 +1,44 @@
 import { type Call, meets } from '../diff/formula/call.ts';
 import type { Condition } from '../diff/formula/condition.ts';
-import { reasonOf } from './match-condition.ts';
+import { opaqueReason } from './match-condition.ts';
 
 type WhyUnknown = (field: string) => string | undefined;
 
 /** Whether a call meets a formula, or why it is not known. */
-export type Truth = boolean | { readonly unknown: string };
+export type ThreeValued = boolean | { readonly unknown: string };
 
 /**
  * Evaluates a formula whose opaque parts are not known.
  * @param whyUnknown explains why the value of a field is not known; undefined if it is
  */
-export function truthOf(call: Call, condition: Condition, whyUnknown: WhyUnknown = () => undefined): Truth {
+export function evaluateThreeValued(
+  call: Call,
+  condition: Condition,
+  whyUnknown: WhyUnknown = () => undefined,
+): ThreeValued {
   switch (condition.op) {
     case 'all':
       return combined(call, condition.of, false, whyUnknown);
     case 'any':
       return combined(call, condition.of, true, whyUnknown);
     case 'not': {
-      const inner = truthOf(call, condition.of, whyUnknown);
+      const inner = evaluateThreeValued(call, condition.of, whyUnknown);
       return typeof inner === 'boolean' ? !inner : inner;
     }
     case 'constant':
       return condition.value;
     default: {
-      const unknown = reasonOf(condition.field) ?? whyUnknown(condition.field);
+      const unknown = opaqueReason(condition.field) ?? whyUnknown(condition.field);
       return unknown === undefined ? meets(call, condition) : { unknown };
     }
   }
 }
 
 /** @param decisive value of a part that decides the whole */
-function combined(call: Call, parts: readonly Condition[], decisive: boolean, whyUnknown: WhyUnknown): Truth {
-  let result: Truth = !decisive;
+function combined(call: Call, parts: readonly Condition[], decisive: boolean, whyUnknown: WhyUnknown): ThreeValued {
+  let result: ThreeValued = !decisive;
   for (const part of parts) {
-    const one = truthOf(call, part, whyUnknown);
+    const one = evaluateThreeValued(call, part, whyUnknown);
     if (one === decisive) return decisive;
     if (typeof one !== 'boolean') result = one;
   }

@@ -2,11 +2,11 @@
 
 import { formatOperation, formatPlace, type ResolvedGrant } from '@meshpass/access/compile';
 import { ofKind, type Resource } from '@meshpass/istio';
-import { passes, readPath } from '../diff/formula/text-test.ts';
+import { parsePathTest, passesTest } from '../diff/formula/text-test.ts';
 import type { CaseCall } from './read-suite.ts';
 
 /** Elements that decided cases. */
-export interface Touched {
+export interface CoveredElements {
   /** Positions of `who` entries, FILE:LINE:COLUMN. */
   readonly who: Set<string>;
   /** JSON of grant and call. */
@@ -23,7 +23,11 @@ export interface Coverage {
 }
 
 /** Computes which entries, granted ports and rules the cases cover. */
-export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Resource[], touched: Touched): Coverage {
+export function computeCoverage(
+  grants: readonly ResolvedGrant[],
+  others: readonly Resource[],
+  touched: CoveredElements,
+): Coverage {
   const calls = [...touched.ports].map((one) => JSON.parse(one) as [string, CaseCall]);
   const entries: { readonly what: string; readonly covered: boolean }[] = [];
   for (const { grant, targets } of grants) {
@@ -72,6 +76,6 @@ export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Re
 }
 
 function takesPath(pattern: string, path: string | undefined): boolean {
-  const test = readPath(pattern);
-  return test !== undefined && passes(test, path);
+  const test = parsePathTest(pattern);
+  return test !== undefined && passesTest(test, path);
 }

@@ -4,35 +4,35 @@ import type { Access } from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import { explainDecision } from '../diff/decision.ts';
-import { describe, formatCall } from '../diff/describe.ts';
+import { describeProduct, formatCall } from '../diff/describe.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { all, type Condition, flag, path as pathTest, text } from '../diff/formula/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/formula/diagram.ts';
-import { readText } from '../diff/formula/text-test.ts';
-import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
-import { type AnalysisContext, letIn, serverOf } from '../plan/context.ts';
-import { holderOf } from '../plan/granted-calls.ts';
+import { parseTextTest } from '../diff/formula/text-test.ts';
+import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
+import { type AnalysisContext, callsAllowedByPort, serverOf } from '../plan/context.ts';
+import { namespacePeerCondition } from '../plan/granted-calls.ts';
 import type { PolicyProperty } from './read-suite.ts';
 
-export interface Result {
+export interface CaseOutcome {
   readonly passed: boolean;
   /** Decision and its reason; for a failed property, a call that disproves it. */
   readonly said: string;
 }
 
 /** Calls that a property covers, at any destination. */
-export function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
+export function propertyCalls({ who, method, path }: PolicyProperty, access: Access): Condition {
   return all([
     callers(who, access),
-    ...(method === undefined ? [] : [text('method', readText(method))]),
+    ...(method === undefined ? [] : [text('method', parseTextTest(method))]),
     ...(path === undefined ? [] : [pathTest(path)]),
   ]);
 }
 
 function callers(who: PolicyProperty['who'], { grants }: Access): Condition {
-  if (who.kind === 'grant') return holderOf([grantNamespace(who.grant)]);
+  if (who.kind === 'grant') return namespacePeerCondition([grantNamespace(who.grant)]);
   if (who.kind !== 'workload')
-    return who.kind === 'everybody' ? all([]) : holderOf(grants.map(({ name }) => grantNamespace(name)));
+    return who.kind === 'everybody' ? all([]) : namespacePeerCondition(grants.map(({ name }) => grantNamespace(name)));
   const ofAccount = who.account === undefined ? [] : [text('peer.account', { form: 'exact', text: who.account })];
   return all([flag('peer'), text('peer.namespace', { form: 'exact', text: who.namespace }), ...ofAccount]);
 }
@@ -45,7 +45,7 @@ export function show(
   property: PolicyProperty,
   condition: Condition,
   { context, mesh }: { readonly context: AnalysisContext; readonly mesh: Mesh },
-): Result {
+): CaseOutcome {
   const { space, indexes, endpoints, open } = context;
   const { diagram, set } = space;
   const http = property.method !== undefined || property.path !== undefined;
@@ -62,7 +62,9 @@ export function show(
       property.expect === 'allowed' ? set(context.agreed) : EVERY,
     ]);
     const through = open[1].has(host) || !isOfWorkspaces(property);
-    const allowed = through ? letIn(context, indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol)) : NONE;
+    const allowed = through
+      ? callsAllowedByPort(context, indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol))
+      : NONE;
     const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
     if (otherwise !== NONE) return { passed: false, said: tell(context, otherwise, endpoint, property.expect) };
   }
@@ -94,7 +96,7 @@ function unknownTo(property: PolicyProperty, { unknown, open }: AnalysisContext,
       const refused = !through && isOfWorkspaces(property);
       return isMeant(property, one) && !(refused && expect === 'refused');
     });
-    const why = reason === NOT_GRANTABLE && !isOfWorkspaces(property) ? NOT_PROVEN : reason;
+    const why = reason === AMBIENT_NOT_GRANTABLE && !isOfWorkspaces(property) ? NOT_PROVEN : reason;
     if (service !== undefined) return `expected to be ${expect} everywhere, but at ${service} it is unknown: ${why}`;
   }
   return undefined;
@@ -110,7 +112,7 @@ function tell(
 ): string {
   const [product] = space.diagram.products(calls);
   const example = space.example(product!);
-  const { matters } = describe(space.explain(product!));
+  const { matters } = describeProduct(space.explain(product!));
   const { reason } = explainDecision(indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
   const call = formatCall(example, endpoint.protocol, matters);
   return `expected to be ${expect} everywhere, but at ${endpoint.services.join(', ')} this call is not: ${call}: ${reason}`;

@@ -16,12 +16,12 @@ import type { Mesh, Resource } from '@meshpass/istio';
 import { type Decision, explainDecision } from '../diff/decision.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import type { Call } from '../diff/formula/call.ts';
-import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
+import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { applyAccess } from '../evaluate/grants-that-can.ts';
 import { callerProxy } from '../evaluate/ways.ts';
 import { type AnalysisContext, analysisContext, serverOf } from '../plan/context.ts';
-import { type Coverage, coverageOf, type Touched } from './coverage.ts';
-import { calls, type Result, show } from './property.ts';
+import { type Coverage, type CoveredElements, computeCoverage } from './coverage.ts';
+import { type CaseOutcome, propertyCalls, show } from './property.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
 
 export interface SuiteInput {
@@ -36,7 +36,7 @@ export interface SuiteInput {
 }
 
 /** Outcome of one case or property. */
-export interface Outcome extends Result {
+export interface Outcome extends CaseOutcome {
   readonly file: string;
   readonly line: number;
   readonly name: string;
@@ -85,7 +85,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
   const { resources: state, mesh } = applyAccess(access, cluster, shape, tokens);
   const { grants } = resolveAccess(access, mesh);
   const properties = suites.flatMap((suite) => suite.properties);
-  const sets = new Map(properties.map((one) => [one, calls(one, access)]));
+  const sets = new Map(properties.map((one) => [one, propertyCalls(one, access)]));
   const context = analysisContext({
     before: state,
     after: state,
@@ -97,14 +97,14 @@ export function runSuites(input: SuiteInput): SuiteResult {
     also: [...sets.values()],
     unread: input.unread,
   });
-  const touched: Touched = { who: new Set(), ports: new Set(), rules: new Set() };
+  const touched: CoveredElements = { who: new Set(), ports: new Set(), rules: new Set() };
   const bench: Bench = { access, mesh, tokens, context, touched };
   return {
     outcomes: suites.flatMap((suite) => [
       ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
       ...suite.properties.map((one) => ({ ...at(one), ...show(one, sets.get(one)!, bench) })),
     ]),
-    coverage: coverageOf(
+    coverage: computeCoverage(
       grants,
       cluster.filter((one) => !isOurs(one)),
       touched,
@@ -117,14 +117,14 @@ interface Bench {
   readonly mesh: Mesh;
   readonly tokens: IdentityTokens;
   readonly context: AnalysisContext;
-  readonly touched: Touched;
+  readonly touched: CoveredElements;
 }
 
 function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' | 'line' | 'name'> {
   return { file: place.file, line: place.line, name };
 }
 
-function decideCase(one: PolicyCase, bench: Bench): Result {
+function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
   const { context } = bench;
   const endpoints = endpointsAt(context.endpoints, one.call);
   const unknown = whyUnknown(one, context);
@@ -155,7 +155,7 @@ function decideCase(one: PolicyCase, bench: Bench): Result {
 /** Explains why some port that a call may reach is unknown. Ambient mode counts last, because it decides some calls. */
 function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
   const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
-  return reasons.find((reason) => reason !== NOT_GRANTABLE) ?? reasons[0];
+  return reasons.find((reason) => reason !== AMBIENT_NOT_GRANTABLE) ?? reasons[0];
 }
 
 type Verdict = Decision & { readonly names: readonly string[] };
@@ -168,7 +168,9 @@ function decideIdentity(
   bench: Bench,
 ): Verdict | string {
   if (unknown === undefined) return decideAs(identity, endpointsAt(bench.context.endpoints, one.call), bench);
-  return unknown === NOT_GRANTABLE && identity.grant === undefined ? decideInAmbient(identity, one, bench) : unknown;
+  return unknown === AMBIENT_NOT_GRANTABLE && identity.grant === undefined
+    ? decideInAmbient(identity, one, bench)
+    : unknown;
 }
 
 function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): string | undefined {
@@ -230,7 +232,7 @@ function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Benc
 /** Decision for workspaces, which always use mutual TLS. */
 const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port disables mutual TLS' };
 
-function unknownResult({ expect }: PolicyCase, reason: string): Result {
+function unknownResult({ expect }: PolicyCase, reason: string): CaseOutcome {
   return { passed: false, said: `expected to be ${expect}, but it is unknown: ${reason}` };
 }
 
@@ -239,7 +241,7 @@ function compareToExpected(
   allowed: boolean,
   reason: string,
   names: readonly string[],
-): Result {
+): CaseOutcome {
   const verdict = allowed ? 'allowed' : 'refused';
   if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, but it is ${verdict}: ${reason}` };
   if (by !== undefined && !names.includes(by))

@@ -8,11 +8,11 @@ import { type Call, meets } from '../../src/diff/formula/call.ts';
 import { all, any, type Condition, not, text } from '../../src/diff/formula/condition.ts';
 import { EVERY, NONE } from '../../src/diff/formula/diagram.ts';
 import { createSpace } from '../../src/diff/formula/space.ts';
-import { readText, type TextTest } from '../../src/diff/formula/text-test.ts';
+import { parseTextTest, type TextTest } from '../../src/diff/formula/text-test.ts';
 import { pick, type Random, seeded } from './random-policies.ts';
 
 const named = (test: TextTest | string): Condition =>
-  text('connection.sni', typeof test === 'string' ? readText(test) : test);
+  text('connection.sni', typeof test === 'string' ? parseTextTest(test) : test);
 const callOf = (name: string | undefined): Call => ({
   flags: new Set<string>(),
   lists: new Map(),

@@ -1,6 +1,6 @@
 import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
-import { compareMeaning, formatChange, realCalls } from '../../src/diff/compare.ts';
+import { compareMeaning, formatChange, possibleCalls } from '../../src/diff/compare.ts';
 import { endpointsOf, pairUp } from '../../src/diff/endpoint.ts';
 import { meets } from '../../src/diff/formula/call.ts';
 import { createSpace } from '../../src/diff/formula/space.ts';
@@ -9,7 +9,7 @@ import { randomCall, randomState, seeded } from './random-policies.ts';
 
 const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
 
-const REAL = realCalls(MESH);
+const REAL = possibleCalls(MESH);
 
 describe('random rule sets', () => {
   // Each seed: two states, all their endpoints, 150 calls.

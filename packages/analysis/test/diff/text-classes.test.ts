@@ -1,7 +1,7 @@
 /** Classes of texts: complete for small tests, and cheap or refused for large ones. */
 import { describe, expect, test } from 'vitest';
-import { classify } from '../../src/diff/formula/text-classes.ts';
-import { type Piece, passes, type TextDomain, type TextTest } from '../../src/diff/formula/text-test.ts';
+import { classifyTexts } from '../../src/diff/formula/text-classes.ts';
+import { type Piece, passesTest, type TextDomain, type TextTest } from '../../src/diff/formula/text-test.ts';
 
 const DOMAIN: TextDomain = { start: '/', alphabet: 'xy', optional: false };
 const TEMPLATE: TextTest = {
@@ -43,14 +43,14 @@ test('every combination of results has exactly one class', () => {
   const next = random(7);
   for (let round = 0; round < 60; round++) {
     const tests = randomTests(next);
-    const { examples, passing } = classify(tests, DOMAIN);
-    const results = (text: string) => tests.map((one) => passes(one, text)).join();
+    const { examples, passing } = classifyTexts(tests, DOMAIN);
+    const results = (text: string) => tests.map((one) => passesTest(one, text)).join();
     const known = new Set(examples.map((example) => results(example!)));
     expect(known.size).toBe(examples.length);
     const missed = [...textsUpTo(6)].filter((text) => !known.has(results(text)));
     expect(missed, JSON.stringify(tests)).toEqual([]);
     for (const one of tests)
-      expect(passing(one)).toEqual(examples.flatMap((example, index) => (passes(one, example) ? [index] : [])));
+      expect(passing(one)).toEqual(examples.flatMap((example, index) => (passesTest(one, example) ? [index] : [])));
   }
 });
 
@@ -58,12 +58,12 @@ describe('large tests', () => {
   test('long texts need memory in proportion to their length', () => {
     const long = 'a'.repeat(1_000_000);
     const tests = (['exact', 'prefix', 'suffix'] as const).map((form): TextTest => ({ form, text: `/${long}` }));
-    expect(classify(tests, DOMAIN).examples).toHaveLength(5);
+    expect(classifyTexts(tests, DOMAIN).examples).toHaveLength(5);
   });
 
   test('a long text beside a pattern has its classes', () => {
     const long: TextTest = { form: 'exact', text: `/${'a'.repeat(20_000)}` };
-    const { examples } = classify([long, TEMPLATE], DOMAIN);
+    const { examples } = classifyTexts([long, TEMPLATE], DOMAIN);
     expect(examples).toContain(long.text);
     expect(examples).toHaveLength(3);
   });
@@ -79,7 +79,7 @@ describe('large tests', () => {
       ]),
     ],
   ])('refuses %s that are too large', (_, tests) => {
-    expect(() => classify(tests, DOMAIN)).toThrow(expect.objectContaining({ code: 'policy_too_large' }));
+    expect(() => classifyTexts(tests, DOMAIN)).toThrow(expect.objectContaining({ code: 'policy_too_large' }));
   });
 
   test('a pattern that is too large for a regular expression matches', () => {
@@ -90,7 +90,7 @@ describe('large tests', () => {
       { class: '[0-9]', many: false },
       { any: 'label' },
     ];
-    const matches = (value: string) => passes({ form: 'pattern', pieces }, value);
+    const matches = (value: string) => passesTest({ form: 'pattern', pieces }, value);
     expect(matches(`b${long}1`)).toBe(true);
     expect(matches(`bc${long}12x`)).toBe(true);
     expect(matches(`${long}1`)).toBe(false);

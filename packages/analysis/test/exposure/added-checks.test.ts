@@ -1,6 +1,6 @@
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { expect, test } from 'vitest';
-import { addedCheck } from '../../src/exposure/added-checks.ts';
+import { findAddedCheck } from '../../src/exposure/added-checks.ts';
 
 const filter = (more: Readonly<Record<string, string>> = {}) => {
   const { namespace = 'istio-ingress', labels = '{istio: ingressgateway}', context = 'GATEWAY', type } = more;
@@ -21,7 +21,7 @@ spec:
 };
 const PROXY = { namespace: 'istio-ingress', labels: { istio: 'ingressgateway' } };
 const ask = (text: string, ports?: readonly number[]) =>
-  addedCheck(viewMesh(loadManifests(text, 'mesh.yaml').resources), 'GATEWAY', PROXY, ports);
+  findAddedCheck(viewMesh(loadManifests(text, 'mesh.yaml').resources), 'GATEWAY', PROXY, ports);
 
 test.each([
   ['an OAuth filter of the gateway', filter()],

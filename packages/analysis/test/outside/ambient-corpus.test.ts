@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { findMeshConfig, loadManifests, type Resource, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { type Change, compareMeaning, formatChange } from '../../src/diff/compare.ts';
-import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
+import { type TokenLocations, tokenLocations } from '../../src/diff/token-condition.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
 import { evaluate, type Verdict } from '../../src/evaluate/verdict.ts';
 import { compareOutside } from '../../src/outside/compare.ts';
@@ -40,7 +40,7 @@ const CASES = readdirSync(HOME)
   });
 
 /** Whether a state allows the example of a change, by the evaluator of single calls. */
-function verdictOf(state: readonly Resource[], { example, where }: Change, places: TokenPlaces): Verdict {
+function verdictOf(state: readonly Resource[], { example, where }: Change, places: TokenLocations): Verdict {
   const config = findMeshConfig(state);
   const [{ workload, port, protocol, services, through }] = where as [Change['where'][number]];
   const target = services[0] ?? `shop/${workload.labels.app}:${port ?? 4321}`;
@@ -73,7 +73,7 @@ describe('migrations to ambient mode', () => {
   });
 
   it.each(CASES.filter(({ good }) => !good))('$name: the evaluator confirms each call', ({ before, after }) => {
-    const places = tokenPlaces([...before, ...after]);
+    const places = tokenLocations([...before, ...after]);
     for (const change of compareMeaning(before, after, findMeshConfig(after)).changes) {
       const [was, is] = [before, after].map((state) => verdictOf(state, change, places));
       const [refused, allowed] = [change.before.undecided ? 'unknown' : 'no', 'yes'];

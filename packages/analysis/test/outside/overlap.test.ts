@@ -1,13 +1,13 @@
 import { loadManifests } from '@meshpass/istio';
 import { expect, test } from 'vitest';
 import { all, any, type Condition, testsOf, text } from '../../src/diff/formula/condition.ts';
-import { readText } from '../../src/diff/formula/text-test.ts';
-import { readOutside } from '../../src/outside/outside.ts';
-import { mayMeet } from '../../src/routes/overlap.ts';
+import { parseTextTest } from '../../src/diff/formula/text-test.ts';
+import { computeOutsideReach } from '../../src/outside/outside.ts';
+import { mayOverlap } from '../../src/routes/overlap.ts';
 
-const path = (written: string): Condition => text('path', readText(written));
-const get = text('method', readText('GET'));
-const post = text('method', readText('POST'));
+const path = (written: string): Condition => text('path', parseTextTest(written));
+const get = text('method', parseTextTest('GET'));
+const post = text('method', parseTextTest('POST'));
 
 test.each<readonly [string, Condition, Condition, boolean]>([
   ['different exact paths', path('/a'), path('/b'), false],
@@ -24,8 +24,8 @@ test.each<readonly [string, Condition, Condition, boolean]>([
   ['alternatives of which none meet', any([path('/a'), path('/b')]), any([path('/c'), path('/d')]), false],
   ['a template', text('path', { form: 'pattern', pieces: [{ any: 'rest' }] }), path('/a'), true],
 ])('%s', (_, one, other, expected) => {
-  expect(mayMeet(one, other)).toBe(expected);
-  expect(mayMeet(other, one)).toBe(expected);
+  expect(mayOverlap(one, other)).toBe(expected);
+  expect(mayOverlap(other, one)).toBe(expected);
 });
 
 test('the formula of a destination mentions only routes that share calls with its own', () => {
@@ -43,7 +43,7 @@ kind: VirtualService
 metadata: {name: shop, namespace: shop}
 spec: {hosts: [shop.example.com], gateways: [public], http: [${routes.join()}]}
 `;
-  const outside = readOutside(loadManifests(text, 'shop.yaml').resources, 'istio-system');
+  const outside = computeOutsideReach(loadManifests(text, 'shop.yaml').resources, 'istio-system');
   const counts = outside.destinations.map((one) => [...testsOf(outside.callsOf(one), new Set())].length);
   expect(counts).toHaveLength(200);
   expect(Math.max(...counts)).toBeLessThan(10);

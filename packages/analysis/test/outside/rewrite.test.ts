@@ -1,9 +1,9 @@
 /** Tests before and after a rewrite, for every path of a small alphabet. */
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/formula/call.ts';
-import { passes, readPath } from '../../src/diff/formula/text-test.ts';
-import { beforeRewrite } from '../../src/outside/before-rewrite.ts';
-import { type PathRewrite, pathAfter, type Rewrite } from '../../src/routes/rewrite.ts';
+import { parsePathTest, passesTest } from '../../src/diff/formula/text-test.ts';
+import { preRewriteCondition } from '../../src/outside/before-rewrite.ts';
+import { type PathRewrite, type Rewrite, rewrittenPath } from '../../src/routes/rewrite.ts';
 
 const LETTERS = ['/', 'a', 'b'];
 const PATHS = Array.from({ length: 6 }, (_, length) => length).flatMap((length) =>
@@ -49,15 +49,15 @@ it('translates a test of the new path to the old one', () => {
   for (const path of rewrites) {
     const rewrite: Rewrite = { path, headers: [] };
     for (const pattern of PATTERNS) {
-      const test = readPath(pattern)!;
-      const condition = beforeRewrite(rewrite, { op: 'text', field: 'path', test }, 'BASE')!;
+      const test = parsePathTest(pattern)!;
+      const condition = preRewriteCondition(rewrite, { op: 'text', field: 'path', test }, 'BASE')!;
       for (const old of path.whole ? PATHS : PATHS.filter((one) => one.startsWith(path.prefix))) {
         compared++;
         expect({ path, pattern, old, met: meets(callOf(old), condition) }).toEqual({
           path,
           pattern,
           old,
-          met: passes(test, pathAfter(path, old)),
+          met: passesTest(test, rewrittenPath(path, old)),
         });
       }
     }
@@ -67,7 +67,7 @@ it('translates a test of the new path to the old one', () => {
 
 it('does not know a path whose rest the workload resolves', () => {
   const path: PathRewrite = { whole: false, prefix: '/a', ignoreCase: false, by: '/', segments: false };
-  const test = readPath('/x')!;
-  const condition = beforeRewrite({ path, headers: [] }, { op: 'text', field: 'path', test }, 'BASE');
+  const test = parsePathTest('/x')!;
+  const condition = preRewriteCondition({ path, headers: [] }, { op: 'text', field: 'path', test }, 'BASE');
   expect(JSON.stringify(condition)).toContain('opaque:');
 });

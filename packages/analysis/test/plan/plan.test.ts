@@ -4,7 +4,7 @@ import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { analysisContext } from '../../src/plan/context.ts';
 import { planChange, refuseUnsafe } from '../../src/plan/plan.ts';
-import { prove } from '../../src/plan/prove.ts';
+import { findViolations } from '../../src/plan/prove.ts';
 import { stateOf } from '../../src/plan/state.ts';
 import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
@@ -268,7 +268,7 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
 function proveAfter(cluster: string, manifests: readonly object[]) {
   const before = read(cluster);
   const mesh = meshOf(before, SHAPE);
-  return prove(
+  return findViolations(
     analysisContext({
       before,
       after: [...before, ...read(asCluster(manifests))],

@@ -3,8 +3,8 @@ import { type HttpMatch, loadManifests, type VirtualService, viewMesh } from '@m
 import { describe, expect, it, test } from 'vitest';
 import { listExposures } from '../../src/exposure.ts';
 import { compareOutside } from '../../src/outside/compare.ts';
-import { destinationsOf } from '../../src/routes/destinations.ts';
-import { isCatchAll, isFromSome } from '../../src/routes/http-routes.ts';
+import { possibleDestinations } from '../../src/routes/destinations.ts';
+import { isCatchAll, isRestrictedToSources } from '../../src/routes/http-routes.ts';
 
 test.each<readonly [boolean, HttpMatch]>([
   [true, {}],
@@ -32,7 +32,7 @@ test.each<readonly [boolean, HttpMatch]>([
   [true, { sourceNamespace: 'dev' }],
   [false, { sourceNamespace: 'dev', gateways: ['mesh'] }],
 ])('it is %s that %j is for some proxies only', (expected, match) => {
-  expect(isFromSome(match)).toBe(expected);
+  expect(isRestrictedToSources(match)).toBe(expected);
 });
 
 const BASE = `
@@ -67,7 +67,7 @@ function destinations(root: string, delegate: string, namespace = 'shop') {
   return {
     exposure: [...new Set(ways.map(({ destination }) => short(destination.host)))].toSorted(),
     outside: [...new Set(changes.map(({ destination }) => short(destination)))],
-    sidecars: [...new Set(destinationsOf(found, called, mesh).map(({ host }) => short(host)))],
+    sidecars: [...new Set(possibleDestinations(found, called, mesh).map(({ host }) => short(host)))],
   };
 }
 
@@ -113,7 +113,7 @@ describe('a delegate', () => {
     const mesh = viewMesh(loadManifests(text, 'mesh.yaml').resources);
     const root = mesh.all('VirtualService').find(({ metadata }) => metadata.name === 'root');
     const called = { from: 'dev', host: 'orders.shop.svc.cluster.local', port: 80, protocol: 'http' } as const;
-    expect(destinationsOf(root!, called, mesh)).toMatchObject([
+    expect(possibleDestinations(root!, called, mesh)).toMatchObject([
       { host: 'orders.shop.svc.cluster.local', mirrored: false, on: { metadata: { namespace: 'pay' } } },
       {
         host: 'copy',

@@ -12,11 +12,11 @@ import { type Change, compareMeaning, indexStates } from '../../src/diff/compare
 import { type Endpoint, endpointsOf } from '../../src/diff/endpoint.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
 import type { PolicyIndex, ServedPort } from '../../src/diff/policy-index.ts';
-import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
+import { type TokenLocations, tokenLocations } from '../../src/diff/token-condition.ts';
 import { whyUnknown } from '../../src/diff/unknown.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Call } from '../../src/evaluate/call.ts';
-import { decideThrough, waypointGuard } from '../../src/evaluate/ways.ts';
+import { compileWaypointAuthorizer, decideThroughWaypoint } from '../../src/evaluate/ways.ts';
 import { pick, type Random } from '../diff/random-policies.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';
@@ -39,7 +39,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   const after = withCreationTimes(pair.after, before);
   const views = [viewMesh(before, config), viewMesh(after, config)] as const;
   const books = indexStates(before, after, config);
-  const places = tokenPlaces([...before, ...after]);
+  const places = tokenLocations([...before, ...after]);
   const comparison = compareMeaning(before, pair.after, config, { listed: 5 });
   const endpoints = endpointsOf([...before, ...after], books, config).filter(
     ({ workload }) => workload.namespace === 'shop',
@@ -88,7 +88,7 @@ function askExample(
   endpoint: Endpoint,
   port: number,
   [was, is]: readonly [Guard, Guard],
-  places: TokenPlaces,
+  places: TokenLocations,
   config: MeshConfig,
 ): void {
   const call = asCall(example, port, endpoint.protocol, places, config);
@@ -117,7 +117,7 @@ function askCall(
   actual: number,
   pair: readonly [Guard, Guard],
   books: readonly [PolicyIndex, PolicyIndex],
-  places: TokenPlaces,
+  places: TokenLocations,
   config: MeshConfig,
   { changes, more }: { readonly changes: readonly Change[]; readonly more: boolean },
 ): void {
@@ -162,7 +162,7 @@ function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) =>
       const [was, is] = views.map((view) => {
         const authorizer = createAuthorizer(view, { ...workload, kind: view.proxyKind(workload.labels) });
         const guard = through && waypointBefore(view, workload, through);
-        return guard ? { decide: (call: Call) => decideThrough(guard, authorizer, call)[0]! } : authorizer;
+        return guard ? { decide: (call: Call) => decideThroughWaypoint(guard, authorizer, call)[0]! } : authorizer;
       }) as [Guard, Guard];
       pair = [was, is];
       known.set(key, pair);
@@ -175,7 +175,7 @@ function waypointBefore(view: MeshView, workload: Endpoint['workload'], { name, 
   const service = view.within('Service', workload.namespace).find(({ metadata }) => metadata.name === name);
   const waypoint =
     service && view.dataPlane().proxyOf(workload) === 'ztunnel' && serviceWaypoint(view, service)?.waypoint;
-  return waypoint ? waypointGuard(view, waypoint, service!, port) : undefined;
+  return waypoint ? compileWaypointAuthorizer(view, waypoint, service!, port) : undefined;
 }
 
 function nameOf({ workload, port, protocol, through }: Endpoint): string {

@@ -12,12 +12,16 @@ import {
   viewMesh,
 } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
-import { tokenPlaces } from '../../src/diff/token-condition.ts';
+import { tokenLocations } from '../../src/diff/token-condition.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Decision } from '../../src/evaluate/call.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
 import type { Exposure } from '../../src/exposure/exposure.ts';
-import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../../src/exposure/identity.ts';
+import {
+  type EnforcementPoint,
+  entryEnforcementPoints,
+  workloadEnforcementPoints,
+} from '../../src/exposure/identity.ts';
 import { findAllowedCall } from '../../src/exposure/unauthenticated.ts';
 import { lintContext } from '../../src/lint/context.ts';
 import { RULES } from '../../src/lint/rules.ts';
@@ -43,7 +47,7 @@ export function askExposure(
 ): void {
   const linted = lintContext(resources, { now: 0, rootNamespace: config.rootNamespace });
   const view = viewMesh(resources, config);
-  const places = tokenPlaces(resources);
+  const places = tokenLocations(resources);
   const keyOf = (on: Exposure['on'], path: Exposure['path']) => JSON.stringify([on.metadata.name, path]);
   const found = new Map(
     [...openTestRoute.check(linted)].map((one) => [keyOf(one.on as Exposure['on'], one.path), one]),
@@ -67,8 +71,8 @@ export function askExposure(
     if (report) {
       const [use] = exposure.entries;
       const examples = {
-        gateway: enforcementAtEntry(linted.mesh, exposure, use!).flat(),
-        workload: enforcementAtWorkload(linted.mesh, exposure, use!),
+        gateway: entryEnforcementPoints(linted.mesh, exposure, use!).flat(),
+        workload: workloadEnforcementPoints(linted.mesh, exposure, use!),
       };
       for (const [where, asked] of Object.entries(examples)) {
         const decisions = asked.flatMap((one) => {

@@ -3,7 +3,7 @@
 import { type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import { lintContext } from '../../src/lint/context.ts';
-import { modeOf } from '../../src/lint/rules/mutual-tls.ts';
+import { resolveMutualTlsMode } from '../../src/lint/rules/mutual-tls.ts';
 import type { Tally } from './tally.ts';
 
 /** Port that no PeerAuthentication names. */
@@ -15,7 +15,7 @@ export function askLint(tally: Tally, round: number, resources: readonly Resourc
   for (const workload of view.workloads) {
     // Gateways ignore PeerAuthentications, and the rules do not check them.
     if (workload.kind !== 'sidecar') continue;
-    const { mode, open } = modeOf(linted.mesh, workload.namespace, workload.labels);
+    const { mode, open } = resolveMutualTlsMode(linted.mesh, workload.namespace, workload.labels);
     const authorizer = createAuthorizer(view, workload);
     const refused = (port: number) => authorizer.decide({ port, sourceIp: '198.51.100.1' }).reason === 'plaintext';
     tally.ask('lint: mutual TLS', round, (mode === 'STRICT') === refused(OTHER_PORT), !refused(OTHER_PORT), () => ({

@@ -2,7 +2,7 @@
 
 import { type MeshConfig, trustedPeerDomains } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
-import type { TokenPlaces } from '../../src/diff/token-condition.ts';
+import type { TokenLocations } from '../../src/diff/token-condition.ts';
 import type { Call } from '../../src/evaluate/call.ts';
 import { normalizePath } from '../../src/evaluate/rule/path.ts';
 import { pick, type Random, randomCall } from '../diff/random-policies.ts';
@@ -20,7 +20,7 @@ export function asCall(
   told: DiffCall,
   port: number,
   spoken: 'http' | 'tcp',
-  places: TokenPlaces,
+  places: TokenLocations,
   config: MeshConfig,
 ): Call | undefined {
   const { texts, flags, addresses } = told;
@@ -47,7 +47,7 @@ export function asCall(
 
 function httpOf(
   { texts, lists, flags }: DiffCall,
-  places: TokenPlaces,
+  places: TokenLocations,
   config: MeshConfig,
 ): Pick<Call, 'http' | 'tokens'> | undefined {
   const headers: Record<string, string> = {};

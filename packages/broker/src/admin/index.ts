@@ -8,4 +8,9 @@ export { startAdmin } from './start.ts';
 
 // The access file that a starting broker continues with.
 
-export { createStoredReader, readInForce, readNewest, toAccess } from './policy/stored-access.ts';
+export {
+  createStoredAccessReader,
+  parseAppliedAccess,
+  readNewestVersion,
+  readStoredAccess,
+} from './policy/stored-access.ts';

@@ -9,8 +9,8 @@ import type { MeshState, PolicyDecisions, PolicyMesh } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './approval/approvals.ts';
 import type { Operators } from './operator/operators.ts';
-import type { OperatorProofs } from './operator/sign-in.ts';
-import type { AuthorOf } from './policy/author.ts';
+import type { OperatorSignInDependencies } from './operator/sign-in.ts';
+import type { PolicyAuthorResolver } from './policy/author.ts';
 
 /** Dependencies of operators, approvals and policy changes that an installation provides. */
 export interface AdminParts {
@@ -20,9 +20,9 @@ export interface AdminParts {
   /** GitHub access for approvers' memberships; absent if no team can approve. */
   readonly github?: { readonly read: ReadGithub };
   /** Verifies operators' proofs; absent if operators cannot sign in. */
-  readonly operators?: OperatorProofs;
+  readonly operators?: OperatorSignInDependencies;
   /** Target of access file plans; absent if the access file is the one on disk. */
-  readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
+  readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: PolicyAuthorResolver | undefined };
   /** Subscribes to the outcome of each access file for the audit log. */
   readonly onPolicyDecision?: PolicyDecisions['listen'];
   /** Sends messages to webhooks; Node's fetch by default. */

@@ -1,17 +1,17 @@
 import type { AuditLog, Journal, Origin } from '../audit/index.ts';
 import type { Sessions } from '../core/index.ts';
 import type { Connections, RouteContext } from '../http/index.ts';
-import type { SignedOut } from '../issuers/index.ts';
+import type { VerifiedLogout } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/start.ts';
 import { signOutOperators } from './operator/end-sessions.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
 import { createOperators } from './operator/operators.ts';
 import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
-import { confirmSecondsOnlyInALab, createOperatorSessions } from './operator/sessions.ts';
-import { policyChanges } from './policy/change.ts';
+import { createOperatorSessions, labOnlyConfirmSeconds } from './operator/sessions.ts';
+import { createPolicyChanges } from './policy/change.ts';
 import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
-import { recordPolicy } from './policy/record.ts';
+import { createPolicyRecorder } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import type { AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
@@ -56,7 +56,7 @@ export async function startAdmin(
   const { publicUrl } = config;
   const { decisions: audit, trail } = auditLog;
   const approvals = await startApprovals(base, { store, audit, sessions }, acting);
-  const record = recordPolicy({ journal, clock, random, onFailure: failed('session') }, log);
+  const record = createPolicyRecorder({ journal, clock, random, onFailure: failed('session') }, log);
   given.onPolicyDecision?.(record.decision);
   const prover = createProver();
   acting.defer(prover.close);
@@ -74,7 +74,7 @@ export async function startAdmin(
   // Closed before the watch, which would otherwise wait for its proof.
   acting.defer(watchProver.close);
 
-  const operatorSessions = createOperatorSessions(clock, given.operators?.[confirmSecondsOnlyInALab]);
+  const operatorSessions = createOperatorSessions(clock, given.operators?.[labOnlyConfirmSeconds]);
   const ofOperators = {
     journal,
     clock,
@@ -96,7 +96,11 @@ export async function startAdmin(
     onBreakGlass: metrics.breakGlass,
   });
   const shared = { audit, clock, random, sourceOf, log, operators };
-  const policy = given.policy && { operators, store, changes: policyChanges(given.policy.mesh, prover, store, audit) };
+  const policy = given.policy && {
+    operators,
+    store,
+    changes: createPolicyChanges(given.policy.mesh, prover, store, audit),
+  };
   const authorOf = given.policy?.authorOf;
   const signingIn = { ...shared, ...ofOperators };
   const context = { ...shared, approvals, sessions, store, trail, mesh, signer, publicUrl };
@@ -124,7 +128,7 @@ export async function startAdmin(
       ...(policy && authorOf ? policyRoutes(policy, authorOf) : []),
     ],
     /** Ends operator sessions that a logout affects. */
-    signOut: (out: SignedOut, origin: Origin) => signOutOperators(ofOperators, out, origin),
+    signOut: (out: VerifiedLogout, origin: Origin) => signOutOperators(ofOperators, out, origin),
   };
 }
 

@@ -3,16 +3,16 @@
 import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
 import {
-  type Attested,
+  type AttestationResult,
   attestOidc,
   type OidcOptions,
   type SignInBinding,
-  unknownIssuer,
+  unknownIssuerError,
   type VerifiedSignIn,
   verifySignIn,
 } from '../issuers/index.ts';
 import type { GithubApp } from './github/app.ts';
-import { attestCodespace, type CodespaceOptions, limitCodespaceTokens } from './github/codespace.ts';
+import { attestCodespace, type CodespaceOptions, createCodespaceTokenLimiter } from './github/codespace.ts';
 import { confirmMemberships, membershipQuery } from './github/memberships.ts';
 import type { Presenter } from './presence/presence.ts';
 
@@ -21,9 +21,9 @@ import type { Presenter } from './presence/presence.ts';
  * @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`,
  *   `issuer_rate_limited`, `overloaded`
  */
-export type Attest = (proof: Proof, presenter: Presenter) => Promise<Attested>;
+export type Attestor = (proof: Proof, presenter: Presenter) => Promise<AttestationResult>;
 
-export interface AttestOptions {
+export interface AttestorOptions {
   /** Returns the access file in force. Called for every proof. */
   readonly access: () => Access;
   readonly codespaces: CodespaceOptions;
@@ -34,8 +34,8 @@ export interface AttestOptions {
 }
 
 /** Creates the attestor that dispatches by the kind of proof. */
-export function createAttest(options: AttestOptions): Attest {
-  const codespaces = { ...options.codespaces, guesses: limitCodespaceTokens(options.codespaces.api.clock) };
+export function createAttestor(options: AttestorOptions): Attestor {
+  const codespaces = { ...options.codespaces, guesses: createCodespaceTokenLimiter(options.codespaces.api.clock) };
   const { app, ...oidc } = options.oidc;
   return async (proof, presenter) => {
     const access = options.access();
@@ -54,13 +54,13 @@ export function createAttest(options: AttestOptions): Attest {
  * Verifies an ID token from a sign-in for a session.
  * @throws MeshpassError as verifySignIn()
  */
-export type AttestSignIn = (issuer: string, token: string, binding: SignInBinding) => Promise<VerifiedSignIn>;
+export type SignInVerifier = (issuer: string, token: string, binding: SignInBinding) => Promise<VerifiedSignIn>;
 
 /** Creates the verifier of sign-ins for the issuers in the access file. */
-export function createAttestSignIn(options: Pick<AttestOptions, 'access' | 'oidc'>): AttestSignIn {
+export function createSignInVerifier(options: Pick<AttestorOptions, 'access' | 'oidc'>): SignInVerifier {
   return async (name, token, binding) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
-    if (!issuer) throw unknownIssuer(name);
+    if (!issuer) throw unknownIssuerError(name);
     return await verifySignIn(token, issuer, binding, options.oidc);
   };
 }
@@ -69,7 +69,11 @@ export function createAttestSignIn(options: Pick<AttestOptions, 'access' | 'oidc
  * Reads the proof from a token exchange request (RFC 8693 section 2.1; `codespace_name` is our extension).
  * @throws MeshpassError `proof_type_unsupported`, `proof_malformed`
  */
-export function readProof(subjectTokenType: string, subjectToken: string, codespaceName: string | undefined): Proof {
+export function parseSubjectToken(
+  subjectTokenType: string,
+  subjectToken: string,
+  codespaceName: string | undefined,
+): Proof {
   switch (subjectTokenType) {
     case PROOF_TYPES.oidc:
       return { type: 'oidc', token: subjectToken };

@@ -3,36 +3,36 @@
 // The log of the active broker.
 
 export type { CheckpointSink } from './checkpoint/sink.ts';
-export { type AuditLog, openClosedLog, startAuditLog } from './start.ts';
-export { AuditPage } from './trail.ts';
+export { type AuditLog, openReadOnlyLog, startAuditLog } from './start.ts';
+export { AuditQuery } from './trail.ts';
 
 // Decisions.
 
 export {
   type AuditContext,
-  granted,
+  grantedOutcome,
   isWithheld,
   type Outcome,
   prepareGrant,
   recordGrant,
   recordRefusal,
-  refused,
+  refusedOutcome,
 } from './log/decision.ts';
 
 // Events and rows.
 
 export {
-  type Action,
+  type AuditAction,
   type AuditEvent,
   type AuditRow,
   auditRow,
+  createAuditEvent,
   identityMembers,
-  newEvent,
   type Origin,
 } from './log/event.ts';
 
 // Durable writes.
 
 export type { Journal } from './log/journal.ts';
-export type { Changes, Proof } from './log/unit.ts';
-export { untilStored, writeCounted } from './log/until-stored.ts';
+export type { CollectChanges, Proof } from './log/unit.ts';
+export { retryUntilStored, writeCountedRefusals } from './log/until-stored.ts';

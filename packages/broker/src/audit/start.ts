@@ -5,14 +5,14 @@ import type { Process } from '../base/index.ts';
 import type { Db, Store } from '../store/index.ts';
 import { openAuditKey } from './checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
-import { createCheckpointSigner, signFirst } from './log/checkpoint-signer.ts';
+import { createCheckpointSigner, signInitialCheckpoint } from './log/checkpoint-signer.ts';
 import type { AuditContext } from './log/decision.ts';
-import { auditRow, newEvent } from './log/event.ts';
+import { auditRow, createAuditEvent } from './log/event.ts';
 import { createJournal } from './log/journal.ts';
-import { createChain } from './log/log-end.ts';
+import { createAuditChain } from './log/log-end.ts';
 import { createRefusalMeter } from './log/refusal-meter.ts';
-import { writeCounted } from './log/until-stored.ts';
-import { type AdmittedLog, admitLog } from './restore/admit.ts';
+import { writeCountedRefusals } from './log/until-stored.ts';
+import { type VerifiedLog, verifyStoredLog } from './restore/admit.ts';
 import { type AuditTrail, createAuditTrail } from './trail.ts';
 
 const METERED_MS = 30_000;
@@ -28,14 +28,14 @@ export interface AuditLogConfig {
 }
 
 /** The log, before this broker is allowed to extend it. */
-export type ClosedLog = Awaited<ReturnType<typeof openClosedLog>>;
+export type ReadOnlyLog = Awaited<ReturnType<typeof openReadOnlyLog>>;
 
 /**
  * Opens the key and the sinks.
  * @param further sinks in addition to the file
  * @throws MeshpassError `config_invalid`
  */
-export async function openClosedLog(
+export async function openReadOnlyLog(
   { auditKeyFile, auditCheckpointFile, dataDir, publicUrl }: AuditLogConfig,
   further: readonly CheckpointSink[],
 ) {
@@ -46,17 +46,17 @@ export async function openClosedLog(
     /** Public keys that verify the log. */
     verifiers: key.verifiers.map(({ text }) => text),
     sinks,
-    /** Verifies the log; see admitLog(). */
-    admit: (db: Db) => admitLog(db, key, sinks),
+    /** Verifies the log; see verifyStoredLog(). */
+    admit: (db: Db) => verifyStoredLog(db, key, sinks),
   };
 }
 
 /** Dependencies of the log. */
 export interface AuditLogOptions extends Omit<Process<AuditLogConfig, never>, 'given'> {
   readonly store: Store;
-  readonly closed: ClosedLog;
+  readonly closed: ReadOnlyLog;
   /** Result of `closed.admit`. */
-  readonly admitted: AdmittedLog;
+  readonly admitted: VerifiedLog;
   readonly mesh: Parameters<typeof namedRules>[0];
 }
 
@@ -85,7 +85,7 @@ export interface StartedProcess {
 export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack) {
   const { config, store, closed, admitted, clock, random, log, metrics, failed } = options;
   const { key } = admitted;
-  const chain = createChain(store.db, {
+  const chain = createAuditChain(store.db, {
     verifiers: key.verifiers,
     known: admitted.inForce.map(({ checkpoint }) => checkpoint),
   });
@@ -98,7 +98,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
     clock,
     onFailure: failed('audit'),
   });
-  if (admitted.isNew) await signFirst(checkpoints);
+  if (admitted.isNew) await signInitialCheckpoint(checkpoints);
   parts.defer(checkpoints.start(config.auditCheckpointSeconds));
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   parts.defer(journal.flush);
@@ -110,7 +110,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
      */
     recordDecisions: async ({ restored, sessions, denyEnded }: StartedProcess): Promise<AuditLog> => {
       const record = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
-        const event = { ...newEvent(action, {}, clock, random), detail };
+        const event = { ...createAuditEvent(action, {}, clock, random), detail };
         const row = auditRow(event, 'allowed', 'The broker process.', undefined, clock());
         await journal.transaction((tx) => tx.audit(row));
       };
@@ -126,7 +126,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
       parts.defer(() => record('broker.stop', { sessions: sessions() }).catch(failed('store')));
       await checkpoints.sign().catch(failed('audit'));
       const meter = createRefusalMeter({ clock, random, onMetered: metrics.metered });
-      parts.defer(writeCounted({ journal, onFailure: failed('audit') }, METERED_MS, meter.takeRows));
+      parts.defer(writeCountedRefusals({ journal, onFailure: failed('audit') }, METERED_MS, meter.takeRows));
       const decisions: AuditContext = {
         journal,
         clock,

@@ -2,14 +2,14 @@
 import { sql } from 'kysely';
 import { z } from 'zod';
 import type { Store } from '../store/index.ts';
-import { exportLines, exportLog } from './export/export.ts';
+import { exportLog, serializeExport } from './export/export.ts';
 import type { CheckpointSigner } from './log/checkpoint-signer.ts';
 import type { AuditEvent } from './log/event.ts';
 import { type PruneContext, prune } from './log/prune.ts';
-import { sealedRow } from './log/rows.ts';
+import { toSealedRow } from './log/rows.ts';
 
 /** Selection of a page of rows: the query of `GET /audit`. */
-export const AuditPage = z.object({
+export const AuditQuery = z.object({
   /** Returns the rows after this one, in the order they were written. */
   after: z.coerce.number().int().nonnegative().default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -30,9 +30,9 @@ export function createAuditTrail(options: AuditTrailOptions) {
   const { store, checkpoints, key } = options;
   const { db } = store;
   return {
-    page: (query: z.infer<typeof AuditPage>) => readPage(store, query),
+    page: (query: z.infer<typeof AuditQuery>) => readPage(store, query),
     /** Returns the lines of an export of all rows after `after`, each including its line break. */
-    exportAfter: async (after: number) => exportLines(await exportLog({ db, key, checkpoints }, after)),
+    exportAfter: async (after: number) => serializeExport(await exportLog({ db, key, checkpoints }, after)),
     /**
      * Returns a signed checkpoint over all durable rows.
      * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
@@ -52,7 +52,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
   };
 }
 
-async function readPage({ db }: Store, { after, limit, last, session, decision }: z.infer<typeof AuditPage>) {
+async function readPage({ db }: Store, { after, limit, last, session, decision }: z.infer<typeof AuditQuery>) {
   let query = db
     .selectFrom('audit')
     .selectAll()
@@ -65,5 +65,5 @@ async function readPage({ db }: Store, { after, limit, last, session, decision }
     last === undefined
       ? await query.orderBy('seq').limit(limit).execute()
       : (await query.orderBy('seq', 'desc').limit(last).execute()).reverse();
-  return rows.map(sealedRow);
+  return rows.map(toSealedRow);
 }

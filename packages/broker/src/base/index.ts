@@ -2,20 +2,20 @@
 
 // Time.
 
-export { type Clock, type Random, seconds, timestamp, uuidv7 } from './clock/clock.ts';
+export { type Clock, type Random, timestamp, toUnixSeconds, uuidv7 } from './clock/clock.ts';
 export { pause } from './clock/timers.ts';
-export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
+export { type RetryOptions, retryWhileUnavailable } from './clock/until-it-answers.ts';
 
 // Limits and mutual exclusion.
 
-export { createGuesses } from './limits/guesses.ts';
+export { createGuessLimiter } from './limits/guesses.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
 
 // Secrets and private files.
 
 export { equalInConstantTime } from './secrets/constant-time.ts';
-export { readConfigured, readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
+export { readConfiguredFile, readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
 
 // JSON checks.
 
@@ -27,5 +27,5 @@ export type { Process } from './process.ts';
 // Log and metrics.
 
 export type { DeliveryOutcome } from './telemetry/delivery-outcome.ts';
-export { createLog, type Log } from './telemetry/log.ts';
+export { createLogger, type Log } from './telemetry/log.ts';
 export { createMetrics, type Metrics } from './telemetry/metrics.ts';

@@ -5,20 +5,20 @@ import type { ServerResponse } from 'node:http';
 import type { Authorize } from '@meshpass/access';
 import type { EdgeDecision } from '@meshpass/identity';
 import {
-  type Attest,
-  type AttestSignIn,
+  type Attestor,
   createLosses,
   type Losses,
   persistLosses,
   type ReadGithub,
+  type SignInVerifier,
 } from '../attest/index.ts';
-import { type AuditContext, type Journal, type Origin, writeCounted } from '../audit/index.ts';
+import { type AuditContext, type Journal, type Origin, writeCountedRefusals } from '../audit/index.ts';
 import type { Process } from '../base/index.ts';
 import type { Connections, RouteContext } from '../http/index.ts';
-import type { SignedOut, VerifyLogout } from '../issuers/index.ts';
+import type { LogoutVerifier, VerifiedLogout } from '../issuers/index.ts';
 import {
   type CertificateAuthority,
-  createConfigurations,
+  createConfigurationRelay,
   type KubernetesTokens,
   type MeshState,
   type RelaySource,
@@ -31,33 +31,33 @@ import { keyAuthentication, sessionAuthentication } from './routes/authenticate.
 import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
-import type { AnswersConfig } from './session/answers.ts';
+import type { ResponseConfig } from './session/answers.ts';
 import type { SessionContext } from './session/context.ts';
-import { type DENY_ENDED, deniesEnded } from './session/deny/ended.ts';
-import { denyLate } from './session/deny/late.ts';
-import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
+import { createDenialPredicate, type DENY_ENDED_MODES } from './session/deny/ended.ts';
+import { denyEndedSession } from './session/deny/late.ts';
+import { listLostSessionPrincipals } from './session/deny/unknown-sessions.ts';
 import { createFeed } from './session/feed.ts';
-import { startGaining } from './session/gain/queue.ts';
+import { startGrantUpdates } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
 import { createLiveIndex, type Live } from './session/live.ts';
 import { narrowSession } from './session/narrow.ts';
-import { createReportedRefusals } from './session/reported-refusals.ts';
-import { restore } from './session/restore.ts';
+import { createRefusalCollector } from './session/reported-refusals.ts';
+import { restoreState } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
-import { createSettling } from './session/settling.ts';
-import { startSweeping } from './session/sweep.ts';
+import { createWriteQueue } from './session/settling.ts';
+import { startSessionSweep } from './session/sweep.ts';
 import { touch, touchOnChange } from './session/touch.ts';
 import { type GainRequest, gain } from './session/widen.ts';
-import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
-import { endSignedOut, type SignInContext } from './sign-in/sign-in.ts';
-import { createProofMemory } from './token/dpop.ts';
-import { createRotation } from './token/rotation.ts';
+import { createRecentLogouts, readStoredLogouts } from './sign-in/recent-logouts.ts';
+import { endLoggedOutSignIns, type SignInContext } from './sign-in/sign-in.ts';
+import { createDpopReplayCache } from './token/dpop.ts';
+import { createKeyRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
 import { githubEventRoutes } from './watch/audit-stream-route.ts';
 import type { RateLimiter } from './watch/rate-limiter.ts';
-import { startWatching } from './watch/watch.ts';
+import { startGithubWatch } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
 /** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */
@@ -67,11 +67,11 @@ const REPLAY_OF_SESSION = 10_000;
 
 /** Session dependencies that an installation provides. */
 export interface SessionParts {
-  readonly attest: Attest;
-  /** createAttestSignIn(); absent if users cannot sign in. */
-  readonly attestSignIn?: AttestSignIn;
+  readonly attest: Attestor;
+  /** createSignInVerifier(); absent if users cannot sign in. */
+  readonly attestSignIn?: SignInVerifier;
   /** Verifies logout tokens of issuers; absent if none are accepted. */
-  readonly verifyLogout?: VerifyLogout;
+  readonly verifyLogout?: LogoutVerifier;
   readonly authorize: Authorize;
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
@@ -95,10 +95,10 @@ export interface SessionParts {
 }
 
 /** Session settings (config.ts). */
-export interface SessionConfig extends AnswersConfig, LeaseTerms, SessionRoutesConfig {
+export interface SessionConfig extends ResponseConfig, LeaseTerms, SessionRoutesConfig {
   /** Lifetime of identity tokens, seconds. */
   readonly tokenSeconds: number;
-  readonly denyEnded: (typeof DENY_ENDED)[number];
+  readonly denyEnded: (typeof DENY_ENDED_MODES)[number];
   readonly signingKeyAgeSeconds: number;
   readonly signingKeyWaitSeconds: number;
   readonly githubSweepSeconds: number;
@@ -149,8 +149,8 @@ async function readSessions({ config, given, clock, failed }: SessionProcess, st
   const live = createLiveIndex();
   const onFailure = failed('store');
   await persistLosses({ store, journal, onFailure }, losses);
-  const denies = deniesEnded(config.denyEnded);
-  const restored = await restore(store, clock, config, denies);
+  const denies = createDenialPredicate(config.denyEnded);
+  const restored = await restoreState(store, clock, config, denies);
   for (const one of restored.sessions) live.add(one);
   const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure });
   return { store, journal, losses, live, denies, renewLease, restored };
@@ -167,10 +167,10 @@ async function startSessions(
   const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
   const { mesh, signer, authorize } = given;
   const { ruleOf } = audit;
-  const reportedRefusals = createReportedRefusals({ clock, random, mesh, ruleOf, ended: live.endedById });
-  writing.defer(writeCounted({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
+  const reportedRefusals = createRefusalCollector({ clock, random, mesh, ruleOf, ended: live.endedById });
+  writing.defer(writeCountedRefusals({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
 
-  const lost = await principalsOfLostSessions(store, given.revoker, clock, {
+  const lost = await listLostSessionPrincipals(store, given.revoker, clock, {
     onFailure: failed('revoker'),
     signal: given.signal,
   });
@@ -183,7 +183,7 @@ async function startSessions(
   acting.defer(revocations.stop);
   const configurations =
     given.relay &&
-    createConfigurations({
+    createConfigurationRelay({
       source: given.relay,
       mesh,
       live,
@@ -205,7 +205,7 @@ async function startSessions(
   const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
   const onFailure = failed('session');
-  const settling = createSettling(journal, onFailure);
+  const settling = createWriteQueue(journal, onFailure);
   writing.defer(settling.flush);
   const sessions = {
     live,
@@ -235,19 +235,19 @@ async function startSessions(
   // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
   // broker was running.
   for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
-  const gains = startGaining(sessions, store.isLeader);
+  const gains = startGrantUpdates(sessions, store.isLeader);
   acting.defer(gains.stop);
   const signIns: SignInContext = {
     ...sessions,
     attestSignIn: given.attestSignIn,
     mutex: new Map(),
     onSignIn: metrics.signIn,
-    recentLogouts: createRecentLogouts(clock, await storedLogouts(store, clock)),
+    recentLogouts: createRecentLogouts(clock, await readStoredLogouts(store, clock)),
   };
   // A logout is stored before the ends that follow from it.
-  for (const one of restored.sessions) endSignedOut(signIns, one);
-  acting.defer(startSweeping({ ...signIns, store, revoker: given.revoker, gains }));
-  const rotation = createRotation({
+  for (const one of restored.sessions) endLoggedOutSignIns(signIns, one);
+  acting.defer(startSessionSweep({ ...signIns, store, revoker: given.revoker, gains }));
+  const rotation = createKeyRotation({
     ...sessions,
     signer,
     isLeader: store.isLeader,
@@ -262,7 +262,7 @@ async function startSessions(
   acting.defer(rotation.start());
   const github =
     given.github &&
-    startWatching({
+    startGithubWatch({
       ...given.github,
       sessions,
       onFailure: failed('github'),
@@ -296,8 +296,8 @@ async function startSessions(
     // Proofs by clients without a session are forgotten early instead of refused (decision 0015). Those of sessions
     // never are.
     replay: {
-      strangers: createProofMemory(REPLAY_CAPACITY, 'forget'),
-      sessions: createProofMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
+      strangers: createDpopReplayCache(REPLAY_CAPACITY, 'forget'),
+      sessions: createDpopReplayCache(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
     },
   };
   const session = sessionAuthentication(authenticating);
@@ -309,7 +309,7 @@ async function startSessions(
     onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
       gains.opened(opened, decidedBy);
       github?.opened(opened);
-      endSignedOut(signIns, opened);
+      endLoggedOutSignIns(signIns, opened);
       // Requested now, so that istiod has responded by the time the agent asks.
       configurations?.current(opened.session);
     },
@@ -331,7 +331,7 @@ async function startSessions(
     /** Ends a session. See closeSession(). */
     close: (one: Live, request: CloseRequest) => closeSession(sessions, one, request),
     /** Denies an ended session that the mesh does not deny yet. Undefined if there is nothing to deny. */
-    denyLate: (id: string) => denyLate({ ...sessions, store }, id),
+    denyLate: (id: string) => denyEndedSession({ ...sessions, store }, id),
     /** Adds a grant to a session. See gain(). */
     give: (one: Live, grant: string, request: GainRequest) => gain(sessions, one, grant, request),
     /** Removes an approved grant, unless the access file now includes it without an approval. */
@@ -343,7 +343,7 @@ async function startSessions(
       gains.add(one);
     },
     /** Routes for agents, edges and issuers. */
-    routes: ({ signOut }: { readonly signOut: (out: SignedOut, origin: Origin) => Promise<void> }) => [
+    routes: ({ signOut }: { readonly signOut: (out: VerifiedLogout, origin: Origin) => Promise<void> }) => [
       ...sessionRoutes({
         ...exchange,
         config,

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { hasDuplicateMember } from '../base/index.ts';
 
 /** Default limit of a body, bytes. */
-export const MAX_BODY = 64 * 1024;
+export const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 /**
  * How long a body may take to arrive, ms. A small body fits into a few packets, and only authorized callers send large
  * ones.
@@ -18,7 +18,7 @@ const LARGE_PATIENCE_MS = 30_000;
  * @param limit bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
-export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
+export async function readBody(request: IncomingMessage, limit = DEFAULT_MAX_BODY_BYTES): Promise<string> {
   const bytes = await readBytes(request, limit);
   try {
     return UTF8.decode(bytes);
@@ -36,7 +36,7 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
-  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
+  if (Number(request.headers['content-length'] ?? 0) > limit) throw bodyTooLargeError(limit);
   const chunks: Buffer[] = [];
   let size = 0;
   await new Promise<void>((resolve, reject) => {
@@ -47,11 +47,11 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
     };
     const late = setTimeout(
       () => reject(new MeshpassError('request_timeout', 'The request body did not arrive in time.')),
-      limit > MAX_BODY ? LARGE_PATIENCE_MS : PATIENCE_MS,
+      limit > DEFAULT_MAX_BODY_BYTES ? LARGE_PATIENCE_MS : PATIENCE_MS,
     );
     request.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > limit) reject(tooLarge(limit));
+      if (size > limit) reject(bodyTooLargeError(limit));
       else chunks.push(chunk);
     });
     request.on('end', resolve);
@@ -69,7 +69,11 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
  * @param limit bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
-export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit = MAX_BODY): Promise<T> {
+export async function readJson<T>(
+  request: IncomingMessage,
+  schema: z.ZodType<T>,
+  limit = DEFAULT_MAX_BODY_BYTES,
+): Promise<T> {
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json')
     throw new MeshpassError('request_malformed', 'The content type must be application/json.');
@@ -112,6 +116,6 @@ export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' 
  * Builds the error for a body over the limit.
  * @param limit bytes
  */
-export function tooLarge(limit: number): MeshpassError {
+export function bodyTooLargeError(limit: number): MeshpassError {
   return new MeshpassError('request_too_large', `The body must not exceed ${limit} bytes.`);
 }

@@ -4,11 +4,11 @@
  */
 import type { Socket } from 'node:net';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createStrangers, type Stranger } from '@meshpass/identity/limits/strangers';
+import { createUnauthenticatedConnections, type UnauthenticatedConnection } from '@meshpass/identity/limits/strangers';
 import type { MiddlewareHandler } from 'hono';
 import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';
-import { proxyChecker } from './source-address.ts';
+import { createProxyChecker } from './source-address.ts';
 
 /** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
@@ -26,7 +26,7 @@ export interface ConnectionLimits {
 /** Open connections and their owners. */
 export type Connections = ReturnType<typeof createConnections>;
 
-interface Entry extends Stranger {
+interface Entry extends UnauthenticatedConnection {
   readonly raw: Socket;
   readonly viaProxy: boolean;
   /** Absent while the connection is waiting or its request is being processed. */
@@ -37,9 +37,9 @@ interface Entry extends Stranger {
 
 /** Creates an empty registry of connections. */
 export function createConnections({ perSource, trustedProxies }: ConnectionLimits) {
-  const isProxy = proxyChecker(trustedProxies);
+  const isProxy = createProxyChecker(trustedProxies);
   const entries = new WeakMap<Socket, Entry>();
-  const strangers = createStrangers({ strangers: STRANGERS, strangersPerSource: perSource });
+  const strangers = createUnauthenticatedConnections({ strangers: STRANGERS, strangersPerSource: perSource });
   /** Connections of each session, oldest first. */
   const owned = new Map<string, Set<Entry>>();
   let open = 0;
@@ -132,7 +132,7 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
 }
 
 /** Creates the middleware that marks a connection's request and gives the request an id. */
-export function beginRequest({
+export function trackRequests({
   connections,
   random,
 }: {

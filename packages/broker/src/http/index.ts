@@ -17,13 +17,13 @@ export {
 
 // Bodies.
 
-export { parseJson, readBody, readBytes, readInput, tooLarge } from './body.ts';
+export { bodyTooLargeError, parseJson, readBody, readBytes, readInput } from './body.ts';
 
 // Connection and request limits.
 
-export { beginRequest, type Connections, createConnections } from './connections.ts';
+export { type Connections, createConnections, trackRequests } from './connections.ts';
 export { createSlots } from './slots.ts';
-export { sourceReader } from './source-address.ts';
+export { createSourceReader } from './source-address.ts';
 
 // Listeners.
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity';
-import { readConfigured, readPrivateFile } from '../base/index.ts';
+import { readConfiguredFile, readPrivateFile } from '../base/index.ts';
 
 export interface KeyPairFiles {
   /** PEM, the server's certificate first. */
@@ -17,8 +17,8 @@ export interface KeyPairFiles {
  */
 export function readKeyPair({ certFile, keyFile }: KeyPairFiles) {
   const pair = {
-    cert: readConfigured(certFile, () => readFileSync(certFile, 'utf8')),
-    key: readConfigured(keyFile, () => readPrivateFile(keyFile)),
+    cert: readConfiguredFile(certFile, () => readFileSync(certFile, 'utf8')),
+    key: readConfiguredFile(keyFile, () => readPrivateFile(keyFile)),
   };
   try {
     createSecureContext(pair);

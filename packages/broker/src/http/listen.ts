@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
-import { lifeOf } from '@meshpass/identity/certificate-life';
+import { certificateValidity } from '@meshpass/identity/certificate-life';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import type { Connections } from './connections.ts';
@@ -69,11 +69,11 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
   }, RELOAD_MS);
   reload.unref();
   server.on('close', () => clearInterval(reload));
-  server.on('secureConnection', linkTo(connections, onFailure));
+  server.on('secureConnection', createSocketLinker(connections, onFailure));
   return {
     ...(await listening(server, address, connections)),
     /** Returns the lifetime of the current certificate. */
-    certificate: () => lifeOf(current.cert),
+    certificate: () => certificateValidity(current.cert),
   };
 }
 
@@ -82,7 +82,7 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
  * always counts as a stranger's.
  * @param onFailure called only once, because every connection would fail in the same way
  */
-export function linkTo(
+export function createSocketLinker(
   connections: Pick<Connections, 'alias'>,
   onFailure: (cause: unknown) => void,
 ): (tls: TLSSocket) => void {

@@ -3,7 +3,7 @@
  * that only revoke access are accepted, and answered once they are stored.
  */
 import type { MiddlewareHandler } from 'hono';
-import { leadershipUnknown } from '../store/index.ts';
+import { leadershipUnknownError } from '../store/index.ts';
 import { refusal } from './refusal.ts';
 import type { Env } from './route.ts';
 
@@ -15,14 +15,14 @@ export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {
     const asked = `${c.req.method} ${c.req.path}`;
     if (!isLeader() && !ENDINGS.has(asked)) {
-      c.res = refusal(leadershipUnknown(), undefined);
+      c.res = refusal(leadershipUnknownError(), undefined);
       c.header('connection', 'close');
       return;
     }
     await next();
     if (isLeader() || c.env.outgoing.headersSent) return;
     c.res = undefined;
-    c.res = refusal(leadershipUnknown(), undefined);
+    c.res = refusal(leadershipUnknownError(), undefined);
     c.header('connection', 'close');
   };
 }

@@ -8,14 +8,14 @@ import type { Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import {
-  type Action,
+  type AuditAction,
   type AuditContext,
   type AuditEvent,
+  createAuditEvent,
   isWithheld,
-  newEvent,
   type Outcome,
   recordRefusal,
-  refused,
+  refusedOutcome,
 } from '../audit/index.ts';
 import type { Clock, Random } from '../base/index.ts';
 import { readInput, readJson } from './body.ts';
@@ -33,7 +33,7 @@ export interface Route<Caller = unknown, Body = unknown> {
   /** Method and path, such as `POST /token`. */
   readonly at: `${'GET' | 'POST' | 'DELETE'} /${string}`;
   /** Action of the audit event. */
-  readonly action: Action;
+  readonly action: AuditAction;
   /** Whether the request is for this route, if two routes share a path. */
   readonly accepts?: (request: IncomingMessage) => boolean;
   readonly authentication: Authentication<Caller>;
@@ -122,7 +122,7 @@ export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Ro
 
 async function answer(context: RouteContext, c: Context<Env>, one: Route): Promise<Response> {
   const origin = { source: context.sourceOf(c.env.incoming), requestId: c.get('requestId') };
-  const event = newEvent(one.action, origin, context.clock, context.random);
+  const event = createAuditEvent(one.action, origin, context.clock, context.random);
   const outcome = await handle(one, c, event);
   if (outcome.granted) return respond(outcome.value);
   const tell = async (error: MeshpassError, decisionId: string | undefined) =>
@@ -157,7 +157,7 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
     const params = c.req.param() as Record<string, string>;
     return await one.handler({ caller: callerNow, body, event: known, request, response, params });
   } catch (thrown) {
-    return refused(known, thrown);
+    return refusedOutcome(known, thrown);
   }
 }
 

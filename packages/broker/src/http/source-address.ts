@@ -11,8 +11,8 @@ export type SourceOf = (request: IncomingMessage) => string;
  * @param trustedProxies CIDR blocks
  * @throws MeshpassError `config_invalid`
  */
-export function sourceReader(trustedProxies: readonly string[]): SourceOf {
-  const isTrusted = proxyChecker(trustedProxies);
+export function createSourceReader(trustedProxies: readonly string[]): SourceOf {
+  const isTrusted = createProxyChecker(trustedProxies);
   return (request) => {
     let address = plain(request.socket.remoteAddress ?? 'unknown');
     if (!isTrusted(address)) return address;
@@ -34,7 +34,7 @@ export function sourceReader(trustedProxies: readonly string[]): SourceOf {
  * @param trustedProxies CIDR blocks
  * @throws MeshpassError `config_invalid`
  */
-export function proxyChecker(trustedProxies: readonly string[]): (address: string) => boolean {
+export function createProxyChecker(trustedProxies: readonly string[]): (address: string) => boolean {
   const trusted = new BlockList();
   for (const block of trustedProxies) {
     const [address = '', bits] = block.split('/');

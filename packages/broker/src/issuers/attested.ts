@@ -2,9 +2,9 @@
 import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 
 /** How a Codespace proved its presence. Only the presence mode `preferred` accepts `unreachable`. */
-export type Shown = 'answered' | 'unreachable' | 'not_asked';
+export type PresenceOutcome = 'answered' | 'unreachable' | 'not_asked';
 
-export interface Attested {
+export interface AttestationResult {
   readonly attestation: Attestation;
   /**
    * Replay protection for single-use proofs: the store rejects a key that it has seen (`proof_replayed`). `key` is the
@@ -13,7 +13,7 @@ export interface Attested {
    */
   readonly replay?: { readonly key: string; readonly expiresAt: string };
   /** How a Codespace proved its presence, for the audit log. */
-  readonly presence?: Shown;
+  readonly presence?: PresenceOutcome;
 }
 
 /** An identity confirmed by an issuer, regardless of the broker's decision. */

@@ -6,13 +6,13 @@ import { MeshpassError } from '@meshpass/identity';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 
 /** For the lab only: without TLS, anyone on the network path can impersonate the issuer. */
-export const plainHttpIssuersOnlyInALab: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
+export const labOnlyPlainHttpIssuers: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
 
 export interface IssuerHttpOptions {
   readonly fetch: typeof fetch;
   /** Timeout from the start of a request to the last byte, milliseconds. */
   readonly timeoutMs: number;
-  readonly [plainHttpIssuersOnlyInALab]?: true;
+  readonly [labOnlyPlainHttpIssuers]?: true;
 }
 
 export interface IssuerRequest {
@@ -44,8 +44,8 @@ export async function requestIssuer(
   who: string,
   options: IssuerHttpOptions,
 ): Promise<IssuerResponse> {
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && options[plainHttpIssuersOnlyInALab])) {
-    throw unavailable(who, 'not HTTPS', { url: url.origin });
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && options[labOnlyPlainHttpIssuers])) {
+    throw issuerUnavailableError(who, 'not HTTPS', { url: url.origin });
   }
   try {
     const response = await options.fetch(url, {
@@ -61,17 +61,17 @@ export async function requestIssuer(
       : '';
     const isUnchanged = response.status === 304 && question.headers?.['if-none-match'] !== undefined;
     if (response.status >= 300 && response.status < 400 && !isUnchanged) {
-      throw unavailable(who, 'redirected', { status: response.status, path: url.pathname });
+      throw issuerUnavailableError(who, 'redirected', { status: response.status, path: url.pathname });
     }
     return { status: response.status, headers: response.headers, body: parse(text, response.ok) };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw unavailable(who, 'no response', { url: url.origin + url.pathname }, cause);
+    throw issuerUnavailableError(who, 'no response', { url: url.origin + url.pathname }, cause);
   }
 }
 
 /** Builds the error for an issuer that cannot be queried. Nothing is granted, and the client may retry. */
-export function unavailable(
+export function issuerUnavailableError(
   who: string,
   reason: string,
   detail: Readonly<Record<string, unknown>> = {},

@@ -9,7 +9,7 @@ import { isPlainText } from '@meshpass/identity/text';
  * Checks every text in an attestation, including the names and values of claims.
  * @throws MeshpassError `proof_unprintable`
  */
-export function printable(attestation: Attestation): Attestation {
+export function requirePrintable(attestation: Attestation): Attestation {
   const kept = { ...attestation, claims: printableClaims(attestation.claims) };
   refuseUnprintable(kept);
   return kept;

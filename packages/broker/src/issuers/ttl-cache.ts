@@ -1,5 +1,5 @@
 /** Bounded cache of answers that expire. Concurrent callers share one request. */
-import { unavailable } from './issuer-http.ts';
+import { issuerUnavailableError } from './issuer-http.ts';
 
 /** Maximum loads if each answer is void on arrival. */
 const MAX_ASKED = 3;
@@ -55,7 +55,7 @@ export function createTtlCache<V>(
         const answer = await entry.answer;
         if (!isVoid(entry.asked)) return answer;
       }
-      throw unavailable('GitHub', 'the data changed during every check');
+      throw issuerUnavailableError('GitHub', 'the data changed during every check');
     },
     forget: (key: string) => void entries.delete(key),
   };

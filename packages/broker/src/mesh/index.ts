@@ -2,23 +2,23 @@
 
 // State of the mesh, and what the broker applies to it.
 
-export { type AccessTexts, type DiskFile, digestOfTexts } from './reconcile/access-file.ts';
+export { type AccessTexts, type DiskFile, digestTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
-export type { KeptAccess } from './reconcile/mesh-state.ts';
+export type { FormerAccessFile } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';
 
 // istiod's certificates.
 
-export { type CertificateAuthority, LONGEST_SVID_SECONDS, type SignRequest } from './istiod/authority.ts';
+export { type CertificateAuthority, MAX_SVID_SECONDS, type SignRequest } from './istiod/authority.ts';
 export { checkCsr } from './istiod/check-csr.ts';
-export { rootLives } from './istiod/roots.ts';
+export { rootLifetimes } from './istiod/roots.ts';
 export { fingerprint, type SignedCertificate } from './istiod/verify-certificate.ts';
 
 // Envoy's configuration.
 
 export type { RelaySource } from './xds/istiod/follow-grant.ts';
-export { type Configurations, createConfigurations } from './xds/relay.ts';
+export { type ConfigurationRelay, createConfigurationRelay } from './xds/relay.ts';
 
 // Kubernetes API.
 

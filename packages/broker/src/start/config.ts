@@ -4,7 +4,7 @@ import { isTokenHeader } from '@meshpass/identity/token-header';
 import { z } from 'zod';
 import { PolicyAuthors } from '../admin/index.ts';
 import { PRESENCE_MODES } from '../attest/index.ts';
-import { DENY_ENDED } from '../core/index.ts';
+import { DENY_ENDED_MODES } from '../core/index.ts';
 
 const port = z.number().int().min(0).max(65_535);
 const listen = (defaultPort: number) =>
@@ -90,7 +90,7 @@ export const BrokerConfig = z.strictObject({
   /** Grace period added to the leases of restored sessions, seconds. */
   restartGraceSeconds: z.number().int().min(0).default(60),
   /** Kinds of ended access that the root DENY policy includes (core/session/deny/ended.ts). */
-  denyEnded: z.enum(DENY_ENDED).default('revoked'),
+  denyEnded: z.enum(DENY_ENDED_MODES).default('revoked'),
   /** Lifetime of identity tokens and ID tokens, seconds. */
   tokenSeconds: z.number().int().min(60).max(3_600).default(300),
   /**
@@ -119,7 +119,7 @@ export type BrokerConfigInput = z.input<typeof BrokerConfig>;
  * Validates a configuration.
  * @throws MeshpassError `config_invalid` with the name of the field
  */
-export function readBrokerConfig(input: unknown): BrokerConfig {
+export function parseBrokerConfig(input: unknown): BrokerConfig {
   const parsed = BrokerConfig.safeParse(input);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

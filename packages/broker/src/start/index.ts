@@ -2,6 +2,6 @@
 
 // The broker as a process.
 
-export { BrokerConfig, readBrokerConfig } from './config.ts';
+export { BrokerConfig, parseBrokerConfig } from './config.ts';
 export { growHeapSlowly } from './heap.ts';
 export { type Broker, serveBroker } from './serve.ts';

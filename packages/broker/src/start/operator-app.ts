@@ -7,7 +7,6 @@ import { MeshpassError } from '@meshpass/identity';
 import { type Handler, Hono } from 'hono';
 import type { Metrics } from '../base/index.ts';
 import {
-  beginRequest,
   type Connections,
   createConnections,
   type Env,
@@ -17,6 +16,7 @@ import {
   type RouteContext,
   refusal,
   requireLeader,
+  trackRequests,
 } from '../http/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Base } from './parts.ts';
@@ -100,7 +100,7 @@ export function createOperatorApp({ config, given, metrics }: Base, context: Ope
       reasons.length === 0 ? 200 : 503,
     );
   });
-  app.use(beginRequest(context));
+  app.use(trackRequests(context));
   app.use(requireLeader(store.isLeader));
   mount(app, context, context.routes);
   app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { AdminParts } from '../admin/index.ts';
 import type { CheckpointSink } from '../audit/index.ts';
-import { type Clock, createLog, createMetrics, type Process, type Random } from '../base/index.ts';
+import { type Clock, createLogger, createMetrics, type Process, type Random } from '../base/index.ts';
 import type { SessionParts } from '../core/index.ts';
 import type { ActiveState } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
@@ -29,7 +29,7 @@ export type Base = Process<BrokerConfig, BrokerParts>;
 
 /** Creates the context with its defaults. */
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {
-  const { clock = Date.now, random = randomBytes, log = createLog('broker') } = given;
+  const { clock = Date.now, random = randomBytes, log = createLogger('broker') } = given;
   const metrics = createMetrics();
   const failed = (where: string) => (cause: unknown) => {
     metrics.failure(where);

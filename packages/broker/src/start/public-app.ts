@@ -5,7 +5,6 @@ import { VERSION } from '@meshpass/identity/version';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
 import {
-  beginRequest,
   type Connections,
   type Env,
   mount,
@@ -13,8 +12,9 @@ import {
   type RouteContext,
   refusal,
   requireLeader,
+  trackRequests,
 } from '../http/index.ts';
-import { unknownIssuer } from '../issuers/index.ts';
+import { unknownIssuerError } from '../issuers/index.ts';
 import OPENAPI from './openapi.json' with { type: 'json' };
 import type { Base } from './parts.ts';
 
@@ -34,11 +34,11 @@ export interface AppContext extends RouteContext {
 }
 
 /** Creates the app of the public listener. */
-export function createApp({ config, given, metrics }: Base, context: AppContext): Hono<Env> {
+export function createPublicApp({ config, given, metrics }: Base, context: AppContext): Hono<Env> {
   const { connections } = context;
   const app = new Hono<Env>();
 
-  app.use(beginRequest(context));
+  app.use(trackRequests(context));
   app.use(async (c, next) => {
     const began = performance.now();
     await next();
@@ -58,7 +58,7 @@ export function createApp({ config, given, metrics }: Base, context: AppContext)
 
   app.get('/sign-in/:name', (c) => {
     const offer = context.signInOffer(c.req.param('name'));
-    if (!offer) return refusal(unknownIssuer(c.req.param('name').slice(0, 64)), undefined);
+    if (!offer) return refusal(unknownIssuerError(c.req.param('name').slice(0, 64)), undefined);
     return c.json(offer);
   });
   app.get('/version', (c) => c.json({ version: VERSION }));

@@ -1,7 +1,7 @@
 /** Reads all secrets from files at startup, so that a standby detects a missing file before the file is needed. */
 import { MeshpassError } from '@meshpass/identity';
-import { openClosedLog } from '../audit/index.ts';
-import { readConfigured, readPrivateFile } from '../base/index.ts';
+import { openReadOnlyLog } from '../audit/index.ts';
+import { readConfiguredFile, readPrivateFile } from '../base/index.ts';
 import { readKeyPair } from '../http/index.ts';
 import type { Base } from './parts.ts';
 
@@ -26,7 +26,7 @@ export async function readSecrets({ config, given }: Base) {
       'config_invalid',
       "GitHub's audit log stream requires a broker that can query GitHub: configure a GitHub App or a token file.",
     );
-  const auditLog = await openClosedLog(config, given.checkpointSinks ?? []);
+  const auditLog = await openReadOnlyLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
   return {
     /** Break-glass token; undefined if break-glass is disabled. */
@@ -42,7 +42,7 @@ export async function readSecrets({ config, given }: Base) {
  */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;
-  const token = readConfigured(`the ${whose} token file ${file}`, () => readPrivateFile(file)).trim();
+  const token = readConfiguredFile(`the ${whose} token file ${file}`, () => readPrivateFile(file)).trim();
   if (token.length >= MIN_TOKEN) return token;
   throw new MeshpassError('config_invalid', `The ${whose} token must have at least ${MIN_TOKEN} characters.`);
 }

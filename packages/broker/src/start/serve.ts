@@ -4,15 +4,15 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { VERSION } from '@meshpass/identity/version';
 import { startAdmin } from '../admin/index.ts';
 import { startAuditLog } from '../audit/index.ts';
-import { seconds } from '../base/index.ts';
+import { toUnixSeconds } from '../base/index.ts';
 import { restoreSessions } from '../core/index.ts';
-import { createConnections, listenTls, sourceReader } from '../http/index.ts';
-import { type MeshState, rootLives } from '../mesh/index.ts';
-import { superseded } from '../store/index.ts';
+import { createConnections, createSourceReader, listenTls } from '../http/index.ts';
+import { type MeshState, rootLifetimes } from '../mesh/index.ts';
+import { supersededError } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 import { createOperatorApp } from './operator-app.ts';
 import { type Base, type BrokerParts, createBase } from './parts.ts';
-import { createApp } from './public-app.ts';
+import { createPublicApp } from './public-app.ts';
 import { readSecrets } from './secrets.ts';
 import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './standby.ts';
 
@@ -28,7 +28,7 @@ const ANNOUNCE_MS = 2_000;
 /**
  * Starts a broker and resolves once it is active. On PostgreSQL, it is a standby while another broker is active, and
  * only its operator listener responds.
- * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from admitLog(); the reason of the signal
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from verifyStoredLog(); the reason of the signal
  */
 export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
   const base = createBase(config, given);
@@ -45,7 +45,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const { config, given, clock, random, log, metrics, failed } = base;
   const { mesh, signer } = given;
   // The previous process has ended by now. The store opens in the meantime, so agents hardly notice the restart.
-  const beganAt = seconds(clock);
+  const beganAt = toUnixSeconds(clock);
 
   // Standby: writes nothing, and serves only operators and probes.
   const secrets = await readSecrets(base);
@@ -56,7 +56,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const { store, waited } = leadership;
   parts.defer(store.close);
   // During the wait, the other broker was accepting proofs.
-  const startedAt = waited ? seconds(clock) : beganAt;
+  const startedAt = waited ? toUnixSeconds(clock) : beganAt;
   const admitted = await waitForAuditLog(base, standby, store, secrets.auditLog);
   await becomeActive(base, standby, leadership);
 
@@ -73,7 +73,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const writing = parts.use(new AsyncDisposableStack());
   const acting = parts.use(new AsyncDisposableStack());
   const audit = auditLog.decisions;
-  const sourceOf = sourceReader(config.trustedProxies);
+  const sourceOf = createSourceReader(config.trustedProxies);
   const connections = createConnections({
     perSource: config.maxStrangersPerSource,
     trustedProxies: config.trustedProxies,
@@ -91,7 +91,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
 
   const stopping = { begun: false, patienceMs: 0 };
   const routing = { audit, clock, random, sourceOf, log, stopping: () => stopping.begun };
-  const publicApp = createApp(base, {
+  const publicApp = createPublicApp(base, {
     ...routing,
     connections,
     isLeader: store.isLeader,
@@ -120,7 +120,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
     isActive: store.isLeader,
     signingSince: () => signer.ring.signing.since,
     certificate: listener.certificate,
-    roots: () => rootLives(mesh.roots()),
+    roots: () => rootLifetimes(mesh.roots()),
     accessFileRefused: () => mesh.fileProblem() !== undefined,
   });
   operator.show(operatorApp);
@@ -145,7 +145,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const stepDown = async () => {
     log.fatal({ epoch: store.epoch }, 'another broker has taken over: this broker accepts no more requests and exits');
     await acting.disposeAsync();
-    return superseded();
+    return supersededError();
   };
   let closed: Promise<void> | undefined;
   const close = async () => {

@@ -1,9 +1,9 @@
 /** Waits until this broker is active. Until then, only the operator listener responds and nothing is written. */
 import { hostname } from 'node:os';
-import { createStoredReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
-import { untilItAnswers } from '../base/index.ts';
+import { createStoredAccessReader, parseAppliedAccess, readNewestVersion, readStoredAccess } from '../admin/index.ts';
+import { retryWhileUnavailable } from '../base/index.ts';
 import { claimKeys } from '../core/index.ts';
-import { type LeaderRecord, openStore, type Shared, type Store } from '../store/index.ts';
+import { type LeaderRecord, openStore, type SharedSettings, type Store } from '../store/index.ts';
 import { createStandbyApp, listenForOperators } from './operator-app.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
@@ -54,7 +54,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
 }
 
 /** Returns the current settings that all brokers using the same store must share. */
-export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): Shared {
+export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): SharedSettings {
   const { publicUrl, trustDomain, tokenAudience } = config;
   const { keys } = JSON.parse(given.signer.jwks) as { keys: { kid: string }[] };
   return {
@@ -73,9 +73,9 @@ export type Leadership = Awaited<ReturnType<typeof waitForLeadership>>;
  * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the reason of the signal
  */
-export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared) {
+export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: SharedSettings) {
   const { config, given, metrics } = base;
-  const readStored = createStoredReader();
+  const readStored = createStoredAccessReader();
   let waited = false;
   const store = await openStore({
     dataDir: config.dataDir,
@@ -109,7 +109,7 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
 /**
  * Waits until the audit log may be extended. This cannot be determined without its signed checkpoint, so an
  * unresponsive sink is retried.
- * @throws errors from admitLog(); the reason of the signal
+ * @throws errors from verifyStoredLog(); the reason of the signal
  */
 export async function waitForAuditLog(
   { given }: Base,
@@ -117,7 +117,7 @@ export async function waitForAuditLog(
   store: Store,
   closed: Secrets['auditLog'],
 ) {
-  return await untilItAnswers(() => closed.admit(store.db), {
+  return await retryWhileUnavailable(() => closed.admit(store.db), {
     signal: given.signal,
     onFailure: (err) => waitFor('standing by: the storage of the audit log checkpoint is not responding', { err }),
   });
@@ -133,14 +133,14 @@ export async function becomeActive(base: Base, { waitFor }: Standby, { store }: 
   const { signer, policy, activeState, signal } = given;
   // The other broker may have changed its keys, so the mesh must not receive the keys read at startup.
   const { isLeader } = store;
-  await untilItAnswers(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
+  await retryWhileUnavailable(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
     signal,
     onFailure: (err) => waitFor('standing by: the storage of the signing keys is not responding', { err }),
   });
   // Restores the last applied access file before any other is applied, because the file on disk is older.
-  const applied = policy && (await readNewest(store.db));
-  if (applied) policy.mesh.resume(toAccess(applied));
-  const kept = await readInForce(store.db);
+  const applied = policy && (await readNewestVersion(store.db));
+  if (applied) policy.mesh.resume(parseAppliedAccess(applied));
+  const kept = await readStoredAccess(store.db);
   if (kept) given.mesh.wasInForce(kept);
   activeState?.activate(isLeader);
 }

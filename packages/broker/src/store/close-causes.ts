@@ -4,7 +4,7 @@
  * Explanations for users whose sessions have ended, by cause. The causes are in the audit log (`detail.cause`), in the
  * store and in `meshpass_sessions_closed_total` (docs/ending-sessions.md).
  */
-export const CLOSED_BECAUSE = {
+export const CLOSE_EXPLANATIONS = {
   /** The agent closed the session. */
   goodbye: 'its agent ended it',
   /** No heartbeat came within the lease period. */
@@ -36,6 +36,6 @@ export const CLOSED_BECAUSE = {
   /** The store was restored from a backup, so whether the session had ended is unknown. */
   store_restored: "the broker's database was restored from a backup",
 } as const;
-export type CloseCause = keyof typeof CLOSED_BECAUSE;
+export type CloseCause = keyof typeof CLOSE_EXPLANATIONS;
 
-export const CLOSE_CAUSES = Object.keys(CLOSED_BECAUSE) as readonly CloseCause[];
+export const CLOSE_CAUSES = Object.keys(CLOSE_EXPLANATIONS) as readonly CloseCause[];

@@ -30,7 +30,7 @@ type Value<Sql extends string> = Sql extends `timestamptz${string}`
 type Time = ColumnType<Date, Date | string, Date | string>;
 
 /** Returns the statements that create tables without their indexes. */
-export function createTables(tables: Readonly<Record<string, Columns>>): string[] {
+export function createTableStatements(tables: Readonly<Record<string, Columns>>): string[] {
   return Object.entries(tables).map(([name, columns]) => {
     const defined = Object.entries(columns).map(([column, sql]) => `${column} ${sql}`);
     return `create table ${name} (${defined.join(', ')})`;

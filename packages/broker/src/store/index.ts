@@ -4,18 +4,18 @@
 
 export { type Db, openStore, type Store } from './open.ts';
 export type { Tables } from './schema.ts';
-export { storable } from './storable.ts';
+export { toStorableText } from './storable.ts';
 
 // Statements of repositories.
 
-export { Fenced, LOCK_EPOCH } from './open.ts';
+export { FencedError, LOCK_EPOCH } from './open.ts';
 export {
   type AnyStatement,
-  checkRows,
+  assertRowCount,
   type Statement,
   type Step,
   statement,
-  stepOf,
+  toStep,
   UnexpectedRows,
 } from './statement.ts';
 
@@ -23,9 +23,9 @@ export {
 
 export { type ActiveState, createActiveState } from './active-state.ts';
 export type { AppliedRow, InForceRow, StoredAccess } from './leader-election.ts';
-export { leadershipUnknown, storeSilent, superseded } from './leader-guard.ts';
-export type { LeaderRecord, Shared } from './leader-record.ts';
+export { leadershipUnknownError, supersededError, toStoreError } from './leader-guard.ts';
+export type { LeaderRecord, SharedSettings } from './leader-record.ts';
 
 // Session close causes.
 
-export { CLOSED_BECAUSE, type CloseCause } from './close-causes.ts';
+export { CLOSE_EXPLANATIONS, type CloseCause } from './close-causes.ts';

@@ -10,7 +10,7 @@
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
-import { type LeaderRecord, readLeaderRecord } from './leader-record.ts';
+import { type LeaderRecord, parseLeaderRecord } from './leader-record.ts';
 import type { Tables } from './schema.ts';
 
 /** Leadership of the active broker. */
@@ -232,7 +232,7 @@ async function openLockConnection(databaseUrl: string) {
     look: async () => {
       const seen = await row('holder, array(select name::text from kysely_migration order by name) as executed');
       return {
-        active: readLeaderRecord(seen?.holder),
+        active: parseLeaderRecord(seen?.holder),
         executed: (seen?.executed as string[] | undefined) ?? [],
         access: await newestAccess(),
       };

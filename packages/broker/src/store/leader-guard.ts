@@ -6,18 +6,18 @@ import type { KyselyPlugin } from 'kysely';
  * Creates a plugin that rejects queries unless this broker is active.
  * @param isLeader whether this process is known to be the active broker at this instant
  */
-export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
+export function createLeaderOnlyPlugin(isLeader: () => boolean): KyselyPlugin {
   return {
     transformQuery: ({ node }) => {
       if (isLeader()) return node;
-      throw leadershipUnknown();
+      throw leadershipUnknownError();
     },
     transformResult: async ({ result }) => result,
   };
 }
 
 /** Builds the error for requests while leadership is uncertain. */
-export function leadershipUnknown(): MeshpassError {
+export function leadershipUnknownError(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
     'This broker cannot reach its store, or another broker has taken over; try again.',
@@ -26,13 +26,13 @@ export function leadershipUnknown(): MeshpassError {
 }
 
 /** Returns the error for a query that failed: a MeshpassError itself, or one that names it as the cause. */
-export function storeSilent(cause: unknown): MeshpassError {
+export function toStoreError(cause: unknown): MeshpassError {
   if (cause instanceof MeshpassError) return cause;
   return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
 }
 
 /** Builds the error with which a superseded broker exits. */
-export function superseded(): MeshpassError {
+export function supersededError(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
     'Another broker has taken over. This broker exits so that it can be restarted.',

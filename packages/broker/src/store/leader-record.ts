@@ -12,7 +12,7 @@ const Shared = z.object({
   /** Verifier keys of the audit log (c2sp.org/signed-note). */
   auditKeys: z.array(z.string()),
 });
-export type Shared = Readonly<z.infer<typeof Shared>>;
+export type SharedSettings = Readonly<z.infer<typeof Shared>>;
 
 const LeaderRecord = z.object({
   /** Host and process, for operators. */
@@ -27,7 +27,7 @@ export type LeaderRecord = Readonly<z.infer<typeof LeaderRecord>>;
  * Parses the record.
  * @returns undefined if it is absent or was written by another version
  */
-export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
+export function parseLeaderRecord(text: unknown): LeaderRecord | undefined {
   if (typeof text !== 'string') return undefined;
   try {
     return LeaderRecord.parse(JSON.parse(text));
@@ -41,7 +41,7 @@ export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
  * common key suffices, because a file contains both the old and the new key during a key change.
  * @returns the differences, as text for an operator
  */
-function differences(own: Shared, active: Shared): string[] {
+function differences(own: SharedSettings, active: SharedSettings): string[] {
   const equal = (['publicUrl', 'trustDomain', 'tokenAudience'] as const)
     .filter((name) => own[name] !== active[name])
     .map((name) => `${WORDS[name]} is ${own[name]} here but ${active[name]} on the active broker`);
@@ -63,7 +63,7 @@ const WORDS = {
  * Refuses to wait for an active broker with different settings.
  * @throws MeshpassError `config_invalid` if this broker could not take over
  */
-export function refuseDifferent(own: Shared, { instance, shared }: LeaderRecord): void {
+export function requireSameSettings(own: SharedSettings, { instance, shared }: LeaderRecord): void {
   const problems = differences(own, shared);
   if (problems.length === 0) return;
   throw new MeshpassError(

@@ -59,7 +59,7 @@ const NAME = /^(\d{3})-[a-z0-9-]+(?:\.compatible-with-(\d{3}))?$/;
  * its own. The level of a broker is its newest migration.
  * @returns undefined if no version of Meshpass uses such names
  */
-export function readMigrationName(name: string) {
+export function parseMigrationName(name: string) {
   const [, level, compatibleWith] = NAME.exec(name) ?? [];
   if (level === undefined) return undefined;
   return { level: Number(level), compatibleWith: Math.min(Number(level), Number(compatibleWith ?? level)) };
@@ -73,9 +73,9 @@ export function readMigrationName(name: string) {
  *   created by a version whose stores this version cannot migrate
  */
 export function newerMigrations(executed: readonly string[], known: readonly string[]): readonly string[] {
-  const own = Math.max(...known.map((name) => readMigrationName(name)?.level ?? 0));
+  const own = Math.max(...known.map((name) => parseMigrationName(name)?.level ?? 0));
   const newer = executed.filter((name) => !known.includes(name) && !(levelOf(name) <= own));
-  const beyond = newer.find((name) => !((readMigrationName(name)?.compatibleWith ?? Number.POSITIVE_INFINITY) <= own));
+  const beyond = newer.find((name) => !((parseMigrationName(name)?.compatibleWith ?? Number.POSITIVE_INFINITY) <= own));
   if (beyond !== undefined)
     throw new MeshpassError(
       'store_newer',
@@ -93,7 +93,7 @@ export function newerMigrations(executed: readonly string[], known: readonly str
 
 /** Unknown names count as newest: only a newer version can have written them. */
 function levelOf(name: string): number {
-  return readMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
+  return parseMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
 }
 
 /** Makes a name from the database safe for a log line. */

@@ -2,16 +2,16 @@
  * Opens the store: PGlite in the data directory, or PostgreSQL if a URL is configured. Both use the same schema and
  * statements.
  */
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 import { awaitLeadership, type Leadership, type Seen } from './leader-election.ts';
-import { leadershipUnknown, queryOnlyAsLeader } from './leader-guard.ts';
-import { type LeaderRecord, readLeaderRecord, refuseDifferent, type Shared } from './leader-record.ts';
+import { createLeaderOnlyPlugin, leadershipUnknownError } from './leader-guard.ts';
+import { type LeaderRecord, parseLeaderRecord, requireSameSettings, type SharedSettings } from './leader-record.ts';
 import { MIGRATIONS, type Migrations, migrate, newerMigrations } from './migrate.ts';
 import { openPglite } from './pglite.ts';
 import type { Tables } from './schema.ts';
-import { checkRows, type Step, statement, stepOf, UnexpectedRows } from './statement.ts';
+import { assertRowCount, type Step, statement, toStep, UnexpectedRows } from './statement.ts';
 
 /** Typed access to the tables. */
 export type Db = Kysely<Tables>;
@@ -40,7 +40,7 @@ export interface Store {
    */
   readonly commit: (steps: readonly Step[]) => Promise<void>;
   /** Records a change to the settings that all brokers must share. */
-  readonly announce: (shared: Shared) => Promise<void>;
+  readonly announce: (shared: SharedSettings) => Promise<void>;
   /** Resolves when the store responds. */
   readonly ping: () => Promise<void>;
   /** Maintains the tables. Called every minute. */
@@ -57,7 +57,7 @@ export const LOCK_EPOCH = statement<number>(
 );
 
 /** Thrown if a write is rejected because another broker has taken over. */
-export class Fenced extends Error {
+export class FencedError extends Error {
   constructor() {
     super('another broker has taken over');
   }
@@ -69,7 +69,7 @@ export interface StoreOptions {
   /** `postgres://...`; defaults to PGlite in `dataDir`. */
   readonly databaseUrl?: string | undefined;
   /** This broker's record, for waiting brokers to read. */
-  readonly self?: { readonly instance: string; readonly shared: Shared };
+  readonly self?: { readonly instance: string; readonly shared: SharedSettings };
   /** Called repeatedly while another broker is active. */
   readonly onWaiting?: (seen: Seen) => void;
   /** Called if the store does not respond while the broker waits. */
@@ -112,7 +112,7 @@ function whyItFailed(thrown: unknown): string {
   const coded = thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
   if (!coded) return 'see the log for the cause';
   const { code, message } = thrown as NodeJS.ErrnoException;
-  const problem = fileProblem(thrown);
+  const problem = describeFileError(thrown);
   return problem === code ? message : problem;
 }
 
@@ -143,7 +143,7 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
       // Checked in advance, so that an incompatible update stops at its first broker while the active one continues.
       newerMigrations(executed, Object.keys(migrations));
       // Checked once, because key files may change later and are read again before use.
-      if (active && self && !compared) refuseDifferent(self.shared, active);
+      if (active && self && !compared) requireSameSettings(self.shared, active);
       compared ||= active !== undefined;
       onWaiting?.(seen);
     },
@@ -196,7 +196,7 @@ async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
     if (start.status === 'rejected') throw start.reason;
     for (const [index, result] of results.entries()) {
       if (result.status === 'rejected') throw result.reason;
-      checkRows(steps[index]!, result.value.rowCount ?? 0, result.value.rows);
+      assertRowCount(steps[index]!, result.value.rowCount ?? 0, result.value.rows);
     }
     await client.query('commit');
   } catch (thrown) {
@@ -229,9 +229,9 @@ async function ready(
   try {
     // Not before this broker is active, because a waiting broker must not change the active broker's tables.
     await migrate(db, migrations);
-    const before = readLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
+    const before = parseLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
-    const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
+    const holderText = (shared: SharedSettings) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
     let holder = self && holderText(self.shared);
     // Derived from the time, so that it also grows if an empty store or a backup replaces the database.
     const next = sql<number>`greatest(epoch + 1, (extract(epoch from now()) / 60)::integer)`;
@@ -245,19 +245,19 @@ async function ready(
       await sql`select 1`.execute(db);
     };
     const { isLeader, onLeaderAgain, lost, lose } = leadership;
-    const guarded = db.withPlugin(queryOnlyAsLeader(isLeader));
-    const lock = stepOf(LOCK_EPOCH, [epoch], 1);
+    const guarded = db.withPlugin(createLeaderOnlyPlugin(isLeader));
+    const lock = toStep(LOCK_EPOCH, [epoch], 1);
     const commit = async (steps: readonly Step[]) => {
-      if (!isLeader()) throw leadershipUnknown();
+      if (!isLeader()) throw leadershipUnknownError();
       try {
         await opened.commit([lock, ...steps]);
       } catch (thrown) {
         if (!(thrown instanceof UnexpectedRows && thrown.step === lock)) throw thrown;
         lose();
-        throw new Fenced();
+        throw new FencedError();
       }
     };
-    const announce = async (shared: Shared) => {
+    const announce = async (shared: SharedSettings) => {
       const text = holderText(shared);
       if (!self || text === holder) return;
       await guarded.updateTable('broker_epoch').set({ holder: text }).where('epoch', '=', epoch).execute();

@@ -13,7 +13,7 @@ export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 
  * the data directory at every start, replacing anything found there.
  * @param dataDir existing directory that only the broker can access (mode 0700)
  */
-export function threadFile(dataDir: string): URL {
+export function pgliteThreadUrl(dataDir: string): URL {
   if (!isSea()) return new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
   const folder = join(dataDir, 'engine');
   mkdirSync(folder, { recursive: true, mode: 0o700 });

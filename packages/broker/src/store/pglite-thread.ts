@@ -9,7 +9,7 @@ import { fsyncSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
-import { checkRows, type Step, UnexpectedRows } from './statement.ts';
+import { assertRowCount, type Step, UnexpectedRows } from './statement.ts';
 
 /** A statement, the steps of a transaction, or `close`. */
 export type EngineCommand =
@@ -95,7 +95,7 @@ async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Pro
       const results = await transaction.exec(script);
       for (const [index, step] of steps.entries()) {
         const { rows, rowCount = rows.length } = results[index]!;
-        checkRows(step, rowCount, rows);
+        assertRowCount(step, rowCount, rows);
       }
     });
   } catch (thrown) {

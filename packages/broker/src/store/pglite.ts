@@ -17,7 +17,7 @@ import {
   type QueryResult,
 } from 'kysely';
 import { lockDirectory } from './directory-lock.ts';
-import { threadFile } from './pglite-files.ts';
+import { pgliteThreadUrl } from './pglite-files.ts';
 import type { EngineCommand, EngineReply, EngineRequest } from './pglite-thread.ts';
 import { type Step, UnexpectedRows } from './statement.ts';
 
@@ -30,7 +30,7 @@ export function openPglite(dataDir: string) {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
-  const engine = createEngine(dir, threadFile(dataDir));
+  const engine = createEngine(dir, pgliteThreadUrl(dataDir));
   const turns = oneAfterAnother();
   return {
     /** Runs steps in one transaction; see Store.commit. */

@@ -2,10 +2,10 @@
  * Schema of an empty store. After the first release with it, every change is a migration (migrate.ts), and these
  * statements stay unchanged.
  */
-import { createTables, type Row } from './columns.ts';
+import { createTableStatements, type Row } from './columns.ts';
 
 /** SQLSTATE raised when the audit log's guards reject a change. */
-export const APPEND_ONLY = 'MP005';
+export const APPEND_ONLY_VIOLATION = 'MP005';
 
 /** Signed checkpoints of the log, with the state to continue from them; cuts have the same columns. */
 const CHECKPOINTS = {
@@ -194,7 +194,7 @@ export type Tables = { [Name in keyof typeof TABLES]: Row<(typeof TABLES)[Name]>
 
 /** All statements in order. */
 export const SCHEMA: readonly string[] = [
-  ...createTables(TABLES),
+  ...createTableStatements(TABLES),
   // At most one live session per workspace, even if the broker has a bug.
   `create unique index sessions_live on sessions (workspace_key) where closed_at is null`,
   // A grant that is lost and gained again has another principal, because the former one may still be denied.
@@ -209,7 +209,7 @@ export const SCHEMA: readonly string[] = [
   // these triggers; hashes and checkpoints then reveal the changes.
   `create function meshpass_append_only() returns trigger language plpgsql as $$
 begin
-  raise exception 'the audit log is append-only' using errcode = '${APPEND_ONLY}';
+  raise exception 'the audit log is append-only' using errcode = '${APPEND_ONLY_VIOLATION}';
 end
 $$`,
   ...['audit', 'audit_checkpoints', 'audit_cuts'].map(
@@ -234,7 +234,7 @@ function keptUnlessCut(table: string, column: string): string[] {
     `create function meshpass_${table}_kept() returns trigger language plpgsql as $$
 begin
   if exists (select 1 from gone where ${column} > coalesce((select max(size) from audit_cuts), 0)) then
-    raise exception 'the audit log is append-only' using errcode = '${APPEND_ONLY}';
+    raise exception 'the audit log is append-only' using errcode = '${APPEND_ONLY_VIOLATION}';
   end if;
   return null;
 end

@@ -44,7 +44,7 @@ export interface Step {
 }
 
 /** Combines a statement with its rows. */
-export function stepOf<Row>(
+export function toStep<Row>(
   { name, sql, parameter }: Statement<Row>,
   rows: readonly Row[],
   expected: number | undefined = undefined,
@@ -69,6 +69,6 @@ export class UnexpectedRows extends Error {
  * @param count number of changed or returned rows
  * @throws UnexpectedRows
  */
-export function checkRows(step: Step, count: number, rows: readonly unknown[]): void {
+export function assertRowCount(step: Step, count: number, rows: readonly unknown[]): void {
   if (step.expected !== undefined && count !== step.expected) throw new UnexpectedRows(step, rows);
 }

@@ -2,12 +2,12 @@
 import { type Access, authorize, parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { answer } from '../../src/admin/approval/answer.ts';
-import type { Parts } from '../../src/admin/approval/parts.ts';
-import type { Request } from '../../src/admin/approval/request.ts';
+import { recordAnswer } from '../../src/admin/approval/answer.ts';
+import type { ApprovalParts } from '../../src/admin/approval/parts.ts';
+import type { GrantRequest } from '../../src/admin/approval/request.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { refused } from '../../src/audit/log/decision.ts';
-import { newEvent } from '../../src/audit/log/event.ts';
+import { refusedOutcome } from '../../src/audit/log/decision.ts';
+import { createAuditEvent } from '../../src/audit/log/event.ts';
 
 const file = (team: string, deny = '') =>
   parseAccess(
@@ -29,7 +29,7 @@ const person = (id: number, login: string): Attestation => ({
   workspace: { kind: 'codespace', key: `codespace:${id}`, name: 'space' },
   proofHash: 'a'.repeat(64),
 });
-const REQUEST: Request = {
+const REQUEST: GrantRequest = {
   id: 'a'.repeat(24),
   sessionId: 's',
   issuer: 'github',
@@ -92,7 +92,7 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
   const parts = {
     book: {
       get: () => REQUEST,
-      decideWith: async (event: unknown, decide: (until: number) => { readonly request: Request }) => ({
+      decideWith: async (event: unknown, decide: (until: number) => { readonly request: GrantRequest }) => ({
         granted: true,
         event,
         value: decide(9e9).request,
@@ -108,12 +108,12 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
       const body = answers.get(path);
       return body === undefined ? undefined : { status: 200, headers: new Headers(), body };
     },
-  } as unknown as Parts;
-  const event = newEvent('approval.answer', {}, Date.now, (length) => Buffer.alloc(length));
-  return answer(
+  } as unknown as ApprovalParts;
+  const event = createAuditEvent('approval.answer', {}, Date.now, (length) => Buffer.alloc(length));
+  return recordAnswer(
     parts,
     { attestation: person(2, 'bob'), via: 'workspace' },
     { id: REQUEST.id, decision: 'approve' },
     event,
-  ).catch((thrown: unknown) => refused(event, thrown));
+  ).catch((thrown: unknown) => refusedOutcome(event, thrown));
 }

@@ -1,6 +1,6 @@
 /** Lists of requests stay within what an agent reads. */
 import { describe, expect, it } from 'vitest';
-import { firstWithin, opensWithin } from '../../src/admin/approval/overview.ts';
+import { createPortLister, takeWithinSize } from '../../src/admin/approval/overview.ts';
 import type { MeshState } from '../../src/mesh/reconcile/contract.ts';
 
 describe('lists of requests', () => {
@@ -15,7 +15,7 @@ describe('lists of requests', () => {
   } as unknown as MeshState;
 
   it('describe the targets of so many, evaluate each grant once, and list the others without targets', () => {
-    const opens = opensWithin(mesh, 256 * 1024);
+    const opens = createPortLister(mesh, 256 * 1024);
     const all = Array.from({ length: 40 }, (_, n) => ({ id: n, opens: opens(n % 2 === 0 ? 'a' : 'b') }));
     expect(asked).toEqual([['a'], ['b']]);
     expect(all[0]!.opens).toHaveLength(50);
@@ -24,7 +24,7 @@ describe('lists of requests', () => {
   });
 
   it('have the first that are not too long together', () => {
-    expect(firstWithin(['aa', 'bb', 'cc'], 8)).toEqual(['aa', 'bb']);
-    expect(firstWithin([], 0)).toEqual([]);
+    expect(takeWithinSize(['aa', 'bb', 'cc'], 8)).toEqual(['aa', 'bb']);
+    expect(takeWithinSize([], 0)).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 /** Answers on the broker's page: its content, accepted forms, and refusals. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { formToken } from '../../src/admin/operator/page/cookies.ts';
+import { csrfToken } from '../../src/admin/operator/page/cookies.ts';
 import { Browser, formsOf } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
@@ -119,6 +119,6 @@ describe('the page', () => {
 
   /** Hidden field of a form for a path, which only the session's own cookie yields. */
   function tokenFor(browser: Browser, path: string): string {
-    return formToken(browser.cookies.get(world.origin)!.get(SESSION)!, path);
+    return csrfToken(browser.cookies.get(world.origin)!.get(SESSION)!, path);
   }
 });

@@ -2,9 +2,15 @@
 import { parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { comparePeople, identitiesOf, peopleOf, refuseOwn, signInFirst } from '../../src/admin/approval/people.ts';
+import {
+  comparePeople,
+  createIdentityLinker,
+  findMissingSignIn,
+  identitiesOf,
+  refuseSelfApproval,
+} from '../../src/admin/approval/people.ts';
 import type { ReadGithub } from '../../src/attest/github/api.ts';
-import { askedOf, withFreshMemberships } from '../../src/attest/github/approvers.ts';
+import { approverMemberships, withFreshMemberships } from '../../src/attest/github/approvers.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { LiveIndex } from '../../src/core/session/live.ts';
 
@@ -44,14 +50,14 @@ describe('two people', () => {
 
   it('are refused as one person, or as not comparable, with the next step', () => {
     const trust = { issuers: [], audiences: [] };
-    expect(() => refuseOwn([a], [a], trust)).toThrow(expect.objectContaining({ code: 'approval_own' }));
-    expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
+    expect(() => refuseSelfApproval([a], [a], trust)).toThrow(expect.objectContaining({ code: 'approval_own' }));
+    expect(() => refuseSelfApproval([a], [okta('x')], trust)).toThrow(
       expect.objectContaining({
         code: 'approval_not_comparable',
         message: expect.stringMatching(/their identity comes from github, and yours from https:\/\/acme.okta.com/),
       }),
     );
-    expect(() => refuseOwn([a], [b], trust)).not.toThrow();
+    expect(() => refuseSelfApproval([a], [b], trust)).not.toThrow();
   });
 
   it('without a comparable identity learn how to get one, in the names of the access file', () => {
@@ -64,22 +70,30 @@ describe('two people', () => {
 grants: {}`,
       'access.yaml',
     );
-    expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
+    expect(() => refuseSelfApproval([a], [okta('x')], trust)).toThrow(
       'their identity comes from github, and yours from okta. Ask them to run "meshpass sign-in --issuer okta" in their workspace, then answer again, or ' +
         'answer with an identity from github.',
     );
-    expect(() => refuseOwn([okta('x')], [a], trust)).toThrow(
+    expect(() => refuseSelfApproval([okta('x')], [a], trust)).toThrow(
       'and yours from github. Answer with an identity from okta.',
     );
-    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request. Another person must answer it.');
+    expect(() => refuseSelfApproval([a], [a], trust)).toThrow(
+      'This is your own request. Another person must answer it.',
+    );
     const place = { file: 'access.yaml', line: 1, column: 1 };
     const leads = { place, issuer: 'okta', claims: { groups: ['leads'] } };
-    expect(signInFirst({ by: [leads] }, [a], trust)).toBe(
+    expect(findMissingSignIn({ by: [leads] }, [a], trust)).toBe(
       'Approvers are identified by okta, but you are not: run "meshpass sign-in --issuer okta" first. Otherwise, no approver may be able to act.',
     );
-    expect(signInFirst({ by: [leads] }, [a, okta('x')], trust), 'signed in').toBeUndefined();
-    expect(signInFirst({ by: [leads, { place, team: 'acme/leads' }] }, [a], trust), 'a team of GitHub').toBeUndefined();
-    expect(signInFirst({ by: [{ place, issuer: 'ci' }] }, [a], trust), 'an issuer without sign-in').toBeUndefined();
+    expect(findMissingSignIn({ by: [leads] }, [a, okta('x')], trust), 'signed in').toBeUndefined();
+    expect(
+      findMissingSignIn({ by: [leads, { place, team: 'acme/leads' }] }, [a], trust),
+      'a team of GitHub',
+    ).toBeUndefined();
+    expect(
+      findMissingSignIn({ by: [{ place, issuer: 'ci' }] }, [a], trust),
+      'an issuer without sign-in',
+    ).toBeUndefined();
   });
 
   it("are known by the id of GitHub and the issuer's own name for itself, not by logins", () => {
@@ -152,7 +166,7 @@ grants: {}`,
       all: () => shown.map((attestation) => ({ session: { attestation } })).values(),
       byId,
     } as unknown as LiveIndex;
-    const people = peopleOf(live, trust);
+    const people = createIdentityLinker(live, trust);
     expect(people([a])).toEqual([a, okta('x'), b, okta('y')]);
     expect(people([okta('y')])).toEqual([okta('y'), b, okta('x'), a]);
     const main = { issuer: 'https://ci.example', subject: 'ci:main' };
@@ -181,7 +195,7 @@ describe('memberships at the moment of an answer', () => {
       '/orgs/acme/teams/leads/memberships/bob': { state: 'pending' },
       '/organizations/9/team/31/memberships/bob': { state: 'active' },
     });
-    const fresh = await withFreshMemberships(LEAD, askedOf(by), read, losses);
+    const fresh = await withFreshMemberships(LEAD, approverMemberships(by), read, losses);
     expect(fresh).toMatchObject({ teams: ['acme/#31'], organizationRoles: ['acme/member'] });
     expect(fresh).not.toHaveProperty('notInTeams');
   });
@@ -191,23 +205,25 @@ describe('memberships at the moment of an answer', () => {
       '/orgs/acme/memberships/bob': { ...member, user: { id: 99 } },
       '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
     });
-    expect((await withFreshMemberships(LEAD, askedOf(by), read, losses)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, approverMemberships(by), read, losses)).teams).toEqual([]);
   });
 
   it('are none if GitHub does not answer, and exclude one that was lost a moment ago', async () => {
-    expect((await withFreshMemberships(LEAD, askedOf(by), undefined, losses)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, approverMemberships(by), undefined, losses)).teams).toEqual([]);
     const lately = createLosses(Date.now);
     lately.lose({ kind: 'team', team: 'acme/leads', user: { id: 2, login: 'bob' } });
     const read = github({
       '/orgs/acme/memberships/bob': member,
       '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
     });
-    expect((await withFreshMemberships(LEAD, askedOf(by.slice(0, 1)), read, lately)).teams).toEqual([]);
-    expect((await withFreshMemberships(LEAD, askedOf(by.slice(0, 1)), read, losses)).teams).toEqual(['acme/leads']);
+    expect((await withFreshMemberships(LEAD, approverMemberships(by.slice(0, 1)), read, lately)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, approverMemberships(by.slice(0, 1)), read, losses)).teams).toEqual([
+      'acme/leads',
+    ]);
   });
 
   it('name the denied teams that GitHub shows and that lack the person, and no team that it may hide', async () => {
-    const asked = askedOf(
+    const asked = approverMemberships(
       [],
       [
         { place, team: 'acme/Contractors', teamId: 7 },

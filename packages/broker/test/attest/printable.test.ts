@@ -1,7 +1,7 @@
 import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
-import { printable } from '../../src/issuers/printable.ts';
+import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
+import { requirePrintable } from '../../src/issuers/printable.ts';
 import { enrol, type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -55,13 +55,13 @@ it('the claim that may have line breaks is not kept', () => {
     claims: { address: { formatted: 'a\nb' }, email: 'a@b.c' },
     login: 'a',
   } as unknown as Attestation;
-  expect(printable(attestation).claims).toEqual({ email: 'a@b.c' });
+  expect(requirePrintable(attestation).claims).toEqual({ email: 'a@b.c' });
 });
 
 it('no row of the audit log has one, from any source of its text', () => {
   const clock = () => 0;
   const event = {
-    ...newEvent('policy.apply', { source: '192.0.2.7' }, clock, (bytes) => Buffer.alloc(bytes)),
+    ...createAuditEvent('policy.apply', { source: '192.0.2.7' }, clock, (bytes) => Buffer.alloc(bytes)),
     target: 'a\u001b[2Jb',
     detail: { because: 'x\u202ey', n: 'line\nbreak' },
   };

@@ -2,18 +2,18 @@
 
 import { randomBytes } from 'node:crypto';
 import { parseAccess } from '@meshpass/access';
-import { type Asked, type PresenceAnswer, withPresence } from '@meshpass/agent/session/presence';
-import { createPresenceProof, dpopThumbprint, exchangeOf } from '@meshpass/identity';
+import { type PresenceParameters, type SignableChallenge, withPresence } from '@meshpass/agent/session/presence';
+import { createPresenceProof, dpopThumbprint, exchangeDigest } from '@meshpass/identity';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
-import { type Attest, createAttest } from '../../src/attest/attest.ts';
+import { type Attestor, createAttestor } from '../../src/attest/attest.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { forwardingHostOnlyInALab } from '../../src/attest/presence/forwarded-port.ts';
-import { createPresence, type PresenceMode } from '../../src/attest/presence/presence.ts';
-import type { Attested } from '../../src/issuers/attested.ts';
-import { type IssuerHttpOptions, plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { labOnlyForwardingHost } from '../../src/attest/presence/forwarded-port.ts';
+import { createPresenceCheck, type PresenceMode } from '../../src/attest/presence/presence.ts';
+import type { AttestationResult } from '../../src/issuers/attested.ts';
+import { type IssuerHttpOptions, labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import { newKey, PUBLIC_URL } from '../harness/broker.ts';
 
@@ -22,7 +22,7 @@ export interface World {
   readonly idp: RunningIdp;
   readonly actions: RunningActions;
   /** New attestors, which remember nothing. */
-  readonly attest: (options?: WorldOptions) => Attest;
+  readonly attest: (options?: WorldOptions) => Attestor;
   readonly close: () => Promise<unknown>;
 }
 
@@ -44,7 +44,7 @@ export interface WorldOptions {
 export async function createWorld(): Promise<World> {
   const listen = { listen: '127.0.0.1:0' };
   const [github, idp, actions] = await Promise.all([startGithub(listen), startIdp(listen), startActions(listen)]);
-  const attest = (options: WorldOptions = {}): Attest => {
+  const attest = (options: WorldOptions = {}): Attestor => {
     const { clock = Date.now, timeoutMs = 5000, organization = 'acme', who = [] } = options;
     const access = parseAccess(
       `trust:
@@ -66,7 +66,7 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
       fetch,
       timeoutMs,
       clock,
-      [plainHttpIssuersOnlyInALab]: true,
+      [labOnlyPlainHttpIssuers]: true,
     };
     const { beforeGithub = async () => {} } = options;
     const slowly: typeof fetch = async (...asked) => {
@@ -80,14 +80,14 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
       : createGithubApp({ ...api, appId: '4242', privateKey: github.appPrivateKey, losses });
     const { coolDownMs } = options;
     const keys = createIssuerKeys({ ...how, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
-    const presence = createPresence({
+    const presence = createPresenceCheck({
       mode: options.presence ?? 'required',
       broker: PUBLIC_URL,
       clock,
       random: randomBytes,
       forwarding: forwardingAt(options.forwardingPort ?? github.forwarding.port, timeoutMs),
     });
-    return createAttest({
+    return createAttestor({
       access: () => access,
       codespaces: { api, presence, ...(app ? { app } : {}) },
       oidc: { keys, clock, ...(app ? { app } : {}) },
@@ -98,15 +98,18 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
 
 /** Port forwarding as the stand-in plays it on loopback. */
 function forwardingAt(port: number, timeoutMs: number) {
-  return { timeoutMs, [forwardingHostOnlyInALab]: { host: '127.0.0.1', port, plainHttp: true as const } };
+  return { timeoutMs, [labOnlyForwardingHost]: { host: '127.0.0.1', port, plainHttp: true as const } };
 }
 
 /** Presents a Codespace's proof as its agent does, with a key of its own: from within, because every Codespace is on loopback here. */
-export async function presentCodespace(attest: Attest, space: { name: string; token: string }): Promise<Attested> {
+export async function presentCodespace(
+  attest: Attestor,
+  space: { name: string; token: string },
+): Promise<AttestationResult> {
   const key = newKey();
   const proof = { type: 'github-codespace', token: space.token, codespaceName: space.name } as const;
   const jkt = dpopThumbprint(key.jwk);
-  const sign = ({ dpop, expires_in, ...challenge }: Asked) =>
+  const sign = ({ dpop, expires_in, ...challenge }: SignableChallenge) =>
     createPresenceProof({
       key,
       challenge,
@@ -115,11 +118,11 @@ export async function presentCodespace(attest: Attest, space: { name: string; to
       expiresAt: Math.floor(Date.now() / 1000) + expires_in,
       ...(dpop !== undefined && { dpop }),
     });
-  const exchange = async (answer?: PresenceAnswer) => {
+  const exchange = async (answer?: PresenceParameters) => {
     const dpop = `proof ${randomBytes(8).toString('hex')}`;
     answer?.onProof?.(dpop);
     const { port = 0, nonce } = answer ?? {};
-    const presence = nonce === undefined ? { exchange: exchangeOf(dpop), port } : { nonce, port };
+    const presence = nonce === undefined ? { exchange: exchangeDigest(dpop), port } : { nonce, port };
     return await attest(proof, { jkt, source: '192.0.2.1', presence });
   };
   return await withPresence(exchange, { port: 0, sign, pause: 1 });

@@ -3,8 +3,8 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { ocsfEvents } from '../../src/audit/export/ocsf.ts';
-import { NO_ROW, seal } from '../../src/audit/log/chain.ts';
-import { ACTIONS } from '../../src/audit/log/event.ts';
+import { GENESIS_HASH, seal } from '../../src/audit/log/chain.ts';
+import { AUDIT_ACTIONS } from '../../src/audit/log/event.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 const PAGE = readFileSync(new URL('../../../../docs/interfaces/audit-actions.md', import.meta.url), 'utf8');
@@ -32,7 +32,7 @@ const NOTHING = {
 
 describe('actions of the audit log', () => {
   it('are all on their page, each once, and nothing else is', () => {
-    expect(ROWS.map(({ action }) => action).toSorted()).toEqual([...ACTIONS].toSorted());
+    expect(ROWS.map(({ action }) => action).toSorted()).toEqual([...AUDIT_ACTIONS].toSorted());
   });
 
   it('are all written by some part of the broker', () => {
@@ -40,12 +40,12 @@ describe('actions of the audit log', () => {
       (file) => !/audit\/(log\/event|export\/ocsf)\.ts$/.test(file),
     );
     const text = files.map((file) => readFileSync(`${SOURCES}/${file}`, 'utf8')).join('\n');
-    expect(ACTIONS.filter((action) => !text.includes(`'${action}'`))).toEqual([]);
+    expect(AUDIT_ACTIONS.filter((action) => !text.includes(`'${action}'`))).toEqual([]);
   });
 
   it.each(ROWS)('$action is exported as $className, as the page says', ({ action, className }) => {
     const row = { id: 'x', time: '2026-05-01T10:00:00.000Z', action, outcome: 'allowed', ...NOTHING };
-    const [event] = ocsfEvents(seal([row], { seq: 0, hash: NO_ROW })[0]!);
+    const [event] = ocsfEvents(seal([row], { seq: 0, hash: GENESIS_HASH })[0]!);
     expect(event!.class_name).toBe(className);
   });
 });

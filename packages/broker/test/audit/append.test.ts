@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { verifyExport } from '../../src/audit/export/verify.ts';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
+import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { openStore, type StoreOptions } from '../../src/store/open.ts';
 import { describeLog, lines, openLog, SLOW, START, verifyLines } from '../harness/audit-log.ts';
 import { afterInitdb } from '../harness/initdb.ts';
@@ -30,7 +30,8 @@ describeLog((world) => {
 
   it('writes a row once, however often it is reported, and leaves no gap for it', async () => {
     const { log } = world;
-    const row = () => auditRow(newEvent('tunnel', {}, Date.now, randomBytes), 'allowed', 'edge', undefined, START);
+    const row = () =>
+      auditRow(createAuditEvent('tunnel', {}, Date.now, randomBytes), 'allowed', 'edge', undefined, START);
     const twice = row();
     await log.journal.transaction((tx) => tx.audit(twice, row()));
     await Promise.all([

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { formatCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
-import { inEpoch } from '../../src/audit/checkpoint/epoch.ts';
+import { keyForEpoch } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
-import { createCheckpointSigner, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
+import { createCheckpointSigner, signInitialCheckpoint } from '../../src/audit/log/checkpoint-signer.ts';
+import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
-import { createChain } from '../../src/audit/log/log-end.ts';
+import { createAuditChain } from '../../src/audit/log/log-end.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 
@@ -30,7 +30,7 @@ describe('checkpoints of the audit log', () => {
   });
 
   function open(sinks: readonly CheckpointSink[], clock: () => number) {
-    const chain = createChain(store.db, { verifiers: key.verifiers });
+    const chain = createAuditChain(store.db, { verifiers: key.verifiers });
     const journal = createJournal({ store, chain });
     const snapshot = vi.fn(chain.snapshot);
     const onFailure = vi.fn();
@@ -43,7 +43,7 @@ describe('checkpoints of the audit log', () => {
       onFailure,
     });
     const write = async () => {
-      const event = newEvent('token.issue', {}, Date.now, randomBytes);
+      const event = createAuditEvent('token.issue', {}, Date.now, randomBytes);
       await journal.transaction((tx) => tx.audit(auditRow(event, 'allowed', 'tested', undefined, Date.now())));
     };
     return { checkpoints, snapshot, write, onFailure };
@@ -106,7 +106,7 @@ describe('checkpoints of the audit log', () => {
       throw new MeshpassError('kubernetes_unavailable', 'The cluster does not answer.', { retryAfter: 5 });
     };
     const { checkpoints } = open([{ name: 'away', read: async () => undefined, write }], Date.now);
-    await expect(signFirst(checkpoints)).rejects.toMatchObject({
+    await expect(signInitialCheckpoint(checkpoints)).rejects.toMatchObject({
       code: 'kubernetes_unavailable',
       retryAfter: 5,
       message: expect.stringMatching(/^Cannot store the first audit log checkpoint\..*Start it again.*does not answer/),
@@ -116,7 +116,7 @@ describe('checkpoints of the audit log', () => {
   it('keeps a newer checkpoint in a file than the one to write', async () => {
     const sink = fileSink(join(dir, 'kept'), key.verifiers);
     const note = (epoch: number, size: number, by = key) => {
-      const { origin, sign } = inEpoch(by, epoch);
+      const { origin, sign } = keyForEpoch(by, epoch);
       return sign(formatCheckpoint({ origin, size, root: '00'.repeat(32), isCut: false }));
     };
     const write = (epoch: number, size: number) => sink.write(note(epoch, size), { epoch, size });

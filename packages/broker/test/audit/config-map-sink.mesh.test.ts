@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { MeshpassError } from '@meshpass/identity';
 import { connectKubernetes } from '@meshpass/lab/kubernetes';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { openCheckpointMap } from '../../src/audit/checkpoint/config-map-sink.ts';
+import { openConfigMapSink } from '../../src/audit/checkpoint/config-map-sink.ts';
 import type { CheckpointSink } from '../../src/audit/checkpoint/sink.ts';
 import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { createKubernetesHttp, type KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 import { applyFile, type OnLab, onLab } from '../harness/on-lab.ts';
 
 const PATH = '/api/v1/namespaces/meshpass-system/configmaps/meshpass-audit-checkpoint';
@@ -31,13 +31,13 @@ let another: typeof opened;
 let broker: KubernetesHttp;
 beforeAll(async () => {
   on = await onLab(NOTHING);
-  broker = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  broker = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
 });
 beforeEach(async () => {
   await on.lab.kubernetes.call('DELETE', PATH).catch(() => undefined);
   await applyFile(on.lab, 'audit-checkpoint.yaml');
-  opened = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
-  another = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
+  opened = await openConfigMapSink({ kubeconfig: on.kubeconfig, ...NAMES });
+  another = await openConfigMapSink({ kubeconfig: on.kubeconfig, ...NAMES });
   // A policy takes effect a moment after its creation.
   await expect
     .poll(() => asAdmin('PATCH', `${PATH}?dryRun=All`, { data: { x: 'y' } }))

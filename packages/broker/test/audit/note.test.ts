@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatCheckpoint, readCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
-import { noteVerifier, openNote, parseVerifier, signNote } from '../../src/audit/checkpoint/note.ts';
-import { EMPTY, growTree, isFrontier } from '../../src/audit/log/tree.ts';
+import { createNoteVerifier, openNote, parseVerifier, signNote } from '../../src/audit/checkpoint/note.ts';
+import { createLogTree, EMPTY_FRONTIER, isFrontier } from '../../src/audit/log/tree.ts';
 
 /** The example of golang.org/x/mod/sumdb/note: key, text and signature. */
 const GO_KEY = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW';
@@ -23,7 +23,7 @@ describe('signed notes', () => {
 
   it('may have further signatures, and needs one of a trusted key', () => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-    const ours = noteVerifier('broker.example/audit', publicKey);
+    const ours = createNoteVerifier('broker.example/audit', publicKey);
     const note = signNote(GO_TEXT, ours, privateKey);
     const witnessed = note + GO_NOTE.slice(GO_TEXT.length + 1);
     expect(openNote(witnessed, [ours])).toEqual({ text: GO_TEXT });
@@ -31,7 +31,7 @@ describe('signed notes', () => {
     expect(openNote(note, [parseVerifier(GO_KEY)])).toEqual({
       problem: 'it is not signed by a trusted key, but by broker.example/audit',
     });
-    const another = noteVerifier(ours.name, generateKeyPairSync('ed25519').publicKey);
+    const another = createNoteVerifier(ours.name, generateKeyPairSync('ed25519').publicKey);
     expect(openNote(note, [another])).toEqual({ problem: 'it is not signed by a trusted key' });
     // A bad signature of a known key counts even if another one is good.
     const flipped = witnessed.replace('x08go/ZJ', 'x08go/ZK');
@@ -110,11 +110,11 @@ describe('the tree', () => {
   const leaves = Array.from({ length: 70 }, (_, n) => createHash('sha256').update(`\0leaf ${n}`).digest());
 
   it('is that of RFC 6962 at every size, even if grown from a frontier', () => {
-    let tree = growTree(EMPTY);
+    let tree = createLogTree(EMPTY_FRONTIER);
     for (let size = 0; size <= leaves.length; size++) {
       expect(tree.root()).toBe(definedRoot(leaves.slice(0, size)).toString('hex'));
       expect(isFrontier(tree.frontier())).toBe(true);
-      tree = growTree(tree.frontier());
+      tree = createLogTree(tree.frontier());
       if (size < leaves.length) tree.append(leaves[size]!.toString('hex'));
     }
   });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type OcsfEvent, ocsfEvents } from '../../src/audit/export/ocsf.ts';
-import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/chain.ts';
-import { ACTIONS } from '../../src/audit/log/event.ts';
+import { GENESIS_HASH, type SealedRow, seal } from '../../src/audit/log/chain.ts';
+import { AUDIT_ACTIONS } from '../../src/audit/log/event.ts';
 
 function row(changes: Partial<SealedRow> = {}): SealedRow {
   const full = {
@@ -26,7 +26,7 @@ function row(changes: Partial<SealedRow> = {}): SealedRow {
     detail: null,
     ...changes,
   };
-  return seal([full], { seq: 4, hash: NO_ROW })[0]!;
+  return seal([full], { seq: 4, hash: GENESIS_HASH })[0]!;
 }
 
 const text = z.string().min(1);
@@ -94,7 +94,7 @@ const NOBODY = { subject: null, login: null, issuer: null, session_id: null, wor
 const NOTHING = { ...NOBODY, grant_name: null, rule: null, target: null, proof_hash: null, request_id: null };
 
 describe('OCSF', () => {
-  it.each(ACTIONS)('has the required members of its class: %s', (action) => {
+  it.each(AUDIT_ACTIONS)('has the required members of its class: %s', (action) => {
     for (const outcome of ['allowed', 'refused', 'ended'])
       for (const rest of [{}, NOBODY, NOTHING, { detail: '{"bytesIn":1,"bytesOut":2}' }, { detail: '{"cut' }])
         for (const event of ocsfEvents(
@@ -104,7 +104,9 @@ describe('OCSF', () => {
   });
 
   it('names the activity of every action; only Authorize Session has no activity for a loss', () => {
-    const other = ACTIONS.filter((action) => ocsfEvents(row({ action })).some(({ activity_id: id }) => id === 99));
+    const other = AUDIT_ACTIONS.filter((action) =>
+      ocsfEvents(row({ action })).some(({ activity_id: id }) => id === 99),
+    );
     expect(other).toEqual(['session.narrow']);
   });
 

@@ -9,7 +9,7 @@ import { fileSink, readKnownCheckpoints } from '../../src/audit/checkpoint/sink.
 import { verifyExport } from '../../src/audit/export/verify.ts';
 import { deletePruned } from '../../src/audit/log/rows.ts';
 import { acceptRestore } from '../../src/audit/restore/accept-restore.ts';
-import { admitLog } from '../../src/audit/restore/admit.ts';
+import { verifyStoredLog } from '../../src/audit/restore/admit.ts';
 import { surveyRestore } from '../../src/audit/restore/survey-restore.ts';
 import type { Store } from '../../src/store/open.ts';
 import { describeLog, openLog, START, tamper } from '../harness/audit-log.ts';
@@ -71,7 +71,7 @@ describeLog((world) => {
     expect(await next.prune(new Date(START + 10_000))).toMatchObject({ rows: 8 });
     const report = await verifyExport(await next.export());
     expect(report).toMatchObject({ ok: true, prunedUpTo: 8, gaps: [{ missing: [5, 6], row: undefined }] });
-    expect((await admitLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
+    expect((await verifyStoredLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
   });
 
   it('continues after a restore, a pruning and the loss of its key, once declared', async () => {
@@ -95,7 +95,7 @@ describeLog((world) => {
     const key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
     const { sinks, survey } = await declare(key, 'the key was lost');
     expect(survey).toMatchObject({ fault: { code: 'audit_checkpoint_invalid' }, epoch: 3, unproven: [1, 16] });
-    expect((await admitLog(store.db, key, sinks)).key.origin).toBe('broker.example/audit/3');
+    expect((await verifyStoredLog(store.db, key, sinks)).key.origin).toBe('broker.example/audit/3');
     const next = await openLog(store, dir);
     await next.write(2);
     const gaps = [{ epoch: 3, unproven: [1, 16], reason: 'the key was lost' }];

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type AuditRow, newEvent } from '../../src/audit/log/event.ts';
+import { type AuditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createRefusalMeter } from '../../src/audit/log/refusal-meter.ts';
 import { readStore } from '../harness/audit.ts';
 import {
@@ -165,7 +165,7 @@ describe('the meter', () => {
       onMetered: () => {},
     });
     const refused = (group: string, times: number, code = 'dpop_missing') => {
-      const event = newEvent(
+      const event = createAuditEvent(
         'session.open',
         {},
         () => now,
@@ -189,7 +189,7 @@ describe('the meter', () => {
   it('meters people whom an issuer confirmed separately, by source and by Codespace', () => {
     const { meter, refused } = parts();
     const known = (group: string, workspace: string, times: number) => {
-      const event = newEvent(
+      const event = createAuditEvent(
         'session.open',
         {},
         () => 0,

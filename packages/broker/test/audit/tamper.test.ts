@@ -7,8 +7,8 @@ import { parseVerifier } from '../../src/audit/checkpoint/note.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
 import { rowHash, type SealedRow } from '../../src/audit/log/chain.ts';
-import { admitLog } from '../../src/audit/restore/admit.ts';
-import { APPEND_ONLY } from '../../src/store/schema.ts';
+import { verifyStoredLog } from '../../src/audit/restore/admit.ts';
+import { APPEND_ONLY_VIOLATION } from '../../src/store/schema.ts';
 import { describeLog, lines, openLog, rehash, tamper, verifyLines } from '../harness/audit-log.ts';
 
 describeLog((world) => {
@@ -38,7 +38,9 @@ describeLog((world) => {
       'delete from audit_checkpoints',
       'delete from audit_cuts',
     ])
-      await expect(sql.raw(statement).execute(store.db), statement).rejects.toMatchObject({ code: APPEND_ONLY });
+      await expect(sql.raw(statement).execute(store.db), statement).rejects.toMatchObject({
+        code: APPEND_ONLY_VIOLATION,
+      });
     expect(await log.verify()).toEqual([]);
   });
 
@@ -90,7 +92,7 @@ describeLog((world) => {
     // A broker does not start without the file. Only copies elsewhere reveal an attacker who also has the key.
     rmSync(join(dir, 'audit-checkpoint'));
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
-    await expect(admitLog(store.db, log.key, sinks)).rejects.toMatchObject({ code: 'audit_checkpoint_missing' });
+    await expect(verifyStoredLog(store.db, log.key, sinks)).rejects.toMatchObject({ code: 'audit_checkpoint_missing' });
     const forged = await openLog(store, dir);
     expect(await forged.verify()).toEqual([]);
     expect(await forged.verify({ anchored: [{ label: 'checkpoint.txt', note }] })).toEqual([

@@ -2,7 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import type { AuditRow } from '../../src/audit/log/event.ts';
-import { untilStored, writeCounted } from '../../src/audit/log/until-stored.ts';
+import { retryUntilStored, writeCountedRefusals } from '../../src/audit/log/until-stored.ts';
 import { playJournal } from '../harness/journal.ts';
 
 function journalThatRefuses(...first: readonly string[]) {
@@ -24,14 +24,14 @@ function journalThatRefuses(...first: readonly string[]) {
 it('waits for a place in a full journal, which is no failure', async () => {
   const journal = journalThatRefuses('overloaded');
   const failures: unknown[] = [];
-  await untilStored({ journal, onFailure: (cause) => failures.push(cause) }, () => {});
+  await retryUntilStored({ journal, onFailure: (cause) => failures.push(cause) }, () => {});
   expect([journal.written(), failures]).toEqual([1, []]);
 });
 
 it('reports a store that does not answer, and tries again', async () => {
   const journal = journalThatRefuses('store_unavailable');
   const failures: unknown[] = [];
-  await untilStored({ journal, onFailure: (cause) => failures.push(cause) }, () => {});
+  await retryUntilStored({ journal, onFailure: (cause) => failures.push(cause) }, () => {});
   expect([journal.written(), failures]).toMatchObject([1, [{ code: 'store_unavailable' }]]);
 });
 
@@ -39,7 +39,7 @@ it('counts refusals while the store is away, and writes each row once', async ()
   const journal = journalThatRefuses('store_unavailable');
   const row = (id: string) => ({ id }) as AuditRow;
   const due = [row('first')];
-  const stop = writeCounted({ journal, onFailure: () => {} }, 10, () => due.splice(0));
+  const stop = writeCountedRefusals({ journal, onFailure: () => {} }, 10, () => due.splice(0));
   await vi.waitFor(() => expect(due).toEqual([]));
   due.push(row('second'));
   expect(journal.rows()).toEqual([]);

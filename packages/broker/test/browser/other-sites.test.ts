@@ -1,6 +1,6 @@
 /** Other sites in the browser of a signed-in person, and text that tries to be markup. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { formToken } from '../../src/admin/operator/page/cookies.ts';
+import { csrfToken } from '../../src/admin/operator/page/cookies.ts';
 import { SESSION } from '../harness/approval/page.ts';
 import { type BrowserWorld, HAS_BROWSER, openBrowser, openSite, type Visit } from './chromium.ts';
 
@@ -14,7 +14,7 @@ describe.skipIf(!HAS_BROWSER)('in the browser of an approver', () => {
   const tokenOf = async ({ context }: Visit, path: string) => {
     const cookie = (await context.cookies()).find(({ name }) => name === SESSION);
     expect(cookie).toMatchObject({ httpOnly: true, secure: true, sameSite: 'Lax', path: '/' });
-    return formToken(cookie!.value, path);
+    return csrfToken(cookie!.value, path);
   };
 
   it.each([

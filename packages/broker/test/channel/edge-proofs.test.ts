@@ -1,5 +1,5 @@
 /** Proofs that an edge may have the broker verify. */
-import { createLeaseProof, type ProvenLease } from '@meshpass/identity/channel/index';
+import { createLeaseProof, type LeaseRenewal } from '@meshpass/identity/channel/index';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
@@ -15,11 +15,11 @@ test('an edge may send only so many proofs; those of other edges are renewed in 
   const { session: opened, key } = await session(harness, 'alice');
   harness.clockStandsAt = Date.now();
   let seq = 0;
-  const lease = (): ProvenLease => {
+  const lease = (): LeaseRenewal => {
     const at = harness.clockStandsAt! + harness.clockAhead;
     return { session_id: opened.id, proof: createLeaseProof({ sid: opened.id, seq: ++seq, at }, key) };
   };
-  const renew = async (leases: readonly ProvenLease[], token = 'edge-token') => {
+  const renew = async (leases: readonly LeaseRenewal[], token = 'edge-token') => {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
     const call = { method: 'POST', path: '/leases', headers, body: JSON.stringify({ leases }) };
     return (await harness.call(call)).json.answers as { statement?: string; error_code?: string }[];

@@ -5,8 +5,8 @@ import type { DpopKey } from '@meshpass/identity';
 import {
   createLeaseProof,
   createStatementReader,
+  type LeaseRenewal,
   type LeaseStatement,
-  type ProvenLease,
 } from '@meshpass/identity/channel/index';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readStore } from '../harness/audit.ts';
@@ -39,13 +39,13 @@ beforeEach(async () => {
 
 const now = () => Date.now() + harness.clockAhead;
 
-async function renew(leases: readonly ProvenLease[], token = 'edge-token') {
+async function renew(leases: readonly LeaseRenewal[], token = 'edge-token') {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   return harness.call({ method: 'POST', path: '/leases', headers, body: JSON.stringify({ leases }) });
 }
 
 /** Renews as an agent does that reaches no edge. */
-async function renewOwn(...leases: readonly ProvenLease[]) {
+async function renewOwn(...leases: readonly LeaseRenewal[]) {
   const headers = { 'content-type': 'application/json' };
   return harness.call({ method: 'POST', path: '/leases', headers, body: JSON.stringify({ leases }) });
 }
@@ -61,7 +61,7 @@ function statementOf(text: string) {
   return read.statement;
 }
 
-async function codeOf(lease: ProvenLease): Promise<string> {
+async function codeOf(lease: LeaseRenewal): Promise<string> {
   const answer = await renew([lease]);
   expect(answer.status).toBe(200);
   return answer.json.answers[0].error_code;

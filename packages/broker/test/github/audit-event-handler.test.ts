@@ -3,12 +3,12 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import type { Live } from '../../src/core/session/live.ts';
-import type { AuditEvent } from '../../src/core/watch/audit-events.ts';
+import type { GithubAuditEvent } from '../../src/core/watch/audit-events.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
-import { startWatching } from '../../src/core/watch/watch.ts';
+import { startGithubWatch } from '../../src/core/watch/watch.ts';
 
 const START = 1_800_000_000_000;
-const left = (org: string): AuditEvent => ({
+const left = (org: string): GithubAuditEvent => ({
   action: 'team.remove_member',
   user: 'alice',
   userId: undefined,
@@ -59,7 +59,7 @@ describe('events of one session', () => {
   beforeEach(() => void vi.useFakeTimers({ now: START }));
   afterEach(() => void vi.useRealTimers());
   const start = ({ options }: ReturnType<typeof world>) =>
-    startWatching({ ...options, sweepSeconds: 3600, memberSeconds: 3600 });
+    startGithubWatch({ ...options, sweepSeconds: 3600, memberSeconds: 3600 });
 
   it('of two organizations are both followed', async () => {
     const here = world();

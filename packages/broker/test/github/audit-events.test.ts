@@ -1,6 +1,6 @@
 /** GitHub's audit log as a Splunk collector gets it: relevant events, and input that is no event. */
 import { describe, expect, it } from 'vitest';
-import { readAuditEvents } from '../../src/core/watch/audit-events.ts';
+import { parseAuditEvents } from '../../src/core/watch/audit-events.ts';
 
 const stop = { action: 'codespaces.suspend_environment', name: 'space-1', owner: 'alice', _document_id: 'abc' };
 const gone = { action: 'codespaces.destroy', name: 'space-2', user: 'bob' };
@@ -19,23 +19,23 @@ describe('readAuditEvents reads', () => {
       'events as text within envelopes',
       JSON.stringify([stop, gone].map((event) => ({ event: JSON.stringify(event) }))),
     ],
-  ])('%s', (_, body) => expect(readAuditEvents(body)).toEqual(read));
+  ])('%s', (_, body) => expect(parseAuditEvents(body)).toEqual(read));
 
   it('past braces and quotes inside of strings', () => {
     const odd = { action: 'repo.create', name: 'a "} {" \\ b' };
-    expect(readAuditEvents(JSON.stringify(odd) + JSON.stringify(stop))).toEqual([read[0]]);
+    expect(parseAuditEvents(JSON.stringify(odd) + JSON.stringify(stop))).toEqual([read[0]]);
   });
 
   it('nothing of other events, of plain text and of an empty body', () => {
-    expect(readAuditEvents('')).toEqual([]);
+    expect(parseAuditEvents('')).toEqual([]);
     expect(
-      readAuditEvents('{"event": "hello"}{"action": "codespaces.create", "name": "x"}[1, null, "x", [{}]]'),
+      parseAuditEvents('{"event": "hello"}{"action": "codespaces.create", "name": "x"}[1, null, "x", [{}]]'),
     ).toEqual([]);
   });
 
   it('an event without a name, by its developer', () => {
     const { name: _, ...nameless } = stop;
-    expect(readAuditEvents(JSON.stringify(nameless))[0]).toMatchObject({ name: undefined });
+    expect(parseAuditEvents(JSON.stringify(nameless))[0]).toMatchObject({ name: undefined });
   });
 
   it('members who left a team or an organization, or a deleted team', () => {
@@ -52,7 +52,7 @@ describe('readAuditEvents reads', () => {
       { action: 'org.block_user', org: 'acme', blocked_user: 'bob' },
       { action: 'team.destroy', team: 'acme/payments', user_id: 'seven' },
     ];
-    expect(readAuditEvents(JSON.stringify(events))).toEqual([
+    expect(parseAuditEvents(JSON.stringify(events))).toEqual([
       {
         action: 'team.remove_member',
         team: 'acme/payments',
@@ -72,16 +72,16 @@ describe('readAuditEvents reads', () => {
       { action: 'org.remove_member', org: 'acme' },
       { action: 'team.remove_member', team: 'acme/payments' },
     ];
-    expect(readAuditEvents(JSON.stringify(events))).toEqual([]);
+    expect(parseAuditEvents(JSON.stringify(events))).toEqual([]);
   });
 
   it('nothing of names that are no names', () => {
-    expect(readAuditEvents(JSON.stringify({ ...gone, name: { a: 1 }, user: 'x'.repeat(300) }))).toEqual([
+    expect(parseAuditEvents(JSON.stringify({ ...gone, name: { a: 1 }, user: 'x'.repeat(300) }))).toEqual([
       { action: 'codespaces.destroy' },
     ]);
   });
 });
 
 it.each(['hello', '{"a": ', '{"a": 1}}', '{a: 1}', '"text"', '{"event": {}} x'])('%s is refused', (body) => {
-  expect(() => readAuditEvents(body)).toThrow(expect.objectContaining({ code: 'request_malformed' }));
+  expect(() => parseAuditEvents(body)).toThrow(expect.objectContaining({ code: 'request_malformed' }));
 });

@@ -7,12 +7,12 @@ import { ACME, type Codespace, type State, seed } from '@meshpass/lab/github/sta
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { readAsApp } from '../../src/attest/github/reader.ts';
+import { createAppReader } from '../../src/attest/github/reader.ts';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import { createLiveIndex } from '../../src/core/session/live.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
-import { startWatching } from '../../src/core/watch/watch.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { startGithubWatch } from '../../src/core/watch/watch.ts';
+import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 
 const MANY = 5_000;
 let dir: string;
@@ -108,7 +108,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
     fetch,
     timeoutMs: 10_000,
     clock: Date.now,
-    [plainHttpIssuersOnlyInALab]: true,
+    [labOnlyPlainHttpIssuers]: true,
   } as const;
   const app = createGithubApp({
     ...api,
@@ -122,11 +122,11 @@ async function watchFor(seconds: number, changed: () => boolean) {
       rateLimiter.observe(answer);
     },
   });
-  const ask = readAsApp(app);
+  const ask = createAppReader(app);
   const context = sessions(clock);
   const ages: number[] = [];
   await new Promise<void>((resolve) => {
-    const watch = startWatching({
+    const watch = startGithubWatch({
       read: (organization, path, { headers = {}, ...question } = {}) =>
         ask(organization, path, { ...question, ...(changed() ? {} : { headers }) }),
       rateLimiter,

@@ -1,6 +1,6 @@
 /** Rate of calls to GitHub: within the remaining calls that it reports, and none while it asks to wait. */
 import { describe, expect, it } from 'vitest';
-import { createRateLimiter, SHARE } from '../../src/core/watch/rate-limiter.ts';
+import { createRateLimiter, RATE_LIMIT_SHARES } from '../../src/core/watch/rate-limiter.ts';
 import type { IssuerResponse } from '../../src/issuers/issuer-http.ts';
 
 const START = 1_800_000_000_000;
@@ -27,7 +27,7 @@ function world() {
 describe('createPace', () => {
   /** Seconds between rounds of so many calls once the saved calls are spent. */
   const steady = ({ rateLimiter, pass }: ReturnType<typeof world>, cost: number, again = () => {}) => {
-    const rounds = rateLimiter.rounds(SHARE.codespaces);
+    const rounds = rateLimiter.rounds(RATE_LIMIT_SHARES.codespaces);
     let seconds = 0;
     for (let round = 0; round < 30; round++) {
       seconds = rounds.delay(cost, 10_000) / 1000;
@@ -52,7 +52,7 @@ describe('createPace', () => {
   it("lets a burst pass, of five minutes' worth", () => {
     const { rateLimiter, told } = world();
     told(5000, 3600);
-    const rounds = rateLimiter.rounds(SHARE.codespaces);
+    const rounds = rateLimiter.rounds(RATE_LIMIT_SHARES.codespaces);
     for (let round = 0; round < 4; round++) expect(rounds.delay(50, 10_000)).toBe(10_000);
     expect(rounds.delay(50, 10_000)).toBeGreaterThan(40_000);
   });
@@ -66,7 +66,7 @@ describe('createPace', () => {
     const one = world();
     expect(steady(one, 50, () => one.told(1500, 1800))).toBeGreaterThan(100);
     one.told(100, 1800);
-    const rounds = one.rateLimiter.rounds(SHARE.codespaces);
+    const rounds = one.rateLimiter.rounds(RATE_LIMIT_SHARES.codespaces);
     expect(rounds.delay(50, 10_000)).toBe(1_800_000);
     expect(rounds.delay(0, 10_000)).toBe(1_800_000);
   });
@@ -77,7 +77,7 @@ describe('createPace', () => {
     expect(rateLimiter.left()).toBe(0);
     pass(61);
     expect(rateLimiter.left()).toBe(5000);
-    expect(rateLimiter.rounds(SHARE.codespaces).delay(0, 10_000)).toBe(10_000);
+    expect(rateLimiter.rounds(RATE_LIMIT_SHARES.codespaces).delay(0, 10_000)).toBe(10_000);
   });
 
   it('assumes the lowest limit if GitHub states none', () => {
@@ -112,7 +112,7 @@ describe('createPace', () => {
 
   it('lets the audit log spend a quarter of an hour of its share at once, and then as much as comes back', () => {
     const { rateLimiter, told, pass } = world();
-    const mayAsk = rateLimiter.allowance(SHARE.events);
+    const mayAsk = rateLimiter.allowance(RATE_LIMIT_SHARES.events);
     const spend = () => {
       for (let calls = 0; ; calls++) if (!mayAsk()) return calls;
     };

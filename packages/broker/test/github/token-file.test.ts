@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { readWithTokenFile } from '../../src/attest/github/reader.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { createTokenFileReader } from '../../src/attest/github/reader.ts';
+import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 import { createWatch } from '../harness/github-watch.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-tokens-'));
@@ -23,7 +23,7 @@ describe('with a token in a file', () => {
     watch.onTheWay = async (_, answer) => answer;
     await watch.github.admin.reset();
     watch.harness = await watch.start({ githubSweepSeconds: 1, githubMemberSeconds: 1 }, (asking) =>
-      readWithTokenFile(tokenFile, asking),
+      createTokenFileReader(tokenFile, asking),
     );
     trusting();
   });
@@ -46,7 +46,7 @@ describe('with a token in a file', () => {
       url: watch.github.url,
       timeoutMs: 1000,
       clock: Date.now,
-      [plainHttpIssuersOnlyInALab]: true as const,
+      [labOnlyPlainHttpIssuers]: true as const,
       appId: '4242',
       privateKey: watch.github.appPrivateKey,
       losses: createLosses(Date.now),

@@ -5,18 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest';
-import { inEpoch, latestEpoch, storedRestores } from '../../src/audit/checkpoint/epoch.ts';
+import { keyForEpoch, latestEpoch, readStoredRestores } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { fileSink, readKnownCheckpoints } from '../../src/audit/checkpoint/sink.ts';
-import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export/export.ts';
+import { type AuditExport, exportLog, readExport, serializeExport } from '../../src/audit/export/export.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
 import { rowHash } from '../../src/audit/log/chain.ts';
 import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
 import { type AuditContext, isWithheld, recordRefusal } from '../../src/audit/log/decision.ts';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
+import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
-import { type Chain, createChain } from '../../src/audit/log/log-end.ts';
-import { type Pruned, prune } from '../../src/audit/log/prune.ts';
+import { type AuditChain, createAuditChain } from '../../src/audit/log/log-end.ts';
+import { type PruneResult, prune } from '../../src/audit/log/prune.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { afterInitdb } from './initdb.ts';
 import { ENGINES, startPostgres, type TestPostgres } from './postgres.ts';
@@ -28,7 +28,7 @@ export const START = Date.UTC(2026, 0, 1);
 export interface Log {
   readonly store: Store;
   readonly key: AuditKey;
-  readonly chain: Chain;
+  readonly chain: AuditChain;
   /** Clock that advances by one second with each row. */
   readonly clock: () => number;
   readonly journal: Journal;
@@ -36,18 +36,18 @@ export interface Log {
   readonly write: (rows: number) => Promise<void>;
   readonly export: (after?: number) => Promise<AuditExport>;
   readonly verify: (options?: VerifyOptions) => Promise<string[]>;
-  readonly prune: (before: Date, retainSeconds?: number) => Promise<Pruned>;
+  readonly prune: (before: Date, retainSeconds?: number) => Promise<PruneResult>;
 }
 
 let written = 0;
 
 export async function openLog(store: Store, dir: string): Promise<Log> {
   const first = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
-  const { restores } = await storedRestores(store.db, first.verifiers);
-  const key = inEpoch(first, latestEpoch(restores));
+  const { restores } = await readStoredRestores(store.db, first.verifiers);
+  const key = keyForEpoch(first, latestEpoch(restores));
   const sinks = [fileSink(join(dir, 'audit-checkpoint'), key.verifiers)];
   const { all, newest } = await readKnownCheckpoints(sinks, key.verifiers);
-  const chain = createChain(store.db, {
+  const chain = createAuditChain(store.db, {
     verifiers: key.verifiers,
     known: all.map(({ checkpoint }) => checkpoint),
   });
@@ -74,7 +74,10 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
     write: async (rows) => {
       for (let n = 0; n < rows; n++) {
         written += 1;
-        const event = { ...newEvent('token.issue', { source: '192.0.2.7' }, clock, randomBytes), subject: `s${n}` };
+        const event = {
+          ...createAuditEvent('token.issue', { source: '192.0.2.7' }, clock, randomBytes),
+          subject: `s${n}`,
+        };
         const detail = { text: 'ünïcödé “quotes” \u2028 \n and \\' };
         const row = auditRow({ ...event, detail }, 'allowed', 'tested', undefined, clock());
         await journal.transaction((tx) => tx.audit(row));
@@ -83,7 +86,7 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
     export: exported,
     verify: async (options) => (await verifyExport(await exported(), options)).problems.map((one) => one.message),
     prune: async (before, retainSeconds = 0) => {
-      const event = newEvent('audit.prune', {}, clock, randomBytes);
+      const event = createAuditEvent('audit.prune', {}, clock, randomBytes);
       const pruned = await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
       if (pruned.granted) return pruned.value;
       if (!isWithheld(pruned)) await recordRefusal(context, pruned);
@@ -117,7 +120,7 @@ export async function rehash(store: Store, from: number): Promise<void> {
 
 export async function lines(log: AuditExport): Promise<string[]> {
   const all: string[] = [];
-  for await (const line of exportLines(log)) all.push(line.slice(0, -1));
+  for await (const line of serializeExport(log)) all.push(line.slice(0, -1));
   return all;
 }
 

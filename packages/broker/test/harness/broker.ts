@@ -12,11 +12,11 @@ import {
   type LeaseStatement,
 } from '@meshpass/identity/channel/index';
 import { createCsr } from '@meshpass/identity/csr';
-import { CONFIRM_SECONDS, confirmSecondsOnlyInALab } from '../../src/admin/operator/sessions.ts';
-import { createLog } from '../../src/base/telemetry/log.ts';
+import { CONFIRM_INTERVAL_SECONDS, labOnlyConfirmSeconds } from '../../src/admin/operator/sessions.ts';
+import { createLogger } from '../../src/base/telemetry/log.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
-import { type BrokerConfigInput, readBrokerConfig } from '../../src/start/config.ts';
+import { type BrokerConfigInput, parseBrokerConfig } from '../../src/start/config.ts';
 import { type Broker, type BrokerParts, serveBroker } from '../../src/start/serve.ts';
 import { writeCertificate } from './certificate.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
@@ -81,7 +81,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`, { mode: 0o600 });
   const log: string[] = [];
   const start = async () => {
-    const config = readBrokerConfig({
+    const config = parseBrokerConfig({
       publicUrl: PUBLIC_URL,
       listen: { host: '127.0.0.1', port: 0 },
       operator: { host: '127.0.0.1', port: 0 },
@@ -106,10 +106,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       operators: { keys: idp.keys },
       reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
-      log: createLog('broker', 'info', { write: (line) => log.push(line) }),
+      log: createLogger('broker', 'info', { write: (line) => log.push(line) }),
       ...options.parts?.(clock, harness),
     };
-    const lab = { [confirmSecondsOnlyInALab]: () => harness.confirmSeconds };
+    const lab = { [labOnlyConfirmSeconds]: () => harness.confirmSeconds };
     return await serveBroker(config, {
       ...parts,
       ...(parts.operators && { operators: { ...parts.operators, ...lab } }),
@@ -124,7 +124,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     log,
     clockAhead: 0,
     clockStandsAt: undefined,
-    confirmSeconds: CONFIRM_SECONDS,
+    confirmSeconds: CONFIRM_INTERVAL_SECONDS,
   } as {
     -readonly [K in keyof Harness]: Harness[K];
   };

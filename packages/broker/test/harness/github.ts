@@ -4,14 +4,14 @@ import { authorize, type Grant } from '@meshpass/access';
 import type { SessionResponse } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { RunningGithub } from '@meshpass/lab/github/start';
-import { createAttest } from '../../src/attest/attest.ts';
+import { createAttestor } from '../../src/attest/attest.ts';
 import type { GithubApiOptions, ReadGithub } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { readAsApp } from '../../src/attest/github/reader.ts';
-import type { Presence } from '../../src/attest/presence/presence.ts';
+import { createAppReader } from '../../src/attest/github/reader.ts';
+import type { PresenceCheck } from '../../src/attest/presence/presence.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import {
   type Answer,
@@ -41,7 +41,7 @@ export interface GithubHarness extends Harness {
 }
 
 /** Tests of the watch, not of enrolment. */
-const NOT_ASKED: Presence = { show: async () => 'not_asked' };
+const NOT_ASKED: PresenceCheck = { show: async () => 'not_asked' };
 
 export async function startGithubHarness(options: GithubHarnessOptions): Promise<GithubHarness> {
   const lost: string[] = [];
@@ -54,7 +54,7 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
           await onTheWay(new URL(String(input)), await fetch(input, init)),
         timeoutMs: 1000,
         clock: Date.now,
-        [plainHttpIssuersOnlyInALab]: true as const,
+        [labOnlyPlainHttpIssuers]: true as const,
         url: github.url,
       };
       const rateLimiter = createRateLimiter(clock);
@@ -68,14 +68,17 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
         onAnswer: rateLimiter.observe,
       });
       return {
-        attest: createAttest({
+        attest: createAttestor({
           access: () => harness.mesh.access(),
           codespaces: { api: asking, app, presence: NOT_ASKED },
           oidc: { keys: createIssuerKeys(asking), clock: Date.now },
         }),
         authorize,
         losses,
-        github: { rateLimiter, read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? readAsApp(app) },
+        github: {
+          rateLimiter,
+          read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? createAppReader(app),
+        },
       };
     },
   });

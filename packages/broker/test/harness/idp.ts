@@ -3,11 +3,11 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type JWTPayload, jwtVerify, SignJWT } from 'jose';
-import type { Attest } from '../../src/attest/attest.ts';
+import type { Attestor } from '../../src/attest/attest.ts';
 import type { IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 
 export interface PlayedIdp {
-  readonly attest: Attest;
+  readonly attest: Attestor;
   /** Public keys that verify its tokens. */
   readonly keys: IssuerKeys;
   readonly prove: (subject: string, claims?: JWTPayload) => Promise<string>;

@@ -1,6 +1,6 @@
 /** Journals between a broker and its store, which see each transaction before it is written. */
 import type { Journal } from '../../src/audit/log/journal.ts';
-import { noteUnit, type Unit } from '../../src/audit/log/unit.ts';
+import { collectUnit, type Unit } from '../../src/audit/log/unit.ts';
 import type { AnyStatement, Statement } from '../../src/store/statement.ts';
 
 /** @param via is given each unit, and writes it or not */
@@ -8,7 +8,7 @@ export function journalVia(journal: Journal, via: (unit: Unit, write: () => Prom
   return {
     ...journal,
     transaction: async (record, written) => {
-      const unit = noteUnit(record);
+      const unit = collectUnit(record);
       await via(unit, () =>
         journal.transaction((tx) => {
           tx.once(unit.proof);
@@ -24,7 +24,7 @@ export function journalVia(journal: Journal, via: (unit: Unit, write: () => Prom
 export function playJournal(write: (unit: Unit) => Promise<void>): Journal {
   return {
     transaction: async (record, written) => {
-      await write(noteUnit(record));
+      await write(collectUnit(record));
       written?.();
     },
     settled: async () => {},

@@ -1,11 +1,11 @@
 /** Changes that open a session of an invented person, with its audit row, for tests of the store. */
 import { randomBytes } from 'node:crypto';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
-import type { Changes } from '../../src/audit/log/unit.ts';
+import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
+import type { CollectChanges } from '../../src/audit/log/unit.ts';
 import { OPEN_SESSIONS } from '../../src/core/statements.ts';
 
 /** @param id of the session; its token hash is the same @param workspace its key */
-export function openingOf(id: string, workspace = id): Changes {
+export function openingOf(id: string, workspace = id): CollectChanges {
   const at = new Date().toISOString();
   const session = {
     id,
@@ -27,6 +27,6 @@ export function openingOf(id: string, workspace = id): Changes {
 }
 
 export function openingRow(id: string) {
-  const event = { ...newEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
+  const event = { ...createAuditEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
   return auditRow(event, 'allowed', 'for the test', undefined, Date.now());
 }

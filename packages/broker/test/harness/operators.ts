@@ -4,7 +4,7 @@ import type { OperatorRole, Operators } from '@meshpass/access';
 import { OPERATOR_ROLES } from '@meshpass/access';
 import { type DpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
-import { createVerifyLogout } from '../../src/issuers/oidc/logout-token.ts';
+import { createLogoutVerifier } from '../../src/issuers/oidc/logout-token.ts';
 import {
   type Answer,
   type Call,
@@ -133,7 +133,7 @@ export async function confirmSignIn(harness: Harness, who: SignedIn, token: stri
 export async function startWithLogouts(): Promise<Harness> {
   const harness = await startHarness({
     parts: (clock, { idp, mesh }) => ({
-      verifyLogout: createVerifyLogout({ access: mesh.access, keys: idp.keys, clock }),
+      verifyLogout: createLogoutVerifier({ access: mesh.access, keys: idp.keys, clock }),
     }),
   });
   harness.mesh.setAccess([grant('dev')]);

@@ -5,10 +5,10 @@
 import { createPrivateKey } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { parseSpiffe } from '@meshpass/identity';
-import { createLog } from '../../src/base/telemetry/log.ts';
+import { createLogger } from '../../src/base/telemetry/log.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
-import { readBrokerConfig } from '../../src/start/config.ts';
+import { parseBrokerConfig } from '../../src/start/config.ts';
 import { serveBroker } from '../../src/start/serve.ts';
 import { PUBLIC_URL } from './broker.ts';
 import { playIdp } from './idp.ts';
@@ -44,7 +44,7 @@ const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
 const { revoker } = mesh;
 const broker = await serveBroker(
-  readBrokerConfig({
+  parseBrokerConfig({
     publicUrl: PUBLIC_URL,
     listen: { host: '127.0.0.1', port: given.port },
     operator: { host: '127.0.0.1', port: given.operatorPort },
@@ -75,7 +75,7 @@ const broker = await serveBroker(
     mesh,
     signer: await openSigner(keyFileStorage(given.signingKeyFile)),
     reviewEdgeToken: async (token) => token === 'edge-token',
-    log: createLog('broker', 'info', { write: (line) => void writeSync(2, line) }),
+    log: createLogger('broker', 'info', { write: (line) => void writeSync(2, line) }),
     signal: stop.signal,
   },
 ).catch((thrown) => {

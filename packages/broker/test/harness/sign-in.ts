@@ -3,9 +3,9 @@ import type { Access } from '@meshpass/access';
 import { dpopThumbprint } from '@meshpass/identity';
 import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import { decodeJwt, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
-import { createAttestSignIn } from '../../src/attest/attest.ts';
+import { createSignInVerifier } from '../../src/attest/attest.ts';
 import { createIssuerKeys, type IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
-import { createVerifyLogout } from '../../src/issuers/oidc/logout-token.ts';
+import { createLogoutVerifier } from '../../src/issuers/oidc/logout-token.ts';
 import { attestOidc } from '../../src/issuers/oidc/oidc.ts';
 import type { BrokerParts } from '../../src/start/serve.ts';
 import {
@@ -68,8 +68,8 @@ export async function signInProvider(): Promise<SignInProvider> {
           const { replay, ...attested } = await idp.attest(proof, presenter);
           return { ...attested, ...(replay && !String(sub).startsWith('codespace') && { replay }) };
         },
-        attestSignIn: createAttestSignIn({ access, oidc }),
-        verifyLogout: createVerifyLogout({ access, ...oidc }),
+        attestSignIn: createSignInVerifier({ access, oidc }),
+        verifyLogout: createLogoutVerifier({ access, ...oidc }),
       };
     },
     sign: (claims, header) =>

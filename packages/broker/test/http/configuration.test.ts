@@ -5,7 +5,7 @@ import { configurationRoutes } from '@meshpass/broker/core/routes/configuration'
 import type { SessionContext } from '@meshpass/broker/core/session/context';
 import type { Live } from '@meshpass/broker/core/session/live';
 import { narrowSession } from '@meshpass/broker/core/session/narrow';
-import type { Configurations } from '@meshpass/broker/mesh/xds/relay';
+import type { ConfigurationRelay } from '@meshpass/broker/mesh/xds/relay';
 import { expect, test } from 'vitest';
 
 const HELD = [
@@ -17,7 +17,7 @@ const HELD = [
 function asking() {
   const held = new Map<string, Announcement>();
   const listeners = new Set<(key: string) => void>();
-  const keyOf: Configurations['keyOf'] = ({ principals }) => principals.map(({ grant }) => grant).join(',');
+  const keyOf: ConfigurationRelay['keyOf'] = ({ principals }) => principals.map(({ grant }) => grant).join(',');
   const configurations = {
     keyOf,
     current: (one: Live['session']) => held.get(keyOf(one)),
@@ -25,7 +25,7 @@ function asking() {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-  } as unknown as Configurations;
+  } as unknown as ConfigurationRelay;
   const set = (key: string, version: number) => {
     const content = Buffer.from('{}');
     held.set(key, { set: key, version, digest: '', statement: `header ${version}`, content });

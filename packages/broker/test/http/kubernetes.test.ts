@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { kubernetesTokens } from '../../src/mesh/kubernetes/session-tokens.ts';
+import { createKubernetesTokens } from '../../src/mesh/kubernetes/session-tokens.ts';
 import {
   type Answer,
   asSession,
@@ -41,7 +41,7 @@ beforeEach(async () => {
     return answer();
   };
   const parts = () => ({
-    kubernetesTokens: kubernetesTokens({ requestToken }, 'https://kubernetes.default.svc', 'CA'),
+    kubernetesTokens: createKubernetesTokens({ requestToken }, 'https://kubernetes.default.svc', 'CA'),
   });
   harness = await startHarness({ parts });
   harness.mesh.setAccess([grant('dev'), grant('ops')]);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { sourceReader } from '../../src/http/source-address.ts';
+import { createSourceReader } from '../../src/http/source-address.ts';
 import {
   asSession,
   enrol,
@@ -246,11 +246,11 @@ describe('sourceReader', () => {
     ({ socket: { remoteAddress: peer }, headers: forwarded ? { 'x-forwarded-for': forwarded } : {} }) as never;
 
   it('believes nobody by default', () => {
-    expect(sourceReader([])(from('::ffff:192.0.2.7', '203.0.113.1'))).toBe('192.0.2.7');
+    expect(createSourceReader([])(from('::ffff:192.0.2.7', '203.0.113.1'))).toBe('192.0.2.7');
   });
 
   it('believes configured proxies, from the right', () => {
-    const read = sourceReader(['10.0.0.0/8', '2001:db8::/32']);
+    const read = createSourceReader(['10.0.0.0/8', '2001:db8::/32']);
     expect(read(from('10.1.1.1', '198.51.100.9, 203.0.113.1, 10.2.2.2'))).toBe('203.0.113.1');
     expect(read(from('2001:db8::1', '203.0.113.1'))).toBe('203.0.113.1');
     expect(read(from('10.1.1.1', 'nonsense'))).toBe('10.1.1.1');
@@ -258,7 +258,7 @@ describe('sourceReader', () => {
   });
 
   it('refuses an invalid CIDR block', () => {
-    expect(() => sourceReader(['10.0.0.0/99'])).toThrow('10.0.0.0/99');
-    expect(() => sourceReader(['example.com'])).toThrow('example.com');
+    expect(() => createSourceReader(['10.0.0.0/99'])).toThrow('10.0.0.0/99');
+    expect(() => createSourceReader(['example.com'])).toThrow('example.com');
   });
 });

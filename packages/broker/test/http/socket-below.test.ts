@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { expect, it, vi } from 'vitest';
-import { linkTo } from '../../src/http/listen.ts';
+import { createSocketLinker } from '../../src/http/listen.ts';
 import { writeCertificate } from '../harness/certificate.ts';
 
 it('finds the TCP socket under a TLS socket, in this version of Node', async () => {
@@ -27,7 +27,7 @@ it('finds the TCP socket under a TLS socket, in this version of Node', async () 
 
 it('logs once that it is not found', () => {
   const [alias, onFailure] = [vi.fn(), vi.fn()];
-  const link = linkTo({ alias }, onFailure);
+  const link = createSocketLinker({ alias }, onFailure);
   const raw = {} as Socket;
   const found = { _parent: raw } as unknown as TLSSocket;
   link(found);

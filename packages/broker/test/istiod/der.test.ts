@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { derElements } from '../../src/mesh/istiod/der.ts';
+import { parseDerElements } from '../../src/mesh/istiod/der.ts';
 
-const read = (hex: string) => derElements(Buffer.from(hex, 'hex'))?.map(({ tag, content }) => [tag, content.length]);
+const read = (hex: string) =>
+  parseDerElements(Buffer.from(hex, 'hex'))?.map(({ tag, content }) => [tag, content.length]);
 
 describe('DER', () => {
   it.each([

@@ -5,7 +5,7 @@ import { rootCertificates } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { splitRoots, watchRootsFile } from '../../src/mesh/istiod/roots.ts';
 import type { KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
-import type { Watched } from '../../src/mesh/kubernetes/watch.ts';
+import type { KubernetesWatch } from '../../src/mesh/kubernetes/watch.ts';
 import { viewCluster } from '../../src/mesh/reconcile/cluster-view.ts';
 
 const [A, B] = rootCertificates as [string, string];
@@ -16,7 +16,7 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 const eventually = (look: () => void) => vi.waitFor(look, { timeout: 60_000, interval: 20 });
 
 describe('a file with the roots of the mesh', () => {
-  let file: Watched<readonly string[]> | undefined;
+  let file: KubernetesWatch<readonly string[]> | undefined;
   afterEach(() => file?.close());
 
   it('is followed, and an unusable one changes nothing', async () => {

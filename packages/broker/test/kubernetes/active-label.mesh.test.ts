@@ -5,7 +5,7 @@ import { type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights } from '@meshpass/lab/broker/rights';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createActiveLabel } from '../../src/mesh/kubernetes/active-label.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { createKubernetesHttp, type KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 
 const NAMESPACE = 'meshpass-system';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -60,7 +60,11 @@ async function create(name: string): Promise<string> {
 
 async function as(token: string): Promise<KubernetesHttp> {
   const ca = await readFile(lab.testCa);
-  return kubernetesHttp({ server: lab.kubernetes.url, tls: { ca }, authorization: async () => `Bearer ${token}` });
+  return createKubernetesHttp({
+    server: lab.kubernetes.url,
+    tls: { ca },
+    authorization: async () => `Bearer ${token}`,
+  });
 }
 
 const labels = async (name: string) =>

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Lab, upLab } from '@meshpass/lab';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { untilItAnswers } from '../../src/base/clock/until-it-answers.ts';
+import { retryWhileUnavailable } from '../../src/base/clock/until-it-answers.ts';
 import { signWithNextOnly } from '../../src/core/token/key-ring.ts';
 import { openKeySecret } from '../../src/core/token/key-secret.ts';
 import { claimKeys } from '../../src/core/token/rotation.ts';
@@ -106,7 +106,7 @@ it('stores signing keys for several brokers: the one that was written last by an
   // Both start at once on a Secret that has no signing key: one makes it, the other takes that.
   const patience = { onFailure: () => {} };
   const signers = await Promise.all(
-    [first, second].map(({ storage }) => untilItAnswers(() => openSigner(storage), patience)),
+    [first, second].map(({ storage }) => retryWhileUnavailable(() => openSigner(storage), patience)),
   );
   const [active, waiting] = signers as [RotatingSigner, RotatingSigner];
   expect(active.kid).toBe(waiting.kid);

@@ -1,7 +1,7 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { createKubernetesHttp, type KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 import { type OnLab, onLab, untilReady } from '../harness/on-lab.ts';
 
 const ACCESS = `
@@ -19,7 +19,7 @@ let broker: KubernetesHttp;
 beforeAll(async () => {
   on = await onLab(ACCESS);
   await untilReady(await on.connect());
-  broker = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  broker = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const foreign = {
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',

@@ -1,12 +1,12 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { fairQueue, type QueuePriority } from '../../src/mesh/istiod/fair-queue.ts';
+import { createFairQueue, type QueuePriority } from '../../src/mesh/istiod/fair-queue.ts';
 
 const limit = { arrival: 100, renewal: 100, return: 100 };
 
 /** A queue of one place, which is occupied until `go` is called. `served` lists later entries in the order of service. */
-async function held(options: Partial<Parameters<typeof fairQueue>[0]> = {}) {
-  const queue = fairQueue({ concurrency: 1, limit, deadline: 5_000, ...options });
+async function held(options: Partial<Parameters<typeof createFairQueue>[0]> = {}) {
+  const queue = createFairQueue({ concurrency: 1, limit, deadline: 5_000, ...options });
   const served: string[] = [];
   let go = (): void => {};
   await new Promise<void>((started) => {
@@ -97,7 +97,7 @@ describe('the queue of certificates', () => {
   });
 
   it('runs no more at once than it may', async () => {
-    const queue = fairQueue({ concurrency: 3, limit, deadline: 5_000 });
+    const queue = createFairQueue({ concurrency: 3, limit, deadline: 5_000 });
     let now = 0;
     let most = 0;
     const work = async (): Promise<void> => {
@@ -136,7 +136,7 @@ describe('the queue of certificates', () => {
   });
 
   it('aborts the signal of work that exceeds its time', async () => {
-    const queue = fairQueue({ concurrency: 1, limit, deadline: 20 });
+    const queue = createFairQueue({ concurrency: 1, limit, deadline: 20 });
     const ended = await queue.run(
       'arrival',
       (signal) => new Promise((resolve) => signal.addEventListener('abort', () => resolve('told'))),
@@ -145,7 +145,7 @@ describe('the queue of certificates', () => {
   });
 
   it('releases the place when the work fails', async () => {
-    const queue = fairQueue({ concurrency: 1, limit, deadline: 1_000 });
+    const queue = createFairQueue({ concurrency: 1, limit, deadline: 1_000 });
     await expect(queue.run('arrival', () => Promise.reject(new Error('broken')))).rejects.toThrow('broken');
     expect(await queue.run('arrival', async () => 'works')).toBe('works');
   });

@@ -1,8 +1,8 @@
 /** Invented tokens: how many of them reach GitHub, and which clients they lock out. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Attest } from '../../src/attest/attest.ts';
-import { limitCodespaceTokens } from '../../src/attest/github/codespace.ts';
-import { createGuesses } from '../../src/base/limits/guesses.ts';
+import type { Attestor } from '../../src/attest/attest.ts';
+import { createCodespaceTokenLimiter } from '../../src/attest/github/codespace.ts';
+import { createGuessLimiter } from '../../src/base/limits/guesses.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../attest/world.ts';
 
 let world: World;
@@ -13,7 +13,7 @@ afterAll(() => world.close());
 beforeEach(() => world.github.admin.reset());
 
 const answer = (status: number) => ({ status, headers: new Headers(), body: {} });
-const invented = async (attest: Attest, n: number, source = '192.0.2.66') =>
+const invented = async (attest: Attestor, n: number, source = '192.0.2.66') =>
   (
     await refusal(
       attest(
@@ -64,7 +64,7 @@ describe('tokens that GitHub does not know', () => {
 
 describe('the allowance', () => {
   test('makes accepted callers wait for one another, and refuses none', async () => {
-    const guesses = limitCodespaceTokens(() => 0);
+    const guesses = createCodespaceTokenLimiter(() => 0);
     let most = 0;
     let flying = 0;
     const good = async () => {
@@ -82,7 +82,7 @@ describe('the allowance', () => {
 
   test('belongs to a /64, refills with time, and is not charged for a token that was accepted before', async () => {
     let now = 0;
-    const guesses = limitCodespaceTokens(() => now);
+    const guesses = createCodespaceTokenLimiter(() => now);
     const wrong = (n: number) => guesses.verify(`wrong-${n}`, `2001:db8::${n}`, async () => answer(401));
     await guesses.verify('good', '2001:db8::1', async () => answer(200));
     for (let n = 1; n <= 20; n++) expect((await wrong(n))?.status).toBe(401);
@@ -94,7 +94,7 @@ describe('the allowance', () => {
   });
 
   test('is refunded if GitHub did not answer', async () => {
-    const guesses = limitCodespaceTokens(() => 0);
+    const guesses = createCodespaceTokenLimiter(() => 0);
     for (let n = 0; n < 50; n++) {
       const failed = guesses.verify(`token-${n}`, '192.0.2.1', () => Promise.reject(new Error('away')));
       await expect(failed).rejects.toThrow('away');
@@ -112,7 +112,7 @@ describe('a limit of guesses', () => {
   test('asks once about a refused credential until its period has passed, and remembers a bounded number', async () => {
     let now = 0;
     const asked: string[] = [];
-    const guesses = createGuesses({ ...limits, perSource: { burst: 20_000, perSecond: 0 }, clock: () => now });
+    const guesses = createGuessLimiter({ ...limits, perSource: { burst: 20_000, perSecond: 0 }, clock: () => now });
     const guess = (credential: string) =>
       guesses.verify(credential, '192.0.2.1', async () => {
         asked.push(credential);
@@ -128,7 +128,7 @@ describe('a limit of guesses', () => {
   });
 
   test('asks about a credential that many present at once no more often than a source may guess', async () => {
-    const guesses = createGuesses({ ...limits, clock: () => 0 });
+    const guesses = createGuessLimiter({ ...limits, clock: () => 0 });
     let asked = 0;
     const wrong = async () => {
       asked++;
@@ -142,7 +142,7 @@ describe('a limit of guesses', () => {
 
   test('exempts known sources with `exemptKnown`, and not without it', async () => {
     for (const exemptKnown of [true, false]) {
-      const guesses = createGuesses({ ...limits, exemptKnown, clock: () => 0 });
+      const guesses = createGuessLimiter({ ...limits, exemptKnown, clock: () => 0 });
       const guess = (credential: string, answer: string) => guesses.verify(credential, '192.0.2.1', async () => answer);
       guesses.trust('192.0.2.1');
       for (const one of ['a', 'b']) expect(await guess(one, 'wrong')).toBe('wrong');

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import type { OperatorSession } from '../../src/admin/operator/caller.ts';
-import { endForLostRole } from '../../src/admin/operator/end-sessions.ts';
+import { endSessionForLostRole } from '../../src/admin/operator/end-sessions.ts';
 import { createOperatorSessions } from '../../src/admin/operator/sessions.ts';
 import type { Unit } from '../../src/audit/log/unit.ts';
 import { createRecentLogouts } from '../../src/core/sign-in/recent-logouts.ts';
@@ -145,7 +145,7 @@ it('has one row if two requests find the role lost at the same time', () => {
     recentLogouts: createRecentLogouts(Date.now),
   };
   const session = { id: 'one', subject: 'idp:one', login: 'one', issuer: 'idp' } as OperatorSession;
-  endForLostRole(context, session);
-  endForLostRole(context, session);
+  endSessionForLostRole(context, session);
+  endSessionForLostRole(context, session);
   expect(written).toMatchObject([{ audit: [{ detail: '{"cause":"role_lost","closed":["one"]}' }] }]);
 });

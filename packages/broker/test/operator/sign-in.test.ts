@@ -1,7 +1,7 @@
 /** Sign-in of operators: the tokens that the broker accepts, those that it refuses, and when a session ends. */
 import { createHmac } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { MAX_PER_SUBJECT } from '../../src/admin/operator/sessions.ts';
+import { MAX_SESSIONS_PER_SUBJECT } from '../../src/admin/operator/sessions.ts';
 import { enrol, type Harness, newKey, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
 import { newIdpKey, playIdp } from '../harness/idp.ts';
 import { grant } from '../harness/mesh.ts';
@@ -121,14 +121,14 @@ describe('a person signs in', () => {
 
   it('more than ten times, and the list has the newest ten', async () => {
     const first = await signIn(harness, 'often', ['viewer']);
-    for (let n = 0; n < MAX_PER_SUBJECT; n++) {
+    for (let n = 0; n < MAX_SESSIONS_PER_SUBJECT; n++) {
       harness.clockAhead += 1000;
       await signIn(harness, 'often', ['viewer']);
     }
     const admin = await signIn(harness, 'ada', ['admin']);
     const { json } = await asOperator(harness, admin, { path: '/operator/sessions' });
     expect(json.sessions.filter((one: { subject: string }) => one.subject === 'idp:often')).toHaveLength(
-      MAX_PER_SUBJECT,
+      MAX_SESSIONS_PER_SUBJECT,
     );
     expect((await asOperator(harness, first, { path: '/operator/session' })).status).toBe(200);
   });

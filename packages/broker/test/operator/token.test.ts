@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { decodeJwt, decodeProtectedHeader, type JWTHeaderParameters, type JWTPayload, SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OPERATOR_TOKEN, operatorTokenIssuer } from '../../src/admin/operator/operator-token.ts';
-import { readKeys } from '../../src/core/token/key-ring.ts';
+import { parseKeys } from '../../src/core/token/key-ring.ts';
 import { type Harness, newKey, PUBLIC_URL, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 import {
@@ -37,7 +37,7 @@ async function signed(
   token: string,
   claims: JWTPayload = {},
   header: Partial<JWTHeaderParameters> = {},
-  key = readKeys(readFileSync(join(harness.dir, 'data', 'signing-key.pem'), 'utf8')).signing.privateKey,
+  key = parseKeys(readFileSync(join(harness.dir, 'data', 'signing-key.pem'), 'utf8')).signing.privateKey,
 ): Promise<string> {
   const original = decodeProtectedHeader(token) as JWTHeaderParameters;
   return await new SignJWT({ ...decodeJwt(token), ...claims }).setProtectedHeader({ ...original, ...header }).sign(key);

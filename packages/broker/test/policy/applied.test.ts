@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { createStoredReader } from '../../src/admin/policy/stored-access.ts';
-import { createLog } from '../../src/base/telemetry/log.ts';
+import { createStoredAccessReader } from '../../src/admin/policy/stored-access.ts';
+import { createLogger } from '../../src/base/telemetry/log.ts';
 import { createMetrics } from '../../src/base/telemetry/metrics.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
@@ -32,7 +32,7 @@ const apply = ({ db }: Store, version: number, text: string) =>
   );
 
 it('is read once for each version, and refused with the reason and the next step', () => {
-  const read = createStoredReader();
+  const read = createStoredAccessReader();
   const check = (applied: ReturnType<typeof rowOf>) => read({ applied, inForce: undefined }).refused;
   expect(check(rowOf(TAKEN))).toBeUndefined();
   const row = rowOf(REFUSED);
@@ -88,7 +88,7 @@ describe.skipIf(!postgresIsThere)('a broker that stands by', () => {
       const active = await openStore(config);
       const stop = new AbortController();
       const given = { mesh: playMesh(), policy: {}, signal: stop.signal };
-      const base = { config, given, metrics: createMetrics(), log: createLog('broker', 'silent') };
+      const base = { config, given, metrics: createMetrics(), log: createLogger('broker', 'silent') };
       const standby = await startStandby(base as never);
       const waiting = waitForLeadership(base as never, standby, {} as never);
       waiting.catch(() => undefined);

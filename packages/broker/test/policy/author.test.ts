@@ -3,8 +3,8 @@
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AuthorOf, PolicyAuthors, policyAuthors } from '../../src/admin/policy/author.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { createAuthorCheck, type PolicyAuthorResolver, PolicyAuthors } from '../../src/admin/policy/author.ts';
+import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 
 const WORKFLOW = 'acme/platform/.github/workflows/policy.yml@refs/heads/main';
@@ -13,15 +13,18 @@ const GOOD: ActionsJob = { repository: REPOSITORY, workflow: 'policy.yml' };
 const OWNER = { name: 'acme', id: 9919001 };
 
 let actions: RunningActions;
-let authorOf: (more?: Partial<PolicyAuthors>) => AuthorOf;
+let authorOf: (more?: Partial<PolicyAuthors>) => PolicyAuthorResolver;
 
 beforeAll(async () => {
   actions = await startActions({ listen: '127.0.0.1:0' });
-  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
+  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [labOnlyPlainHttpIssuers]: true as const };
   const keys = createIssuerKeys(asking);
   const fixed = { issuer: actions.issuer, audience: 'meshpass-policy', ref: 'refs/heads/main' };
   authorOf = (more = {}) =>
-    policyAuthors({ ...fixed, repositoryId: REPOSITORY.id, workflow: WORKFLOW, ...more }, { keys, clock: Date.now });
+    createAuthorCheck(
+      { ...fixed, repositoryId: REPOSITORY.id, workflow: WORKFLOW, ...more },
+      { keys, clock: Date.now },
+    );
 });
 afterAll(() => actions?.close());
 

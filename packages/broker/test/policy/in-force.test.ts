@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { recordPolicy } from '../../src/admin/policy/record.ts';
-import { createStoredReader, readInForce } from '../../src/admin/policy/stored-access.ts';
+import { createPolicyRecorder } from '../../src/admin/policy/record.ts';
+import { createStoredAccessReader, readStoredAccess } from '../../src/admin/policy/stored-access.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
-import { createLog } from '../../src/base/telemetry/log.ts';
-import { type DiskFile, digestOfTexts } from '../../src/mesh/reconcile/access-file.ts';
-import type { KeptAccess } from '../../src/mesh/reconcile/mesh-state.ts';
+import { createLogger } from '../../src/base/telemetry/log.ts';
+import { type DiskFile, digestTexts } from '../../src/mesh/reconcile/access-file.ts';
+import type { FormerAccessFile } from '../../src/mesh/reconcile/mesh-state.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 import { journalVia } from '../harness/journal.ts';
@@ -40,7 +40,7 @@ function recording(refusals = 0) {
     random: randomBytes,
     onFailure: (cause: unknown) => failures.push(cause),
   };
-  const { decision } = recordPolicy(context, createLog('broker', 'silent'));
+  const { decision } = createPolicyRecorder(context, createLogger('broker', 'silent'));
   return {
     failures,
     keep: (disk: DiskFile) => decision({ outcome: 'allowed', reason: 'in force', file: 'access.yaml', disk }),
@@ -60,17 +60,17 @@ grants:
   shop: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}
 `,
   };
-  return { digest: digestOfTexts(files), main: 'access.yaml', files };
+  return { digest: digestTexts(files), main: 'access.yaml', files };
 }
-const userOf = (kept: KeptAccess | undefined) => kept?.access?.grants[0]?.who[0]?.user;
+const userOf = (kept: FormerAccessFile | undefined) => kept?.access?.grants[0]?.who[0]?.user;
 
 it('keeps the text of the file that came into force last', async () => {
-  expect(await readInForce(store.db)).toBeUndefined();
+  expect(await readStoredAccess(store.db)).toBeUndefined();
   const { keep, stored } = recording();
   keep(diskFile('ann'));
   keep(diskFile('bob'));
   await stored();
-  const kept = await readInForce(store.db);
+  const kept = await readStoredAccess(store.db);
   expect([kept?.digest, userOf(kept)]).toEqual([diskFile('bob').digest, 'bob']);
 });
 
@@ -79,14 +79,14 @@ it('goes without a text that does not have the digest', async () => {
   keep(diskFile('ann'));
   await stored();
   await sql`update access_in_force set digest = ${'f'.repeat(64)}`.execute(store.db);
-  expect(await readInForce(store.db)).toEqual({ digest: 'f'.repeat(64), access: undefined });
+  expect(await readStoredAccess(store.db)).toEqual({ digest: 'f'.repeat(64), access: undefined });
 });
 
 it('goes without a text that this version refuses', () => {
   const files = { 'access.yaml': 'grants: [' };
-  const digest = digestOfTexts(files);
+  const digest = digestTexts(files);
   const row = { digest, main: 'access.yaml', files: JSON.stringify(files) };
-  expect(createStoredReader()({ applied: undefined, inForce: row }).kept).toEqual({ digest, access: undefined });
+  expect(createStoredAccessReader()({ applied: undefined, inForce: row }).kept).toEqual({ digest, access: undefined });
 });
 
 it('keeps a newer file although the store takes the one before it later', async () => {
@@ -97,5 +97,5 @@ it('keeps a newer file although the store takes the one before it later', async 
   keep(diskFile('dora'));
   await vi.waitFor(async () => expect(await rows()).toHaveLength(before + 2), { timeout: 10_000 });
   expect(failures).toHaveLength(1);
-  expect(userOf(await readInForce(store.db))).toBe('dora');
+  expect(userOf(await readStoredAccess(store.db))).toBe('dora');
 });

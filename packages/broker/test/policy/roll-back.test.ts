@@ -1,7 +1,7 @@
 /** Going back to an earlier access file, while another change is under way. */
 import { parseAccess } from '@meshpass/access';
 import { expect, it } from 'vitest';
-import { policyChanges } from '../../src/admin/policy/change.ts';
+import { createPolicyChanges } from '../../src/admin/policy/change.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
 grants: {dev: {who: [{user: ${user}}], to: [{service: orders.shop, port: 8080}]}}
@@ -12,7 +12,7 @@ it('is refused if another file comes into force first, because the previous file
   const looking = Promise.withResolvers<never>();
   const mesh = { inForce: () => inForce, read: () => looking.promise, shape: {}, tokens: () => undefined };
   // Neither the prover nor the store is asked.
-  const changes = policyChanges(mesh as never, {} as never, {} as never, {} as never);
+  const changes = createPolicyChanges(mesh as never, {} as never, {} as never, {} as never);
   const kept = { main: 'access.yaml', files: { 'access.yaml': file('bob') } };
   const change = changes.apply(kept, 'plan', { by: 'ada' }, {} as never);
   const back = changes.rollBack(1, 'as it was', { by: 'bob' }, {} as never).catch((thrown) => thrown);

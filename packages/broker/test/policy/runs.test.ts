@@ -1,7 +1,7 @@
 /** Replacement of access files: a late or repeated job, or an old plan, brings no old file into force. */
 import { type Access, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import type { Author } from '../../src/admin/policy/author.ts';
+import type { PolicyAuthor } from '../../src/admin/policy/author.ts';
 import { type Answer, type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
 import { playPolicyMesh } from '../harness/policy-mesh.ts';
 
@@ -15,7 +15,7 @@ const filesOf = (text: string) => ({ main: 'access.yaml', files: { 'access.yaml'
 
 let harness: Harness;
 let inForce: Access;
-let author: Author;
+let author: PolicyAuthor;
 let disk: string;
 /** How often the file on disk was put in charge. */
 let followed = 0;
@@ -41,7 +41,7 @@ beforeEach(() => {
   inForce = parseAccess(disk, 'access.yaml');
 });
 
-const run = (id: number, of = 'https://github.example 77'): Author => ({
+const run = (id: number, of = 'https://github.example 77'): PolicyAuthor => ({
   by: `acme/platform#${id}`,
   run: { of, id, commit: id.toString(16).padStart(40, '0') },
 });
@@ -53,7 +53,7 @@ const send = (path: string, body: object): Promise<Answer> =>
     headers: { authorization: 'Bearer of-a-job', 'content-type': 'application/json' },
   });
 /** Plans like the command: a fresh plan, and its id. */
-const applyBy = async (by: Author, text: string, more: object = {}): Promise<Answer> => {
+const applyBy = async (by: PolicyAuthor, text: string, more: object = {}): Promise<Answer> => {
   author = by;
   const { json } = await send('/policy/plan', filesOf(text));
   return await send('/policy/apply', { ...filesOf(text), plan: json.id, ...more });

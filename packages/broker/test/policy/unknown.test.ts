@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { loadManifests } from '@meshpass/istio';
 import { expect, it, onTestFinished } from 'vitest';
-import { policyChanges } from '../../src/admin/policy/change.ts';
+import { createPolicyChanges } from '../../src/admin/policy/change.ts';
 import { createProver } from '../../src/admin/policy/prover.ts';
 import type { AuditContext } from '../../src/audit/log/decision.ts';
-import { type AuditRow, newEvent } from '../../src/audit/log/event.ts';
+import { type AuditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { playJournal } from '../harness/journal.ts';
 import { playPolicyMesh } from '../harness/policy-mesh.ts';
 
@@ -44,10 +44,10 @@ it('refuses a grant on a workload without a sidecar, and applies it once an oper
   };
   const prover = createProver();
   onTestFinished(prover.close);
-  const changes = policyChanges(mesh, prover, { db: undefined as never }, audit);
+  const changes = createPolicyChanges(mesh, prover, { db: undefined as never }, audit);
   const { id, findings } = await changes.plan(KEPT);
   expect(findings.map(({ kind }) => kind)).toEqual(['not-known']);
-  const event = newEvent('policy.apply', {}, Date.now, randomBytes);
+  const event = createAuditEvent('policy.apply', {}, Date.now, randomBytes);
   await expect(changes.apply(KEPT, id, { by: 'an operator' }, event)).rejects.toMatchObject({
     code: 'plan_refused',
     message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),

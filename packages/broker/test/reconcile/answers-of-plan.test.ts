@@ -2,7 +2,7 @@
 import { meshOf, parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { answersOf } from '../../src/mesh/reconcile/make-plan.ts';
+import { computeGrantReach } from '../../src/mesh/reconcile/make-plan.ts';
 
 const access = parseAccess(
   `trust: {codespaces: {organization: acme}}
@@ -23,7 +23,7 @@ function answers(verbs: readonly string[], of = orders) {
     clusterDomain: 'cluster.local',
     gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
   });
-  return answersOf(access, { ...mesh, clusterRoles });
+  return computeGrantReach(access, { ...mesh, clusterRoles });
 }
 
 describe('answersOf', () => {

@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import { readAccessFile } from '../../src/mesh/reconcile/access-file.ts';
 import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
-import type { KeptAccess } from '../../src/mesh/reconcile/mesh-state.ts';
+import type { FormerAccessFile } from '../../src/mesh/reconcile/mesh-state.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
@@ -270,8 +270,8 @@ const denied = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { st
 const LESS = ', allow: [GET /orders/*]';
 
 /** @returns the file that came into force, as the store keeps it */
-async function keptFrom(mesh: LiveMeshState): Promise<KeptAccess> {
-  let kept: KeptAccess | undefined;
+async function keptFrom(mesh: LiveMeshState): Promise<FormerAccessFile> {
+  let kept: FormerAccessFile | undefined;
   mesh.onDecision(({ disk }) => {
     if (disk) kept = { digest: disk.digest, access: parseAccess(disk.files[disk.main]!, disk.main) };
   });

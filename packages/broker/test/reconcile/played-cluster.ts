@@ -9,7 +9,7 @@ import { afterEach, beforeEach } from 'vitest';
 import type { ClusterView } from '../../src/mesh/reconcile/cluster-view.ts';
 import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
 import type { StateOptions } from '../../src/mesh/reconcile/mesh-state.ts';
-import { meshState } from '../../src/mesh/reconcile/mesh-state.ts';
+import { createMeshState } from '../../src/mesh/reconcile/mesh-state.ts';
 
 let dir: string;
 let state: LiveMeshState | undefined;
@@ -89,7 +89,7 @@ export function playCluster() {
   };
   const path = join(dir, 'access.yaml');
   const start = (more: Pick<StateOptions, 'activated' | 'gitops'> = {}) => {
-    state = meshState({
+    state = createMeshState({
       ...more,
       view,
       kubernetes: kubernetes as never,

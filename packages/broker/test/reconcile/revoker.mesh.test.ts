@@ -1,8 +1,8 @@
 import { RELAY_ACCOUNT } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
-import { kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
-import { kubernetes } from '../../src/mesh/kubernetes/kubernetes.ts';
+import { createKubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { createKubernetes } from '../../src/mesh/kubernetes/kubernetes.ts';
 import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
 import { createRevoker, type RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from '../harness/on-lab.ts';
@@ -98,8 +98,8 @@ it('stores thousands with the longest names in objects that Kubernetes accepts, 
     return { ...one, namespace: far, spiffeId: one.spiffeId.replace(namespace, far) };
   });
   // Their accounts are not there, and deleting each takes its time: this is about the policies.
-  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
-  const cluster = { ...kubernetes(http), deleteServiceAccount: async () => {} };
+  const http = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const cluster = { ...createKubernetes(http), deleteServiceAccount: async () => {} };
   const alone = createRevoker({
     kubernetes: cluster,
     trustDomain: 'cluster.local',
@@ -120,10 +120,10 @@ it('stores thousands with the longest names in objects that Kubernetes accepts, 
 
 it('repairs foreign writes and writes of a late broker', async () => {
   let ahead = 0;
-  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const http = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead, httpServers };
-  const active = createRevoker({ kubernetes: kubernetes(http), ...at });
-  const late = createRevoker({ kubernetes: kubernetes(http), ...at });
+  const active = createRevoker({ kubernetes: createKubernetes(http), ...at });
+  const late = createRevoker({ kubernetes: createKubernetes(http), ...at });
   await active.apply([revoked('ann-7'), revoked('ann-8')]);
   await late.apply([revoked('ann-7')]);
   expect(await denied()).toEqual({ 'meshpass-revoked': 1 });
@@ -156,13 +156,13 @@ it('denies the tokens of ended sessions, on granted HTTP ports only, until they 
     },
   ]);
   // A broker that has no access file yet knows no ports: it leaves what there is.
-  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const http = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: seconds };
-  await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers }).apply([]);
+  await createRevoker({ kubernetes: createKubernetes(http), ...at, httpServers }).apply([]);
   expect(await policies()).toHaveLength(1);
   // One that has a file without HTTP must not write a rule without ports.
   const none = () => ({ namespaces: [namespace], ports: [] });
-  await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
+  await createRevoker({ kubernetes: createKubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
   expect(await policies()).toEqual([]);
   http.close();
   // Another broker has taken it away: it is put right when it is due.
@@ -195,10 +195,10 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   expect(await mesh.revoker.collectOrphans(new Set())).toEqual([]);
   expect(await accounts()).toContain('young-1');
 
-  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const http = createKubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const inFiveMinutes = () => seconds() + 300;
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes, httpServers };
-  const later = createRevoker({ kubernetes: kubernetes(http), ...at });
+  const later = createRevoker({ kubernetes: createKubernetes(http), ...at });
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
   expect(await later.collectOrphans(new Set([spiffeId]))).not.toContain(spiffeId);
   const relay = { namespace, serviceAccount: RELAY_ACCOUNT };

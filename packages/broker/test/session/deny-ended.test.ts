@@ -2,10 +2,10 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { createCsr } from '@meshpass/identity/csr';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { type DenyEnded, deniesEnded, undeniedDetail } from '../../src/core/session/deny/ended.ts';
+import { createDenialPredicate, type DenyEndedMode, undeniedDetail } from '../../src/core/session/deny/ended.ts';
 import { createRevocations } from '../../src/core/session/revocations.ts';
 import type { RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
-import { readBrokerConfig } from '../../src/start/config.ts';
+import { parseBrokerConfig } from '../../src/start/config.ts';
 import { CLOSE_CAUSES } from '../../src/store/close-causes.ts';
 import { readStore } from '../harness/audit.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
@@ -21,7 +21,7 @@ const principal = (name: string, more: Partial<RevokedPrincipal> = {}): RevokedP
 
 describe('which ends are denied in the mesh', () => {
   it('are by default those that revoke access', () => {
-    const config = readBrokerConfig({
+    const config = parseBrokerConfig({
       publicUrl: 'https://broker.example',
       listen: { host: '127.0.0.1', port: 0 },
       dataDir: '/data',
@@ -32,12 +32,12 @@ describe('which ends are denied in the mesh', () => {
   });
 
   it('are all of them with "always", even one of unknown cause', () => {
-    const denies = deniesEnded('always');
+    const denies = createDenialPredicate('always');
     for (const cause of [...CLOSE_CAUSES, undefined, 'a later one']) expect(denies(cause)).toBe(true);
   });
 
   it('are with "revoked" those that revoke access of a workspace that may still run, and those of unknown cause', () => {
-    const denies = deniesEnded('revoked');
+    const denies = createDenialPredicate('revoked');
     expect(CLOSE_CAUSES.filter(denies)).toEqual([
       ...[
         'operator',
@@ -98,7 +98,7 @@ describe('the list for the mesh', () => {
 });
 
 describe('a broker that denies revoked sessions only', () => {
-  const config: { denyEnded: DenyEnded } = { denyEnded: 'revoked' };
+  const config: { denyEnded: DenyEndedMode } = { denyEnded: 'revoked' };
   let harness: Harness;
   beforeAll(async () => {
     harness = await startHarness({ config });

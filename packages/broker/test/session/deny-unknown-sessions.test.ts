@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { principalsOfLostSessions } from '../../src/core/session/deny/unknown-sessions.ts';
+import { listLostSessionPrincipals } from '../../src/core/session/deny/unknown-sessions.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 
@@ -33,16 +33,16 @@ it('does not ask without a restore, and after one asks until Kubernetes answers'
     },
   };
   const patience = { onFailure: (cause: unknown) => failures.push(cause) };
-  expect(await principalsOfLostSessions(store, revoker, Date.now, patience)).toEqual([]);
+  expect(await listLostSessionPrincipals(store, revoker, Date.now, patience)).toEqual([]);
   expect(answers).toHaveLength(3);
   await store.db.insertInto('audit_restores').values({ epoch: 1, note: 'declared', time: new Date() }).execute();
-  expect(await principalsOfLostSessions(store, revoker, Date.now, patience)).toMatchObject([lost]);
+  expect(await listLostSessionPrincipals(store, revoker, Date.now, patience)).toMatchObject([lost]);
   expect(failures).toEqual([away, away]);
 });
 
 it('stops when the process is about to end', async () => {
   const ending = AbortSignal.abort(new Error('SIGTERM'));
   const revoker = { principals: () => Promise.reject(away) };
-  const asked = principalsOfLostSessions(store, revoker, Date.now, { onFailure: () => {}, signal: ending });
+  const asked = listLostSessionPrincipals(store, revoker, Date.now, { onFailure: () => {}, signal: ending });
   await expect(asked).rejects.toMatchObject({ name: 'AbortError' });
 });

@@ -1,10 +1,10 @@
 /** Laws of the decision by which sessions open, lose grants and gain them, over random files, people, losses and times. */
-import { type Access, type Approved, authorize, type Grant, openUntil } from '@meshpass/access';
+import { type Access, type ApprovalExpiries, authorize, type Grant, openUntil } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { createLosses, factsOf } from '../../src/attest/github/losses.ts';
-import { entitlement } from '../../src/core/session/entitlement.ts';
-import { afterLosses, settledAttestation } from '../../src/core/session/known-losses.ts';
+import { attestationFacts, createLosses } from '../../src/attest/github/losses.ts';
+import { computeEntitlement } from '../../src/core/session/entitlement.ts';
+import { applyLosses, settledAttestation } from '../../src/core/session/known-losses.ts';
 import { HARD_LIMIT_SECONDS, type Session } from '../../src/core/session/session.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -54,7 +54,7 @@ function world(seed: number) {
     proofHash: '',
     workspace: { kind: 'codespace', key: 'codespace:1', name: 'ann-1' },
   };
-  const approved: Approved = new Map(
+  const approved: ApprovalExpiries = new Map(
     some(grants).map(({ name }) => [name, OPENED_AT + below(HARD_LIMIT_SECONDS)] as const),
   );
   const now = OPENED_AT + below(HARD_LIMIT_SECONDS);
@@ -76,7 +76,7 @@ describe('an entitlement', () => {
   it(
     "ends no later than the hard limit, the grant's `session` and its window",
     each(({ access, session, approved, now, grants }) => {
-      const { grants: entitled } = entitlement(authorize, session, access, now, approved);
+      const { grants: entitled } = computeEntitlement(authorize, session, access, now, approved);
       for (const [name, { until }] of entitled) {
         const { session: limit, during } = grants.find((one) => one.name === name)!;
         expect(until).toBeLessThanOrEqual(OPENED_AT + Math.min(limit, HARD_LIMIT_SECONDS));
@@ -89,7 +89,7 @@ describe('an entitlement', () => {
     'has nothing if the proof is no longer trusted',
     each(({ access, session, approved, now }) => {
       if (access.trust.codespaces) return;
-      const { grants, denied } = entitlement(authorize, session, access, now, approved);
+      const { grants, denied } = computeEntitlement(authorize, session, access, now, approved);
       expect([grants.size, denied === undefined]).toEqual([0, false]);
     }),
   );
@@ -97,8 +97,8 @@ describe('an entitlement', () => {
   it(
     'has a grant that requires an approval only with one, and approvals add no other grant',
     each(({ access, session, approved, now, grants }) => {
-      const without = entitlement(authorize, session, access, now).grants;
-      const having = entitlement(authorize, session, access, now, approved).grants;
+      const without = computeEntitlement(authorize, session, access, now).grants;
+      const having = computeEntitlement(authorize, session, access, now, approved).grants;
       for (const { name, approval: required } of grants) {
         if (required) expect(without.has(name)).toBe(false);
         if (!required || !approved.has(name)) expect(having.has(name)).toBe(without.has(name));
@@ -109,11 +109,17 @@ describe('an entitlement', () => {
   it(
     'never grows by a loss; a lost team removes only itself; a lost workspace or membership ends the session',
     each(({ some, access, session, approved, now, losses }) => {
-      const before = entitlement(authorize, session, access, now, approved).grants;
-      const lost = some(factsOf(session.attestation, 'acme'));
+      const before = computeEntitlement(authorize, session, access, now, approved).grants;
+      const lost = some(attestationFacts(session.attestation, 'acme'));
       for (const fact of lost) losses.lose(fact);
-      const after = afterLosses(losses, session, 'acme');
-      const entitled = entitlement(authorize, { ...session, attestation: after.attestation }, access, now, approved);
+      const after = applyLosses(losses, session, 'acme');
+      const entitled = computeEntitlement(
+        authorize,
+        { ...session, attestation: after.attestation },
+        access,
+        now,
+        approved,
+      );
       for (const [name, { until }] of entitled.grants) expect(until).toBeLessThanOrEqual(before.get(name)?.until ?? 0);
       const isEnd = lost.some(({ kind }) => kind === 'codespace' || kind === 'member');
       expect(after.ended !== undefined).toBe(isEnd);
@@ -127,12 +133,18 @@ describe('an entitlement', () => {
   it(
     'for a gain never exceeds the one that a session keeps',
     each(({ some, access, session, approved, now, losses }) => {
-      for (const fact of some(factsOf(session.attestation, 'acme'))) losses.lose(fact);
-      const kept = afterLosses(losses, session, 'acme');
+      for (const fact of some(attestationFacts(session.attestation, 'acme'))) losses.lose(fact);
+      const kept = applyLosses(losses, session, 'acme');
       const settled = settledAttestation(losses, session, 'acme');
       if (kept.ended !== undefined) return expect(settled).toBeUndefined();
-      const keeps = entitlement(authorize, { ...session, attestation: kept.attestation }, access, now, approved).grants;
-      const gains = entitlement(authorize, { ...session, attestation: settled! }, access, now, approved).grants;
+      const keeps = computeEntitlement(
+        authorize,
+        { ...session, attestation: kept.attestation },
+        access,
+        now,
+        approved,
+      ).grants;
+      const gains = computeEntitlement(authorize, { ...session, attestation: settled! }, access, now, approved).grants;
       for (const name of gains.keys()) expect(keeps.has(name)).toBe(true);
     }),
   );

@@ -1,6 +1,6 @@
 /** A lease across restarts: a broker that was away ends no session by that, and keeps none alive that is dead. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLeases, leaseAfterAbsence } from '../../src/core/session/leases.ts';
+import { createLeases, leaseEndAfterOutage } from '../../src/core/session/leases.ts';
 import type { Live } from '../../src/core/session/live.ts';
 import { createLiveIndex } from '../../src/core/session/live.ts';
 import {
@@ -117,8 +117,8 @@ it('an intermittent store lengthens a lease once', () => {
 
 it('allows ten thousand sessions that return at once the time that a broker needs to renew all of them', () => {
   const terms = { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT };
-  expect(leaseAfterAbsence(1_000, terms, 59, undefined)).toBe(1_000 + LEASE + GRACE);
-  expect(leaseAfterAbsence(1_000, terms, 10_000, undefined)).toBe(1_000 + LEASE + GRACE + 166);
+  expect(leaseEndAfterOutage(1_000, terms, 59, undefined)).toBe(1_000 + LEASE + GRACE);
+  expect(leaseEndAfterOutage(1_000, terms, 10_000, undefined)).toBe(1_000 + LEASE + GRACE + 166);
   // An agent that had it gets only the time to respond.
-  expect(leaseAfterAbsence(1_000, terms, 10_000, 1_005)).toBe(1_000 + 2 * HEARTBEAT);
+  expect(leaseEndAfterOutage(1_000, terms, 10_000, 1_005)).toBe(1_000 + 2 * HEARTBEAT);
 });

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { PUT_REQUESTS } from '../../src/admin/approval/rows.ts';
+import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import { DENY_PRINCIPALS, OPEN_SESSIONS, SET_SIGN_INS } from '../../src/core/statements.ts';
 import { openStore } from '../../src/store/open.ts';
 import {
@@ -91,7 +91,7 @@ it('an objection bars the next emergency, although its answer was lost', async (
   const [anna, bob] = [await session(harness, 'anna'), await session(harness, 'bob')];
   const take = takes(anna);
   const { id } = await post(anna, '/approvals/emergency', { grant: 'p1', reason: 'INC-1' });
-  const isObjection = (written: Written) => JSON.stringify(written.rows(PUT_REQUESTS)).includes('objected');
+  const isObjection = (written: Written) => JSON.stringify(written.rows(UPSERT_REQUESTS)).includes('objected');
   const reached = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
   loseOnce(isObjection);

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { AuditRow } from '../../src/audit/log/event.ts';
 import type { Live } from '../../src/core/session/live.ts';
-import { createReportedRefusals } from '../../src/core/session/reported-refusals.ts';
+import { createRefusalCollector } from '../../src/core/session/reported-refusals.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -116,7 +116,7 @@ describe('a workspace that reports without end', () => {
   function reports() {
     const written: AuditRow[] = [];
     let now = 1_000_000;
-    const made = createReportedRefusals({
+    const made = createRefusalCollector({
       clock: () => now,
       random: (size) => Buffer.alloc(size, 7),
       ruleOf: () => undefined,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
 import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { PUT_REQUESTS } from '../../src/admin/approval/rows.ts';
+import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import { REVOKE_PRINCIPALS } from '../../src/core/statements.ts';
 import { openStore } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
@@ -215,7 +215,7 @@ describe('what the store did not confirm', () => {
     const bob = await session(harness, 'bob');
     const carol = await session(harness, 'carol');
     const id = await ask(alice);
-    loseOnce((written) => written.rows(PUT_REQUESTS).length > 0);
+    loseOnce((written) => written.rows(UPSERT_REQUESTS).length > 0);
     expect((await answer(bob, id, 'deny')).json.error_code).toBe('store_unavailable');
     expect(await answered(carol, id)).toBe('approval_unknown');
     expect(await names(alice)).toEqual(['dev']);

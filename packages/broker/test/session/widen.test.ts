@@ -23,11 +23,11 @@ import { grant } from '../harness/mesh.ts';
 const running = vi.hoisted(() => ({}) as { sessions: SessionContext });
 vi.mock('../../src/core/session/gain/queue.ts', async (original) => {
   const real = await original<typeof import('../../src/core/session/gain/queue.ts')>();
-  const startGaining: typeof real.startGaining = (sessions, ...given) => {
+  const startGrantUpdates: typeof real.startGrantUpdates = (sessions, ...given) => {
     running.sessions = sessions;
-    return real.startGaining(sessions, ...given);
+    return real.startGrantUpdates(sessions, ...given);
   };
-  return { ...real, startGaining };
+  return { ...real, startGrantUpdates };
 });
 
 const place = { file: 'access.yaml', line: 9, column: 5 };

@@ -1,7 +1,7 @@
 /** Record of a session's sign-ins that their provider has ended. */
 import type { EndedSignIn, SignIn } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { isEnded, withEnded } from '../../src/core/sign-in/sign-in.ts';
+import { addEndedSignIn, isSignInEnded } from '../../src/core/sign-in/sign-in.ts';
 
 type Of = Partial<Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime'>>;
 const signIn = (of: Of = {}) => ({ issuer: 'okta', subject: 'okta:ann', ...of }) as SignIn;
@@ -9,7 +9,7 @@ const signIn = (of: Of = {}) => ({ issuer: 'okta', subject: 'okta:ann', ...of })
 /** Ended one after the other, the first at the second 100. */
 function after(...ended: readonly Of[]): { readonly endedSignIns: readonly EndedSignIn[] } {
   const one = (endedSignIns: readonly EndedSignIn[], of: Of, index: number) =>
-    withEnded({ endedSignIns }, signIn(of), { at: 100 + index });
+    addEndedSignIn({ endedSignIns }, signIn(of), { at: 100 + index });
   return { endedSignIns: ended.reduce(one, []) };
 }
 
@@ -22,7 +22,7 @@ describe('a sign-in that was ended stays so', () => {
     ['where the same was reported again', [{ sid: 'a' }, { sid: 'a' }], { sid: 'a', authTime: 200 }],
     ['where nothing tells it from the ended one', [{ sid: 'a' }, {}], { sid: 'c' }],
   ])('%s', (_, ended, of) => {
-    expect(isEnded(after(...ended), signIn(of))).toBe(true);
+    expect(isSignInEnded(after(...ended), signIn(of))).toBe(true);
   });
 
   it.each<[string, readonly Of[], Of]>([
@@ -31,7 +31,7 @@ describe('a sign-in that was ended stays so', () => {
     ['by somebody else', [{ sid: 'a' }], { subject: 'okta:bob' }],
     ['at another issuer', [{ sid: 'a' }], { issuer: 'entra', sid: 'a' }],
   ])('and one %s is new', (_, ended, of) => {
-    expect(isEnded(after(...ended), signIn(of))).toBe(false);
+    expect(isSignInEnded(after(...ended), signIn(of))).toBe(false);
   });
 });
 
@@ -46,7 +46,7 @@ it('keeps twenty of each issuer', () => {
 });
 
 it('keeps the later time of the same', () => {
-  const endedSignIns = withEnded(after({ sid: 'a' }), signIn({ sid: 'a' }), { at: 50 });
+  const endedSignIns = addEndedSignIn(after({ sid: 'a' }), signIn({ sid: 'a' }), { at: 50 });
   expect(endedSignIns).toEqual([{ issuer: 'okta', subject: 'okta:ann', sid: 'a', signedOutAt: 100 }]);
 });
 

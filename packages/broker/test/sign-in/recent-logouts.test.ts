@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { sql } from 'kysely';
 import { expect, it, onTestFinished } from 'vitest';
 import { uuidv7 } from '../../src/base/clock/clock.ts';
-import { createRecentLogouts, MAX_REMEMBERED, storedLogouts } from '../../src/core/sign-in/recent-logouts.ts';
+import { createRecentLogouts, MAX_RECENT_LOGOUTS, readStoredLogouts } from '../../src/core/sign-in/recent-logouts.ts';
 import { openStore } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 
@@ -48,7 +48,7 @@ it('keeps an end for as long as the longest session, and reports whether it is n
 it('refuses sessions that are older than an entry that the full list has dropped', () => {
   let now = NOON;
   const list = createRecentLogouts(() => now);
-  for (let n = 0; n <= MAX_REMEMBERED; n++) {
+  for (let n = 0; n <= MAX_RECENT_LOGOUTS; n++) {
     now += 1;
     list.close({ sessions: [`other-${n}`] });
   }
@@ -87,7 +87,7 @@ it('is read from the audit log, which lacks entries up to a declared restore', a
     'idp',
     'idp:mona',
   ]);
-  const read = async () => createRecentLogouts(() => NOON, await storedLogouts(store, () => NOON));
+  const read = async () => createRecentLogouts(() => NOON, await readStoredLogouts(store, () => NOON));
   const list = await read();
   expect(['one', 'two', 'refused', 'forgotten'].map((id) => isClosed(list, id))).toEqual([true, true, false, false]);
   const olga = (hour: number) => ({ id: 'x', subject: 'idp:olga', openedAt: NOON + hour * HOUR });

@@ -8,11 +8,11 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { PUT_REQUESTS } from '../../src/admin/approval/rows.ts';
+import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import type { AuditRow } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
-import { APPEND_ROWS, USE_PROOFS } from '../../src/audit/log/statements.ts';
-import type { Changes } from '../../src/audit/log/unit.ts';
+import { APPEND_ROWS, CONSUME_PROOFS } from '../../src/audit/log/statements.ts';
+import type { CollectChanges } from '../../src/audit/log/unit.ts';
 import { ADD_PRINCIPALS, OPEN_SESSIONS, RECORD_EXPIRY } from '../../src/core/statements.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
@@ -21,7 +21,7 @@ import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.t
 
 const SLOW = 60_000;
 
-function opening(id: string, workspace = id): Changes {
+function opening(id: string, workspace = id): CollectChanges {
   const principal = {
     session_id: id,
     grant_name: 'dev',
@@ -41,7 +41,7 @@ function opening(id: string, workspace = id): Changes {
 
 /** Adds the use of a proof to the changes. */
 const withProof =
-  (key: string, changes: Changes): Changes =>
+  (key: string, changes: CollectChanges): CollectChanges =>
   (tx) => {
     changes(tx);
     tx.once({ key, expiresAt: soon() });
@@ -132,7 +132,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     const journal = createJournal({ store: { ...store, commit } });
     const ids = Array.from({ length: 50 }, (_, n) => `counted-${n}`);
     await Promise.all(ids.map((id) => journal.transaction(withProof(id, opening(id)))));
-    expect(batches).toEqual([[USE_PROOFS, OPEN_SESSIONS, ADD_PRINCIPALS, APPEND_ROWS].map(({ name }) => name)]);
+    expect(batches).toEqual([[CONSUME_PROOFS, OPEN_SESSIONS, ADD_PRINCIPALS, APPEND_ROWS].map(({ name }) => name)]);
   });
 
   it('takes a proof once, in one batch and over several', async () => {
@@ -155,7 +155,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
   ])('refuses the entry whose row %s, not those that share its batch', async (what, fault) => {
     const [first, bad, second] = [`first ${what}`, `bad ${what}`, `second ${what}`];
     const journal = createJournal({ store });
-    const faulty: Changes = (tx) => {
+    const faulty: CollectChanges = (tx) => {
       opening(bad)(tx);
       tx.audit({ ...openingRow(bad), ...fault } as AuditRow);
     };
@@ -172,11 +172,11 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
   it('writes entries of one batch that change the same request for approval, in their order, and what is settled stays so', async () => {
     const journal = createJournal({ store });
     const at = soon();
-    const request = (id: string, state: string): Changes => {
+    const request = (id: string, state: string): CollectChanges => {
       const asked = { id, session_id: 's', issuer: 'i', subject: 's', login: 'l', workspace: 'w', identities: '[]' };
       const terms = { grant_name: 'dev', seconds: 60, reason: null, asked_at: at, answer_by: at, needed: 1 };
       const answered = { state, answers: '[]', until: null, review_state: null, review: null };
-      return (tx) => tx.write(PUT_REQUESTS, { ...asked, ...terms, ...answered });
+      return (tx) => tx.write(UPSERT_REQUESTS, { ...asked, ...terms, ...answered });
     };
     const answers = await Promise.all([
       ...['approved', 'pending', 'denied', 'pending'].map((state) =>

@@ -7,7 +7,7 @@ import type { Migration } from 'kysely/migration';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createJournal } from '../../src/audit/log/journal.ts';
-import { MIGRATIONS, type Migrations, newerMigrations, readMigrationName } from '../../src/store/migrate.ts';
+import { MIGRATIONS, type Migrations, newerMigrations, parseMigrationName } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
 import { afterInitdb } from '../harness/initdb.ts';
@@ -34,7 +34,7 @@ const AFTER_NEXT: Migrations = { ...NEXT, [`${level(2)}-no-login.compatible-with
 describe('the migrations of this version', () => {
   it('are numbered without a gap, and each after the schema states which version can still run after it', () => {
     const names = Object.keys(MIGRATIONS).sort();
-    expect(names.map((name) => readMigrationName(name)?.level)).toEqual(names.map((_, n) => FIRST + n));
+    expect(names.map((name) => parseMigrationName(name)?.level)).toEqual(names.map((_, n) => FIRST + n));
     for (const name of names.slice(1)) expect(name).toMatch(/\.compatible-with-\d{3}$/);
   });
 });

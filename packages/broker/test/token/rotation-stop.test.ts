@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { newEvent } from '../../src/audit/log/event.ts';
+import { createAuditEvent } from '../../src/audit/log/event.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
-import { createRotation } from '../../src/core/token/rotation.ts';
+import { createKeyRotation } from '../../src/core/token/rotation.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
 
 /** @param tellsAfterMs how long the mesh takes; it never does where undefined */
@@ -27,7 +27,7 @@ async function revoked(tellsAfterMs: number | undefined, isLeader: () => boolean
   };
   const journal = { transaction: async () => {} };
   const random = (size: number) => Buffer.alloc(size);
-  const rotation = createRotation({
+  const rotation = createKeyRotation({
     signer,
     mesh,
     journal,
@@ -42,7 +42,9 @@ async function revoked(tellsAfterMs: number | undefined, isLeader: () => boolean
     onFailure: () => {},
   });
   const stop = rotation.start();
-  expect(await rotation.revoke(newEvent('operator.rotate', {}, Date.now, random))).toMatchObject({ granted: true });
+  expect(await rotation.revoke(createAuditEvent('operator.rotate', {}, Date.now, random))).toMatchObject({
+    granted: true,
+  });
   expect(inMesh).toContain(stolen);
   const began = performance.now();
   await stop();

@@ -1,6 +1,6 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { type Allowed, matchesOf } from '../../src/mesh/xds/transform/allowed-routes.ts';
+import { type AllowedOperations, routeMatches } from '../../src/mesh/xds/transform/allowed-routes.ts';
 
 interface Match {
   readonly path?: string;
@@ -16,11 +16,11 @@ interface Header {
 }
 
 /** Matches as Envoy does (config.route.v3.RouteMatch): the path without its query, headers with it, expressions whole. */
-function allows(allowed: Allowed, request: string): boolean {
+function allows(allowed: AllowedOperations, request: string): boolean {
   const [method = '', target = ''] = request.split(' ');
   const [path = ''] = target.split('?');
   const whole = (regex: string, text: string) => new RegExp(`^(?:${regex})$`, 'u').test(text);
-  return (matchesOf(allowed) as readonly JsonObject[] as readonly Match[]).some(
+  return (routeMatches(allowed) as readonly JsonObject[] as readonly Match[]).some(
     (match) =>
       (match.path === undefined || match.path === path) &&
       (match.prefix === undefined || path.startsWith(match.prefix)) &&
@@ -34,7 +34,7 @@ function allows(allowed: Allowed, request: string): boolean {
 }
 
 describe('the routes of a grant', () => {
-  it.each<[string, Allowed, string, boolean]>([
+  it.each<[string, AllowedOperations, string, boolean]>([
     ['the whole port', {}, 'DELETE /anything?x=1', true],
     ['a method', { allow: [{ method: 'GET', path: '/orders' }] }, 'POST /orders', false],
     ['an exact path, with a query', { allow: [{ method: 'GET', path: '/orders' }] }, 'GET /orders?x=1', true],
@@ -57,7 +57,7 @@ describe('the routes of a grant', () => {
     ['DELETE /orders/1', false],
     ['DELETE /orders/2', true],
   ])('exclude denied paths: %s is %s', (request, expected) => {
-    const allowed: Allowed = {
+    const allowed: AllowedOperations = {
       allow: [{ method: '*', path: '/orders/*' }],
       deny: [
         { method: '*', path: '/orders/internal/*' },
@@ -73,12 +73,12 @@ describe('the routes of a grant', () => {
     ['templates', '/{*}'.repeat(125)],
   ])('are expressions that agents accept, even for the longest path: %s', (_, path) => {
     const longest = Math.max(
-      ...(matchesOf({ allow: [{ method: 'GET', path }], deny: [{ method: 'GET', path }] }) as readonly Match[]).flatMap(
-        ({ safe_regex, headers = [] }) => [
-          safe_regex?.regex.length ?? 0,
-          ...headers.map(({ string_match }) => string_match.safe_regex?.regex.length ?? 0),
-        ],
-      ),
+      ...(
+        routeMatches({ allow: [{ method: 'GET', path }], deny: [{ method: 'GET', path }] }) as readonly Match[]
+      ).flatMap(({ safe_regex, headers = [] }) => [
+        safe_regex?.regex.length ?? 0,
+        ...headers.map(({ string_match }) => string_match.safe_regex?.regex.length ?? 0),
+      ]),
     );
     expect(longest).toBeLessThanOrEqual(1_024);
   });

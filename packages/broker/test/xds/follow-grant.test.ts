@@ -2,9 +2,9 @@
 import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createRouterTransport } from '@connectrpc/connect';
-import { messageOf, messageType, pack, serviceType } from '@meshpass/envoy';
+import { messageFromJson, messageType, pack, serviceType } from '@meshpass/envoy';
 import { afterEach, expect, it, vi } from 'vitest';
-import { type Following, type FollowOptions, followGrant } from '../../src/mesh/xds/istiod/follow-grant.ts';
+import { type FollowHandle, type FollowOptions, followGrant } from '../../src/mesh/xds/istiod/follow-grant.ts';
 import type { RawResources } from '../../src/mesh/xds/transform/resources.ts';
 import { istiodAnswers, ORDERS_CLUSTER, rawOf } from './istiod-answers.ts';
 
@@ -36,7 +36,7 @@ const honest: Answer = ({ typeUrl, resourceNames, responseNonce }) => {
 
 const PATIENCE = 60_000;
 
-let following: Following | undefined;
+let following: FollowHandle | undefined;
 afterEach(() => following?.stop());
 
 function follow(answer: Answer, more: Partial<FollowOptions> = {}) {
@@ -170,7 +170,7 @@ it('reports a failure without the token, and continues', async () => {
 });
 
 it('refuses an answer with more resources than it holds', async () => {
-  const one = pack(messageOf('envoy.config.cluster.v3.Cluster', { name: ORDERS_CLUSTER }));
+  const one = pack(messageFromJson('envoy.config.cluster.v3.Cluster', { name: ORDERS_CLUSTER }));
   const { failures, received } = follow(() => Array.from({ length: 20_001 }, () => one));
   await vi.waitFor(() => expect(failures.length).toBeGreaterThan(0), PATIENCE);
   expect(JSON.stringify((failures[0] as { detail: unknown }).detail)).toContain('resources: 20001');

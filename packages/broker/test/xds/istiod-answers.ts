@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { asJson, messageOf, pack, unpack } from '@meshpass/envoy';
+import { messageFromJson, pack, toProtoJson, unpack } from '@meshpass/envoy';
 import { grantConfiguration } from '../../src/mesh/xds/transform/grant-configuration.ts';
-import { type GrantedService, grantedBy } from '../../src/mesh/xds/transform/granted.ts';
-import { mergeGrants, type SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import { createGrantedServices, type GrantedService } from '../../src/mesh/xds/transform/granted.ts';
+import { type GrantSetConfiguration, mergeGrants } from '../../src/mesh/xds/transform/merge.ts';
 import type { RawResources } from '../../src/mesh/xds/transform/resources.ts';
 
 export type Answers = Record<'clusters' | 'endpoints' | 'listeners' | 'routes', JsonObject[]>;
@@ -24,7 +24,7 @@ export function istiodAnswers(): Answers {
 
 export function rawOf(answers: Answers): RawResources {
   const packed = (kind: keyof Answers) =>
-    new Map(answers[kind].map((json): [string, Any] => [nameIn(json), pack(messageOf(TYPES[kind], json))]));
+    new Map(answers[kind].map((json): [string, Any] => [nameIn(json), pack(messageFromJson(TYPES[kind], json))]));
   return {
     clusters: packed('clusters'),
     endpoints: packed('endpoints'),
@@ -38,7 +38,7 @@ export function nameIn(json: JsonObject): string {
 }
 
 export function jsonOf(any: Any): JsonObject {
-  return asJson(unpack(any)!) as JsonObject;
+  return toProtoJson(unpack(any)!) as JsonObject;
 }
 
 const service = (
@@ -64,7 +64,7 @@ export const CATALOG = service('undecl', 9090, 'http', '127.64.0.4', '10.96.1.77
 export const ALL = [ORDERS, LEDGER, HEADLESS];
 
 export function grant(services: readonly GrantedService[], name = 'dev') {
-  return grantedBy({ grant: name, services, ...MESH });
+  return createGrantedServices({ grant: name, services, ...MESH });
 }
 
 const MESH = { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', tokenHeader: 'x-meshpass-token' };
@@ -80,7 +80,7 @@ export function transformed(change: (answers: Answers) => void = () => {}, servi
   return mergeGrants([grantConfiguration(rawOf(answers), grant(services))], () => ({}));
 }
 
-export function find(resources: SetConfiguration['clusters'], name: string): JsonObject {
+export function find(resources: GrantSetConfiguration['clusters'], name: string): JsonObject {
   const found = resources.map(jsonOf).find((json) => nameIn(json) === name);
   if (!found) throw new Error(`no ${name} among ${resources.map((any) => nameIn(jsonOf(any))).join(', ')}`);
   return found;
@@ -94,6 +94,6 @@ export function at(json: JsonValue, ...path: (string | number)[]): Record<string
   ) as Record<string, JsonValue>;
 }
 export const named = (all: JsonObject[], name: string): JsonObject => all.find((one) => nameIn(one) === name)!;
-export const text = (set: SetConfiguration) =>
+export const text = (set: GrantSetConfiguration) =>
   [...set.listeners, ...set.clusters, ...set.routes].map((any) => JSON.stringify(jsonOf(any))).join('\n');
 export const managerOf = (listener: JsonObject) => at(listener, 'filter_chains', 0, 'filters', 0, 'typed_config');

@@ -1,7 +1,7 @@
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import type { GrantSetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 import {
   at,
   EXPECTED,
@@ -58,7 +58,7 @@ describe('additions of others by EnvoyFilters', () => {
 describe('one detail that a workspace does not support disables no other', () => {
   const hosts = (routes: JsonObject[]) => named(routes, ORDERS_ROUTES).virtual_hosts as JsonObject[];
   /** The routes of the service: of each pair the second, which is not that of a WebSocket. */
-  const routesOf = (set: SetConfiguration) =>
+  const routesOf = (set: GrantSetConfiguration) =>
     (at(find(set.routes, `dev/${ORDERS_ROUTES}`), 'virtual_hosts', 0).routes as JsonObject[]).filter(
       ({ match }) => !JSON.stringify(match).includes('"upgrade"'),
     );
@@ -69,8 +69,9 @@ describe('one detail that a workspace does not support disables no other', () =>
       const own = host!.routes as JsonObject[];
       host!.routes = [...before.map((change) => change(structuredClone(own[0]!))), ...own];
     });
-  const allowed = (set: SetConfiguration) => expect(checkConfiguration({ version: 1, ...set }, EXPECTED)).toEqual([]);
-  const what = ({ leftOut }: SetConfiguration) => leftOut.map((one) => one.what);
+  const allowed = (set: GrantSetConfiguration) =>
+    expect(checkConfiguration({ version: 1, ...set }, EXPECTED)).toEqual([]);
+  const what = ({ leftOut }: GrantSetConfiguration) => leftOut.map((one) => one.what);
   const header = (key: string, value: string) => ({ header: { key, value } });
 
   it('an encoded path is a path', () => {
@@ -149,7 +150,7 @@ describe('one detail that a workspace does not support disables no other', () =>
     const { inline_string: body } = at(refused!, 'direct_response', 'body');
     expect(JSON.parse(String(body))).toMatchObject({ error_code: 'agent_route_unsupported' });
     expect(own).toMatchObject({ route: { cluster: `dev/${ORDERS_CLUSTER}` } });
-    const count = (one: SetConfiguration) =>
+    const count = (one: GrantSetConfiguration) =>
       (find(one.routes, `dev/${ORDERS_ROUTES}`).virtual_hosts as unknown[]).length;
     expect(count(set)).toBe(count(withRoutes()));
     allowed(set);

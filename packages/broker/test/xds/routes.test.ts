@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import type { GrantSetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 import {
   type Answers,
   at,
@@ -16,7 +16,7 @@ import {
 
 describe('routes', () => {
   const route = (answers: Answers) => at(named(answers.routes, ORDERS_ROUTES), 'virtual_hosts', 0, 'routes', 0);
-  const routeOf = (set: SetConfiguration) =>
+  const routeOf = (set: GrantSetConfiguration) =>
     at(find(set.routes, `dev/${ORDERS_ROUTES}`), 'virtual_hosts', 0, 'routes', -1);
   const SECRET = 'outbound|80||secret.vault.svc.cluster.local';
   const config = '/apis/networking.istio.io/v1/namespaces/shop/virtual-service/orders';

@@ -1,15 +1,15 @@
 /** Versions of a set's configuration. */
 import { expect, it, vi } from 'vitest';
-import { openSet } from '../../src/mesh/xds/set-state.ts';
-import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import { createGrantSetState } from '../../src/mesh/xds/set-state.ts';
+import type { GrantSetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 
-const NOTHING: SetConfiguration = { listeners: [], clusters: [], routes: [], leftOut: [] };
+const NOTHING: GrantSetConfiguration = { listeners: [], clusters: [], routes: [], leftOut: [] };
 
 it('has a higher version for other content, and the same one for equal content', () => {
-  let content: SetConfiguration | undefined;
+  let content: GrantSetConfiguration | undefined;
   let version = 0;
   const onChange = vi.fn();
-  const { current, refresh } = openSet({
+  const { current, refresh } = createGrantSetState({
     grants: ['dev'],
     source: { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', tokenHeader: 'authorization' },
     nextVersion: () => ++version,

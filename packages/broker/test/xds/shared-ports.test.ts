@@ -1,13 +1,13 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { Allowed } from '../../src/mesh/xds/transform/allowed-routes.ts';
+import type { AllowedOperations } from '../../src/mesh/xds/transform/allowed-routes.ts';
 import { grantConfiguration } from '../../src/mesh/xds/transform/grant-configuration.ts';
 import { mergeGrants } from '../../src/mesh/xds/transform/merge.ts';
 import { ALL, at, EXPECTED, find, grant, istiodAnswers, jsonOf, managerOf, rawOf } from './istiod-answers.ts';
 
 describe('two grants that hold the same port', () => {
-  const set = (dev: Allowed, sre: Allowed) =>
+  const set = (dev: AllowedOperations, sre: AllowedOperations) =>
     mergeGrants(
       ['dev', 'sre'].map((name) => grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))),
       (name) => (name === 'dev' ? dev : sre),

@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import type { GrantSetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 import {
   at,
   CATALOG,
@@ -113,14 +113,14 @@ describe('the configuration of a grant', () => {
 });
 
 describe('HTTP inside', () => {
-  const optionsOf = (set: SetConfiguration) =>
+  const optionsOf = (set: GrantSetConfiguration) =>
     find(set.clusters, `dev/${ORDERS_CLUSTER}`).typed_extension_protocol_options;
-  const alpnOf = (set: SetConfiguration) =>
+  const alpnOf = (set: GrantSetConfiguration) =>
     at(find(set.clusters, `dev/${ORDERS_CLUSTER}`), 'transport_socket', 'typed_config', 'common_tls_context')
       .alpn_protocols;
 
   const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-  const httpOptionsOf = (set: SetConfiguration) => at(optionsOf(set) ?? {}, HTTP_OPTIONS);
+  const httpOptionsOf = (set: GrantSetConfiguration) => at(optionsOf(set) ?? {}, HTTP_OPTIONS);
   const withOptions = (options: JsonObject) =>
     transformed(({ clusters }) => {
       named(clusters, ORDERS_CLUSTER).typed_extension_protocol_options =

@@ -1,6 +1,6 @@
 /** Requests to the running agent. */
 import type { ApprovalsChange, ApprovalsCommand, ApprovalsList } from '@meshpass/agent/approvals/command';
-import { askAgent, type ControlRequest, runtimeDirectory } from '@meshpass/agent/control/control';
+import { type ControlRequest, runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 
@@ -8,27 +8,27 @@ import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/appr
  * Sends a request to the agent of this environment.
  * @throws MeshpassError `agent_not_running`, or the agent's refusal
  */
-export function askOwnAgent<T>(request: ControlRequest): Promise<T> {
-  return askAgent<T>(runtimeDirectory(process.env), request);
+export function requestLocalAgent<T>(request: ControlRequest): Promise<T> {
+  return sendControlRequest<T>(runtimeDirectory(process.env), request);
 }
 
 /** @throws MeshpassError `agent_not_running` */
-export function agentStatus(): Promise<AgentStatus> {
-  return askOwnAgent({ command: 'status' });
+export function fetchAgentStatus(): Promise<AgentStatus> {
+  return requestLocalAgent({ command: 'status' });
 }
 
 /**
  * Sends an approvals command to the running agent.
  * @throws MeshpassError `agent_not_running`, or the broker's refusal
  */
-export function askApprovals(command: ApprovalsChange): Promise<ApprovalRequest>;
-export function askApprovals(command: ApprovalsList): Promise<ApprovalsResponse>;
-export function askApprovals(command: ApprovalsCommand): Promise<unknown> {
-  return askOwnAgent({ command: 'approvals', approvals: command });
+export function sendApprovalsCommand(command: ApprovalsChange): Promise<ApprovalRequest>;
+export function sendApprovalsCommand(command: ApprovalsList): Promise<ApprovalsResponse>;
+export function sendApprovalsCommand(command: ApprovalsCommand): Promise<unknown> {
+  return requestLocalAgent({ command: 'approvals', approvals: command });
 }
 
 /** Lists the grants that this workspace can request, or none if the agent or the broker does not answer. */
-export async function requestable(): Promise<ApprovalsResponse['requestable']> {
-  const overview = await askApprovals({ act: 'list' }).catch(() => undefined);
+export async function listRequestableGrants(): Promise<ApprovalsResponse['requestable']> {
+  const overview = await sendApprovalsCommand({ act: 'list' }).catch(() => undefined);
   return overview?.requestable ?? [];
 }

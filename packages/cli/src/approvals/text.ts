@@ -7,16 +7,16 @@ import type {
   RequestableGrant,
 } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
-import { durationText } from '@meshpass/identity/text';
+import { formatDuration } from '@meshpass/identity/text';
 import type { Answer } from '../command/answer.ts';
 
 /** Answers with a request. */
 export function requestAnswer(request: ApprovalRequest): Answer {
-  return { json: request, text: () => requestText(request) };
+  return { json: request, text: () => formatRequest(request) };
 }
 
 /** Formats a request as one line, plus a line for each answer and review. */
-export function requestText(request: ApprovalRequest): string {
+export function formatRequest(request: ApprovalRequest): string {
   const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
   const state = {
@@ -29,7 +29,7 @@ export function requestText(request: ApprovalRequest): string {
     revoked: 'revoked',
   }[request.state];
   return [
-    `${id}  ${grant} for ${durationText(seconds)}, ${person.login} (${person.issuer}): ${state}${reason === undefined ? '' : ` - ${reason}`}`,
+    `${id}  ${grant} for ${formatDuration(seconds)}, ${person.login} (${person.issuer}): ${state}${reason === undefined ? '' : ` - ${reason}`}`,
     ...answers.map(
       (one) =>
         `  ${one.decision === 'approve' ? 'approved' : 'denied'} by ${one.login} (${one.issuer}) at ${clock(one.at)}` +
@@ -60,28 +60,28 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
  * Formats the overview of `meshpass requests`.
  * @param contact contact for access requests; absent if the access file names no contact
  */
-export function overviewText(overview: ApprovalsResponse, contact?: string): string {
+export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
   const lines = (title: string, all: readonly ApprovalRequest[]) =>
-    all.length === 0 ? [] : [title, ...all.map(requestText)];
+    all.length === 0 ? [] : [title, ...all.map(formatRequest)];
   const text = [
     ...lines('Your requests:', own),
     ...lines('Requests you can answer (meshpass approve ID, meshpass deny ID):', toAnswer),
     ...lines('Emergencies to review (meshpass review ID --accept, or --object):', toReview),
     ...(incomplete === undefined ? [] : [incomplete]),
-    ...offersText(requestable),
+    ...formatRequestableGrants(requestable),
   ];
   if (text.length > 0) return text.join('\n');
   return `No requests, and no grants you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
 }
 
 /** Formats the grants that can be requested, for `status`, `up` and `explain`. */
-export function offersText(offers: readonly RequestableGrant[]): readonly string[] {
-  return offers.length === 0 ? [] : ['You can request:', ...offers.map(requestableText)];
+export function formatRequestableGrants(offers: readonly RequestableGrant[]): readonly string[] {
+  return offers.length === 0 ? [] : ['You can request:', ...offers.map(formatRequestableGrant)];
 }
 
 /** Whether a grant opens a call's port. The access file decides which requests on that port are allowed. */
-export function opens(
+export function opensPort(
   one: RequestableGrant,
   { host, port }: { readonly host: string; readonly port: number },
 ): boolean {
@@ -89,9 +89,9 @@ export function opens(
 }
 
 /** Formats a requestable grant, with the command that requests it. */
-export function requestableText(offer: RequestableGrant): string {
+export function formatRequestableGrant(offer: RequestableGrant): string {
   const { grant, approval, seconds, reason_required: reason, emergency } = offer;
-  const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
+  const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${formatDuration(seconds)}${reason ? ' --reason "WHY"' : ''}`;
   if (!emergency) return asked;
   const how = emergency.barred ?? `${emergency.review}: meshpass request ${grant} --emergency --reason "WHY"`;
   return `${asked}\n    in an emergency, without approval: ${emergency.barred === undefined ? '' : 'not now. '}${how}`;

@@ -1,7 +1,7 @@
 /** Sends an HTTP request and reads its complete response, whatever the status. */
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
-import { exchange } from '@meshpass/agent/http';
+import { sendAndRead } from '@meshpass/agent/http';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { plainText } from '@meshpass/identity/text';
@@ -14,7 +14,7 @@ export interface Answer {
   readonly json: unknown;
 }
 
-export interface Question {
+export interface BrokerRequest {
   readonly method: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
@@ -31,7 +31,7 @@ const MAX_ANSWER = 8 * 1024 * 1024;
  * Sends a request.
  * @throws the connection's error, or an Error if the response is not complete within 20 s
  */
-export async function ask(url: string, { method, headers, body, ca, servername }: Question): Promise<Answer> {
+export async function ask(url: string, { method, headers, body, ca, servername }: BrokerRequest): Promise<Answer> {
   const request = url.startsWith('http://') ? requestPlain : requestTls;
   const stop = new AbortController();
   // A timeout for the whole response, because a server that sends a byte now and then is never idle.
@@ -39,7 +39,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
   const more = { ...(ca !== undefined && { ca }), ...(servername !== undefined && { servername }) };
   try {
     const sent = request(url, { method, headers: { ...headers }, signal: stop.signal, ...more });
-    const answer = await exchange(sent, MAX_ANSWER, body);
+    const answer = await sendAndRead(sent, MAX_ANSWER, body);
     return { ...answer, json: parseJson(answer.text) };
   } catch (thrown) {
     stop.signal.throwIfAborted();
@@ -55,7 +55,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
  * @param hint sentence to append to the error
  * @throws MeshpassError `agent_broker_unreachable`
  */
-export async function askBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
+export async function fetchFromBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
   return await ask(base + path, { method: 'GET', ca }).catch((cause: NodeJS.ErrnoException) => {
     const why = tlsFailure(cause)?.what ?? cause.code ?? cause.message;
     const message = `Cannot reach the broker at ${base} (${why}).${hint}`;
@@ -64,7 +64,7 @@ export async function askBroker(base: string, path: string, ca: string | undefin
 }
 
 /** Builds the error for a response that no broker would send. */
-export function notABroker(base: string, { status }: Answer): MeshpassError {
+export function notBrokerError(base: string, { status }: Answer): MeshpassError {
   return new MeshpassError('agent_broker_unreachable', `The server at ${base} is not a broker (status ${status}).`);
 }
 
@@ -73,7 +73,7 @@ export function notABroker(base: string, { status }: Answer): MeshpassError {
  * @param answer JSON of a response
  * @returns the refusal with its text made safe for a terminal; undefined if the response is not a refusal
  */
-export function refusalIn(answer: unknown): MeshpassError | undefined {
+export function parseRefusal(answer: unknown): MeshpassError | undefined {
   const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;
   if (!isErrorCode(code)) return undefined;
   return new MeshpassError(code, String(said).split('\n').map(plainText).join('\n'));

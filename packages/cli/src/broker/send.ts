@@ -8,9 +8,9 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 import { readTextFile } from '../input/text-file.ts';
-import { refusalIn } from './ask.ts';
+import { parseRefusal } from './ask.ts';
 
-export interface Destination {
+export interface OperatorEndpoint {
   /** Origin of a broker's listener. */
   readonly operator: string;
   /** PEM file of the broker's CA; defaults to the system's roots. */
@@ -26,7 +26,7 @@ export type Method = 'GET' | 'POST' | 'DELETE';
 export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
 
 /** Returns the headers that authenticate the caller. */
-export type Authorize = (method: Method, url: URL) => Readonly<Record<string, string>>;
+export type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record<string, string>>;
 
 /**
  * Tries, a second apart, for a broker that started in the same second as the proof, or whose clock is ahead. Such a
@@ -42,7 +42,7 @@ const DONE = new Set([200, 204]);
  * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the broker's refusal, or
  *   `agent_broker_unreachable`
  */
-export function createSend(options: Destination, authorize: Authorize, patienceMs: number): Send {
+export function createSender(options: OperatorEndpoint, authorize: RequestAuthenticator, patienceMs: number): Send {
   const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
   if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
     throw new MeshpassError(
@@ -64,7 +64,7 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(url, { method, headers, agent: false, timeout: patienceMs, ...(ca && { ca }) }, resolve);
       sent.on('timeout', () => sent.destroy(new Error(`no response in ${patienceMs / 1000} s`)));
-      sent.on('error', (cause) => reject(unreachable(options, cause)));
+      sent.on('error', (cause) => reject(brokerUnreachableError(options, cause)));
       sent.end(content);
     });
     if (DONE.has(response.statusCode ?? 0)) return response;
@@ -74,7 +74,7 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
       await setTimeout(1000);
       return await send(method, path, body, mayWait - 1);
     }
-    throw refusalIn(answer) ?? notABroker(response);
+    throw parseRefusal(answer) ?? notABroker(response);
   };
 }
 
@@ -83,15 +83,15 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
  * @returns its JSON; undefined if there is no body
  * @throws MeshpassError `agent_broker_unreachable`
  */
-export async function jsonOf(
+export async function readJsonResponse(
   response: IncomingMessage,
-  options: Destination,
+  options: OperatorEndpoint,
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
   if (response.statusCode === 204) {
     response.resume();
     return undefined;
   }
-  const json = await bodyOf(response).catch((cause) => Promise.reject(unreachable(options, cause)));
+  const json = await bodyOf(response).catch((cause) => Promise.reject(brokerUnreachableError(options, cause)));
   if (json === undefined) throw notABroker(response);
   return json;
 }
@@ -101,7 +101,15 @@ export async function jsonOf(
  * @param broker broker's public URL, as in its proofs
  * @param token session token; absent before the sign-in with this key
  */
-export function byKey({ broker, key, token }: { broker: string; key: DpopKey; token?: string }): Authorize {
+export function createDpopAuthenticator({
+  broker,
+  key,
+  token,
+}: {
+  broker: string;
+  key: DpopKey;
+  token?: string;
+}): RequestAuthenticator {
   return (method, { pathname }) => {
     const now = Math.floor(Date.now() / 1000);
     const request = { key, method, url: new URL(pathname, broker).href, now, jti: randomUUID() };
@@ -116,7 +124,7 @@ async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string
 }
 
 /** Builds the error for a broker that does not answer. */
-export function unreachable({ operator }: Destination, cause: unknown): MeshpassError {
+export function brokerUnreachableError({ operator }: OperatorEndpoint, cause: unknown): MeshpassError {
   const message = `No broker is responding at ${new URL(operator).origin}. If this is a port-forward, start it again: it ends when the active broker changes.`;
   return new MeshpassError('agent_broker_unreachable', message, { cause });
 }

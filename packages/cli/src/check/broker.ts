@@ -3,7 +3,7 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { ask } from '../broker/ask.ts';
-import { type Finding, failed, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, failedFinding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 
 /** Fields of the report that are checked. Any server may answer at the address. */
@@ -21,7 +21,7 @@ export async function checkBroker(operator: string, namespace: string): Promise<
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
   if (!answer) {
     const error = new MeshpassError('agent_broker_unreachable', `Cannot reach the operator listener at ${operator}.`);
-    return failed('broker', error, {
+    return failedFinding('broker', error, {
       seen: `GET ${url}`,
       next: 'Forward its port, and pass the local URL as --operator.',
       command: forwardToActive(namespace),
@@ -37,15 +37,15 @@ export async function checkBroker(operator: string, namespace: string): Promise<
   if (status === 'standby') {
     const says = `The broker is on standby: ${reasons.join('; ')}.`;
     const advice = { next: 'Query the active broker.', command: forwardToActive(namespace) };
-    return warning('broker', says, { seen: `GET ${url}`, ...advice });
+    return warningFinding('broker', says, { seen: `GET ${url}`, ...advice });
   }
   if (reasons.length === 0)
-    return wrong('broker', `The server at ${operator} is not a broker (status ${answer.status}).`, {
+    return misconfigurationFinding('broker', `The server at ${operator} is not a broker (status ${answer.status}).`, {
       seen: `GET ${url}`,
       command: `kubectl -n ${namespace} get services`,
     });
   return reasons.map((reason) =>
-    wrong(/\bstore\b/.test(reason) ? 'database' : 'broker', `The broker is not ready: ${reason}.`, {
+    misconfigurationFinding(/\bstore\b/.test(reason) ? 'database' : 'broker', `The broker is not ready: ${reason}.`, {
       seen: `GET ${url}`,
       next: `See ${pageUrl('docs/operating-broker.md#when-something-fails')}.`,
       command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
@@ -58,7 +58,7 @@ function breakGlass(isOn: boolean | undefined, url: string, namespace: string): 
   if (!isOn) return ok('operators', 'Break-glass is off: operators sign in by name.', url);
   const says =
     'Break-glass is on: anyone with the operator token can do nearly everything, and the audit log cannot identify them.';
-  return warning('operators', says, {
+  return warningFinding('operators', says, {
     seen: `GET ${url}`,
     next: `Sign in (${pageUrl('docs/install/operators.md')}), then turn it off: breakGlass.enabled in the chart, or --break-glass.`,
     command: `kubectl -n ${namespace} get deployment meshpass-broker -o yaml | grep -i break.glass`,
@@ -66,7 +66,7 @@ function breakGlass(isOn: boolean | undefined, url: string, namespace: string): 
 }
 
 function toMend(what: string, url: string, namespace: string): Finding {
-  return warning('broker', `The broker is active, but: ${what}.`, {
+  return warningFinding('broker', `The broker is active, but: ${what}.`, {
     seen: `GET ${url}`,
     next: `See ${pageUrl('docs/operating-broker.md#when-something-fails')}.`,
     command: `kubectl -n ${namespace} logs "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" --tail 50`,

@@ -3,12 +3,12 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 import type { HostPort } from '../command/flag.ts';
-import { type Finding, failed, wrong } from '../diagnosis/finding.ts';
-import { examineTls, resolve } from '../diagnosis/tls.ts';
+import { type Finding, failedFinding, misconfigurationFinding } from '../diagnosis/finding.ts';
+import { examineTls, resolveHost } from '../diagnosis/tls.ts';
 import { type CheckContext, list } from './context.ts';
-import { expiry } from './expiry.ts';
+import { checkExpiry } from './expiry.ts';
 
-export interface ShownOptions {
+export interface PublicAddressOptions {
   /** Namespace of the release. */
   readonly namespace: string;
   /** PEM of an additional CA that agents trust; defaults to Node's own roots. */
@@ -27,14 +27,14 @@ const WARN_SHARE = 1 / 4;
  * Checks a public address.
  * @param part component behind the address
  */
-export async function checkShown(
+export async function checkPublicAddress(
   part: 'broker' | 'edge',
   { host, port }: HostPort,
-  { namespace, ca, now }: ShownOptions,
+  { namespace, ca, now }: PublicAddressOptions,
 ): Promise<Finding> {
-  const named = await resolve(host).catch(toMeshpassError);
+  const named = await resolveHost(host).catch(toMeshpassError);
   if (named instanceof MeshpassError)
-    return failed(CHECK, named, {
+    return failedFinding(CHECK, named, {
       seen: `look up ${host}`,
       next: `Point the name to the load balancer of the Service meshpass-${part}; a new DNS record can take minutes.`,
       command: `kubectl -n ${namespace} get service meshpass-${part}; getent hosts ${host}`,
@@ -48,7 +48,7 @@ export async function checkShown(
     );
     const next = `Check that the Pods of meshpass-${part} are ready, then check the load balancer and the firewalls.`;
     const command = `kubectl -n ${namespace} get deployments,pods,services -l app.kubernetes.io/component=${part}`;
-    return failed(CHECK, error, { seen, next, command });
+    return failedFinding(CHECK, error, { seen, next, command });
   }
   const { life, untrusted, issuer, names } = shown;
   const replace = {
@@ -58,17 +58,17 @@ export async function checkShown(
   };
   if (untrusted === undefined || untrusted === 'CERT_HAS_EXPIRED') {
     const days = Math.min(WARN_DAYS, ((life.notAfter - life.notBefore) / DAY) * WARN_SHARE);
-    return expiry(CHECK, `The certificate for ${host}`, life.notAfter * 1000, now, { ...replace, days });
+    return checkExpiry(CHECK, `The certificate for ${host}`, life.notAfter * 1000, now, { ...replace, days });
   }
   const showing = `openssl s_client -connect ${host}:${port} -servername ${host} -showcerts </dev/null`;
   if (untrusted === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return wrong(CHECK, `The server at ${host} presents a certificate for ${names}.`, {
+    return misconfigurationFinding(CHECK, `The server at ${host} presents a certificate for ${names}.`, {
       seen,
       command: showing,
       next: `Store a certificate for ${host} in the Secret meshpass-${part}-tls, or point the name to meshpass-${part}.`,
     });
   const what = tlsFailure(untrusted)?.what ?? 'its certificate is rejected';
-  return wrong(
+  return misconfigurationFinding(
     CHECK,
     `The certificate for ${host} is not trusted: ${what} (${untrusted}). It was signed by ${issuer}.`,
     {
@@ -92,7 +92,7 @@ const LONGEST = 300;
  * operator has none.
  * @returns no findings if all are issued; their lifetime is checked where they are served
  */
-export async function checkIssued({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
+export async function checkIssuedCertificates({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const found = await list(http, `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`);
   return found
     .filter(({ metadata }) => metadata.name === 'meshpass-broker' || metadata.name === 'meshpass-edge')
@@ -103,7 +103,7 @@ export async function checkIssued({ http, namespace }: CheckContext): Promise<re
       const why = ready
         ? plainText(String(ready.message ?? '').slice(0, LONGEST)) || 'it is not ready'
         : 'it has no status, because cert-manager is not running';
-      return wrong(CHECK, `cert-manager has not issued the certificate ${name}: ${why}.`, {
+      return misconfigurationFinding(CHECK, `cert-manager has not issued the certificate ${name}: ${why}.`, {
         seen: `kubectl -n ${namespace} get certificates.cert-manager.io ${name}`,
         next: 'Check the events of the Certificate and its CertificateRequest.',
         command: `kubectl -n ${namespace} describe certificates.cert-manager.io,certificaterequests.cert-manager.io`,

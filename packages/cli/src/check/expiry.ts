@@ -1,5 +1,5 @@
 /** Lifetime of certificates. */
-import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -16,12 +16,12 @@ export interface ExpiryAdvice {
  * @param until Unix milliseconds
  * @param now Unix milliseconds
  */
-export function expiry(check: string, what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
+export function checkExpiry(check: string, what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
   const { days, ...more } = advice;
   const day = new Date(until).toISOString().slice(0, 10);
   const left = Math.floor((until - now) / DAY_MS);
-  if (until <= now) return wrong(check, `${what} expired on ${day}.`, more);
+  if (until <= now) return misconfigurationFinding(check, `${what} expired on ${day}.`, more);
   if (until - now < days * DAY_MS)
-    return warning(check, `${what} expires in ${left === 1 ? '1 day' : `${left} days`}, on ${day}.`, more);
+    return warningFinding(check, `${what} expires in ${left === 1 ? '1 day' : `${left} days`}, on ${day}.`, more);
   return ok(check, `${what} is valid until ${day}.`, advice.seen);
 }

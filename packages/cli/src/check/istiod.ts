@@ -2,10 +2,10 @@
 
 import { X509Certificate } from 'node:crypto';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { type Finding, ok, unknown, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok, unknown, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
-import { expiry } from './expiry.ts';
+import { checkExpiry } from './expiry.ts';
 
 /** Checks that istiod is ready and runs a single version. */
 export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<Finding> {
@@ -18,7 +18,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
     return hasCa ? (endpoints ?? []).filter((one: Seen) => one.conditions?.ready !== false) : [];
   });
   if (ready.length === 0)
-    return wrong(
+    return misconfigurationFinding(
       'istiod',
       `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012, so istiod cannot sign certificates.`,
       {
@@ -30,7 +30,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
   const versions = await istiodVersions({ http, rootNamespace });
   const told = versions.length === 0 ? 'unknown version' : versions.join(', ');
   if (versions.length > 1)
-    return warning('istiod', `${versions.length} versions of istiod are running: ${told}.`, {
+    return warningFinding('istiod', `${versions.length} versions of istiod are running: ${told}.`, {
       seen: `kubectl -n ${rootNamespace} get pods -l app=istiod -o wide`,
       next: 'This is normal during an upgrade. Finish the upgrade.',
       command: 'istioctl version',
@@ -61,7 +61,7 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   const seen = `kubectl -n ${rootNamespace} get configmap istio-ca-root-cert`;
   if (roots.length === 0)
     return [
-      wrong('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} contains no certificate.`, {
+      misconfigurationFinding('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} contains no certificate.`, {
         seen,
         next: 'istiod writes this ConfigMap. Check the istiod log.',
         command: `kubectl -n ${rootNamespace} logs -l app=istiod --tail 100`,
@@ -70,7 +70,7 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   return roots.map((one) => {
     const certificate = new X509Certificate(one);
     const name = certificate.subject.replaceAll('\n', ', ') || certificate.fingerprint256.slice(0, 23);
-    return expiry('roots', `The mesh root ${name}`, certificate.validToDate.getTime(), now(), {
+    return checkExpiry('roots', `The mesh root ${name}`, certificate.validToDate.getTime(), now(), {
       seen,
       days: 30,
       command: 'meshpass rotate --help',
@@ -82,22 +82,22 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
 /**
  * Minor Istio releases that the tests run with (docs/testing/releases.md). The README, the install page and docs/versioning.md list the same ones.
  */
-export const TESTED_ISTIO: readonly string[] = ['1.29', '1.30', '1.31'];
+export const TESTED_ISTIO_VERSIONS: readonly string[] = ['1.29', '1.30', '1.31'];
 
 /** Checks the version of each istiod. */
 export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
   const versions = await istiodVersions(context);
   const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;
-  const tested = `Meshpass is tested with Istio ${TESTED_ISTIO.join(', ')}`;
+  const tested = `Meshpass is tested with Istio ${TESTED_ISTIO_VERSIONS.join(', ')}`;
   if (versions.length === 0)
     return unknown('istio', `No istiod image in ${context.rootNamespace} has a version tag. ${tested}.`, {
       seen,
       command: 'istioctl version',
     });
   return versions.map((version) =>
-    TESTED_ISTIO.some((one) => version === one || version.startsWith(`${one}.`))
+    TESTED_ISTIO_VERSIONS.some((one) => version === one || version.startsWith(`${one}.`))
       ? ok('istio', `Istio ${version} is a tested release.`, seen)
-      : warning('istio', `Istio ${version} is not a tested release. ${tested}.`, {
+      : warningFinding('istio', `Istio ${version} is not a tested release. ${tested}.`, {
           seen,
           next: 'Install a tested release, or try Meshpass on a test cluster first.',
         }),

@@ -2,7 +2,7 @@
  * Checks kubectl in workspaces: whether all of its parts or none are enabled, and what the roles bound for it permit.
  */
 import { clusterRoleOf, knownRoles, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
@@ -26,7 +26,8 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   if (audience === undefined && api === undefined)
     return ok('kubectl', 'kubectl in workspaces is off (kubernetes.enabled in the chart).', seen);
   const command = `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values --set kubernetes.enabled=true`;
-  const half = (says: string) => wrong('kubectl', says, { seen, next: 'Configure both through the chart.', command });
+  const half = (says: string) =>
+    misconfigurationFinding('kubectl', says, { seen, next: 'Configure both through the chart.', command });
   if (audience === undefined)
     return half('The edge connects to the API server, but the broker does not issue tokens for it.');
   if (api === undefined)
@@ -34,7 +35,7 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   const variables: readonly { name?: string; expression?: string }[] = policy?.spec?.variables ?? [];
   if (variables.some(({ name, expression }) => name === 'kubernetesAudience' && expression === `'${audience}'`))
     return ok('kubectl', `Workspaces whose grants have roles can reach ${api} with tokens for ${audience}.`, seen);
-  return wrong(
+  return misconfigurationFinding(
     'kubectl',
     `The admission policy meshpass-accounts does not allow the broker to request tokens for ${audience}.`,
     {
@@ -65,7 +66,7 @@ async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
     const about = { seen: `kubectl -n ${metadata.namespace} get rolebinding ${metadata.name} -o yaml` };
     const command = `kubectl describe clusterrole ${name}`;
     if (!there.has(name))
-      return wrong('kubectl', `${where} binds the ClusterRole ${name}, which does not exist.`, {
+      return misconfigurationFinding('kubectl', `${where} binds the ClusterRole ${name}, which does not exist.`, {
         ...about,
         next: 'Create it, or remove it from the access file.',
         command: 'kubectl get clusterroles',
@@ -75,6 +76,6 @@ async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
     const what = unknown === undefined ? `allows ${[...powers].join(', ')}` : `cannot be evaluated: ${unknown}`;
     const says = `The ClusterRole ${name} bound by ${where} ${what}.`;
     const next = 'Meshpass binds it because the access file allows this. With GitOps, the role may have changed since.';
-    return warning('kubectl', says, { ...about, next, command });
+    return warningFinding('kubectl', says, { ...about, next, command });
   });
 }

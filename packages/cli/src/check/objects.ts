@@ -2,11 +2,11 @@
  * Checks that the chart's admission policies and mesh gateway exist and take effect, and checks the cluster's version.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 /** Names of the chart's admission policies. */
-export const POLICIES = [
+export const ADMISSION_POLICIES = [
   ...['meshpass-accounts', 'meshpass-active', 'meshpass-grants', 'meshpass-namespaces'],
   ...['meshpass-policies', 'meshpass-workloads'],
   ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion', 'meshpass-signing-key'],
@@ -20,7 +20,7 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
   const { gitVersion = 'unknown', minor = '0' } = body as { gitVersion?: string; minor?: string };
   if (Number.parseInt(minor, 10) >= OLDEST_KUBERNETES) return [ok('kubernetes', `Kubernetes ${gitVersion}.`)];
   return [
-    wrong(
+    misconfigurationFinding(
       'kubernetes',
       `Kubernetes ${gitVersion} has no stable admission policies. Meshpass requires 1.${OLDEST_KUBERNETES} or later.`,
       {
@@ -33,16 +33,18 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
 }
 
 /** Checks the admission policies. A policy without a denying binding has no effect. */
-export async function checkAdmission({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
+export async function checkAdmissionPolicies({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const path = '/apis/admissionregistration.k8s.io/v1';
   const bindings = await list(http, `${path}/validatingadmissionpolicybindings`);
-  const policies = await Promise.all(POLICIES.map((one) => read(http, `${path}/validatingadmissionpolicies/${one}`)));
-  const findings = POLICIES.flatMap((name, index) => {
+  const policies = await Promise.all(
+    ADMISSION_POLICIES.map((one) => read(http, `${path}/validatingadmissionpolicies/${one}`)),
+  );
+  const findings = ADMISSION_POLICIES.flatMap((name, index) => {
     const policy = policies[index];
     const why = reasonAgainst(policy, name, namespace, bindings);
     return why === undefined
       ? []
-      : wrong(
+      : misconfigurationFinding(
           'admission',
           `The admission policy ${name} is not in effect: ${why}. The broker can do more than the security model allows.`,
           {
@@ -52,7 +54,9 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
           },
         );
   });
-  return findings.length > 0 ? findings : [ok('admission', `${POLICIES.length} admission policies are in effect.`)];
+  return findings.length > 0
+    ? findings
+    : [ok('admission', `${ADMISSION_POLICIES.length} admission policies are in effect.`)];
 }
 
 function reasonAgainst(
@@ -121,18 +125,22 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const seen = `kubectl -n ${namespace} get pods -l ${selector}`;
   if (pods.length === 0)
     return [
-      wrong('gateway', `Cannot find the mesh gateway: no Pod in ${namespace} has the label ${selector}.`, {
-        seen,
-        next: "Pass the gateway's labels as --gateway-label, or install the gateway with the chart.",
-        command: `kubectl get pods --all-namespaces -l istio --show-labels`,
-      }),
+      misconfigurationFinding(
+        'gateway',
+        `Cannot find the mesh gateway: no Pod in ${namespace} has the label ${selector}.`,
+        {
+          seen,
+          next: "Pass the gateway's labels as --gateway-label, or install the gateway with the chart.",
+          command: `kubectl get pods --all-namespaces -l istio --show-labels`,
+        },
+      ),
     ];
   const findings: Finding[] = [];
   const isReady = ({ status }: Seen) =>
     status?.conditions?.some((one: { type: string; status: string }) => one.type === 'Ready' && one.status === 'True');
   if (!pods.some(isReady))
     findings.push(
-      wrong('gateway', `None of the ${pods.length} mesh gateway Pods is ready.`, {
+      misconfigurationFinding('gateway', `None of the ${pods.length} mesh gateway Pods is ready.`, {
         seen,
         command: `kubectl -n ${namespace} describe pods -l ${selector}`,
         next: 'A gateway becomes ready once istiod has issued its certificate.',
@@ -145,7 +153,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const look = `kubectl -n ${namespace} get gateways.networking.istio.io -o yaml`;
   if (passing.length === 0)
     findings.push(
-      wrong(
+      misconfigurationFinding(
         'gateway',
         `No Gateway opens its port ${port} in mode AUTO_PASSTHROUGH, so granted services are unreachable.`,
         {
@@ -160,7 +168,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   );
   if (wide)
     findings.push(
-      wrong(
+      misconfigurationFinding(
         'gateway',
         `Gateway ${namespace}/${wide.metadata.name} forwards to every host in the mesh, not only to granted hosts.`,
         {

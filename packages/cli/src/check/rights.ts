@@ -1,11 +1,11 @@
 /**
  * Checks the permissions of the broker's ServiceAccount: it must have all required permissions and no dangerous ones.
  */
-import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, read } from './context.ts';
 
-export interface Right {
+export interface KubernetesPermission {
   readonly group: string;
   readonly resource: string;
   readonly verbs: readonly string[];
@@ -18,7 +18,7 @@ const SECURITY = 'security.istio.io';
 const NETWORKING = 'networking.istio.io';
 
 /** Same permissions as in the chart's files/broker-rbac.yaml. The names for `bind` depend on the installation. */
-export const BROKER_RIGHTS: readonly Right[] = [
+export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
   { group: '', resource: 'serviceaccounts', verbs: ['create', 'delete', 'list'] },
   { group: '', resource: 'serviceaccounts/token', verbs: ['create'] },
   { group: '', resource: 'namespaces', verbs: ['create', 'delete', 'list', 'patch', 'watch'] },
@@ -49,7 +49,7 @@ export const BROKER_RIGHTS: readonly Right[] = [
  * Permissions that would let an attacker who controls the broker take over more, in the whole cluster or in one of its
  * namespaces.
  */
-export const NEVER: readonly Right[] = [
+export const NEVER: readonly KubernetesPermission[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },
   { group: '', resource: 'pods', verbs: ['create'] },
   { group: '', resource: 'pods/exec', verbs: ['create'] },
@@ -65,29 +65,29 @@ const WRITTEN_BY_OTHERS = ['rolebindings', 'sidecars', 'namespaces', 'gateways',
 const READS: readonly string[] = ['get', 'list', 'watch'];
 
 /** Same permissions as files/broker-rbac-gitops.yaml. */
-export const GITOPS_RIGHTS: readonly Right[] = [
-  ...BROKER_RIGHTS.flatMap(withoutWriting),
+export const GITOPS_PERMISSIONS: readonly KubernetesPermission[] = [
+  ...BROKER_PERMISSIONS.flatMap(withoutWriting),
   { group: SECURITY, resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch'], where: 'root' },
 ];
 
 /** Checks with SubjectAccessReview, because the API server evaluates every binding and every other authorizer. */
-export async function checkRights(context: CheckContext): Promise<readonly Finding[]> {
+export async function checkBrokerPermissions(context: CheckContext): Promise<readonly Finding[]> {
   const user = `system:serviceaccount:${context.namespace}:meshpass-broker`;
-  const wanted = context.gitops ? GITOPS_RIGHTS : BROKER_RIGHTS;
+  const wanted = context.gitops ? GITOPS_PERMISSIONS : BROKER_PERMISSIONS;
   const [missing, excess] = await Promise.all([
     questions(wanted).then((all) => all.filter(({ allowed }) => !allowed)),
     questions(NEVER.flatMap(everywhere)).then((all) => widest(all.filter(({ allowed }) => allowed))),
   ]);
   const findings = [
     ...missing.map(({ right, verb, namespace }) =>
-      wrong('rights', `The broker cannot ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
+      misconfigurationFinding('rights', `The broker cannot ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
         seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: no`,
         next: "Reapply the chart's RBAC rules. With Argo CD or Flux, sync again.",
         command: `helm upgrade meshpass CHART --namespace ${context.namespace} --reset-then-reuse-values`,
       }),
     ),
     ...excess.map(({ right, verb, namespace }) =>
-      wrong(
+      misconfigurationFinding(
         'rights',
         `The broker can ${verb} ${nameOf(right)}${placeOf(namespace)}, which exceeds the chart's RBAC rules.`,
         {
@@ -101,12 +101,17 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
   if (findings.length > 0) return findings;
   return [ok('rights', `${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview')];
 
-  async function questions(rights: readonly Right[]) {
+  async function questions(rights: readonly KubernetesPermission[]) {
     return await Promise.all(
       rights.flatMap((right) =>
         right.verbs.map(async (verb) => {
           const namespace = right.where && { release: context.namespace, root: context.rootNamespace }[right.where];
-          return { right, verb, namespace, allowed: await isAllowed(context, user, right, verb, namespace) };
+          return {
+            right,
+            verb,
+            namespace,
+            allowed: await hasKubernetesPermission(context, user, right, verb, namespace),
+          };
         }),
       ),
     );
@@ -117,18 +122,18 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
  * Adds the namespaces that contain the broker's keys and istiod's, because a cluster-wide query misses Roles in a
  * namespace.
  */
-function everywhere(right: Right): readonly Right[] {
+function everywhere(right: KubernetesPermission): readonly KubernetesPermission[] {
   return [right, { ...right, where: 'release' }, { ...right, where: 'root' }];
 }
 
 /** Omits permissions in a namespace that also apply to the whole cluster. */
-function widest<T extends { right: Right; verb: string }>(given: readonly T[]): readonly T[] {
+function widest<T extends { right: KubernetesPermission; verb: string }>(given: readonly T[]): readonly T[] {
   const of = ({ right, verb }: T) => `${verb} ${right.group}/${right.resource}`;
   const whole = new Set(given.filter(({ right }) => right.where === undefined).map(of));
   return given.filter((one) => one.right.where === undefined || !whole.has(of(one)));
 }
 
-function withoutWriting(right: Right): readonly Right[] {
+function withoutWriting(right: KubernetesPermission): readonly KubernetesPermission[] {
   if (!WRITTEN_BY_OTHERS.includes(right.resource)) return [right];
   const verbs = right.verbs.filter((verb) => READS.includes(verb));
   return verbs.length === 0 ? [] : [{ ...right, verbs }];
@@ -138,10 +143,10 @@ function withoutWriting(right: Right): readonly Right[] {
  * Asks the API server whether a right is granted.
  * @param user a ServiceAccount; undefined for the kubeconfig's user
  */
-export async function isAllowed(
+export async function hasKubernetesPermission(
   { http }: Pick<CheckContext, 'http'>,
   user: string | undefined,
-  { group, resource, name }: Omit<Right, 'verbs' | 'where'>,
+  { group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>,
   verb: string,
   namespace: string | undefined,
 ): Promise<boolean> {
@@ -172,7 +177,7 @@ export async function isAllowed(
 }
 
 /** Returns the resource as kubectl names it: `roles.rbac.authorization.k8s.io`. */
-export function nameOf({ group, resource, name }: Omit<Right, 'verbs' | 'where'>): string {
+export function nameOf({ group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>): string {
   const of = group === '' ? resource : `${resource}.${group}`;
   return name ? `${of} ${name}` : of;
 }
@@ -181,7 +186,7 @@ function placeOf(namespace: string | undefined): string {
   return namespace === undefined ? '' : ` in ${namespace}`;
 }
 
-function asked({ group, resource, name }: Right, verb: string, namespace: string | undefined): string {
+function asked({ group, resource, name }: KubernetesPermission, verb: string, namespace: string | undefined): string {
   const [plural, subresource] = resource.split('/');
   const of = group === '' ? plural : `${plural}.${group}`;
   return [
@@ -206,7 +211,7 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   const isAtWork = job?.status?.active > 0;
   if (!role || isAtWork) return [];
   const objects = `job,rolebinding,role,serviceaccount ${KEYS_JOB}`;
-  return warning(
+  return warningFinding(
     'rights',
     `An interrupted installation left behind the permission to create Secrets in ${namespace} (Role ${KEYS_JOB}).`,
     {

@@ -1,14 +1,14 @@
 /** All checks of an installation, in dependency order. */
 import type { HostPort } from '../command/flag.ts';
-import { type Finding, skipped } from '../diagnosis/finding.ts';
+import { type Finding, skippedFinding } from '../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
 import { checkBroker } from './broker.ts';
-import { checkIssued, checkShown } from './certificates.ts';
+import { checkIssuedCertificates, checkPublicAddress } from './certificates.ts';
 import { type CheckContext, kubernetesEvidence } from './context.ts';
 import { checkIstiod, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
-import { checkAdmission, checkGateway, checkKubernetes } from './objects.ts';
-import { checkLeftovers, checkRights } from './rights.ts';
+import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './objects.ts';
+import { checkBrokerPermissions, checkLeftovers } from './rights.ts';
 import { checkWorkloads } from './workloads.ts';
 
 export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> {
@@ -45,12 +45,12 @@ export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<
   const checks = [
     kubernetesCheck(cluster),
     inCluster('workloads', checkWorkloads),
-    inCluster('rights', checkRights, checkLeftovers),
-    inCluster('admission', checkAdmission),
+    inCluster('rights', checkBrokerPermissions, checkLeftovers),
+    inCluster('admission', checkAdmissionPolicies),
     inCluster('istiod', checkIstiod),
     inCluster('roots', checkRoots),
     inCluster('gateway', checkGateway),
-    inCluster('certificates', checkIssued),
+    inCluster('certificates', checkIssuedCertificates),
     inCluster('kubectl', checkKubectl),
     ...outsideChecks({ ...outside, namespace: cluster.namespace, now: cluster.now }),
   ];
@@ -71,14 +71,14 @@ export function kubernetesCheck(cluster: CheckContext): Check {
 }
 
 /** Runs the checks that need no permission in the cluster. */
-export async function runOutside(options: OutsideOptions): Promise<readonly Finding[]> {
+export async function runOutsideChecks(options: OutsideOptions): Promise<readonly Finding[]> {
   return await diagnose(outsideChecks(options), CONCURRENCY);
 }
 
 function outsideChecks({ namespace, operator, broker, edge, ca, github, now }: OutsideOptions): readonly Check[] {
   const check = (name: string, run: (() => Promise<Findings>) | undefined, otherwise: string): Check => ({
     names: [name],
-    run: run ?? (() => skipped(name, otherwise)),
+    run: run ?? (() => skippedFinding(name, otherwise)),
   });
   const shown = { namespace, ca, now: now() };
   return [
@@ -89,12 +89,12 @@ function outsideChecks({ namespace, operator, broker, edge, ca, github, now }: O
     ),
     check(
       'certificates',
-      broker && (() => checkShown('broker', broker, shown)),
+      broker && (() => checkPublicAddress('broker', broker, shown)),
       'Pass --broker-address to check its certificate.',
     ),
     check(
       'certificates',
-      edge && (() => checkShown('edge', edge, shown)),
+      edge && (() => checkPublicAddress('edge', edge, shown)),
       'Pass --edge-address to check its certificate.',
     ),
     github ?? check('github', undefined, 'Pass --github-app and --github-app-key to query GitHub.'),

@@ -1,6 +1,6 @@
 /** Checks the chart's Deployments: whether they exist and run, and what blocks their Pods. */
 import { plainText } from '@meshpass/identity/text';
-import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
@@ -21,7 +21,7 @@ export async function checkWorkloads(context: CheckContext): Promise<readonly Fi
 }
 
 function missing(namespace: string, name: string): Finding {
-  return wrong('workloads', `Deployment ${name} does not exist in ${namespace}.`, {
+  return misconfigurationFinding('workloads', `Deployment ${name} does not exist in ${namespace}.`, {
     seen: `kubectl -n ${namespace} get deployment ${name}`,
     next: 'Install the chart, or pass its namespace as --namespace.',
     command: `helm list --all-namespaces --filter meshpass`,
@@ -35,7 +35,7 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
   const wanted: number = spec?.replicas ?? 1;
   const ready: number = status?.readyReplicas ?? 0;
   if (wanted === 0)
-    return wrong('workloads', `${name} is scaled to 0, so no Pod runs.`, {
+    return misconfigurationFinding('workloads', `${name} is scaled to 0, so no Pod runs.`, {
       seen,
       next: 'Scale it up. An autoscaler does not change a Deployment that is scaled to 0.',
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
@@ -44,12 +44,16 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
   // Without permission to read Pods or events, the finding still reports that they are not ready.
   const { why, hasStarted } = await reasonOf(context, part).catch((): Reason => ({ hasStarted: false }));
   const labels = `app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`;
-  return wrong('workloads', `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
-    seen,
-    ...(hasStarted
-      ? { next: 'Check its log.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
-      : { next: 'Check its Pods.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
-  });
+  return misconfigurationFinding(
+    'workloads',
+    `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`,
+    {
+      seen,
+      ...(hasStarted
+        ? { next: 'Check its log.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
+        : { next: 'Check its Pods.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
+    },
+  );
 }
 
 interface Reason {

@@ -31,6 +31,6 @@ export function printLines(...lines: readonly Line[]): void {
 }
 
 /** Prints lines to standard error. */
-export function warnLines(...lines: readonly Line[]): void {
+export function printErrorLines(...lines: readonly Line[]): void {
   if (lines.length > 0) console.error(terminalText(lines));
 }

@@ -4,8 +4,8 @@ import { Command as Commander, Argument as CommanderArgument, Option } from 'com
 import { printAnswer } from './answer.ts';
 import type { Command, ConfigValues } from './define.ts';
 import type { ExitCode } from './failure.ts';
-import { type Argument, type Flag, longOf } from './flag.ts';
-import { afterHelp, flagText, UNKNOWN } from './help.ts';
+import { type Argument, type Flag, longFlag } from './flag.ts';
+import { formatFlag, formatHelpFooter, UNKNOWN } from './help.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
@@ -43,7 +43,9 @@ const DESCRIPTIONS = new WeakMap<Option, string>();
 function addNode(parser: Commander, node: Node, path: readonly string[] | undefined, selected: Selected): void {
   parser.description(node.summary);
   if (!isLeaf(node)) {
-    parser.helpCommand(false).addHelpText('after', () => afterHelp({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
+    parser
+      .helpCommand(false)
+      .addHelpText('after', () => formatHelpFooter({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
     for (const [name, child] of Object.entries(node.children)) {
       const isOnPath = path?.[0] === name;
       const below = parser.command(name);
@@ -66,7 +68,7 @@ function addDefinition(
     const given = config[name];
     if (given !== undefined) parser.setOptionValueWithSource(name, configured(name, flag, given), 'config');
   }
-  parser.addHelpText('after', () => afterHelp(command));
+  parser.addHelpText('after', () => formatHelpFooter(command));
   const names = Object.keys(args);
   parser.action(async (...given: unknown[]) => {
     const positional = Object.fromEntries(names.map((name, index) => [name, given[index]]));
@@ -77,7 +79,7 @@ function addDefinition(
 }
 
 function configured(name: string, flag: Flag<unknown>, given: readonly string[] | boolean): unknown {
-  const long = longOf(name, flag);
+  const long = longFlag(name, flag);
   if (typeof given === 'boolean') return flag.kind === 'off' ? !given : given;
   return given.reduce<unknown>((before, word) => flag.read(word, long, before), flag.kind === 'list' ? [] : undefined);
 }
@@ -102,9 +104,9 @@ function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean
  * @param source returns the current value's source, because a typed list replaces a configured one
  */
 function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
-  const long = longOf(name, flag);
+  const long = longFlag(name, flag);
   const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);
-  DESCRIPTIONS.set(option, flagText(flag));
+  DESCRIPTIONS.set(option, formatFlag(flag));
   if (flag.env !== undefined && isGiven(process.env[flag.env], flag)) option.env(flag.env);
   if (flag.isRequired) option.makeOptionMandatory();
   if (flag.choices) option.choices(flag.choices);

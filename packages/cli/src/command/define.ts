@@ -9,7 +9,7 @@ import type { Argument, Flag, OptionsOf } from './flag.ts';
 
 type Inputs<Kind> = Readonly<Record<string, Kind>>;
 
-export interface Definition<Args extends Inputs<Argument<unknown>>, Flags extends Inputs<Flag<unknown>>> {
+export interface CommandDefinition<Args extends Inputs<Argument<unknown>>, Flags extends Inputs<Flag<unknown>>> {
   /** A few sentences to add to the summary in the tree. */
   readonly about?: string;
   /** Arguments in order. */
@@ -29,7 +29,7 @@ export interface Definition<Args extends Inputs<Argument<unknown>>, Flags extend
   ) => Answer | ExitCode | void | Promise<Answer | ExitCode | undefined> | Promise<void>;
 }
 
-type AnyDefinition = Definition<Inputs<Argument<unknown>>, Inputs<Flag<unknown>>>;
+type AnyDefinition = CommandDefinition<Inputs<Argument<unknown>>, Inputs<Flag<unknown>>>;
 
 /** Definition after type checking, as data for all other parts. */
 export interface Command extends Required<Omit<AnyDefinition, 'about' | 'examples' | 'run'>> {
@@ -54,6 +54,6 @@ export type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>
 export function defineCommand<
   const Flags extends Inputs<Flag<unknown>>,
   const Args extends Inputs<Argument<unknown>> = Readonly<Record<never, never>>,
->(definition: Definition<Args, Flags>): Command {
+>(definition: CommandDefinition<Args, Flags>): Command {
   return { args: {}, exitCodes: {}, env: {}, ...definition };
 }

@@ -36,7 +36,7 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
   if (output === 'json') {
     console.error(JSON.stringify({ error_code: error.code, error_description: error.message }));
   } else {
-    const page = explanationOf(error.code);
+    const page = explanationUrl(error.code);
     const seen = page === undefined ? [] : [`see ${page}`];
     console.error(terminalText([...`meshpass: ${error.message} [${error.code}]`.split('\n'), ...seen]));
     if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
@@ -48,7 +48,7 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
  * Returns the address that explains an error code. Wrong input has none, because its message names the flag or setting
  * and the cause.
  */
-export function explanationOf(code: ErrorCode): string | undefined {
+export function explanationUrl(code: ErrorCode): string | undefined {
   return isWrongInput(code) ? undefined : errorCodeUrl(code);
 }
 

@@ -82,7 +82,7 @@ export const text = valueFlag((given) => given);
  * Reads `HOST:PORT`.
  * @throws MeshpassError `usage`, naming the flag
  */
-export function hostPort(given: string, flag: string): HostPort {
+export function parseHostPort(given: string, flag: string): HostPort {
   const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(given);
   const found = Number(match?.[2]);
   if (!match || found > 65_535) throw new MeshpassError('usage', `${flag} must be HOST:PORT, not "${given}".`);
@@ -93,7 +93,7 @@ export function hostPort(given: string, flag: string): HostPort {
  * Reads a whole number.
  * @throws MeshpassError `usage`, naming the flag
  */
-export function readWholeNumber(given: string, flag: string): number {
+export function parseWholeNumber(given: string, flag: string): number {
   if (!/^\d{1,9}$/.test(given)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${given}".`);
   return Number(given);
 }
@@ -101,14 +101,14 @@ export function readWholeNumber(given: string, flag: string): number {
 // Flags for values of other kinds. Each throws MeshpassError `usage`, naming the flag, when it reads a wrong value.
 
 /** Flag that takes a whole number. */
-export const wholeNumber = valueFlag(readWholeNumber);
+export const wholeNumber = valueFlag(parseWholeNumber);
 /** Flag that takes a port, 0 to 65535. */
 export const port = valueFlag((given, flag) => {
   if (/^\d{1,5}$/.test(given) && Number(given) <= 65_535) return Number(given);
   throw new MeshpassError('usage', `${flag} must be a port from 0 to 65535, not "${given}".`);
 });
 /** Flag that takes `HOST:PORT`. */
-export const address: ValueFlag<HostPort> = valueFlag(hostPort);
+export const address: ValueFlag<HostPort> = valueFlag(parseHostPort);
 /** Flag that takes the `NAMESPACE/NAME` of a Kubernetes object. */
 export const objectName: ValueFlag<ObjectName> = valueFlag((given, flag) => {
   const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(given) ?? [];
@@ -122,7 +122,7 @@ export const duration = valueFlag((given, flag) => {
   return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 });
 /** Flag that takes a text other than spaces. */
-export const sentence = valueFlag((given, flag) => {
+export const nonBlankText = valueFlag((given, flag) => {
   if (given.trim() === '') throw new MeshpassError('usage', `${flag} must not be empty.`);
   return given;
 });
@@ -168,7 +168,7 @@ export function toggle(summary: string, more: { readonly env?: string } = {}): F
 }
 
 /** Defines a flag that is false if given: the property `byName` becomes `--no-by-name`. */
-export function turnOff(summary: string): Flag<boolean> {
+export function negatedFlag(summary: string): Flag<boolean> {
   return { summary, kind: 'off', isRequired: false, read: () => false };
 }
 
@@ -181,7 +181,7 @@ export function argument(summary: string, choices?: readonly string[]): Argument
 }
 
 /** Defines an argument that takes any number of words. */
-export function argumentsOf(summary: string, { required = false } = {}): Argument<readonly string[]> {
+export function variadicArgument(summary: string, { required = false } = {}): Argument<readonly string[]> {
   return { summary, isRequired: required, isVariadic: true, read: () => [] };
 }
 
@@ -189,7 +189,9 @@ export function argumentsOf(summary: string, { required = false } = {}): Argumen
  * Gives each flag an environment variable named after it, such as `MESHPASS_LOG_LEVEL` for `logLevel`, unless it has
  * one.
  */
-export function inEnvironment<const Flags extends Readonly<Record<string, Flag<unknown>>>>(flags: Flags): Flags {
+export function withEnvironmentVariables<const Flags extends Readonly<Record<string, Flag<unknown>>>>(
+  flags: Flags,
+): Flags {
   const named = Object.entries(flags).map(([name, flag]) => {
     const env = `MESHPASS_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
     return [name, { env, ...flag }];
@@ -198,6 +200,6 @@ export function inEnvironment<const Flags extends Readonly<Record<string, Flag<u
 }
 
 /** Returns the long form of a flag: `--fail-on` for `failOn`. */
-export function longOf(name: string, { kind }: Pick<Flag<unknown>, 'kind'>): string {
+export function longFlag(name: string, { kind }: Pick<Flag<unknown>, 'kind'>): string {
   return `--${kind === 'off' ? 'no-' : ''}${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

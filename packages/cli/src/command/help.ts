@@ -5,7 +5,7 @@ import { EXIT_CODES, type ExitCode } from './failure.ts';
 import type { Flag } from './flag.ts';
 
 /** Formats a flag: `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
-export function flagText({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {
+export function formatFlag({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {
   const byDefault = defaultText ?? value;
   const more = [
     ...(isRequired ? ['required'] : []),
@@ -20,7 +20,7 @@ export function flagText({ summary, choices, isRequired, default: value, default
 export const UNKNOWN = 'policy commands: unknown, because a deciding policy cannot be evaluated';
 
 /** Formats the help that follows a command's flags, or a group's commands. */
-export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
+export function formatHelpFooter(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
   const variables = Object.entries(command.env);
   const width = Math.max(...variables.map(([name]) => name.length));
   return [

@@ -1,5 +1,5 @@
 /** Flags shared by several commands, with the same name, meaning and environment variable everywhere. */
-import { choice, inEnvironment, label, type OptionsOf, objectName, text, wholeNumber } from './flag.ts';
+import { choice, label, type OptionsOf, objectName, text, wholeNumber, withEnvironmentVariables } from './flag.ts';
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
 
@@ -30,7 +30,7 @@ const operatorToken = text(
 );
 
 /** An operator's access to the broker. */
-export const operatorFlags = inEnvironment({
+export const operatorFlags = withEnvironmentVariables({
   operator: text('<url>', "origin of the broker's operator listener, for example through kubectl port-forward", {
     default: OPERATOR_ORIGIN,
   }),
@@ -39,7 +39,7 @@ export const operatorFlags = inEnvironment({
 });
 
 /** Flags for the developer's identity proof in a workspace, and for the broker that receives it. */
-export const proofFlags = inEnvironment({
+export const proofFlags = withEnvironmentVariables({
   broker,
   caFile,
   proofFile: text('<file>', 'file with an OIDC ID token', { defaultText: 'detected in the workspace' }),
@@ -62,19 +62,19 @@ export const namespace = text('<name>', 'namespace of manifests without one, as 
 });
 
 /** Location of the mesh gateway. */
-export const gatewayFlags = inEnvironment({
+export const gatewayFlags = withEnvironmentVariables({
   gatewayNamespace: text('<name>', 'namespace of the mesh gateway', { default: 'meshpass-system' }),
   gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", { default: 'istio=meshpass-gateway' }),
   gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', { default: '15443' }),
 });
 
 /** Returns the location of the mesh gateway. */
-export function gatewayOf(flags: OptionsOf<typeof gatewayFlags>) {
+export function gatewayLocation(flags: OptionsOf<typeof gatewayFlags>) {
   return { namespace: flags.gatewayNamespace, labels: flags.gatewayLabel, port: flags.gatewayPort };
 }
 
 /** Locations of the newest audit log checkpoint, in addition to the store. */
-export const checkpointFlags = inEnvironment({
+export const checkpointFlags = withEnvironmentVariables({
   auditCheckpoint: text('<file>', 'latest audit log checkpoint, shared by all brokers that use the same database', {
     defaultText: 'audit-checkpoint in --data',
   }),

@@ -21,7 +21,7 @@ export interface Group extends Listed {
 
 export type Node = Leaf | Group;
 
-export interface Selection {
+export interface CommandSelection {
   /** Names of the groups and the command, without `meshpass`. */
   readonly path: readonly string[];
   readonly node: Node;
@@ -35,7 +35,7 @@ const HELP_FLAGS = ['--help', '-h'];
  * Finds the command of a command line. `help policy lint`, `policy help lint` and `--help policy lint` become
  * `policy lint --help`. If the next word is not a command, help flags are dropped, so that the parser reports the word.
  */
-export function select(root: Group, words: readonly string[]): Selection {
+export function findCommand(root: Group, words: readonly string[]): CommandSelection {
   const path: string[] = [];
   let node: Node = root;
   let isHelpWanted = false;
@@ -57,14 +57,17 @@ export function select(root: Group, words: readonly string[]): Selection {
 }
 
 /** Sets the heading under which the help lists commands. */
-export function under(heading: string, children: Group['children']): Group['children'] {
+export function withHeading(heading: string, children: Group['children']): Group['children'] {
   return Object.fromEntries(Object.entries(children).map(([name, child]) => [name, { ...child, heading }]));
 }
 
 /** Lists all commands with their paths, in tree order. */
-export function leavesOf(node: Node, path: readonly string[] = []): readonly (readonly [readonly string[], Leaf])[] {
+export function listLeafCommands(
+  node: Node,
+  path: readonly string[] = [],
+): readonly (readonly [readonly string[], Leaf])[] {
   if (isLeaf(node)) return [[path, node]];
-  return Object.entries(node.children).flatMap(([name, child]) => leavesOf(child, [...path, name]));
+  return Object.entries(node.children).flatMap(([name, child]) => listLeafCommands(child, [...path, name]));
 }
 
 /** Whether a node is a command. */
@@ -73,7 +76,7 @@ export function isLeaf(node: Node): node is Leaf {
 }
 
 /** Describes commands that one module defines, by their names in it. */
-export function inModule<Name extends string>(
+export function commandsInModule<Name extends string>(
   load: () => Promise<{ readonly commands: Readonly<Record<Name, Command>> }>,
   summaries: Readonly<Partial<Record<Name, string>>>,
 ): Readonly<Record<string, Leaf>> {

@@ -3,16 +3,16 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
-import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError } from '@meshpass/identity/error';
-import { runBefore } from '../check/before/run.ts';
-import { runChecks, runOutside } from '../check/run.ts';
+import { runPreflightChecks } from '../check/before/run.ts';
+import { runChecks, runOutsideChecks } from '../check/run.ts';
 import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { address, type OptionsOf, text, toggle, turnOff } from '../command/flag.ts';
-import { gatewayFlags, gatewayOf, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
-import { findingsAnswer } from '../diagnosis/print.ts';
-import { appFlags, checkAppBy } from '../github-app/check-app.ts';
+import { address, negatedFlag, type OptionsOf, text, toggle } from '../command/flag.ts';
+import { gatewayFlags, gatewayLocation, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
+import { findingsOutput } from '../diagnosis/print.ts';
+import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts';
 import { readChartValues } from '../input/chart-values.ts';
 
 const flags = {
@@ -34,8 +34,8 @@ const flags = {
   brokerAddress: address('<host:port>', 'public address of the broker, to check its certificate there'),
   edgeAddress: address('<host:port>', 'public address of the edge, to check its certificate there'),
   caFile: proofFlags.caFile,
-  cluster: turnOff('do not query Kubernetes: check only the addresses, the operator listener and GitHub'),
-  ...appFlags,
+  cluster: negatedFlag('do not query Kubernetes: check only the addresses, the operator listener and GitHub'),
+  ...githubAppFlags,
   output,
 };
 
@@ -70,15 +70,15 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
     throw new MeshpassError('usage', '--access and --values require --before.');
   const values = options.values === undefined ? undefined : readChartValues(options.values);
   const { brokerAddress: broker, edgeAddress: edge } = options;
-  const github = checkAppBy(options);
+  const github = checkGithubAppFlags(options);
   const outside = { operator, broker, edge, ca: readCa(options.caFile), github };
-  if (!options.cluster) return findingsAnswer(await runOutside({ ...outside, namespace, now: Date.now }));
-  const http = kubernetesHttp(await kubeconfigAccess(options.kubeconfig ?? kubeconfigOf(process.env)));
+  if (!options.cluster) return findingsOutput(await runOutsideChecks({ ...outside, namespace, now: Date.now }));
+  const http = createKubernetesHttp(await kubeconfigAccess(options.kubeconfig ?? findKubeconfig(process.env)));
   try {
-    const gateway = gatewayOf(options);
+    const gateway = gatewayLocation(options);
     const cluster = { http, namespace, rootNamespace, istiod, gateway, gitops, now: Date.now };
-    return findingsAnswer(
-      before ? await runBefore({ cluster, access, values, github }) : await runChecks({ cluster, ...outside }),
+    return findingsOutput(
+      before ? await runPreflightChecks({ cluster, access, values, github }) : await runChecks({ cluster, ...outside }),
     );
   } finally {
     http.close();
@@ -90,7 +90,7 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
  * @returns KUBECONFIG, or `~/.kube/config`
  * @throws MeshpassError `usage` if neither exists, or KUBECONFIG lists several files, which kubectl would merge
  */
-export function kubeconfigOf(
+export function findKubeconfig(
   { KUBECONFIG }: Readonly<Record<string, string | undefined>>,
   home: string = homedir(),
 ): string {

@@ -3,7 +3,7 @@ import { argument } from '../command/flag.ts';
 import type { Group } from '../command/tree.ts';
 import { bashScript, zshScript } from '../completion/bash.ts';
 import { fishScript } from '../completion/fish.ts';
-import { commandWords } from '../completion/words.ts';
+import { listCommandCompletions } from '../completion/words.ts';
 
 /** Builds a script to source in each shell, with every command of the tree. */
 export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
@@ -12,7 +12,7 @@ export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
  * Defines the command.
  * @param tree returns the tree that contains the command
  */
-export function completionOf(tree: () => Group): Command {
+export function createCompletionCommand(tree: () => Group): Command {
   return defineCommand({
     about:
       'The script completes every command, flag and fixed value of this version, and runs nothing while you type. For bash and zsh, add `source <(meshpass completion SHELL)` to ~/.bashrc, or to ~/.zshrc after compinit. For fish, write the script to ~/.config/fish/completions/meshpass.fish.',
@@ -24,7 +24,7 @@ export function completionOf(tree: () => Group): Command {
     ],
     page: 'docs/interfaces/README.md',
     run: async ({ shell }) => {
-      const script = SCRIPTS[shell as keyof typeof SCRIPTS](await commandWords(tree()));
+      const script = SCRIPTS[shell as keyof typeof SCRIPTS](await listCommandCompletions(tree()));
       process.stdout.write(script);
     },
   });

@@ -1,11 +1,11 @@
 import { agentConfig } from '@meshpass/agent/control/config';
 import { readCa } from '@meshpass/agent/control/read-ca';
-import { realSurroundings } from '@meshpass/agent/session/discover';
+import { hostEnvironment } from '@meshpass/agent/session/discover';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
-import { findingsAnswer } from '../diagnosis/print.ts';
+import { findingsOutput } from '../diagnosis/print.ts';
 import { runDoctor } from '../doctor/run.ts';
 
 export const command = defineCommand({
@@ -30,7 +30,7 @@ export const command = defineCommand({
     const config = agentConfig(options, process.env);
     if (!config.broker.startsWith('https://'))
       throw new MeshpassError('usage', `--broker must be an https:// URL, not ${config.broker}.`);
-    const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
-    return findingsAnswer(lines, 'lines');
+    const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: hostEnvironment, now: Date.now });
+    return findingsOutput(lines, 'lines');
   },
 });

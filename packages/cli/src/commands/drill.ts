@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
 import { readCa } from '@meshpass/agent/control/read-ca';
-import { discover } from '@meshpass/agent/session/discover';
+import { discoverProofSource } from '@meshpass/agent/session/discover';
 import {
   DRILL_CAUSES,
   type DrillEvidence,
@@ -14,20 +14,20 @@ import {
 } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
-import { askBroker, notABroker } from '../broker/ask.ts';
-import { type Answer, warnLines } from '../command/answer.ts';
+import { fetchFromBroker, notBrokerError } from '../broker/ask.ts';
+import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT } from '../command/failure.ts';
-import { address, choice, hostPort, list, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
+import { address, choice, list, type OptionsOf, parseHostPort, text, toggle, wholeNumber } from '../command/flag.ts';
 import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
-import { asOperator } from '../drill/causes.ts';
+import { createDrillOperator } from '../drill/causes.ts';
 import { openCluster } from '../drill/cluster.ts';
-import type { Inside } from '../drill/replays.ts';
+import type { InClusterAddresses } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
-import { drillTable } from '../drill/table.ts';
+import { formatDrillReport } from '../drill/table.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { SessionFile } from '../login/session-file.ts';
-import { operatorClient } from '../operator/client.ts';
+import { createOperatorClient } from '../operator/client.ts';
 
 const flags = {
   ...proofFlags,
@@ -91,17 +91,17 @@ async function drill(flags: DrillFlags): Promise<Answer> {
     ['--evidence', flags.evidence !== undefined],
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} requires an operator. Run meshpass login.`);
-  const call = isOperator ? operatorClient({ ...flags, caFile }) : undefined;
+  const call = isOperator ? createOperatorClient({ ...flags, caFile }) : undefined;
   // Called first, so that a wrong --operator or token fails before a session is opened and ended.
   await call?.('GET', '/admin/trust');
-  const operator = call && asOperator(call);
+  const operator = call && createDrillOperator(call);
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {
     const report = await runDrill({
       broker,
       ca,
       presencePort,
-      proofs: discover({ proofFile, audience }),
+      proofs: discoverProofSource({ proofFile, audience }),
       cause: flags.cause,
       rebuild: flags.rebuild,
       wait: flags.wait * 1000,
@@ -111,7 +111,8 @@ async function drill(flags: DrillFlags): Promise<Answer> {
       cluster,
       progress: (what) => {
         // An operator who ends the session from outside must see when to do so.
-        if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) warnLines(`… ${what}`);
+        if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY))
+          printErrorLines(`… ${what}`);
       },
     });
     if (flags.evidence !== undefined)
@@ -130,13 +131,13 @@ async function verify(flags: DrillFlags, file: string): Promise<Answer> {
   return {
     ...reportAnswer(report),
     json: { drill: report, witness },
-    text: () => [...drillTable(report), signed],
+    text: () => [...formatDrillReport(report), signed],
   };
 }
 
 function reportAnswer(report: DrillReport): Answer {
   const exit = failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
-  return { json: report, text: () => drillTable(report), exit };
+  return { json: report, text: () => formatDrillReport(report), exit };
 }
 
 async function keysOf(flags: DrillFlags): Promise<unknown> {
@@ -155,21 +156,21 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
     );
   const { broker, caFile } = config(flags);
   const base = broker.replace(/\/+$/, '');
-  const answer = await askBroker(base, '/jwks', readCa(caFile));
+  const answer = await fetchFromBroker(base, '/jwks', readCa(caFile));
   if (answer.status === 200) return answer.json;
-  throw notABroker(base, answer);
+  throw notBrokerError(base, answer);
 }
 
 function config({ broker, caFile, proofFile, audience }: DrillFlags) {
   return agentConfig({ broker, caFile, proofFile, audience }, process.env);
 }
 
-function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {
+function insideOf({ insideGateway, insidePod }: DrillFlags): InClusterAddresses {
   const pods = insidePod.map((text) => {
     const [service, address] = text.split('=');
     if (!service || !address)
       throw new MeshpassError('usage', `--inside-pod must be SERVICE:PORT=HOST:PORT, not "${text}".`);
-    return [service, hostPort(address, '--inside-pod')] as const;
+    return [service, parseHostPort(address, '--inside-pod')] as const;
   });
   return { gateway: insideGateway, pods: new Map(pods) };
 }

@@ -1,14 +1,14 @@
-import { createLog } from '@meshpass/broker/base/telemetry/log';
-import { controlBroker, createDirectory, followBroker, postDecisions } from '@meshpass/edge';
+import { createLogger } from '@meshpass/broker/base/telemetry/log';
+import { controlBroker, createBrokerDecisionQueue, createSessionDirectory, followBroker } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
-import { address, inEnvironment, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
+import { address, type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 import { logLevel } from '../command/shared-flags.ts';
 import { configFlag } from '../input/config-file.ts';
 import { runEdge } from '../serve/edge-process.ts';
-import { untilSignal } from '../serve/until-signal.ts';
+import { waitForSignal } from '../serve/until-signal.ts';
 
-const flags = inEnvironment({
+const flags = withEnvironmentVariables({
   config: configFlag,
   listen: address('<host:port>', 'address that agents connect to', {
     env: 'MESHPASS_EDGE_LISTEN',
@@ -63,8 +63,8 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
   if (!tlsCert || !tlsKey || !meshGateway) {
     throw new MeshpassError('usage', 'The edge requires --tls-cert, --tls-key and --mesh-gateway.');
   }
-  const log = createLog('edge', options.logLevel);
-  const directory = createDirectory({ clock: Date.now, staleMs: options.stale * 1000 });
+  const log = createLogger('edge', options.logLevel);
+  const directory = createSessionDirectory({ clock: Date.now, staleMs: options.stale * 1000 });
   const broker = {
     urls: options.broker.split(','),
     tokenFile: options.brokerToken,
@@ -72,7 +72,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     ...(options.brokerName !== undefined && { serverName: options.brokerName }),
   };
   const following = followBroker({ ...broker, directory, log });
-  const post = postDecisions({ ...broker, log });
+  const post = createBrokerDecisionQueue({ ...broker, log });
   const control = controlBroker(broker);
   const running = await runEdge({
     listen: options.listen,
@@ -86,7 +86,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     control,
     log,
   });
-  await untilSignal();
+  await waitForSignal();
   await running.drain(options.drain * 1000);
   await running.close();
   control.close();

@@ -1,22 +1,22 @@
 import { lookup } from 'node:dns/promises';
-import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { agentStatus, askOwnAgent, requestable } from '../agent/ask.ts';
-import { lackingSignIns, lackingText } from '../agent/sign-in.ts';
-import { offersText, opens } from '../approvals/text.ts';
-import { type Answer, warnLines } from '../command/answer.ts';
+import { fetchAgentStatus, listRequestableGrants, requestLocalAgent } from '../agent/ask.ts';
+import { formatMissingSignIns, listMissingSignIns } from '../agent/sign-in.ts';
+import { formatRequestableGrants, opensPort } from '../approvals/text.ts';
+import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
+import { list, type OptionsOf, text, toggle, variadicArgument } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { exitCodeFor } from '../diagnosis/finding.ts';
-import { linesText } from '../diagnosis/print.ts';
-import { formatWanted, type WantedCall, wantedCall } from '../explain/call.ts';
+import { formatLines } from '../diagnosis/print.ts';
+import { formatWantedCall, parseWantedCall, type WantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
 import { type Explanation, VERDICTS } from '../explain/explanation.ts';
 import { type AccessFiles, type Patch, type PatchInput, proposePatch, readAccessFiles } from '../explain/patch.ts';
 
-const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
+const args = { url: variadicArgument('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
 const flags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
@@ -60,18 +60,22 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
     ? await lastRefused(url)
     : { call: asked(url, options.method, options.header) };
   const { protocol: _, ...wanted } = call;
-  const known = await askOwnAgent<ExplainAnswer>({ command: 'explain', call: wanted });
+  const known = await requestLocalAgent<ExplainResponse>({ command: 'explain', call: wanted });
   const files = options.access === undefined ? undefined : readAccessFiles(options.access, '--access');
   if (options.patch) return patchAnswer({ call, known, grant: options.grant }, files);
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant requires --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
   const refused = explanation.verdict === 'refused';
-  const offers = refused ? (await requestable()).filter((one) => opens(one, call)) : [];
-  const lacking = refused ? await lackingSignIns() : [];
+  const offers = refused ? (await listRequestableGrants()).filter((one) => opensPort(one, call)) : [];
+  const lacking = refused ? await listMissingSignIns() : [];
   return {
     json: { ...explainJson(explanation, request), requestable: offers, lacking_sign_ins: lacking },
-    text: () => [...explainLines(explanation, request), ...offersText(offers), ...lackingText(lacking)],
+    text: () => [
+      ...formatExplanation(explanation, request),
+      ...formatRequestableGrants(offers),
+      ...formatMissingSignIns(lacking),
+    ],
     exit: exitCodeFor(explanation.hops),
   };
 }
@@ -84,7 +88,7 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
   if (!files) throw new MeshpassError('usage', '--patch requires --access, the file to change.');
   const patch = proposePatch({ ...input, files });
   const text = () => {
-    warnLines(...patchLines(patch, input.call));
+    printErrorLines(...patchLines(patch, input.call));
     // As it is: git compares every character.
     process.stdout.write(patch.diff);
     return [];
@@ -94,7 +98,7 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
 
 function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {
   if (urls.length !== 1) throw new MeshpassError('usage', 'Pass exactly one URL, or --last.');
-  return wantedCall(urls[0]!, method, headers);
+  return parseWantedCall(urls[0]!, method, headers);
 }
 
 interface LastRefused {
@@ -105,10 +109,10 @@ interface LastRefused {
 
 async function lastRefused(urls: readonly string[]): Promise<LastRefused> {
   if (urls.length > 0) throw new MeshpassError('usage', 'Pass either a URL or --last, not both.');
-  const { refusals } = await agentStatus();
+  const { refusals } = await fetchAgentStatus();
   const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
   if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started. Pass a URL.');
-  return { call: wantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
+  return { call: parseWantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 
 /** Whether a host resolves to an address other than this workspace's own listeners. */
@@ -123,15 +127,15 @@ async function resolves(host: string): Promise<boolean> {
  * Formats the verdict, and a line for each hop.
  * @param request id of a refused request, if any
  */
-export function explainLines(
+export function formatExplanation(
   { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
   request?: string,
 ): readonly string[] {
   const to = endpoint ?? `${call.host}:${call.port}`;
   const by = grant === undefined ? '' : `, by grant ${grant}`;
   return [
-    `${verdict}: ${formatWanted(call)} to ${to}${by}`,
-    ...linesText(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
+    `${verdict}: ${formatWantedCall(call)} to ${to}${by}`,
+    ...formatLines(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
     ...(beyond === undefined ? [] : [`  ${beyond}`]),
     ...(verdict === 'refused' || request !== undefined
       ? [`  for ${contact}: session ${session}${request === undefined ? '' : `, request ${request}`}`]
@@ -142,7 +146,7 @@ export function explainLines(
 /** Describes a patch for its reviewers. */
 function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall): readonly string[] {
   return [
-    `With this change, grant ${grant} allows ${formatWanted(call)}: proven against the compiled policies.`,
+    `With this change, grant ${grant} allows ${formatWantedCall(call)}: proven against the compiled policies.`,
     ...widens.map((what) => `widens: ${what}`),
     `for every holder of the grant: ${holders.join('; ')}`,
     ...assumed.map((what) => `assumed: ${what}`),

@@ -3,12 +3,12 @@ import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, wholeNumber } from '../command/flag.ts';
 import { output } from '../command/shared-flags.ts';
-import { findingsAnswer } from '../diagnosis/print.ts';
+import { findingsOutput } from '../diagnosis/print.ts';
 import { diagnose } from '../diagnosis/run.ts';
-import { shellWord } from '../diagnosis/shell-word.ts';
-import { appFlags, checkAppBy } from '../github-app/check-app.ts';
-import { createApp } from '../github-app/create-app.ts';
-import { EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
+import { quoteShellWord } from '../diagnosis/shell-word.ts';
+import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts';
+import { registerGithubApp } from '../github-app/create-app.ts';
+import { GITHUB_APP_EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
 
 /** Lifetime of GitHub's code. */
 const PATIENCE_MS = 3_600_000;
@@ -53,7 +53,7 @@ export const commands = {
   check: defineCommand({
     about:
       'Signs in as the App and checks its key, its installations, missing and unneeded permissions, and the remaining rate limit.',
-    flags: { ...appFlags, output },
+    flags: { ...githubAppFlags, output },
     exitCodes: {
       0: 'nothing is missing; there may be warnings',
       1: 'something is missing',
@@ -62,9 +62,9 @@ export const commands = {
     examples: ['meshpass github-app check --github-app 123456 --github-app-key github-app.pem --organization acme'],
     page: 'docs/github/app.md',
     run: async (options) => {
-      const check = checkAppBy(options);
+      const check = checkGithubAppFlags(options);
       if (!check) throw new MeshpassError('usage', 'Pass --github-app and --github-app-key.');
-      return findingsAnswer(await diagnose([check]));
+      return findingsOutput(await diagnose([check]));
     },
   }),
 };
@@ -79,7 +79,7 @@ async function create(options: OptionsOf<typeof flags>): Promise<Answer> {
   for (const [flag, one] of Object.entries({ url, 'github-web': web, 'github-api': api }))
     if (!URL.canParse(one) || !/^https?:/.test(one))
       throw new MeshpassError('usage', `--${flag} must be a URL, not ${one}.`);
-  const app = await createApp({
+  const app = await registerGithubApp({
     organization,
     name,
     url,
@@ -113,8 +113,8 @@ async function create(options: OptionsOf<typeof flags>): Promise<Answer> {
 /** Lists commands to paste, for the chart and for a manually started broker. */
 function nextSteps(id: number, { organization, keyFile, githubApi: api }: OptionsOf<typeof flags>): readonly string[] {
   const isOther = api !== GITHUB_API;
-  const app = `--github-app ${id} --github-app-key ${shellWord(keyFile)}${isOther ? ` --github-api ${shellWord(api)}` : ''}`;
-  const secret = `--from-file=private-key.pem=${shellWord(keyFile)}`;
+  const app = `--github-app ${id} --github-app-key ${quoteShellWord(keyFile)}${isOther ? ` --github-api ${quoteShellWord(api)}` : ''}`;
+  const secret = `--from-file=private-key.pem=${quoteShellWord(keyFile)}`;
   return [
     'Then check it:',
     `  meshpass github-app check ${app}${organization === undefined ? '' : ` --organization ${organization}`}`,
@@ -128,5 +128,5 @@ function nextSteps(id: number, { organization, keyFile, githubApi: api }: Option
 
 function permissionText(): string {
   const lines = PERMISSIONS.map(({ name, level, of, reason }) => `  ${level} ${name} (${of}): ${reason}`);
-  return [...lines, `  events: ${EVENTS.join(', ') || 'none; it has no webhook'}`].join('\n');
+  return [...lines, `  events: ${GITHUB_APP_EVENTS.join(', ') || 'none; it has no webhook'}`].join('\n');
 }

@@ -1,21 +1,21 @@
 import { MeshpassError } from '@meshpass/identity/error';
-import { byKey, createSend, type Destination } from '../broker/send.ts';
+import { createDpopAuthenticator, createSender, type OperatorEndpoint } from '../broker/send.ts';
 import { openBrowser } from '../browser/redirect.ts';
-import { type Answer, warnLines } from '../command/answer.ts';
+import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts';
+import { negatedFlag, type OptionsOf, port, text, toggle } from '../command/flag.ts';
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
 import { loginOperator, type Operator } from '../login/operator.ts';
 import { SessionFile } from '../login/session-file.ts';
 import { revokeRefreshToken } from '../login/tokens.ts';
-import { operatorClient } from '../operator/client.ts';
+import { createOperatorClient } from '../operator/client.ts';
 
 const loginFlags = {
   operator: operatorFlags.operator,
   caFile: operatorFlags.caFile,
   issuer: text('<name>', 'issuer to sign in at, by its name in the access file; required if there are several'),
   device: toggle('sign in on another device, with a code (RFC 8628)'),
-  browser: turnOff('print the URL instead of opening a browser'),
+  browser: negatedFlag('print the URL instead of opening a browser'),
   port: port('<port>', 'port of the page on 127.0.0.1 that the issuer redirects the browser to; 0: any', {
     default: '0',
   }),
@@ -57,7 +57,7 @@ export const commands = {
       const file = new SessionFile(operator);
       const { session, refresh, revoked } = await file.exclusively(() => signOut(file, { operator, caFile }));
       if (revoked === false)
-        warnLines(`${refresh?.name} did not revoke the refresh token, which remains valid until it expires.`);
+        printErrorLines(`${refresh?.name} did not revoke the refresh token, which remains valid until it expires.`);
       const json = { signed_out: session !== undefined, refresh_token_revoked: revoked ?? null };
       return { json, text: () => [session ? 'Signed out.' : 'You were not signed in.'] };
     },
@@ -70,7 +70,7 @@ export const commands = {
     examples: ['meshpass whoami', 'meshpass whoami --output json'],
     page: 'docs/install/operators.md',
     run: async (options) => {
-      const found = (await operatorClient(options)('GET', '/operator/session')) as WhoAmI;
+      const found = (await createOperatorClient(options)('GET', '/operator/session')) as WhoAmI;
       return { json: found, text: () => whoamiLines(found) };
     },
   }),
@@ -92,17 +92,17 @@ async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
     ...options,
     patienceMs: PATIENCE_MS,
     onUrl: (url) => {
-      warnLines('Sign in with your browser:', '', `    ${url}`, '');
+      printErrorLines('Sign in with your browser:', '', `    ${url}`, '');
       if (browser) openBrowser(url);
     },
     onCode: ({ url, code, complete }) => {
-      warnLines(`Open ${url} on any device and enter the code ${code}.`);
-      if (complete !== undefined) warnLines(`Or open ${complete}`);
+      printErrorLines(`Open ${url} on any device and enter the code ${code}.`);
+      if (complete !== undefined) printErrorLines(`Or open ${complete}`);
     },
   });
   const { operator: who, expiresAt, signInAgainAt } = opened;
   if (signInAgainAt !== undefined)
-    warnLines(
+    printErrorLines(
       `${who.issuer} did not issue a refresh token. Sign in again after ${new Date(signInAgainAt * 1000).toISOString()}.`,
     );
   const until = new Date(expiresAt * 1000).toISOString();
@@ -113,12 +113,12 @@ async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
   };
 }
 
-async function signOut(file: SessionFile, options: Destination) {
+async function signOut(file: SessionFile, options: OperatorEndpoint) {
   const session = file.read();
   const refresh = file.readRefresh();
   const revoked = refresh && (await revokeRefreshToken(refresh));
   if (session) {
-    const send = createSend(options, byKey(session), BROKER_PATIENCE_MS);
+    const send = createSender(options, createDpopAuthenticator(session), BROKER_PATIENCE_MS);
     await send('DELETE', '/operator/session').catch((thrown: unknown) => {
       // The session has already ended, as requested.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;

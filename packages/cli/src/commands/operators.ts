@@ -3,9 +3,9 @@ import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
 import type { Operator } from '../login/operator.ts';
-import { operatorClient } from '../operator/client.ts';
-import { table } from '../output/table.ts';
-import { closedLine } from './sessions.ts';
+import { createOperatorClient } from '../operator/client.ts';
+import { formatTable } from '../output/table.ts';
+import { formatClosedSessions } from './sessions.ts';
 
 const COLUMNS = ['id', 'login', 'subject', 'roles', 'source', 'confirmed_at', 'expires_at'];
 const shared = { env: TOKEN_ENV, page: 'docs/install/operators.md' };
@@ -16,11 +16,11 @@ export const commands = {
     examples: ['meshpass operators list', 'meshpass operators list --output json'],
     ...shared,
     run: async (options) => {
-      const answer = await operatorClient(options)('GET', '/operator/sessions');
+      const answer = await createOperatorClient(options)('GET', '/operator/sessions');
       const { sessions } = answer as { readonly sessions: readonly Operator[] };
       const none = ['The broker has not seen any operators since it started.'];
       const rows = sessions.map((one) => ({ ...one, roles: one.roles.map(({ role }) => role) }));
-      return { json: { sessions }, text: () => (rows.length === 0 ? none : table(rows, COLUMNS)) };
+      return { json: { sessions }, text: () => (rows.length === 0 ? none : formatTable(rows, COLUMNS)) };
     },
   }),
   close: defineCommand({
@@ -39,10 +39,10 @@ export const commands = {
     run: async ({ id, subject, reason, ...options }) => {
       if ((id === undefined) === (subject === undefined))
         throw new MeshpassError('usage', 'Pass exactly one of --id and --subject.');
-      const answer = await operatorClient(options)('POST', '/operator/sessions/close', { id, subject, reason });
+      const answer = await createOperatorClient(options)('POST', '/operator/sessions/close', { id, subject, reason });
       const { closed } = answer as { readonly closed: readonly string[] };
       const unseen = 'Closed every session. The broker has not seen any of them since it started.';
-      return { json: { closed }, text: () => [closed.length === 0 ? unseen : closedLine(closed)] };
+      return { json: { closed }, text: () => [closed.length === 0 ? unseen : formatClosedSessions(closed)] };
     },
   }),
   roles: defineCommand({
@@ -51,10 +51,10 @@ export const commands = {
     examples: ['meshpass operators roles'],
     ...shared,
     run: async (options) => {
-      const { actions } = (await operatorClient(options)('GET', '/operator/roles')) as {
+      const { actions } = (await createOperatorClient(options)('GET', '/operator/roles')) as {
         readonly actions: readonly object[];
       };
-      return { json: { actions }, text: () => table(actions, ['action', 'roles']) };
+      return { json: { actions }, text: () => formatTable(actions, ['action', 'roles']) };
     },
   }),
 };

@@ -4,8 +4,8 @@ import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
-import { type OperatorCall, operatorClient } from '../operator/client.ts';
-import { type Trust, trustText } from '../operator/trust-text.ts';
+import { createOperatorClient, type OperatorCall } from '../operator/client.ts';
+import { formatTrust, type Trust } from '../operator/trust-text.ts';
 
 const flags = {
   status: toggle('only show the keys, the mesh roots, and how many certificates still need each root'),
@@ -44,12 +44,12 @@ const LOOK_MS = 1_000;
  * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; errors of the broker
  */
 async function rotate(options: RotateOptions): Promise<Answer> {
-  const call = operatorClient(options);
+  const call = createOperatorClient(options);
   if (options.status) {
     if (options.revokeNow || options.wait)
       throw new MeshpassError('usage', '--status cannot be combined with --wait or --revoke-now.');
     const now = await trust(call);
-    return { json: now, text: () => trustText(now) };
+    return { json: now, text: () => formatTrust(now) };
   }
   if (options.revokeNow && !options.yes)
     throw new MeshpassError(
@@ -64,7 +64,7 @@ async function rotate(options: RotateOptions): Promise<Answer> {
   if (before !== undefined) await untilAnotherSigns(call, before);
   // A revocation signs operators out, so the broker would refuse this call.
   const now = dropped ? at : await trust(call);
-  return { json: { ...rotated, ...now }, text: () => [whatWasDone(rotated), '', ...trustText(now)] };
+  return { json: { ...rotated, ...now }, text: () => [whatWasDone(rotated), '', ...formatTrust(now)] };
 }
 
 function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string {

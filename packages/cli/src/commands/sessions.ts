@@ -4,8 +4,8 @@ import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
-import { type OperatorOptions, operatorClient } from '../operator/client.ts';
-import { table } from '../output/table.ts';
+import { createOperatorClient, type OperatorOptions } from '../operator/client.ts';
+import { formatTable } from '../output/table.ts';
 
 const COLUMNS = ['id', 'login', 'subject', 'workspace', 'grants', 'opened_at', 'expires_at', 'lease_expires_at'];
 
@@ -34,7 +34,7 @@ export const commands = {
     page: 'docs/operating-broker.md',
     run: async (options) => {
       const sessions = await findSessions(options);
-      const text = () => (sessions.length > 0 ? table(sessions, COLUMNS) : ['No live sessions.']);
+      const text = () => (sessions.length > 0 ? formatTable(sessions, COLUMNS) : ['No live sessions.']);
       return { json: { sessions }, text };
     },
   }),
@@ -79,7 +79,7 @@ async function closeSessions(options: CloseOptions): Promise<Answer> {
   if (all && !reason) throw new MeshpassError('usage', '--all ends access for everyone. Add --reason and --yes.');
   if (all && !options.yes) throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
   const order = { id, user, workspace, grant, all, reason };
-  const { closed, denied } = (await operatorClient(options)('POST', '/admin/sessions/close', order)) as Closed;
+  const { closed, denied } = (await createOperatorClient(options)('POST', '/admin/sessions/close', order)) as Closed;
   if (id !== undefined && closed.length === 0 && denied.length === 0)
     throw new MeshpassError(
       'not_found',
@@ -94,11 +94,11 @@ function closedText({ closed, denied }: Closed): readonly string[] {
       `Session ${denied.join(', ')} had already ended. The mesh now denies any of its credentials that are still valid.`,
     ];
   if (closed.length === 0) return ['No live session matches, so nothing was closed.'];
-  return [closedLine(closed), AGAIN];
+  return [formatClosedSessions(closed), AGAIN];
 }
 
 /** Formats the ids of closed sessions. */
-export function closedLine(ids: readonly string[]): string {
+export function formatClosedSessions(ids: readonly string[]): string {
   return `Closed ${ids.length === 1 ? '1 session' : `${ids.length} sessions`}: ${ids.join(', ')}`;
 }
 
@@ -112,7 +112,7 @@ async function findSessions(options: OperatorOptions & OptionsOf<typeof selector
   const given = Object.entries({ id, user, workspace, grant }).filter(
     (one): one is [string, string] => one[1] !== undefined,
   );
-  const call = operatorClient(options);
+  const call = createOperatorClient(options);
   const found: object[] = [];
   for (let after: string | undefined; ; ) {
     const query = new URLSearchParams(after === undefined ? given : [...given, ['after', after]]);

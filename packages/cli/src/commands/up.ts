@@ -1,16 +1,16 @@
 import { isSea } from 'node:sea';
 import { agentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
-import { launch } from '@meshpass/agent/process/launch';
-import { requestable } from '../agent/ask.ts';
+import { launchAgent } from '@meshpass/agent/process/launch';
+import { listRequestableGrants } from '../agent/ask.ts';
 import { printPrompt } from '../agent/sign-in.ts';
-import { offersText } from '../approvals/text.ts';
+import { formatRequestableGrants } from '../approvals/text.ts';
 import { type Answer, printAnswer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
+import { negatedFlag, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
-import { withTwins } from '../output/json.ts';
-import { statusText } from '../output/status-text.ts';
+import { withSnakeCaseTwins } from '../output/json.ts';
+import { formatStatus } from '../output/status-text.ts';
 
 const flags = {
   ...proofFlags,
@@ -26,7 +26,7 @@ const flags = {
     env: 'MESHPASS_PRESENCE_PORT',
     defaultText: 'any free port',
   }),
-  byName: turnOff('do not write /etc/hosts; send traffic only through the proxy'),
+  byName: negatedFlag('do not write /etc/hosts; send traffic only through the proxy'),
   signIn: text('<issuer>', 'first sign in at this issuer from the access file', {
     env: 'MESHPASS_SIGN_IN',
     defaultText: 'nowhere',
@@ -53,12 +53,15 @@ export const command = defineCommand({
 async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<Answer | undefined> {
   const named = { ...options, byName: byName ? undefined : false, command: ownCommand() };
   const config = agentConfig(named, process.env);
-  const answer = (status: AgentStatus, offers: Parameters<typeof offersText>[0] = []) => ({
-    json: withTwins(status),
-    text: () => [statusText(status, Date.now()), ...offersText(offers)].join('\n'),
+  const answer = (status: AgentStatus, offers: Parameters<typeof formatRequestableGrants>[0] = []) => ({
+    json: withSnakeCaseTwins(status),
+    text: () => [formatStatus(status, Date.now()), ...formatRequestableGrants(offers)].join('\n'),
   });
   if (!foreground)
-    return answer(await launch(config, { env: process.env, onPrompt: printPrompt }), await requestable());
+    return answer(
+      await launchAgent(config, { env: process.env, onPrompt: printPrompt }),
+      await listRequestableGrants(),
+    );
   const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
   await runUntilSignal(config, (status) => void printAnswer(answer(status), output), printPrompt);
   return undefined;

@@ -4,7 +4,7 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { isPlainText } from '@meshpass/identity/text';
 import { VERSION } from '@meshpass/identity/version';
-import { askBroker, notABroker } from '../broker/ask.ts';
+import { fetchFromBroker, notBrokerError } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
@@ -23,7 +23,7 @@ export const command = defineCommand({
   run: async ({ broker, caFile, wait }) => {
     const client = { version: VERSION, node: process.versions.node };
     const asked = broker === undefined ? undefined : await askVersion(broker, caFile, wait);
-    const skew = asked && skewOf(VERSION, asked.version);
+    const skew = asked && explainVersionSkew(VERSION, asked.version);
     return {
       json: { client, broker: asked, skew },
       text: () => [
@@ -46,7 +46,7 @@ async function askVersion(
   const until = performance.now() + waitSeconds * 1000;
   for (;;) {
     try {
-      return { version: await brokerVersion(broker, ca) };
+      return { version: await fetchBrokerVersion(broker, ca) };
     } catch (thrown) {
       if (performance.now() >= until || toMeshpassError(thrown).code !== 'agent_broker_unreachable') throw thrown;
       await pause(RETRY_MS);
@@ -60,22 +60,22 @@ async function askVersion(
  * @param ca PEM; defaults to Node's own roots
  * @throws MeshpassError `usage`, `agent_broker_unreachable`
  */
-export async function brokerVersion(broker: string, ca: string | undefined): Promise<string> {
+export async function fetchBrokerVersion(broker: string, ca: string | undefined): Promise<string> {
   if (!broker.startsWith('https://') || !URL.canParse(broker))
     throw new MeshpassError('usage', `--broker must be an https:// URL, not ${broker}.`);
   const base = new URL(broker).href.replace(/\/+$/, '');
-  const answer = await askBroker(base, '/version', ca);
+  const answer = await fetchFromBroker(base, '/version', ca);
   const version = (answer.json as { version?: unknown } | undefined)?.version;
   if (answer.status === 200 && typeof version === 'string' && version.length <= 64 && isPlainText(version))
     return version;
-  throw notABroker(base, answer);
+  throw notBrokerError(base, answer);
 }
 
 /**
  * Explains an unsupported version skew: agent and broker may differ by one minor version (docs/versioning.md).
  * @returns a sentence; undefined if the skew is supported
  */
-export function skewOf(client: string, broker: string): string | undefined {
+export function explainVersionSkew(client: string, broker: string): string | undefined {
   const [ours, theirs] = [client, broker].map(minorOf);
   if (!ours || !theirs || (ours[0] === theirs[0] && Math.abs(ours[1] - theirs[1]) <= 1)) return undefined;
   const isNewer = ours[0] > theirs[0] || (ours[0] === theirs[0] && ours[1] > theirs[1]);

@@ -4,16 +4,16 @@ import { delimiter, join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/control/config';
 import type { KubernetesCredential } from '@meshpass/agent/kubernetes/workspace-kubernetes';
 import { down } from '@meshpass/agent/process/down';
-import { envFileLines, exportLines } from '@meshpass/agent/proxy/environment';
+import { envFileLines, formatShellExports } from '@meshpass/agent/proxy/environment';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
-import { agentStatus, askOwnAgent, requestable } from '../agent/ask.ts';
-import { printPrompt, signInLine } from '../agent/sign-in.ts';
-import { offersText } from '../approvals/text.ts';
+import { fetchAgentStatus, listRequestableGrants, requestLocalAgent } from '../agent/ask.ts';
+import { formatSignIn, printPrompt } from '../agent/sign-in.ts';
+import { formatRequestableGrants } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { text, toggle } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output } from '../command/shared-flags.ts';
-import { withTwins } from '../output/json.ts';
-import { statusText } from '../output/status-text.ts';
+import { withSnakeCaseTwins } from '../output/json.ts';
+import { formatStatus } from '../output/status-text.ts';
 
 export const commands = {
   down: defineCommand({
@@ -35,11 +35,11 @@ export const commands = {
     examples: ['meshpass status', 'meshpass status --output json'],
     page: 'docs/agent.md',
     run: async () => {
-      const status = await agentStatus();
-      const offers = await requestable();
+      const status = await fetchAgentStatus();
+      const offers = await listRequestableGrants();
       return {
-        json: withTwins({ ...status, requestable: offers }),
-        text: () => [statusText(status, Date.now()), ...offersText(offers)].join('\n'),
+        json: withSnakeCaseTwins({ ...status, requestable: offers }),
+        text: () => [formatStatus(status, Date.now()), ...formatRequestableGrants(offers)].join('\n'),
       };
     },
   }),
@@ -56,12 +56,12 @@ export const commands = {
     examples: ['meshpass sign-in', 'meshpass sign-in --issuer okta'],
     page: 'docs/identity/sign-in.md',
     run: async ({ issuer }) => {
-      const prompt = await askOwnAgent<SignInPrompt>({ command: 'sign-in', ...(issuer && { issuer }) });
+      const prompt = await requestLocalAgent<SignInPrompt>({ command: 'sign-in', ...(issuer && { issuer }) });
       printPrompt(prompt);
-      const isDone = () => askOwnAgent<{ done: boolean }>({ command: 'sign-in-result', issuer: prompt.issuer });
+      const isDone = () => requestLocalAgent<{ done: boolean }>({ command: 'sign-in-result', issuer: prompt.issuer });
       while (!(await isDone()).done);
-      const { signIns, session } = await agentStatus();
-      return { json: { sign_ins: signIns, grants: session.grants }, text: () => signIns.map(signInLine) };
+      const { signIns, session } = await fetchAgentStatus();
+      return { json: { sign_ins: signIns, grants: session.grants }, text: () => signIns.map(formatSignIn) };
     },
   }),
   'sign-out': defineCommand({
@@ -72,7 +72,7 @@ export const commands = {
     examples: ['meshpass sign-out'],
     page: 'docs/identity/sign-in.md',
     run: async () => {
-      const { signedOut } = await askOwnAgent<{ signedOut: readonly string[] }>({ command: 'sign-out' });
+      const { signedOut } = await requestLocalAgent<{ signedOut: readonly string[] }>({ command: 'sign-out' });
       const where = signedOut.join(', ');
       const text = () => [where === '' ? 'You were not signed in.' : `Signed out at ${where}.`];
       return { json: { signed_out: signedOut }, text };
@@ -89,8 +89,8 @@ export const commands = {
     examples: ['eval "$(meshpass env)"', 'docker run --env-file <(meshpass env --container) IMAGE'],
     page: 'docs/agent.md',
     run: async ({ container }) => {
-      const variables = besideOwn(await askOwnAgent<Record<string, string>>({ command: 'env', container }));
-      const text = () => (container ? envFileLines(variables) : exportLines(variables)).trimEnd();
+      const variables = besideOwn(await requestLocalAgent<Record<string, string>>({ command: 'env', container }));
+      const text = () => (container ? envFileLines(variables) : formatShellExports(variables)).trimEnd();
       return { json: variables, text };
     },
   }),
@@ -104,7 +104,7 @@ export const commands = {
     examples: ['meshpass token --audience sts.amazonaws.com'],
     page: 'docs/agent.md',
     run: async ({ audience }) => {
-      const { token, expiresIn } = await askOwnAgent<{ token: string; expiresIn: number }>({
+      const { token, expiresIn } = await requestLocalAgent<{ token: string; expiresIn: number }>({
         command: 'token',
         audience,
       });
@@ -121,7 +121,7 @@ export const commands = {
     examples: ['meshpass kubectl-credential', 'meshpass kubectl-credential --grant payments-dev'],
     page: 'docs/access/kubectl.md',
     run: async ({ grant }) => {
-      const status = await askOwnAgent<KubernetesCredential>({ command: 'kubernetes', grant });
+      const status = await requestLocalAgent<KubernetesCredential>({ command: 'kubernetes', grant });
       const credential = { apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', status };
       process.stdout.write(`${JSON.stringify(credential)}\n`);
     },

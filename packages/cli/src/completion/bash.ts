@@ -1,8 +1,8 @@
 /** Completion for bash 3.2 and later, without the bash-completion package, and for zsh, which can run bash's. */
-import type { CommandWords, Value } from './words.ts';
+import type { CommandCompletion, ValueKind } from './words.ts';
 
 /** @returns a script to source */
-export function bashScript(commands: readonly CommandWords[]): string {
+export function bashScript(commands: readonly CommandCompletion[]): string {
   const steps = commands.filter(({ path }) => path !== '').map(({ path }) => `      '${path}') at='${path}' ;;`);
   const values = commands.flatMap(({ path, flags }) =>
     flags
@@ -43,18 +43,18 @@ complete -o default -F _meshpass meshpass
 }
 
 /** @returns a script to source after compinit */
-export function zshScript(commands: readonly CommandWords[]): string {
+export function zshScript(commands: readonly CommandCompletion[]): string {
   return `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`;
 }
 
 /** Builds the completion for a value. If it offers no candidates, bash completes file names. */
-function bashValue(value: Value): string {
+function bashValue(value: ValueKind): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;
   if (value === 'word' || value === 'nothing') return 'compopt +o default 2>/dev/null';
   return `COMPREPLY=($(compgen -P "$given" -W '${value.choices.join(' ')}' -- "$cur"))`;
 }
 
-function choicesOf(value: Value): readonly string[] {
+function choicesOf(value: ValueKind): readonly string[] {
   return typeof value === 'object' ? value.choices : [];
 }

@@ -1,8 +1,8 @@
 /** Completion for fish. */
-import type { CommandWords, Value } from './words.ts';
+import type { CommandCompletion, ValueKind } from './words.ts';
 
 /** @returns a script to source, or to store as `meshpass.fish` in fish's completions directory */
-export function fishScript(commands: readonly CommandWords[]): string {
+export function fishScript(commands: readonly CommandCompletion[]): string {
   const paths = commands.filter(({ path }) => path !== '').map(({ path }) => quoted(path));
   return `# fish completion for meshpass: meshpass completion fish | source
 set -g __meshpass_commands ${paths.join(' ')}
@@ -19,7 +19,7 @@ ${commands.flatMap(linesOf).join('\n')}
 `;
 }
 
-function linesOf({ path, children, flags, args }: CommandWords): readonly string[] {
+function linesOf({ path, children, flags, args }: CommandCompletion): readonly string[] {
   const line = `complete -c meshpass -n ${quoted(`__meshpass_is "${path}"`)}`;
   return [
     ...children.map(({ name, summary }) => `${line} -a ${name} -d ${quoted(summary)}`),
@@ -29,7 +29,7 @@ function linesOf({ path, children, flags, args }: CommandWords): readonly string
   ];
 }
 
-function takes(value: Value): string {
+function takes(value: ValueKind): string {
   if (value === 'nothing') return '';
   if (value === 'file') return ' -r -F';
   if (value === 'directory') return ` -x -a '(__fish_complete_directories)'`;

@@ -1,37 +1,37 @@
 /** Command line words, from the command tree and its definitions. Every shell's script is built from them. */
 import type { Command } from '../command/define.ts';
-import { type Flag, longOf } from '../command/flag.ts';
+import { type Flag, longFlag } from '../command/flag.ts';
 import { type Group, isLeaf, type Node } from '../command/tree.ts';
 
 /** Value of a flag or an argument. */
-export type Value = 'nothing' | 'word' | 'file' | 'directory' | { readonly choices: readonly string[] };
+export type ValueKind = 'nothing' | 'word' | 'file' | 'directory' | { readonly choices: readonly string[] };
 
-export interface FlagWords {
+export interface FlagCompletion {
   /** Long form, with its dashes. */
   readonly long: string;
   readonly summary: string;
-  readonly value: Value;
+  readonly value: ValueKind;
 }
 
-export interface CommandWords {
+export interface CommandCompletion {
   /** Names of the groups and the command, separated by spaces; empty for `meshpass` itself. */
   readonly path: string;
   readonly children: readonly { readonly name: string; readonly summary: string }[];
-  readonly flags: readonly FlagWords[];
+  readonly flags: readonly FlagCompletion[];
   /** Positional arguments. */
-  readonly args: Value;
+  readonly args: ValueKind;
 }
 
-const HELP: FlagWords = { long: '--help', summary: 'explain the command', value: 'nothing' };
-const VERSION: FlagWords = { long: '--version', summary: 'print the version', value: 'nothing' };
+const HELP: FlagCompletion = { long: '--help', summary: 'explain the command', value: 'nothing' };
+const VERSION: FlagCompletion = { long: '--version', summary: 'print the version', value: 'nothing' };
 
 /** Lists all groups and commands, in tree order. */
-export async function commandWords(tree: Group): Promise<readonly CommandWords[]> {
+export async function listCommandCompletions(tree: Group): Promise<readonly CommandCompletion[]> {
   const [root, ...others] = await below(tree, []);
   return [{ ...root!, flags: [HELP, VERSION] }, ...others];
 }
 
-async function below(node: Node, names: readonly string[]): Promise<readonly CommandWords[]> {
+async function below(node: Node, names: readonly string[]): Promise<readonly CommandCompletion[]> {
   const path = names.join(' ');
   if (isLeaf(node)) return [{ path, children: [], ...wordsOf((await node.load()).command) }];
   const entries = Object.entries(node.children);
@@ -40,10 +40,10 @@ async function below(node: Node, names: readonly string[]): Promise<readonly Com
   return [{ path, children, flags: [HELP], args: 'nothing' }, ...all.flat()];
 }
 
-function wordsOf({ flags, args }: Command): Pick<CommandWords, 'flags' | 'args'> {
+function wordsOf({ flags, args }: Command): Pick<CommandCompletion, 'flags' | 'args'> {
   const [first] = Object.values(args);
   const known = Object.entries(flags).map(([name, flag]) => ({
-    long: longOf(name, flag),
+    long: longFlag(name, flag),
     summary: flag.summary,
     value: valueAfter(flag),
   }));
@@ -55,7 +55,7 @@ function wordsOf({ flags, args }: Command): Pick<CommandWords, 'flags' | 'args'>
   return { flags: [...known, HELP], args: argument };
 }
 
-function valueAfter({ value, choices }: Flag<unknown>): Value {
+function valueAfter({ value, choices }: Flag<unknown>): ValueKind {
   if (value === undefined) return 'nothing';
   if (choices) return { choices };
   if (value === '<dir>') return 'directory';

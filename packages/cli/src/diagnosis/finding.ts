@@ -4,11 +4,11 @@ import { type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 
 /** `warning` means that the subject works, but less well than it could. `skipped` means that it was not examined. */
-export type State = 'ok' | 'warning' | 'failed' | 'unknown' | 'skipped';
+export type FindingState = 'ok' | 'warning' | 'failed' | 'unknown' | 'skipped';
 
 export interface Finding<Check extends string = string> {
   readonly check: Check;
-  readonly state: State;
+  readonly state: FindingState;
   readonly says: string;
   /** Such as `access.yaml:12`, if a line in a file decides. */
   readonly place?: string;
@@ -32,7 +32,7 @@ export function ok<Check extends string>(check: Check, says: string, seen?: stri
 }
 
 /** Builds a finding about something that works with limitations. */
-export function warning<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
+export function warningFinding<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
   return { check, state: 'warning', says, ...more };
 }
 
@@ -42,7 +42,7 @@ export function unknown<Check extends string>(check: Check, says: string, more: 
 }
 
 /** Builds a finding about something that was not examined. */
-export function skipped<Check extends string>(check: Check, says: string): Finding<Check> {
+export function skippedFinding<Check extends string>(check: Check, says: string): Finding<Check> {
   return { check, state: 'skipped', says };
 }
 
@@ -50,14 +50,22 @@ export function skipped<Check extends string>(check: Check, says: string): Findi
  * Builds a failed finding.
  * @param more overrides the advice for the error's code
  */
-export function failed<Check extends string>(check: Check, error: MeshpassError, more: More = {}): Finding<Check> {
+export function failedFinding<Check extends string>(
+  check: Check,
+  error: MeshpassError,
+  more: More = {},
+): Finding<Check> {
   const { code, message: says, retryable } = error;
   return { check, state: 'failed', says, code, retryable, ...adviceFor(code), ...more };
 }
 
 /** Builds a finding about a wrong configuration, with its evidence and a command that fixes it or shows more. */
-export function wrong(check: string, says: string, more: Required<Pick<More, 'seen' | 'command'>> & More): Finding {
-  return failed(check, new MeshpassError('config_invalid', says), more);
+export function misconfigurationFinding(
+  check: string,
+  says: string,
+  more: Required<Pick<More, 'seen' | 'command'>> & More,
+): Finding {
+  return failedFinding(check, new MeshpassError('config_invalid', says), more);
 }
 
 /** Combines findings. Any failure fails the result; otherwise, any unknown finding makes it unknown. */

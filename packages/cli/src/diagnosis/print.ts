@@ -1,7 +1,7 @@
 /** Formats and prints findings. */
 import type { ErrorCode } from '@meshpass/identity/error';
 import type { Answer } from '../command/answer.ts';
-import { explanationOf } from '../command/failure.ts';
+import { explanationUrl } from '../command/failure.ts';
 import { exitCodeFor, type Finding } from './finding.ts';
 
 /** A table line: a finding, or a report row with states of its own. */
@@ -11,7 +11,7 @@ type Line<State extends string> = Omit<Finding, 'state'> & { readonly state: Sta
  * Formats lines in columns. Below each line, its remaining fields have lines of their own.
  * @param marks words for the states
  */
-export function linesText<State extends string>(
+export function formatLines<State extends string>(
   lines: readonly Line<State>[],
   marks: Readonly<Record<State, string>>,
 ): string[] {
@@ -30,7 +30,7 @@ export function linesText<State extends string>(
 
 /** Formats the address that explains a code, unless the advice ends with it. */
 function seeLine(code: ErrorCode | undefined, next: string | undefined, indent: string): string[] {
-  const page = code && explanationOf(code);
+  const page = code && explanationUrl(code);
   return page === undefined || next?.includes(page) ? [] : [`${indent}see:  ${page}`];
 }
 
@@ -40,6 +40,6 @@ const STATES = { ok: 'ok', warning: 'warning', failed: 'failed', unknown: 'unkno
  * Answers with findings.
  * @param member JSON property that contains them
  */
-export function findingsAnswer(findings: readonly Finding[], member = 'findings'): Answer {
-  return { json: { [member]: findings }, text: () => linesText(findings, STATES), exit: exitCodeFor(findings) };
+export function findingsOutput(findings: readonly Finding[], member = 'findings'): Answer {
+  return { json: { [member]: findings }, text: () => formatLines(findings, STATES), exit: exitCodeFor(findings) };
 }

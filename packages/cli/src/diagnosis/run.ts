@@ -1,6 +1,6 @@
 /** Runs a diagnosis: checks that depend on each other, each with its own findings. */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type Finding, failed, type More, skipped } from './finding.ts';
+import { type Finding, failedFinding, type More, skippedFinding } from './finding.ts';
 
 /** A check's findings: one or several. */
 export type Findings<Name extends string = string> = Finding<Name> | readonly Finding<Name>[];
@@ -45,7 +45,7 @@ export async function diagnose<Name extends string>(
   await Promise.all(Array.from({ length: concurrency }, work));
   const found = checks.map(async (check) => {
     const result = await results.get(check)!;
-    return result === 'not reached' ? check.names.map((name) => skipped(name, 'Not reached.')) : result;
+    return result === 'not reached' ? check.names.map((name) => skippedFinding(name, 'Not reached.')) : result;
   });
   return (await Promise.all(found)).flat();
 }
@@ -59,6 +59,6 @@ async function findingsOf<Name extends string>({
     return [await run()].flat();
   } catch (thrown) {
     const error = toMeshpassError(thrown);
-    return [{ ...failed(names[0]!, error), ...(typeof onError === 'function' ? onError(error) : onError) }];
+    return [{ ...failedFinding(names[0]!, error), ...(typeof onError === 'function' ? onError(error) : onError) }];
   }
 }

@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
-import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
+import { type CertificateValidity, certificateValidity } from '@meshpass/identity/certificate-life';
 import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
@@ -32,7 +32,7 @@ const WORDS: Readonly<Record<string, string>> = {
  * Resolves a name.
  * @throws MeshpassError `agent_broker_unreachable`
  */
-export async function resolve(host: string): Promise<readonly string[]> {
+export async function resolveHost(host: string): Promise<readonly string[]> {
   const bare = host.replace(/^\[|\]$/g, '');
   if (isIP(bare)) return [bare];
   try {
@@ -44,7 +44,7 @@ export async function resolve(host: string): Promise<readonly string[]> {
   }
 }
 
-export interface Handshake {
+export interface TlsHandshakeOptions {
   readonly host: string;
   readonly port: number;
   /** PEM; defaults to Node's own roots. */
@@ -58,7 +58,7 @@ export interface TlsServer {
   readonly protocol: string;
   /** Issuer of the last certificate in the chain. */
   readonly issuer: string;
-  readonly life: CertificateLife;
+  readonly life: CertificateValidity;
   /** Names in the certificate. */
   readonly names: string;
   /** Node's error code; absent if the certificate is trusted. */
@@ -71,7 +71,7 @@ export interface TlsServer {
  * Performs a handshake, accepting any certificate, and sends nothing.
  * @returns a description of the failure if there was no handshake
  */
-export async function examineTls(handshake: Handshake): Promise<TlsServer | { readonly unreached: string }> {
+export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsServer | { readonly unreached: string }> {
   const { host, port, ca, client } = handshake;
   const bare = host.replace(/^\[|\]$/g, '');
   const socket = connect({
@@ -95,7 +95,7 @@ export async function examineTls(handshake: Handshake): Promise<TlsServer | { re
     const server = {
       protocol: socket.getProtocol() ?? 'TLS',
       issuer: issuerOf(socket.getPeerCertificate(true)),
-      life: lifeOf(certificate),
+      life: certificateValidity(certificate),
       names: namesOf(certificate.subjectAltName),
       ...(untrusted !== undefined && { untrusted }),
     };
@@ -113,7 +113,7 @@ export async function examineTls(handshake: Handshake): Promise<TlsServer | { re
  * @throws MeshpassError `agent_broker_unreachable` if another server answers, with Node's code as `tls` in its detail;
  *   `tunnel_certificate_untrusted` if the client's certificate is rejected
  */
-export async function shakeHands(handshake: Handshake): Promise<TlsServer | undefined> {
+export async function performTlsHandshake(handshake: TlsHandshakeOptions): Promise<TlsServer | undefined> {
   const host = handshake.host.replace(/^\[|\]$/g, '');
   const server = await examineTls(handshake);
   if ('unreached' in server) return undefined;
@@ -152,10 +152,10 @@ function sentenceFor(code: string, { issuer, life }: TlsServer, host: string): s
 }
 
 /**
- * Returns advice about an error of shakeHands().
+ * Returns advice about an error of performTlsHandshake().
  * @param otherwise advice if the certificate was not the cause
  */
-export function nextAfter({ detail }: MeshpassError, otherwise: string): string {
+export function tlsAdviceFor({ detail }: MeshpassError, otherwise: string): string {
   return tlsFailure(detail.tls)?.next ?? otherwise;
 }
 

@@ -3,36 +3,36 @@ import { randomUUID } from 'node:crypto';
 import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
-import type { Surroundings } from '@meshpass/agent/session/discover';
-import { type Credentials, enrol, newDpopKey } from '@meshpass/agent/session/enrol';
+import type { HostEnvironment } from '@meshpass/agent/session/discover';
+import { type Credentials, enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
-import { nextAfter, resolve, shakeHands } from '../diagnosis/tls.ts';
+import { type Finding, failedFinding, ok, skippedFinding, warningFinding } from '../diagnosis/finding.ts';
+import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';
 
 export interface DoctorOptions {
   readonly config: AgentConfig;
   /** PEM of the CA for the broker and the edge. */
   readonly ca: string | undefined;
-  readonly surroundings: Surroundings;
+  readonly surroundings: HostEnvironment;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
 /** Opens a session, checks it and its credentials (the edge sees one of them), and ends it. Never throws. */
-export async function lookAtEnrolment(
+export async function checkEnrolment(
   { config, ca, now }: DoctorOptions,
   proof: Proof,
 ): Promise<readonly Finding<'presence' | 'session' | 'credentials' | 'edge'>[]> {
   const { broker: url, clusterDomain, presencePort } = config;
-  let presence = skipped('presence', 'The broker did not request it.');
-  let session = skipped('session', 'Not reached.');
-  let credentials = skipped('credentials', 'Not reached.');
-  let edge = skipped('edge', 'Not reached.');
+  let presence = skippedFinding('presence', 'The broker did not request it.');
+  let session = skippedFinding('session', 'Not reached.');
+  let credentials = skippedFinding('credentials', 'Not reached.');
+  let edge = skippedFinding('edge', 'Not reached.');
   const opened = (grants: number) => ok('session', `Opened a session and ended it again (grants: ${grants}).`);
   const client = new BrokerClient({
     url,
-    key: newDpopKey(),
+    key: generateDpopKey(),
     ca,
     now,
     randomId: randomUUID,
@@ -47,16 +47,16 @@ export async function lookAtEnrolment(
       session = opened(0);
     });
     const [svid] = enrolled.svids.values();
-    const shown = await lookAtEdge(enrolled.mesh.edge, ca, svid && { cert: svid.chain, key: svid.privateKey });
+    const shown = await checkEdge(enrolled.mesh.edge, ca, svid && { cert: svid.chain, key: svid.privateKey });
     await client.goodbye(enrolled.accessToken);
     session = opened(enrolled.session.grants.length);
     credentials = ok('credentials', issued(enrolled));
     edge = shown;
   } catch (thrown) {
     const error = toMeshpassError(thrown);
-    if (session.state === 'ok') credentials = failed('credentials', error);
-    else if (error.code.startsWith('presence_')) presence = failed('presence', error);
-    else session = failed('session', error);
+    if (session.state === 'ok') credentials = failedFinding('credentials', error);
+    else if (error.code.startsWith('presence_')) presence = failedFinding('presence', error);
+    else session = failedFinding('session', error);
   } finally {
     client.close();
   }
@@ -71,22 +71,22 @@ function issued({ svids }: Credentials): string {
  * Checks the edge.
  * @param client certificate to present; if absent, only the edge's own certificate is checked
  */
-export async function lookAtEdge(
+export async function checkEdge(
   { host, port }: { readonly host: string; readonly port: number },
   ca: string | undefined,
   client?: { readonly cert: string; readonly key: string },
 ): Promise<Finding<'edge'>> {
   try {
-    await resolve(host);
-    const shaken = await shakeHands({ host, port, ca, ...(client && { client }) });
+    await resolveHost(host);
+    const shaken = await performTlsHandshake({ host, port, ca, ...(client && { client }) });
     if (!shaken) throw new MeshpassError('agent_edge_unreachable', `Cannot reach the edge at ${host}:${port}.`);
     return ok('edge', `${host}:${port} responds (${shaken.protocol})${client ? ' and accepts the certificate' : ''}.`);
   } catch (thrown) {
     const error = toMeshpassError(thrown);
-    return failed('edge', error, {
+    return failedFinding('edge', error, {
       seen: `TLS handshake with ${host}:${port}`,
       command: `openssl s_client -connect ${host}:${port} -servername ${host} -tls1_3 </dev/null`,
-      next: nextAfter(
+      next: tlsAdviceFor(
         error,
         'Ask the platform team to check that the edge is running, and that this workspace can connect to it without a proxy.',
       ),
@@ -95,7 +95,7 @@ export async function lookAtEdge(
 }
 
 /** Checks the credentials and the edge from the running agent's status. */
-export function lookAtAgent(status: AgentStatus, now: number): readonly [Finding<'credentials'>, Finding<'edge'>] {
+export function checkAgentStatus(status: AgentStatus, now: number): readonly [Finding<'credentials'>, Finding<'edge'>] {
   return [credentialsOf(status, now), edgeOf(status)];
 }
 
@@ -116,7 +116,7 @@ function credentialsOf({ credentials, broker }: AgentStatus, now: number): Findi
       next: 'Fix what prevents the renewal, then restart the agent.',
     };
   if (failures.length > 0)
-    return warning(
+    return warningFinding(
       'credentials',
       `The first credential expires in ${left} s, and its renewal is failing: ${failures.join('; ')}.`,
       { seen: STATUS },
@@ -127,7 +127,7 @@ function credentialsOf({ credentials, broker }: AgentStatus, now: number): Findi
 function edgeOf({ lease, notes }: AgentStatus): Finding<'edge'> {
   if (lease.by === 'channel') return ok('edge', 'The agent has a control channel to an edge.', STATUS);
   const why = lease.refused ? ` The edge rejected it: ${lease.refused.code}.` : notes.length > 0 ? ` ${notes[0]}` : '';
-  return warning('edge', `No edge renews the lease, so the agent renews it directly with the broker.${why}`, {
+  return warningFinding('edge', `No edge renews the lease, so the agent renews it directly with the broker.${why}`, {
     seen: STATUS,
     next: 'Calls may also fail. Check that this workspace can connect to the edge.',
   });

@@ -6,7 +6,7 @@ import type { AgentConfig } from '@meshpass/agent/control/config';
 import { findEnvoy } from '@meshpass/agent/envoy/find';
 import { mayListenOn } from '@meshpass/agent/xds/low-ports';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
+import { type Finding, failedFinding, ok, skippedFinding, warningFinding } from '../diagnosis/finding.ts';
 
 export type MachineCheck = 'envoy' | 'hosts' | 'ports';
 
@@ -23,7 +23,7 @@ export interface MachineOptions {
 const PROBE = '127.127.255.254';
 
 /** Runs the checks of the machine, with one finding each. Never throws. */
-export async function lookAtMachine(options: MachineOptions): Promise<readonly Finding<MachineCheck>[]> {
+export async function checkMachine(options: MachineOptions): Promise<readonly Finding<MachineCheck>[]> {
   return [await lookAtEnvoy(options), lookAtHosts(options), await lookAtPorts(options)];
 }
 
@@ -32,7 +32,7 @@ async function lookAtEnvoy({ config, env }: MachineOptions): Promise<Finding<Mac
     const { path, version } = await findEnvoy(config.envoy, env);
     return ok('envoy', `Envoy ${version}.`, path);
   } catch (thrown) {
-    return failed('envoy', toMeshpassError(thrown), {
+    return failedFinding('envoy', toMeshpassError(thrown), {
       seen: config.envoy ?? `PATH=${env.PATH ?? ''}`,
       command: 'npm install --global @meshpass/cli',
     });
@@ -41,12 +41,12 @@ async function lookAtEnvoy({ config, env }: MachineOptions): Promise<Finding<Mac
 
 function lookAtHosts({ config }: MachineOptions): Finding<MachineCheck> {
   const { byName, hostsFile } = config;
-  if (!byName) return skipped('hosts', 'Names are turned off (--no-by-name).');
+  if (!byName) return skippedFinding('hosts', 'Names are turned off (--no-by-name).');
   try {
     readFileSync(hostsFile);
   } catch (cause) {
     const error = new MeshpassError('agent_hosts_unwritable', `Cannot read ${hostsFile}.`, { cause });
-    return failed('hosts', error, {
+    return failedFinding('hosts', error, {
       seen: hostsFile,
       next: 'Set MESHPASS_HOSTS_FILE, or pass --no-by-name and use the proxy.',
     });
@@ -54,7 +54,7 @@ function lookAtHosts({ config }: MachineOptions): Finding<MachineCheck> {
   if (mayWrite(hostsFile)) return ok('hosts', `${hostsFile} is writable.`, hostsFile);
   if (maySudo()) return ok('hosts', `${hostsFile} is writable with sudo, without a password.`, hostsFile);
   return {
-    ...warning(
+    ...warningFinding(
       'hosts',
       `Cannot write ${hostsFile}, and sudo asks for a password. Service names do not resolve here, so services are reachable only through the proxy.`,
       {
@@ -76,7 +76,7 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
   for (const { what, host, port, flag } of wanted) {
     const code = await listenOn(host, port);
     if (code !== undefined)
-      return failed(
+      return failedFinding(
         'ports',
         new MeshpassError('config_invalid', `The agent cannot listen on ${what} ${port} (${code}).`),
         {
@@ -88,7 +88,7 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
   }
   const code = await listenOn(PROBE, 0);
   if (code !== undefined)
-    return failed(
+    return failedFinding(
       'ports',
       new MeshpassError('config_invalid', `The agent cannot listen on addresses in 127.64.0.0/10 (${code}).`),
       {
@@ -98,7 +98,7 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
     );
   const low = [...new Set(servicePorts)].filter((port) => !mayListenOn(port)).sort((a, b) => a - b);
   if (low.length > 0)
-    return warning(
+    return warningFinding(
       'ports',
       `This user cannot listen on port ${low.join(', ')}, so services on these ports are reachable only through the proxy.`,
       {

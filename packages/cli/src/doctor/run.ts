@@ -1,20 +1,20 @@
 /** The `meshpass doctor` checks, in the order in which an enrolment depends on them. */
 import { readFileSync } from 'node:fs';
-import { askAgent } from '@meshpass/agent/control/control';
+import { sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { KubernetesCredential } from '@meshpass/agent/kubernetes/workspace-kubernetes';
-import { discover, type ProofSource } from '@meshpass/agent/session/discover';
+import { discoverProofSource, type ProofSource } from '@meshpass/agent/session/discover';
 import type { Proof } from '@meshpass/identity/attestation';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { z } from 'zod';
-import { ask, askBroker, notABroker } from '../broker/ask.ts';
-import { type Finding, failed, ok, skipped } from '../diagnosis/finding.ts';
+import { ask, fetchFromBroker, notBrokerError } from '../broker/ask.ts';
+import { type Finding, failedFinding, ok, skippedFinding } from '../diagnosis/finding.ts';
 import { type Check, diagnose } from '../diagnosis/run.ts';
-import { nextAfter, resolve, shakeHands } from '../diagnosis/tls.ts';
-import { type DoctorOptions, lookAtAgent, lookAtEdge, lookAtEnrolment } from './credentials.ts';
-import { lookAtMachine, type MachineCheck } from './machine.ts';
+import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';
+import { checkAgentStatus, checkEdge, checkEnrolment, type DoctorOptions } from './credentials.ts';
+import { checkMachine, type MachineCheck } from './machine.ts';
 
 type DoctorCheck =
   | 'environment'
@@ -29,7 +29,7 @@ type DoctorCheck =
   | 'edge'
   | 'kubectl'
   | MachineCheck;
-export type DoctorLine = Finding<DoctorCheck>;
+export type DoctorFinding = Finding<DoctorCheck>;
 
 /**
  * Maximum clock difference. Mesh certificates are valid for minutes, and this clock decides whether they have expired.
@@ -41,7 +41,7 @@ const FORWARDING_DOMAIN = 'app.github.dev';
 const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
 
 /** Runs the checks. Never throws because a check fails: failures are findings. */
-export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorLine[]> {
+export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const { config, surroundings } = options;
   let source: ProofSource;
   let proof: Proof;
@@ -61,7 +61,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
       run: async () => {
         proof = refuseOtherKinds(await source.proof());
         if (source.kind === 'file')
-          return skipped(
+          return skippedFinding(
             'token',
             'The proof file contains an ID token that can open only one session, so doctor does not use it.',
           );
@@ -92,15 +92,17 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
       names: SESSION,
       needs: ['token', 'broker'],
       run: async () => {
-        if (source.kind === 'file') return SESSION.map((check) => skipped(check, 'Not reached.'));
-        running = await askAgent<AgentStatus>(config.runtimeDirectory, { command: 'status' }).catch(() => undefined);
-        return running ? await ofAgent(running, options) : await lookAtEnrolment(options, proof);
+        if (source.kind === 'file') return SESSION.map((check) => skippedFinding(check, 'Not reached.'));
+        running = await sendControlRequest<AgentStatus>(config.runtimeDirectory, { command: 'status' }).catch(
+          () => undefined,
+        );
+        return running ? await ofAgent(running, options) : await checkEnrolment(options, proof);
       },
     },
     {
       names: ['envoy', 'hosts', 'ports'],
       run: () =>
-        lookAtMachine({
+        checkMachine({
           config,
           env: surroundings.env,
           isRunning: running !== undefined,
@@ -112,12 +114,12 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
 }
 
 /** Checks the running agent. Opening a second session would end its session. */
-async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorLine[]> {
-  const [credentials, edge] = lookAtAgent(running, now());
+async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorFinding[]> {
+  const [credentials, edge] = checkAgentStatus(running, now());
   // If the edge does not serve the agent, the agent's status is only a hint.
-  const shown = edge.state === 'ok' || !running.edge ? edge : await lookAtEdge(running.edge, ca);
+  const shown = edge.state === 'ok' || !running.edge ? edge : await checkEdge(running.edge, ca);
   return [
-    skipped(
+    skippedFinding(
       'presence',
       'An agent is running here, and a second session would end its session. Run meshpass down first.',
     ),
@@ -136,7 +138,7 @@ const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
 };
 
 function findSource({ config, surroundings }: DoctorOptions): ProofSource {
-  const source = discover(config, surroundings);
+  const source = discoverProofSource(config, surroundings);
   const domain = surroundings.env.GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN;
   if (source.kind === 'codespace' && domain && domain !== FORWARDING_DOMAIN)
     throw new MeshpassError(
@@ -167,7 +169,7 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
   return [
     {
       names: ['dns'],
-      run: async () => ok('dns', `${host} resolves to ${(await resolve(host)).slice(0, 4).join(', ')}.`),
+      run: async () => ok('dns', `${host} resolves to ${(await resolveHost(host)).slice(0, 4).join(', ')}.`),
       onError: {
         seen: `look up ${host}`,
         next: "Check the name in --broker, and this workspace's name servers.",
@@ -178,13 +180,13 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
       names: ['tls'],
       needs: ['dns'],
       run: async () => {
-        const shaken = await shakeHands(handshake);
-        if (!shaken) return skipped('tls', 'No connection.');
+        const shaken = await performTlsHandshake(handshake);
+        if (!shaken) return skippedFinding('tls', 'No connection.');
         return ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
       },
       onError: (error) => ({
         seen: `TLS handshake with ${host}:${handshake.port}`,
-        next: nextAfter(error, 'Exempt the broker and edge from TLS inspection.'),
+        next: tlsAdviceFor(error, 'Exempt the broker and edge from TLS inspection.'),
         command: `openssl s_client -connect ${host}:${handshake.port} -servername ${host} -showcerts </dev/null`,
       }),
     },
@@ -213,9 +215,9 @@ async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): P
   const url = base({ config });
   if (!url.startsWith('https://'))
     throw new MeshpassError('config_invalid', "The broker's URL must begin with https://.");
-  const answer = await askBroker(url, '/.well-known/openid-configuration', ca, throughProxy(surroundings.env));
+  const answer = await fetchFromBroker(url, '/.well-known/openid-configuration', ca, throughProxy(surroundings.env));
   const issuer = (answer.json as { issuer?: unknown } | undefined)?.issuer;
-  if (answer.status !== 200 || typeof issuer !== 'string') throw notABroker(url, answer);
+  if (answer.status !== 200 || typeof issuer !== 'string') throw notBrokerError(url, answer);
   if (issuer !== url)
     throw new MeshpassError(
       'config_invalid',
@@ -249,10 +251,10 @@ const PATH = '/apis/authentication.k8s.io/v1';
 /** Checks kubectl. Never throws. */
 async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Promise<Finding<'kubectl'>> {
   const [context] = kubernetes?.contexts ?? [];
-  if (!kubernetes || !context) return skipped('kubectl', 'No grant has Kubernetes roles.');
+  if (!kubernetes || !context) return skippedFinding('kubectl', 'No grant has Kubernetes roles.');
   try {
     const order = { command: 'kubernetes', grant: context.grant } as const;
-    const { token } = await askAgent<KubernetesCredential>(directory, order);
+    const { token } = await sendControlRequest<KubernetesCredential>(directory, order);
     const config = Kubeconfig.parse(JSON.parse(readFileSync(kubernetes.kubeconfig, 'utf8')));
     const ca = config.clusters[0]!.cluster['certificate-authority-data'];
     const { status } = await ask(context.server + PATH, {
@@ -269,7 +271,7 @@ async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Pr
         : `The API server responded with status ${status}.`,
     );
   } catch (thrown) {
-    return failed('kubectl', toMeshpassError(thrown, 'tunnel_gateway_unreachable', WAY), {
+    return failedFinding('kubectl', toMeshpassError(thrown, 'tunnel_gateway_unreachable', WAY), {
       seen: `GET ${context.server}${PATH}`,
       command: 'meshpass status',
       next: `Check meshpass status for refusals by the edge, and ${pageUrl('docs/access/kubectl.md')} for the next steps.`,

@@ -25,7 +25,7 @@ export interface Attempt {
 const AGAIN_MS = 25;
 
 /** Time limit for the first success, and the action between attempts. */
-export interface Patience {
+export interface RetryOptions {
   readonly limit: number;
   readonly between: () => Promise<unknown>;
 }
@@ -34,9 +34,9 @@ export interface Patience {
  * Uses each credential while the session lives, and retries those that must work until they do or the limit has passed.
  * @returns why attempts do not behave as they would with live credentials
  */
-export async function tryBefore(
+export async function attemptBeforeCause(
   attempts: readonly Attempt[],
-  patience: Patience,
+  patience: RetryOptions,
 ): Promise<{ readonly rows: DrillRow[]; readonly unfit: ReadonlyMap<Attempt, string> }> {
   const unfit = new Map<Attempt, string>();
   const rows: DrillRow[] = [];
@@ -44,7 +44,7 @@ export async function tryBefore(
     attempts.map(async (attempt) => {
       const use = () => used(attempt);
       const { verdict, how } =
-        attempt.before === 'taken' ? await repeat(use, (one) => one.verdict === 'taken', patience) : await use();
+        attempt.before === 'taken' ? await repeatUntil(use, (one) => one.verdict === 'taken', patience) : await use();
       if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session was live (${how})`);
       else if (verdict === 'taken') rows.push(row('before', attempt, 'lives', how));
     }),
@@ -56,7 +56,7 @@ export async function tryBefore(
  * Uses each credential repeatedly until it is refused or its limit has passed.
  * @param cause time of the cause, performance.now()
  */
-export async function tryAfter(
+export async function attemptAfterCause(
   attempts: readonly Attempt[],
   unfit: ReadonlyMap<Attempt, string>,
   cause: number,
@@ -75,10 +75,10 @@ export async function tryAfter(
  * Repeats a step until its result is good or the limit has passed.
  * @returns the last result
  */
-export async function repeat<T>(
+export async function repeatUntil<T>(
   step: () => Promise<T>,
   isGood: (result: T) => boolean,
-  { limit, between }: Patience,
+  { limit, between }: RetryOptions,
 ): Promise<T> {
   const deadline = performance.now() + limit;
   for (;;) {
@@ -104,7 +104,10 @@ async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> 
 }
 
 /** Uses each credential once more, long after it should be dead. */
-export async function tryAgain(attempts: readonly Attempt[], unfit: ReadonlyMap<Attempt, string>): Promise<DrillRow[]> {
+export async function attemptAgain(
+  attempts: readonly Attempt[],
+  unfit: ReadonlyMap<Attempt, string>,
+): Promise<DrillRow[]> {
   return await Promise.all(
     attempts
       .filter((attempt) => !unfit.has(attempt))

@@ -1,12 +1,12 @@
 /** Calls to a service in the mesh with given credentials, through the edge or from inside the cluster. */
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
-import type { Credentials } from './credentials.ts';
+import type { DrillCredentials } from './credentials.ts';
 import type { Target } from './targets.ts';
-import { openTunnel, stillOpen, type TunnelOrder, type TunnelReport, tunnel } from './tunnel.ts';
+import { openTunnel, probeTunnel, type TunnelReport, type TunnelRequest, waitForClose } from './tunnel.ts';
 
 /** Byte that no protocol accepts as a complete message. */
-export const FIRST_BYTE = '\0';
+export const PROBE_BYTE = '\0';
 
 export interface Way {
   readonly edge?: { readonly host: string; readonly port: number };
@@ -20,15 +20,15 @@ export interface Presented {
 }
 
 /** Builds the tunnel order for a target. */
-export function orderFor(target: Target, way: Way, svid: boolean): TunnelOrder {
+export function createTunnelRequest(target: Target, way: Way, svid: boolean): TunnelRequest {
   const { service, authority } = target;
   const alpn = service.protocol === 'tcp' ? ['istio'] : ['istio-http/1.1', 'istio', 'http/1.1'];
   return { target: authority, grant: svid ? service.grant : 'none', ...way, alpn, peers: service.spiffe_ids };
 }
 
 /** Formats a GET request, with or without the identity token. */
-export function requestText(
-  credentials: Credentials,
+export function formatRequest(
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   { authority, path }: Target,
   withToken: boolean,
@@ -38,8 +38,8 @@ export function requestText(
 }
 
 /** Checks whether the edge opens a tunnel. Later layers are ignored, because they would mask the edge. */
-export async function passEdge(
-  credentials: Credentials,
+export async function probeEdge(
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   target: Target,
   svid: boolean,
@@ -48,9 +48,9 @@ export async function passEdge(
   const { identityToken } = credentials;
   const bearer =
     svid || identityToken === undefined ? {} : { connectHeaders: `Authorization: Bearer ${identityToken}\r\n` };
-  const opened = await openTunnel(credentials, { ...orderFor(target, way, svid), ...bearer });
+  const opened = await openTunnel(credentials, { ...createTunnelRequest(target, way, svid), ...bearer });
   if ('socket' in opened) opened.end();
-  if (!('socket' in opened) && opened.stage === 'edge') return judge(opened, way);
+  if (!('socket' in opened) && opened.stage === 'edge') return toVerdict(opened, way);
   return { verdict: 'taken', how: 'the edge opened a tunnel' };
 }
 
@@ -59,22 +59,25 @@ export async function passEdge(
  * the call arrived.
  */
 export async function call(
-  credentials: Credentials,
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   target: Target,
   way: Way,
   presented: Presented,
 ): Promise<Verdict> {
-  const order = orderFor(target, way, presented.svid);
+  const order = createTunnelRequest(target, way, presented.svid);
   if (target.path !== undefined)
-    return judge(
-      await tunnel(credentials, { ...order, send: requestText(credentials, mesh, target, presented.identityToken) }),
+    return toVerdict(
+      await probeTunnel(credentials, {
+        ...order,
+        send: formatRequest(credentials, mesh, target, presented.identityToken),
+      }),
       way,
     );
   const opened = await openTunnel(credentials, order);
-  if (!('socket' in opened)) return judge(opened, way);
+  if (!('socket' in opened)) return toVerdict(opened, way);
   try {
-    await stillOpen(opened.socket, FIRST_BYTE);
+    await waitForClose(opened.socket, PROBE_BYTE);
     return { verdict: 'taken', how: 'the connection stays open' };
   } catch (thrown) {
     return { verdict: 'refused', how: `closed: ${(thrown as Error).message}` };
@@ -84,7 +87,7 @@ export async function call(
 }
 
 /** Converts a tunnel's result into a verdict. */
-export function judge(report: TunnelReport, way: Way): Verdict {
+export function toVerdict(report: TunnelReport, way: Way): Verdict {
   const { stage, edgeStatus, edgeCode, error, answer } = report;
   if (stage === 'edge') {
     const how = `${edgeStatus ?? ''} ${edgeCode ?? error ?? ''}`.trim();

@@ -3,11 +3,11 @@ import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-repor
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
 import type { OperatorCall } from '../operator/client.ts';
-import { type Credentials, callBroker } from './credentials.ts';
+import { callBroker, type DrillCredentials } from './credentials.ts';
 import { renewLease, verdictOf } from './renew-lease.ts';
 
 export interface CauseContext {
-  readonly credentials: Credentials;
+  readonly credentials: DrillCredentials;
   readonly session: SessionInfo;
   readonly operator: Operator | undefined;
   /** Opens a new session for the same workspace. */
@@ -17,7 +17,7 @@ export interface CauseContext {
 }
 
 /** Names of the causes in the store (sessions.close_cause). A cause from outside may have any name. */
-export const RECORDED_AS: Readonly<Record<Exclude<DrillCause, 'outside'>, string>> = {
+export const STORED_CLOSE_CAUSES: Readonly<Record<Exclude<DrillCause, 'outside'>, string>> = {
   goodbye: 'goodbye',
   admin: 'operator',
   lapse: 'lease_lapsed',
@@ -80,10 +80,10 @@ function pause(ms: number): Promise<void> {
 }
 
 /** Operator calls; each throws MeshpassError with the broker's code. */
-export type Operator = ReturnType<typeof asOperator>;
+export type Operator = ReturnType<typeof createDrillOperator>;
 
 /** Wraps the broker's admin API for a drill. */
-export function asOperator(call: OperatorCall) {
+export function createDrillOperator(call: OperatorCall) {
   return {
     close: async (id: string) => {
       const { closed } = (await call('POST', '/admin/sessions/close', { id, reason: 'drill' })) as { closed: string[] };

@@ -1,8 +1,8 @@
 /** A session's traces in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
-import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { type Kubernetes, kubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetes, type Kubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
 import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
@@ -26,8 +26,8 @@ const TOKENS = 20;
  * @throws MeshpassError `config_invalid`
  */
 export async function openCluster(kubeconfig: string, rootNamespace: string): Promise<Cluster> {
-  const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
-  const api = kubernetes(http);
+  const http = createKubernetesHttp(await kubeconfigAccess(kubeconfig));
+  const api = createKubernetes(http);
   return {
     tokenReviews: async (svids, limit) => {
       const attempts: Attempt[] = [];

@@ -18,7 +18,7 @@ export interface Svid {
 }
 
 /** Credentials of one session; in memory only. */
-export interface Credentials {
+export interface DrillCredentials {
   readonly broker: string;
   readonly dpop: DpopKey;
   /** PEM of the CA for the broker and the edge; defaults to Node's own roots. */
@@ -35,7 +35,7 @@ export interface Credentials {
 
 /** Session as it was opened, with its credentials. */
 export interface Held {
-  readonly credentials: Credentials;
+  readonly credentials: DrillCredentials;
   readonly opened: SessionResponse;
 }
 
@@ -47,31 +47,31 @@ export interface ProvenRequest {
 }
 
 /** Creates a request's DPoP proof; if undefined, the request has none. */
-export type Prove = (request: ProvenRequest) => string | undefined;
+export type DpopProver = (request: ProvenRequest) => string | undefined;
 
 /** Presence challenge from the broker. */
-export interface Asked {
+export interface PresenceRequest {
   readonly challenge: PresenceChallenge;
   readonly codespaceName: string;
-  readonly credentials: Credentials;
+  readonly credentials: DrillCredentials;
 }
 
 /** Answers a challenge. Returns the form fields for the second exchange, and a function that stops answering. */
-export type Respond = (
-  asked: Asked,
+export type PresenceResponder = (
+  asked: PresenceRequest,
 ) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
 
 /**
  * Creates empty credentials with a new key.
  * @param broker base URL
  */
-export function noCredentials(broker: string, ca?: string, presencePort = 0): Credentials {
-  const empty = { dpop: newDpopKey(), sessionToken: '', roots: [], svids: {} };
+export function createEmptyCredentials(broker: string, ca?: string, presencePort = 0): DrillCredentials {
+  const empty = { dpop: generateDpopKey(), sessionToken: '', roots: [], svids: {} };
   return { broker, presencePort, ...empty, ...(ca !== undefined && { ca }) };
 }
 
 /** Creates a new DPoP key. */
-export function newDpopKey(): DpopKey {
+export function generateDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
@@ -80,10 +80,10 @@ export function newDpopKey(): DpopKey {
  * @param respond answers a challenge from the broker; if null, the broker's refusal is returned
  */
 export async function enrol(
-  credentials: Credentials,
+  credentials: DrillCredentials,
   form: Readonly<Record<string, string>>,
-  prove: Prove = honest,
-  respond: Respond | null = respondHonestly,
+  prove: DpopProver = createAgentProof,
+  respond: PresenceResponder | null = respondAsAgent,
 ): Promise<Answer> {
   const exchange = (members: Readonly<Record<string, string>>) =>
     ask(`${credentials.broker}/token`, {
@@ -122,7 +122,7 @@ export async function enrol(
 }
 
 /** Answers as the agent does: on a port of this workspace, signed with the exchange's key. */
-export const respondHonestly: Respond = async ({ challenge, codespaceName, credentials }) => {
+export const respondAsAgent: PresenceResponder = async ({ challenge, codespaceName, credentials }) => {
   const listener = await startPresenceListener(credentials.presencePort ?? 0);
   const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
   const { dpop: key, broker } = credentials;
@@ -133,7 +133,7 @@ export const respondHonestly: Respond = async ({ challenge, codespaceName, crede
 
 /** Sends a request for the session, with its token and a DPoP proof. */
 export function callBroker(
-  credentials: Credentials,
+  credentials: DrillCredentials,
   method: string,
   path: string,
   body?: {
@@ -141,7 +141,7 @@ export function callBroker(
     readonly form?: Readonly<Record<string, string>>;
     readonly headers?: Readonly<Record<string, string>>;
   },
-  prove: Prove = honest,
+  prove: DpopProver = createAgentProof,
 ): Promise<Answer> {
   const headers: Record<string, string> = {
     ...body?.headers,
@@ -165,11 +165,11 @@ export function callBroker(
 }
 
 /** Requests an SVID for a grant and stores it under the grant's name. `csr` replaces the regular request. */
-export async function certificate(
-  credentials: Credentials,
+export async function requestCertificate(
+  credentials: DrillCredentials,
   grant: string,
   csr?: string,
-  prove: Prove = honest,
+  prove: DpopProver = createAgentProof,
 ): Promise<Answer> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const request = { certificates: [{ grant, csr: csr ?? createCsr(privateKey) }] };
@@ -183,7 +183,11 @@ export async function certificate(
 }
 
 /** Requests a JWT for an audience or, without one, the identity token, which is stored. */
-export async function token(credentials: Credentials, audience?: string, prove: Prove = honest): Promise<Answer> {
+export async function requestToken(
+  credentials: DrillCredentials,
+  audience?: string,
+  prove: DpopProver = createAgentProof,
+): Promise<Answer> {
   const form = {
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     subject_token: credentials.sessionToken,
@@ -199,7 +203,7 @@ export async function token(credentials: Credentials, audience?: string, prove: 
 }
 
 /** Creates a DPoP proof like the agent's. */
-export function honest({ key, method, url, accessToken }: ProvenRequest): string {
+export function createAgentProof({ key, method, url, accessToken }: ProvenRequest): string {
   return createDpopProof({
     key,
     method,
@@ -211,11 +215,11 @@ export function honest({ key, method, url, accessToken }: ProvenRequest): string
 }
 
 function proof(
-  credentials: Credentials,
+  credentials: DrillCredentials,
   method: string,
   path: string,
   accessToken: string | undefined,
-  prove: Prove,
+  prove: DpopProver,
 ): Record<string, string> {
   const dpop = prove({ key: credentials.dpop, method, url: `${credentials.broker}${path}`, accessToken });
   return dpop === undefined ? {} : { dpop };

@@ -4,15 +4,15 @@ import type { TLSSocket } from 'node:tls';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
-import { type Patience, repeat } from './attempt.ts';
-import { FIRST_BYTE, orderFor, requestText, type Way } from './call.ts';
-import type { Credentials } from './credentials.ts';
+import { type RetryOptions, repeatUntil } from './attempt.ts';
+import { createTunnelRequest, formatRequest, PROBE_BYTE, type Way } from './call.ts';
+import type { DrillCredentials } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
-import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
+import { type OpenTunnel, openTunnel, sendAndRead, waitForClose } from './tunnel.ts';
 
 const STREAM_PATIENCE_MS = 5_000;
 
-export interface HeldOpen {
+export interface HeldConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
   /** Time at which the connection ended (performance.now()); undefined while it is open. */
@@ -23,7 +23,7 @@ export interface HeldOpen {
 }
 
 /** Connection that could not be opened, with the reason. */
-export interface NotHeld {
+export interface FailedConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
   readonly why: string;
@@ -31,23 +31,27 @@ export interface NotHeld {
 
 /** Session to open connections for, and the path that they take. */
 export interface Hold {
-  readonly credentials: Credentials;
+  readonly credentials: DrillCredentials;
   readonly mesh: MeshInfo;
   readonly layer: 'edge' | 'mesh gateway' | 'sidecar';
   readonly way: Way;
-  readonly patience: Patience;
+  readonly patience: RetryOptions;
 }
 
 /**
  * Opens one connection of each kind to a target.
  * @throws MeshpassError `drill_proves_nothing` if a granted service refuses a live session
  */
-export async function holdOpen(
+export async function holdConnections(
   hold: Hold,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
-): Promise<readonly (HeldOpen | NotHeld)[]> {
+): Promise<readonly (HeldConnection | FailedConnection)[]> {
   const { layer, patience } = hold;
-  const none = (tried: string): NotHeld => ({ layer, tried, why: 'no granted service of this kind has a workload' });
+  const none = (tried: string): FailedConnection => ({
+    layer,
+    tried,
+    why: 'no granted service of this kind has a workload',
+  });
   return await Promise.all([
     http ? steady(() => keepAlive(hold, http), patience) : none('open HTTP/1.1 keep-alive connection'),
     http ? steady(() => http2(hold, http), patience) : none('open HTTP/2 stream'),
@@ -60,9 +64,9 @@ export async function holdOpen(
  * that is being opened; a retry reaches the new listener.
  */
 async function steady(
-  open: () => Promise<HeldOpen | NotHeld>,
-  { limit, between }: Patience,
-): Promise<HeldOpen | NotHeld> {
+  open: () => Promise<HeldConnection | FailedConnection>,
+  { limit, between }: RetryOptions,
+): Promise<HeldConnection | FailedConnection> {
   const deadline = performance.now() + limit;
   for (;;) {
     const one = await open().catch((thrown: unknown) => {
@@ -80,8 +84,8 @@ async function steady(
  * connections that bypass the edge, and drains open ones within Envoy's drain time. Open ones are noted and do not fail
  * the drill.
  */
-export async function whenDead(
-  held: readonly (HeldOpen | NotHeld)[],
+export async function waitUntilDead(
+  held: readonly (HeldConnection | FailedConnection)[],
   cause: number,
   limit: number,
 ): Promise<DrillRow[]> {
@@ -105,14 +109,16 @@ export async function whenDead(
   });
 }
 
-async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
+async function keepAlive(hold: Hold, target: Target): Promise<HeldConnection> {
   const { credentials, mesh } = hold;
   const opened = await mustOpen(hold, target);
   const ask = async (): Promise<string> => {
-    const answer = await exchange(opened.socket, requestText(credentials, mesh, target, true)).catch((error: Error) => {
-      opened.end();
-      throw error;
-    });
+    const answer = await sendAndRead(opened.socket, formatRequest(credentials, mesh, target, true)).catch(
+      (error: Error) => {
+        opened.end();
+        throw error;
+      },
+    );
     if (/\r\nconnection: *close\r\n/i.test(answer)) throw new Error('the connection is shutting down');
     return answer.split('\r\n', 1)[0] ?? '';
   };
@@ -125,11 +131,11 @@ async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
   return held(hold, opened, `open HTTP/1.1 keep-alive, ${shortName(target)}`, () => '2 requests had been served on it');
 }
 
-async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
+async function http2(hold: Hold, target: Target): Promise<HeldConnection | FailedConnection> {
   const { credentials, mesh, layer, way } = hold;
   const tried = `open HTTP/2 stream, ${shortName(target)}`;
   const opened = await openTunnel(credentials, {
-    ...orderFor(target, way, true),
+    ...createTunnelRequest(target, way, true),
     alpn: ['istio-h2', 'istio', 'h2'],
   });
   if (!('socket' in opened)) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
@@ -188,17 +194,17 @@ async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
   );
 }
 
-async function rawTcp(hold: Hold, target: Target): Promise<HeldOpen> {
+async function rawTcp(hold: Hold, target: Target): Promise<HeldConnection> {
   const opened = await mustOpen(hold, target);
-  await stillOpen(opened.socket, FIRST_BYTE).catch((error: Error) => {
+  await waitForClose(opened.socket, PROBE_BYTE).catch((error: Error) => {
     throw provesNothing(target, error.message);
   });
   return held(hold, opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
 async function mustOpen({ credentials, way, patience }: Hold, target: Target): Promise<OpenTunnel> {
-  const open = () => openTunnel(credentials, orderFor(target, way, true));
-  const opened = await repeat(open, (one) => 'socket' in one, patience);
+  const open = () => openTunnel(credentials, createTunnelRequest(target, way, true));
+  const opened = await repeatUntil(open, (one) => 'socket' in one, patience);
   if ('socket' in opened) return opened;
   throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
 }
@@ -210,7 +216,7 @@ export function held(
   tried: string,
   how: () => string,
   before?: () => void,
-): HeldOpen {
+): HeldConnection {
   let diedAt: number | undefined = socket.destroyed ? performance.now() : undefined;
   const died = () => {
     diedAt ??= performance.now();

@@ -3,11 +3,11 @@ import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes
 import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import type { SessionResponse } from '@meshpass/identity/wire';
 import type { Attempt, Verdict } from './attempt.ts';
-import { judge } from './call.ts';
-import { type Credentials, callBroker, type Held } from './credentials.ts';
-import { type HeldOpen, held, type NotHeld } from './hold-open.ts';
-import { ofBroker } from './replays.ts';
-import { exchange, openTunnel, type TunnelOrder } from './tunnel.ts';
+import { toVerdict } from './call.ts';
+import { callBroker, type DrillCredentials, type Held } from './credentials.ts';
+import { type FailedConnection, type HeldConnection, held } from './hold-open.ts';
+import { brokerVerdict } from './replays.ts';
+import { openTunnel, sendAndRead, type TunnelRequest } from './tunnel.ts';
 
 /** Endpoint that any authenticated caller may read. */
 const PATH = '/apis/authentication.k8s.io/v1';
@@ -16,7 +16,7 @@ const PATH = '/apis/authentication.k8s.io/v1';
  * Returns two attempts for each Kubernetes grant: requesting a new token, and calling the API server with the first
  * token.
  */
-export function ofKubernetes({ credentials, opened }: Held, limit: number): Attempt[] {
+export function kubernetesAttempts({ credentials, opened }: Held, limit: number): Attempt[] {
   return grantsOf(opened).flatMap((grant): Attempt[] => {
     let kept: Promise<string> | undefined;
     const about = { before: 'taken', limit } as const;
@@ -25,7 +25,7 @@ export function ofKubernetes({ credentials, opened }: Held, limit: number): Atte
         ...about,
         layer: 'Kubernetes token',
         tried: `session token and DPoP key, for a token of ${grant} for the API server`,
-        use: async () => ofBroker(await ask(credentials, grant)),
+        use: async () => brokerVerdict(await ask(credentials, grant)),
       },
       {
         ...about,
@@ -46,7 +46,10 @@ export function ofKubernetes({ credentials, opened }: Held, limit: number): Atte
 }
 
 /** Opens a connection to the API server that stays open until the session ends. */
-export async function holdKubernetes({ credentials, opened }: Held): Promise<readonly (HeldOpen | NotHeld)[]> {
+export async function holdKubernetesConnections({
+  credentials,
+  opened,
+}: Held): Promise<readonly (HeldConnection | FailedConnection)[]> {
   const [grant] = grantsOf(opened);
   if (grant === undefined) return [];
   const [layer, tried] = ['edge', 'open connection to the API server of Kubernetes'] as const;
@@ -59,27 +62,27 @@ function grantsOf({ kubernetes }: SessionResponse): readonly string[] {
   return (kubernetes?.grants ?? []).map(({ grant }) => grant);
 }
 
-function orderFor({ mesh, kubernetes }: SessionResponse, grant: string): TunnelOrder {
+function orderFor({ mesh, kubernetes }: SessionResponse, grant: string): TunnelRequest {
   const ca = kubernetes?.certificate_authority;
   const outside = { name: KUBERNETES_API.host, ...(ca !== undefined && { ca }) };
   return { target: KUBERNETES_TARGET, grant, edge: mesh.edge, alpn: ['http/1.1'], outside };
 }
 
-function ask(credentials: Credentials, grant: string) {
+function ask(credentials: DrillCredentials, grant: string) {
   return callBroker(credentials, 'POST', '/kubernetes/token', { json: { grant } });
 }
 
-async function present(credentials: Credentials, order: TunnelOrder, token: string): Promise<Verdict> {
+async function present(credentials: DrillCredentials, order: TunnelRequest, token: string): Promise<Verdict> {
   const opened = await openTunnel(credentials, order);
   const way = { edge: order.edge! };
-  if (!('socket' in opened)) return judge(opened, way);
+  if (!('socket' in opened)) return toVerdict(opened, way);
   try {
     const head = `Host: ${KUBERNETES_API.host}\r\nUser-Agent: meshpass-drill\r\nAccept: application/json\r\n`;
-    const answer = await exchange(
+    const answer = await sendAndRead(
       opened.socket,
       `GET ${PATH} HTTP/1.1\r\n${head}Authorization: Bearer ${token}\r\n\r\n`,
     );
-    return judge({ stage: 'answer', answer }, way);
+    return toVerdict({ stage: 'answer', answer }, way);
   } catch (thrown) {
     return { verdict: 'unclear', how: (thrown as Error).message };
   } finally {

@@ -1,32 +1,32 @@
 /** Renews a lease over an edge's control connection, as the agent does. */
 import { createSecureContext, type TLSSocket } from 'node:tls';
-import { connectControl } from '@meshpass/agent/channel/connect';
+import { connectToEdge } from '@meshpass/agent/channel/connect';
 import { createLineReader } from '@meshpass/agent/channel/lines';
-import { createReceived, type Received } from '@meshpass/agent/statements/received';
-import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT } from '@meshpass/identity/channel/index';
+import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/received';
+import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT_LENGTH } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
-import type { Credentials, Svid } from './credentials.ts';
+import type { DrillCredentials, Svid } from './credentials.ts';
 import { nextSeq } from './renew-lease.ts';
 
 const PATIENCE_MS = 5_000;
-const MAX_LINE = MAX_STATEMENT + 256;
+const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
 /** Refusals that prove that the session has ended. Any other refusal proves nothing. */
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
 
 /** Renews a session's lease over a control connection to the edge. Never throws: a refusal is a result. */
-export async function renewByEdge(credentials: Credentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
+export async function renewViaEdge(credentials: DrillCredentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
   const { ca, dpop, svids } = credentials;
   const [svid] = Object.values(svids) as [Svid | undefined];
   const context = createSecureContext({
     ...(ca !== undefined && { ca }),
     ...(svid && { key: svid.key, cert: svid.chain }),
   });
-  const received = createReceived({ sessionId: sid, keys: () => mesh.statement_keys });
+  const received = createStatementVerifier({ sessionId: sid, keys: () => mesh.statement_keys });
   const seq = nextSeq();
   try {
-    const socket = await connectControl(mesh.edge, context, AbortSignal.timeout(PATIENCE_MS));
+    const socket = await connectToEdge(mesh.edge, context, AbortSignal.timeout(PATIENCE_MS));
     socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
     received.sent(seq);
     socket.write(formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, dpop) }));
@@ -37,7 +37,7 @@ export async function renewByEdge(credentials: Credentials, mesh: MeshInfo, sid:
   }
 }
 
-async function firstVerdict(socket: TLSSocket, received: Received): Promise<Verdict> {
+async function firstVerdict(socket: TLSSocket, received: StatementVerifier): Promise<Verdict> {
   const lines = createLineReader(() => MAX_LINE);
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     const verdicts: Verdict[] = [];
@@ -47,7 +47,7 @@ async function firstVerdict(socket: TLSSocket, received: Received): Promise<Verd
   return unclear('closed without an answer');
 }
 
-function verdictIn(line: string, received: Received): readonly Verdict[] {
+function verdictIn(line: string, received: StatementVerifier): readonly Verdict[] {
   const frame = EdgeFrame.safeParse(parseJson(line)).data;
   if (frame?.type === 'refused')
     return [{ verdict: OVER.has(frame.error_code) ? 'refused' : 'unclear', how: frame.error_code }];

@@ -11,13 +11,13 @@ import {
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { Verdict } from './attempt.ts';
-import type { Credentials } from './credentials.ts';
+import type { DrillCredentials } from './credentials.ts';
 
 /** The broker's signed statement, or the code of its refusal. */
 export type Renewal = LeaseStatement | EndedStatement | { readonly kind: 'refused'; readonly code: string };
 
 /** Session whose lease is renewed. */
-export interface Leased {
+export interface LeasedSession {
   readonly id: string;
   readonly key: DpopKey;
   readonly statementKeys: readonly StatementKey[];
@@ -32,11 +32,11 @@ export function nextSeq(): number {
 }
 
 /** Renews a session's lease with a proof by its key. Never throws: a refusal is a result. */
-export async function renewLease({ broker: url, ca, dpop: key, session }: Credentials): Promise<Renewal> {
+export async function renewLease({ broker: url, ca, dpop: key, session }: DrillCredentials): Promise<Renewal> {
   if (!session) return { kind: 'refused', code: 'session_unknown' };
   const client = new BrokerClient({ url, key, now: Date.now, randomId: randomUUID, ...(ca !== undefined && { ca }) });
   try {
-    return await renewBy(client, { ...session, key });
+    return await renewWithClient(client, { ...session, key });
   } catch (thrown) {
     return { kind: 'refused', code: toMeshpassError(thrown).code };
   } finally {
@@ -48,9 +48,9 @@ export async function renewLease({ broker: url, ca, dpop: key, session }: Creden
  * Renews a session's lease with a client.
  * @throws MeshpassError the broker's refusal; agent_broker_answer_invalid if the broker did not sign the answer
  */
-export async function renewBy(
+export async function renewWithClient(
   client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>,
-  { id, key, statementKeys }: Leased,
+  { id, key, statementKeys }: LeasedSession,
 ): Promise<LeaseStatement | EndedStatement> {
   const proof = () => createLeaseProof({ sid: id, seq: nextSeq(), at: client.brokerNow }, key);
   const read = createStatementReader(statementKeys)(await client.renewLease(id, proof));

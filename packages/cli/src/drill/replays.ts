@@ -3,14 +3,14 @@ import type { DrillReport } from '@meshpass/identity/drill-report';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Answer } from '../broker/ask.ts';
 import type { Attempt, Verdict } from './attempt.ts';
-import { call, type Presented, passEdge } from './call.ts';
-import { type Credentials, callBroker, certificate, token } from './credentials.ts';
-import { renewByEdge } from './renew-by-edge.ts';
+import { call, type Presented, probeEdge } from './call.ts';
+import { callBroker, type DrillCredentials, requestCertificate, requestToken } from './credentials.ts';
+import { renewViaEdge } from './renew-by-edge.ts';
 import { renewLease, verdictOf } from './renew-lease.ts';
 import { shortName, type Target } from './targets.ts';
 
 /** Addresses inside the cluster's network. */
-export interface Inside {
+export interface InClusterAddresses {
   readonly gateway?: { readonly host: string; readonly port: number } | undefined;
   /** Pod behind a granted service, by the service's `HOST:PORT`. */
   readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
@@ -24,14 +24,18 @@ const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
  * Returns attempts to use the session token and its DPoP key at the broker.
  * @param limit how soon after the session's end they must fail, ms
  */
-export function atTheBroker(credentials: Credentials, grants: readonly string[], limit: number): Attempt[] {
+export function brokerReplayAttempts(
+  credentials: DrillCredentials,
+  grants: readonly string[],
+  limit: number,
+): Attempt[] {
   const taken = { before: 'taken', limit } as const;
   return [
     {
       layer: 'token endpoint',
       tried: 'session token, for an identity token',
       ...taken,
-      use: async () => ofBroker(await token(copyOf(credentials))),
+      use: async () => brokerVerdict(await requestToken(copyOf(credentials))),
     },
     {
       layer: 'session renewal',
@@ -44,21 +48,22 @@ export function atTheBroker(credentials: Credentials, grants: readonly string[],
         layer: 'certificate renewal',
         tried: `session token and DPoP key, for a certificate of ${grant}`,
         ...taken,
-        use: async () => ofBroker(await certificate(copyOf(credentials), grant)),
+        use: async () => brokerVerdict(await requestCertificate(copyOf(credentials), grant)),
       };
     }),
     {
       layer: 'configuration',
       tried: 'session token and DPoP key, for the configuration of an Envoy',
       ...taken,
-      use: async () => ofBroker(await callBroker(credentials, 'GET', '/session/configuration')),
+      use: async () => brokerVerdict(await callBroker(credentials, 'GET', '/session/configuration')),
     },
     {
       layer: 'token endpoint',
       tried: 'identity token alone, instead of the session token',
       before: 'refused',
       limit,
-      use: async () => ofBroker(await token({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
+      use: async () =>
+        brokerVerdict(await requestToken({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
     },
   ];
 }
@@ -67,8 +72,8 @@ export function atTheBroker(credentials: Credentials, grants: readonly string[],
  * Returns attempts to open a tunnel to each target through the edge.
  * @param limit how soon after the session's end they must fail, ms
  */
-export function atTheEdge(
-  credentials: Credentials,
+export function edgeReplayAttempts(
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   targets: readonly Target[],
   limit: number,
@@ -80,21 +85,21 @@ export function atTheEdge(
         ...about,
         tried: `SVID, a new tunnel to ${shortName(target)}`,
         before: 'taken',
-        use: () => passEdge(credentials, mesh, target, true),
+        use: () => probeEdge(credentials, mesh, target, true),
       },
       {
         ...about,
         tried: `identity token alone, a new tunnel to ${shortName(target)}`,
         before: 'refused',
-        use: () => passEdge(credentials, mesh, target, false),
+        use: () => probeEdge(credentials, mesh, target, false),
       },
     ];
   });
 }
 
 /** Returns an attempt to renew the lease through an edge. */
-export function byTheControlChannel(
-  credentials: Credentials,
+export function controlChannelAttempt(
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   sessionId: string,
   limit: number,
@@ -105,21 +110,21 @@ export function byTheControlChannel(
       tried: 'SVID and DPoP key, to renew the lease by the edge',
       before: 'taken',
       limit,
-      use: () => renewByEdge(credentials, mesh, sessionId),
+      use: () => renewViaEdge(credentials, mesh, sessionId),
     },
   ];
 }
 
 /** Returns attempts that bypass the edge from inside the cluster: through the mesh gateway, and directly to Pods. */
-export function fromInside(
-  credentials: Credentials,
+export function inClusterAttempts(
+  credentials: DrillCredentials,
   mesh: MeshInfo,
   targets: readonly Target[],
-  { gateway, pods }: Inside,
+  { gateway, pods }: InClusterAddresses,
   limit: number,
 ): Attempt[] {
   return targets.flatMap((target) => {
-    const pod = podOf(target, pods);
+    const pod = findPod(target, pods);
     return [
       ...(gateway ? attempts('mesh gateway', target, gateway) : []),
       ...(pod ? attempts('sidecar', target, pod) : []),
@@ -146,7 +151,7 @@ export function fromInside(
 }
 
 /** Returns rows for attempts that need an address inside the cluster. */
-export function untried(targets: readonly Target[], { gateway, pods }: Inside): DrillReport['rows'] {
+export function untriedRows(targets: readonly Target[], { gateway, pods }: InClusterAddresses): DrillReport['rows'] {
   const rows: DrillReport['rows'] = [];
   if (!gateway)
     rows.push({
@@ -156,7 +161,7 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
       outcome: 'not_tried',
       how: 'requires running inside the cluster with --inside-gateway',
     });
-  for (const name of targets.filter((target) => !podOf(target, pods)).map(shortName))
+  for (const name of targets.filter((target) => !findPod(target, pods)).map(shortName))
     rows.push({
       part: 'replays',
       layer: 'sidecar',
@@ -168,12 +173,12 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
 }
 
 /** Finds a target's Pod by any of the service's names, short ones included. */
-export function podOf({ service }: Target, pods: Inside['pods']) {
+export function findPod({ service }: Target, pods: InClusterAddresses['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
 
 /** Converts a broker's answer into a verdict. */
-export function ofBroker({ status, json }: Answer): Verdict {
+export function brokerVerdict({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
   // Only these codes prove that the credential is dead; an overloaded or failing broker answers with others.
@@ -182,6 +187,6 @@ export function ofBroker({ status, json }: Answer): Verdict {
 }
 
 /** Copies credentials, so that an attempt cannot replace those that the session had when it ended. */
-function copyOf(credentials: Credentials): Credentials {
+function copyOf(credentials: DrillCredentials): DrillCredentials {
   return { ...credentials, svids: { ...credentials.svids } };
 }

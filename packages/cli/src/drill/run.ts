@@ -9,17 +9,33 @@ import type { DrillCause, DrillLayer, DrillReport, DrillRow, RecordedSession } f
 import { MeshpassError } from '@meshpass/identity/error';
 import { SessionResponse } from '@meshpass/identity/wire';
 import { decodeJwt } from 'jose';
-import { type Answer, refusalIn } from '../broker/ask.ts';
-import { type Attempt, row, tryAfter, tryAgain, tryBefore } from './attempt.ts';
+import { type Answer, parseRefusal } from '../broker/ask.ts';
+import { type Attempt, attemptAfterCause, attemptAgain, attemptBeforeCause, row } from './attempt.ts';
 import { call } from './call.ts';
-import { end, type Operator, RECORDED_AS } from './causes.ts';
+import { end, type Operator, STORED_CLOSE_CAUSES } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import { type Credentials, callBroker, certificate, enrol, type Held, noCredentials, token } from './credentials.ts';
-import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
-import { holdKubernetes, ofKubernetes } from './kubernetes.ts';
+import {
+  callBroker,
+  createEmptyCredentials,
+  type DrillCredentials,
+  enrol,
+  type Held,
+  requestCertificate,
+  requestToken,
+} from './credentials.ts';
+import { type FailedConnection, type HeldConnection, type Hold, holdConnections, waitUntilDead } from './hold-open.ts';
+import { holdKubernetesConnections, kubernetesAttempts } from './kubernetes.ts';
 import { renewLease, verdictOf } from './renew-lease.ts';
-import { atTheBroker, atTheEdge, byTheControlChannel, fromInside, type Inside, podOf, untried } from './replays.ts';
-import { chooseTargets, shortName, type Target, type TargetChoice } from './targets.ts';
+import {
+  brokerReplayAttempts,
+  controlChannelAttempt,
+  edgeReplayAttempts,
+  findPod,
+  type InClusterAddresses,
+  inClusterAttempts,
+  untriedRows,
+} from './replays.ts';
+import { chooseTargets, shortName, type Target, type TargetOptions } from './targets.ts';
 
 export interface DrillOptions {
   /** Public URL of the broker. */
@@ -34,8 +50,8 @@ export interface DrillOptions {
   readonly rebuild: boolean;
   /** Milliseconds to wait for an external cause. */
   readonly wait: number;
-  readonly choice: TargetChoice;
-  readonly inside: Inside;
+  readonly choice: TargetOptions;
+  readonly inside: InClusterAddresses;
   readonly operator?: Operator | undefined;
   readonly cluster?: Cluster | undefined;
   readonly progress: (what: string) => void;
@@ -76,11 +92,11 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     progress('using all its credentials');
     const reviews = await cluster?.tokenReviews(svids, limit.mesh);
     const attempts: Attempt[] = [
-      ...atTheBroker(credentials, session.grants, limit.edge),
-      ...atTheEdge(credentials, mesh, targets, limit.edge),
-      ...byTheControlChannel(credentials, mesh, session.id, limit.edge),
-      ...ofKubernetes(held, limit.edge),
-      ...fromInside(credentials, mesh, targets, options.inside, limit.mesh),
+      ...brokerReplayAttempts(credentials, session.grants, limit.edge),
+      ...edgeReplayAttempts(credentials, mesh, targets, limit.edge),
+      ...controlChannelAttempt(credentials, mesh, session.id, limit.edge),
+      ...kubernetesAttempts(held, limit.edge),
+      ...inClusterAttempts(credentials, mesh, targets, options.inside, limit.mesh),
       ...(reviews?.attempts ?? []),
       ...(cluster?.remains(svids, limit.mesh) ?? []),
       ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
@@ -92,13 +108,13 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
         await renewLease(credentials);
       },
     };
-    const before = await tryBefore(attempts, patience);
+    const before = await attemptBeforeCause(attempts, patience);
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
     const hold = { credentials, mesh, patience };
     const open = [
-      ...(await holdOpen({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
-      ...(await holdKubernetes(held)),
+      ...(await holdConnections({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
+      ...(await holdKubernetesConnections(held)),
     ];
     const inside = await holdInside(hold, { http, tcp }, options.inside);
 
@@ -111,9 +127,9 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     };
     const at = await end(cause, { credentials, session, operator, rebuild, wait: options.wait });
     const [connections, connectionsInside, replays] = await Promise.all([
-      whenDead(open, at, limit.edge),
-      whenDead(inside, at, limit.mesh),
-      tryAfter(attempts, before.unfit, at),
+      waitUntilDead(open, at, limit.edge),
+      waitUntilDead(inside, at, limit.mesh),
+      attemptAfterCause(attempts, before.unfit, at),
     ]);
     for (const one of [...open, ...inside]) if ('end' in one) one.end();
     const rows: DrillRow[] = [
@@ -123,12 +139,12 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       ...replays,
       ...(reviews?.rows ?? []),
     ];
-    rows.push(...untried(targets, options.inside), ...unasked(options));
+    rows.push(...untriedRows(targets, options.inside), ...unasked(options));
 
     if (options.rebuild || cause === 'rebuild') {
       progress('opening a session of the same workspace again');
       await rebuild();
-      rows.push(...(await rebuilt(held, second!, targets)), ...(await tryAgain(attempts, before.unfit)));
+      rows.push(...(await rebuilt(held, second!, targets)), ...(await attemptAgain(attempts, before.unfit)));
     }
     const { id, subject, login, workspace, grants } = session;
     const recorded = await operator?.recorded(id);
@@ -140,7 +156,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       cause,
       session: { id, subject, login, workspace, grants },
       principals: svids.map(({ spiffeId }) => spiffeId),
-      rows: noteUndenied(rows, recorded),
+      rows: markUndeniedRows(rows, recorded),
     };
   } finally {
     clearInterval(beating);
@@ -153,17 +169,19 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
 async function holdInside(
   hold: Pick<Hold, 'credentials' | 'mesh' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
-  { gateway, pods }: Inside,
-): Promise<readonly (HeldOpen | NotHeld)[]> {
-  const straight = (target: Target | undefined) => target && podOf(target, pods);
-  const held: (HeldOpen | NotHeld)[] = [];
+  { gateway, pods }: InClusterAddresses,
+): Promise<readonly (HeldConnection | FailedConnection)[]> {
+  const straight = (target: Target | undefined) => target && findPod(target, pods);
+  const held: (HeldConnection | FailedConnection)[] = [];
   if (gateway)
-    held.push(...(await holdOpen({ ...hold, layer: 'mesh gateway', way: { straightTo: gateway } }, { http, tcp })));
+    held.push(
+      ...(await holdConnections({ ...hold, layer: 'mesh gateway', way: { straightTo: gateway } }, { http, tcp })),
+    );
   for (const target of [http, tcp]) {
     const straightTo = straight(target);
     if (!target || !straightTo) continue;
     const one = target === http ? { http, tcp: undefined } : { http: undefined, tcp };
-    const both = await holdOpen({ ...hold, layer: 'sidecar', way: { straightTo } }, one);
+    const both = await holdConnections({ ...hold, layer: 'sidecar', way: { straightTo } }, one);
     held.push(...both.filter((connection) => 'diedAt' in connection));
   }
   return held;
@@ -174,20 +192,20 @@ async function holdInside(
  * @throws MeshpassError with the broker's code
  */
 async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
-  const credentials = noCredentials(broker, ca, presencePort);
+  const credentials = createEmptyCredentials(broker, ca, presencePort);
   const proof = await proofs.proof();
   const form: Record<string, string> =
     proof.type === 'oidc'
       ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
       : { subject_token_type: PROOF_TYPES.codespace, subject_token: proof.token, codespace_name: proof.codespaceName };
   const opened = SessionResponse.parse(granted(await enrolPatiently(credentials, form)));
-  for (const grant of opened.session.grants) granted(await certificate(credentials, grant));
-  granted(await token(credentials));
+  for (const grant of opened.session.grants) granted(await requestCertificate(credentials, grant));
+  granted(await requestToken(credentials));
   return { credentials, opened };
 }
 
 /** Retries until GitHub notices the port and forwards it for the presence challenge, which takes a while. */
-async function enrolPatiently(credentials: Credentials, form: Readonly<Record<string, string>>): Promise<Answer> {
+async function enrolPatiently(credentials: DrillCredentials, form: Readonly<Record<string, string>>): Promise<Answer> {
   for (let left = PRESENCE_TRIES; ; left--) {
     const answer = await enrol(credentials, form);
     const code = (answer.json as { error_code?: unknown } | undefined)?.error_code;
@@ -216,7 +234,7 @@ function inTheStore(operator: Operator, session: string, cause: DrillCause, limi
     use: async () => {
       const { closed_at: closedAt, close_cause: recorded } = await operator.recorded(session);
       if (closedAt === null) return { verdict: 'taken', how: 'open' };
-      const expected = cause === 'outside' ? recorded : RECORDED_AS[cause];
+      const expected = cause === 'outside' ? recorded : STORED_CLOSE_CAUSES[cause];
       if (recorded !== expected) return { verdict: 'unclear', how: `closed by ${recorded}, not by ${expected}` };
       return { verdict: 'refused', how: `closed at ${closedAt}: ${recorded}` };
     },
@@ -238,7 +256,7 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
 
 function granted({ status, json }: Answer): unknown {
   if (status === 200) return json;
-  throw refusalIn(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
+  throw parseRefusal(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
 }
 
 // Rows about the rebuilt workspace: its new credentials work, and the old identity token adds no access to them.
@@ -287,7 +305,7 @@ const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'ro
  * Turns `stale` rows of these layers into `noted` if the broker denied none of the principals.
  * @param recorded the broker's record of the closed session; undefined without an operator token
  */
-export function noteUndenied(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {
+export function markUndeniedRows(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {
   const { principals = [], closed_at: closedAt = null } = recorded ?? {};
   const none = principals.length > 0 && principals.every(({ denied }) => denied === false);
   if (closedAt === null || !none) return [...rows];

@@ -1,6 +1,6 @@
 /** Drill report as text: each attempt with its layer, result and milliseconds. */
 import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
-import { linesText } from '../diagnosis/print.ts';
+import { formatLines } from '../diagnosis/print.ts';
 
 const MARKS: Readonly<Record<DrillRow['outcome'], string>> = {
   dead: '✓ dead',
@@ -22,7 +22,7 @@ const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
  * Formats a report, without color. Rows of part `before` are only counted, because they are the baseline for the other
  * rows.
  */
-export function drillTable(report: DrillReport): string[] {
+export function formatDrillReport(report: DrillReport): string[] {
   const { session, rows, cause } = report;
   const worked = rows.filter(({ part }) => part === 'before').length;
   const lines = [
@@ -32,7 +32,7 @@ export function drillTable(report: DrillReport): string[] {
   const isRepeated = ({ part, outcome }: DrillRow) => part === 'rebuild' && outcome === 'dead';
   const listed = shown.filter((row) => !isRepeated(row));
   const tried = Math.max(...listed.map((row) => row.tried.length));
-  const text = linesText(
+  const text = formatLines(
     listed.map((row) => {
       const ms = row.ms === undefined ? '' : `${row.ms} ms`;
       const says = `${row.tried.padEnd(tried)}  ${ms.padStart(8)}  ${row.how}`.trimEnd();
@@ -47,11 +47,11 @@ export function drillTable(report: DrillReport): string[] {
     const again = own.filter(isRepeated).length;
     if (again > 0) lines.push(`  ${MARKS.dead} all layers: ${again} uses of the old credentials, repeated`);
   }
-  return [...lines, '', conclusion(report)];
+  return [...lines, '', summarizeDrill(report)];
 }
 
 /** Summarizes a report in one sentence. */
-export function conclusion(report: DrillReport): string {
+export function summarizeDrill(report: DrillReport): string {
   const failed = failedRows(report);
   const layers = (rows: readonly DrillRow[]) => [...new Set(rows.map(({ layer }) => layer))].join(', ');
   const dead = report.rows.filter(({ outcome }) => outcome === 'dead').length;

@@ -10,7 +10,7 @@ export interface Target {
   readonly path?: string;
 }
 
-export interface TargetChoice {
+export interface TargetOptions {
   /** `HOST:PORT` of a granted HTTP service; short names are allowed. */
   readonly service?: string | undefined;
   readonly path?: string | undefined;
@@ -20,7 +20,7 @@ export interface TargetChoice {
  * Chooses one HTTP and one TCP service that have running workloads.
  * @throws MeshpassError `usage` if the named service is not granted, or no service can be called
  */
-export function chooseTargets(services: readonly ReachableService[], choice: TargetChoice) {
+export function chooseTargets(services: readonly ReachableService[], choice: TargetOptions) {
   const running = services.filter(({ spiffe_ids }) => spiffe_ids.length > 0);
   const named = running.filter(
     ({ host, aliases, port }) =>

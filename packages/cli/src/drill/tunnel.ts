@@ -5,10 +5,10 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { parseJson } from '@meshpass/identity/jws/json';
-import { formatSni, parseTarget, spiffeOfSan } from '@meshpass/identity/spiffe';
-import type { Credentials } from './credentials.ts';
+import { formatSni, parseTarget, spiffeIdFromSan } from '@meshpass/identity/spiffe';
+import type { DrillCredentials } from './credentials.ts';
 
-export interface TunnelOrder {
+export interface TunnelRequest {
   /** `host:port` for CONNECT. */
   readonly target: string;
   /** Additional header lines of CONNECT, each with CRLF. */
@@ -55,14 +55,14 @@ const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
 /** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is a result. */
-export async function tunnel(credentials: Credentials, order: TunnelOrder): Promise<TunnelReport> {
+export async function probeTunnel(credentials: DrillCredentials, order: TunnelRequest): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
   try {
     const { socket } = opened;
     return {
       stage: 'answer',
-      answer: order.send === undefined ? await stillOpen(socket) : await exchange(socket, order.send),
+      answer: order.send === undefined ? await waitForClose(socket) : await sendAndRead(socket, order.send),
     };
   } catch (thrown) {
     return { stage: 'inner', error: reasonOf(thrown) };
@@ -72,7 +72,10 @@ export async function tunnel(credentials: Credentials, order: TunnelOrder): Prom
 }
 
 /** Opens a tunnel and keeps it open. Never throws: a refusal is returned as a report. */
-export async function openTunnel(credentials: Credentials, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
+export async function openTunnel(
+  credentials: DrillCredentials,
+  order: TunnelRequest,
+): Promise<OpenTunnel | TunnelReport> {
   const svid = credentials.svids[order.grant];
   let below: Socket;
   try {
@@ -122,13 +125,16 @@ export async function openTunnel(credentials: Credentials, order: TunnelOrder): 
   };
 }
 
-function ofWorkload({ svids, roots }: Credentials, { sni, target, peers, grant }: TunnelOrder): ConnectionOptions {
+function ofWorkload(
+  { svids, roots }: DrillCredentials,
+  { sni, target, peers, grant }: TunnelRequest,
+): ConnectionOptions {
   const svid = svids[grant];
   return {
     servername: sni ?? formatSni(parseTarget(target)!),
     ca: [...roots],
     checkServerIdentity: (_name, { subjectaltname }) =>
-      peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
+      peers === undefined || peers.includes(spiffeIdFromSan(subjectaltname) ?? '')
         ? undefined
         : new Error(`the certificate for ${target} belongs to ${subjectaltname}`),
     ...(svid && { key: svid.key, cert: svid.chain }),
@@ -155,7 +161,7 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
  * @returns bytes received while waiting
  * @throws Error if the peer closed the connection
  */
-export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
+export function waitForClose(socket: TLSSocket, say?: string): Promise<string> {
   if (say !== undefined) socket.write(say, 'latin1');
   return readFor(STILL_OPEN_MS, socket, {
     enough: () => false,
@@ -168,7 +174,7 @@ export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
  * Sends a request over an open connection.
  * @returns the answer, at most 64 KiB
  */
-export async function exchange(socket: TLSSocket, text: string): Promise<string> {
+export async function sendAndRead(socket: TLSSocket, text: string): Promise<string> {
   socket.write(text);
   return readUntil(socket, (answer) => {
     const headEnd = answer.indexOf('\r\n\r\n');

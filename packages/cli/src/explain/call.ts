@@ -1,9 +1,9 @@
 /** Call that `meshpass explain` is asked about, parsed from a URL. */
-import type { AskedCall } from '@meshpass/agent/explain/answer';
+import type { ExplainedCall } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
-import { headersOf } from '../input/request.ts';
+import { parseHeaders } from '../input/request.ts';
 
-export interface WantedCall extends AskedCall {
+export interface WantedCall extends ExplainedCall {
   /** `tcp` for a connection without HTTP; method and path are then meaningless. */
   readonly protocol: 'http' | 'tcp';
 }
@@ -17,7 +17,7 @@ const LONGEST = 4_096;
  * @param headers `NAME: VALUE` lines
  * @throws MeshpassError `usage`
  */
-export function wantedCall(given: string, method: string, headers: readonly string[]): WantedCall {
+export function parseWantedCall(given: string, method: string, headers: readonly string[]): WantedCall {
   const url = given.length <= LONGEST && URL.canParse(given) ? new URL(given) : undefined;
   if (!url || !['http:', 'tcp:'].includes(url.protocol) || url.hostname === '')
     throw new MeshpassError(
@@ -41,11 +41,11 @@ export function wantedCall(given: string, method: string, headers: readonly stri
     host: url.hostname.toLowerCase(),
     port: url.port === '' ? 80 : Number(url.port),
     path: `${url.pathname || '/'}${url.search}`,
-    headers: headersOf(headers),
+    headers: parseHeaders(headers),
   };
 }
 
 /** Formats a call as `GET /orders/1`, without the query, which no Meshpass rule inspects; or as `a connection`. */
-export function formatWanted({ protocol, method, path }: WantedCall): string {
+export function formatWantedCall({ protocol, method, path }: WantedCall): string {
   return protocol === 'tcp' ? 'a connection' : `${method} ${path.split('?')[0]}`;
 }

@@ -1,21 +1,21 @@
 /** Explanation of a call, hop by hop, as far as the workspace knows the hops. It reports decisions and makes none. */
 
 import type { Access } from '@meshpass/access';
-import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
+import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer, RouteTarget } from '@meshpass/agent/explain/route';
 import { formatSni } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { didYouMean } from '@meshpass/istio';
-import { shellWord } from '../diagnosis/shell-word.ts';
-import { formatWanted, type WantedCall } from './call.ts';
+import { quoteShellWord } from '../diagnosis/shell-word.ts';
+import { formatWantedCall, type WantedCall } from './call.ts';
 import { type Explanation, type Hop, hop, type Verdict, verdictOf } from './explanation.ts';
-import { judge, withoutClaims } from './judge.ts';
+import { evaluateForCaller, withoutClaims } from './judge.ts';
 import { rulesHop } from './rules-hop.ts';
-import { sessionAccess, UnreadOperation } from './session-access.ts';
+import { sessionAccess, UnknownOperationError } from './session-access.ts';
 
 export interface ExplainInput {
   readonly call: WantedCall;
-  readonly known: ExplainAnswer;
+  readonly known: ExplainResponse;
   /** Access file of a checkout, if given. */
   readonly access?: Access | undefined;
   /** Whether the system resolves the name to an address outside Meshpass. */
@@ -79,14 +79,14 @@ function servingGrant(held: readonly ReachableService[], { call, known }: Explai
   if (held.length === 1 || first!.protocol === 'tcp') return first!;
   try {
     const access = withoutClaims(sessionAccess(held));
-    return held.find((one) => judge(access, one.grant, one, call, known).allowed === 'yes') ?? first!;
+    return held.find((one) => evaluateForCaller(access, one.grant, one, call, known).allowed === 'yes') ?? first!;
   } catch (error) {
-    if (error instanceof UnreadOperation) return first!;
+    if (error instanceof UnknownOperationError) return first!;
     throw error;
   }
 }
 
-function named({ host, port, address }: ReachableService, { listening, byProxyOnly }: ExplainAnswer): Hop {
+function named({ host, port, address }: ReachableService, { listening, byProxyOnly }: ExplainResponse): Hop {
   if (address === undefined)
     return hop('workspace', 'refused', `${host} has no loopback address, so its name does not resolve here`);
   if (byProxyOnly.includes(`${address}:${port}`))
@@ -136,7 +136,7 @@ function routed(service: ReachableService, input: ExplainInput): readonly Hop[] 
     case 'redirect':
       return [line('allowed', `${by} responds with a redirect; nothing is sent: explain the redirect's URL`)];
     case 'no-route':
-      return [line('refused', `no route in the mesh matches ${formatWanted(call)} for this name (404)`)];
+      return [line('refused', `no route in the mesh matches ${formatWantedCall(call)} for this name (404)`)];
     case 'unknown':
       return [line('unknown', route.why)];
     default:
@@ -196,7 +196,7 @@ function formatTarget({ host, port, subset, weight }: RouteTarget): string {
 function beyond(
   { host, port, grant }: ReachableService,
   call: WantedCall,
-  { principals, claims }: ExplainAnswer,
+  { principals, claims }: ExplainResponse,
 ): string {
   const [, , , , namespace = `meshpass-${grant}`, , account = 'ACCOUNT'] = (principals[grant] ?? '').split('/');
   const [service, ns] = host.split('.');
@@ -204,7 +204,7 @@ function beyond(
   const http =
     call.protocol === 'tcp'
       ? ' --tcp'
-      : ` --method ${call.method} --path ${shellWord(call.path.split('?')[0]!)} --claims ${shellWord(JSON.stringify(token))}`;
+      : ` --method ${call.method} --path ${quoteShellWord(call.path.split('?')[0]!)} --claims ${quoteShellWord(JSON.stringify(token))}`;
   return (
     'Unknown beyond what Meshpass decides: other AuthorizationPolicies in the mesh may still deny the call. For the platform team: ' +
     `meshpass policy can-i --as ${namespace}/${account} --to ${service}.${ns}:${port} --sni ${formatSni({ host, port })}${http} --kubeconfig FILE`

@@ -1,22 +1,22 @@
 /** Decides a call by one grant's guard and rules, with the `meshpass policy can-i` evaluator on the compiled grant. */
 import type { Access, Grant, GrantTarget } from '@meshpass/access';
-import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { applyAccess, type CanI, canI } from '@meshpass/analysis/evaluate';
 import { formatSni } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { viewMesh } from '@meshpass/istio';
-import { NO_KEYS } from '../input/policy-input.ts';
+import { PLACEHOLDER_JWKS } from '../input/policy-input.ts';
 import type { WantedCall } from './call.ts';
 import { sessionMesh } from './session-access.ts';
 
 /** Caller, as the agent describes its session. */
-export type Asking = Pick<ExplainAnswer, 'claims' | 'principals' | 'trustDomain' | 'tokenHeader' | 'session'>;
+export type ExplainCaller = Pick<ExplainResponse, 'claims' | 'principals' | 'trustDomain' | 'tokenHeader' | 'session'>;
 
 /** Destination of the call. */
-export type Destination = Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>;
+export type CallDestination = Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>;
 
 /** Returns Meshpass's default mesh shape with the given domains. */
-export const shapeOf = (trustDomain: string, clusterDomain: string) => ({
+export const defaultMeshShape = (trustDomain: string, clusterDomain: string) => ({
   trustDomain,
   clusterDomain,
   rootNamespace: 'istio-system',
@@ -29,14 +29,14 @@ export function clusterDomainOf(host: string): string {
 }
 
 /** Returns how sidecars recognize the session's identity token. */
-export function tokensOf({ claims, tokenHeader }: Pick<Asking, 'claims' | 'tokenHeader'>) {
+export function toIdentityTokens({ claims, tokenHeader }: Pick<ExplainCaller, 'claims' | 'tokenHeader'>) {
   const { iss, aud } = claims;
   const [audience] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
   return {
     issuer: typeof iss === 'string' ? iss : 'https://broker.invalid',
     audience: typeof audience === 'string' ? audience : 'meshpass',
     header: tokenHeader,
-    jwks: NO_KEYS,
+    jwks: PLACEHOLDER_JWKS,
   };
 }
 
@@ -44,11 +44,17 @@ export function tokensOf({ claims, tokenHeader }: Pick<Asking, 'claims' | 'token
  * Decides for the holder of `grant` in `access`, without the mesh's other policies.
  * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
-export function judge(access: Access, grant: string, to: Destination, call: WantedCall, asking: Asking): CanI {
+export function evaluateForCaller(
+  access: Access,
+  grant: string,
+  to: CallDestination,
+  call: WantedCall,
+  asking: ExplainCaller,
+): CanI {
   const { trustDomain, claims, principals, session } = asking;
   const only = { ...access, grants: access.grants.flatMap((one) => (one.name === grant ? [narrowed(one, to)] : [])) };
-  const tokens = tokensOf(asking);
-  const shape = shapeOf(trustDomain, clusterDomainOf(to.host));
+  const tokens = toIdentityTokens(asking);
+  const shape = defaultMeshShape(trustDomain, clusterDomainOf(to.host));
   const { resources } = applyAccess(only, sessionMesh([to]), shape, tokens);
   const [service, namespace] = to.host.split('.');
   const principal = principals[grant]?.replace(/^spiffe:\/\//, '') ?? `${trustDomain}/ns/meshpass-${grant}/sa/holder`;
@@ -63,13 +69,13 @@ export function judge(access: Access, grant: string, to: Destination, call: Want
 }
 
 /** Reduces a grant to one port, because its other entries may name services that are unknown here. */
-function narrowed(grant: Grant, to: Destination): Grant {
-  const targets = targetsNaming(grant, to).map((one) => ({ ...one, port: to.port }));
+function narrowed(grant: Grant, to: CallDestination): Grant {
+  const targets = findTargets(grant, to).map((one) => ({ ...one, port: to.port }));
   return { ...grant, to: targets, kubernetesRoles: [] };
 }
 
 /** Returns the entries that name this service and port. If there are several, the first decides. */
-export function targetsNaming({ to }: Pick<Grant, 'to'>, { host, port }: Pick<Destination, 'host' | 'port'>) {
+export function findTargets({ to }: Pick<Grant, 'to'>, { host, port }: Pick<CallDestination, 'host' | 'port'>) {
   const [service, namespace] = host.split('.');
   const named = to.filter(
     (one) =>

@@ -15,14 +15,21 @@ import {
   parseAccess,
 } from '@meshpass/access';
 import { matchesGlob } from '@meshpass/access/compile';
-import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
+import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import { applyAccess, normalizePath } from '@meshpass/analysis/evaluate';
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity/error';
-import { namingFlag } from '../input/text-file.ts';
-import { formatWanted, type WantedCall } from './call.ts';
-import { clusterDomainOf, type Destination, judge, shapeOf, targetsNaming, tokensOf } from './judge.ts';
+import { withFlagName } from '../input/text-file.ts';
+import { formatWantedCall, type WantedCall } from './call.ts';
+import {
+  type CallDestination,
+  clusterDomainOf,
+  defaultMeshShape,
+  evaluateForCaller,
+  findTargets,
+  toIdentityTokens,
+} from './judge.ts';
 import { meets } from './rules-hop.ts';
 import { sessionMesh } from './session-access.ts';
 
@@ -40,7 +47,7 @@ export interface AccessFiles {
  * @throws MeshpassError `access_file_*`, `config_invalid`
  */
 export function readAccessFiles(file: string, flag: string): AccessFiles {
-  return namingFlag(flag, () => {
+  return withFlagName(flag, () => {
     const read = new Map<string, string>();
     const { access, paths } = loadAccess(file, { name: file, onRead: (path, text) => read.set(path, text) });
     const names = access.files ?? [access.file];
@@ -66,7 +73,7 @@ export interface Patch {
 
 export interface PatchInput {
   readonly call: WantedCall;
-  readonly known: ExplainAnswer;
+  readonly known: ExplainResponse;
   readonly files: AccessFiles;
   /** Grant to change; defaults to the grant that serves the service, or the session's only grant. */
   readonly grant?: string | undefined;
@@ -83,17 +90,19 @@ export function proposePatch(input: PatchInput): Patch {
   const { name: grant, place } = entry;
   if (!isNew) refuseWhereRoutesLeadElsewhere(to, known.routes[grant]);
   refuseWhatSomebodyMustDecide(entry, to, call);
-  if (targetsNaming(entry, to).length > 0 && judge(files.access, grant, to, call, known).allowed === 'yes')
+  if (findTargets(entry, to).length > 0 && evaluateForCaller(files.access, grant, to, call, known).allowed === 'yes')
     throw refusal(
-      `${formatPlace(place)}: grant ${grant} of this file already allows ${formatWanted(call)}. Apply the file.`,
+      `${formatPlace(place)}: grant ${grant} of this file already allows ${formatWantedCall(call)}. Apply the file.`,
     );
   const before = files.texts.get(place.file)!;
   const [service, namespace] = to.host.split('.') as [string, string];
   const operation = call.protocol === 'tcp' ? undefined : { method: call.method, path: pathOf(call) };
   const after = allowCall(before, { grant, service, namespace, port: to.port, ...(operation && { operation }) });
   const access = read(files, place.file, after, call);
-  if (judge(access, grant, to, call, known).allowed !== 'yes')
-    throw refusal(`Another operation in grant ${grant} would not allow ${formatWanted(call)}. Edit the file by hand.`);
+  if (evaluateForCaller(access, grant, to, call, known).allowed !== 'yes')
+    throw refusal(
+      `Another operation in grant ${grant} would not allow ${formatWantedCall(call)}. Edit the file by hand.`,
+    );
   return {
     grant,
     diff: unifiedDiff(nameInRepository(files.paths.get(place.file)!), before, after),
@@ -104,7 +113,10 @@ export function proposePatch(input: PatchInput): Patch {
 }
 
 /** Returns the service as the session knows it, or as its name implies. */
-function destinationOf(call: WantedCall, known: ExplainAnswer): { readonly to: Destination; readonly isNew: boolean } {
+function destinationOf(
+  call: WantedCall,
+  known: ExplainResponse,
+): { readonly to: CallDestination; readonly isNew: boolean } {
   const [held] = servicesAt(known.services, call);
   if (held) return { to: held, isNew: false };
   const [service, namespace, svc = 'svc', ...domain] = call.host.replace(/\.$/, '').split('.');
@@ -115,7 +127,7 @@ function destinationOf(call: WantedCall, known: ExplainAnswer): { readonly to: D
   return { to: { host, port: call.port, protocol: call.protocol, spiffe_ids: [] }, isNew: true };
 }
 
-function grantFor({ call, known, files, grant }: PatchInput, to: Destination): Grant {
+function grantFor({ call, known, files, grant }: PatchInput, to: CallDestination): Grant {
   const own = files.access.grants.filter(({ name }) => known.session.grants.includes(name));
   if (grant !== undefined) {
     const named = own.find(({ name }) => name === grant);
@@ -123,7 +135,7 @@ function grantFor({ call, known, files, grant }: PatchInput, to: Destination): G
     throw refusal(`Grant ${grant} is not one of this session's grants in ${files.access.file}: ${namesOf(own)}.`);
   }
   const serving = servicesAt(known.services, call).map((one) => one.grant);
-  const holding = own.filter((one) => serving.includes(one.name) || targetsNaming(one, to).length > 0);
+  const holding = own.filter((one) => serving.includes(one.name) || findTargets(one, to).length > 0);
   const candidates = holding.length > 0 ? holding : own;
   if (candidates.length === 1) return candidates[0]!;
   if (candidates.length === 0)
@@ -138,7 +150,7 @@ function namesOf(grants: readonly Grant[]): string {
 }
 
 /** Refuses if a route leads to another service. That service's rules decide, so another entry must change. */
-function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: RouteAnswer | undefined): void {
+function refuseWhereRoutesLeadElsewhere({ host, port }: CallDestination, route: RouteAnswer | undefined): void {
   if (route?.kind === 'answer' && route.refusal?.code === 'agent_route_not_granted')
     throw refusal(
       `${route.refusal.description} Explain that service instead: meshpass explain http://SERVICE.NAMESPACE:PORT/PATH --access FILE --patch.`,
@@ -155,16 +167,16 @@ function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: Rout
  * Refuses if the file denies the call or requires claims for it. Such rules are deliberate, and an additional operation
  * would circumvent them.
  */
-function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: WantedCall): void {
+function refuseWhatSomebodyMustDecide(grant: Grant, to: CallDestination, call: WantedCall): void {
   for (const { deny, require, allow, place } of targetsThatMayHold(grant, to)) {
     const demands = require ?? allow?.find((one) => one.require && meets(one, call));
     if (!demands && !deny?.some((one) => meets(one, call))) continue;
     const does = demands ? 'requires claims for' : 'denies';
     throw refusal(
-      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects, and only the mesh knows whether ${to.host} is one of them. Edit the file by hand.`,
+      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWantedCall(call)} on services that it selects, and only the mesh knows whether ${to.host} is one of them. Edit the file by hand.`,
     );
   }
-  for (const { deny, require, allow, place } of targetsNaming(grant, to)) {
+  for (const { deny, require, allow, place } of findTargets(grant, to)) {
     const at = `${formatPlace(place)}: grant ${grant.name}`;
     const denied = deny?.find((one) => meets(one, call));
     if (denied)
@@ -175,13 +187,13 @@ function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: Wante
     const claims = Object.keys({ ...require, ...demanding?.require });
     if (claims.length > 0)
       throw refusal(
-        `${at} requires claims for ${formatWanted(call)} (${claims.join(', ')}), which only your identity provider can issue.`,
+        `${at} requires claims for ${formatWantedCall(call)} (${claims.join(', ')}), which only your identity provider can issue.`,
       );
   }
 }
 
 /** Returns entries that may select the service by a pattern or by labels. */
-function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: Destination): Grant['to'] {
+function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: CallDestination): Grant['to'] {
   const { host, port } = to;
   const [service, namespace] = host.split('.');
   return targets.filter(
@@ -209,9 +221,13 @@ function read(files: AccessFiles, name: string, text: string, call: WantedCall):
     return withText(files, name, text);
   } catch (error) {
     if (!(error instanceof MeshpassError)) throw error;
-    throw new MeshpassError('patch_refused', `${formatWanted(call)} cannot be written into ${name}: ${error.message}`, {
-      cause: error,
-    });
+    throw new MeshpassError(
+      'patch_refused',
+      `${formatWantedCall(call)} cannot be written into ${name}: ${error.message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -220,8 +236,8 @@ function widens(
   before: Access,
   after: Access,
   grant: string,
-  to: Destination,
-  known: ExplainAnswer,
+  to: CallDestination,
+  known: ExplainResponse,
 ): readonly string[] {
   const only = (access: Access): Access => ({
     ...access,
@@ -238,8 +254,8 @@ function widens(
       return heldToo ?? { ...to, port };
     }),
   );
-  const shape = shapeOf(known.trustDomain, clusterDomainOf(to.host));
-  const tokens = tokensOf(known);
+  const shape = defaultMeshShape(known.trustDomain, clusterDomainOf(to.host));
+  const tokens = toIdentityTokens(known);
   const { resources } = applyAccess(old, mesh, shape, tokens);
   const { reach } = planChange({ access: fresh, inForce: old, cluster: resources, shape, tokens });
   const gained = reach.flatMap(({ does, what, service }) => (does === 'gains' ? [`${what} on ${service}`] : []));
@@ -250,7 +266,7 @@ function widens(
 }
 
 /** Returns the changed entry's named ports, whose numbers only the mesh knows. */
-function widenedByName(before: Access, after: Access, grant: string, to: Destination): readonly string[] {
+function widenedByName(before: Access, after: Access, grant: string, to: CallDestination): readonly string[] {
   const of = (access: Access) =>
     new Map(
       access.grants
@@ -262,13 +278,13 @@ function widenedByName(before: Access, after: Access, grant: string, to: Destina
   return [...of(after)].flatMap(([port, allow]) => (old.get(port) === allow ? [] : [port]));
 }
 
-function isOf(one: Grant['to'][number], { host }: Destination): boolean {
+function isOf(one: Grant['to'][number], { host }: CallDestination): boolean {
   const [service, namespace] = host.split('.');
   return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
 /** Returns entries for all ports of the service, because one entry may cover several. */
-function targetsOfService({ to: targets }: Grant, to: Destination): Grant['to'] {
+function targetsOfService({ to: targets }: Grant, to: CallDestination): Grant['to'] {
   return targets
     .filter((one) => isOf(one, to))
     .map((one) => (typeof one.port === 'number' ? one : { ...one, port: to.port }));

@@ -1,17 +1,17 @@
 /** Last hop that Meshpass decides: guard and rules at the workload, with the access file's line if a file is given. */
 import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
-import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { isTemplate } from '@meshpass/istio';
-import { formatWanted, type WantedCall } from './call.ts';
+import { formatWantedCall, type WantedCall } from './call.ts';
 import { type Hop, hop, type Verdict } from './explanation.ts';
-import { judge, targetsNaming } from './judge.ts';
-import { sessionAccess, UnreadOperation } from './session-access.ts';
+import { evaluateForCaller, findTargets } from './judge.ts';
+import { sessionAccess, UnknownOperationError } from './session-access.ts';
 
 export interface RulesInput {
   readonly call: WantedCall;
-  readonly known: ExplainAnswer;
+  readonly known: ExplainResponse;
   readonly access?: Access | undefined;
 }
 
@@ -24,9 +24,9 @@ export function rulesHop(to: ReachableService, { call, known, access }: RulesInp
   try {
     const used = access ?? sessionAccess([to]);
     const entry = used.grants.find(({ name }) => name === grant);
-    const [target, ...others] = entry ? targetsNaming(entry, to) : [];
+    const [target, ...others] = entry ? findTargets(entry, to) : [];
     if (!entry || !target) return notInFile(to, used, entry !== undefined);
-    const { allowed, answers } = judge(used, grant, to, call, known);
+    const { allowed, answers } = evaluateForCaller(used, grant, to, call, known);
     const place = access && formatPlace(target.place);
     const more = others.length > 0 ? ' (first of several entries)' : '';
     const said = (verdict: Verdict, reason: string) => hop('workload', verdict, reason, place);
@@ -35,7 +35,7 @@ export function rulesHop(to: ReachableService, { call, known, access }: RulesInp
     if (allowed !== 'no') return said('unknown', answer?.unknown ?? 'its workloads differ');
     return said('refused', `${whyRefused(call, target, to, known)}${more}`);
   } catch (error) {
-    if (!(error instanceof UnreadOperation)) throw error;
+    if (!(error instanceof UnknownOperationError)) throw error;
     return hop('workload', 'unknown', `${JSON.stringify(error.message)} of grant ${grant} cannot be evaluated here`);
   }
 }
@@ -50,16 +50,16 @@ function notInFile({ host, port, grant }: ReachableService, { file }: Access, ha
 function whyAllowed(call: WantedCall, { allow, require }: GrantTarget, grant: string): string {
   if (!allow) return `grant ${grant} allows the whole port${require ? ", with your token's claims" : ''}`;
   const operation = allow.find((one) => meets(one, call));
-  return `grant ${grant} allows ${formatWanted(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
+  return `grant ${grant} allows ${formatWantedCall(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
 }
 
 function whyRefused(
   call: WantedCall,
   target: GrantTarget,
   { grant, allow: told }: ReachableService,
-  known: ExplainAnswer,
+  known: ExplainResponse,
 ): string {
-  const what = formatWanted(call);
+  const what = formatWantedCall(call);
   const denied = target.deny?.find((one) => meets(one, call));
   if (denied) return `grant ${grant} denies ${formatOperation(denied)}`;
   const operation = target.allow?.find((one) => meets(one, call));

@@ -12,11 +12,11 @@ export const SESSION_FILE = "the broker's answer for this session";
 const PLACE = { file: SESSION_FILE, line: 1, column: 1 };
 
 /** Thrown for an operation in an unknown format; the result is then unknown. */
-export class UnreadOperation extends Error {}
+export class UnknownOperationError extends Error {}
 
 /**
  * Builds an access file from the session's reachable services.
- * @throws UnreadOperation
+ * @throws UnknownOperationError
  */
 export function sessionAccess(services: readonly ReachableService[]): Access {
   const grants = [...Map.groupBy(services, ({ grant }) => grant)];
@@ -54,12 +54,12 @@ const NOT = 'but not ';
 /** Parses `POST /refunds (with department finance or audit)`, as describeAllowed() of @meshpass/access formats it. */
 function operationOf(text: string): Operation {
   const [, method, path, demands = ''] = /^(\*|[A-Z-]+) (\/\S*)((?: \(with [^()]+\))*)$/.exec(text) ?? [];
-  if (method === undefined || path === undefined) throw new UnreadOperation(text);
+  if (method === undefined || path === undefined) throw new UnknownOperationError(text);
   const require: Record<string, string[]> = {};
   for (const [, demand] of demands.matchAll(/ \(with ([^()]+)\)/g)) {
     const [name, ...values] = demand!.split(' ');
     // If a claim is required twice, both sets must match. That is rare, and one set cannot express it.
-    if (require[name!]) throw new UnreadOperation(text);
+    if (require[name!]) throw new UnknownOperationError(text);
     require[name!] = values.join(' ').split(' or ');
   }
   return { method, path, ...(Object.keys(require).length > 0 && { require: require as ClaimValues }) };

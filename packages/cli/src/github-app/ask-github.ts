@@ -1,13 +1,13 @@
 /** Requests to GitHub's API as the App. */
 import { createPrivateKey } from 'node:crypto';
-import { appJwt } from '@meshpass/broker/attest/github/app';
+import { signAppJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
 import { MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { z } from 'zod';
-import { unreadable } from '../input/text-file.ts';
+import { unreadableFileError } from '../input/text-file.ts';
 
-export interface GithubAnswer {
+export interface GithubResponse {
   readonly status: number;
   readonly headers: Headers;
   // biome-ignore lint/suspicious/noExplicitAny: each caller looks at the few members that it needs
@@ -26,11 +26,11 @@ const MAX_ANSWER = 2 * 1024 * 1024;
  * Sends a request to GitHub's API.
  * @throws MeshpassError `issuer_unavailable` if the answer is not JSON
  */
-export async function askGithub(
+export async function queryGithub(
   api: string,
   path: string,
   { method = 'GET', authorization }: { readonly method?: 'GET' | 'POST'; readonly authorization?: string } = {},
-): Promise<GithubAnswer> {
+): Promise<GithubResponse> {
   try {
     const answer = await fetch(`${api.replace(/\/+$/, '')}${path}`, {
       method,
@@ -58,8 +58,8 @@ export async function askGithub(
  * @param now Unix milliseconds
  * @throws MeshpassError `config_invalid` if the key is invalid, or other users can read it
  */
-export async function appAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
-  return `Bearer ${await appJwt(appId, keyOf(keyFile), now)}`;
+export async function githubAppAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
+  return `Bearer ${await signAppJwt(appId, keyOf(keyFile), now)}`;
 }
 
 function keyOf(file: string) {
@@ -67,7 +67,9 @@ function keyOf(file: string) {
   try {
     pem = readPrivateFile(file);
   } catch (cause) {
-    throw cause instanceof MeshpassError ? cause : unreadable(file, cause, '--github-app-key', 'config_invalid');
+    throw cause instanceof MeshpassError
+      ? cause
+      : unreadableFileError(file, cause, '--github-app-key', 'config_invalid');
   }
   try {
     return createPrivateKey(pem);

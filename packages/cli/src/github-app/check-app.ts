@@ -3,15 +3,15 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { inEnvironment, list, type OptionsOf, text } from '../command/flag.ts';
-import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { list, type OptionsOf, text, withEnvironmentVariables } from '../command/flag.ts';
+import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Check, Findings } from '../diagnosis/run.ts';
-import { appAuthorization, askGithub, Page, Slug } from './ask-github.ts';
+import { githubAppAuthorization, Page, queryGithub, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
 /** Flags that name a GitHub App, as in `meshpass serve`. */
-export const appFlags = {
-  ...inEnvironment({
+export const githubAppFlags = {
+  ...withEnvironmentVariables({
     githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
     githubApp: text('<id>', 'App ID or client ID of the GitHub App'),
     githubAppKey: text('<file>', "the GitHub App's private key, PEM"),
@@ -23,19 +23,19 @@ export const appFlags = {
  * Returns a check of the App; undefined if no App is named.
  * @throws MeshpassError `usage` if only one of App and key is named
  */
-export function checkAppBy({
+export function checkGithubAppFlags({
   githubApi: api,
   githubApp: appId,
   githubAppKey: keyFile,
   organization: organizations,
-}: OptionsOf<typeof appFlags>): Check | undefined {
+}: OptionsOf<typeof githubAppFlags>): Check | undefined {
   if (appId === undefined && keyFile === undefined) return undefined;
   if (appId === undefined || keyFile === undefined)
     throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
-  return checkApp({ api, appId, keyFile, organizations, now: Date.now });
+  return createGithubAppCheck({ api, appId, keyFile, organizations, now: Date.now });
 }
 
-export interface AppOptions {
+export interface GithubAppCheckOptions {
   /** Such as `https://api.github.com`. */
   readonly api: string;
   /** App id or client id. */
@@ -64,21 +64,21 @@ const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.num
 const FEW = 0.2;
 
 /** Returns the check of an App. */
-export function checkApp(options: AppOptions): Check {
+export function createGithubAppCheck(options: GithubAppCheckOptions): Check {
   return { names: ['github'], run: () => look(options), onError: { seen: options.api } };
 }
 
-async function look({ api, appId, keyFile, organizations, now }: AppOptions): Promise<Findings> {
-  const authorization = await appAuthorization(appId, keyFile, now());
-  const app = await askGithub(api, '/app', { authorization });
+async function look({ api, appId, keyFile, organizations, now }: GithubAppCheckOptions): Promise<Findings> {
+  const authorization = await githubAppAuthorization(appId, keyFile, now());
+  const app = await queryGithub(api, '/app', { authorization });
   if (app.status !== 200)
-    return wrong('github', `GitHub rejected this key for App ${appId}.`, {
+    return misconfigurationFinding('github', `GitHub rejected this key for App ${appId}.`, {
       seen: `GET ${api}/app: ${app.status} ${messageOf(app.json)}`,
       next: "Check that the App ID is correct, the App's page lists the key, and this machine's clock is correct.",
       command: 'meshpass github-app create --help',
     });
   const { slug, html_url: page } = taken(App, app.json, 'about the App');
-  const listed = await askGithub(api, '/app/installations?per_page=100', { authorization });
+  const listed = await queryGithub(api, '/app/installations?per_page=100', { authorization });
   if (listed.status !== 200 || !Array.isArray(listed.json))
     throw new MeshpassError(
       'issuer_unavailable',
@@ -92,7 +92,7 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
   const install = `${page}/installations/new`;
   for (const one of missing.length === 0 && installations.length === 0 ? ['any organization'] : missing)
     findings.push(
-      wrong('github', `App ${slug} is not installed in ${one}.`, {
+      misconfigurationFinding('github', `App ${slug} is not installed in ${one}.`, {
         seen: `GET ${api}/app/installations`,
         next: `Ask an organization owner to install it: ${install}`,
         command: `xdg-open ${install}`,
@@ -113,7 +113,7 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
   const where = one.account.login;
   const seen = `GET ${api}/app/installations: ${where}`;
   if (one.suspended_at != null)
-    return wrong('github', `The installation in ${where} is suspended.`, {
+    return misconfigurationFinding('github', `The installation in ${where} is suspended.`, {
       seen,
       next: 'Ask an organization owner to unsuspend it on its page.',
       command: `xdg-open ${one.html_url}`,
@@ -125,7 +125,7 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
   );
   if (more.length > 0)
     findings.push(
-      warning(
+      warningFinding(
         'github',
         `The installation in ${where} has more permissions than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
         { seen, next: "Remove them on the App's page, because anyone with its key also has them." },
@@ -141,21 +141,25 @@ function lacks(
 ): Finding {
   const says = `The installation in ${account.login} lacks the ${of} permission ${name} (read). ${reason}`;
   const next = `Add it on the App's page, and accept the change in the organization: ${page}`;
-  if (onlyFor !== undefined) return warning('github', `${says} Needed only for ${onlyFor}.`, { seen, next });
-  return wrong('github', says, { seen, next, command: `xdg-open ${page}` });
+  if (onlyFor !== undefined) return warningFinding('github', `${says} Needed only for ${onlyFor}.`, { seen, next });
+  return misconfigurationFinding('github', says, { seen, next, command: `xdg-open ${page}` });
 }
 
 /** Checks the installation's own rate limit. */
 async function budgetOf(one: Installation, api: string, authorization: string): Promise<Findings> {
   const path = `/app/installations/${one.id}/access_tokens`;
-  const issued = await askGithub(api, path, { method: 'POST', authorization });
+  const issued = await queryGithub(api, path, { method: 'POST', authorization });
   const token: unknown = issued.json?.token;
   if (issued.status !== 201 || typeof token !== 'string')
-    return wrong('github', `GitHub did not issue a token for the installation in ${one.account.login}.`, {
-      seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
-      command: `xdg-open ${one.html_url}`,
-    });
-  const answer = await askGithub(api, '/rate_limit', { authorization: `Bearer ${token}` });
+    return misconfigurationFinding(
+      'github',
+      `GitHub did not issue a token for the installation in ${one.account.login}.`,
+      {
+        seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
+        command: `xdg-open ${one.html_url}`,
+      },
+    );
+  const answer = await queryGithub(api, '/rate_limit', { authorization: `Bearer ${token}` });
   const core = Budget.safeParse(answer.json?.resources?.core);
   if (!core.success) return [];
   const { limit, remaining, reset } = core.data;
@@ -163,7 +167,7 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
   const seen = `GET ${api}/rate_limit`;
   if (remaining >= limit * FEW) return ok('github', `${says}.`, seen);
   const until = new Date(reset * 1000).toISOString().slice(11, 16);
-  return warning('github', `${says}, until ${until} UTC: the broker polls less often.`, {
+  return warningFinding('github', `${says}, until ${until} UTC: the broker polls less often.`, {
     seen,
     next: `Find other users of this App; raise --github-sweep and --github-members, or stream the audit log (${pageUrl('docs/github/audit-log.md')}).`,
   });

@@ -5,13 +5,13 @@
  * uses them.
  */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
-import { fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { listenForRedirect } from '../browser/redirect.ts';
-import { askGithub, Page, Slug } from './ask-github.ts';
-import { manifest, PERMISSIONS } from './permissions.ts';
+import { Page, queryGithub, Slug } from './ask-github.ts';
+import { buildAppManifest, PERMISSIONS } from './permissions.ts';
 
-export interface CreateOptions {
+export interface RegisterAppOptions {
   /** Organization that owns the App; by default, the user owns it. */
   readonly organization: string | undefined;
   readonly name: string;
@@ -31,7 +31,7 @@ export interface CreateOptions {
   readonly onStart: (url: string) => void;
 }
 
-export interface CreatedApp {
+export interface RegisteredApp {
   readonly id: number;
   readonly clientId: string;
   readonly slug: string;
@@ -57,7 +57,7 @@ const Created = z.object({
  * @throws MeshpassError `config_invalid` if the file exists or cannot be written; `issuer_unavailable` if GitHub
  *   answers unexpectedly; `request_timeout` if the browser does not return
  */
-export async function createApp(options: CreateOptions): Promise<CreatedApp> {
+export async function registerGithubApp(options: RegisterAppOptions): Promise<RegisteredApp> {
   // Reserves the file first: GitHub shows the key only once, so an App whose key cannot be written would be useless.
   const file = reserve(options.keyFile);
   let isWritten = false;
@@ -81,13 +81,21 @@ function reserve(path: string): number {
     const why =
       (cause as NodeJS.ErrnoException).code === 'EEXIST'
         ? 'the file already exists and will not be overwritten'
-        : fileProblem(cause);
+        : describeFileError(cause);
     throw new MeshpassError('config_invalid', `--key-file: cannot write ${path}: ${why}.`, { cause });
   }
 }
 
 /** Sends the browser to GitHub, and waits until it returns with a code. */
-async function codeOf({ web, organization, name, url, port, patienceMs, onStart }: CreateOptions): Promise<string> {
+async function codeOf({
+  web,
+  organization,
+  name,
+  url,
+  port,
+  patienceMs,
+  onStart,
+}: RegisterAppOptions): Promise<string> {
   const account =
     organization === undefined ? '/settings' : `/organizations/${encodeURIComponent(organization)}/settings`;
   const action = `${web.replace(/\/+$/, '')}${account}/apps/new`;
@@ -97,7 +105,7 @@ async function codeOf({ web, organization, name, url, port, patienceMs, onStart 
     path: '/created',
     start: {
       html: ({ url: redirectUrl, state }) =>
-        startPage(`${action}?state=${state}`, manifest({ name, url, redirectUrl }), organization),
+        startPage(`${action}?state=${state}`, buildAppManifest({ name, url, redirectUrl }), organization),
       target: new URL(action).origin,
     },
     done: 'GitHub has registered the App. The terminal shows the next steps.',
@@ -109,7 +117,7 @@ async function codeOf({ web, organization, name, url, port, patienceMs, onStart 
 
 /** Exchanges the code (`POST /app-manifests/{code}/conversions`). It is the only credential, and works once. */
 async function convert(api: string, code: string): Promise<z.infer<typeof Created>> {
-  const { status, json } = await askGithub(api, `/app-manifests/${encodeURIComponent(code)}/conversions`, {
+  const { status, json } = await queryGithub(api, `/app-manifests/${encodeURIComponent(code)}/conversions`, {
     method: 'POST',
   });
   const read = Created.safeParse(json);

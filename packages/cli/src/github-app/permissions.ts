@@ -40,9 +40,9 @@ export const PERMISSIONS: readonly Permission[] = [
 ];
 
 /** Events that the App subscribes to. GitHub has none about Codespaces, so the broker polls. */
-export const EVENTS: readonly string[] = [];
+export const GITHUB_APP_EVENTS: readonly string[] = [];
 
-export interface ManifestOptions {
+export interface AppManifestOptions {
   readonly name: string;
   /** URL of the project or the broker, shown on the App's page. */
   readonly url: string;
@@ -51,7 +51,7 @@ export interface ManifestOptions {
 }
 
 /** Builds a manifest in GitHub's format ("Registering a GitHub App from a manifest"). */
-export function manifest({ name, url, redirectUrl }: ManifestOptions) {
+export function buildAppManifest({ name, url, redirectUrl }: AppManifestOptions) {
   return {
     name,
     url,
@@ -60,7 +60,7 @@ export function manifest({ name, url, redirectUrl }: ManifestOptions) {
     description: 'Gives the Meshpass broker read access to members, teams and Codespaces.',
     // A manifest must name a webhook; this one is inactive.
     hook_attributes: { url, active: false },
-    default_events: EVENTS,
+    default_events: GITHUB_APP_EVENTS,
     default_permissions: Object.fromEntries(PERMISSIONS.map(({ name, level }) => [name, level])),
   };
 }

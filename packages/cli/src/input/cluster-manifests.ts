@@ -1,6 +1,6 @@
 /** Objects in a live cluster that policy depends on, read with list calls. Secrets are not read. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
-import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type KubeObject, loadObject, type ManifestProblem, type Resource } from '@meshpass/istio';
 
@@ -68,7 +68,7 @@ export async function readCluster(
   kubeconfig: string,
   options: { readonly others?: boolean } = {},
 ): Promise<ClusterObjects> {
-  const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
+  const http = createKubernetesHttp(await kubeconfigAccess(kubeconfig));
   try {
     return await readObjects(http, options);
   } finally {

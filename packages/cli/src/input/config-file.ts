@@ -6,7 +6,7 @@ import { statSync } from 'node:fs';
 import { readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Command, ConfigValues } from '../command/define.ts';
-import { type Flag, longOf, text } from '../command/flag.ts';
+import { type Flag, longFlag, text } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
 /** Flag for commands that accept such a file. Its property must be named `config`. */
@@ -24,7 +24,7 @@ export const configFlag = text(
  * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` for each problem, or if the file contains a secret and
  *   other users can read it
  */
-export function configValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
+export function readConfigValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
   const { config } = command.flags;
   if (config === undefined) return {};
   const file = wordOf('--config', words) ?? (env[config.env ?? ''] || undefined);
@@ -77,7 +77,7 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
 
 /** A flag's name as typed, such as `no-by-name` for a flag that turns something off. */
 function nameOf(name: string, flag: Flag<unknown>): string {
-  return longOf(name, flag).slice(2);
+  return longFlag(name, flag).slice(2);
 }
 
 /** @returns the value as typed words, or a sentence about the problem */

@@ -1,7 +1,7 @@
 /** Lines of log files of any size. */
 import { createReadStream } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
-import { unreadable } from './text-file.ts';
+import { unreadableFileError } from './text-file.ts';
 
 /** Maximum length of a line in UTF-16 code units. Envoy limits the headers of a request to 60 KiB. */
 const MAX_LINE = 256 * 1024;
@@ -37,7 +37,7 @@ export async function readLines(file: string, flag: string, read: (line: string 
       }
     }
   } catch (cause) {
-    throw unreadable(file, cause, flag);
+    throw unreadableFileError(file, cause, flag);
   }
   add(decoder.end());
   if (line !== '' || isTooLong) end();

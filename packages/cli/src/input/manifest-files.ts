@@ -6,7 +6,7 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, stat
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 import { holdsObjects, MAX_BYTES } from '@meshpass/istio';
-import { unreadable } from './text-file.ts';
+import { unreadableFileError } from './text-file.ts';
 
 export interface ManifestFile {
   readonly name: string;
@@ -146,6 +146,6 @@ function attempt<T>(path: string, how: () => T): T {
   try {
     return how();
   } catch (cause) {
-    throw unreadable(path, cause);
+    throw unreadableFileError(path, cause);
   }
 }

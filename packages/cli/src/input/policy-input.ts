@@ -14,10 +14,10 @@ import {
   viewMesh,
 } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
-import { argumentsOf, type OptionsOf, text } from '../command/flag.ts';
-import { gatewayFlags, gatewayOf, namespace, tokenAudience } from '../command/shared-flags.ts';
+import { type OptionsOf, text, variadicArgument } from '../command/flag.ts';
+import { gatewayFlags, gatewayLocation, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles, requireInput } from './manifest-files.ts';
-import { namingFlag, readTextFile } from './text-file.ts';
+import { readTextFile, withFlagName } from './text-file.ts';
 
 /** Flag for the cluster that manifests are compared with. */
 export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {
@@ -25,7 +25,7 @@ export const kubeconfig = text('<file>', 'also read this live cluster; manifests
 });
 
 /** Argument for the manifests of a mesh. */
-export const MESH_PATHS = argumentsOf(
+export const MESH_PATHS = variadicArgument(
   'manifest files and directories with Services, workloads and policies; - for standard input',
 );
 
@@ -76,7 +76,7 @@ export interface PolicyInput extends Manifests {
 const TOKEN_HEADER = 'x-meshpass-token';
 
 /** Placeholder for keys that only the broker knows; objects compiled with it are never written. */
-export const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
+export const PLACEHOLDER_JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
 /**
  * Reads the mesh and its setup.
@@ -91,7 +91,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
       trustDomain: flags.trustDomain ?? config.trustDomain,
       rootNamespace: flags.rootNamespace ?? config.rootNamespace,
       clusterDomain: flags.clusterDomain,
-      gateway: gatewayOf(flags),
+      gateway: gatewayLocation(flags),
     },
     trustDomainAliases: config.trustDomainAliases,
     tokens: identityTokens(flags),
@@ -107,7 +107,7 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
     issuer: flags.publicUrl,
     audience: flags.tokenAudience,
     header: TOKEN_HEADER,
-    jwks: flags.jwks === undefined ? NO_KEYS : readTextFile(flags.jwks, '--jwks'),
+    jwks: flags.jwks === undefined ? PLACEHOLDER_JWKS : readTextFile(flags.jwks, '--jwks'),
   };
 }
 
@@ -132,7 +132,7 @@ export async function readSources(
   if (cluster === undefined) return { ...given, resources: applyResources([], given.resources) };
   const { readCluster } = await import('./cluster-manifests.ts');
   const { resources, problems, unlisted } = await readCluster(cluster, options);
-  refuse(problems);
+  assertNoProblems(problems);
   const kinds = unlisted.map(({ apiVersion, kind }) => `${kind} (${apiVersion})`);
   const hidden =
     kinds.length === 0 ? undefined : `kinds that the kubeconfig may not list: ${listed(kinds, MOST_NAMED)}`;
@@ -162,7 +162,7 @@ export async function readMesh(paths: readonly string[], { meshConfig, ...source
 }
 
 /** @throws MeshpassError as readMesh() */
-export async function viewOf(paths: readonly string[], input: MeshInput): Promise<MeshView> {
+export async function readMeshView(paths: readonly string[], input: MeshInput): Promise<MeshView> {
   const { resources, config, unread } = await readMesh(paths, input);
   return viewMesh(resources, config, unread);
 }
@@ -180,7 +180,7 @@ export async function readManifests(paths: readonly string[], namespace?: string
     const loaded = loadManifests(text, name, namespace);
     const isUnread = ({ code }: ManifestProblem) =>
       isFound && (code === 'manifest_syntax' || code === 'manifest_too_large');
-    refuse(loaded.problems.filter((one) => !isUnread(one)));
+    assertNoProblems(loaded.problems.filter((one) => !isUnread(one)));
     const first = loaded.problems.find(isUnread);
     if (first) unread.push(`${name}:${first.place.line}: ${first.message}`);
     for (const one of loaded.resources) resources.push(one);
@@ -201,11 +201,11 @@ const MOST_NAMED = 5;
  * @throws MeshpassError `config_invalid`, `access_file_*`
  */
 export function readAccessFile(file: string, flag = '--access'): Access {
-  return namingFlag(flag, () => loadAccess(file, { name: file }).access);
+  return withFlagName(flag, () => loadAccess(file, { name: file }).access);
 }
 
 /** Throws if there are problems, because an object that Meshpass does not understand may mean anything. */
-export function refuse(problems: readonly ManifestProblem[]): void {
+export function assertNoProblems(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;
   const lines = problems.map(({ place, message }) => `${place.file}:${place.line}:${place.column} ${message}`);

@@ -24,12 +24,12 @@ type Request = (Omit<HttpCall, 'authority'> & { readonly authority?: string }) |
  * Builds a request from flags.
  * @throws MeshpassError `usage`
  */
-export function requestOf(flags: RequestFlags): { readonly http: Request; readonly more: Partial<Call> } {
+export function buildRequest(flags: RequestFlags): { readonly http: Request; readonly more: Partial<Call> } {
   const { method, path, host, header, tcp, sourceIp, sni } = flags;
   if (!path.startsWith('/')) throw new MeshpassError('usage', '--path must begin with "/".');
   if (sourceIp !== undefined && (isIP(sourceIp) === 0 || sourceIp.includes('%')))
     throw new MeshpassError('usage', `--source-ip must be an IPv4 or IPv6 address, not ${JSON.stringify(sourceIp)}.`);
-  const http = { method, path, headers: headersOf(header), ...(host !== undefined && { authority: host }) };
+  const http = { method, path, headers: parseHeaders(header), ...(host !== undefined && { authority: host }) };
   return {
     http: tcp ? undefined : http,
     more: { ...(sourceIp !== undefined && { sourceIp }), ...(sni !== undefined && { sni }) },
@@ -40,7 +40,7 @@ export function requestOf(flags: RequestFlags): { readonly http: Request; readon
  * Parses `NAME: VALUE` lines.
  * @throws MeshpassError `usage`
  */
-export function headersOf(lines: readonly string[]): Readonly<Record<string, string>> {
+export function parseHeaders(lines: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
     lines.map((line) => {
       const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
@@ -55,7 +55,7 @@ export function headersOf(lines: readonly string[]): Readonly<Record<string, str
  * Parses claims from JSON, or from a file named after `@`.
  * @throws MeshpassError `usage`
  */
-export function claimsOf(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
+export function parseClaims(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
   if (given === undefined) return undefined;
   const claims = parseJson(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
   if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>;
@@ -73,11 +73,11 @@ interface Outside {
  * Builds a request to a gateway from a URL and flags. The token is sent as a bearer token.
  * @throws MeshpassError `usage`
  */
-export function outsideRequestOf(flags: RequestFlags, { url, claims, certificate }: Outside): OutsideRequest {
+export function buildOutsideRequest(flags: RequestFlags, { url, claims, certificate }: Outside): OutsideRequest {
   const { isSecure, name, host, port, path } = parseUrl(url);
   if (certificate !== undefined && !isSecure)
     throw new MeshpassError('usage', '--certificate requires a URL with https.');
-  const { http, more } = requestOf(path === undefined ? flags : { ...flags, path });
+  const { http, more } = buildRequest(path === undefined ? flags : { ...flags, path });
   const token = claims && { text: 'caller-token', claims };
   const bearer = token && { authorization: `Bearer ${token.text}` };
   const trusted = certificate !== undefined && { certificate: { trusted: true, principal: certificate } };

@@ -1,6 +1,6 @@
 /** Files named by flags and arguments. */
 import { readFileSync } from 'node:fs';
-import { type ErrorCode, fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 
 /**
  * Reads a file.
@@ -11,21 +11,26 @@ export function readTextFile(file: string, flag?: string, code?: ErrorCode): str
   try {
     return readFileSync(file, 'utf8');
   } catch (cause) {
-    throw unreadable(file, cause, flag, code);
+    throw unreadableFileError(file, cause, flag, code);
   }
 }
 
 /** Builds an error such as `--jwks: cannot read keys.json: it does not exist.` */
-export function unreadable(file: string, cause: unknown, flag?: string, code: ErrorCode = 'usage'): MeshpassError {
+export function unreadableFileError(
+  file: string,
+  cause: unknown,
+  flag?: string,
+  code: ErrorCode = 'usage',
+): MeshpassError {
   const cannot = flag === undefined ? 'Cannot' : `${flag}: cannot`;
-  return new MeshpassError(code, `${cannot} read ${file}: ${fileProblem(cause)}.`, { cause });
+  return new MeshpassError(code, `${cannot} read ${file}: ${describeFileError(cause)}.`, { cause });
 }
 
 /**
  * Adds the flag's name to errors that `load` throws about an unreadable file.
  * @throws MeshpassError `code` for such a file, for example `--access: cannot read access.yaml: it does not exist.`
  */
-export function namingFlag<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {
+export function withFlagName<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {
   try {
     return load();
   } catch (cause) {

@@ -20,7 +20,7 @@ const STALE_MS = 120_000;
  *   `work`
  */
 export async function withLockFile<T>(path: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
-  const self = `${process.pid} ${place()} ${randomUUID()}`;
+  const self = `${process.pid} ${pidNamespaceId()} ${randomUUID()}`;
   const end = Date.now() + patienceMs;
   while (!take(path, self)) {
     if (Date.now() >= end)
@@ -64,7 +64,7 @@ function isStale(path: string, owner: string): boolean {
     // The owner has created the file, but not yet written its content.
     if (owner === '') return false;
     // Containers and other machines may share a home directory, and their processes are not visible here.
-    if (at !== place()) return false;
+    if (at !== pidNamespaceId()) return false;
     process.kill(Number(pid), 0);
     return false;
   } catch (thrown) {
@@ -81,7 +81,7 @@ function read(path: string): string | undefined {
 }
 
 /** Machine and PID namespace in which a process id is valid. */
-export function place(): string {
+export function pidNamespaceId(): string {
   try {
     return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;
   } catch {

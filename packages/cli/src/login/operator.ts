@@ -5,16 +5,16 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { byKey, createSend, jsonOf, type Method, type Send } from '../broker/send.ts';
+import { createDpopAuthenticator, createSender, type Method, readJsonResponse, type Send } from '../broker/send.ts';
 import { readTextFile } from '../input/text-file.ts';
-import { type Refresh, SessionFile } from './session-file.ts';
+import { SessionFile, type StoredRefreshToken } from './session-file.ts';
 import {
-  type DeviceOptions,
+  type DeviceSignInOptions,
   type Issuer,
   revokeRefreshToken,
   type SignInOptions,
-  tokensByBrowser,
-  tokensByDevice,
+  signInWithBrowser,
+  signInWithDevice,
 } from './tokens.ts';
 
 export interface OperatorLogin {
@@ -29,10 +29,10 @@ export interface OperatorLogin {
   readonly port: number;
   readonly patienceMs: number;
   readonly onUrl: SignInOptions['onUrl'];
-  readonly onCode: DeviceOptions['onCode'];
+  readonly onCode: DeviceSignInOptions['onCode'];
 }
 
-export interface LoggedIn {
+export interface OperatorLoginResult {
   readonly operator: Operator;
   /** Unix seconds. */
   readonly expiresAt: number;
@@ -85,15 +85,15 @@ const PATIENCE_MS = 30_000;
  * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and
  *   the broker's `operator_no_role`, `operator_unauthorized`
  */
-export async function loginOperator(login: OperatorLogin): Promise<LoggedIn> {
-  const stranger = createSend(login, () => ({}), PATIENCE_MS);
+export async function loginOperator(login: OperatorLogin): Promise<OperatorLoginResult> {
+  const stranger = createSender(login, () => ({}), PATIENCE_MS);
   const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
   // Each sign-in has a new key, to which the ID token's nonce and the session are bound.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { token, type, refresh } = await proofOf(login, issuers, privateKey);
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
   try {
-    const send = createSend(login, byKey({ broker, key: dpopKey(privateKey) }), PATIENCE_MS);
+    const send = createSender(login, createDpopAuthenticator({ broker, key: dpopKey(privateKey) }), PATIENCE_MS);
     const session = await ask(login, send, 'POST', '/operator/session', Session, form);
     const now = Math.floor(Date.now() / 1000);
     const { broker: of, access_token, expires_in, confirm_in } = session;
@@ -122,7 +122,7 @@ export async function loginOperator(login: OperatorLogin): Promise<LoggedIn> {
 }
 
 /** Returns the refresh token of the session to replace, if it is readable. */
-function refreshIn(file: SessionFile): Refresh | undefined {
+function refreshIn(file: SessionFile): StoredRefreshToken | undefined {
   try {
     return file.readRefresh();
   } catch {
@@ -134,14 +134,14 @@ async function proofOf(
   login: OperatorLogin,
   issuers: readonly (Issuer & { readonly name: string })[],
   key: KeyObject,
-): Promise<{ readonly token: string; readonly type: string; readonly refresh?: Refresh }> {
+): Promise<{ readonly token: string; readonly type: string; readonly refresh?: StoredRefreshToken }> {
   const { serviceAccountToken: file, device, port, patienceMs, onUrl, onCode } = login;
   if (file !== undefined) return { token: readTextFile(file, '--service-account-token').trim(), type: JWT };
   const issuer = choose(issuers, login.issuer);
   const nonce = operatorNonce(dpopThumbprint(dpopKey(key).jwk));
   const { idToken, refreshToken } = device
-    ? await tokensByDevice(issuer, { nonce, patienceMs, onCode })
-    : await tokensByBrowser(issuer, { nonce, port, patienceMs, onUrl });
+    ? await signInWithDevice(issuer, { nonce, patienceMs, onCode })
+    : await signInWithBrowser(issuer, { nonce, port, patienceMs, onUrl });
   const of = { name: issuer.name, issuer: issuer.issuer, client: issuer.client };
   return {
     token: idToken,
@@ -177,7 +177,7 @@ async function ask<T>(
   schema: z.ZodType<T>,
   form?: URLSearchParams,
 ): Promise<T> {
-  const read = schema.safeParse(await jsonOf(await send(method, path, form), login));
+  const read = schema.safeParse(await readJsonResponse(await send(method, path, form), login));
   if (read.success) return read.data;
   throw new MeshpassError('agent_broker_unreachable', `The server at ${login.operator} is not a broker.`);
 }

@@ -8,10 +8,10 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, write
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
-import { fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
-import { unreadable } from '../input/text-file.ts';
+import { unreadableFileError } from '../input/text-file.ts';
 import { withLockFile } from './lock-file.ts';
 
 /** Long enough for another command's requests to issuer and broker. */
@@ -25,7 +25,7 @@ const Refresh = z.object({
   token: z.string().min(1),
 });
 /** Refresh token, with its issuer and client. */
-export type Refresh = z.infer<typeof Refresh>;
+export type StoredRefreshToken = z.infer<typeof Refresh>;
 
 const Stored = z.object({
   /** Origin of the operator listener. */
@@ -85,7 +85,7 @@ export class SessionFile {
    * Reads a refresh token in order to revoke it, even if the session has expired or other users could read the file:
    * they may have copied the token.
    */
-  readRefresh(): Refresh | undefined {
+  readRefresh(): StoredRefreshToken | undefined {
     return this.#stored(0)?.refresh;
   }
 
@@ -130,7 +130,9 @@ export class SessionFile {
       text = readFileSync(this.#path, 'utf8');
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw cause instanceof MeshpassError ? cause : unreadable(this.#path, cause, undefined, 'config_invalid');
+      throw cause instanceof MeshpassError
+        ? cause
+        : unreadableFileError(this.#path, cause, undefined, 'config_invalid');
     }
     try {
       return Stored.parse(JSON.parse(text));
@@ -157,7 +159,7 @@ export class SessionFile {
     try {
       work();
     } catch (cause) {
-      throw new MeshpassError('config_invalid', `Cannot write ${this.#path}: ${fileProblem(cause)}.`, { cause });
+      throw new MeshpassError('config_invalid', `Cannot write ${this.#path}: ${describeFileError(cause)}.`, { cause });
     }
   }
 

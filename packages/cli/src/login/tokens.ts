@@ -5,7 +5,7 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
 import { listenForRedirect } from '../browser/redirect.ts';
-import type { Refresh } from './session-file.ts';
+import type { StoredRefreshToken } from './session-file.ts';
 
 export interface Issuer {
   readonly issuer: string;
@@ -34,7 +34,7 @@ export interface SignInOptions {
   readonly onUrl: (url: string) => void;
 }
 
-export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs'> {
+export interface DeviceSignInOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs'> {
   readonly onCode: (code: {
     readonly url: string;
     readonly code: string;
@@ -47,7 +47,7 @@ export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs
  * (RFC 9207).
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
  */
-export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
+export async function signInWithBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
   const config = await discover(issuer);
   await using redirect = await listenForRedirect({
     port: options.port,
@@ -87,7 +87,7 @@ export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): P
  * Signs in with the device flow (RFC 8628). It also sends the nonce, which not every issuer supports.
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
-export async function tokensByDevice(issuer: Issuer, options: DeviceOptions): Promise<Tokens> {
+export async function signInWithDevice(issuer: Issuer, options: DeviceSignInOptions): Promise<Tokens> {
   const config = await discover(issuer);
   const begun = await understood(issuer, () =>
     oidc.initiateDeviceAuthorization(config, { scope: scopeOf(issuer), nonce: options.nonce }),
@@ -108,7 +108,7 @@ export async function tokensByDevice(issuer: Issuer, options: DeviceOptions): Pr
  *   token is then revoked
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
-export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Tokens | undefined> {
+export async function refreshTokens({ token, ...issuer }: StoredRefreshToken): Promise<Tokens | undefined> {
   const config = await discover(issuer);
   return await understood(issuer, async () => {
     try {
@@ -130,7 +130,7 @@ export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Toke
  * Revokes a refresh token (RFC 7009).
  * @returns whether the issuer accepted the revocation
  */
-export async function revokeRefreshToken({ token, ...issuer }: Refresh): Promise<boolean> {
+export async function revokeRefreshToken({ token, ...issuer }: StoredRefreshToken): Promise<boolean> {
   try {
     const config = await discover(issuer);
     if (config.serverMetadata().revocation_endpoint === undefined) return false;

@@ -3,9 +3,9 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
-import { unreachable } from '../broker/send.ts';
-import { unreadable } from '../input/text-file.ts';
-import { type OperatorOptions, openOperator } from './client.ts';
+import { brokerUnreachableError } from '../broker/send.ts';
+import { unreadableFileError } from '../input/text-file.ts';
+import { createOperatorSender, type OperatorOptions } from './client.ts';
 
 /** How long the answer may take to begin, ms. The broker first signs a checkpoint or prunes rows. */
 const PATIENCE_MS = 10 * 60_000;
@@ -14,9 +14,9 @@ const PATIENCE_MS = 10 * 60_000;
  * Creates a client.
  * @throws MeshpassError `usage`; the client's functions throw the broker's codes or `agent_broker_unreachable`
  */
-export function auditClient(options: OperatorOptions) {
-  const send = openOperator(options, process.env, PATIENCE_MS);
-  const failed = (cause: unknown) => unreachable(options, cause);
+export function createAuditClient(options: OperatorOptions) {
+  const send = createOperatorSender(options, process.env, PATIENCE_MS);
+  const failed = (cause: unknown) => brokerUnreachableError(options, cause);
   const whole = async (path: string, order?: unknown) => {
     const response = await send(order === undefined ? 'GET' : 'POST', path, order);
     return await textOf(response).catch((cause) => Promise.reject(failed(cause)));
@@ -34,7 +34,7 @@ export function auditClient(options: OperatorOptions) {
  * @throws MeshpassError `usage` while iterating, if the file cannot be read
  */
 export function fileLines(file: string, flag: string): AsyncIterable<string> {
-  return linesOf(createReadStream(file), (cause) => unreadable(file, cause, flag));
+  return linesOf(createReadStream(file), (cause) => unreadableFileError(file, cause, flag));
 }
 
 async function* linesOf(input: Readable, failure: (cause: unknown) => Error): AsyncGenerator<string> {

@@ -9,7 +9,7 @@ import { plainText } from '@meshpass/identity/text';
  * Formats a row as one line. Control characters from outside are replaced, because they must not start a line or reach
  * the terminal.
  */
-export function rowLine(row: SealedRow): string {
+export function formatAuditRow(row: SealedRow): string {
   const who = row.login ?? row.subject ?? '-';
   const parts = [
     `${row.seq}`.padStart(7),
@@ -42,7 +42,7 @@ function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, re
 }
 
 /** Formats a verification report. */
-export function reportText(report: Report): readonly string[] {
+export function formatVerificationReport(report: Report): readonly string[] {
   const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
   const head = ok
     ? `The log verifies: ${rows} rows, ${first} to ${last}, and ${checkpoints} signed checkpoints.`

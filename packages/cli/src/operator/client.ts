@@ -3,13 +3,20 @@
  * token.
  */
 import { MeshpassError } from '@meshpass/identity/error';
-import { byKey, createSend, type Destination, jsonOf, type Method, type Send } from '../broker/send.ts';
+import {
+  createDpopAuthenticator,
+  createSender,
+  type Method,
+  type OperatorEndpoint,
+  readJsonResponse,
+  type Send,
+} from '../broker/send.ts';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { type OperatorSession, SessionFile } from '../login/session-file.ts';
-import { confirmOperator, forgetEnded } from './confirm-sign-in.ts';
+import { confirmOperator, deleteEndedSession } from './confirm-sign-in.ts';
 
-export interface OperatorOptions extends Destination {
+export interface OperatorOptions extends OperatorEndpoint {
   /** Path of a file with the token; by default, MESHPASS_OPERATOR_TOKEN or the session of `meshpass login` is used. */
   readonly operatorToken?: string;
 }
@@ -26,9 +33,9 @@ export type OperatorCall = (method: Method, path: string, body?: unknown) => Pro
  * @throws MeshpassError `usage` if there is no token, or the URL is not an origin; calls throw the broker's codes or
  *   `agent_broker_unreachable`
  */
-export function operatorClient(options: OperatorOptions, environment = process.env): OperatorCall {
-  const send = openOperator(options, environment, PATIENCE_MS);
-  return async (method, path, body) => await jsonOf(await send(method, path, body), options);
+export function createOperatorClient(options: OperatorOptions, environment = process.env): OperatorCall {
+  const send = createOperatorSender(options, environment, PATIENCE_MS);
+  return async (method, path, body) => await readJsonResponse(await send(method, path, body), options);
 }
 
 /**
@@ -36,9 +43,13 @@ export function operatorClient(options: OperatorOptions, environment = process.e
  * @param patienceMs how long the broker may be silent, ms
  * @throws MeshpassError as operatorClient()
  */
-export function openOperator(options: OperatorOptions, environment: NodeJS.ProcessEnv, patienceMs: number): Send {
+export function createOperatorSender(
+  options: OperatorOptions,
+  environment: NodeJS.ProcessEnv,
+  patienceMs: number,
+): Send {
   const token = readToken(options.operatorToken, environment);
-  if (token !== undefined) return createSend(options, () => ({ authorization: `Bearer ${token}` }), patienceMs);
+  if (token !== undefined) return createSender(options, () => ({ authorization: `Bearer ${token}` }), patienceMs);
   const file = new SessionFile(options.operator, environment);
   const stored = file.read();
   if (!stored)
@@ -47,7 +58,7 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
       `You are not signed in at ${options.operator}. Run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
     );
   let session = stored;
-  const send = createSend(options, (method, url) => byKey(session)(method, url), patienceMs);
+  const send = createSender(options, (method, url) => createDpopAuthenticator(session)(method, url), patienceMs);
   return async (method, path, body) => {
     session = file.read() ?? session;
     if (isDue(session)) session = await confirmOperator(options, file, session);
@@ -55,7 +66,7 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
       return await send(method, path, body);
     } catch (thrown) {
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
-      if (code === 'operator_session_ended') await forgetEnded(options, file, session);
+      if (code === 'operator_session_ended') await deleteEndedSession(options, file, session);
       if (code !== 'operator_unconfirmed') throw thrown;
       // The clocks differ. The broker has not executed the request, so it can be repeated.
       session = await confirmOperator(options, file, file.read() ?? session);

@@ -5,9 +5,9 @@
 import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { byKey, createSend, type Destination, jsonOf } from '../broker/send.ts';
+import { createDpopAuthenticator, createSender, type OperatorEndpoint, readJsonResponse } from '../broker/send.ts';
 import { OPERATOR_TOKEN } from '../login/operator.ts';
-import type { OperatorSession, Refresh, SessionFile } from '../login/session-file.ts';
+import type { OperatorSession, SessionFile, StoredRefreshToken } from '../login/session-file.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/tokens.ts';
 
 const Confirmed = z.object({
@@ -30,7 +30,7 @@ const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
  *   `issuer_unavailable`, and the broker's codes
  */
 export async function confirmOperator(
-  destination: Destination,
+  destination: OperatorEndpoint,
   file: SessionFile,
   seen: OperatorSession,
 ): Promise<OperatorSession> {
@@ -56,10 +56,10 @@ export async function confirmOperator(
  * @throws MeshpassError as confirmOperator()
  */
 async function confirm(
-  destination: Destination,
+  destination: OperatorEndpoint,
   file: SessionFile,
   session: OperatorSession,
-  refresh: Refresh,
+  refresh: StoredRefreshToken,
 ): Promise<void> {
   const tokens = await refreshTokens(refresh);
   if (!tokens) {
@@ -70,10 +70,14 @@ async function confirm(
   // its reuse revokes the new one too.
   const next = { ...refresh, token: tokens.refreshToken ?? refresh.token };
   file.change(session, { refresh: next });
-  const send = createSend(destination, byKey(session), PATIENCE_MS);
+  const send = createSender(destination, createDpopAuthenticator(session), PATIENCE_MS);
   try {
     const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
-    const { access_token: token, expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
+    const {
+      access_token: token,
+      expires_in,
+      confirm_in,
+    } = Confirmed.parse(await readJsonResponse(answer, destination));
     const now = Math.floor(Date.now() / 1000);
     file.change(session, { token, expiresAt: now + expires_in, confirmUntil: now + confirm_in });
   } catch (thrown) {
@@ -89,10 +93,14 @@ async function confirm(
  * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the answer came from
  * the session's own broker, not from another broker behind the same port-forward.
  */
-export async function forgetEnded(destination: Destination, file: SessionFile, ended: OperatorSession): Promise<void> {
+export async function deleteEndedSession(
+  destination: OperatorEndpoint,
+  file: SessionFile,
+  ended: OperatorSession,
+): Promise<void> {
   try {
-    const answer = await createSend(destination, () => ({}), PATIENCE_MS)('GET', '/operator/sign-in');
-    if ((await jsonOf(answer, destination))?.broker !== ended.broker) return;
+    const answer = await createSender(destination, () => ({}), PATIENCE_MS)('GET', '/operator/sign-in');
+    if ((await readJsonResponse(answer, destination))?.broker !== ended.broker) return;
     await file.exclusively(async () => {
       const session = file.read();
       if (session?.token !== ended.token) return;

@@ -1,5 +1,5 @@
 /** Signing keys and roots as text. */
-import { table } from '../output/table.ts';
+import { formatTable } from '../output/table.ts';
 
 export interface Trust {
   readonly signing_keys: readonly {
@@ -23,14 +23,14 @@ export interface Trust {
 }
 
 /** Formats signing keys and roots. */
-export function trustText({ signing_keys: keys, roots }: Trust): readonly string[] {
+export function formatTrust({ signing_keys: keys, roots }: Trust): readonly string[] {
   const shown = roots.trusted.map((root) => ({ ...root, subject: root.subject.replaceAll('\n', ', ') }));
   return [
     'Token signing keys',
-    ...table(keys, ['kid', 'part', 'in_mesh', 'signs_from', 'until']),
+    ...formatTable(keys, ['kid', 'part', 'in_mesh', 'signs_from', 'until']),
     '',
     'Mesh roots, with the number of live certificates under each',
-    ...table(shown, ['sha256', 'subject', 'not_after', 'certificates']),
+    ...formatTable(shown, ['sha256', 'subject', 'not_after', 'certificates']),
     `Certificates under other roots, or signed before the broker started: ${roots.other_certificates}`,
   ];
 }

@@ -19,7 +19,7 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
  * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, and
  * its notes as further lines.
  */
-export function decisionLines(decision: Decision): readonly [string, ...string[]] {
+export function formatDecision(decision: Decision): readonly [string, ...string[]] {
   const { allowed, status, reason, rule, as, at } = decision;
   const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
   const notes = [
@@ -36,8 +36,8 @@ export function decisionLines(decision: Decision): readonly [string, ...string[]
 }
 
 /** Formats a decision, or why it is unknown: more than the policies may decide. */
-export function judgedLines({ decision, unknown }: Evaluation): readonly [string, ...string[]] {
-  return unknown === undefined ? decisionLines(decision) : [`unknown: ${unknown}`];
+export function formatEvaluation({ decision, unknown }: Evaluation): readonly [string, ...string[]] {
+  return unknown === undefined ? formatDecision(decision) : [`unknown: ${unknown}`];
 }
 
 /**
@@ -45,7 +45,7 @@ export function judgedLines({ decision, unknown }: Evaluation): readonly [string
  * @param namespaces namespaces whose Pods are assumed to have a sidecar
  * @param unplaced objects without a namespace, in words
  */
-export function assumptionLines(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
+export function formatAssumptions(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
   const texts = assumptions(namespaces, unplaced);
   return texts.length === 0 ? [] : ['', ...texts];
 }
@@ -87,13 +87,13 @@ function ruleJson({ place, ...rule }: RuleRef): object {
 }
 
 /** Formats an answer: the gateway, the destination, the decision and its rule, and the route. */
-export function outsideLines(answer: OutsideAnswer): readonly string[] {
+export function formatOutsideAnswer(answer: OutsideAnswer): readonly string[] {
   const { gateway, destination, workload, verdict, status, reason, decision, place, route } = answer;
   const way = [gateway, destination, workload].filter((one) => one !== undefined).join(' -> ');
   const code = status === undefined ? '' : ` (${status})`;
   const [judged, ...notes]: readonly string[] =
     decision && verdict !== 'unknown'
-      ? decisionLines(decision)
+      ? formatDecision(decision)
       : [`${verdict === 'no' ? `refused${code}` : verdict}: ${reason}${place ? `, ${placeText(place)}` : ''}`];
   const by = route && route !== place ? [`    by the route at ${placeText(route)}`] : [];
   return [`  ${way === '' ? '' : `${way}: `}${judged}`, ...by, ...notes];

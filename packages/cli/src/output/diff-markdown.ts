@@ -7,14 +7,14 @@ import {
   type OutsideComparison,
 } from '@meshpass/analysis/diff';
 import { terminalText } from '@meshpass/identity/text';
-import { assumptionLines } from './decision-text.ts';
+import { formatAssumptions } from './decision-text.ts';
 
 /** Maximum entries of a section and characters of a line, so that a comment stays within GitHub's limit. */
 const MAX_ENTRIES = 25;
 const MAX_LINE = 300;
 
 /** Notes on a comparison, in words. */
-export interface Notes {
+export interface DiffNotes {
   /** Objects without a namespace. */
   readonly unplaced: string | undefined;
   /** Skipped files that may decide. */
@@ -28,7 +28,7 @@ export interface Notes {
 export function diffMarkdown(
   { changes, more, endpoints, unknown, assumed }: Comparison,
   outside: OutsideComparison,
-  { unplaced, unread }: Notes,
+  { unplaced, unread }: DiffNotes,
 ): string {
   const of = (kind: 'gains' | 'loses') => [
     ...outside.changes.filter((one) => one.kind === kind).map(formatOutsideChange),
@@ -48,7 +48,7 @@ export function diffMarkdown(
     ...(more || outside.more ? ['There are more differences. These are the largest.'] : []),
     ...outside.moved.map((one) => `Other Pods or ports answer at ${one.destination}: ${one.changes.join('; ')}.`),
     ...outside.assumed.map((reason) => `Assumed to let every call through: ${reason}.`),
-    ...assumptionLines(assumed, unplaced),
+    ...formatAssumptions(assumed, unplaced),
   ].filter((note) => note !== '');
   return [
     `**${opens.length} opened, ${closes.length} closed, ${doubtful.length} unknown**: ${compared}.`,

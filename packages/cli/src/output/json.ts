@@ -3,7 +3,7 @@
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
 /** Returns a value in which each camelCase field is followed by its snake_case twin. */
-export function withTwins(value: unknown): unknown {
+export function withSnakeCaseTwins(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value, (_, member) => (isRecord(member) ? twinned(member) : member)));
 }
 

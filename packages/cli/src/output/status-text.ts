@@ -1,6 +1,6 @@
 /** Text output of `meshpass up` and `meshpass status`. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
-import { signInLine } from '../agent/sign-in.ts';
+import { formatSignIn } from '../agent/sign-in.ts';
 
 /** Descriptions of the broker's reasons for a grant that a live session gained. */
 const GAINED: Readonly<Record<string, string>> = {
@@ -17,7 +17,7 @@ const STILL_DRAINING_MS = 10_000;
  * Formats the agent's status.
  * @param now Unix milliseconds
  */
-export function statusText(status: AgentStatus, now: number): string {
+export function formatStatus(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
   const lines = [
     `You are ${session.login} (${session.subject}) in ${session.workspace}.`,
@@ -28,7 +28,7 @@ export function statusText(status: AgentStatus, now: number): string {
         (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, granted until ${clock(heldUntil)}`) +
         (gained === undefined ? '' : ` (${GAINED[gained] ?? gained})`),
     ),
-    ...status.signIns.map(signInLine),
+    ...status.signIns.map(formatSignIn),
     status.services.length > 0
       ? 'You can reach:'
       : `No service is granted yet. Ask ${status.contact ?? 'the owner of the access file'}.`,

@@ -4,7 +4,7 @@
  * Formats rows as a table. Lists are joined, and numbers in members that end with `_at` are Unix seconds.
  * @param columns members to show, in order
  */
-export function table(rows: readonly object[], columns: readonly string[]): readonly string[] {
+export function formatTable(rows: readonly object[], columns: readonly string[]): readonly string[] {
   const head = columns.map((column) => column.replaceAll('_', ' ').toUpperCase());
   const body = rows.map((row) => columns.map((column) => cell(column, (row as Record<string, unknown>)[column])));
   const widths = head.map((title, index) => Math.max(title.length, ...body.map((row) => row[index]!.length)));

@@ -4,7 +4,14 @@
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { readKeyPair } from '@meshpass/broker/http/key-pair';
-import { type ControlBroker, type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
+import {
+  type ControlBroker,
+  type Edge,
+  type EdgeLog,
+  formatStats,
+  type SessionDirectory,
+  startEdge,
+} from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { HostPort } from '../command/flag.ts';
 
@@ -16,7 +23,7 @@ export interface EdgeProcessOptions {
   /** Kubernetes API server; absent if this edge does not connect to it. */
   readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
-  readonly directory: Directory;
+  readonly directory: SessionDirectory;
   readonly report: (decision: EdgeDecision) => void;
   readonly control: ControlBroker;
   readonly log: EdgeLog;
@@ -72,7 +79,7 @@ function changedAt({ tlsCert, tlsKey }: EdgeProcessOptions): string {
   }
 }
 
-function listenOperator(edge: Edge, directory: Directory, listen: HostPort): Promise<Server> {
+function listenOperator(edge: Edge, directory: SessionDirectory, listen: HostPort): Promise<Server> {
   const server = createServer((request, response) => {
     switch (request.url) {
       case '/healthz':

@@ -3,12 +3,12 @@
 import {
   address,
   choice,
-  inEnvironment,
   type OptionsOf,
   objectName,
   text,
   toggle,
   wholeNumber,
+  withEnvironmentVariables,
 } from '../command/flag.ts';
 import {
   accessFile,
@@ -146,7 +146,16 @@ const lab = {
 };
 
 export const serveFlags = {
-  ...inEnvironment({ config: configFlag, ...api, ...state, ...sessions, ...mesh, ...github, ...edge, logLevel }),
+  ...withEnvironmentVariables({
+    config: configFlag,
+    ...api,
+    ...state,
+    ...sessions,
+    ...mesh,
+    ...github,
+    ...edge,
+    logLevel,
+  }),
   ...lab,
 };
 export type ServeOptions = OptionsOf<typeof serveFlags>;

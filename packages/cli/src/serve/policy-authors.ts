@@ -1,8 +1,8 @@
 /** Flags of `meshpass serve` for the jobs that plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { inEnvironment, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
+import { type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 
-export const policyAuthorFlags = inEnvironment({
+export const policyAuthorFlags = withEnvironmentVariables({
   policyRepository: wholeNumber('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
     defaultText: 'only operators',
   }),
@@ -21,7 +21,7 @@ export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
  * @returns the broker configuration's `policyAuthors`; undefined if only operators apply access files
  * @throws MeshpassError `config_invalid` if a flag requires another one
  */
-export function policyAuthorsOf(flags: PolicyAuthorFlags) {
+export function parsePolicyAuthors(flags: PolicyAuthorFlags) {
   const { policyRepository, policyOwner, policyWorkflow, policyEnvironment } = flags;
   if (policyRepository === undefined) {
     const alone = Object.entries({ owner: policyOwner, workflow: policyWorkflow, environment: policyEnvironment });

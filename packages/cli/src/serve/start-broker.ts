@@ -7,38 +7,38 @@ import {
   type Broker,
   type BrokerConfig,
   createActiveState,
-  createLog,
+  createLogger,
   growHeapSlowly,
   openSigner,
-  readBrokerConfig,
+  parseBrokerConfig,
   serveBroker,
 } from '@meshpass/broker';
-import { policyAuthors } from '@meshpass/broker/admin/policy/author';
-import { createAttest, createAttestSignIn } from '@meshpass/broker/attest/attest';
+import { createAuthorCheck } from '@meshpass/broker/admin/policy/author';
+import { createAttestor, createSignInVerifier } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
 import { createLosses } from '@meshpass/broker/attest/github/losses';
-import { readAsApp, readWithTokenFile } from '@meshpass/broker/attest/github/reader';
-import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
-import { createPresence } from '@meshpass/broker/attest/presence/presence';
-import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
-import { untilItAnswers } from '@meshpass/broker/base/clock/until-it-answers';
+import { createAppReader, createTokenFileReader } from '@meshpass/broker/attest/github/reader';
+import { type ForwardingOptions, labOnlyForwardingHost } from '@meshpass/broker/attest/presence/forwarded-port';
+import { createPresenceCheck } from '@meshpass/broker/attest/presence/presence';
+import { openConfigMapSink } from '@meshpass/broker/audit/checkpoint/config-map-sink';
+import { retryWhileUnavailable } from '@meshpass/broker/base/clock/until-it-answers';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
 import { openKeySecret } from '@meshpass/broker/core/token/key-secret';
 import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
 import { createRateLimiter } from '@meshpass/broker/core/watch/rate-limiter';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
+import { createLogoutVerifier } from '@meshpass/broker/issuers/oidc/logout-token';
 import { type ActiveLabel, createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label';
 import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
-import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
+import { createDecisionQueue, createSessionDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
-import { gatewayOf } from '../command/shared-flags.ts';
+import { gatewayLocation } from '../command/shared-flags.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
-import { policyAuthorsOf } from './policy-authors.ts';
-import { untilSignal } from './until-signal.ts';
+import { parsePolicyAuthors } from './policy-authors.ts';
+import { waitForSignal } from './until-signal.ts';
 
 /**
  * Silence between broker and edge in one process, ms, after which the process must have been suspended and may have
@@ -52,7 +52,7 @@ export interface Composition {
   readonly serveBroker: typeof serveBroker;
 }
 
-type Log = ReturnType<typeof createLog>;
+type Log = ReturnType<typeof createLogger>;
 
 /** Timeout for GitHub and identity providers, milliseconds; the agent retries. */
 const ISSUER_PATIENCE_MS = 5_000;
@@ -68,11 +68,11 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   // With an edge in the process, forwarded bytes also become garbage, and more frequent collections cost a tenth of the
   // throughput.
   if (options.edgeListen === undefined) growHeapSlowly();
-  const log = createLog('broker', options.logLevel);
-  const signalled = untilSignal();
+  const log = createLogger('broker', options.logLevel);
+  const signalled = waitForSignal();
   const givingUp = new AbortController();
   void signalled.then((signal) => givingUp.abort(signal));
-  const config = readBrokerConfig({
+  const config = parseBrokerConfig({
     publicUrl: options.publicUrl,
     listen: options.listen,
     operator: options.operatorListen,
@@ -101,7 +101,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     githubMemberSeconds: options.githubMembers,
     githubEventTokenFile: options.githubEventToken,
     approvalWebhookKeys: options.approvalWebhookKeys,
-    policyAuthors: policyAuthorsOf(options),
+    policyAuthors: parsePolicyAuthors(options),
   });
   const { approvalWebhookKeys: keys } = options;
   // Checked now, so that a missing mount is noticed before a key is needed.
@@ -117,7 +117,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
       ? { storage: keyFileStorage(join(data, 'signing-key.pem')), close: () => {} }
       : await openKeySecret({ kubeconfig, ...signingKeySecret });
   begun.defer(signingKeys.close);
-  const signer = await untilItAnswers(() => openSigner(signingKeys.storage), {
+  const signer = await retryWhileUnavailable(() => openSigner(signingKeys.storage), {
     signal: givingUp.signal,
     onFailure: (err) => log.warn({ err }, 'cannot read the signing keys from their Secret yet'),
   });
@@ -128,11 +128,11 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   // After a restart, the container finds its predecessor's label.
   activeLabel?.set(false);
   const checkpointMap =
-    auditCheckpointConfigmap && (await openCheckpointMap({ kubeconfig, ...auditCheckpointConfigmap }));
+    auditCheckpointConfigmap && (await openConfigMapSink({ kubeconfig, ...auditCheckpointConfigmap }));
   begun.defer(() => checkpointMap?.close());
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
-    log: createLog('mesh', options.logLevel),
+    log: createLogger('mesh', options.logLevel),
     activeState,
   });
   begun.defer(() => mesh.close());
@@ -158,7 +158,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
       mesh: mesh.policy,
       authorOf:
         config.policyAuthors &&
-        policyAuthors(config.policyAuthors, { keys: createIssuerKeys(ASKING), clock: Date.now }),
+        createAuthorCheck(config.policyAuthors, { keys: createIssuerKeys(ASKING), clock: Date.now }),
     },
     log,
     ...(checkpointMap && { checkpointSinks: [checkpointMap.sink] }),
@@ -177,7 +177,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   // Deferred after the broker, so it runs before the broker closes: the Pod would otherwise be labeled active until the
   // next container starts.
   begun.defer(() => activeLabel?.leave());
-  const edge = await edgeBeside(broker, edgeFlags, createLog('edge', options.logLevel));
+  const edge = await edgeBeside(broker, edgeFlags, createLogger('edge', options.logLevel));
   begun.defer(() => edge?.close());
   lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
   if (!lost) return;
@@ -226,7 +226,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
     gitops: options.gitops,
     kubernetesAudience: options.kubernetesAudience,
     rootNamespace: options.rootNamespace,
-    gateway: gatewayOf(options),
+    gateway: gatewayLocation(options),
   };
 }
 
@@ -253,8 +253,8 @@ function askGithub(options: ServeOptions) {
         })
       : undefined;
   const read = githubTokenFile
-    ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: rateLimiter.observe })
-    : app && readAsApp(app);
+    ? createTokenFileReader(githubTokenFile, { ...api, onAnswer: rateLimiter.observe })
+    : app && createAppReader(app);
   return { app, losses, watched: read && { read, rateLimiter } };
 }
 
@@ -266,25 +266,25 @@ function attestors(
   log: Log,
 ) {
   const confirming = app ? { app } : {};
-  const presence = createPresence({
+  const presence = createPresenceCheck({
     mode: config.codespacePresence,
     broker: config.publicUrl,
     clock: Date.now,
     random: randomBytes,
-    forwarding: forwardingOf(options, log),
+    forwarding: resolveForwarding(options, log),
   });
   const { access } = mesh.state;
   const oidc = { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming };
   const codespaces = { api: { url: options.githubApi, ...ASKING }, presence, ...confirming };
   return {
-    attest: createAttest({ access, codespaces, oidc }),
-    attestSignIn: createAttestSignIn({ access, oidc }),
-    verifyLogout: createVerifyLogout({ access, ...oidc }),
+    attest: createAttestor({ access, codespaces, oidc }),
+    attestSignIn: createSignInVerifier({ access, oidc }),
+    verifyLogout: createLogoutVerifier({ access, ...oidc }),
   };
 }
 
 /** Returns how presence challenges reach Codespaces. Logs a fatal warning if the lab flag redirects GitHub tokens. */
-export function forwardingOf(
+export function resolveForwarding(
   { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
   log: Pick<Log, 'fatal'>,
 ): ForwardingOptions {
@@ -294,7 +294,7 @@ export function forwardingOf(
     { address: `${address.host}:${address.port}` },
     "LAB ONLY: Codespaces' GitHub tokens are sent to an address other than GitHub's",
   );
-  return { timeoutMs, [forwardingHostOnlyInALab]: address };
+  return { timeoutMs, [labOnlyForwardingHost]: address };
 }
 
 /**
@@ -314,12 +314,12 @@ async function edgeBeside(
   log: Log,
 ): Promise<Pick<EdgeProcess, 'close'> | undefined> {
   if (!flags) return undefined;
-  const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
+  const directory = createSessionDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
   const unfollow = followFeed(
     (listener) => broker.feed.subscribe(listener, { control: true, draining: true }),
     directory,
   );
-  const decisions = queueDecisions({ deliver: broker.reportEdgeDecisions, log });
+  const decisions = createDecisionQueue({ deliver: broker.reportEdgeDecisions, log });
   const edge = await runEdge({
     ...flags,
     directory,

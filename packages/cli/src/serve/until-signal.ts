@@ -1,5 +1,5 @@
 /** Resolves on SIGTERM or SIGINT; a second signal exits at once. */
-export function untilSignal(): Promise<NodeJS.Signals> {
+export function waitForSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {

@@ -1,7 +1,7 @@
 /** Text of requests, emergencies and their reviews. */
 import type { ApprovalRequest, RequestableGrant } from '@meshpass/identity/approval';
 import { expect, it } from 'vitest';
-import { overviewText, requestableText, requestText } from '../../src/approvals/text.ts';
+import { formatApprovalsOverview, formatRequest, formatRequestableGrant } from '../../src/approvals/text.ts';
 
 const AT = Date.UTC(2026, 10, 26, 3) / 1000;
 const person = { issuer: 'github', subject: 'github:1', login: 'alice' };
@@ -30,7 +30,7 @@ const offer: RequestableGrant = {
 };
 
 it('shows until when an emergency lasts and must be reviewed', () => {
-  expect(requestText(taken)).toBe(
+  expect(formatRequest(taken)).toBe(
     `${taken.id}  prod for 30m, alice (github): granted in an emergency until 2026-11-26 03:30:00 UTC - INC-1\n` +
       '  awaiting review by another person until 2026-11-27 03:00:00 UTC',
   );
@@ -43,13 +43,13 @@ it('shows the reviewer and their comment', () => {
     state: 'objected' as const,
     reviews: [{ ...bob, decision: 'object' as const }],
   };
-  expect(requestText({ ...taken, state: 'revoked', emergency })).toContain(
+  expect(formatRequest({ ...taken, state: 'revoked', emergency })).toContain(
     'revoked - INC-1\n  objected to by bob (github) at 2026-11-26 03:01:00 UTC: why?',
   );
 });
 
 it('lists emergencies to review with the command for it', () => {
-  expect(overviewText({ requestable: [], own: [], to_answer: [], to_review: [taken] })).toMatch(
+  expect(formatApprovalsOverview({ requestable: [], own: [], to_answer: [], to_review: [taken] })).toMatch(
     /^Emergencies to review \(meshpass review ID --accept, or --object\):\na{24} {2}prod/,
   );
 });
@@ -57,18 +57,24 @@ it('lists emergencies to review with the command for it', () => {
 it('explains why requests of others are missing', () => {
   const none = { requestable: [], own: [], to_answer: [], to_review: [] };
   const incomplete = "Other people's requests are not listed: GitHub does not answer.";
-  expect(overviewText({ ...none, incomplete })).toBe(incomplete);
-  expect(overviewText({ ...none, incomplete, requestable: [offer] })).toContain(`${incomplete}\nYou can request:`);
-  expect(overviewText(none)).toBe('No requests, and no grants you can request.');
-  expect(overviewText(none, '#mesh')).toBe('No requests, and no grants you can request. For access, ask #mesh.');
+  expect(formatApprovalsOverview({ ...none, incomplete })).toBe(incomplete);
+  expect(formatApprovalsOverview({ ...none, incomplete, requestable: [offer] })).toContain(
+    `${incomplete}\nYou can request:`,
+  );
+  expect(formatApprovalsOverview(none)).toBe('No requests, and no grants you can request.');
+  expect(formatApprovalsOverview(none, '#mesh')).toBe(
+    'No requests, and no grants you can request. For access, ask #mesh.',
+  );
 });
 
 it('shows the command for emergency access, or why it is refused now', () => {
   const review = 'at most 30m, reviewed within 24h by team acme/leads';
-  expect(requestableText({ ...offer, emergency: { longest: 1800, review } })).toContain(
+  expect(formatRequestableGrant({ ...offer, emergency: { longest: 1800, review } })).toContain(
     `in an emergency, without approval: ${review}: meshpass request prod --emergency --reason "WHY"`,
   );
   const barred = 'bob objected to your emergency.';
-  expect(requestableText({ ...offer, emergency: { longest: 1800, review, barred } })).toContain(`not now. ${barred}`);
-  expect(requestableText(offer)).not.toContain('emergency');
+  expect(formatRequestableGrant({ ...offer, emergency: { longest: 1800, review, barred } })).toContain(
+    `not now. ${barred}`,
+  );
+  expect(formatRequestableGrant(offer)).not.toContain('emergency');
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { Seen } from '../../src/check/context.ts';
-import { checkAdmission, POLICIES } from '../../src/check/objects.ts';
+import { ADMISSION_POLICIES, checkAdmissionPolicies } from '../../src/check/objects.ts';
 
 const KINDS: Readonly<Record<string, string>> = {
   validatingadmissionpolicies: 'ValidatingAdmissionPolicy',
@@ -26,7 +26,7 @@ async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Pr
     return { status: 200, body: { items: found } };
   };
   const gateway = { namespace, labels: {}, port: 15443 };
-  const findings = await checkAdmission({
+  const findings = await checkAdmissionPolicies({
     http: { call } as never,
     namespace,
     rootNamespace: 'istio-system',
@@ -39,16 +39,18 @@ async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Pr
 }
 
 const accounts = (objects: readonly Seen[]) =>
-  objects.find(({ kind, metadata }) => kind === KINDS.validatingadmissionpolicies && metadata.name === POLICIES[0])!;
+  objects.find(
+    ({ kind, metadata }) => kind === KINDS.validatingadmissionpolicies && metadata.name === ADMISSION_POLICIES[0],
+  )!;
 
 describe('the admission policies', () => {
   it('are in force as the chart has them', async () => {
-    expect(await says(chart())).toEqual([`${POLICIES.length} admission policies are in effect.`]);
+    expect(await says(chart())).toEqual([`${ADMISSION_POLICIES.length} admission policies are in effect.`]);
   });
 
   it('of another namespace do not bound this broker', async () => {
     const found = await says(chart(), 'platform');
-    expect(found).toHaveLength(POLICIES.length);
+    expect(found).toHaveLength(ADMISSION_POLICIES.length);
     expect(found[0]).toContain('it does not match all requests from the broker in platform');
   });
 

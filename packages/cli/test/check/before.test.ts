@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { INSTALL_RIGHTS } from '../../src/check/before/installer.ts';
-import { runBefore } from '../../src/check/before/run.ts';
+import { INSTALL_PERMISSIONS } from '../../src/check/before/installer.ts';
+import { runPreflightChecks } from '../../src/check/before/run.ts';
 import { exitCodeFor, type Finding } from '../../src/diagnosis/finding.ts';
 import { readChartValues } from '../../src/input/chart-values.ts';
 
@@ -90,7 +90,7 @@ async function before({ objects = {}, access, values, may = () => true }: Given)
     const { spec } = body as { spec: { resourceAttributes: Record<string, string> } };
     return { status: 201, body: { status: { allowed: may(spec.resourceAttributes) } } };
   };
-  return await runBefore({
+  return await runPreflightChecks({
     cluster: {
       http: { call },
       namespace: 'meshpass-system',
@@ -129,7 +129,7 @@ it('the rights are those to create each kind of the chart', () => {
   const plural = (kind: string) => kind.toLowerCase().replace(/y$/, 'ie').concat('s');
   // Helm stores the release in a Secret.
   expect([...new Set(['secrets', ...kinds.filter((kind) => !optional.includes(kind)).map(plural)])].sort()).toEqual(
-    [...new Set(INSTALL_RIGHTS.map(({ resource }) => resource))].sort(),
+    [...new Set(INSTALL_PERMISSIONS.map(({ resource }) => resource))].sort(),
   );
 });
 

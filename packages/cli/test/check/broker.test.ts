@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { terminalText } from '@meshpass/identity/text';
 import { afterEach, expect, it } from 'vitest';
 import { checkBroker } from '../../src/check/broker.ts';
-import { findingsAnswer } from '../../src/diagnosis/print.ts';
+import { findingsOutput } from '../../src/diagnosis/print.ts';
 
 let end = () => {};
 afterEach(() => end());
@@ -52,7 +52,7 @@ it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons:
 
 it('prints nothing of the answer that moves a cursor or turns the direction of text', async () => {
   const findings = await look({ reasons: ['\u001b[2Jgone\u009b31m \u202ekcab'] });
-  expect(terminalText(findingsAnswer(findings).text() as string[])).toMatch(
+  expect(terminalText(findingsOutput(findings).text() as string[])).toMatch(
     /The broker is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./,
   );
 });

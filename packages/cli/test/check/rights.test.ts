@@ -2,8 +2,14 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { POLICIES } from '../../src/check/objects.ts';
-import { BROKER_RIGHTS, checkRights, GITOPS_RIGHTS, NEVER, type Right } from '../../src/check/rights.ts';
+import { ADMISSION_POLICIES } from '../../src/check/objects.ts';
+import {
+  BROKER_PERMISSIONS,
+  checkBrokerPermissions,
+  GITOPS_PERMISSIONS,
+  type KubernetesPermission,
+  NEVER,
+} from '../../src/check/rights.ts';
 
 interface Rule {
   readonly apiGroups: readonly string[];
@@ -44,7 +50,7 @@ function granted(...files: readonly string[]): readonly string[] {
   );
 }
 
-function asked(rights: readonly Right[]): readonly string[] {
+function asked(rights: readonly KubernetesPermission[]): readonly string[] {
   return rights
     .flatMap(({ group, resource, verbs, where = 'cluster', name = '' }) =>
       verbs.map((verb) => [where, `${group}/${resource}`, name, verb].join(' ')),
@@ -53,15 +59,15 @@ function asked(rights: readonly Right[]): readonly string[] {
 }
 
 it("the expected rights are the chart's if the broker applies policies", () => {
-  expect(asked(BROKER_RIGHTS)).toEqual(granted('broker-rbac.yaml', 'audit-checkpoint.yaml'));
+  expect(asked(BROKER_PERMISSIONS)).toEqual(granted('broker-rbac.yaml', 'audit-checkpoint.yaml'));
 });
 
 it("the expected rights are the chart's if GitOps applies policies", () => {
-  expect(asked(GITOPS_RIGHTS)).toEqual(granted('broker-rbac-gitops.yaml', 'audit-checkpoint.yaml'));
+  expect(asked(GITOPS_PERMISSIONS)).toEqual(granted('broker-rbac-gitops.yaml', 'audit-checkpoint.yaml'));
 });
 
 it('none of the forbidden rights is among them', () => {
-  const given = new Set(asked(BROKER_RIGHTS));
+  const given = new Set(asked(BROKER_PERMISSIONS));
   expect(asked(NEVER).filter((one) => given.has(one))).toEqual([]);
 });
 
@@ -75,9 +81,9 @@ it.each([
   const isWanted = ({ group, resource, subresource, verb, name = '', ...of }: Record<string, unknown>) => {
     const where = PLACES[String(of.namespace ?? '')] ?? 'cluster';
     const whole = subresource === undefined ? resource : `${resource}/${subresource}`;
-    return asked(BROKER_RIGHTS).includes([where, `${group}/${whole}`, name, verb].join(' '));
+    return asked(BROKER_PERMISSIONS).includes([where, `${group}/${whole}`, name, verb].join(' '));
   };
-  const findings = await checkRights({
+  const findings = await checkBrokerPermissions({
     http: {
       call: async ({ body }) => {
         const { resourceAttributes: of } = (body as { spec: { resourceAttributes: Record<string, unknown> } }).spec;
@@ -104,5 +110,5 @@ it('the expected admission policies are those of the chart', () => {
     parseAllDocuments(readFileSync(new URL(file, folder), 'utf8')).map((document) => document.toJS() as Role),
   );
   const names = objects.filter((one) => one?.kind === 'ValidatingAdmissionPolicy').map(({ metadata }) => metadata.name);
-  expect([...POLICIES].sort()).toEqual(names.sort());
+  expect([...ADMISSION_POLICIES].sort()).toEqual(names.sort());
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type CertificateOptions, writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { checkShown } from '../../src/check/certificates.ts';
+import { checkPublicAddress } from '../../src/check/certificates.ts';
 
 const DAY = 86_400_000;
 const ends: (() => void)[] = [];
@@ -31,7 +31,7 @@ async function shows(certificate: CertificateOptions): Promise<{ readonly port: 
 }
 
 const look = (port: number, ca?: string, host = 'localhost') =>
-  checkShown('edge', { host, port }, { namespace: 'mine', ca, now: Date.now() });
+  checkPublicAddress('edge', { host, port }, { namespace: 'mine', ca, now: Date.now() });
 
 describe('a certificate', () => {
   it.each([

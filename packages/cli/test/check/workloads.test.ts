@@ -1,7 +1,7 @@
 /** Findings of `meshpass check` about Deployments that do not run, Certificates, and the leftovers of an interrupted installation. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
-import { checkIssued } from '../../src/check/certificates.ts';
+import { checkIssuedCertificates } from '../../src/check/certificates.ts';
 import type { CheckContext } from '../../src/check/context.ts';
 import { checkLeftovers } from '../../src/check/rights.ts';
 import { checkWorkloads } from '../../src/check/workloads.ts';
@@ -190,12 +190,14 @@ describe('Pods that have started', () => {
 describe('Certificates of cert-manager', () => {
   const PATH = '/apis/cert-manager.io/v1/namespaces/mine/certificates';
   const issued = async (status: object | undefined, name = 'meshpass-edge') =>
-    (await checkIssued(cluster({ [PATH]: { items: [{ metadata: { name }, status }] } }))).map(({ says }) => says);
+    (await checkIssuedCertificates(cluster({ [PATH]: { items: [{ metadata: { name }, status }] } }))).map(
+      ({ says }) => says,
+    );
 
   it('that are ready, not ours, or not used, cause no finding', async () => {
     expect(await issued({ conditions: [{ type: 'Ready', status: 'True' }] })).toEqual([]);
     expect(await issued(undefined, 'theirs')).toEqual([]);
-    expect(await checkIssued(cluster({}))).toEqual([]);
+    expect(await checkIssuedCertificates(cluster({}))).toEqual([]);
   });
 
   it('that are not ready report the reason, without control characters', async () => {

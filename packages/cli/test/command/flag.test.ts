@@ -5,16 +5,16 @@ import { type Command, defineCommand } from '../../src/command/define.ts';
 import {
   address,
   argument,
-  argumentsOf,
   choice,
   label,
   list,
+  negatedFlag,
   text,
   toggle,
-  turnOff,
+  variadicArgument,
   wholeNumber,
 } from '../../src/command/flag.ts';
-import { type Group, select } from '../../src/command/tree.ts';
+import { findCommand, type Group } from '../../src/command/tree.ts';
 
 const FORM = { examples: ['meshpass try'], page: 'docs/cli.md' } as const;
 
@@ -29,7 +29,7 @@ async function optionsOf(command: Command, ...words: string[]): Promise<unknown>
   };
   const load = async () => ({ command: recorded });
   const tree: Group = { summary: 'All.', examples: [], page: '', children: { try: { summary: 'Try.', load } } };
-  const selected = select(tree, ['try', ...words]);
+  const selected = findCommand(tree, ['try', ...words]);
   await buildParser(tree, selected.path, recorded, () => {}).parseAsync(selected.words as string[], { from: 'user' });
   return given;
 }
@@ -40,7 +40,7 @@ afterEach(() => vi.unstubAllEnvs());
 it('have the type that their reader returns', async () => {
   const command = defineCommand({
     ...FORM,
-    args: { from: argument('where from'), to: argumentsOf('where to') },
+    args: { from: argument('where from'), to: variadicArgument('where to') },
     flags: {
       maybe: text('<word>', 'a word'),
       surely: text('<word>', 'a word', { default: 'word' }),
@@ -50,7 +50,7 @@ it('have the type that their reader returns', async () => {
       failOn: choice(['note', 'error'], 'what fails', { default: 'note' }),
       base: list('<path>', 'before'),
       yes: toggle('confirm'),
-      byName: turnOff('no names'),
+      byName: negatedFlag('no names'),
     },
     run: (options) => {
       expectTypeOf(options.from).toEqualTypeOf<string>();

@@ -1,7 +1,7 @@
 /** Commands and their help, for tests. */
 import { buildParser } from '../../src/command/build.ts';
 import type { Command } from '../../src/command/define.ts';
-import { type Group, isLeaf, leavesOf, type Node, select } from '../../src/command/tree.ts';
+import { findCommand, type Group, isLeaf, listLeafCommands, type Node } from '../../src/command/tree.ts';
 import { TREE } from '../../src/program.ts';
 
 export interface NamedCommand {
@@ -14,7 +14,7 @@ export interface NamedCommand {
 
 export async function allCommands(): Promise<readonly NamedCommand[]> {
   return await Promise.all(
-    leavesOf(TREE).map(async ([words, { summary, load }]) => {
+    listLeafCommands(TREE).map(async ([words, { summary, load }]) => {
       const { command } = await load();
       return { name: ['meshpass', ...words].join(' '), words, summary, command };
     }),
@@ -51,7 +51,7 @@ export function wordsOf(line: string): readonly string[] {
 
 /** Parses a command line as the command does, without running it. @throws CommanderError, MeshpassError */
 export async function parse(words: readonly string[], command: Command): Promise<readonly string[]> {
-  const selected = select(TREE, words);
+  const selected = findCommand(TREE, words);
   let isRun = false;
   const recorded: Command = {
     ...command,

@@ -1,7 +1,7 @@
 /** Selection of a command by a command line, without loading the others. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { defineCommand } from '../../src/command/define.ts';
-import { type Group, select } from '../../src/command/tree.ts';
+import { findCommand, type Group } from '../../src/command/tree.ts';
 import { run } from '../../src/program.ts';
 
 const command = defineCommand({ flags: {}, examples: ['meshpass one'], page: 'docs/cli.md', run: () => {} });
@@ -37,7 +37,7 @@ it.each([
   ['constructor', '', 'constructor'],
   ['--version', '', '--version'],
 ])('%s selects "%s" and parses "%s"', (line, path, words) => {
-  const selected = select(TREE, line.split(' '));
+  const selected = findCommand(TREE, line.split(' '));
   expect([selected.path.join(' '), selected.words.join(' ')]).toEqual([path, words]);
 });
 

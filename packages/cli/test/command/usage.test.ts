@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { longOf } from '../../src/command/flag.ts';
+import { longFlag } from '../../src/command/flag.ts';
 import { exitCodesOf } from '../../src/command/help.ts';
 import { run, TREE } from '../../src/program.ts';
 import { allCommands, groups, helpOf, parse, wordsOf } from './help-of.ts';
@@ -30,7 +30,7 @@ describe('the help of every command', () => {
       expect(help).toContain(summary);
       for (const [flag, one] of Object.entries(command.flags)) {
         expect(one.summary.length, flag).toBeGreaterThan(5);
-        expect(help).toContain(`${longOf(flag, one)} ${one.value ?? ''}`);
+        expect(help).toContain(`${longFlag(flag, one)} ${one.value ?? ''}`);
         expect(help).toContain(one.summary);
         if (one.env !== undefined) expect(help).toContain(`env: ${one.env}`);
         const byDefault = one.defaultText ?? one.default;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { VERSION } from '@meshpass/identity/version';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { skewOf } from '../../src/commands/version.ts';
+import { explainVersionSkew } from '../../src/commands/version.ts';
 import { run } from '../../src/program.ts';
 
 afterEach(() => {
@@ -25,8 +25,8 @@ describe('meshpass version', () => {
     ['0.1.0', '0.3.0', /older than the broker/],
     ['unknown', '0.3.0', undefined],
   ])('of %s beside a broker of %s reports %s', (ours, theirs, said) => {
-    if (said === undefined) expect(skewOf(ours, theirs)).toBeUndefined();
-    else expect(skewOf(ours, theirs)).toMatch(said);
+    if (said === undefined) expect(explainVersionSkew(ours, theirs)).toBeUndefined();
+    else expect(explainVersionSkew(ours, theirs)).toMatch(said);
   });
 
   it('prints one JSON document', async () => {

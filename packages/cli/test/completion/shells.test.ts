@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ensureCommand } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SCRIPTS } from '../../src/commands/completion.ts';
-import { commandWords } from '../../src/completion/words.ts';
+import { listCommandCompletions } from '../../src/completion/words.ts';
 import { TREE } from '../../src/program.ts';
 
 let folder: string;
@@ -15,7 +15,7 @@ beforeAll(async () => {
   for (const shell of ['zsh', 'fish'] as const) await ensureCommand(shell);
   folder = mkdtempSync(join(tmpdir(), 'meshpass-completion-'));
   for (const shell of ['bash', 'zsh', 'fish'] as const)
-    writeFileSync(join(folder, shell), SCRIPTS[shell](await commandWords(TREE)));
+    writeFileSync(join(folder, shell), SCRIPTS[shell](await listCommandCompletions(TREE)));
   writeFileSync(join(folder, 'access.yaml'), '');
 });
 afterAll(() => rmSync(folder, { recursive: true }));

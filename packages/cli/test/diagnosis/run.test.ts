@@ -3,8 +3,8 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { terminalText } from '@meshpass/identity/text';
 import { describe, expect, it } from 'vitest';
-import { exitCodeFor, type Finding, ok, skipped, warning } from '../../src/diagnosis/finding.ts';
-import { findingsAnswer } from '../../src/diagnosis/print.ts';
+import { exitCodeFor, type Finding, ok, skippedFinding, warningFinding } from '../../src/diagnosis/finding.ts';
+import { findingsOutput } from '../../src/diagnosis/print.ts';
 import { type Check, diagnose } from '../../src/diagnosis/run.ts';
 
 const fine = (name: string, ...needs: string[]): Check => ({ names: [name], needs, run: () => [ok(name, 'Fine.')] });
@@ -45,8 +45,8 @@ describe.each([1, 4])('with %i at a time', (concurrency) => {
 
 it('does not skip a check that needs one with a warning, or one with nothing to examine', async () => {
   const checks: Check[] = [
-    { names: ['a'], run: () => [warning('a', 'Slow.')] },
-    { names: ['b'], run: () => [skipped('b', 'Give --b.')] },
+    { names: ['a'], run: () => [warningFinding('a', 'Slow.')] },
+    { names: ['b'], run: () => [skippedFinding('b', 'Give --b.')] },
     fine('c', 'a', 'b'),
   ];
   expect(states(await diagnose(checks))).toEqual(['a warning', 'b skipped', 'c ok']);
@@ -72,14 +72,14 @@ it('ends with 3 if the first failure may be temporary, and with 1 otherwise', as
   expect(exitCodeFor(await diagnose([broken('a', 'agent_broker_unreachable'), broken('b')]))).toBe(3);
   expect(exitCodeFor(await diagnose([broken('b'), broken('a', 'agent_broker_unreachable')]))).toBe(1);
   expect(exitCodeFor([{ check: 'a', state: 'unknown', says: 'Nobody knows.' }])).toBe(4);
-  expect(exitCodeFor([warning('a', 'Slow.')])).toBe(0);
+  expect(exitCodeFor([warningFinding('a', 'Slow.')])).toBe(0);
 });
 
 it('prints the evidence of problems, without control characters', async () => {
   const text = terminalText(
-    findingsAnswer([
+    findingsOutput([
       ok('a', 'Fine.', 'a file'),
-      warning('bcd', 'Slow\u001b[2J.', { seen: 'a\nline' }),
+      warningFinding('bcd', 'Slow\u001b[2J.', { seen: 'a\nline' }),
     ]).text() as string[],
   );
   expect(text).toBe('ok      a:   Fine.\nwarning bcd: Slow\ufffd[2J.\n        seen: a\ufffdline');

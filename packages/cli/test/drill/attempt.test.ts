@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { type Attempt, tryAfter, tryAgain, tryBefore, type Verdict } from '../../src/drill/attempt.ts';
+import {
+  type Attempt,
+  attemptAfterCause,
+  attemptAgain,
+  attemptBeforeCause,
+  type Verdict,
+} from '../../src/drill/attempt.ts';
 
 const TAKEN: Verdict = { verdict: 'taken', how: 'HTTP 200' };
 const REFUSED: Verdict = { verdict: 'refused', how: '403 tunnel_session_unknown' };
@@ -22,7 +28,7 @@ function attempt(...verdicts: (Verdict | Error)[]): Attempt {
   };
 }
 const NO_PATIENCE = { limit: 0, between: async () => undefined };
-const after = (one: Attempt) => tryAfter([one], new Map(), performance.now());
+const after = (one: Attempt) => attemptAfterCause([one], new Map(), performance.now());
 
 describe('a credential that is used after its session has ended is', () => {
   test('dead when it is refused', async () => {
@@ -42,17 +48,17 @@ describe('a credential that is used after its session has ended is', () => {
   test('never dead for want of an answer', async () => {
     expect(await after(attempt(UNCLEAR))).toMatchObject([{ outcome: 'broken' }]);
     expect(await after(attempt(new Error('ECONNREFUSED')))).toMatchObject([{ outcome: 'broken', how: 'ECONNREFUSED' }]);
-    expect(await tryAgain([attempt(UNCLEAR)], new Map())).toMatchObject([{ outcome: 'broken' }]);
+    expect(await attemptAgain([attempt(UNCLEAR)], new Map())).toMatchObject([{ outcome: 'broken' }]);
   });
 
   test('not tried when it did not work while the session lived: its end would prove nothing', async () => {
     const broken = attempt(REFUSED);
-    const { rows, unfit } = await tryBefore([broken], NO_PATIENCE);
+    const { rows, unfit } = await attemptBeforeCause([broken], NO_PATIENCE);
     expect(rows).toEqual([]);
-    const [row] = await tryAfter([broken], unfit, performance.now());
+    const [row] = await attemptAfterCause([broken], unfit, performance.now());
     expect(row).toMatchObject({ outcome: 'not_tried' });
     expect(row!.how).toContain(REFUSED.how);
-    expect(await tryAgain([broken], unfit)).toEqual([]);
+    expect(await attemptAgain([broken], unfit)).toEqual([]);
   });
 
   test('awaited while the mesh does not know of it yet', async () => {
@@ -61,13 +67,13 @@ describe('a credential that is used after its session has ended is', () => {
     const between = async () => {
       waited += 1;
     };
-    const { rows, unfit } = await tryBefore([late], { limit: 5_000, between });
+    const { rows, unfit } = await attemptBeforeCause([late], { limit: 5_000, between });
     expect(rows).toMatchObject([{ outcome: 'lives' }]);
     expect(unfit.size).toBe(0);
     expect(waited).toBe(2);
   });
 
   test('stale again when it works again after a rebuild', async () => {
-    expect(await tryAgain([attempt(TAKEN)], new Map())).toMatchObject([{ part: 'rebuild', outcome: 'stale' }]);
+    expect(await attemptAgain([attempt(TAKEN)], new Map())).toMatchObject([{ part: 'rebuild', outcome: 'stale' }]);
   });
 });

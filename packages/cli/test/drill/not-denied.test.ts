@@ -1,6 +1,6 @@
 import type { DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 import { expect, test } from 'vitest';
-import { noteUndenied } from '../../src/drill/run.ts';
+import { markUndeniedRows } from '../../src/drill/run.ts';
 
 const row = (layer: DrillRow['layer'], outcome: DrillRow['outcome']): DrillRow => ({
   part: 'replays',
@@ -25,7 +25,7 @@ const outcomes = (rows: readonly DrillRow[]) => rows.map(({ outcome }) => outcom
 
 test('a credential that lives only for want of a DENY is noted, with its end', () => {
   const rows = [row('sidecar', 'stale'), row('mesh gateway', 'stale'), row('root DENY', 'stale')];
-  const noted = noteUndenied(rows, session(false, false));
+  const noted = markUndeniedRows(rows, session(false, false));
   expect(outcomes(noted)).toEqual(['noted', 'noted', 'noted']);
   expect(noted[0]!.how).toBe(
     'SVID is valid until 2026-11-24T16:06:00.000Z: this broker denies only revoked sessions (HTTP 200)',
@@ -39,12 +39,12 @@ test('a credential that edge, broker or Kubernetes should have ended, or an uncl
     row('TokenReview', 'stale'),
     row('sidecar', 'broken'),
   ];
-  expect(noteUndenied(rows, session(false))).toEqual(rows);
+  expect(markUndeniedRows(rows, session(false))).toEqual(rows);
 });
 
 test('nothing is noted if the broker was not asked, gives no answer, denies one of them, or has the session open', () => {
   const rows = [row('sidecar', 'stale')];
   for (const recorded of [undefined, session(), session(undefined), session(true), session(false, true)])
-    expect(noteUndenied(rows, recorded)).toEqual(rows);
-  expect(noteUndenied(rows, { ...session(false), closed_at: null })).toEqual(rows);
+    expect(markUndeniedRows(rows, recorded)).toEqual(rows);
+  expect(markUndeniedRows(rows, { ...session(false), closed_at: null })).toEqual(rows);
 });

@@ -6,7 +6,7 @@ import { openSigner, type RotatingSigner } from '@meshpass/broker/core/token/sig
 import { DrillReport, EVIDENCE_TYPE, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyEvidence } from '../../src/commands/drill.ts';
-import { drillTable } from '../../src/drill/table.ts';
+import { formatDrillReport } from '../../src/drill/table.ts';
 
 const REPORT: DrillReport = {
   version: 1,
@@ -36,7 +36,7 @@ const WITNESS = {
 };
 
 describe('the table of a drill', () => {
-  const lines = drillTable(REPORT);
+  const lines = formatDrillReport(REPORT);
   test('names the layer at which a stale credential works, and the layers that were not tried', () => {
     expect(lines.at(-1)).toBe('FAILED at: sidecar (1 of 2 checks). Not tried: TokenReview.');
     expect(lines.find((line) => line.includes('STALE'))).toMatch(/STALE +sidecar: +SVID +2001 ms {2}HTTP 200/);

@@ -1,13 +1,13 @@
 /** The verdict of `meshpass explain`: every refusal with its hop and reason, and no guess where something is not known. */
 import { parseAccess } from '@meshpass/access';
-import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { describe, expect, it } from 'vitest';
-import { explainJson, explainLines } from '../../src/commands/explain.ts';
-import { wantedCall } from '../../src/explain/call.ts';
+import { explainJson, formatExplanation } from '../../src/commands/explain.ts';
+import { parseWantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
 import { known, service } from './known.ts';
 
-const explainText = (...explained: Parameters<typeof explainLines>) => explainLines(...explained).join('\n');
+const explainText = (...explained: Parameters<typeof formatExplanation>) => formatExplanation(...explained).join('\n');
 
 const OPERATIONS = [
   'GET /orders/*',
@@ -15,9 +15,13 @@ const OPERATIONS = [
   'but not GET /orders/internal/*',
 ];
 const ORDERS = service({ allow: OPERATIONS });
-const ask = (url: string, answer: ExplainAnswer, more: { method?: string; access?: string; resolves?: boolean } = {}) =>
+const ask = (
+  url: string,
+  answer: ExplainResponse,
+  more: { method?: string; access?: string; resolves?: boolean } = {},
+) =>
   explainCall({
-    call: wantedCall(url, more.method ?? 'GET', []),
+    call: parseWantedCall(url, more.method ?? 'GET', []),
     known: answer,
     access: more.access === undefined ? undefined : parseAccess(more.access, 'access.yaml'),
     resolves: async () => more.resolves ?? false,
@@ -214,12 +218,12 @@ describe('a URL', () => {
     ['http://user:secret@orders.shop/', 'Remove it.'],
     ['tcp://ledger-db.shop', 'requires a port'],
   ])('%s is refused', (url, message) => {
-    expect(() => wantedCall(url, 'GET', [])).toThrow(message);
-    expect(() => wantedCall(url, 'GET', [])).not.toThrow('secret');
+    expect(() => parseWantedCall(url, 'GET', [])).toThrow(message);
+    expect(() => parseWantedCall(url, 'GET', [])).not.toThrow('secret');
   });
 
   it('cannot carry another method or header than HTTP has', () => {
-    expect(() => wantedCall('http://a.b/', 'get it', [])).toThrow('--method');
-    expect(() => wantedCall('http://a.b/', 'GET', ['no colon'])).toThrow('--header');
+    expect(() => parseWantedCall('http://a.b/', 'get it', [])).toThrow('--method');
+    expect(() => parseWantedCall('http://a.b/', 'GET', ['no colon'])).toThrow('--header');
   });
 });

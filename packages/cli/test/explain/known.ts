@@ -1,5 +1,5 @@
 /** An agent's answers, for the tests of `meshpass explain`. */
-import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import type { ReachableService } from '@meshpass/identity/wire';
 
@@ -18,7 +18,7 @@ export function service(more: Partial<ReachableService> = {}): ReachableService 
   };
 }
 
-export function known(services: readonly ReachableService[], more: Partial<ExplainAnswer> = {}): ExplainAnswer {
+export function known(services: readonly ReachableService[], more: Partial<ExplainResponse> = {}): ExplainResponse {
   const grants = [...new Set(services.map(({ grant }) => grant))];
   return {
     session: { id: 'ses-1', subject: 'github:1', login: 'alice', grants },

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { serveControl } from '@meshpass/agent/control/control';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { wantedCall } from '../../src/explain/call.ts';
+import { parseWantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
 import { proposePatch, readAccessFiles } from '../../src/explain/patch.ts';
 import { run } from '../../src/program.ts';
@@ -43,7 +43,7 @@ function propose(
   writeFileSync(file, more.text ?? ACCESS);
   const files = readAccessFiles(file, '--access');
   return proposePatch({
-    call: wantedCall(url, method, []),
+    call: parseWantedCall(url, method, []),
     known: more.answer ?? known([ORDERS]),
     files,
     grant: more.grant,
@@ -53,7 +53,7 @@ const apply = (diff: string) => execFileSync('git', ['apply', '-'], { cwd: repos
 const verdict = async (url: string, method: string, answer = known([ORDERS])) => {
   const { access } = readAccessFiles(fileNamed('access.yaml'), '--access');
   const explained = await explainCall({
-    call: wantedCall(url, method, []),
+    call: parseWantedCall(url, method, []),
     known: answer,
     access,
     resolves: async () => false,

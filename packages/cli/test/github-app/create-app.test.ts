@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { diagnose } from '../../src/diagnosis/run.ts';
-import { checkApp } from '../../src/github-app/check-app.ts';
-import { type CreatedApp, createApp } from '../../src/github-app/create-app.ts';
+import { createGithubAppCheck } from '../../src/github-app/check-app.ts';
+import { type RegisteredApp, registerGithubApp } from '../../src/github-app/create-app.ts';
 import { PERMISSIONS } from '../../src/github-app/permissions.ts';
 import { run } from '../../src/program.ts';
 
@@ -60,9 +60,9 @@ async function submit(start: string): Promise<string> {
   return location!;
 }
 
-function creating(browse: (start: string) => Promise<void>, more: object = {}): Promise<CreatedApp> {
+function creating(browse: (start: string) => Promise<void>, more: object = {}): Promise<RegisteredApp> {
   let browsing: Promise<void> | undefined;
-  const created = createApp({
+  const created = registerGithubApp({
     organization: 'acme',
     name: 'meshpass-acme',
     url: 'https://broker.example.com',
@@ -176,7 +176,16 @@ const ALL = { members: 'read', organization_codespaces: 'read', actions: 'read' 
 
 describe('checking the App', () => {
   const look = (more: object = {}) =>
-    diagnose([checkApp({ api: github.url, appId: '4242', keyFile, organizations: ['acme'], now: Date.now, ...more })]);
+    diagnose([
+      createGithubAppCheck({
+        api: github.url,
+        appId: '4242',
+        keyFile,
+        organizations: ['acme'],
+        now: Date.now,
+        ...more,
+      }),
+    ]);
   beforeEach(async () => {
     await creating(async (start) => void (await open(await submit(start))));
   });

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildParser } from '../../src/command/build.ts';
 import { type Command, defineCommand } from '../../src/command/define.ts';
-import { address, choice, list, text, toggle, turnOff, wholeNumber } from '../../src/command/flag.ts';
+import { address, choice, list, negatedFlag, text, toggle, wholeNumber } from '../../src/command/flag.ts';
 import type { Group } from '../../src/command/tree.ts';
-import { configFlag, configValues } from '../../src/input/config-file.ts';
+import { configFlag, readConfigValues } from '../../src/input/config-file.ts';
 import { serveFlags } from '../../src/serve/flags.ts';
 
 const COMMAND = defineCommand({
@@ -22,7 +22,7 @@ const COMMAND = defineCommand({
     failOn: choice(['note', 'error'], 'what', { default: 'note' }),
     label: list('<word>', 'words'),
     gitops: toggle('only some'),
-    byName: turnOff('no names'),
+    byName: negatedFlag('no names'),
     database: text('<url>', 'which', { isSecret: true }),
     danger: text('<word>', 'dangerous', { isCommandLineOnly: true }),
   },
@@ -51,7 +51,7 @@ async function optionsOf(content: string, ...words: string[]): Promise<Record<st
   const load = async () => ({ command: recorded });
   const tree: Group = { summary: 'All.', examples: [], page: '', children: { try: { summary: 'Try.', load } } };
   const line = ['try', '--config', file, ...words];
-  const config = configValues(recorded, line, process.env);
+  const config = readConfigValues(recorded, line, process.env);
   await buildParser(tree, ['try'], recorded, () => {}, config).parseAsync(line, { from: 'user' });
   return given;
 }
@@ -93,8 +93,8 @@ no-by-name: true
 
   it('is found by its environment variable', () => {
     writeFileSync(file, 'access: a\n', { mode: 0o600 });
-    expect(configValues(COMMAND, [], { MESHPASS_CONFIG: file })).toEqual({ access: ['a'] });
-    expect(configValues(COMMAND, [], {})).toEqual({});
+    expect(readConfigValues(COMMAND, [], { MESHPASS_CONFIG: file })).toEqual({ access: ['a'] });
+    expect(readConfigValues(COMMAND, [], {})).toEqual({});
   });
 
   it.each([
@@ -120,7 +120,7 @@ no-by-name: true
     const content = 'access: a\ndatabase: postgres://u:p@h/d\n';
     expect(await optionsOf(content)).toMatchObject({ database: 'postgres://u:p@h/d' });
     chmodSync(file, 0o644);
-    expect(() => configValues(COMMAND, ['--config', file], {})).toThrow(/database, which may include a password/);
+    expect(() => readConfigValues(COMMAND, ['--config', file], {})).toThrow(/database, which may include a password/);
   });
 
   it('of the broker contains neither its own flag nor flags that must be visible on the command line', () => {

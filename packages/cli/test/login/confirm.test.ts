@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OPERATOR_TOKEN } from '../../../broker/test/harness/broker.ts';
-import { place } from '../../src/login/lock-file.ts';
-import { type Refresh, SessionFile } from '../../src/login/session-file.ts';
+import { pidNamespaceId } from '../../src/login/lock-file.ts';
+import { SessionFile, type StoredRefreshToken } from '../../src/login/session-file.ts';
 import { refreshTokens } from '../../src/login/tokens.ts';
 import { createBrowser, signInAt } from './browser.ts';
 import {
@@ -38,7 +38,7 @@ function confirmEvery(seconds: number): void {
 
 const fileOf = () => join(stateOf(), readdirSync(stateOf()).find((name) => name.endsWith('.json'))!);
 const stored = () =>
-  JSON.parse(readFileSync(fileOf(), 'utf8')) as { refresh?: Refresh; confirmUntil: number; token: string };
+  JSON.parse(readFileSync(fileOf(), 'utf8')) as { refresh?: StoredRefreshToken; confirmUntil: number; token: string };
 
 /** The next command has it confirmed first. */
 async function makeDue(): Promise<void> {
@@ -103,7 +103,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await login();
     const lock = `${fileOf()}.lock`;
     for (const [owner, age] of [
-      [`4194305 ${place()} gone`, 0],
+      [`4194305 ${pidNamespaceId()} gone`, 0],
       [`${process.pid} another that took its number`, 200],
     ] as const) {
       writeFileSync(lock, owner);

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { place, withLockFile } from '../../src/login/lock-file.ts';
+import { pidNamespaceId, withLockFile } from '../../src/login/lock-file.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -55,7 +55,7 @@ it('waits for a command elsewhere, whose number means nothing here', async () =>
   const gone = '4194305';
   writeFileSync(lock, `${gone} another-host/pid:[1] another`);
   await expect(withLockFile(lock, 200, async () => 'in')).rejects.toMatchObject({ code: 'config_invalid' });
-  writeFileSync(lock, `${gone} ${place()} another`);
+  writeFileSync(lock, `${gone} ${pidNamespaceId()} another`);
   expect(await withLockFile(lock, 200, async () => 'in')).toBe('in');
 });
 

@@ -10,7 +10,7 @@ import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { session } from '../../../broker/test/harness/broker.ts';
 import { enrolSignedIn, newKey, signIn } from '../../../broker/test/harness/sign-in.ts';
-import type { Refresh } from '../../src/login/session-file.ts';
+import type { StoredRefreshToken } from '../../src/login/session-file.ts';
 import { refreshTokens } from '../../src/login/tokens.ts';
 import { createBrowser, enterCode, signInAt, signOutAt } from './browser.ts';
 import {
@@ -34,7 +34,7 @@ let world: World;
 const stateOf = ownState(() => world.operator);
 
 const fileOf = () => join(stateOf(), readdirSync(stateOf()).find((name) => name.endsWith('.json'))!);
-const stored = () => JSON.parse(readFileSync(fileOf(), 'utf8')) as { refresh?: Refresh };
+const stored = () => JSON.parse(readFileSync(fileOf(), 'utf8')) as { refresh?: StoredRefreshToken };
 /** The next command has the session confirmed first. */
 const makeDue = () => writeFileSync(fileOf(), JSON.stringify({ ...stored(), confirmUntil: 0 }));
 

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
-import { createAttestSignIn } from '@meshpass/broker/attest/attest';
-import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/issuers/issuer-http';
+import { createSignInVerifier } from '@meshpass/broker/attest/attest';
+import { labOnlyPlainHttpIssuers } from '@meshpass/broker/issuers/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
+import { createLogoutVerifier } from '@meshpass/broker/issuers/oidc/logout-token';
 import { attestOidc } from '@meshpass/broker/issuers/oidc/oidc';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
@@ -85,15 +85,15 @@ export const TWO = `client: ${MESHPASS_CLIENT}, operatorClient: ${OPERATOR_CLIEN
 /** @param clients members of `signIn` */
 export async function startAt(name: ProviderName, clients = ONE): Promise<World> {
   const idp = await PROVIDERS[name].start();
-  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
+  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [labOnlyPlainHttpIssuers]: true as const };
   const keys = createIssuerKeys(asking);
   const harness = await startHarness({
     parts: (clock, { idp: workspaces, mesh: { access } }) => {
       const oidc = { keys, clock };
       return {
         operators: { keys },
-        verifyLogout: createVerifyLogout({ access, ...oidc }),
-        attestSignIn: createAttestSignIn({ access, oidc }),
+        verifyLogout: createLogoutVerifier({ access, ...oidc }),
+        attestSignIn: createSignInVerifier({ access, oidc }),
         // Workspaces also have other proofs.
         attest: async (proof, presenter) =>
           proof.type === 'oidc' && decodeJwt(proof.token).iss === idp.issuer

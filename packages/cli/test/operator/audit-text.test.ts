@@ -1,6 +1,6 @@
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { expect, test } from 'vitest';
-import { rowLine } from '../../src/operator/audit-text.ts';
+import { formatAuditRow } from '../../src/operator/audit-text.ts';
 
 const ROW: SealedRow = {
   seq: 7,
@@ -27,9 +27,9 @@ const ROW: SealedRow = {
 };
 
 test('a refusal that a workspace reports is found by the request that its answer names', () => {
-  expect(rowLine(ROW)).toContain('session abc  request ec48caa8  [agent_policy_refused]');
+  expect(formatAuditRow(ROW)).toContain('session abc  request ec48caa8  [agent_policy_refused]');
 });
 
 test('no id of a request to the broker itself is shown', () => {
-  expect(rowLine({ ...ROW, action: 'token.issue' })).not.toContain('ec48caa8');
+  expect(formatAuditRow({ ...ROW, action: 'token.issue' })).not.toContain('ec48caa8');
 });

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import { withTwins } from '../../src/output/json.ts';
+import { withSnakeCaseTwins } from '../../src/output/json.ts';
 
 it('also prints members in camelCase under their names in snake_case, at every depth', () => {
   const value = { id: 1, expiresAt: 2, svids: [{ spiffeId: 'a' }], 'app.kubernetes.io/Name': 3, none: null };
-  expect(withTwins(value)).toEqual({
+  expect(withSnakeCaseTwins(value)).toEqual({
     id: 1,
     expiresAt: 2,
     expires_at: 2,

@@ -1,6 +1,6 @@
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { expect, it } from 'vitest';
-import { statusText } from '../../src/output/status-text.ts';
+import { formatStatus } from '../../src/output/status-text.ts';
 
 const NOW = Date.UTC(2026, 10, 26, 12);
 const status: AgentStatus = {
@@ -42,7 +42,7 @@ it('lists a port once, for any number of grants that have it', () => {
     { ...orders, grant: 'ops' },
   ];
   expect(
-    statusText({ ...status, services }, NOW)
+    formatStatus({ ...status, services }, NOW)
       .split('\n')
       .filter((line) => line.includes('http://')),
   ).toEqual([
@@ -52,16 +52,16 @@ it('lists a port once, for any number of grants that have it', () => {
 });
 
 it('reports that an edge is about to end for as long as the edge announces it, and no longer', () => {
-  expect(statusText(status, NOW)).not.toMatch(ENDS);
+  expect(formatStatus(status, NOW)).not.toMatch(ENDS);
   const told = { ...status, draining: { at: NOW, replaced: 1 } };
-  expect(statusText(told, NOW + 2_000)).toMatch(ENDS);
-  expect(statusText(told, NOW + 60_000)).not.toMatch(ENDS);
+  expect(formatStatus(told, NOW + 2_000)).toMatch(ENDS);
+  expect(formatStatus(told, NOW + 60_000)).not.toMatch(ENDS);
 });
 
 it('shows whom to ask for access', () => {
   const contact = '#platform in Slack';
-  expect(statusText(status, NOW)).toContain('Ask the owner of the access file.');
-  expect(statusText({ ...status, contact }, NOW)).toContain(`No service is granted yet. Ask ${contact}.`);
+  expect(formatStatus(status, NOW)).toContain('Ask the owner of the access file.');
+  expect(formatStatus({ ...status, contact }, NOW)).toContain(`No service is granted yet. Ask ${contact}.`);
   const services = [{ grant: 'dev', host: 'a.b', port: 80, names: ['a.b'], protocol: 'http' as const }];
-  expect(statusText({ ...status, services, contact }, NOW)).toContain(`For more access, ask ${contact}.`);
+  expect(formatStatus({ ...status, services, contact }, NOW)).toContain(`For more access, ask ${contact}.`);
 });

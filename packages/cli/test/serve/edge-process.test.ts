@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createDirectory, SILENT } from '@meshpass/edge';
+import { createSessionDirectory, SILENT_LOG } from '@meshpass/edge';
 import { afterAll, expect, it } from 'vitest';
 import { createCa } from '../../../edge/test/mesh-ca.ts';
 import { runEdge } from '../../src/serve/edge-process.ts';
@@ -14,10 +14,10 @@ const LOOPBACK = { host: '127.0.0.1', port: 0 };
 const parts = () => ({
   listen: LOOPBACK,
   gateway: LOOPBACK,
-  directory: createDirectory({ clock: Date.now }),
+  directory: createSessionDirectory({ clock: Date.now }),
   report: () => {},
   control: { renew: async () => [], configuration: async () => Buffer.alloc(0), draining: async () => {} },
-  log: SILENT,
+  log: SILENT_LOG,
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 

@@ -1,16 +1,16 @@
 /** Flags of `meshpass serve` that need one another. */
 import { expect, it } from 'vitest';
-import { policyAuthorsOf } from '../../src/serve/policy-authors.ts';
+import { parsePolicyAuthors } from '../../src/serve/policy-authors.ts';
 
 const given = { policyIssuer: 'https://token.actions.githubusercontent.com', policyRef: 'refs/heads/main' };
 const workflow = 'acme/access/.github/workflows/access.yml@refs/heads/main';
 
 it('only operators apply if no repository is configured', () => {
-  expect(policyAuthorsOf(given)).toBeUndefined();
+  expect(parsePolicyAuthors(given)).toBeUndefined();
 });
 
 it('a repository and its workflow are one setting', () => {
-  expect(policyAuthorsOf({ ...given, policyRepository: 7001, policyWorkflow: workflow })).toMatchObject({
+  expect(parsePolicyAuthors({ ...given, policyRepository: 7001, policyWorkflow: workflow })).toMatchObject({
     repositoryId: 7001,
     workflow,
   });
@@ -21,5 +21,5 @@ it.each([
   ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow has no effect without --policy-repository'],
   ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment has no effect'],
 ])('%s is refused by the names of the flags', (_, flags, message) => {
-  expect(() => policyAuthorsOf({ ...given, ...flags })).toThrow(message);
+  expect(() => parsePolicyAuthors({ ...given, ...flags })).toThrow(message);
 });

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity';
-import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
+import { type AddressLookup, createAddressLookup } from '@meshpass/identity/address';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface BrokerAccess {
@@ -18,9 +18,9 @@ export interface BrokerAccess {
 }
 
 /** Sends a request to the broker that answered last, then to the others in turn if that fails. */
-export type AskBroker = (path: string, options: AskOptions) => Promise<IncomingMessage>;
+export type BrokerRequester = (path: string, options: BrokerRequestOptions) => Promise<IncomingMessage>;
 
-export interface AskOptions {
+export interface BrokerRequestOptions {
   /** How long a connection may be silent before it is aborted, ms. */
   readonly silenceMs: number;
   readonly body?: string;
@@ -34,7 +34,7 @@ export interface AskOptions {
  * Creates a function that sends requests to the active broker.
  * @param addresses address resolver, defaults to the system's
  */
-export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses()): AskBroker {
+export function createBrokerRequester(access: BrokerAccess, addresses = createAddressLookup()): BrokerRequester {
   let urls = access.urls;
   return async (path, options) => {
     let failure: unknown;
@@ -60,9 +60,9 @@ export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses(
  */
 async function ask(
   access: BrokerAccess,
-  addresses: Addresses,
+  addresses: AddressLookup,
   url: URL,
-  options: AskOptions,
+  options: BrokerRequestOptions,
 ): Promise<IncomingMessage> {
   if (url.protocol !== 'https:') throw new MeshpassError('config_invalid', 'The broker URL must use https.');
   const token = (await readFile(access.tokenFile, 'utf8')).trim();

@@ -1,21 +1,26 @@
 /** Requests of a standalone edge to the broker over HTTPS: those of control connections, and decisions. */
 import { Agent } from 'node:https';
-import { LeaseResponse, MAX_CONFIGURATION, MAX_LEASES, MAX_STATEMENT } from '@meshpass/identity/channel/index';
+import {
+  LeaseResponse,
+  MAX_ANNOUNCED_CONFIGURATION_BYTES,
+  MAX_LEASES,
+  MAX_STATEMENT_LENGTH,
+} from '@meshpass/identity/channel/index';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 import type { ControlBroker } from '../control/hub.ts';
-import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
-import { type DecisionQueue, type DecisionQueueOptions, queueDecisions } from './decision-queue.ts';
+import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
+import { createDecisionQueue, type DecisionQueue, type DecisionQueueOptions } from './decision-queue.ts';
 
 const ANSWER_MS = 5_000;
 const MAX_EMPTY = 1_024;
-const MAX_ANSWERS = MAX_LEASES * (MAX_STATEMENT + 256);
+const MAX_ANSWERS = MAX_LEASES * (MAX_STATEMENT_LENGTH + 256);
 
 /**
  * Creates the broker client for control connections. Keeps a few connections open, because leases arrive several times
  * a second.
  */
 export function controlBroker(access: BrokerAccess): ControlBroker & { close(): void } {
-  const ask = brokerAsker(access);
+  const ask = createBrokerRequester(access);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const post = async (path: string, body: object, limit: number): Promise<Buffer> =>
     readBounded(await ask(path, { silenceMs: ANSWER_MS, body: JSON.stringify(body), agent }), limit);
@@ -24,7 +29,7 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
       const answer = await post('/leases', { leases }, MAX_ANSWERS);
       return LeaseResponse.parse(JSON.parse(answer.toString('utf8'))).answers;
     },
-    configuration: (announced) => post('/edge/configuration', announced, MAX_CONFIGURATION),
+    configuration: (announced) => post('/edge/configuration', announced, MAX_ANNOUNCED_CONFIGURATION_BYTES),
     async draining(sessions) {
       await post('/edge/draining', { sessions }, MAX_EMPTY);
     },
@@ -32,12 +37,12 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
   };
 }
 
-export type PostDecisionsOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
+export type BrokerDecisionQueueOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
 
 /** Creates the queue. If a response is lost, a decision may arrive twice. The broker records each id once. */
-export function postDecisions(options: PostDecisionsOptions): DecisionQueue {
-  const ask = brokerAsker(options);
-  return queueDecisions({
+export function createBrokerDecisionQueue(options: BrokerDecisionQueueOptions): DecisionQueue {
+  const ask = createBrokerRequester(options);
+  return createDecisionQueue({
     ...options,
     deliver: async (decisions) => {
       const body = JSON.stringify({ decisions });

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EdgeDecision } from '@meshpass/identity';
-import { type EdgeLog, SILENT } from '../log.ts';
-import { sumDecisions } from './summed-decisions.ts';
+import { type EdgeLog, SILENT_LOG } from '../log.ts';
+import { createDecisionSums } from './summed-decisions.ts';
 
 /** Maximum decisions per batch (wire schema limit). */
 const BATCH = 500;
@@ -29,15 +29,15 @@ export interface DecisionQueueOptions {
   readonly newId?: () => string;
 }
 
-export type DecisionQueue = ReturnType<typeof queueDecisions>;
+export type DecisionQueue = ReturnType<typeof createDecisionQueue>;
 
 /** Creates the queue and starts to deliver decisions as they arrive. */
-export function queueDecisions(options: DecisionQueueOptions) {
-  const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
+export function createDecisionQueue(options: DecisionQueueOptions) {
+  const { log = SILENT_LOG, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
   /** Number of queued decisions per session. */
   const queuedOf = new Map<string, number>();
-  const sums = sumDecisions(options.newId ?? randomUUID);
+  const sums = createDecisionSums(options.newId ?? randomUUID);
   const stop = new AbortController();
   let posted = 0;
   let dropped = 0;

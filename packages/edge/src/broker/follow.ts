@@ -3,9 +3,9 @@ import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
 import { CONTROL_HEADER } from '@meshpass/identity/channel/edge-wire';
-import type { Directory } from '../directory.ts';
-import { type EdgeLog, SILENT } from '../log.ts';
-import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
+import type { SessionDirectory } from '../directory.ts';
+import { type EdgeLog, SILENT_LOG } from '../log.ts';
+import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
 import { readLines } from './lines.ts';
 
 /** Maximum line length, bytes. Enough for a snapshot of about fifty thousand sessions. */
@@ -17,14 +17,14 @@ const REPETITION_MS = 60_000;
 const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 
 export interface FollowOptions extends BrokerAccess {
-  readonly directory: Directory;
+  readonly directory: SessionDirectory;
   readonly log?: EdgeLog;
   /** Random number from 0 to 1 for jitter. */
   readonly random?: () => number;
   readonly silenceMs?: number;
 }
 
-export type Following = ReturnType<typeof followBroker>;
+export type FollowHandle = ReturnType<typeof followBroker>;
 
 /**
  * Follows `GET /edge/stream` (NDJSON of EdgeEvent) until closed. Each connection starts with a snapshot. After a
@@ -35,8 +35,8 @@ export type Following = ReturnType<typeof followBroker>;
  * without its store it announces ended sessions.
  */
 export function followBroker(options: FollowOptions) {
-  const { directory, log = SILENT, random = Math.random, silenceMs = SILENCE_MS } = options;
-  const ask = brokerAsker(options);
+  const { directory, log = SILENT_LOG, random = Math.random, silenceMs = SILENCE_MS } = options;
+  const ask = createBrokerRequester(options);
   const stop = new AbortController();
   const readings = new Set<Promise<void>>();
   const done = run();
@@ -158,7 +158,7 @@ interface Reading {
  */
 export function followFeed(
   subscribe: (listener: (event: EdgeEvent) => void) => () => void,
-  directory: Directory,
+  directory: SessionDirectory,
 ): () => void {
   let stopped = false;
   let end = subscribe(apply);

@@ -9,7 +9,7 @@ import type { EdgeDecision } from '@meshpass/identity';
  * @param perSecond maximum decisions without a live session that are reported individually
  * @param clock Unix ms
  */
-export function createReporter(
+export function createDecisionReporter(
   report: (decision: EdgeDecision) => void,
   perSecond: number,
   newId: () => string,

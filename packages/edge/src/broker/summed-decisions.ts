@@ -23,7 +23,7 @@ interface Sum {
  * Creates the sums. Outcomes and codes are few, so a client cannot create many sums. Refusals are summed without their
  * target, because the client chooses it.
  */
-export function sumDecisions(newId: () => string) {
+export function createDecisionSums(newId: () => string) {
   const held = new Map<string, Map<string, Sum>>();
   return {
     add(session: string, decision: EdgeDecision) {

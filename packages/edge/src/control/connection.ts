@@ -16,7 +16,7 @@ const SLICE = 64 * 1024;
 const READ_MS = 60_000;
 
 /** Configuration that the broker announced to a session. */
-export interface Announced {
+export interface AnnouncedConfiguration {
   readonly set: string;
   readonly digest: string;
 }
@@ -40,7 +40,7 @@ export class ControlConnection {
    */
   endsAt = Number.POSITIVE_INFINITY;
   /** Configuration that the agent requested last, until it has been sent. */
-  wanted: Announced | undefined;
+  wanted: AnnouncedConfiguration | undefined;
   /** Frames that wait for the end of a configuration. Undefined if none is being sent. */
   #after: string | undefined;
   #isLast = false;

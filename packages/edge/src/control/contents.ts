@@ -1,28 +1,31 @@
 /** Cache of configuration frames by digest. Each configuration is fetched once for all sessions with the same set. */
 
-import { formatFrame, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
+import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
-import type { Announced, ControlConnection } from './connection.ts';
+import type { AnnouncedConfiguration, ControlConnection } from './connection.ts';
 
 /** Maximum bytes of cached frames. The newest frame is kept regardless of its size. */
 const MAX_KEPT = 64 * 1024 * 1024;
 
-export type Contents = ReturnType<typeof createContents>;
+export type ConfigurationCache = ReturnType<typeof createConfigurationCache>;
 
 /**
  * Creates the cache.
  * @param fetch requests a configuration from the broker
  */
-export function createContents(fetch: (announced: Announced) => Promise<Buffer>, onFailure: (cause: unknown) => void) {
+export function createConfigurationCache(
+  fetch: (announced: AnnouncedConfiguration) => Promise<Buffer>,
+  onFailure: (cause: unknown) => void,
+) {
   const kept = new Map<string, Promise<Buffer>>();
   const sizes = new Map<string, number>();
   return {
     /** Sends the configuration to a connection, after the previous one. A later request replaces a waiting one. */
-    async give(connection: ControlConnection, announced: Announced) {
+    async give(connection: ControlConnection, announced: AnnouncedConfiguration) {
       const isServed = connection.wanted !== undefined;
       connection.wanted = announced;
       if (isServed) return;
-      for (let sent: Announced | undefined; connection.wanted !== sent; ) {
+      for (let sent: AnnouncedConfiguration | undefined; connection.wanted !== sent; ) {
         sent = connection.wanted;
         await send(connection, sent);
       }
@@ -30,7 +33,7 @@ export function createContents(fetch: (announced: Announced) => Promise<Buffer>,
     },
   };
 
-  async function send(connection: ControlConnection, announced: Announced): Promise<void> {
+  async function send(connection: ControlConnection, announced: AnnouncedConfiguration): Promise<void> {
     try {
       await connection.sendLine(await lineOf(announced));
     } catch (cause) {
@@ -39,7 +42,7 @@ export function createContents(fetch: (announced: Announced) => Promise<Buffer>,
     }
   }
 
-  function lineOf(announced: Announced): Promise<Buffer> {
+  function lineOf(announced: AnnouncedConfiguration): Promise<Buffer> {
     const { digest } = announced;
     const found = kept.get(digest) ?? load(announced);
     kept.delete(digest);
@@ -47,12 +50,12 @@ export function createContents(fetch: (announced: Announced) => Promise<Buffer>,
     return found;
   }
 
-  async function load(announced: Announced): Promise<Buffer> {
+  async function load(announced: AnnouncedConfiguration): Promise<Buffer> {
     const { digest } = announced;
     try {
       const content = await fetch(announced);
       // The agent verifies the digest again; this check protects the cache.
-      if (content.length > MAX_CONFIGURATION || sha256Base64url(content) !== digest) {
+      if (content.length > MAX_ANNOUNCED_CONFIGURATION_BYTES || sha256Base64url(content) !== digest) {
         throw new Error('the broker sent a configuration other than the announced one');
       }
       const line = Buffer.from(formatFrame({ type: 'configuration', digest, content: content.toString('base64') }));

@@ -3,11 +3,11 @@
  * read and withhold both but cannot forge them, because sessions sign leases and the broker signs statements.
  */
 import type { TLSSocket } from 'node:tls';
-import type { AgentFrame, DrainingTunnels, LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
-import type { Directory } from '../directory.ts';
+import type { AgentFrame, DrainingTunnels, LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
+import type { SessionDirectory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
-import { type Announced, ControlConnection, type ControlOwner } from './connection.ts';
-import { createContents } from './contents.ts';
+import { type AnnouncedConfiguration, ControlConnection, type ControlOwner } from './connection.ts';
+import { createConfigurationCache } from './contents.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
 /** Requests to the broker. */
@@ -17,12 +17,12 @@ export interface ControlBroker {
    * @returns one answer per lease
    * @throws if the broker does not respond
    */
-  renew(leases: readonly ProvenLease[]): Promise<readonly LeaseAnswer[]>;
+  renew(leases: readonly LeaseRenewal[]): Promise<readonly LeaseAnswer[]>;
   /**
    * Fetches an announced configuration.
    * @throws if the broker does not respond, or does not have it
    */
-  configuration(announced: Announced): Promise<Buffer>;
+  configuration(announced: AnnouncedConfiguration): Promise<Buffer>;
   /**
    * Asks other edges to notify agents that this edge is about to end their tunnels.
    * @throws if the broker does not respond
@@ -34,12 +34,12 @@ export type ControlHub = ReturnType<typeof createControlHub>;
 
 export interface ControlHubOptions {
   readonly broker: ControlBroker;
-  readonly directory: Directory;
+  readonly directory: SessionDirectory;
   readonly clock: () => number;
   readonly log: EdgeLog;
 }
 
-interface Announcement extends Announced {
+interface Announcement extends AnnouncedConfiguration {
   readonly statement: string;
 }
 
@@ -58,7 +58,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
   const announced = new Map<string, Announcement>();
   let draining = false;
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
-  const contents = createContents(broker.configuration, failed('the broker did not send a configuration'));
+  const contents = createConfigurationCache(broker.configuration, failed('the broker did not send a configuration'));
   const batches = createLeaseBatches(broker.renew, answer, failed('the broker is not accepting leases'));
   const unlisten = directory.listen({
     closed(id) {

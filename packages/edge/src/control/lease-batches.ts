@@ -1,5 +1,5 @@
 /** Delivers all sessions' leases to the broker in batches, with only the newest lease of each session. */
-import { type LeaseAnswer, MAX_LEASES, type ProvenLease } from '@meshpass/identity/channel/index';
+import { type LeaseAnswer, type LeaseRenewal, MAX_LEASES } from '@meshpass/identity/channel/index';
 
 /** Maximum time that a lease waits for other leases, ms. */
 const GATHER_MS = 250;
@@ -12,7 +12,7 @@ const AT_ONCE = 4;
  * @param answered called with the answer to each lease, including every lease in a failed request
  */
 export function createLeaseBatches(
-  renew: (leases: readonly ProvenLease[]) => Promise<readonly LeaseAnswer[]>,
+  renew: (leases: readonly LeaseRenewal[]) => Promise<readonly LeaseAnswer[]>,
   answered: (answer: LeaseAnswer) => void,
   onFailure: (cause: unknown) => void,
 ) {
@@ -32,7 +32,7 @@ export function createLeaseBatches(
   function flush(): void {
     timer = undefined;
     while (waiting.size > 0 && underWay < AT_ONCE) {
-      const batch: ProvenLease[] = [];
+      const batch: LeaseRenewal[] = [];
       for (const [session_id, proof] of waiting) {
         waiting.delete(session_id);
         batch.push({ session_id, proof });
@@ -46,7 +46,7 @@ export function createLeaseBatches(
     }
   }
 
-  async function bring(batch: readonly ProvenLease[]): Promise<void> {
+  async function bring(batch: readonly LeaseRenewal[]): Promise<void> {
     try {
       for (const answer of await renew(batch)) answered(answer);
     } catch (cause) {

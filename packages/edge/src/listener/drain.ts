@@ -3,11 +3,11 @@
  * through other edges, and waits until the old tunnels are idle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DrainingTunnels, MAX_DRAINING } from '@meshpass/identity/channel/edge-wire';
+import { type DrainingTunnels, MAX_DRAINING_SESSIONS } from '@meshpass/identity/channel/edge-wire';
 import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 
-export interface Draining {
+export interface DrainOptions {
   /** All connections. Those without a session are ignored. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
   /** Absent if the edge does not serve control connections. */
@@ -37,7 +37,7 @@ const POLL_MS = 250;
  * Resolves when no tunnel is left, or after `longestMs`.
  * @returns number of remaining tunnels
  */
-export async function drainTunnels(draining: Draining, longestMs: number): Promise<number> {
+export async function drainTunnels(draining: DrainOptions, longestMs: number): Promise<number> {
   const { control, clock, log } = draining;
   const startedAt = performance.now();
   let busyAt = startedAt;
@@ -82,8 +82,8 @@ export async function drainTunnels(draining: Draining, longestMs: number): Promi
     if (!draining.broker || passingOn) return;
     passingOn = true;
     try {
-      for (let at = 0; at < sessions.length; at += MAX_DRAINING) {
-        await draining.broker.draining(sessions.slice(at, at + MAX_DRAINING));
+      for (let at = 0; at < sessions.length; at += MAX_DRAINING_SESSIONS) {
+        await draining.broker.draining(sessions.slice(at, at + MAX_DRAINING_SESSIONS));
       }
     } catch (err) {
       log.warn({ err }, 'the broker did not forward the notice of draining tunnels');

@@ -7,22 +7,22 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
-import { lifeOf } from '@meshpass/identity/certificate-life';
+import { certificateValidity } from '@meshpass/identity/certificate-life';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createStrangers } from '@meshpass/identity/limits/strangers';
+import { createUnauthenticatedConnections } from '@meshpass/identity/limits/strangers';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { VERSION } from '@meshpass/identity/version';
-import { createReporter } from '../broker/reporter.ts';
+import { createDecisionReporter } from '../broker/reporter.ts';
 import { type ControlBroker, createControlHub } from '../control/hub.ts';
-import type { Directory } from '../directory.ts';
+import type { SessionDirectory } from '../directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits, sweepInterval } from '../limits.ts';
-import { type EdgeLog, SILENT } from '../log.ts';
+import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import type { EdgeStats } from '../stats.ts';
-import type { Gateway } from '../tunnel/forward.ts';
+import type { GatewayAddress } from '../tunnel/forward.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
 import { drainTunnels } from './drain.ts';
-import { createTurns } from './turns.ts';
+import { createHandshakeQueue } from './turns.ts';
 
 export interface EdgeTls {
   /** PEM. */
@@ -37,10 +37,10 @@ export interface EdgeOptions {
    * Istio's AUTO_PASSTHROUGH gateway. Apart from the API server, if configured, it is the only target that the edge
    * dials.
    */
-  readonly gateway: Gateway;
-  readonly kubernetesApi?: Gateway | undefined;
-  readonly directory: Directory;
-  /** Called with every decision at once. The caller batches them (see queueDecisions). */
+  readonly gateway: GatewayAddress;
+  readonly kubernetesApi?: GatewayAddress | undefined;
+  readonly directory: SessionDirectory;
+  /** Called with every decision at once. The caller batches them (see createDecisionQueue). */
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;
@@ -63,12 +63,12 @@ const HANDSHAKES_AT_ONCE = 8;
  * @throws Error from Node.js if it cannot listen or if the server's certificate and key do not match
  */
 export async function startEdge(options: EdgeOptions) {
-  const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT } = options;
+  const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT_LOG } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
+  const reporter = createDecisionReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
   const tunnels = new Set<Tunnel>();
   const onSocket = new WeakMap<Socket, Tunnel>();
-  const strangers = createStrangers(limits);
+  const strangers = createUnauthenticatedConnections(limits);
   const bySession = new Map<string, Set<Tunnel>>();
   const refused: Record<string, number> = {};
   const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
@@ -103,7 +103,7 @@ export async function startEdge(options: EdgeOptions) {
     else tls.destroy();
   });
 
-  const handshakes = createTurns<Tunnel>(HANDSHAKES_AT_ONCE, (tunnel) => {
+  const handshakes = createHandshakeQueue<Tunnel>(HANDSHAKES_AT_ONCE, (tunnel) => {
     if (tunnel.stage !== 'handshake') return false;
     secure.emit('connection', tunnel.raw);
     return true;
@@ -294,7 +294,7 @@ export async function startEdge(options: EdgeOptions) {
       draining,
       directory: directory.state(),
       silentMs: directory.silentFor(),
-      certificate: lifeOf(identity.cert),
+      certificate: certificateValidity(identity.cert),
       refused: { ...refused },
     };
   }

@@ -11,7 +11,7 @@
  *   turn. Must not throw
  * @param later runs a function in the next turn of the event loop
  */
-export function createTurns<Item>(
+export function createHandshakeQueue<Item>(
   atOnce: number,
   start: (item: Item) => boolean,
   later: (run: () => void) => void = setImmediate,

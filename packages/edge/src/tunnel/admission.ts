@@ -1,8 +1,8 @@
 /** Decides whether sessions may reach targets. Checked at every step, because a session may end between two steps. */
 import { MeshpassError } from '@meshpass/identity';
-import { type Directory, type LiveSession, mayReach } from '../directory.ts';
-import type { Destination } from './connect.ts';
-import type { Gateway } from './forward.ts';
+import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
+import type { ConnectDestination } from './connect.ts';
+import type { GatewayAddress } from './forward.ts';
 import { assertCurrent, type Peer } from './peer.ts';
 
 /**
@@ -10,9 +10,9 @@ import { assertCurrent, type Peer } from './peer.ts';
  * @param now Unix ms
  * @throws MeshpassError `tunnel_certificate_untrusted`, `tunnel_directory_stale`, `tunnel_session_unknown`
  */
-export function liveSession(directory: Directory, peer: Peer, now: number): LiveSession {
+export function liveSession(directory: SessionDirectory, peer: Peer, now: number): LiveSession {
   assertCurrent(peer, now);
-  if (directory.state() !== 'fresh') throw directoryStale();
+  if (directory.state() !== 'fresh') throw directoryStaleError();
   const session = directory.find(peer.spiffeId);
   if (!session) throw sessionUnknown();
   return session;
@@ -24,7 +24,7 @@ export function liveSession(directory: Directory, peer: Peer, now: number): Live
  * @throws MeshpassError as for `liveSession`, and `tunnel_target_not_granted`
  */
 export function authorizeTarget(
-  directory: Directory,
+  directory: SessionDirectory,
   { peer, sessionId, target }: { readonly peer: Peer; readonly sessionId: string; readonly target: string },
   now: number,
 ): void {
@@ -42,10 +42,10 @@ export function authorizeTarget(
  * Returns the address of a destination.
  * @throws MeshpassError `tunnel_kubernetes_off` if CONNECT names the API server and this edge has no route to it
  */
-export function upstreamOf(
-  { gateway, kubernetesApi }: { readonly gateway: Gateway; readonly kubernetesApi: Gateway | undefined },
-  { isKubernetes }: Destination,
-): Gateway {
+export function selectUpstream(
+  { gateway, kubernetesApi }: { readonly gateway: GatewayAddress; readonly kubernetesApi: GatewayAddress | undefined },
+  { isKubernetes }: ConnectDestination,
+): GatewayAddress {
   if (!isKubernetes) return gateway;
   if (kubernetesApi) return kubernetesApi;
   throw new MeshpassError(
@@ -55,7 +55,7 @@ export function upstreamOf(
 }
 
 /** Creates the error for a directory that is not fresh. */
-export function directoryStale(): MeshpassError {
+export function directoryStaleError(): MeshpassError {
   return new MeshpassError(
     'tunnel_directory_stale',
     'The edge has lost contact with its broker and accepts no connections. Try again shortly.',

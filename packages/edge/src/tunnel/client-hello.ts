@@ -3,24 +3,24 @@
  * RFC 6066 section 3). Deliberately strict: input that two parsers could read differently is rejected, so that the
  * gateway never sees a different name than the edge has checked.
  */
-export type HelloResult =
+export type ClientHelloResult =
   | { readonly state: 'more' }
   /** `sni` is undefined if the client sent none. */
   | { readonly state: 'done'; readonly sni: string | undefined }
   | { readonly state: 'error'; readonly reason: string };
 
-export type HelloReader = ReturnType<typeof createHelloReader>;
+export type ClientHelloReader = ReturnType<typeof createClientHelloReader>;
 
 const RECORD_HEADER = 5;
 const MAX_RECORD = 16_384;
 const HANDSHAKE_HEADER = 4;
-const MORE: HelloResult = { state: 'more' };
+const MORE: ClientHelloResult = { state: 'more' };
 
 /**
  * Creates a reader.
  * @param limit maximum size of a ClientHello with its record headers, bytes
  */
-export function createHelloReader(limit: number) {
+export function createClientHelloReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   let needed = RECORD_HEADER;
   return {
@@ -40,7 +40,7 @@ export function createHelloReader(limit: number) {
 }
 
 /** Reads the server name. If bytes are missing, returns the number of stream bytes needed to continue. */
-function readHello(bytes: Buffer, limit: number): HelloResult | number {
+function readHello(bytes: Buffer, limit: number): ClientHelloResult | number {
   try {
     const handshake = gather(bytes, limit);
     return typeof handshake === 'number' ? handshake : { state: 'done', sni: serverName(handshake) };
@@ -153,7 +153,7 @@ class Cursor {
   }
 }
 
-function failed(reason: string): HelloResult {
+function failed(reason: string): ClientHelloResult {
   return { state: 'error', reason };
 }
 

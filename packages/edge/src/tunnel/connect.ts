@@ -6,7 +6,7 @@ import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 
 /** Destination of a CONNECT request. */
-export interface Destination {
+export interface ConnectDestination {
   /** The service's `host:port`, which is the unit of grants. */
   readonly target: string;
   /** Server name that the inner ClientHello must contain. */
@@ -20,7 +20,7 @@ export interface Destination {
 export type ConnectResult =
   | { readonly state: 'more' }
   /** `rest`: bytes after the head, which begin the inner connection. */
-  | { readonly state: 'done'; readonly destination: Destination; readonly rest: Buffer }
+  | { readonly state: 'done'; readonly destination: ConnectDestination; readonly rest: Buffer }
   | { readonly state: 'error'; readonly reason: string };
 
 export type ConnectReader = ReturnType<typeof createConnectReader>;
@@ -78,7 +78,7 @@ function parse(head: string, rest: Buffer): ConnectResult {
 }
 
 // The two forms are disjoint: a host name contains no underscore, and an Istio SNI begins with `outbound_`.
-function parseAuthority(authority: string): Destination | undefined {
+function parseAuthority(authority: string): ConnectDestination | undefined {
   if (authority === KUBERNETES_TARGET)
     return { target: authority, sni: KUBERNETES_API.host, bySni: false, isKubernetes: true };
   const target = parseTarget(authority);

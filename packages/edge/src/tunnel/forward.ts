@@ -5,7 +5,7 @@
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
-export interface Gateway {
+export interface GatewayAddress {
   readonly host: string;
   readonly port: number;
 }
@@ -29,7 +29,7 @@ const readBuffer = process.platform === 'win32' ? () => Buffer.allocUnsafeSlow(R
  * Dials the mesh gateway for one client. Before `open`, no bytes are read from the client or forwarded in either
  * direction. The caller handles the socket's `connect`, `error` and `close`.
  */
-export function dialGateway(gateway: Gateway, client: TLSSocket): Upstream {
+export function dialGateway(gateway: GatewayAddress, client: TLSSocket): Upstream {
   let carrying = false;
   const socket = connect({
     host: gateway.host,

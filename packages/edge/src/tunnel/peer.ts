@@ -1,7 +1,7 @@
 /** The outer TLS client, identified by a mesh X.509-SVID that is checked again on every use. */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
+import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
 
 export interface Peer {
   readonly spiffeId: string;
@@ -29,7 +29,7 @@ export function peerOf(socket: TLSSocket): Peer {
   }
   // X509-SVID specification: a leaf must not be a CA (section 4.1) and must have exactly one URI SAN (section 2).
   if (certificate.ca) throw untrusted('The certificate is a CA certificate, not a workload certificate.');
-  const spiffeId = spiffeOfSan(certificate.subjectAltName);
+  const spiffeId = spiffeIdFromSan(certificate.subjectAltName);
   if (!spiffeId) throw untrusted('The certificate does not contain exactly one SPIFFE id.');
   return {
     spiffeId,

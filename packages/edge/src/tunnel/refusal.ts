@@ -4,15 +4,15 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
-import type { Destination } from './connect.ts';
+import type { ConnectDestination } from './connect.ts';
 
 /** Fatal TLS alerts (RFC 8446 section 6), the records that end the inner handshake. */
-export const ALERT = {
+export const TLS_ALERTS = {
   unrecognizedName: Buffer.from([21, 3, 3, 0, 2, 2, 112]),
   decodeError: Buffer.from([21, 3, 3, 0, 2, 2, 50]),
 } as const;
 
-export const ESTABLISHED = Buffer.from('HTTP/1.1 200 OK\r\n\r\n');
+export const CONNECT_ESTABLISHED = Buffer.from('HTTP/1.1 200 OK\r\n\r\n');
 
 const PHRASES: Readonly<Record<number, string>> = {
   400: 'Bad Request',
@@ -58,7 +58,7 @@ function oauthCode(status: number): string {
 }
 
 /** Creates the error for a request that the edge cannot parse. */
-export function malformed(message: string): MeshpassError {
+export function malformedError(message: string): MeshpassError {
   return new MeshpassError('tunnel_request_malformed', message);
 }
 
@@ -66,12 +66,12 @@ export function malformed(message: string): MeshpassError {
  * Creates the error for an unreachable target.
  * @param why for the detail: a Node.js error code or a phrase
  */
-export function gatewayUnreachable(why: string, destination?: Destination): MeshpassError {
+export function gatewayUnreachableError(why: string, destination?: ConnectDestination): MeshpassError {
   const message = `The edge cannot reach ${upstreamName(destination)}. Try again shortly.`;
   return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
 }
 
 /** Display name of the target behind the edge. */
-export function upstreamName(destination: Destination | undefined): string {
+export function upstreamName(destination: ConnectDestination | undefined): string {
   return destination?.isKubernetes ? 'the Kubernetes API server' : 'the mesh gateway';
 }

@@ -7,14 +7,21 @@ import type { TLSSocket } from 'node:tls';
 import { type EdgeDecision, type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import type { ControlHub } from '../control/hub.ts';
-import { type Directory, type LiveSession, mayReach } from '../directory.ts';
+import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';
-import { authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
-import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
-import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
-import { dialGateway, type Gateway, type Upstream } from './forward.ts';
+import { authorizeTarget, directoryStaleError, liveSession, selectUpstream } from './admission.ts';
+import { type ClientHelloReader, createClientHelloReader, sniMismatch } from './client-hello.ts';
+import { type ConnectDestination, type ConnectReader, createConnectReader } from './connect.ts';
+import { dialGateway, type GatewayAddress, type Upstream } from './forward.ts';
 import { type Peer, peerOf } from './peer.ts';
-import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstreamName } from './refusal.ts';
+import {
+  CONNECT_ESTABLISHED,
+  formatRefusal,
+  gatewayUnreachableError,
+  malformedError,
+  TLS_ALERTS,
+  upstreamName,
+} from './refusal.ts';
 
 type Stage = 'handshake' | 'control' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
@@ -33,14 +40,14 @@ export class Tunnel {
   #tls: TLSSocket | undefined;
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
-  #destination: Destination | undefined;
+  #destination: ConnectDestination | undefined;
   /**
    * Bytes that the client sent before the response to its CONNECT: sending the inner ClientHello with CONNECT saves a
    * round trip. They are read once the gateway is connected, as if they arrived then.
    */
   #early: Buffer = NOTHING;
   #connect: ConnectReader | undefined;
-  #hello: HelloReader | undefined;
+  #hello: ClientHelloReader | undefined;
   #deadline: number;
   #openedAt = 0;
   /** Bytes that an open tunnel has moved, and whether one of its sides has closed, as of the last sweep. */
@@ -68,7 +75,7 @@ export class Tunnel {
     tls.once('close', () => this.#gone());
     try {
       // An SVID that could not be verified is not necessarily invalid.
-      if (this.#blind) throw directoryStale();
+      if (this.#blind) throw directoryStaleError();
       const peer = peerOf(tls);
       this.#peer = peer;
       const session = liveSession(this.#host.directory, peer, this.#host.clock());
@@ -132,7 +139,7 @@ export class Tunnel {
     else if (stage === 'warm') this.cut('tunnel_idle');
     else if (stage === 'head')
       this.#refuse(new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'));
-    else if (stage === 'dial') this.#refuse(gatewayUnreachable('no response in time'));
+    else if (stage === 'dial') this.#refuse(gatewayUnreachableError('no response in time'));
     else if (stage === 'hello') this.#drop('The inner ClientHello took too long.', 'tunnel_handshake_timeout');
     else if (stage === 'open')
       this.cut('tunnel_idle', this.#halfClosed ? HALF_CLOSED : 'the tunnel reached its idle timeout');
@@ -187,7 +194,7 @@ export class Tunnel {
     const result = this.#connect!.push(chunk);
     if (result.state === 'more') return;
     if (result.state === 'error') {
-      this.#refuse(malformed(result.reason));
+      this.#refuse(malformedError(result.reason));
       return;
     }
     this.#connect = undefined;
@@ -196,7 +203,7 @@ export class Tunnel {
       // While the connection was warm, the session may have ended or the SVID expired, so both are checked again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
-      this.#dial(upstreamOf(this.#host, this.#destination));
+      this.#dial(selectUpstream(this.#host, this.#destination));
     } catch (error) {
       this.#refuse(error as MeshpassError);
       return;
@@ -207,26 +214,26 @@ export class Tunnel {
   #hold(chunk: Buffer): void {
     this.#early = Buffer.concat([this.#early, chunk]);
     if (this.#early.length > this.#host.limits.helloBytes)
-      this.#refuse(malformed('More data than a ClientHello arrived before the response to CONNECT.'));
+      this.#refuse(malformedError('More data than a ClientHello arrived before the response to CONNECT.'));
   }
 
   // Dials only addresses from the operator, never a name from the client. Dials before the 200, so that an unreachable
   // gateway results in an error response. The gateway receives no byte before the inner SNI is checked.
-  #dial(to: Gateway): void {
+  #dial(to: GatewayAddress): void {
     this.#enter('dial', this.#host.limits.dialMs);
     const upstream = dialGateway(to, this.#tls!);
     this.#upstream = upstream;
     upstream.socket.once('connect', () => {
       if (this.stage !== 'dial') return;
-      this.#hello = createHelloReader(this.#host.limits.helloBytes);
+      this.#hello = createClientHelloReader(this.#host.limits.helloBytes);
       this.#enter('hello', this.#host.limits.helloMs);
-      this.#tls!.write(ESTABLISHED);
+      this.#tls!.write(CONNECT_ESTABLISHED);
       const early = this.#early;
       this.#early = NOTHING;
       if (early.length > 0) this.#readHello(early);
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error', this.#destination));
+      if (this.stage === 'dial') this.#refuse(gatewayUnreachableError(error.code ?? 'error', this.#destination));
       else this.cut(undefined, `${upstreamName(this.#destination)} dropped the connection`);
     });
     upstream.socket.once('close', () => this.#upstreamClosed());
@@ -236,11 +243,11 @@ export class Tunnel {
     const result = this.#hello!.push(chunk);
     if (result.state === 'more') return;
     if (result.state === 'error') {
-      this.#alert(ALERT.decodeError, `The inner connection is not TLS with a server name: ${result.reason}.`);
+      this.#alert(TLS_ALERTS.decodeError, `The inner connection is not TLS with a server name: ${result.reason}.`);
       return;
     }
     const mismatch = sniMismatch(result.sni, this.#destination!.sni);
-    if (mismatch !== undefined) this.#alert(ALERT.unrecognizedName, mismatch);
+    if (mismatch !== undefined) this.#alert(TLS_ALERTS.unrecognizedName, mismatch);
     else this.#open(this.#hello!.bytes());
   }
 
@@ -278,9 +285,10 @@ export class Tunnel {
 
   #ended(): void {
     if (this.stage === 'warm') this.#tls!.end();
-    if (this.stage === 'head') this.#refuse(malformed('The connection ended inside the request head.'));
+    if (this.stage === 'head') this.#refuse(malformedError('The connection ended inside the request head.'));
     if (this.stage === 'dial') this.cut();
-    if (this.stage === 'hello') this.#alert(ALERT.decodeError, 'The connection ended before the inner ClientHello.');
+    if (this.stage === 'hello')
+      this.#alert(TLS_ALERTS.decodeError, 'The connection ended before the inner ClientHello.');
   }
 
   #upstreamClosed(): void {
@@ -337,10 +345,10 @@ export class Tunnel {
 
 /** Dependencies of a tunnel. */
 interface TunnelHost<Tunnel> {
-  readonly gateway: Gateway;
+  readonly gateway: GatewayAddress;
   /** The Kubernetes API server. Absent if this edge has no route to it. */
-  readonly kubernetesApi: Gateway | undefined;
-  readonly directory: Directory;
+  readonly kubernetesApi: GatewayAddress | undefined;
+  readonly directory: SessionDirectory;
   readonly limits: EdgeLimits;
   readonly clock: () => number;
   readonly newId: () => string;

@@ -41,7 +41,7 @@ const TLS = 'envoy.extensions.transport_sockets.tls.v3.';
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 
 /** Bounds by full field name, or by `TYPE.*` for all fields of a type. */
-export const BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
+export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
   // Lists that grow with a session's services, and with a service's routes and identities.
   [`${ROUTE}RouteConfiguration.virtual_hosts`]: { items: 4_096 },
   [`${ROUTE}VirtualHost.routes`]: { items: 4_096 },
@@ -118,7 +118,7 @@ export function boundsOf(type: string, field: string): Bounds {
   const name = `${type}.${field}`;
   const known = found.get(name);
   if (known) return known;
-  const bounds = { ...BY_TYPE, ...BY_FIELD[`${type}.*`], ...BY_FIELD[name] };
+  const bounds = { ...BY_TYPE, ...BOUNDS_BY_FIELD[`${type}.*`], ...BOUNDS_BY_FIELD[name] };
   found.set(name, bounds);
   return bounds;
 }

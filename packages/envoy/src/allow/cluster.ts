@@ -1,9 +1,9 @@
 /** Rules for clusters, which lead to services only through the tunnel. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { HTTP_PROTOCOL_OPTIONS, metadataKey, ownName, protocolOptionsKey, shown } from './names.ts';
+import { HTTP_PROTOCOL_OPTIONS, metadataKey, ownName, protocolOptionsKey, quoteUntrusted } from './names.ts';
 import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
 import { internalAddress } from './sources.ts';
-import { grantOfCluster } from './tls.ts';
+import { clusterGrant } from './tls.ts';
 
 /** LbPolicy: ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV (envoy.config.cluster.v3.Cluster.LbPolicy). */
 const LB_POLICIES = [0, 1, 2, 3, 5];
@@ -22,11 +22,13 @@ function checkCluster(cluster: ReflectMessage, context: Context): string | undef
   if (more.length > 0) return 'a cluster must have exactly one endpoint, its tunnel';
   if (!endpoint || !context.expected) return undefined;
   const listener = listenerOf(endpoint);
-  if (listener === `tunnel/${grantOfCluster(context)}`)
+  if (listener === `tunnel/${clusterGrant(context)}`)
     return alwaysTls(cluster, endpoint) ? undefined : 'a cluster that may connect without TLS is not accepted';
   context.refer('internal listener', listener);
   const own = ownName(listener, context);
-  return own && `endpoint ${shown(listener)} is neither the tunnel of the cluster's grant nor an internal listener`;
+  return (
+    own && `endpoint ${quoteUntrusted(listener)} is neither the tunnel of the cluster's grant nor an internal listener`
+  );
 }
 
 function listenerOf(endpoint: ReflectMessage): string {

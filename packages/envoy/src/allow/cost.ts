@@ -33,7 +33,7 @@ const ANY_CHARACTER = 12;
 const UNICODE_CLASS = 4_096;
 
 /** Upper bound of Envoy's memory for one message without its inner messages, KiB. */
-export function costOf({ desc, message }: ReflectMessage): number {
+export function envoyMemoryCost({ desc, message }: ReflectMessage): number {
   if (desc.typeName !== REGEX) return BY_TYPE[desc.typeName] ?? MESSAGE;
   return 1 + regexSize((message as unknown as { regex: string }).regex) / INSTRUCTIONS_PER_KIB;
 }

@@ -3,7 +3,7 @@
  * request/response headers"). The gate also rejects values that Envoy would reject, because a single bad header makes
  * Envoy reject all routes of a port.
  */
-import { shown } from './names.ts';
+import { quoteUntrusted } from './names.ts';
 import { type Check, rule } from './rule.ts';
 
 /**
@@ -64,7 +64,9 @@ const value: Check<string | Uint8Array> = (bytes, { expected }) => {
  * begin with a colon.
  */
 const name: Check<string> = (header) =>
-  NAME.test(header) && header.toLowerCase() !== 'host' ? undefined : `header ${shown(header)} may not be changed`;
+  NAME.test(header) && header.toLowerCase() !== 'host'
+    ? undefined
+    : `header ${quoteUntrusted(header)} may not be changed`;
 
 export const HEADER_VALUE = rule(value);
 export const HEADER_NAME = rule(name);

@@ -2,7 +2,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
-import type { Expected } from '../configuration.ts';
+import type { ExpectedValues } from '../configuration.ts';
 import { type Check, items } from './rule.ts';
 
 const MAX_NAME = 512;
@@ -13,7 +13,7 @@ const SERVICE = new RegExp(`^(?:\\*\\.)?(${LABEL}\\.${LABEL})$`);
 const PORT = /:[1-9]\d{0,4}$/;
 
 /** Returns the grant at the beginning of a name, or undefined if it is not one of the session's. */
-export function grantOf(name: string, { grants }: Expected): string | undefined {
+export function grantFromName(name: string, { grants }: ExpectedValues): string | undefined {
   const slash = name.indexOf('/');
   const grant = name.slice(0, slash);
   const known = slash > 0 && grants.includes(grant) && !RESERVED_GRANTS.includes(grant);
@@ -22,8 +22,8 @@ export function grantOf(name: string, { grants }: Expected): string | undefined 
 
 /** Requires one of the session's names, `GRANT/REST`. */
 export const ownName: Check<string> = (name, { expected }) =>
-  expected && grantOf(name, expected) === undefined
-    ? `name ${shown(name)} does not start with one of the session's grants`
+  expected && grantFromName(name, expected) === undefined
+    ? `name ${quoteUntrusted(name)} does not start with one of the session's grants`
     : undefined;
 
 /**
@@ -37,19 +37,19 @@ export const clusterName: Check<string> = (name, context) => {
 
 /** Rejects filter names that are reserved for the agent. */
 export const filterName: Check<string> = (name) =>
-  name.startsWith('meshpass') ? `name ${shown(name)} is reserved for the agent` : undefined;
+  name.startsWith('meshpass') ? `name ${quoteUntrusted(name)} is reserved for the agent` : undefined;
 
 /** Accepts istiod's metadata keys that affect only selection and naming. */
 export const metadataKey: Check<string> = (key) =>
   ['istio', 'envoy.transport_socket_match', 'envoy.lb'].includes(key)
     ? undefined
-    : `metadata ${shown(key)} is not accepted`;
+    : `metadata ${quoteUntrusted(key)} is not accepted`;
 
 export const HTTP_PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
 /** Requires the key of HttpProtocolOptions, the only accepted protocol options. */
 export const protocolOptionsKey: Check<string> = (key) =>
-  key === HTTP_PROTOCOL_OPTIONS ? undefined : `protocol options ${shown(key)} are not accepted`;
+  key === HTTP_PROTOCOL_OPTIONS ? undefined : `protocol options ${quoteUntrusted(key)} are not accepted`;
 
 /**
  * Requires a virtual host domain in the mesh: `SERVICE.NAMESPACE.svc.DOMAIN`, its shorter forms next to it, or a name
@@ -63,7 +63,7 @@ export const domain: Check<string> = (value, context) => {
   if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a direct response';
   const service = serviceOf(value, expected);
   const known = service && (service.full || host.services.has(service.name));
-  return known ? undefined : `domain ${shown(value)} is not a service in the mesh`;
+  return known ? undefined : `domain ${quoteUntrusted(value)} is not a service in the mesh`;
 };
 
 interface HostFacts {
@@ -76,7 +76,7 @@ interface HostFacts {
 /** Cached per virtual host, which may have many domains. */
 const facts = new WeakMap<Message, HostFacts>();
 
-function factsOf(host: ReflectMessage, expected: Expected): HostFacts {
+function factsOf(host: ReflectMessage, expected: ExpectedValues): HostFacts {
   const known = facts.get(host.message);
   if (known) return known;
   const services = items<string>(host, 'domains').flatMap((value) => {
@@ -90,7 +90,7 @@ function factsOf(host: ReflectMessage, expected: Expected): HostFacts {
 }
 
 /** Returns a domain's `SERVICE.NAMESPACE`, and whether the domain is in full form. */
-function serviceOf(value: string, { clusterDomain }: Expected): { name: string; full: boolean } | undefined {
+function serviceOf(value: string, { clusterDomain }: ExpectedValues): { name: string; full: boolean } | undefined {
   const host = value.replace(PORT, '').replace(/\.$/, '');
   const suffix = `.svc.${clusterDomain}`;
   const full = host.endsWith(suffix);
@@ -107,10 +107,10 @@ function oneof(message: ReflectMessage, name: string) {
 export const serverName: Check<string> = (sni, { expected }) => {
   const found = /^outbound_\.([1-9]\d{0,4})_\.([A-Za-z0-9._-]{0,253})_\.([a-z0-9.-]*[a-z0-9])$/.exec(sni);
   const bad = !found || (expected && !serviceOf(found[3]!, expected)?.full) || sni.includes('*');
-  return bad ? `server name ${shown(sni)} is not a service in the mesh` : undefined;
+  return bad ? `server name ${quoteUntrusted(sni)} is not a service in the mesh` : undefined;
 };
 
 /** Quotes untrusted text for messages, short and on one line. */
-export function shown(text: string): string {
+export function quoteUntrusted(text: string): string {
   return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}...` : text);
 }

@@ -1,6 +1,6 @@
 /** Rules for routes, which map a service's requests to clusters. */
 import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
-import { refusingRoute } from '../types.ts';
+import { createErrorRoute } from '../types.ts';
 import { HEADER_NAME, HEADER_NAMES, HEADER_VALUE } from './format.ts';
 import { ROUTE_FILTERS } from './http.ts';
 import { clusterName, domain, filterName, ownName } from './names.ts';
@@ -35,7 +35,7 @@ function refusal(
   { what, reason }: { readonly what: string; readonly reason: string },
 ): ReflectMessage {
   const description = `A route of this service requires a feature that workspaces do not support (${what}: ${reason}).`;
-  const answer = reflect(route.desc, refusingRoute(UNSUPPORTED, 'agent_route_unsupported', description));
+  const answer = reflect(route.desc, createErrorRoute(UNSUPPORTED, 'agent_route_unsupported', description));
   const field = (name: string) => route.desc.fields.find((one) => one.name === name)!;
   for (const kept of ['metadata', 'match']) {
     const value = part(route, kept);

@@ -1,10 +1,10 @@
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import type { Expected } from '../configuration.ts';
+import type { ExpectedValues } from '../configuration.ts';
 
 /** Context of a check. */
 export interface Context {
   /** Undefined if the workspace is not known yet. Name checks are then skipped. */
-  readonly expected: Expected | undefined;
+  readonly expected: ExpectedValues | undefined;
   /** Messages that contain the value, innermost last. */
   readonly parents: ReflectMessage[];
   /** Records that the resource refers to another one. */
@@ -44,7 +44,7 @@ export interface Rule {
 }
 
 /** Rule for one message type. */
-export interface Entry {
+export interface MessageRule {
   /** Fields that accept everything that their type accepts. */
   readonly free?: string;
   readonly fields?: Readonly<Record<string, Rule>>;
@@ -60,7 +60,7 @@ export interface Entry {
   readonly check?: Check<ReflectMessage>;
 }
 
-export type AllowList = Readonly<Record<string, Entry>>;
+export type AllowList = Readonly<Record<string, MessageRule>>;
 
 /** Creates a rule with a check for values of the field's type. */
 export function rule<T>(check: Check<T>, more: Omit<Rule, 'check'> = {}): Rule {
@@ -71,7 +71,7 @@ export function rule<T>(check: Check<T>, more: Omit<Rule, 'check'> = {}): Rule {
  * Creates the entry of a message with a name and a typed configuration.
  * @param any accepted types
  */
-export function extension(any: readonly string[], name?: Rule): Entry {
+export function extension(any: readonly string[], name?: Rule): MessageRule {
   const entry = { whole: true, oneOf: ['config_type'] } as const;
   const fields = { typed_config: { any } };
   return name ? { ...entry, fields: { name, ...fields } } : { ...entry, free: 'name', fields };

@@ -5,8 +5,8 @@
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { AGENT_SOURCE } from '../agent-source.ts';
-import { messageOf, messageType } from '../types.ts';
+import { AGENT_CONFIG_SOURCE } from '../agent-source.ts';
+import { messageFromJson, messageType } from '../types.ts';
 import { type Check, part, scalar } from './rule.ts';
 
 const ADDRESS = 'envoy.config.core.v3.Address';
@@ -14,7 +14,7 @@ const CONFIG_SOURCE = 'envoy.config.core.v3.ConfigSource';
 
 const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
-const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_SOURCE);
+const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_CONFIG_SOURCE);
 
 /** Requires ADS, the stream that the agent serves. */
 export const adsSource: Check<ReflectMessage> = (source) =>
@@ -52,7 +52,7 @@ function same(message: ReflectMessage, bytes: Uint8Array): boolean {
   return Buffer.compare(toBinary(message.desc, message.message), bytes) === 0;
 }
 
-function bytesOf(type: string, json: Parameters<typeof messageOf>[1]): Uint8Array {
-  const message = messageOf(type, json);
+function bytesOf(type: string, json: Parameters<typeof messageFromJson>[1]): Uint8Array {
+  const message = messageFromJson(type, json);
   return toBinary(messageType(type), message);
 }

@@ -1,6 +1,6 @@
 /** Rules for TLS to a workload. Its SPIFFE id is verified, and all keys come from the agent. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { grantOf, serverName, shown } from './names.ts';
+import { grantFromName, quoteUntrusted, serverName } from './names.ts';
 import { type AllowList, type Check, type Context, extension, items, part, rule, scalar } from './rule.ts';
 import { isAgentSource } from './sources.ts';
 
@@ -20,7 +20,7 @@ const workload: Check<ReflectMessage> = (matcher, { expected }) => {
   const id = scalar<string>(text, 'exact');
   const prefix = `spiffe://${expected?.trustDomain ?? ''}`;
   if (expected && !(id.startsWith(prefix) && PATH.test(id.slice(prefix.length))))
-    return `${shown(id)} is not a workload in the mesh`;
+    return `${quoteUntrusted(id)} is not a workload in the mesh`;
   return undefined;
 };
 
@@ -28,8 +28,8 @@ const certificate: Check<ReflectMessage> = (secret, context) => {
   const name = scalar<string>(secret, 'name');
   if (!context.expected) return undefined;
   if (!isFromAgent(secret)) return 'certificates are only accepted from the agent';
-  const grant = grantOfCluster(context);
-  return name === grant ? undefined : `certificate ${shown(name)} does not belong to the cluster's grant`;
+  const grant = clusterGrant(context);
+  return name === grant ? undefined : `certificate ${quoteUntrusted(name)} does not belong to the cluster's grant`;
 };
 
 const roots: Check<ReflectMessage> = (secret, { expected }) => {
@@ -44,8 +44,8 @@ function isFromAgent(secret: ReflectMessage): boolean {
 }
 
 /** Returns the grant at the beginning of a cluster's name. The cluster presents that grant's identity. */
-export function grantOfCluster({ parents, expected }: Context): string | undefined {
-  return grantOf(scalar<string>(parents[0]!, 'name'), expected!);
+export function clusterGrant({ parents, expected }: Context): string | undefined {
+  return grantFromName(scalar<string>(parents[0]!, 'name'), expected!);
 }
 
 function checkTls(tls: ReflectMessage): string | undefined {

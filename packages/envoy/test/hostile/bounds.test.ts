@@ -1,6 +1,6 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { BY_FIELD } from '../../src/allow/bounds.ts';
+import { BOUNDS_BY_FIELD } from '../../src/allow/bounds.ts';
 import { ALLOW_LIST } from '../../src/allow/list.ts';
 import {
   CLUSTER,
@@ -156,7 +156,7 @@ describe('every value is bounded by its type', () => {
   });
 
   it('every field with its own bounds is accepted', () => {
-    for (const name of Object.keys(BY_FIELD)) {
+    for (const name of Object.keys(BOUNDS_BY_FIELD)) {
       const [type, field] = [name.slice(0, name.lastIndexOf('.')), name.slice(name.lastIndexOf('.') + 1)];
       const entry = ALLOW_LIST[type];
       const accepted = [...(entry?.free?.split(' ') ?? []), ...Object.keys(entry?.fields ?? {})];

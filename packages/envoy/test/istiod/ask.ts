@@ -5,7 +5,14 @@
 import http2 from 'node:http2';
 import { fromBinary, type JsonObject, toBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { CLUSTER, LISTENER, messageOf, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from '../../src/index.ts';
+import {
+  CLUSTER,
+  LISTENER,
+  messageFromJson,
+  messageType,
+  ROUTE_CONFIGURATION,
+  TYPE_URL_PREFIX,
+} from '../../src/index.ts';
 import { readable } from '../readable.ts';
 
 const SERVICE = '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources';
@@ -54,7 +61,7 @@ export async function askIstiod(address: string, ca: string, token: string, node
       const answer = new Promise<Any[]>((resolve) => answers.set(typeUrl, resolve));
       const bytes = toBinary(
         messageType(REQUEST),
-        messageOf(REQUEST, { node, type_url: typeUrl, resource_names: names }),
+        messageFromJson(REQUEST, { node, type_url: typeUrl, resource_names: names }),
       );
       const head = Buffer.alloc(5);
       head.writeUInt32BE(bytes.length, 1);

@@ -9,7 +9,7 @@ import { digest } from '../schema/fields.ts';
  */
 export const CONTROL_HEADER = 'meshpass-control';
 /** Maximum sessions per `POST /edge/draining`. */
-export const MAX_DRAINING = 500;
+export const MAX_DRAINING_SESSIONS = 500;
 
 /** Body of `POST /edge/configuration`, which requests the bytes of an announced configuration. */
 export const EdgeConfigurationRequest = z.object({
@@ -19,11 +19,11 @@ export const EdgeConfigurationRequest = z.object({
 export type EdgeConfigurationRequest = z.infer<typeof EdgeConfigurationRequest>;
 
 /** Age of a session's newest tunnel at an edge, ms. An age instead of a time, because clocks differ. */
-export const newestMs = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+export const newestTunnelAgeMs = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 export const DrainingTunnels = z.object({
   session_id: z.string().min(1).max(64),
-  newest_ms: newestMs,
+  newest_ms: newestTunnelAgeMs,
 });
 export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
 
@@ -31,5 +31,5 @@ export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
  * Body of `POST /edge/draining`. A terminating edge reports the sessions whose tunnels it carries, so that other edges
  * can notify their agents.
  */
-export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING) });
+export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) });
 export type EdgeDraining = z.infer<typeof EdgeDraining>;

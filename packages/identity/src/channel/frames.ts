@@ -4,9 +4,9 @@
  */
 import { z } from 'zod';
 import { digest } from '../schema/fields.ts';
-import { newestMs } from './edge-wire.ts';
-import { MAX_LEASE_PROOF } from './lease-proof.ts';
-import { MAX_STATEMENT } from './statement.ts';
+import { newestTunnelAgeMs } from './edge-wire.ts';
+import { MAX_LEASE_PROOF_LENGTH } from './lease-proof.ts';
+import { MAX_STATEMENT_LENGTH } from './statement.ts';
 
 /** ALPN protocol that an agent uses to request a control connection instead of a tunnel. */
 export const CONTROL_ALPN = 'meshpass-control/1';
@@ -15,14 +15,14 @@ export const MAX_AGENT_FRAME = 4_096;
 
 export const AgentFrame = z.discriminatedUnion('type', [
   /** Renews the lease. Only one renewal is in progress at a time. */
-  z.object({ type: z.literal('lease'), proof: z.string().max(MAX_LEASE_PROOF) }),
+  z.object({ type: z.literal('lease'), proof: z.string().max(MAX_LEASE_PROOF_LENGTH) }),
   /** Requests the bytes of an announced configuration. */
   z.object({ type: z.literal('configuration'), digest }),
 ]);
 export type AgentFrame = z.infer<typeof AgentFrame>;
 
 export const EdgeFrame = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('statement'), statement: z.string().max(MAX_STATEMENT) }),
+  z.object({ type: z.literal('statement'), statement: z.string().max(MAX_STATEMENT_LENGTH) }),
   /** Carries `content` in base64. Valid only if it matches the digest. */
   z.object({ type: z.literal('configuration'), digest, content: z.string() }),
   /** Announces that the session has changed. The next lease describes it. */
@@ -33,7 +33,7 @@ export const EdgeFrame = z.discriminatedUnion('type', [
    * Announces that this or another edge is terminating while it carries tunnels of the session. `newest_ms` is the age
    * of the newest tunnel.
    */
-  z.object({ type: z.literal('tunnels_draining'), newest_ms: newestMs }),
+  z.object({ type: z.literal('tunnels_draining'), newest_ms: newestTunnelAgeMs }),
   /**
    * Reports that the lease was not renewed or the connection is not served. The frame is unsigned, so the agent asks
    * the broker over HTTPS.

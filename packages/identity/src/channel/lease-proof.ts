@@ -4,11 +4,11 @@
  */
 import { z } from 'zod';
 import { type DpopKey, dpopThumbprint } from '../dpop.ts';
-import { PublicKey, type ReadJws, readJws, signJws } from '../jws/es256.ts';
-import { MAX_STATEMENT } from './statement.ts';
+import { type ParsedJws, PublicKey, parseJws, signJws } from '../jws/es256.ts';
+import { MAX_STATEMENT_LENGTH } from './statement.ts';
 
 /** Maximum length of a proof, characters. */
-export const MAX_LEASE_PROOF = 2_048;
+export const MAX_LEASE_PROOF_LENGTH = 2_048;
 const TYPE = 'meshpass-lease+jwt';
 
 export const LeaseClaims = z.strictObject({
@@ -28,8 +28,8 @@ export function createLeaseProof(claims: LeaseClaims, key: DpopKey): string {
   return signJws({ typ: TYPE, jwk: key.jwk }, claims, key.privateKey);
 }
 
-export interface ReadLeaseProof {
-  readonly jws: ReadJws;
+export interface ParsedLeaseProof {
+  readonly jws: ParsedJws;
   readonly claims: LeaseClaims;
   readonly jwk: PublicKey;
   /** Thumbprint of the key in the proof's header. Compare it with the session's before verifying the signature. */
@@ -37,8 +37,8 @@ export interface ReadLeaseProof {
 }
 
 /** Parses a lease proof without verifying its signature. Returns undefined for any other text. */
-export function readLeaseProof(text: string): ReadLeaseProof | undefined {
-  const jws = text.length > MAX_LEASE_PROOF ? undefined : readJws(text);
+export function parseLeaseProof(text: string): ParsedLeaseProof | undefined {
+  const jws = text.length > MAX_LEASE_PROOF_LENGTH ? undefined : parseJws(text);
   const header = Header.safeParse(jws?.header);
   const claims = LeaseClaims.safeParse(jws?.claims);
   if (!jws || !header.success || !claims.success) return undefined;
@@ -49,22 +49,22 @@ export function readLeaseProof(text: string): ReadLeaseProof | undefined {
 /** Maximum leases per request. */
 export const MAX_LEASES = 500;
 
-export const ProvenLease = z.object({
+export const LeaseRenewal = z.object({
   /** Session to renew. On an edge, the session of the SVID that opened the connection. */
   session_id: z.string().min(1).max(64),
   /** Twice the limit, so that an overlong proof fails alone instead of failing the whole batch. */
-  proof: z.string().max(MAX_LEASE_PROOF * 2),
+  proof: z.string().max(MAX_LEASE_PROOF_LENGTH * 2),
 });
-export type ProvenLease = z.infer<typeof ProvenLease>;
+export type LeaseRenewal = z.infer<typeof LeaseRenewal>;
 
 /** Body of `POST /leases`: the lease of one agent, or all leases that an edge has collected. */
-export const LeaseRequest = z.object({ leases: z.array(ProvenLease).min(1).max(MAX_LEASES) });
+export const LeaseRequest = z.object({ leases: z.array(LeaseRenewal).min(1).max(MAX_LEASES) });
 export type LeaseRequest = z.infer<typeof LeaseRequest>;
 
 export const LeaseAnswer = z.object({
   session_id: z.string(),
   /** Statement for the agent. */
-  statement: z.string().max(MAX_STATEMENT).optional(),
+  statement: z.string().max(MAX_STATEMENT_LENGTH).optional(),
   error_code: z.string().max(64).optional(),
 });
 export type LeaseAnswer = z.infer<typeof LeaseAnswer>;

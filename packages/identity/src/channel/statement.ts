@@ -4,13 +4,13 @@
  */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
-import { type PublicKey, publicKeyOf, readJws, signJws, verifyJws } from '../jws/es256.ts';
+import { type PublicKey, parseJws, publicKeyOf, signJws, verifyJws } from '../jws/es256.ts';
 import { digest } from '../schema/fields.ts';
 
 /** Maximum length of a statement, characters. */
-export const MAX_STATEMENT = 16_384;
+export const MAX_STATEMENT_LENGTH = 16_384;
 /** Maximum size of an announced configuration, bytes. */
-export const MAX_CONFIGURATION = 24 * 1024 * 1024;
+export const MAX_ANNOUNCED_CONFIGURATION_BYTES = 24 * 1024 * 1024;
 /** Response header of `GET /session/configuration` that contains the body's ConfigurationStatement. */
 export const CONFIGURATION_HEADER = 'meshpass-configuration';
 const TYPE = 'meshpass-statement+jwt';
@@ -61,7 +61,7 @@ export const ConfigurationStatement = z.object({
   /** SHA-256 of the configuration, base64url. */
   digest,
   /** Size, bytes. */
-  size: z.number().int().nonnegative().max(MAX_CONFIGURATION),
+  size: z.number().int().nonnegative().max(MAX_ANNOUNCED_CONFIGURATION_BYTES),
 });
 export type ConfigurationStatement = z.infer<typeof ConfigurationStatement>;
 
@@ -88,21 +88,21 @@ export interface StatementKey extends PublicKey {
   readonly kid: string;
 }
 
-export type StatementRead =
+export type StatementVerification =
   | { readonly state: 'verified'; readonly statement: Statement }
   /** Signed with an unknown key. The broker may have rotated its key, or an edge forged the statement. */
   | { readonly state: 'unknown_key' }
   | { readonly state: 'invalid' };
 
 /** Creates a reader that verifies statements with these keys. Keys are imported once. */
-export function createStatementReader(keys: readonly StatementKey[]): (text: string) => StatementRead {
+export function createStatementReader(keys: readonly StatementKey[]): (text: string) => StatementVerification {
   const known = new Map<string, KeyObject>();
   for (const key of keys) {
     const imported = publicKeyOf(key);
     if (imported) known.set(key.kid, imported);
   }
   return (text) => {
-    const jws = text.length > MAX_STATEMENT ? undefined : readJws(text);
+    const jws = text.length > MAX_STATEMENT_LENGTH ? undefined : parseJws(text);
     const header = Header.safeParse(jws?.header);
     if (!jws || !header.success) return { state: 'invalid' };
     const key = known.get(header.data.kid);

@@ -2,7 +2,7 @@
 import type { ErrorCode } from '../error.ts';
 
 /** Base URL of all pages. The site is built for it (`deploy/site`). */
-export const DOCUMENTATION = 'https://meshpass.dev/docs/';
+export const DOCUMENTATION_URL = 'https://meshpass.dev/docs/';
 
 /**
  * Returns the address of a page.
@@ -17,7 +17,7 @@ export const DOCUMENTATION = 'https://meshpass.dev/docs/';
 export function pageUrl(file: string): string {
   const [path, anchor] = file.slice('docs/'.length).split('#');
   const page = path!.replace(/\.md$/, '').replace(/(^|\/)README$/, '$1');
-  return `${DOCUMENTATION}${page}${anchor === undefined ? '' : `#${anchor}`}`;
+  return `${DOCUMENTATION_URL}${page}${anchor === undefined ? '' : `#${anchor}`}`;
 }
 
 /** Returns the address of the row that explains an error code. */

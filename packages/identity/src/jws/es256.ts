@@ -18,7 +18,7 @@ export const PublicKey = z.object({
 });
 export type PublicKey = z.infer<typeof PublicKey>;
 
-export interface ReadJws {
+export interface ParsedJws {
   readonly header: unknown;
   readonly claims: unknown;
   /** The part of the text that is signed. */
@@ -37,7 +37,7 @@ export function signJws(header: object, claims: object, key: KeyObject): string 
 }
 
 /** Parses a JWS without verifying it. Returns undefined for any other text. */
-export function readJws(text: string): ReadJws | undefined {
+export function parseJws(text: string): ParsedJws | undefined {
   const match = COMPACT.exec(text);
   if (!match) return undefined;
   const [, header, claims, signature] = match as unknown as [string, string, string, string];
@@ -50,7 +50,7 @@ export function readJws(text: string): ReadJws | undefined {
 }
 
 /** Whether a parsed JWS has a valid signature by `key`. */
-export function verifyJws({ input, signature }: ReadJws, key: KeyObject): boolean {
+export function verifyJws({ input, signature }: ParsedJws, key: KeyObject): boolean {
   return verify('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }, signature);
 }
 

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { compactJws, MAX_GRANTS, unixSeconds } from '../schema/fields.ts';
 import { isDnsLabel } from '../spiffe.ts';
-import { CERTIFICATES } from '../text.ts';
+import { PEM_CERTIFICATES } from '../text.ts';
 
 /** Maximum namespaces per grant sent to an agent, for kubeconfig contexts and for display. */
 export const MAX_ROLE_NAMESPACES = 100;
@@ -11,7 +11,7 @@ const label = z.string().refine(isDnsLabel, 'is not a valid Kubernetes name');
 /** A session's grants that have Kubernetes roles, and the API server's CA. */
 export const KubernetesAccess = z.object({
   /** PEM. If absent, the system roots apply. */
-  certificate_authority: z.string().max(131_072).regex(CERTIFICATES).optional(),
+  certificate_authority: z.string().max(131_072).regex(PEM_CERTIFICATES).optional(),
   grants: z
     .array(z.object({ grant: label, namespaces: z.array(label).min(1).max(MAX_ROLE_NAMESPACES) }))
     .max(MAX_GRANTS),

@@ -2,7 +2,7 @@
  * Remembers identifiers in bounded memory. Two generations replace a timer per entry, so an identifier is remembered for
  * one to two windows.
  */
-export type ReplayMemory = ReturnType<typeof createReplayMemory>;
+export type ReplayCache = ReturnType<typeof createReplayCache>;
 
 /**
  * Creates an empty memory.
@@ -12,7 +12,7 @@ export type ReplayMemory = ReturnType<typeof createReplayMemory>;
  *   clients can create endlessly
  * @param perOwner maximum identifiers per owner in a generation, if a full memory refuses
  */
-export function createReplayMemory(
+export function createReplayCache(
   windowSeconds: number,
   capacity: number,
   whenFull: 'refuse' | 'forget' = 'refuse',

@@ -20,6 +20,6 @@ export function sourceGroup(address = 'unknown'): string {
  * address itself.
  * @param source result of sourceGroup
  */
-export function siteOf(source: string): string {
+export function sourceSite(source: string): string {
   return source.endsWith('::/64') ? `${source.split(':').slice(0, 3).join(':')}::/48` : source;
 }

@@ -5,16 +5,16 @@
  * and an honest client whose ClientHello is in transit has sent none. Every step takes constant time, because a flood
  * triggers it on every accept.
  */
-import { siteOf } from './source.ts';
+import { sourceSite } from './source.ts';
 
-export interface Stranger {
+export interface UnauthenticatedConnection {
   /** Source address, see sourceGroup. */
   readonly source: string;
   /** Closes the connection to make room. Calling `leave` afterwards is not needed. */
   evict(reason: string): void;
 }
 
-export interface StrangerLimits {
+export interface UnauthenticatedConnectionLimits {
   /** Limit for all sources. */
   readonly strangers: number;
   /** Limit per source. */
@@ -22,22 +22,22 @@ export interface StrangerLimits {
 }
 
 /** Creates an empty set of connections without a session. */
-export function createStrangers(limits: StrangerLimits) {
+export function createUnauthenticatedConnections(limits: UnauthenticatedConnectionLimits) {
   // Sets keep insertion order, so the first is the oldest.
-  const bySource = new Map<string, Set<Stranger>>();
-  const bySite = new Map<string, Set<Stranger>>();
+  const bySource = new Map<string, Set<UnauthenticatedConnection>>();
+  const bySite = new Map<string, Set<UnauthenticatedConnection>>();
   // Sites by number of connections. The last set contains the most crowded ones.
   const ofSize: Set<string>[] = [new Set()];
   let size = 0;
   let evicted = 0;
   return {
     /** Adds a connection. Evicts one if a limit has been reached. */
-    enter(stranger: Stranger): void {
+    enter(stranger: UnauthenticatedConnection): void {
       const ofSource = bySource.get(stranger.source);
       if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'from its source');
       if (size >= limits.strangers) evictOf(mostCrowded(), 'from all sources');
       join(bySource, stranger.source, stranger);
-      const site = siteOf(stranger.source);
+      const site = sourceSite(stranger.source);
       join(bySite, site, stranger);
       moved(site, -1);
       size++;
@@ -53,7 +53,7 @@ export function createStrangers(limits: StrangerLimits) {
     },
   };
 
-  function evictOf(held: ReadonlySet<Stranger>, whose: string): void {
+  function evictOf(held: ReadonlySet<UnauthenticatedConnection>, whose: string): void {
     const [victim] = held;
     if (!victim) return;
     evicted++;
@@ -64,7 +64,7 @@ export function createStrangers(limits: StrangerLimits) {
   }
 
   // Evicts from the site with the most connections. With a single overall limit, many sources of one site would win.
-  function mostCrowded(): ReadonlySet<Stranger> {
+  function mostCrowded(): ReadonlySet<UnauthenticatedConnection> {
     const [site = ''] = ofSize.at(-1)!;
     return bySite.get(site) ?? new Set();
   }
@@ -80,20 +80,28 @@ export function createStrangers(limits: StrangerLimits) {
     while (ofSize.length > 1 && ofSize.at(-1)!.size === 0) ofSize.pop();
   }
 
-  function leave(stranger: Stranger): void {
+  function leave(stranger: UnauthenticatedConnection): void {
     if (!part(bySource, stranger.source, stranger)) return;
-    const site = siteOf(stranger.source);
+    const site = sourceSite(stranger.source);
     part(bySite, site, stranger);
     moved(site, 1);
     size--;
   }
 }
 
-function join(sets: Map<string, Set<Stranger>>, key: string, stranger: Stranger): void {
+function join(
+  sets: Map<string, Set<UnauthenticatedConnection>>,
+  key: string,
+  stranger: UnauthenticatedConnection,
+): void {
   sets.set(key, (sets.get(key) ?? new Set()).add(stranger));
 }
 
-function part(sets: Map<string, Set<Stranger>>, key: string, stranger: Stranger): boolean {
+function part(
+  sets: Map<string, Set<UnauthenticatedConnection>>,
+  key: string,
+  stranger: UnauthenticatedConnection,
+): boolean {
   const held = sets.get(key);
   const was = held?.delete(stranger) ?? false;
   if (held?.size === 0) sets.delete(key);

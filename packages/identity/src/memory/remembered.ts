@@ -11,9 +11,9 @@
  * lengthOf([1, 2]); // => 2
  * ```
  */
-export function remembered<Key extends WeakKey, T>(make: (key: Key) => T): (key: Key) => T;
-export function remembered<Key, T>(make: (key: Key) => T, known: Map<NoInfer<Key>, NoInfer<T>>): (key: Key) => T;
-export function remembered<Key extends WeakKey, T>(
+export function memoize<Key extends WeakKey, T>(make: (key: Key) => T): (key: Key) => T;
+export function memoize<Key, T>(make: (key: Key) => T, known: Map<NoInfer<Key>, NoInfer<T>>): (key: Key) => T;
+export function memoize<Key extends WeakKey, T>(
   make: (key: Key) => T,
   known: Map<Key, T> | WeakMap<Key, T> = new WeakMap(),
 ): (key: Key) => T {
@@ -28,7 +28,7 @@ export function remembered<Key extends WeakKey, T>(
 }
 
 /** Creates a function that returns the first result for each key. */
-export function memory(): <T>(key: string, make: () => T) => T {
+export function createMemo(): <T>(key: string, make: () => T) => T {
   const known = new Map<string, unknown>();
   return <T>(key: string, make: () => T): T => {
     if (!known.has(key)) known.set(key, make());

@@ -13,7 +13,7 @@ const httpsUrl = z.url().max(2_048).refine(isPlainText);
 /** Maximum sign-ins per session. */
 export const MAX_SIGN_INS = 8;
 /** Maximum length of an ID token, characters. */
-export const MAX_ID_TOKEN = 16_384;
+export const MAX_ID_TOKEN_LENGTH = 16_384;
 
 /**
  * Derives an ID token's nonce (OpenID Connect Core section 3.1.2.1) from the session's key. ID tokens for other
@@ -38,7 +38,7 @@ export const SignInOffer = z.object({
 export type SignInOffer = z.infer<typeof SignInOffer>;
 
 /** Body of `POST /session/sign-in`. */
-export const SignInRequest = z.strictObject({ issuer: name, id_token: z.string().min(1).max(MAX_ID_TOKEN) });
+export const SignInRequest = z.strictObject({ issuer: name, id_token: z.string().min(1).max(MAX_ID_TOKEN_LENGTH) });
 export type SignInRequest = z.infer<typeof SignInRequest>;
 
 /** Body of `POST /session/sign-out`. */

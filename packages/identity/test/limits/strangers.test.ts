@@ -1,7 +1,7 @@
 /** Sources of connections, and connections of strangers. */
 import { expect, test } from 'vitest';
-import { siteOf, sourceGroup } from '../../src/limits/source.ts';
-import { createStrangers } from '../../src/limits/strangers.ts';
+import { sourceGroup, sourceSite } from '../../src/limits/source.ts';
+import { createUnauthenticatedConnections } from '../../src/limits/strangers.ts';
 
 test.each([
   ['192.0.2.7', '192.0.2.7'],
@@ -19,14 +19,14 @@ test.each([
 
 test('an IPv6 /64 is one source, and a /48 one network', () => {
   expect(sourceGroup('2001:db8:1:2::5')).toBe('2001:db8:1:2::/64');
-  expect(siteOf(sourceGroup('2001:db8:1:2::5'))).toBe(siteOf(sourceGroup('2001:db8:1:ffff:1::')));
-  expect(siteOf(sourceGroup('2001:db8:2:2::5'))).not.toBe(siteOf(sourceGroup('2001:db8:1:2::5')));
-  expect(siteOf(sourceGroup('::ffff:192.0.2.1'))).toBe('192.0.2.1');
+  expect(sourceSite(sourceGroup('2001:db8:1:2::5'))).toBe(sourceSite(sourceGroup('2001:db8:1:ffff:1::')));
+  expect(sourceSite(sourceGroup('2001:db8:2:2::5'))).not.toBe(sourceSite(sourceGroup('2001:db8:1:2::5')));
+  expect(sourceSite(sourceGroup('::ffff:192.0.2.1'))).toBe('192.0.2.1');
 });
 
 test('the most crowded network is tracked while connections come and go', () => {
   const ended: string[] = [];
-  const strangers = createStrangers({ strangers: 6, strangersPerSource: 10 });
+  const strangers = createUnauthenticatedConnections({ strangers: 6, strangersPerSource: 10 });
   const enter = (source: string, name: string) => {
     const stranger = { source, evict: () => ended.push(name) };
     strangers.enter(stranger);

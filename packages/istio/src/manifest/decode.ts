@@ -26,7 +26,7 @@ export function decodeText(bytes: Uint8Array): string | undefined {
  * Number of the first line that is not UTF-8, from 1. No byte of a multi-byte UTF-8 sequence is a line feed, so each
  * line can be checked separately.
  */
-export function firstBadLine(bytes: Uint8Array): number {
+export function firstInvalidUtf8Line(bytes: Uint8Array): number {
   let line = 1;
   for (let start = 0; start < bytes.length; line++) {
     const feed = bytes.indexOf(0x0a, start);

@@ -20,14 +20,14 @@ export function* cutDocuments(text: string): Generator<{ readonly start: number;
 }
 
 /** Explains why a document is too large to parse. Undefined if it is not. */
-export function exceedsBounds(text: string): string | undefined {
+export function whyTooLarge(text: string): string | undefined {
   if (text.length > MAX_DOCUMENT) return `a document is larger than ${MAX_DOCUMENT >> 20} MiB`;
   if (text.length <= MAX_SEPARATORS) return undefined;
-  return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document contains too many values' : undefined;
+  return countOccurrences(text, SEPARATORS) > MAX_SEPARATORS ? 'a document contains too many values' : undefined;
 }
 
 /** Counts the occurrences of a text or of a global pattern. */
-export function count(text: string, what: string | RegExp): number {
+export function countOccurrences(text: string, what: string | RegExp): number {
   let found = 0;
   if (typeof what === 'string') {
     for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) found++;

@@ -1,9 +1,9 @@
 /** Decides from its content, never from its name, whether a discovered file must be loaded as manifests. */
 import { basename } from 'node:path';
 import { decodeText } from './decode.ts';
-import { cutDocuments, exceedsBounds } from './documents.ts';
+import { cutDocuments, whyTooLarge } from './documents.ts';
 import { MAX_BYTES } from './load.ts';
-import { readDocuments } from './read-yaml.ts';
+import { parseYamlDocuments } from './read-yaml.ts';
 
 /** Matches the usual start of an object. Only a shortcut: a text that does not match is parsed. */
 const USUAL = /^apiVersion:/m;
@@ -30,8 +30,8 @@ export function holdsObjects(bytes: Uint8Array, name: string): boolean {
   if (USUAL.test(text) && !isChart && !text.includes('kustomize.config.k8s.io')) return true;
   for (const { start, end } of cutDocuments(text)) {
     const part = text.slice(start, end);
-    if (exceedsBounds(part) !== undefined) return true;
-    const documents = readDocuments(part);
+    if (whyTooLarge(part) !== undefined) return true;
+    const documents = parseYamlDocuments(part);
     if (documents?.some((one) => isManifest(one, isChart)) ?? couldSpellField(text)) return true;
   }
   return false;

@@ -8,10 +8,10 @@ import type { KubeObject, Metadata, Origin, Path } from '../object/object.ts';
 import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
 import { checkShape, type Shape } from '../object/shape.ts';
-import { isLeftToServer, objectShape } from '../object/shapes.ts';
-import { decodeText, firstBadLine } from './decode.ts';
-import { count, cutDocuments, exceedsBounds } from './documents.ts';
-import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
+import { isServerDefinedField, objectShape } from '../object/shapes.ts';
+import { decodeText, firstInvalidUtf8Line } from './decode.ts';
+import { countOccurrences, cutDocuments, whyTooLarge } from './documents.ts';
+import { findOffset, parseYamlValues, YamlError } from './read-yaml.ts';
 
 /** Maximum size of a text, bytes. */
 export const MAX_BYTES = 32 * 1024 * 1024;
@@ -57,7 +57,7 @@ export function loadManifests(text: string | Uint8Array, name: string, namespace
   } else {
     const decoded = typeof text === 'string' ? text.replace(/^\uFEFF/, '') : decodeText(text);
     if (decoded !== undefined) loading.read(decoded);
-    else loading.problem('manifest_syntax', firstBadLine(text as Uint8Array), 1, 'the text is not valid UTF-8');
+    else loading.problem('manifest_syntax', firstInvalidUtf8Line(text as Uint8Array), 1, 'the text is not valid UTF-8');
   }
   return loading;
 }
@@ -114,7 +114,7 @@ class Loading implements LoadedManifests {
       if (this.#full) return;
       const stretch = text.slice(start, end);
       this.#stretch(stretch, line);
-      line += count(stretch, '\n');
+      line += countOccurrences(stretch, '\n');
     }
   }
 
@@ -170,7 +170,7 @@ class Loading implements LoadedManifests {
   }
 
   #stretch(text: string, line: number): void {
-    const refusal = exceedsBounds(text);
+    const refusal = whyTooLarge(text);
     if (refusal !== undefined) {
       this.problem('manifest_too_large', line, 1, refusal);
       return;
@@ -178,14 +178,14 @@ class Loading implements LoadedManifests {
     const place = placesIn(text, this.#file, line);
     try {
       const template = /^# Source: (\S+)$/m.exec(text.slice(0, 1000))?.[1];
-      const { documents, starts } = readValues(text);
+      const { documents, starts } = parseYamlValues(text);
       const lineOf = lines(text, line, starts);
       for (const [index, value] of documents.entries()) {
         const at: Origin['at'] = (path, part = 'value') => place(findOffset(text, index, path, part));
         this.take(value, [], { at, lineOf, ...(template !== undefined && { template }) });
       }
     } catch (thrown) {
-      if (!(thrown instanceof YamlRefusal)) throw thrown;
+      if (!(thrown instanceof YamlError)) throw thrown;
       this.#say(thrown.bound ? 'manifest_too_large' : 'manifest_syntax', place(thrown.offset), thrown.message);
     }
   }
@@ -205,7 +205,7 @@ class Loading implements LoadedManifests {
     if (!shape) return true;
     if ('spec' in shape.open) (object as { spec?: unknown }).spec ??= {};
     const all = checkShape(object, shape);
-    const found = served ? all.filter((one) => !(one.unknown && isLeftToServer(object.kind, one.path))) : all;
+    const found = served ? all.filter((one) => !(one.unknown && isServerDefinedField(object.kind, one.path))) : all;
     const kind = object.kind === 'KubernetesGateway' ? 'Gateway' : object.kind;
     for (const { path: inner, part, unknown, message } of found) {
       const code = unknown ? 'manifest_unknown_field' : 'manifest_invalid';

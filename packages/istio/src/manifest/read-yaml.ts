@@ -12,7 +12,7 @@ export const MAX_DEPTH = 64;
 const MAX_ALIASED_NODES = 100_000;
 
 /** Error for rejected text, with the offset of the problem. */
-export class YamlRefusal extends Error {
+export class YamlError extends Error {
   readonly offset: number;
   /** Whether a limit was exceeded. If not, the text is malformed. */
   readonly bound: boolean;
@@ -33,19 +33,19 @@ interface YamlValues {
 
 /**
  * Parses the documents of `text`.
- * @throws YamlRefusal for the first problem
+ * @throws YamlError for the first problem
  */
-export function readValues(text: string): YamlValues {
+export function parseYamlValues(text: string): YamlValues {
   const { joined, events } = parse(text);
   return build(joined, events);
 }
 
 /** Parses the documents of `text`. Returns undefined if it is rejected. */
-export function readDocuments(text: string): readonly unknown[] | undefined {
+export function parseYamlDocuments(text: string): readonly unknown[] | undefined {
   try {
-    return readValues(text).documents;
+    return parseYamlValues(text).documents;
   } catch (thrown) {
-    if (thrown instanceof YamlRefusal) return undefined;
+    if (thrown instanceof YamlError) return undefined;
     throw thrown;
   }
 }
@@ -147,9 +147,9 @@ function parse(text: string): Parsed {
   }
 }
 
-function refusal(reason: string, offset: number): YamlRefusal {
+function refusal(reason: string, offset: number): YamlError {
   const deep = reason.includes('maxDepth');
-  return new YamlRefusal(deep ? `nested deeper than ${MAX_DEPTH} levels` : reason, offset, deep);
+  return new YamlError(deep ? `nested deeper than ${MAX_DEPTH} levels` : reason, offset, deep);
 }
 
 /**
@@ -185,7 +185,7 @@ function build(text: string, events: readonly Event[]): YamlValues {
   const spend = (nodes: number, offset: number): void => {
     aliased += nodes;
     if (aliased > MAX_ALIASED_NODES)
-      throw new YamlRefusal(`aliases expand to more than ${MAX_ALIASED_NODES} values`, offset, true);
+      throw new YamlError(`aliases expand to more than ${MAX_ALIASED_NODES} values`, offset, true);
   };
   const add = (value: unknown, nodes: number, offset: number): void => {
     const frame = stack.at(-1);
@@ -204,7 +204,7 @@ function build(text: string, events: readonly Event[]): YamlValues {
   };
   const addAlias = (start: number, end: number): void => {
     const known = anchors.get(text.slice(start, end));
-    if (!known) throw new YamlRefusal(`no anchor &${text.slice(start, end)} precedes this alias`, start);
+    if (!known) throw new YamlError(`no anchor &${text.slice(start, end)} precedes this alias`, start);
     spend(known.nodes, start);
     add(known.value, known.nodes, start);
   };
@@ -267,7 +267,7 @@ function merge({ map, merges, start }: Frame): number {
   let copied = 0;
   for (const source of merges!.flat()) {
     if (typeof source !== 'object' || source === null || Array.isArray(source))
-      throw new YamlRefusal('the value of << must be a mapping', start);
+      throw new YamlError('the value of << must be a mapping', start);
     for (const [key, value] of Object.entries(source)) {
       copied++;
       if (!Object.hasOwn(map!, key)) map![key] = value;
@@ -277,10 +277,10 @@ function merge({ map, merges, start }: Frame): number {
 }
 
 function keyText(value: unknown, offset: number, map: Record<string, unknown>): string {
-  if (typeof value === 'object' && value !== null) throw new YamlRefusal('a key must be a scalar', offset);
+  if (typeof value === 'object' && value !== null) throw new YamlError('a key must be a scalar', offset);
   const key = String(value);
-  if (key === '__proto__') throw new YamlRefusal('the key "__proto__" is not allowed', offset);
-  if (Object.hasOwn(map, key)) throw new YamlRefusal(`duplicate key ${JSON.stringify(key)}`, offset);
+  if (key === '__proto__') throw new YamlError('the key "__proto__" is not allowed', offset);
+  if (Object.hasOwn(map, key)) throw new YamlError(`duplicate key ${JSON.stringify(key)}`, offset);
   return key;
 }
 
@@ -294,7 +294,7 @@ function scalar(text: string, event: Scalar): unknown {
 }
 
 function refuseTag(text: string, event: { readonly tagStart: number; readonly tagEnd: number }): never {
-  throw new YamlRefusal(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not allowed`, event.tagStart);
+  throw new YamlError(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not allowed`, event.tagStart);
 }
 
 /** Finds member `step` of the collection at `at`. Returns the index of its event and the offset of its key. */

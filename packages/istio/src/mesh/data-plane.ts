@@ -4,17 +4,17 @@
  * docs/decisions/0019-unknown.md.
  */
 
-import { memory } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import type { ResourceKind } from '../object/resources.ts';
-import { isForSidecars, REVISION, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
+import { isForSidecars, REVISION_LABEL, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
 import { DATAPLANE_MODE, isAmbient, whyBypassed, whyNotCaptured } from './ambient.ts';
 import {
   hasProxy,
-  isAssumed,
   isCaptured,
+  isSidecarAssumed,
   type NamespaceInjection,
   namespaceInjection,
   whyNoSidecar,
@@ -69,7 +69,7 @@ interface DataPlaneSource extends MeshObjects {
  * plane.unknownAt({ namespace: 'shop', labels: { app: 'db' } }, 5432) === undefined; // => false
  * ```
  */
-export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
+export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
   const { within, namespaceLabels } = source;
   const pods = Map.groupBy(source.pods, keyOf);
   /** Returns objects that apply to workloads of a namespace, those of the root namespace first. */
@@ -77,9 +77,9 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     [...new Set([rootNamespace, namespace])].flatMap((place) => kinds.flatMap((kind) => within(kind, place)));
   const injectionOf = (namespace: string): NamespaceInjection =>
     namespaceInjection(namespace, namespaceLabels(namespace));
-  const once = memory();
-  const ambientOnce = memory();
-  const byNamespace = memory();
+  const once = createMemo();
+  const ambientOnce = createMemo();
+  const byNamespace = createMemo();
 
   /** Returns a reason that applies to all ports. */
   const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
@@ -159,12 +159,12 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
 
   const whyRevised = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const revised = byNamespace(`revised ${namespace}`, () =>
-      applied(POLICIES, namespace).filter(({ metadata }) => metadata.labels?.[REVISION] !== undefined),
+      applied(POLICIES, namespace).filter(({ metadata }) => metadata.labels?.[REVISION_LABEL] !== undefined),
     );
     const policy = revised.find((one) => selectsPods(one, labels));
     return (
       policy &&
-      `only istiods of revision ${policy.metadata.labels![REVISION]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
+      `only istiods of revision ${policy.metadata.labels![REVISION_LABEL]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
     );
   };
 
@@ -207,7 +207,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     assumes: (workload) =>
       workload.namespace !== '' &&
       proxyOf(workload) === 'sidecar' &&
-      factsOf(workload).some((pod) => isAssumed(pod, injectionOf(workload.namespace))),
+      factsOf(workload).some((pod) => isSidecarAssumed(pod, injectionOf(workload.namespace))),
     isThere: (workload) => pods.has(keyOf(workload)),
   };
 }

@@ -7,7 +7,7 @@
 import type { Container, PodSpec } from '../object/kubernetes.ts';
 import { items } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
-import { REVISION } from '../object/selection.ts';
+import { REVISION_LABEL } from '../object/selection.ts';
 import type { PodFacts } from './pod.ts';
 
 /** A namespace's injection setting. `unknown` if the Namespace was not read. */
@@ -36,7 +36,7 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
   const injection = labels['istio-injection'];
   // This label takes precedence over the revision; any value except `enabled` disables injection.
   if (injection !== undefined) return injection === 'enabled' ? 'on' : 'off';
-  return labels[REVISION] === undefined ? 'by-pod' : 'on';
+  return labels[REVISION_LABEL] === undefined ? 'by-pod' : 'on';
 }
 
 /**
@@ -60,14 +60,14 @@ export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): stri
   const wish = pod.labels[INJECT] ?? pod.annotations[INJECT];
   if (wish === 'false') return `${INJECT} disables its sidecar`;
   if (namespace === 'off') return `sidecar injection is disabled in namespace ${pod.namespace}`;
-  const asks = pod.labels[INJECT] === 'true' || pod.labels[REVISION] !== undefined;
+  const asks = pod.labels[INJECT] === 'true' || pod.labels[REVISION_LABEL] !== undefined;
   if (namespace === 'by-pod' && !asks)
     return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and its Pod has no istio-proxy container`;
   return whyNotPlain(pod);
 }
 
 /** Whether a Pod's sidecar is only assumed, because its namespace is unknown. */
-export function isAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
+export function isSidecarAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
   return namespace === 'unknown' && !hasProxy(pod) && !pod.running;
 }
 

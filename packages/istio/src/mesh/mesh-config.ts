@@ -1,6 +1,6 @@
 /** Istio MeshConfig settings that affect access, from istiod's ConfigMap or a file. */
 
-import { readDocuments } from '../manifest/read-yaml.ts';
+import { parseYamlDocuments } from '../manifest/read-yaml.ts';
 import type { LabelSelector } from '../object/gateway-api.ts';
 import type { ConfigMap } from '../object/kubernetes.ts';
 import { items, record, texts } from '../object/members.ts';
@@ -91,7 +91,7 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
  * ```
  */
 export function readMeshConfig(text: string): MeshConfig {
-  const config = record(readDocuments(text)?.[0]);
+  const config = record(parseYamlDocuments(text)?.[0]);
   const { normalization } = record(config.pathNormalization);
   const providers = items(config.extensionProviders as readonly object[] | undefined);
   const authorities = items(config.caCertificates as readonly object[] | undefined);
@@ -148,7 +148,7 @@ const NO_EFFECT_OF_PROXY: readonly string[] = [
  * ```
  */
 export function unreadMeshSettings(text: string): Readonly<Record<string, unknown>> {
-  const config = record(readDocuments(text)?.[0]);
+  const config = record(parseYamlDocuments(text)?.[0]);
   const { gatewayTopology, ...proxy } = record(config.defaultConfig);
   const { numTrustedProxies: _, ...topology } = record(gatewayTopology);
   return without(
@@ -202,7 +202,7 @@ export function trustedProxiesOf(
   pod: { readonly annotations?: Readonly<Record<string, string>> },
 ): number {
   const text = pod.annotations?.['proxy.istio.io/config'];
-  const own = text === undefined ? undefined : trustedIn(readDocuments(text)?.[0]);
+  const own = text === undefined ? undefined : trustedIn(parseYamlDocuments(text)?.[0]);
   return own ?? config.trustedProxies ?? 0;
 }
 

@@ -1,7 +1,7 @@
 /** Proxy that captures the calls of a Pod: the one reading for all commands. */
 import type { Labels } from '../object/object.ts';
 import { isAmbient, whyNotCaptured } from './ambient.ts';
-import { isAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
+import { isSidecarAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
 import type { PodFacts } from './pod.ts';
 
 export type PodProxy =
@@ -40,7 +40,7 @@ export function proxyOfPod(
   }
   const injection = namespaceInjection(pod.namespace, ofNamespace);
   const reason = whyNoSidecar(pod, injection);
-  if (reason === undefined) return { proxy: 'sidecar', ...(isAssumed(pod, injection) && { assumed: true }) };
+  if (reason === undefined) return { proxy: 'sidecar', ...(isSidecarAssumed(pod, injection) && { assumed: true }) };
   const wish = pod.annotations[INJECT];
   const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
   const unchanged = { ...pod, annotations };

@@ -43,7 +43,7 @@ export interface PodTemplateOf extends PodFacts {
   readonly podPath: Path;
 }
 
-export const CONTROLLERS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
+export const CONTROLLER_KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
 
 /**
  * Lists every template and every Pod that has not ended. Succeeded and Failed Pods serve no traffic
@@ -61,7 +61,7 @@ export const CONTROLLERS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSe
 export function podTemplates(
   of: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[],
 ): readonly PodTemplateOf[] {
-  const made = CONTROLLERS.flatMap((kind) =>
+  const made = CONTROLLER_KINDS.flatMap((kind) =>
     (of(kind) as readonly PodController[]).map((object) => {
       const { metadata, spec } = object.spec?.template ?? {};
       return template(object, metadata, spec, ['spec', 'template', 'metadata'], ['spec', 'template', 'spec']);

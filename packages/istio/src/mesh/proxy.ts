@@ -17,9 +17,9 @@ export interface MeshProxy {
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
 /** Label on objects that a controller of istiod creates for a Gateway, with the name of that controller. */
-export const MANAGED_GATEWAY = 'gateway.istio.io/managed';
+export const MANAGED_GATEWAY_LABEL = 'gateway.istio.io/managed';
 /** Controller of waypoints. */
-export const MESH_CONTROLLER = 'istio.io-mesh-controller';
+export const WAYPOINT_CONTROLLER = 'istio.io-mesh-controller';
 
 /**
  * Creates a function that returns the proxy kind of Pods with given labels.
@@ -39,7 +39,7 @@ export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels:
   // Gateways of many namespaces select the same Pods.
   const selectors = distinct(selecting, (one) => JSON.stringify(one));
   return (labels) => {
-    if (labels[MANAGED_GATEWAY] === MESH_CONTROLLER) return 'waypoint';
+    if (labels[MANAGED_GATEWAY_LABEL] === WAYPOINT_CONTROLLER) return 'waypoint';
     if (labels[GATEWAY_NAME] !== undefined) return 'gateway';
     return selectors.some((selector) => selects(selector, labels)) ? 'gateway' : 'sidecar';
   };

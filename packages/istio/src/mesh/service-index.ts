@@ -1,5 +1,5 @@
 /** Services that select a workload, found without testing all Services of a namespace. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { selects } from '../object/selection.ts';
@@ -10,7 +10,7 @@ interface Placed {
 }
 
 /** Services by the first label of their selectors. A Service without a selector selects nothing. */
-const byLabel = remembered((services: readonly Service[]): ReadonlyMap<string, readonly Placed[]> => {
+const byLabel = memoize((services: readonly Service[]): ReadonlyMap<string, readonly Placed[]> => {
   const found = new Map<string, Placed[]>();
   for (const [position, service] of services.entries()) {
     const [first] = Object.entries(service.spec.selector ?? {});

@@ -1,12 +1,12 @@
 /** Indexed mesh model for analysis. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { indexObjects, type MeshObjects } from '../object/objects.ts';
 import type { Resource } from '../object/resources.ts';
 import { selectsSome } from '../object/selection.ts';
 import { describeUnplaced } from '../object/unplaced.ts';
-import { type DataPlane, dataPlane } from './data-plane.ts';
+import { type DataPlane, resolveDataPlane } from './data-plane.ts';
 import { fullHost } from './host.ts';
 import { findMeshConfig, type MeshConfig } from './mesh-config.ts';
 import { labelsSelectedBy, podTemplates } from './pod.ts';
@@ -77,7 +77,7 @@ export function viewMesh(
   );
   const namespaceLabels = (namespace: string) => namespaces().get(namespace);
   const plane = once(() =>
-    dataPlane({ ...objects, pods: pods(), proxyKind, namespaceLabels }, config.rootNamespace, unread),
+    resolveDataPlane({ ...objects, pods: pods(), proxyKind, namespaceLabels }, config.rootNamespace, unread),
   );
   return {
     ...objects,
@@ -96,7 +96,7 @@ export function viewMesh(
     get unplaced() {
       return describeUnplaced(resources);
     },
-    podsBehind: remembered(({ metadata, spec }) =>
+    podsBehind: memoize(({ metadata, spec }) =>
       podsIn(metadata.namespace).filter(({ labels }) => selectsSome(spec.selector, labels)),
     ),
     servicesBefore: ({ namespace, labels }) => servicesSelecting(within('Service', namespace), labels),

@@ -115,7 +115,7 @@ const EXTENSIBLE: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether an unknown field at `path` is accepted in an object from an API server. */
-export function isLeftToServer(kind: string, path: Path): boolean {
+export function isServerDefinedField(kind: string, path: Path): boolean {
   const members = path.filter((step) => typeof step === 'string').join('.');
   return EXTENSIBLE.has(kind) || (LEFT_TO_SERVER[kind] ?? []).some((one) => members.startsWith(`${one}.`));
 }

@@ -3,7 +3,7 @@
  * `mergeDestinationRule` in pilot/pkg/model/destination_rule.go, `DestinationRule` in pilot/pkg/model/sidecar.go, and
  * `tlsModeForDestinationRule` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
  */
-import { memory } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/remembered';
 import { type ExportDefaults, exportToOf } from '../mesh/export-to.ts';
 import { coversHost, fullHost, serviceName } from '../mesh/host.ts';
 import type { MeshConfig } from '../mesh/mesh-config.ts';
@@ -62,7 +62,7 @@ export function destinationSettings(
   config: Pick<MeshConfig, 'clusterDomain' | 'rootNamespace'> & ExportDefaults,
 ): (client: ClientProxy, host: string) => DestinationSettings {
   const { clusterDomain, rootNamespace } = config;
-  const once = memory();
+  const once = createMemo();
   const merged = (namespace: string, host: string, index: Index): readonly MergedRule[] =>
     once(JSON.stringify([namespace, host, index.name]), () => {
       const rules = objects

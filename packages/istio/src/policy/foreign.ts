@@ -1,7 +1,7 @@
 import type { ForeignPolicy } from '../mesh/mesh.ts';
 import type { Metadata } from '../object/object.ts';
 import type { AuthorizationPolicy } from '../object/security.ts';
-import { isForSidecars, REVISION, selectorOf } from '../object/selection.ts';
+import { isForSidecars, REVISION_LABEL, selectorOf } from '../object/selection.ts';
 import { actionOf, isDryRun } from './authorization-policy.ts';
 
 interface PolicyObject {
@@ -24,7 +24,7 @@ interface PolicyObject {
  */
 export function foreignPolicyOf(policy: PolicyObject): ForeignPolicy | undefined {
   const { name, namespace, labels } = policy.metadata;
-  if (!isForSidecars(policy) || isDryRun(policy) || labels?.[REVISION] !== undefined) return undefined;
+  if (!isForSidecars(policy) || isDryRun(policy) || labels?.[REVISION_LABEL] !== undefined) return undefined;
   const selector = selectorOf(policy);
   return { name, namespace, action: actionOf(policy), ...(selector && { selector }) };
 }

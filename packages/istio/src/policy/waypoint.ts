@@ -3,14 +3,14 @@
  * pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
  */
 
-import { GATEWAY_NAME, MANAGED_GATEWAY, MESH_CONTROLLER, type MeshProxy } from '../mesh/proxy.ts';
+import { GATEWAY_NAME, MANAGED_GATEWAY_LABEL, type MeshProxy, WAYPOINT_CONTROLLER } from '../mesh/proxy.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { KubernetesGateway } from '../object/gateway-api.ts';
 import type { Service } from '../object/kubernetes.ts';
 import { items, labels } from '../object/members.ts';
 import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
-import { REVISION, selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
+import { REVISION_LABEL, selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
 import { attaches, authorizationPolicies, requestAuthentications } from './attach.ts';
 
 export const WAYPOINT_CLASS = 'istio-waypoint';
@@ -56,7 +56,7 @@ export function serviceWaypoint(
   const { name, namespace } = service.metadata;
   const own = labels(service.metadata.labels);
   // A headless Service has no address of its own: callers connect to its Pods.
-  if (own[MANAGED_GATEWAY] !== undefined || service.spec.clusterIP === 'None') return undefined;
+  if (own[MANAGED_GATEWAY_LABEL] !== undefined || service.spec.clusterIP === 'None') return undefined;
   const ofNamespace = view.namespaceLabels(namespace);
   const named = namedWaypoint(view, namespace, own);
   if (!named) {
@@ -175,7 +175,7 @@ function allowsFrom(
 
 function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
   const { name, namespace, annotations } = gateway.metadata;
-  const given = { [GATEWAY_NAME]: name, [MANAGED_GATEWAY]: MESH_CONTROLLER };
+  const given = { [GATEWAY_NAME]: name, [MANAGED_GATEWAY_LABEL]: WAYPOINT_CONTROLLER };
   const pods = view.podsIn(namespace).filter((one) => one.labels[GATEWAY_NAME] === name);
   const accounts = pods.map(({ serviceAccount }) => serviceAccount);
   // Istio creates the Pods with this account.
@@ -219,11 +219,11 @@ function whyPatched(
 function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Service, 'metadata'>): string | undefined {
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   const policy = [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)].find(
-    (one) => one.metadata.labels?.[REVISION] !== undefined,
+    (one) => one.metadata.labels?.[REVISION_LABEL] !== undefined,
   );
   return (
     policy &&
-    `only istiods of revision ${policy.metadata.labels![REVISION]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
+    `only istiods of revision ${policy.metadata.labels![REVISION_LABEL]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
   );
 }
 

@@ -1,5 +1,5 @@
 /** Classes of a field's addresses: addresses within the same set of ranges form one class, which has one example. */
-import { IPV6, readRange } from '../../address.ts';
+import { IPV6, parseCidr } from '../../address.ts';
 
 export interface AddressClasses {
   readonly examples: readonly string[];
@@ -9,10 +9,10 @@ export interface AddressClasses {
 
 /**
  * Computes the classes.
- * @param ranges strings that `readRange` accepts
+ * @param ranges strings that `parseCidr` accepts
  */
 export function classifyAddresses(ranges: readonly string[]): AddressClasses {
-  const read = [...new Set(ranges)].map((text) => ({ text, ...readRange(text)! }));
+  const read = [...new Set(ranges)].map((text) => ({ text, ...parseCidr(text)! }));
   const cuts = new Set([0n, IPV6]);
   for (const { first, last } of read) cuts.add(first).add(last + 1n);
   cuts.delete(IPV6 + (1n << 128n));
@@ -35,7 +35,7 @@ export function classifyAddresses(ranges: readonly string[]): AddressClasses {
   return {
     examples,
     passing: (range) => passed.get(range)!,
-    classOf: (address) => numbers.get(keyOf(holding(readRange(address)!.first))) ?? 0,
+    classOf: (address) => numbers.get(keyOf(holding(parseCidr(address)!.first))) ?? 0,
   };
 }
 

@@ -1,9 +1,9 @@
 /** Concrete call: the example that proves a difference, and the input of a formula. */
 
-import { readRange } from '../../address.ts';
+import { parseCidr } from '../../address.ts';
 import type { Condition } from './condition.ts';
-import { isMany } from './condition.ts';
-import { passes } from './text-test.ts';
+import { isMultiValued } from './condition.ts';
+import { passesTest } from './text-test.ts';
 
 export interface Call {
   /** Fields that are set. Unlisted flags are false. Fields with several values are lists. */
@@ -28,12 +28,12 @@ export function meets(call: Call, condition: Condition): boolean {
       return call.flags.has(condition.field);
     case 'text': {
       const { field, test } = condition;
-      if (isMany(field)) return (call.lists.get(field) ?? []).some((value) => passes(test, value));
-      return passes(test, call.texts.get(field));
+      if (isMultiValued(field)) return (call.lists.get(field) ?? []).some((value) => passesTest(test, value));
+      return passesTest(test, call.texts.get(field));
     }
     case 'address': {
-      const address = readRange(call.addresses.get(condition.field) ?? '');
-      const range = readRange(condition.range);
+      const address = parseCidr(call.addresses.get(condition.field) ?? '');
+      const range = parseCidr(condition.range);
       return !!address && !!range && range.first <= address.first && address.first <= range.last;
     }
   }

@@ -2,8 +2,8 @@
  * Policy requirements as a formula: tests of single fields, combined with and, or, not. Workloads share formulas.
  * Formulas are compared by identity, so each must be built only once.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
-import { readPath, type TextTest } from './text-test.ts';
+import { memoize } from '@meshpass/identity/memory/remembered';
+import { parsePathTest, type TextTest } from './text-test.ts';
 
 export type Condition =
   | { readonly op: 'constant'; readonly value: boolean }
@@ -89,7 +89,7 @@ export function text(field: TextField, test: TextTest): Condition {
 
 /** Creates a test for a policy path: exact, with `*` at one end, or a template. */
 export function path(value: string): Condition {
-  const test = readPath(value);
+  const test = parsePathTest(value);
   return test ? text('path', test) : NEVER;
 }
 
@@ -99,7 +99,7 @@ export function flag(field: FlagField): Condition {
 }
 
 /** Whether a field can have several values at once. */
-export function isMany(field: TextField): boolean {
+export function isMultiValued(field: TextField): boolean {
   return field.startsWith('token.claim:');
 }
 
@@ -129,7 +129,7 @@ export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<
  * @param of must depend on nothing but the test
  */
 export function replaceTests(condition: Condition, of: (test: Test) => Condition): Condition {
-  const replace = remembered((part: Condition): Condition => {
+  const replace = memoize((part: Condition): Condition => {
     switch (part.op) {
       case 'constant':
         return part.value ? ALWAYS : NEVER;

@@ -1,11 +1,11 @@
 /** Diagram variables, and explanations of products in policy notation. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { AddressClasses } from './address-classes.ts';
 import type { ClassSet, Product } from './diagram.ts';
 import type { TextClasses } from './text-classes.ts';
-import { formatText, type TextTest } from './text-test.ts';
+import { formatTextTest, type TextTest } from './text-test.ts';
 
-export type Explained =
+export type FieldExplanation =
   | { readonly kind: 'flag'; readonly field: string; readonly value: boolean }
   /** `values` in policy notation, or all other values if `except` is set. */
   | {
@@ -35,7 +35,7 @@ export type Variable =
     };
 
 /** Explains a product in diagram order. */
-export function explainProduct(variables: readonly Variable[], product: Product): readonly Explained[] {
+export function explainProduct(variables: readonly Variable[], product: Product): readonly FieldExplanation[] {
   const said = [...product].sort(([a], [b]) => a - b);
   const explained = said.map(([number, chosen]) => explainOne(variables[number]!, chosen));
   // Stating the beginning or end of a text implies that the text is present.
@@ -45,12 +45,12 @@ export function explainProduct(variables: readonly Variable[], product: Product)
   });
 }
 
-function isAnyText(one: Explained): boolean {
+function isAnyText(one: FieldExplanation): boolean {
   if (one.kind !== 'text' || one.missing) return false;
   return one.except ? one.values.length === 0 : one.values.includes('*');
 }
 
-function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained {
+function explainOne(variable: Variable, { classes, rest }: ClassSet): FieldExplanation {
   const { kind, field } = variable;
   if (kind === 'flag') return { kind, field, value: classes.has(1) !== rest };
   if (kind === 'member') return { kind, field, value: variable.label, has: classes.has(1) !== rest };
@@ -88,10 +88,10 @@ interface Named {
 }
 
 /** Policy notations for a field's classes, widest first. */
-const namesOf = remembered((variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] => {
+const namesOf = memoize((variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] => {
   const all: Named[] =
     variable.kind === 'text'
-      ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
+      ? variable.tests.map((test) => ({ name: formatTextTest(test), passing: variable.classes.passing(test) }))
       : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
   return all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
 });

@@ -3,7 +3,7 @@
  * and the texts that lead through them, are followed character by character.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 
 /** Piece of a pattern: literal text or a wildcard. */
@@ -47,13 +47,15 @@ export function formatPiece(piece: Piece): string {
 }
 
 /** Compiles a pattern to a regular expression. */
-export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {
-  const source = pieces.map((piece) => ('text' in piece ? quoted(piece.text) : classOf(piece) + quantifierOf(piece)));
+export const compilePattern = memoize((pieces: readonly Piece[]): RegExp => {
+  const source = pieces.map((piece) =>
+    'text' in piece ? escapeRegExp(piece.text) : classOf(piece) + quantifierOf(piece),
+  );
   return new RegExp(`^${source.join('')}$`, 's');
 });
 
 /** Escapes text for a regular expression. */
-export function quoted(text: string): string {
+export function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
@@ -62,13 +64,13 @@ const MAX_REGEX = 4000;
 /** Approximate size of a wildcard in a compiled pattern. */
 const WILDCARD_SIZE = 40;
 
-const sizeOf = remembered((pieces: readonly Piece[]): number =>
+const sizeOf = memoize((pieces: readonly Piece[]): number =>
   pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
 );
 
 /** Whether a pattern matches a whole text. */
 export function matchesPattern(pieces: readonly Piece[], value: string): boolean {
-  return sizeOf(pieces) > MAX_REGEX ? covers(pieces, value) : patternOf(pieces).test(value);
+  return sizeOf(pieces) > MAX_REGEX ? covers(pieces, value) : compilePattern(pieces).test(value);
 }
 
 /** Matches a large pattern piece by piece, keeping all places in the text at which the pieces so far can end. */
@@ -98,7 +100,7 @@ function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number
   }
 }
 
-const characterOf = remembered((piece: Wildcard): RegExp => new RegExp(`^${classOf(piece)}$`, 's'));
+const characterOf = memoize((piece: Wildcard): RegExp => new RegExp(`^${classOf(piece)}$`, 's'));
 
 /** Character of a class, once or any number of times. */
 export interface Step {
@@ -114,8 +116,8 @@ export interface Step {
 export type Positions = readonly number[];
 
 /** Lists the steps of a pattern. */
-export const stepsOf = remembered((pieces: readonly Piece[]): readonly Step[] => {
-  const ofLetter = remembered(
+export const stepsOf = memoize((pieces: readonly Piece[]): readonly Step[] => {
+  const ofLetter = memoize(
     (letter: string): Step => ({ letter, many: false, accepts: (one) => one === letter }),
     new Map(),
   );
@@ -138,7 +140,7 @@ function* ready(steps: readonly Step[], positions: Positions): Generator<number>
 }
 
 /** Returns the positions after another character; none if the pattern can no longer match. */
-export function advance(steps: readonly Step[], positions: Positions, letter: string): Positions {
+export function advancePositions(steps: readonly Step[], positions: Positions, letter: string): Positions {
   const reached = new Set<number>();
   for (const position of ready(steps, positions)) {
     const step = steps[position];
@@ -148,7 +150,7 @@ export function advance(steps: readonly Step[], positions: Positions, letter: st
 }
 
 /** Whether the pattern matches if the text ends here. */
-export function isEnd(steps: readonly Step[], positions: Positions): boolean {
+export function matchesAtEnd(steps: readonly Step[], positions: Positions): boolean {
   for (const position of ready(steps, positions)) if (position === steps.length) return true;
   return false;
 }

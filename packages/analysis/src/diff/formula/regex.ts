@@ -20,10 +20,10 @@ const INEXPRESSIBLE = Symbol('inexpressible');
  * @returns tests of which one must pass, or undefined if patterns cannot express it
  * @example
  * ```ts
- * readRegex('/v1(/.*)?'); // => [{ form: 'exact', text: '/v1' }, { form: 'prefix', text: '/v1/' }]
+ * parseRegex('/v1(/.*)?'); // => [{ form: 'exact', text: '/v1' }, { form: 'prefix', text: '/v1/' }]
  * ```
  */
-export function readRegex(source: string): readonly TextTest[] | undefined {
+export function parseRegex(source: string): readonly TextTest[] | undefined {
   try {
     const parser = new Parser(source.replace(/^\^/, '').replace(/(?<!\\)\$$/, ''));
     return parser.parse().map(toTest);

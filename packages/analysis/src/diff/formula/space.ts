@@ -5,13 +5,13 @@
  */
 import { classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
-import { type Condition, isMany, type Test, type TextField, testsOf } from './condition.ts';
+import { type Condition, isMultiValued, type Test, type TextField, testsOf } from './condition.ts';
 import { Diagram, EVERY, NONE, type Node, type Product } from './diagram.ts';
-import { type Explained, explainProduct, type Variable } from './explain.ts';
-import { classify, type TextClasses } from './text-classes.ts';
+import { explainProduct, type FieldExplanation, type Variable } from './explain.ts';
+import { classifyTexts, type TextClasses } from './text-classes.ts';
 import { classifyEnds, type TextEnds, UNNAMED } from './text-ends.ts';
 import type { TextDomain } from './text-test.ts';
-import { formatText, type TextTest } from './text-test.ts';
+import { formatTextTest, type TextTest } from './text-test.ts';
 
 export interface Space {
   readonly diagram: Diagram;
@@ -20,7 +20,7 @@ export interface Space {
   /** Returns the calls whose field has the given value, or a value that no rule distinguishes from it. */
   readonly withText: (field: TextField, value: string) => Node;
   /** Explains a product's fields in diagram order. */
-  readonly explain: (product: Product) => readonly Explained[];
+  readonly explain: (product: Product) => readonly FieldExplanation[];
   /** Returns an example call from a product. */
   readonly example: (product: Product) => Call;
   /** Whether a set contains a concrete call. */
@@ -87,8 +87,8 @@ export function createSpace(conditions: readonly Condition[]): Space {
         );
         continue;
       }
-      const classes = classify(distinct, domainOf(field));
-      if (!isMany(field as TextField)) variables.push({ kind: 'text', field, classes, tests: distinct });
+      const classes = classifyTexts(distinct, domainOf(field));
+      if (!isMultiValued(field as TextField)) variables.push({ kind: 'text', field, classes, tests: distinct });
       else {
         members.set(field, { classes, first: variables.length });
         classes.examples.forEach((example = '', index) => {
@@ -260,6 +260,6 @@ function pickAt(product: Product, number: number, free = 0): number {
 
 /** Formats a class that has no exact test as the tests that it passes. */
 function labelOf(classes: TextClasses, tests: readonly TextTest[], number: number): string {
-  const passed = tests.filter((test) => classes.passing(test).includes(number)).map(formatText);
+  const passed = tests.filter((test) => classes.passing(test).includes(number)).map(formatTextTest);
   return passed.length > 0 ? passed.join(' and ') : 'anything else';
 }

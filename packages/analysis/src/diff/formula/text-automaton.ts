@@ -5,7 +5,7 @@
  * the longest relevant ending, and patterns only while they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { advance, awaited, isEnd, type Positions, type Step, stepsOf } from './pattern.ts';
+import { advancePositions, awaited, matchesAtEnd, type Positions, type Step, stepsOf } from './pattern.ts';
 import { type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 const MAX_STATES = 100_000;
@@ -83,7 +83,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
     work++;
     for (const [pattern, positions] of state.alive) {
       work += positions.length;
-      const after = advance(patterns[pattern]!, positions, letter);
+      const after = advancePositions(patterns[pattern]!, positions, letter);
       if (after.length > 0) alive.set(pattern, after);
     }
     if (work > MAX_WORK) throw tooLarge();
@@ -107,7 +107,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   /** Formats the results of all tests. Each shorter tested prefix or suffix is one of the longest. */
   const resultOf = ({ node, prefix: longest, ending, alive }: State): string => {
     const whole = node?.text !== undefined && exact.has(node.text) ? node.number : '';
-    const passed = [...alive].filter(([pattern, positions]) => isEnd(patterns[pattern]!, positions));
+    const passed = [...alive].filter(([pattern, positions]) => matchesAtEnd(patterns[pattern]!, positions));
     return [whole, longest?.number, endings.longest(ending)?.number, ...passed.map(([pattern]) => pattern)].join();
   };
   const beginning: State = {

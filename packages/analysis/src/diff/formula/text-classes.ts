@@ -4,8 +4,8 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { exploreTexts } from './text-automaton.ts';
-import { beginsSome, endsSome } from './text-search.ts';
-import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { createPrefixTest, createSuffixTest } from './text-search.ts';
+import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 /** Maximum classes of one field. */
 const MAX_CLASSES = 50_000;
@@ -25,7 +25,7 @@ export interface TextClasses {
  * Classifies all texts by the results of these tests.
  * @throws MeshpassError `policy_too_large`
  */
-export function classify(tests: readonly TextTest[], domain: TextDomain): TextClasses {
+export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): TextClasses {
   const distinct = [...new Map(tests.map((test) => [keyOf(test), test])).values()];
   const found = distinct.some(({ form }) => form === 'pattern')
     ? exploreTexts(distinct, domain)
@@ -84,7 +84,7 @@ function answersTo(tests: readonly TextTest[]): (value: string | undefined) => r
   );
   return (value) => {
     if (value === undefined) return [];
-    const passed = others.filter(([test]) => passes(test, value)).map(([, index]) => index);
+    const passed = others.filter(([test]) => passesTest(test, value)).map(([, index]) => index);
     const add = (index: number | undefined) => index !== undefined && passed.push(index);
     add(exact.indexes.get(value));
     for (const length of prefixes.lengths)
@@ -110,8 +110,8 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
   const exacts = textsOf(tests, 'exact');
   const prefixes = textsOf(tests, 'prefix');
   const suffixes = textsOf(tests, 'suffix');
-  const begins = beginsSome([...exacts, ...prefixes]);
-  const ends = endsSome(suffixes);
+  const begins = createPrefixTest([...exacts, ...prefixes]);
+  const ends = createSuffixTest(suffixes);
   /** Texts before each end that keep it from becoming part of a longer suffix, by the last character in front. */
   const gaps = new Map<string, string>();
   const gap = (last: string, end: string): string => {

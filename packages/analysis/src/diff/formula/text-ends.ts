@@ -7,8 +7,8 @@
  */
 
 import { away, type TextClasses } from './text-classes.ts';
-import { beginsSome, endsSome } from './text-search.ts';
-import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { createPrefixTest, createSuffixTest } from './text-search.ts';
+import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextEnds {
   /** Class 0: the missing text. Class 1: UNNAMED. Then each exact text of the tests. */
@@ -40,9 +40,9 @@ export function classifyEnds(tests: readonly TextTest[], domain: TextDomain): Te
     string[],
     string[],
   ];
-  const wholes = new Set([...texts('exact'), ...(tests.some((test) => passes(test, '')) ? [''] : [])]);
-  const begins = beginsSome([...wholes, ...prefixes]);
-  const ends = endsSome(suffixes);
+  const wholes = new Set([...texts('exact'), ...(tests.some((test) => passesTest(test, '')) ? [''] : [])]);
+  const begins = createPrefixTest([...wholes, ...prefixes]);
+  const ends = createSuffixTest(suffixes);
   const compose = (beginning: number, end: number): string => {
     const start = beginning === 0 ? '' : prefixes[beginning - 1]!;
     const last = end === 0 ? '' : suffixes[end - 1]!;
@@ -64,7 +64,7 @@ function wholeTexts(wholes: readonly string[], other: string): TextClasses {
     examples: [undefined, other, ...wholes],
     passing: (test) => {
       if (test.form === 'exact') return [numbers.get(test.text)!];
-      const passed = named.filter(([text]) => passes(test, text)).map(([, number]) => number);
+      const passed = named.filter(([text]) => passesTest(test, text)).map(([, number]) => number);
       return test.form === 'present' ? [UNNAMED, ...passed] : passed;
     },
     classOf: (value) => (value === undefined ? MISSING : (numbers.get(value) ?? (value === '' ? MISSING : UNNAMED))),

@@ -4,7 +4,7 @@
  * Creates a function that tells whether a text is the beginning of one of the given texts. Unlike a set of all
  * beginnings, it needs no memory for each character.
  */
-export function beginsSome(texts: Iterable<string>): (beginning: string) => boolean {
+export function createPrefixTest(texts: Iterable<string>): (beginning: string) => boolean {
   const sorted = [...texts].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
   return (beginning) => {
     let [from, to] = [0, sorted.length];
@@ -17,9 +17,9 @@ export function beginsSome(texts: Iterable<string>): (beginning: string) => bool
   };
 }
 
-/** Like `beginsSome`, for the ends of texts. */
-export function endsSome(texts: Iterable<string>): (end: string) => boolean {
-  const begins = beginsSome([...texts].map(reversed));
+/** Like `createPrefixTest`, for the ends of texts. */
+export function createSuffixTest(texts: Iterable<string>): (end: string) => boolean {
+  const begins = createPrefixTest([...texts].map(reversed));
   return (end) => begins(reversed(end));
 }
 

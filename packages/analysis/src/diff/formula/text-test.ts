@@ -29,7 +29,7 @@ export function textsOf(tests: readonly TextTest[], form: TextTest['form']): rea
 }
 
 /** Parses `*`, `text*`, `*text`, or an exact text (Istio: "Authorization Policy", value matching). */
-export function readText(value: string): TextTest {
+export function parseTextTest(value: string): TextTest {
   if (value === '*') return { form: 'present' };
   if (value.startsWith('*')) return { form: 'suffix', text: value.slice(1) };
   if (value.endsWith('*')) return { form: 'prefix', text: value.slice(0, -1) };
@@ -40,14 +40,14 @@ export function readText(value: string): TextTest {
  * Parses a path like `readText`, including Istio's path templates.
  * @returns undefined for a template that Envoy rejects, so that no path passes
  */
-export function readPath(value: string): TextTest | undefined {
-  if (!isTemplate(value)) return readText(value);
+export function parsePathTest(value: string): TextTest | undefined {
+  if (!isTemplate(value)) return parseTextTest(value);
   const pieces = readTemplate(value);
   return pieces && { form: 'pattern', pieces };
 }
 
 /** Parses a text in which every `*` stands for any characters. */
-export function readGlob(value: string, any: 'text' | 'label' = 'text'): TextTest {
+export function parseGlob(value: string, any: 'text' | 'label' = 'text'): TextTest {
   const parts = value.split('*');
   if (parts.length === 1) return { form: 'exact', text: value };
   const pieces = parts.flatMap((part, index): Piece[] => [
@@ -58,7 +58,7 @@ export function readGlob(value: string, any: 'text' | 'label' = 'text'): TextTes
 }
 
 /** Whether a text passes. A missing text passes no test. */
-export function passes(test: TextTest, value: string | undefined): boolean {
+export function passesTest(test: TextTest, value: string | undefined): boolean {
   if (value === undefined) return false;
   switch (test.form) {
     case 'exact':
@@ -75,7 +75,7 @@ export function passes(test: TextTest, value: string | undefined): boolean {
 }
 
 /** Formats a test in policy notation. */
-export function formatText(test: TextTest): string {
+export function formatTextTest(test: TextTest): string {
   switch (test.form) {
     case 'exact':
       return test.text;

@@ -11,7 +11,7 @@ import {
   SOURCE_FIELDS,
   withAliases,
 } from '@meshpass/istio';
-import type { Facts, Test } from '../facts.ts';
+import type { CallFacts, Test } from '../facts.ts';
 import { conditionPart } from './condition.ts';
 import { type Part, part, portPart, type RuleContext } from './field.ts';
 import { templateTest } from './path.ts';
@@ -50,7 +50,7 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
 }
 
 /** Lists the exact principals of a rule. Returns undefined if other principals may also match. */
-export function namedPrincipals(
+export function exactPrincipals(
   rule: AuthorizationRule,
   trustDomains: readonly string[],
 ): readonly string[] | undefined {
@@ -113,7 +113,7 @@ function alternatives(
 function compilePart(one: Part, context: RuleContext): readonly Test[] {
   const wanted = compileValues(one, one.values, context);
   const unwanted = compileValues(one, one.notValues, context);
-  return [...(wanted ? [wanted] : []), ...(unwanted ? [(facts: Facts) => !unwanted(facts)] : [])];
+  return [...(wanted ? [wanted] : []), ...(unwanted ? [(facts: CallFacts) => !unwanted(facts)] : [])];
 }
 
 function compileValues(one: Part, values: Part['values'], { action }: RuleContext): Test | undefined {

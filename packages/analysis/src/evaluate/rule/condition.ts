@@ -1,6 +1,6 @@
 /** Conditions (`when`) of a rule: every key that Istio 1.31 supports. */
 import type { Test } from '../facts.ts';
-import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
+import { addressPart, type Part, part, peerTest, portPart, type RuleContext } from './field.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
 import { requestPrincipalTest } from './request-principal.ts';
 import { textTest } from './text.ts';
@@ -33,13 +33,13 @@ export function conditionPart(
     case 'remote.ip':
       return { side: 'peer', part: addressPart(values, notValues, ({ remoteIp }) => remoteIp) };
     case 'source.namespace':
-      return peer((some) => ofPeer(some.map(namespaceTest)));
+      return peer((some) => peerTest(some.map(namespaceTest)));
     case 'source.serviceAccount':
-      return peer((some) => ofPeer(some.map((value) => serviceAccountTest(value, namespace))));
+      return peer((some) => peerTest(some.map((value) => serviceAccountTest(value, namespace))));
     case 'source.trustDomain':
-      return peer((some) => ofPeer([trustDomainTest(some, trustDomains)]));
+      return peer((some) => peerTest([trustDomainTest(some, trustDomains)]));
     case 'source.principal':
-      return peer((some) => ofPeer([principalTest(some, trustDomains)]));
+      return peer((some) => peerTest([principalTest(some, trustDomains)]));
     case 'request.auth.principal':
       return peer(http(requestPrincipalTest));
     case 'request.auth.audiences':

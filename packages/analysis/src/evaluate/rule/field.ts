@@ -1,7 +1,7 @@
 /** Fields common to rules and their conditions, and how they are compared. */
 import type { AuthorizationAction } from '@meshpass/istio';
-import { parseAddress, readRange } from '../../address.ts';
-import type { Facts, Test } from '../facts.ts';
+import { parseAddress, parseCidr } from '../../address.ts';
+import type { CallFacts, Test } from '../facts.ts';
 
 export interface RuleContext {
   /** The policy's namespace. */
@@ -47,10 +47,10 @@ function partOfEach(
 export function addressPart(
   values: Part['values'],
   notValues: Part['values'],
-  of: (facts: Facts) => string | undefined,
+  of: (facts: CallFacts) => string | undefined,
 ): Part {
   return partOfEach(values, notValues, (value) => {
-    const range = readRange(value);
+    const range = parseCidr(value);
     if (!range) return undefined;
     const { first, last } = range;
     return (facts) => {
@@ -84,7 +84,7 @@ export function portPart(values: Part['values'], notValues: Part['values']): Par
 }
 
 /** Tests the peer's URI. One matching test is enough. */
-export function ofPeer(tests: readonly ((uri: string) => boolean)[]): Test {
+export function peerTest(tests: readonly ((uri: string) => boolean)[]): Test {
   if (tests.length === 1) {
     const [only] = tests;
     return ({ principal }) => principal !== '' && only!(principal);

@@ -1,6 +1,6 @@
 /** Paths: Envoy's normalization before policies apply, and Istio's path templates. */
 import { type PathNormalization, readTemplate } from '@meshpass/istio';
-import { patternOf } from '../../diff/formula/pattern.ts';
+import { compilePattern } from '../../diff/formula/pattern.ts';
 import type { TextTest } from './text.ts';
 
 /** Envoy reads `..;x` as `..`, before it decodes escapes and backslashes. */
@@ -93,6 +93,6 @@ function canonicalCharacter(character: string): string {
 export function templateTest(template: string): TextTest | undefined {
   const pieces = readTemplate(template);
   if (!pieces) return undefined;
-  const whole = patternOf(pieces);
+  const whole = compilePattern(pieces);
   return (path) => whole.test(path);
 }

@@ -3,7 +3,7 @@
  * test receives the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
 import { expandTrustDomain, withAliases } from '@meshpass/istio';
-import { quoted } from '../../diff/formula/pattern.ts';
+import { escapeRegExp } from '../../diff/formula/pattern.ts';
 import { type TextTest, textTest } from './text.ts';
 
 /**
@@ -38,7 +38,7 @@ export function serviceAccountTest(value: string, home: string): TextTest {
   const slash = value.indexOf('/');
   const [namespace, name] = slash < 0 ? [home, value] : [value.slice(0, slash), value.slice(slash + 1)];
   const usual = `/ns/${namespace}/sa/${name}`;
-  const unusual = new RegExp(`^.+/ns/${quoted(namespace)}/(?:.+/|)sa/${quoted(name)}(?:/.+)?$`);
+  const unusual = new RegExp(`^.+/ns/${escapeRegExp(namespace)}/(?:.+/|)sa/${escapeRegExp(name)}(?:/.+)?$`);
   return (id) => (id.endsWith(usual) && id.length > usual.length) || unusual.test(id);
 }
 
@@ -50,7 +50,7 @@ export function trustDomainTest(values: readonly string[], trustDomains: readonl
       if (value === '*') return () => true;
       const star = value.indexOf('*');
       if (star < 0) return (id) => id.startsWith(`${value}/`);
-      const form = new RegExp(`^${quoted(value.slice(0, star))}[^/]*${quoted(value.slice(star + 1))}/.*$`);
+      const form = new RegExp(`^${escapeRegExp(value.slice(0, star))}[^/]*${escapeRegExp(value.slice(star + 1))}/.*$`);
       return (id) => form.test(id);
     });
   return (id) => tests.some((test) => test(id));

@@ -6,7 +6,7 @@ import {
   type ZtunnelTest,
   ztunnelRule,
 } from '@meshpass/istio';
-import type { Facts, Test } from '../facts.ts';
+import type { CallFacts, Test } from '../facts.ts';
 import { addressPart, portPart } from './field.ts';
 import { textTest } from './text.ts';
 
@@ -18,7 +18,7 @@ export function compileZtunnelRule(rule: AuthorizationRule, policy: Authorizatio
   const { clauses } = ztunnelRule(rule, actionOf(policy));
   const tests = clauses?.map((matches) => {
     const alternatives = matches.map((some) => some.map((one) => compileTest(one, policy.metadata.namespace)));
-    return (facts: Facts) => alternatives.some((match) => match.every((test) => test(facts)));
+    return (facts: CallFacts) => alternatives.some((match) => match.every((test) => test(facts)));
   });
   return tests && ((facts) => tests.every((test) => test(facts)));
 }

@@ -14,7 +14,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
-import { noneWherePublished, reachOf } from '../internal.ts';
+import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -35,7 +35,7 @@ const ROUTES = new Set(['HTTP_ROUTE', 'VIRTUAL_HOST', 'ROUTE_CONFIGURATION']);
 const LISTENERS = new Set(['LISTENER', 'FILTER_CHAIN', 'NETWORK_FILTER']);
 
 /** Lists the destinations that EnvoyFilters add at gateways. */
-export function exposuresOfEnvoyFilters(mesh: MeshView): readonly Exposure[] {
+export function listEnvoyFilterExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('EnvoyFilter').flatMap((filter) =>
     items(filter.spec.configPatches).flatMap((patch, index) => {
       if (!isAtGateway(mesh, filter, patch) || !adds(patch)) return [];
@@ -116,8 +116,8 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     object: filter,
     ...listenerOf(mesh, patch),
     proxy,
-    own: noneWherePublished(mesh, proxy, 'an added route requires no client certificate'),
-    internal: reachOf(mesh, proxy).internal,
+    own: uncheckedGatewayIdentity(mesh, proxy, 'an added route requires no client certificate'),
+    internal: determineReach(mesh, proxy).internal,
   };
 }
 

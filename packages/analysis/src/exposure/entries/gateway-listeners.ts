@@ -3,7 +3,7 @@
  * `ListenerSet`.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AllowedNamespaces,
   coversHost,
@@ -21,9 +21,9 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { parseAddress } from '../../address.ts';
-import { writtenKind } from '../describe.ts';
+import { manifestKind } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { noneWherePublished, reachOf, whyInternalAnnotation } from '../internal.ts';
+import { determineReach, uncheckedGatewayIdentity, whyInternalAnnotation } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -50,7 +50,7 @@ const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
 const SHARED_BY: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'TLS', TLS: 'TLS', TCP: 'TCP' };
 
 /** Listener of a Gateway, or of a ListenerSet that the Gateway accepts. */
-export interface ListenerAt {
+export interface EffectiveListener {
   readonly gateway: KubernetesGateway;
   /** Gateway or ListenerSet that defines it. */
   readonly on: KubernetesGateway | ListenerSet;
@@ -64,10 +64,10 @@ interface Attached extends KubeObject {
 }
 
 /** Entry point of a route, and the hosts that its listeners and the route have in common. */
-export interface Attachment {
+export interface RouteAttachment {
   readonly entry: EntryPoint;
   /** Listeners that the route attaches to; empty if the Gateway is not among the files. */
-  readonly met: readonly ListenerAt[];
+  readonly met: readonly EffectiveListener[];
   readonly hosts: readonly string[];
 }
 
@@ -78,7 +78,7 @@ const WAYPOINT_CLASS = /(?:^|-)waypoint$/;
  * Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. A label alone makes no
  * waypoint: Istio deploys a Gateway of class `istio` as one for calls from outside, whatever its labels.
  */
-export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
+export function isEntryGateway({ metadata, spec }: KubernetesGateway): boolean {
   const name = String(spec.gatewayClassName);
   const isWaypoint = WAYPOINT_CLASS.test(name) && labels(metadata.labels)['istio.io/waypoint-for'] !== undefined;
   return !INSIDE.has(name) && !isWaypoint && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
@@ -88,16 +88,16 @@ export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
  * Lists the listeners of a Gateway, including those of ListenerSets. A conflict rejects the listener of the later object:
  * the Gateway comes first, then ListenerSets by age.
  */
-export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly ListenerAt[] {
+export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly EffectiveListener[] {
   const sets = oldestFirst<ListenerSet>([...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')]).filter(
     (set) =>
       parentIs(set.spec.parentRef, set, gateway) &&
       admits(mesh, gateway.spec.allowedListeners?.namespaces ?? { from: 'None' }, gateway, set.metadata.namespace),
   );
-  const accepted: ListenerAt[] = [];
+  const accepted: EffectiveListener[] = [];
   for (const on of [gateway, ...sets]) {
     const own = items(on.spec.listeners).map(
-      (listener, index): ListenerAt => ({ gateway, on, listener, path: ['spec', 'listeners', index] }),
+      (listener, index): EffectiveListener => ({ gateway, on, listener, path: ['spec', 'listeners', index] }),
     );
     const earlier = [...accepted];
     accepted.push(...own.filter((at) => !earlier.some((one) => conflict(one.listener, at.listener))));
@@ -113,7 +113,7 @@ function conflict(one: GatewayListener, other: GatewayListener): boolean {
 }
 
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
-export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
+export function routeAttachments(mesh: MeshView, route: Attached): readonly RouteAttachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
   const { byParent, order } = listenersIn(mesh);
   const met = parents.flatMap((parent) =>
@@ -123,7 +123,7 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
   );
   const inOrder = [...new Set(met)].sort((a, b) => order.get(a)! - order.get(b)!);
   const known = [...Map.groupBy(inOrder, ({ gateway }) => gateway)].map(([gateway, some]) => ({
-    entry: entryOf(mesh, gateway, some),
+    entry: entryPointOf(mesh, gateway, some),
     met: some,
     hosts: [...new Set(some.flatMap(({ listener }) => commonHosts(listener, route)))],
   }));
@@ -137,22 +137,22 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
 
 interface GatewayListeners {
   readonly gateway: KubernetesGateway;
-  readonly listeners: readonly ListenerAt[];
+  readonly listeners: readonly EffectiveListener[];
 }
 
 /** Lists the Gateways that accept calls from outside, with their listeners. */
-export const entriesIn = remembered((mesh: MeshView): readonly GatewayListeners[] =>
+export const entryGateways = memoize((mesh: MeshView): readonly GatewayListeners[] =>
   mesh
     .all('KubernetesGateway')
-    .filter(isEntry)
+    .filter(isEntryGateway)
     .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
 );
 
 /** Listeners of these Gateways by the object that defines them, because a mesh has many of both. */
-const listenersIn = remembered((mesh: MeshView) => {
-  const all = entriesIn(mesh).flatMap(({ listeners }) => listeners);
+const listenersIn = memoize((mesh: MeshView) => {
+  const all = entryGateways(mesh).flatMap(({ listeners }) => listeners);
   return {
-    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: writtenKind(on.kind), name: on.metadata.name }, on)),
+    byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: manifestKind(on.kind), name: on.metadata.name }, on)),
     order: new Map(all.map((at, index) => [at, index])),
   };
 });
@@ -182,12 +182,12 @@ function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: Kub
   return name === to.metadata.name && (namespace ?? from.metadata.namespace) === to.metadata.namespace;
 }
 
-function isMeant({ sectionName, port }: ParentRef, { listener }: ListenerAt): boolean {
+function isMeant({ sectionName, port }: ParentRef, { listener }: EffectiveListener): boolean {
   return (sectionName === undefined || sectionName === listener.name) && (port === undefined || port === listener.port);
 }
 
 /** Whether a listener allows the namespace and kind of a route. */
-function accepts(mesh: MeshView, { on, listener }: ListenerAt, route: KubeObject): boolean {
+function accepts(mesh: MeshView, { on, listener }: EffectiveListener, route: KubeObject): boolean {
   return (
     acceptsKind(listener, route.kind) &&
     admits(mesh, listener.allowedRoutes?.namespaces ?? { from: 'Same' }, on, route.metadata.namespace)
@@ -202,7 +202,7 @@ function acceptsKind({ allowedRoutes, protocol }: GatewayListener, kind: string)
 }
 
 /** Whether a listener allows only kinds of the Gateway API that its protocol does not support, so no route attaches. */
-export function acceptsNoKind({ allowedRoutes, protocol }: GatewayListener): boolean {
+export function hasNoSupportedKind({ allowedRoutes, protocol }: GatewayListener): boolean {
   const listed = items(allowedRoutes?.kinds);
   const supported = KINDS_OF[String(protocol)] ?? Object.values(KINDS_OF).flat();
   return (
@@ -253,7 +253,11 @@ export function commonHosts(
 }
 
 /** Describes the entry point that listeners of a Gateway form. */
-export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly ListenerAt[]): EntryPoint {
+export function entryPointOf(
+  mesh: MeshView,
+  gateway: KubernetesGateway,
+  met: readonly EffectiveListener[],
+): EntryPoint {
   const { metadata, spec } = gateway;
   const proxy = proxyOf(mesh, gateway);
   const annotated = { ...labels(metadata.annotations), ...labels(spec.infrastructure?.annotations) };
@@ -264,7 +268,8 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
     own: requiredByTls(mesh, gateway, met, proxy),
-    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? reachOf(mesh, proxy).internal : undefined),
+    internal:
+      whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? determineReach(mesh, proxy).internal : undefined),
   };
 }
 
@@ -304,11 +309,11 @@ function isHostname(address: string | undefined): address is string {
 function requiredByTls(
   mesh: MeshView,
   { spec }: KubernetesGateway,
-  met: readonly ListenerAt[],
+  met: readonly EffectiveListener[],
   proxy: Exclude<EntryProxy, { readonly by: 'none' }>,
 ): Identity {
   const { default: general, perPort } = spec.tls?.frontend ?? {};
-  const requires = ({ listener }: ListenerAt): boolean => {
+  const requires = ({ listener }: EffectiveListener): boolean => {
     if (listener.protocol !== 'HTTPS' && listener.protocol !== 'TLS') return false;
     const mode = text(record(listener.tls?.options)['gateway.istio.io/tls-terminate-mode']);
     if (mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL') return true;
@@ -327,7 +332,7 @@ function requiredByTls(
   if (!proxy.selector) {
     return { state: 'unknown', reason: `the Service ${spec.addresses![0]!.value} is not among these files` };
   }
-  return noneWherePublished(mesh, proxy, 'the Gateway requires no client certificate');
+  return uncheckedGatewayIdentity(mesh, proxy, 'the Gateway requires no client certificate');
 }
 
 function unknownEntry({ kind = 'Gateway', namespace, name }: ParentRef, route: KubeObject): EntryPoint {

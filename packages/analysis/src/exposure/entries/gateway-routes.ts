@@ -27,7 +27,7 @@ import { distinct, items, labels } from '@meshpass/istio/members';
 import { filterRewrite } from '../../routes/rewrite.ts';
 import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
-import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
+import { GATEWAY_GROUP, routeAttachments } from './gateway-listeners.ts';
 
 export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
 export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
@@ -35,14 +35,14 @@ export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
 export const PROTOCOLS = { HTTPRoute: 'http', GRPCRoute: 'http', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
 
 /** Lists everything that routes of the Gateway API expose through Gateways. */
-export function exposuresOfRoutes(mesh: MeshView): readonly Exposure[] {
+export function listGatewayRouteExposures(mesh: MeshView): readonly Exposure[] {
   return (['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
     (mesh.all(kind) as readonly Route[]).flatMap((route) => {
       // Gateways with the same hosts are one exposure with several entry points.
-      const through = [...Map.groupBy(attachmentsOf(mesh, route), ({ hosts }) => hosts.join(' ')).values()];
+      const through = [...Map.groupBy(routeAttachments(mesh, route), ({ hosts }) => hosts.join(' ')).values()];
       return through.flatMap((attachments) =>
         rulesOf(route).flatMap((_, index) =>
-          exposuresOfRule(
+          listRuleExposures(
             mesh,
             route,
             index,
@@ -59,7 +59,7 @@ export function exposuresOfRoutes(mesh: MeshView): readonly Exposure[] {
  * Lists the destinations of a rule through entry points that the route attaches to.
  * @param hosts that the route and the entry points have in common
  */
-export function exposuresOfRule(
+export function listRuleExposures(
   mesh: MeshView,
   route: Route,
   index: number,
@@ -183,12 +183,12 @@ function isGranted(mesh: MeshView, route: Route, namespace: string, name: string
 
 /** Translates the matches of a rule; none if one of them matches every call. */
 function matchesOf(route: Route, rule: Rule): readonly HttpMatch[] {
-  const matches = alternativesOf(route, rule).flat();
+  const matches = matchAlternatives(route, rule).flat();
   return route.kind === 'HTTPRoute' && matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
 }
 
 /** Translates each match of a rule. A prefix of whole segments becomes two matches of Istio. */
-export function alternativesOf(route: Route, rule: Rule): readonly (readonly HttpMatch[])[] {
+export function matchAlternatives(route: Route, rule: Rule): readonly (readonly HttpMatch[])[] {
   if (route.kind === 'HTTPRoute') return items(rule.matches).map(httpMatches);
   if (route.kind === 'GRPCRoute')
     return items(rule.matches as readonly GrpcRouteMatch[]).map((one) => [grpcMatch(one)]);

@@ -1,4 +1,4 @@
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 
@@ -26,8 +26,8 @@ export function isGatewayService(mesh: MeshView, service: Service): boolean {
   return answersOf(mesh)(service);
 }
 
-const answersOf = remembered((mesh: MeshView) =>
-  remembered((service: Service): boolean => {
+const answersOf = memoize((mesh: MeshView) =>
+  memoize((service: Service): boolean => {
     const selector = labels(service.spec.selector);
     // Labels of the Service itself, and the name of a release, do not show which Pods it leads to.
     if (isController(selector)) return true;
@@ -56,7 +56,7 @@ export function meshedPods(mesh: MeshView, className: string): readonly PodWorkl
   );
 }
 
-const controllersIn = remembered((mesh: MeshView) =>
+const controllersIn = memoize((mesh: MeshView) =>
   mesh.pods.filter((pod) => {
     if (pod.kind !== 'sidecar' || !isController(pod.labels)) return false;
     const found = proxyOfPod(mesh, pod);

@@ -4,7 +4,7 @@
  * `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and `BuildHTTPRoutesForVirtualService` and
  * `SortVHostRoutes` in route/route.go, of Istio.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   coversHost,
   exportToOf,
@@ -23,12 +23,17 @@ import {
   type Workload,
 } from '@meshpass/istio';
 import { distinct, items, labels, texts } from '@meshpass/istio/members';
-import { isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
+import {
+  isCatchAll,
+  isRestrictedToSources,
+  type VirtualServiceRoute,
+  virtualServiceRoutes,
+} from '../../routes/http-routes.ts';
 import type { Listener } from '../../routes/match-condition.ts';
-import { clientPorts, type IstioProxy, podsOfGateway, readersOf } from '../gateway-pods.ts';
+import { clientPorts, countReaders, type IstioProxy, listGatewayPods } from '../gateway-pods.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
-export interface ServerAt {
+export interface ServerLocation {
   readonly gateway: Gateway | undefined;
   readonly name: string;
   readonly server: GatewayServer | undefined;
@@ -36,11 +41,11 @@ export interface ServerAt {
 
 /** Route of a VirtualService at a server. */
 export interface ServedRoute {
-  readonly at: ServerAt;
+  readonly at: ServerLocation;
   readonly root: VirtualService;
-  readonly route: RouteAt;
+  readonly route: VirtualServiceRoute;
   /** Alternatives among its matches that apply at the server. */
-  readonly matches: RouteAt['matches'];
+  readonly matches: VirtualServiceRoute['matches'];
   /** How many Pods of the gateway get the VirtualService. */
   readonly readers: 'all' | 'some' | 'unknown';
 }
@@ -54,7 +59,7 @@ export interface HostTable {
   /** Routes that match everything. */
   readonly last: readonly ServedRoute[];
   /** Server that redirects every call to HTTPS. */
-  readonly redirect: ServerAt | undefined;
+  readonly redirect: ServerLocation | undefined;
 }
 
 /** Routing table of a listener. */
@@ -62,20 +67,20 @@ export interface GatewayTable {
   readonly listener: Listener;
   /** Number of the first server, with which matches by port are compared. */
   readonly serverPort: number | undefined;
-  readonly servers: readonly ServerAt[];
+  readonly servers: readonly ServerLocation[];
   /** Selectors of the Gateways that the same Pods merge. */
   readonly merged: readonly Labels[] | undefined;
   readonly hosts: readonly HostTable[];
 }
 
 /** Lists the routing tables of Istio's Gateways, including Gateways that are not among the files. */
-export const gatewayTables = remembered((mesh: MeshView): readonly GatewayTable[] => {
-  const known: readonly ServerAt[] = oldestFirst(mesh.all('Gateway'))
+export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] => {
+  const known: readonly ServerLocation[] = oldestFirst(mesh.all('Gateway'))
     .filter((gateway) => !letsOut(gateway))
     .flatMap((gateway) =>
       items(gateway.spec.servers).map((server) => ({ gateway, name: objectName(gateway), server })),
     );
-  const gateways = named(mesh.all('Gateway'));
+  const gateways = keyedByName(mesh.all('Gateway'));
   const absent = [...rootsOf(mesh).keys()].filter((name) => !gateways.has(name));
   const elsewhere = absent.flatMap((name) => {
     const servers = [{ gateway: undefined, name, server: undefined }];
@@ -99,7 +104,7 @@ export const gatewayTables = remembered((mesh: MeshView): readonly GatewayTable[
 });
 
 /** Lists the routes of a host in order, without those of VirtualServices behind one that takes every call. */
-export function reachedRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
+export function listReachableRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
   // A Gateway that is not among the files may limit its hosts to one of the namespaces.
   const end = last.findIndex(({ at, readers }) => at.server && readers === 'all');
   return [...routes, ...last.filter(({ root }, index) => end < 0 || index < end || root === last[end]!.root)];
@@ -107,7 +112,7 @@ export function reachedRoutes({ routes, last }: HostTable): readonly ServedRoute
 
 /** Servers of Gateways that the same Pods run. */
 interface MergedServers {
-  readonly servers: readonly ServerAt[];
+  readonly servers: readonly ServerLocation[];
   readonly selectors?: readonly Labels[];
 }
 
@@ -115,13 +120,13 @@ interface MergedServers {
  * Groups the servers of Gateways that the same Pods run, as `MergeGateways` in pilot/pkg/model/gateway.go does: those whose
  * selectors match. Without the Pods, only equal selectors are known to match the same ones. An empty one matches all.
  */
-function mergedServers(mesh: MeshView, servers: readonly ServerAt[]): readonly MergedServers[] {
+function mergedServers(mesh: MeshView, servers: readonly ServerLocation[]): readonly MergedServers[] {
   const bySelector = new Map(servers.map((at) => [selectorText(at), labels(at.gateway?.spec.selector)]));
   const texts = [...bySelector.keys()].filter((text) => text !== EMPTY);
   const byPod = new Map<PodWorkload, string[]>();
   const alone: string[][] = [];
   for (const text of texts) {
-    const pods = podsOfGateway(mesh, { by: 'istio', namespace: undefined, selector: bySelector.get(text)! });
+    const pods = listGatewayPods(mesh, { by: 'istio', namespace: undefined, selector: bySelector.get(text)! });
     if (pods.length === 0) alone.push([text]);
     for (const pod of pods) byPod.set(pod, [...(byPod.get(pod) ?? []), text]);
   }
@@ -135,14 +140,14 @@ function mergedServers(mesh: MeshView, servers: readonly ServerAt[]): readonly M
 
 const EMPTY = '[]';
 
-function selectorText({ gateway }: ServerAt): string {
+function selectorText({ gateway }: ServerLocation): string {
   return JSON.stringify(Object.entries(labels(gateway?.spec.selector)).sort());
 }
 
 /** Lists the listeners of a server, one for each port at which clients reach it. */
-function listenersOf(mesh: MeshView, at: ServerAt): readonly Listener[] {
+function listenersOf(mesh: MeshView, at: ServerLocation): readonly Listener[] {
   const { protocol, port } = listenerOf(at.server!);
-  const reached = port === undefined ? [undefined] : clientPorts(mesh, proxyOf(at), port);
+  const reached = port === undefined ? [undefined] : clientPorts(mesh, serverProxy(at), port);
   return reached.map((one) => ({ protocol, port: one }));
 }
 
@@ -163,7 +168,7 @@ function listenerOf({ port, tls }: GatewayServer): Listener {
 function tableOf(
   mesh: MeshView,
   listener: Listener,
-  servers: readonly ServerAt[],
+  servers: readonly ServerLocation[],
   merged: readonly Labels[] | undefined,
 ): GatewayTable {
   const serverPort = servers[0]?.server?.port?.number;
@@ -183,7 +188,7 @@ function tableOf(
 /** Lists the routes of each VirtualService under each of its hosts at a server. */
 function attachedTo(
   mesh: MeshView,
-  at: ServerAt,
+  at: ServerLocation,
   protocol: Listener['protocol'],
   port: number | undefined,
 ): readonly HostTable[] {
@@ -205,19 +210,19 @@ const NO_ROUTES = { routes: [], last: [] };
 function servedRoutes(
   mesh: MeshView,
   root: VirtualService,
-  at: ServerAt,
+  at: ServerLocation,
   protocol: Listener['protocol'],
   port: number | undefined,
 ): Pick<HostTable, 'routes' | 'last'> {
-  const proxy = proxyOf(at);
-  const readers = readersOf(mesh, { proxy }, root);
+  const proxy = serverProxy(at);
+  const readers = countReaders(mesh, { proxy }, root);
   if (readers === 'none') return NO_ROUTES;
   const kind = protocol === 'tls' || protocol === 'tcp' ? protocol : 'http';
   const routes: ServedRoute[] = [];
-  for (const route of routesOf(mesh)(root).filter((one) => one.protocol === kind)) {
+  for (const route of virtualServiceRoutes(mesh)(root).filter((one) => one.protocol === kind)) {
     const matches = route.matches.length === 0 ? [{}] : appliedMatches(mesh, root, route.matches, port, at.name, proxy);
     const served = { at, root, route, readers };
-    const end = kind === 'http' ? matches.findIndex((match) => isCatchAll(match) && !isFromSome(match)) : -1;
+    const end = kind === 'http' ? matches.findIndex((match) => isCatchAll(match) && !isRestrictedToSources(match)) : -1;
     const before = end < 0 ? matches : matches.slice(0, end);
     if (before.length > 0) routes.push({ ...served, matches: before });
     if (end >= 0) return { routes, last: [{ ...served, matches: [matches[end]!] }] };
@@ -226,7 +231,7 @@ function servedRoutes(
 }
 
 /** Proxy that runs a server. */
-export function proxyOf({ gateway, name }: ServerAt): IstioProxy {
+export function serverProxy({ gateway, name }: ServerLocation): IstioProxy {
   const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
   return { by: 'istio', namespace, selector: gateway && labels(gateway.spec.selector) };
 }
@@ -235,33 +240,33 @@ export function proxyOf({ gateway, name }: ServerAt): IstioProxy {
 function appliedMatches(
   mesh: MeshView,
   root: VirtualService,
-  matches: RouteAt['matches'],
+  matches: VirtualServiceRoute['matches'],
   port: number | undefined,
   name: string,
   proxy: IstioProxy,
-): RouteAt['matches'] {
+): VirtualServiceRoute['matches'] {
   const isName = (written: string) => gatewayName(written, root.metadata.namespace) === name;
-  const pods = podsOfGateway(mesh, proxy);
-  return matches.flatMap((match): RouteAt['matches'] => {
+  const pods = listGatewayPods(mesh, proxy);
+  return matches.flatMap((match): VirtualServiceRoute['matches'] => {
     if (match.port && port !== undefined && match.port !== port) return [];
     const { sourceLabels: _labels, sourceNamespace: _namespace, ...rest } = match;
     if (texts(match.gateways).length > 0) return texts(match.gateways).some(isName) ? [rest] : [];
     const meant = new Set(pods.map((pod) => isFromPod(match, pod)));
-    if (!isFromSome(match)) return [rest];
+    if (!isRestrictedToSources(match)) return [rest];
     if (meant.size !== 1) return [match];
     return meant.has(true) ? [rest] : [];
   });
 }
 
 function isFromPod(
-  { sourceLabels, sourceNamespace }: RouteAt['matches'][number],
+  { sourceLabels, sourceNamespace }: VirtualServiceRoute['matches'][number],
   pod: Pick<Workload, 'namespace' | 'labels'>,
 ): boolean {
   return selects(labels(sourceLabels), pod.labels) && (!sourceNamespace || sourceNamespace === pod.namespace);
 }
 
 /** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */
-const rootsOf = remembered((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
+const rootsOf = memoize((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
   const found = new Map<string, VirtualService[]>();
   const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
     (a, b) => visibility(a, mesh.config) - visibility(b, mesh.config),
@@ -283,7 +288,7 @@ function visibility(root: VirtualService, config: MeshConfig): number {
 }
 
 /** Omits servers that name the same host as an earlier one, as `mergeGateways` in pilot/pkg/model/gateway.go does. */
-function withoutDuplicates(servers: readonly ServerAt[]): readonly ServerAt[] {
+function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerLocation[] {
   const known = new Set<string>();
   return servers.filter(({ gateway, server }) => {
     if (!gateway || !server?.tls) return true;
@@ -298,7 +303,7 @@ function withoutDuplicates(servers: readonly ServerAt[]): readonly ServerAt[] {
 }
 
 /** Lists the hosts of a server that are not limited to a namespace. */
-function hostsOfAll({ gateway, server }: ServerAt): readonly string[] {
+function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
   return texts(server?.hosts).flatMap((written) => {
     const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
     return namespace === undefined ? [host] : [];
@@ -306,7 +311,7 @@ function hostsOfAll({ gateway, server }: ServerAt): readonly string[] {
 }
 
 /** Intersects the hosts of a VirtualService with those of a server. */
-function commonHosts(root: VirtualService, { gateway, server }: ServerAt): readonly string[] {
+function commonHosts(root: VirtualService, { gateway, server }: ServerLocation): readonly string[] {
   const hosts = texts(root.spec.hosts);
   if (!gateway || !server) return hosts;
   const common = texts(server.hosts).flatMap((written) => {
@@ -318,7 +323,7 @@ function commonHosts(root: VirtualService, { gateway, server }: ServerAt): reado
 }
 
 /** Maps `NAMESPACE/NAME` to the objects of one kind. */
-export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
+export function keyedByName<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
   return new Map(objects.map((one) => [objectName(one), one]));
 }
 

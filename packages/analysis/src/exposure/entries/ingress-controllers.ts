@@ -4,7 +4,7 @@
  * Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { type Ingress, type IngressClass, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Identity } from '../exposure.ts';
@@ -69,7 +69,7 @@ const FAMILIES: readonly Family[] = [
 const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class';
 
 /** Class of an Ingress, and its IngressClass if that is among the files. */
-export function classOf(
+export function ingressClassOf(
   mesh: MeshView,
   { metadata, spec }: Ingress,
 ): { readonly name: string | undefined; readonly object: IngressClass | undefined } {
@@ -88,7 +88,7 @@ interface Reader {
 }
 
 function readerOf(mesh: MeshView, ingress: Ingress): Reader {
-  const { name = '', object } = classOf(mesh, ingress);
+  const { name = '', object } = ingressClassOf(mesh, ingress);
   const { controller } = object?.spec ?? {};
   const found = FAMILIES.filter((one) =>
     controller === undefined ? one.classes.test(name) : one.controller.test(controller),
@@ -99,7 +99,7 @@ function readerOf(mesh: MeshView, ingress: Ingress): Reader {
 }
 
 /** Annotations of an Ingress that its controller reads. None if the controller is unknown. */
-export function annotationsRead(mesh: MeshView, ingress: Ingress): Labels {
+export function controllerAnnotations(mesh: MeshView, ingress: Ingress): Labels {
   return readBy(readerOf(mesh, ingress).family, ingress);
 }
 
@@ -203,7 +203,7 @@ function directivesIn(snippet: string): readonly { readonly text: string; readon
 }
 
 /** Determines which identity the annotations of an Ingress require. */
-export function requiredByAnnotations(mesh: MeshView, ingress: Ingress, name: string): Identity {
+export function identityFromAnnotations(mesh: MeshView, ingress: Ingress, name: string): Identity {
   const { family, others } = readerOf(mesh, ingress);
   const found = checkIn(readBy(family, ingress));
   if (found) return found;
@@ -244,7 +244,7 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
   if (family === AWS && awsScheme(mesh, ingress) === 'internal') {
     return 'its load balancer has the scheme internal';
   }
-  if (family === GOOGLE && classOf(mesh, ingress).name === 'gce-internal')
+  if (family === GOOGLE && ingressClassOf(mesh, ingress).name === 'gce-internal')
     return 'its load balancer is internal by its class';
   if (given['appgw.ingress.kubernetes.io/use-private-ip'] === 'true') return 'it uses a private address';
   return family && whyInternalController(mesh)(family);
@@ -255,7 +255,7 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
  * take precedence over annotations.
  */
 function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
-  const { kind, name } = classOf(mesh, ingress).object?.spec.parameters ?? {};
+  const { kind, name } = ingressClassOf(mesh, ingress).object?.spec.parameters ?? {};
   const isByParameters = kind === 'IngressClassParams';
   const found = mesh.all('IngressClassParams').find(({ metadata }) => isByParameters && metadata.name === name);
   if (isByParameters && !found) return undefined;
@@ -266,8 +266,8 @@ function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
  * Explains why every Service of a controller is internal. Anyone may label a Service like one of the controller's, so
  * that only those in Namespaces named after a controller count: the owner of the cluster creates these.
  */
-const whyInternalController = remembered((mesh: MeshView) =>
-  remembered(({ pods, classes }: Family): string | undefined => {
+const whyInternalController = memoize((mesh: MeshView) =>
+  memoize(({ pods, classes }: Family): string | undefined => {
     if (pods === undefined) return undefined;
     const own = mesh.all('Service').filter((service) => {
       const { namespace } = service.metadata;

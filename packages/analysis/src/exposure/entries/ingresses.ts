@@ -16,16 +16,21 @@ import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
 import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
-import { noneWherePublished, reachOf } from '../internal.ts';
+import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
-import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
+import {
+  controllerAnnotations,
+  identityFromAnnotations,
+  ingressClassOf,
+  whyInternalIngress,
+} from './ingress-controllers.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
 /** Pods that serve Ingresses unless the mesh configuration (`ingressSelector`) says otherwise. */
 const ISTIO_SELECTOR = { istio: 'ingressgateway' };
 
 /** Backend of a rule, or the default backend. */
-export interface BackendAt {
+export interface BackendLocation {
   readonly host: string;
   /** Rule of the path; one without a path for the default backend. */
   readonly rule: IngressPath;
@@ -38,23 +43,23 @@ export interface BackendAt {
 }
 
 /** Lists everything that Ingresses expose. */
-export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
+export function listIngressExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Ingress').flatMap((ingress) => {
-    if (answersItself(mesh, ingress)) return [];
-    const entry = entryOf(mesh, ingress);
+    if (redirectsEveryCall(mesh, ingress)) return [];
+    const entry = entryPointOf(mesh, ingress);
     return backendsOf(ingress, entry).flatMap((one): readonly Exposure[] => {
-      const exposure = exposureOf(mesh, ingress, entry, one);
+      const exposure = backendExposure(mesh, ingress, entry, one);
       return !exposure || (exposure.service && isGatewayService(mesh, exposure.service)) ? [] : [exposure];
     });
   });
 }
 
 /** Returns what a backend exposes; undefined if it is no Service. */
-export function exposureOf(
+export function backendExposure(
   mesh: MeshView,
   ingress: Ingress,
   entry: EntryPoint,
-  { host, rule, uris, path, backendPath }: BackendAt,
+  { host, rule, uris, path, backendPath }: BackendLocation,
 ): Exposure | undefined {
   const { name, port } = rule.backend?.service ?? {};
   // An action of an annotation, such as a redirect of the AWS Load Balancer Controller, is no Service.
@@ -81,10 +86,10 @@ export function exposureOf(
 }
 
 /** Lists the backends of an Ingress in order, the default backend last. */
-export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendAt[] {
+export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendLocation[] {
   const byIstio = proxy.by === 'istio';
   const rules = items(spec.rules).flatMap(({ host, http }, index) =>
-    items(http?.paths).map((rule, nth): BackendAt => {
+    items(http?.paths).map((rule, nth): BackendLocation => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
       const uris = byIstio ? istioUris(rule) : urisOf(rule);
       return { host: host || '*', rule, uris, path, backendPath: [...path, 'backend'], isDefault: false };
@@ -99,7 +104,7 @@ export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly B
 
 /** A canary of ingress-nginx may need a header or a cookie. */
 function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
-  const given = annotationsRead(mesh, ingress);
+  const given = controllerAnnotations(mesh, ingress);
   const ofNginx = (name: string) => given[`${NGINX}${name}`];
   const header = ofNginx('canary') === 'true' ? ofNginx('canary-by-header') : undefined;
   const isWeighted = Number(ofNginx('canary-weight') ?? 0) > 0;
@@ -126,7 +131,7 @@ function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[
 }
 
 /** Describes the entry point that an Ingress forms. */
-export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
+export function entryPointOf(mesh: MeshView, ingress: Ingress): EntryPoint {
   const { metadata } = ingress;
   const proxy = proxyOf(mesh, ingress);
   return {
@@ -137,14 +142,14 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     proxy,
     own:
       proxy.by === 'istio'
-        ? noneWherePublished(mesh, proxy, 'an Ingress of Istio requires no client certificate')
-        : requiredByAnnotations(mesh, ingress, proxy.name),
-    internal: proxy.by === 'istio' ? reachOf(mesh, proxy).internal : whyInternalIngress(mesh, ingress),
+        ? uncheckedGatewayIdentity(mesh, proxy, 'an Ingress of Istio requires no client certificate')
+        : identityFromAnnotations(mesh, ingress, proxy.name),
+    internal: proxy.by === 'istio' ? determineReach(mesh, proxy).internal : whyInternalIngress(mesh, ingress),
   };
 }
 
 function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readonly by: 'none' }> {
-  const { name, object } = classOf(mesh, ingress);
+  const { name, object } = ingressClassOf(mesh, ingress);
   const controller = object?.spec.controller;
   if (controller === undefined ? name === 'istio' : controller === ISTIO_CONTROLLER) {
     return { by: 'istio', namespace: undefined, selector: ISTIO_SELECTOR };
@@ -155,8 +160,8 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
 }
 
 /** Whether the controller answers every call with a redirect. */
-export function answersItself(mesh: MeshView, ingress: Ingress): boolean {
-  const given = annotationsRead(mesh, ingress);
+export function redirectsEveryCall(mesh: MeshView, ingress: Ingress): boolean {
+  const given = controllerAnnotations(mesh, ingress);
   return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given[`${NGINX}${name}`] ?? ''));
 }
 

@@ -15,13 +15,13 @@ import {
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
-import { reachOf, whyInternalService } from '../internal.ts';
+import { determineReach, whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
-import { publishedAs } from './services.ts';
-import { toEntry } from './virtual-services.ts';
+import { findPublication } from './services.ts';
+import { toEntryPoint } from './virtual-services.ts';
 
 /** Lists the known Services that AUTO_PASSTHROUGH servers forward connections to. */
-export function exposuresOfPassthrough(mesh: MeshView): readonly Exposure[] {
+export function listPassthroughExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Gateway').flatMap((gateway) =>
     items(gateway.spec.servers).flatMap((server, index) => {
       if (server.tls?.mode !== 'AUTO_PASSTHROUGH') return [];
@@ -72,7 +72,7 @@ function exposuresOfHost(
 function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): EntryPoint {
   const { namespace, name } = gateway.metadata;
   return {
-    ...toEntry(mesh, { gateway, name: `${namespace}/${name}`, server }, [server]),
+    ...toEntryPoint(mesh, { gateway, name: `${namespace}/${name}`, server }, [server]),
     proxy: { by: 'none' },
     own: { state: 'none', reason: 'the gateway forwards TLS, and no policy applies there' },
   };
@@ -83,10 +83,10 @@ function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): Entry
  * Pods. The edge forwards connections of sessions, each to what its grants name.
  */
 function edgesBefore(mesh: MeshView, { metadata: { namespace }, spec }: Gateway): readonly EntryPoint[] {
-  if (reachOf(mesh, { namespace, selector: labels(spec.selector) }).unpublished === undefined) return [];
+  if (determineReach(mesh, { namespace, selector: labels(spec.selector) }).unpublished === undefined) return [];
   return mesh
     .within('Service', namespace)
-    .filter((service) => publishedAs(service) && selects(EDGE, labels(service.spec.selector)))
+    .filter((service) => findPublication(service) && selects(EDGE, labels(service.spec.selector)))
     .map((service) => ({
       kind: 'Edge',
       name: `${namespace}/${service.metadata.name}`,

@@ -13,10 +13,10 @@ import {
   targetPortOf,
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
-import { lastingContainers } from '../containers.ts';
+import { longRunningContainers } from '../containers.ts';
 import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identity } from '../exposure.ts';
 import { isGatewayPod } from './gateway-service.ts';
-import { NO_PROXY, publishedAs } from './services.ts';
+import { findPublication, NO_GATEWAY } from './services.ts';
 
 /** Namespaces of node agents, which need the network of their node. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
@@ -39,7 +39,7 @@ interface PodPort {
 }
 
 /** Lists the ports of Pods that nodes publish, and the listeners of Sidecars that terminate TLS. */
-export function exposuresOfPods(mesh: MeshView): readonly Exposure[] {
+export function listPodExposures(mesh: MeshView): readonly Exposure[] {
   const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod));
   return [
     ...pods.flatMap((workload) => portsOf(mesh, workload).map((port) => exposureOf(workload, port))),
@@ -49,7 +49,7 @@ export function exposuresOfPods(mesh: MeshView): readonly Exposure[] {
 
 function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): readonly PodPort[] {
   const onNode = { kind: 'hostNetwork', path: [...podPath, 'hostNetwork'] } as const;
-  const declared = lastingContainers(pod).flatMap(({ container, path: at }) =>
+  const declared = longRunningContainers(pod).flatMap(({ container, path: at }) =>
     items(container.ports).flatMap((port, nth): readonly PodPort[] => {
       const { containerPort, hostPort, hostIP } = port;
       if (typeof containerPort !== 'number' || !isTcp(port)) return [];
@@ -59,7 +59,7 @@ function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): read
         : [];
     }),
   );
-  const isSilent = lastingContainers(pod).every(({ container }) => items(container.ports).length === 0);
+  const isSilent = longRunningContainers(pod).every(({ container }) => items(container.ports).length === 0);
   // Containers may listen on ports that they do not declare.
   return pod.hostNetwork === true && isSilent && !isSystemNamespace(mesh, namespace)
     ? [{ ...onNode, port: undefined, at: undefined }]
@@ -83,7 +83,7 @@ function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): E
         object,
         ports: [{ number: at, protocol: undefined }],
         proxy: { by: 'none' },
-        own: port === undefined ? UNDECLARED : NO_PROXY,
+        own: port === undefined ? UNDECLARED : NO_GATEWAY,
         internal: undefined,
       },
     ],
@@ -99,7 +99,7 @@ const UNDECLARED: Identity = {
 };
 
 /** Endpoint of Envoy's administration interface, which only the Pod itself reaches otherwise. */
-export const ENVOY_ADMIN = /:1500[04]$/;
+export const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
 /** A listener with its own TLS accepts clients without a certificate of the mesh. */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
@@ -109,7 +109,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
     .find((pod) => !isGatewayPod(pod) && selects(labels(sidecar.spec.workloadSelector?.labels), pod.labels));
   return items(sidecar.spec.ingress).flatMap(({ port, tls, defaultEndpoint }, index): readonly Exposure[] => {
     const terminates = tls !== undefined && tls !== null;
-    const leads = ENVOY_ADMIN.test(String(defaultEndpoint));
+    const leads = ENVOY_ADMIN_ENDPOINT.test(String(defaultEndpoint));
     if (!workload || (!terminates && !leads) || (!leads && isPublished(mesh, workload, port?.number))) return [];
     const path: Path = ['spec', 'ingress', index, leads ? 'defaultEndpoint' : 'tls'];
     const entry: EntryPoint = {
@@ -144,7 +144,7 @@ function isPublished(mesh: MeshView, workload: PodWorkload, listener: number | u
     .servicesBefore(workload)
     .some(
       (service) =>
-        publishedAs(service) !== undefined &&
+        findPublication(service) !== undefined &&
         items(service.spec.ports).some((port) => targetPortOf(workload.portNames, port) === listener),
     );
 }

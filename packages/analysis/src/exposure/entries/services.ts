@@ -10,9 +10,9 @@ import { whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 
 /** Lists the ports of Services that are published outside the cluster, except those of gateways. */
-export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
+export function listServiceExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Service').flatMap((service) => {
-    const published = publishedAs(service);
+    const published = findPublication(service);
     if (!published || isGatewayService(mesh, service)) return [];
     const { name, namespace } = service.metadata;
     const host = fullHost(name, namespace, mesh.config.clusterDomain);
@@ -25,7 +25,7 @@ export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
           path: published.path,
           destinationPath: published.path,
           protocol: isHttp(port) ? 'http' : 'tcp',
-          entries: [entryOf(service, published.kind, port)],
+          entries: [entryPointOf(service, published.kind, port)],
           ...EVERY_CALL,
           destination: { host, subset: undefined, port: port.port },
           service,
@@ -35,7 +35,7 @@ export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
 }
 
 /** Returns how a Service is published, and the field that does it. */
-export function publishedAs({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
+export function findPublication({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
   if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
   if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
     return { kind: 'externalIPs', path: ['spec', 'externalIPs'] };
@@ -48,7 +48,7 @@ function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
 }
 
 /** Describes the entry point that a port of a published Service forms. */
-export function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
+export function entryPointOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
   const { name, namespace } = service.metadata;
   return {
     kind,
@@ -56,9 +56,9 @@ export function entryOf(service: Service, kind: EntryKind, { port, nodePort }: S
     object: service,
     ports: [{ number: kind === 'NodePort' ? nodePort : port, protocol: undefined }],
     proxy: { by: 'none' },
-    own: NO_PROXY,
+    own: NO_GATEWAY,
     internal: whyInternalService(service),
   };
 }
 
-export const NO_PROXY: Identity = { state: 'none', reason: 'no gateway is in front of the workload' };
+export const NO_GATEWAY: Identity = { state: 'none', reason: 'no gateway is in front of the workload' };

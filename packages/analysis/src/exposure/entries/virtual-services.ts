@@ -3,7 +3,7 @@
  * Source: VirtualService and Gateway reference.
  */
 
-import { memory } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/remembered';
 import {
   fullHost,
   type GatewayServer,
@@ -13,32 +13,45 @@ import {
   type VirtualService,
 } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
-import { forwardsNothing, isCatchAll, isFromSome, type RouteAt, routesOf } from '../../routes/http-routes.ts';
+import {
+  forwardsNothing,
+  isCatchAll,
+  isRestrictedToSources,
+  type VirtualServiceRoute,
+  virtualServiceRoutes,
+} from '../../routes/http-routes.ts';
 import { routeRewrite } from '../../routes/rewrite.ts';
 import { coversUri } from '../../routes/text-match.ts';
 import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { clientPorts, entryReading, type IstioProxy, trustedHops } from '../gateway-pods.ts';
+import { clientPorts, type IstioProxy, restrictEntryPoint, trustedHops } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
-import { noneWherePublished, reachOf } from '../internal.ts';
-import { mayOpen } from '../patches.ts';
-import { gatewayName, gatewayNames, gatewayTables, proxyOf, reachedRoutes, type ServerAt } from './gateway-tables.ts';
+import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
+import { mayWidenAccess } from '../patches.ts';
+import {
+  gatewayName,
+  gatewayNames,
+  gatewayTables,
+  listReachableRoutes,
+  type ServerLocation,
+  serverProxy,
+} from './gateway-tables.ts';
 
 /** Lists everything that VirtualServices expose through gateways. */
-export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {
+export function listVirtualServiceExposures(mesh: MeshView): readonly Exposure[] {
   const servers = serversOfRoutes(mesh);
   return mesh.all('VirtualService').flatMap((root) => {
-    const entries = memory();
-    return behindRefusals(routesOf(mesh)(root), root).flatMap(({ route, ...narrowed }) => {
+    const entries = createMemo();
+    return behindRefusals(virtualServiceRoutes(mesh)(root), root).flatMap(({ route, ...narrowed }) => {
       const through = entriesOf(mesh, root, servers.get(route) ?? [], entries);
       if (through.length === 0) return [];
-      return destinationsOf(mesh, root, route).map((one) => ({ ...one, ...narrowed, entries: through }));
+      return routeExposures(mesh, root, route).map((one) => ({ ...one, ...narrowed, entries: through }));
     });
   });
 }
 
 /** Lists the destinations of a route, as exposures without entry points. */
-export function destinationsOf(mesh: MeshView, root: VirtualService, route: RouteAt): readonly Exposure[] {
+export function routeExposures(mesh: MeshView, root: VirtualService, route: VirtualServiceRoute): readonly Exposure[] {
   const { on, path, protocol, matches, destinations } = route;
   return destinations.flatMap(({ destination, weight = 0, headers }, index): readonly Exposure[] => {
     const host = text(destination?.host);
@@ -65,11 +78,11 @@ export function destinationsOf(mesh: MeshView, root: VirtualService, route: Rout
 }
 
 /** Finds the servers at which calls reach each route. */
-function serversOfRoutes(mesh: MeshView): ReadonlyMap<RouteAt, readonly ServerAt[]> {
-  const found = new Map<RouteAt, ServerAt[]>();
+function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, readonly ServerLocation[]> {
+  const found = new Map<VirtualServiceRoute, ServerLocation[]>();
   const tables = gatewayTables(mesh).flatMap(({ hosts }) => hosts);
   const forwarding = tables.filter(({ redirect }) => !redirect || !alwaysRedirects(mesh, redirect));
-  for (const { route, at } of forwarding.flatMap(reachedRoutes)) {
+  for (const { route, at } of forwarding.flatMap(listReachableRoutes)) {
     const known = found.get(route);
     if (!known) found.set(route, [at]);
     else if (!known.includes(at)) known.push(at);
@@ -81,8 +94,8 @@ function serversOfRoutes(mesh: MeshView): ReadonlyMap<RouteAt, readonly ServerAt
 function entriesOf(
   mesh: MeshView,
   root: VirtualService,
-  reached: readonly ServerAt[],
-  entries: ReturnType<typeof memory>,
+  reached: readonly ServerLocation[],
+  entries: ReturnType<typeof createMemo>,
 ): readonly EntryPoint[] {
   return gatewayNames(root).flatMap((name): readonly EntryPoint[] => {
     const [at, ...others] = reached.filter((one) => one.name === name);
@@ -90,7 +103,7 @@ function entriesOf(
     const all = items(at.gateway?.spec.servers);
     const servers = all.filter((server) => [at, ...others].some((one) => one.server === server));
     return entries(`${name} ${servers.map((server) => all.indexOf(server))}`, () => {
-      const entry = entryReading(mesh, withRedirect(toEntry(mesh, at, servers), servers, mesh), [root]);
+      const entry = restrictEntryPoint(mesh, withRedirect(toEntryPoint(mesh, at, servers), servers, mesh), [root]);
       return entry ? [entry] : [];
     });
   });
@@ -98,7 +111,7 @@ function entriesOf(
 
 /** Route with its matches as far as earlier routes leave calls to them. */
 interface Narrowed extends Pick<Exposure, 'matches' | 'unrefused'> {
-  readonly route: RouteAt;
+  readonly route: VirtualServiceRoute;
 }
 
 /** Whether a part of a match restricts nothing. */
@@ -117,7 +130,7 @@ interface Refusal {
  * Adds the claim or header that calls need to get past earlier routes: a route that forwards nothing takes those without it.
  * Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
-function behindRefusals(routes: readonly RouteAt[], root: VirtualService): readonly Narrowed[] {
+function behindRefusals(routes: readonly VirtualServiceRoute[], root: VirtualService): readonly Narrowed[] {
   const refusals: Refusal[] = [];
   const isForAll = ({ gateways }: HttpMatch) => {
     const only = texts(gateways).map((one) => gatewayName(one, root.metadata.namespace));
@@ -146,7 +159,8 @@ function behindRefusals(routes: readonly RouteAt[], root: VirtualService): reado
 function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | undefined {
   const absent = Object.entries(withoutHeaders ?? {});
   const [[header, value] = []] = absent;
-  const isForAll = isCatchAll(others) && !isFromSome(others) && others.port === undefined && !others.ignoreUriCase;
+  const isForAll =
+    isCatchAll(others) && !isRestrictedToSources(others) && others.port === undefined && !others.ignoreUriCase;
   if (header === undefined || !isForAll) return undefined;
   const isRead = isClaim(header) ? !isEmpty(value) && absent.every(([name]) => isClaim(name)) : absent.length === 1;
   return isRead ? { uri, header, value: value ?? {} } : undefined;
@@ -160,13 +174,13 @@ function isClaim(header: string): boolean {
  * Whether a server that redirects to HTTPS never forwards a call. Those that a trusted proxy received with TLS are
  * forwarded, and an EnvoyFilter may remove the redirect.
  */
-function alwaysRedirects(mesh: MeshView, at: ServerAt): boolean {
-  const proxy = proxyOf(at);
+function alwaysRedirects(mesh: MeshView, at: ServerLocation): boolean {
+  const proxy = serverProxy(at);
   return trustedHops(mesh, proxy).every((hops) => hops === 0) && !whyRedirectRemoved(mesh, proxy);
 }
 
 function whyRedirectRemoved(mesh: MeshView, proxy: EntryProxy): string | undefined {
-  const patch = patchesAtEntry(mesh, proxy).find((one) => mayOpen(one, 'GATEWAY', false));
+  const patch = patchesAtEntry(mesh, proxy).find((one) => mayWidenAccess(one, 'GATEWAY', false));
   return patch && `${describeObject(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
 }
 
@@ -180,8 +194,8 @@ function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh
 }
 
 /** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */
-export function toEntry(mesh: MeshView, at: ServerAt, servers: readonly GatewayServer[]): EntryPoint {
-  const proxy = proxyOf(at);
+export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readonly GatewayServer[]): EntryPoint {
+  const proxy = serverProxy(at);
   return {
     kind: 'Gateway',
     name: at.name,
@@ -193,7 +207,7 @@ export function toEntry(mesh: MeshView, at: ServerAt, servers: readonly GatewayS
     }),
     proxy,
     own: requiredByTls(mesh, servers, proxy),
-    internal: reachOf(mesh, proxy).internal,
+    internal: determineReach(mesh, proxy).internal,
   };
 }
 
@@ -201,5 +215,5 @@ export function toEntry(mesh: MeshView, at: ServerAt, servers: readonly GatewayS
 function requiredByTls(mesh: MeshView, servers: readonly GatewayServer[], proxy: IstioProxy): Identity {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL')
     ? { state: 'required', reason: 'the gateway requires a client certificate' }
-    : noneWherePublished(mesh, proxy, 'the gateway requires no client certificate');
+    : uncheckedGatewayIdentity(mesh, proxy, 'the gateway requires no client certificate');
 }

@@ -3,10 +3,18 @@
 import { createHash } from 'node:crypto';
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { html, type Markup, markupOf } from './markup.ts';
-import { ACCESS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import { html, rawHtml, type SafeHtml } from './markup.ts';
+import { ACCESS_HEADINGS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
-import { COLUMNS, counted, describeCounts, describeLogs, describeRules, describeWay, type WayWords } from './words.ts';
+import {
+  COLUMNS,
+  describeCounts,
+  describeExposureEntry,
+  describeLogCoverage,
+  describeRules,
+  type ExposureEntryColumns,
+  pluralize,
+} from './words.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; }
@@ -37,11 +45,11 @@ const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri '
  */
 export function printExposureHtml(report: ExposureReport): string {
   const { external, internal, unused, notes, objects } = report;
-  const section = (of: keyof typeof ACCESS) => html`
+  const section = (of: keyof typeof ACCESS_HEADINGS) => html`
 <section>
-<h2>${ACCESS[of].title}</h2>
-<p>${capitalized(ACCESS[of].about)}: ${describeCounts(report[of], report)}.</p>
-${table(`${ACCESS[of].title}, open ways first`, report[of].ways)}
+<h2>${ACCESS_HEADINGS[of].title}</h2>
+<p>${capitalized(ACCESS_HEADINGS[of].about)}: ${describeCounts(report[of], report)}.</p>
+${table(`${ACCESS_HEADINGS[of].title}, open ways first`, report[of].ways)}
 </section>`;
   const page = html`<!doctype html>
 <html lang="en">
@@ -51,12 +59,12 @@ ${table(`${ACCESS[of].title}, open ways first`, report[of].ways)}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>Exposure: ${external.counts.open} open, ${external.counts.unknown} unknown from outside</title>
-<style>${markupOf(STYLE)}</style>
+<style>${rawHtml(STYLE)}</style>
 </head>
 <body>
 <main>
 <h1>Exposure of the mesh</h1>
-<p>${counted(objects, 'object')} read: ${external.counts.open + internal.counts.open} open,
+<p>${pluralize(objects, 'object')} read: ${external.counts.open + internal.counts.open} open,
 ${external.counts.unknown + internal.counts.unknown} unknown,
 ${external.counts.closed + internal.counts.closed} closed ways. Callers have no token and no certificate.</p>
 ${notes.length === 0 ? [] : html`<section><h2>Notes</h2><ul>${notes.map((note) => html`<li>${plainText(note)}</li>`)}</ul></section>`}
@@ -67,8 +75,8 @@ ${
     ? html`
 <section>
 <h2>${UNUSED_TITLE}</h2>
-${describeLogs(unused).map((line) => html`<p>${line}</p>`)}
-${table(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')} that no line uses`, unused.ways)}
+${describeLogCoverage(unused).map((line) => html`<p>${line}</p>`)}
+${table(`${UNUSED_TITLE}: ${pluralize(unused.ways.length, 'external way')} that no line uses`, unused.ways)}
 ${rulesOf(unused)}
 </section>`
     : []
@@ -80,7 +88,7 @@ ${rulesOf(unused)}
   return page.markup;
 }
 
-function rulesOf(unused: UnusedAccess): Markup {
+function rulesOf(unused: UnusedAccess): SafeHtml {
   const rules = describeRules(unused);
   const lists = (['unused', 'unknown'] as const)
     .filter((of) => rules[of].length > 0)
@@ -88,9 +96,9 @@ function rulesOf(unused: UnusedAccess): Markup {
   return html`${lists}`;
 }
 
-function table(caption: string, ways: readonly ExposureEntry[]): Markup {
+function table(caption: string, ways: readonly ExposureEntry[]): SafeHtml {
   if (ways.length === 0) return html`<p>None is listed.</p>`;
-  const names = Object.keys(COLUMNS) as readonly (keyof WayWords)[];
+  const names = Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[];
   // A region that scrolls needs the focus, so that the keyboard can scroll it.
   return html`<div class="scroll" role="region" tabindex="0" aria-label="${caption}">
 <table>
@@ -103,8 +111,8 @@ ${ways.map((way) => row(way, names))}
 </div>`;
 }
 
-function row(way: ExposureEntry, names: readonly (keyof WayWords)[]): Markup {
-  const words = describeWay(way);
+function row(way: ExposureEntry, names: readonly (keyof ExposureEntryColumns)[]): SafeHtml {
+  const words = describeExposureEntry(way);
   const cells = names.map((name) =>
     name === 'verdict'
       ? html`<td class="${way.verdict}">${words.verdict}</td>`
@@ -116,7 +124,7 @@ function row(way: ExposureEntry, names: readonly (keyof WayWords)[]): Markup {
 `;
 }
 
-const CODE: ReadonlySet<keyof WayWords> = new Set(['witness', 'place', 'destination']);
+const CODE: ReadonlySet<keyof ExposureEntryColumns> = new Set(['witness', 'place', 'destination']);
 
 function capitalized(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;

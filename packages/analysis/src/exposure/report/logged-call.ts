@@ -1,10 +1,10 @@
 /** Formulas of policies, evaluated for a call of which a log shows some fields. */
 
-import { readRange } from '../../address.ts';
+import { parseCidr } from '../../address.ts';
 import type { Call } from '../../diff/formula/call.ts';
 import { type Condition, testsOf } from '../../diff/formula/condition.ts';
-import { truthOf } from '../../routes/truth.ts';
-import { given, type LogFields, pathOf } from './access-log.ts';
+import { evaluateThreeValued } from '../../routes/truth.ts';
+import { type LogFields, logFieldText, pathOf } from './access-log.ts';
 
 /** Call of which a log shows some fields. A field that is known and has no value is one that the call does not have. */
 export interface LoggedCall {
@@ -23,17 +23,17 @@ const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
 export function loggedCall(fields: LogFields, isRewritten: boolean): LoggedCall {
   const has = (name: string) => Object.hasOwn(fields, name);
   const path = pathOf(fields);
-  const peer = has(PEER) ? peerFields(given(fields[PEER])) : [];
+  const peer = has(PEER) ? peerFields(logFieldText(fields[PEER])) : [];
   const texts: readonly (readonly [string, string | undefined])[] = [
-    ...(has('method') ? [['method', given(fields.method)] as const] : []),
-    ...(has('authority') ? [['host', given(fields.authority)?.toLowerCase()] as const] : []),
+    ...(has('method') ? [['method', logFieldText(fields.method)] as const] : []),
+    ...(has('authority') ? [['host', logFieldText(fields.authority)?.toLowerCase()] as const] : []),
     ...(has('path') && !isRewritten && !CHANGED.test(path ?? '') ? [['path', path] as const] : []),
-    ...(has('requested_server_name') ? [['connection.sni', given(fields.requested_server_name)] as const] : []),
+    ...(has('requested_server_name') ? [['connection.sni', logFieldText(fields.requested_server_name)] as const] : []),
     ...peer,
   ];
   const addresses = ADDRESSES.flatMap(([name, field]) => {
-    const address = given(fields[name])?.replace(/^\[?(.*?)\]?:\d+$/, '$1');
-    return address !== undefined && readRange(address) ? [[field, address] as const] : [];
+    const address = logFieldText(fields[name])?.replace(/^\[?(.*?)\]?:\d+$/, '$1');
+    return address !== undefined && parseCidr(address) ? [[field, address] as const] : [];
   });
   return {
     call: {
@@ -66,13 +66,13 @@ function peerFields(name: string | undefined): readonly (readonly [string, strin
 }
 
 /** Evaluates a formula. Undefined if it depends on fields that the log does not show. */
-export function meetsLogged({ call, known }: LoggedCall, condition: Condition): boolean | undefined {
-  const truth = truthOf(call, condition, (field) => (known.has(field) ? undefined : describe(field)));
+export function evaluateLoggedCall({ call, known }: LoggedCall, condition: Condition): boolean | undefined {
+  const truth = evaluateThreeValued(call, condition, (field) => (known.has(field) ? undefined : describe(field)));
   return typeof truth === 'boolean' ? truth : undefined;
 }
 
 /** Lists what a formula needs and the log does not show, in words. */
-export function missingIn({ known }: LoggedCall, condition: Condition): readonly string[] {
+export function listMissingFields({ known }: LoggedCall, condition: Condition): readonly string[] {
   return [...testsOf(condition, new Set())]
     .filter(({ field }) => !known.has(field))
     .map(({ field }) => describe(field));

@@ -1,9 +1,9 @@
 /** Ports of workloads at which lines of access logs were written. */
 
 import type { Endpoint } from '../../diff/endpoint.ts';
-import { given, type LogFields } from './access-log.ts';
+import { type LogFields, logFieldText } from './access-log.ts';
 
-export interface LoggedAt {
+export interface LoggedPlace {
   readonly endpoints: readonly Endpoint[];
   /** Whether the proxies of these workloads may write the line, and no other. */
   readonly isCertain: boolean;
@@ -15,18 +15,18 @@ export interface LoggedAt {
  * an outbound call does not name its proxy: it is a gateway's if a host outside the mesh was called, and the caller's
  * address was added (`x_forwarded_for`).
  */
-export function placesOf(all: readonly Endpoint[]): (fields: LogFields) => LoggedAt {
+export function createLogLocator(all: readonly Endpoint[]): (fields: LogFields) => LoggedPlace {
   const [http, tcp] = [indexOf(all, 'http'), indexOf(all, 'tcp')];
   return (fields) => {
-    const index = given(fields.method) === undefined ? tcp : http;
-    const [direction = '', number, , host] = (given(fields.upstream_cluster) ?? '').split('|');
-    const sent = SENT.exec(given(fields.requested_server_name) ?? '')?.[1];
-    const named = serviceIn((given(fields.authority) ?? '').replace(/:\d+$/, ''));
+    const index = logFieldText(fields.method) === undefined ? tcp : http;
+    const [direction = '', number, , host] = (logFieldText(fields.upstream_cluster) ?? '').split('|');
+    const sent = SENT.exec(logFieldText(fields.requested_server_name) ?? '')?.[1];
+    const named = serviceIn((logFieldText(fields.authority) ?? '').replace(/:\d+$/, ''));
     if (direction.startsWith('inbound') || (direction === '' && sent !== undefined)) {
       const service = serviceIn(host || sent || '') ?? named;
       return inbound(index, service, Number(number || portIn(fields)));
     }
-    const isGateway = direction === 'outbound' && given(fields.x_forwarded_for) !== undefined;
+    const isGateway = direction === 'outbound' && logFieldText(fields.x_forwarded_for) !== undefined;
     return { endpoints: index.gateways, isCertain: isGateway && !index.byService.has(named ?? '') };
   };
 }
@@ -34,7 +34,7 @@ export function placesOf(all: readonly Endpoint[]): (fields: LogFields) => Logge
 /** `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey). */
 const SENT = /^outbound_\.\d+_\.[^_]*_\.(.+)$/;
 
-function inbound({ byService, byPort }: Index, service: string | undefined, port: number): LoggedAt {
+function inbound({ byService, byPort }: Index, service: string | undefined, port: number): LoggedPlace {
   const known = byService.get(service ?? '');
   if (!known) return { endpoints: byPort.get(port) ?? [], isCertain: false };
   const atPort = known.filter((one) => one.port === port);
@@ -42,7 +42,7 @@ function inbound({ byService, byPort }: Index, service: string | undefined, port
 }
 
 function portIn(fields: LogFields): string | undefined {
-  return /:(\d+)$/.exec(given(fields.downstream_local_address) ?? '')?.[1];
+  return /:(\d+)$/.exec(logFieldText(fields.downstream_local_address) ?? '')?.[1];
 }
 
 /** Returns `orders.shop` for `orders.shop.svc.cluster.local` and `orders.shop`. */

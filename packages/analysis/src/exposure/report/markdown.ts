@@ -2,18 +2,18 @@
 
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import { ACCESS_HEADINGS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
 import {
   COLUMNS,
-  counted,
   describeCounts,
-  describeDestinationOf,
-  describeLogs,
+  describeEntryCalls,
+  describeEntryDestination,
+  describeExposureEntry,
+  describeLogCoverage,
   describeRules,
-  describeWay,
-  describeWayCalls,
-  type WayWords,
+  type ExposureEntryColumns,
+  pluralize,
 } from './words.ts';
 
 /** Maximum rows of a table and characters of a cell, so that a comment stays within GitHub's limit (65,536 characters). */
@@ -37,25 +37,25 @@ export function printExposureMarkdown(report: ExposureReport): string {
   const sections = (['external', 'internal'] as const)
     .filter((of) => of === 'external' || Object.values(internal.counts).some((count) => count > 0))
     .flatMap((of) => [
-      `## ${ACCESS[of].title}: ${describeCounts(report[of], report)}`,
+      `## ${ACCESS_HEADINGS[of].title}: ${describeCounts(report[of], report)}`,
       '',
-      ...table(report[of].ways, Object.keys(COLUMNS) as readonly (keyof WayWords)[]),
+      ...table(report[of].ways, Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[]),
     ]);
   const lines = [
     ...sections,
     ...graph([...external.ways, ...internal.ways]),
     ...(unused
       ? [
-          `## ${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`,
+          `## ${UNUSED_TITLE}: ${pluralize(unused.ways.length, 'external way')}`,
           '',
-          ...describeLogs(unused).flatMap((line) => [line, '']),
+          ...describeLogCoverage(unused).flatMap((line) => [line, '']),
           ...table(unused.ways, ['calls', 'entry', 'destination', 'verdict', 'place']),
           ...rulesOf(unused),
         ]
       : []),
     ...notes.map((note) => `- ${inline(note)}`),
     ...(notes.length > 0 ? [''] : []),
-    `${counted(objects, 'object')} read.`,
+    `${pluralize(objects, 'object')} read.`,
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -70,11 +70,11 @@ function rulesOf(unused: UnusedAccess): readonly string[] {
   });
 }
 
-function table(ways: readonly ExposureEntry[], columns: readonly (keyof WayWords)[]): readonly string[] {
+function table(ways: readonly ExposureEntry[], columns: readonly (keyof ExposureEntryColumns)[]): readonly string[] {
   if (ways.length === 0) return [];
   const rowOf = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const rows = ways.slice(0, MAX_ROWS).map((way) => {
-    const words = describeWay(way);
+    const words = describeExposureEntry(way);
     return rowOf(columns.map((name) => (words[name] === way.verdict ? `**${way.verdict}**` : inline(words[name]))));
   });
   return [
@@ -135,10 +135,10 @@ function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
   const arrows = new Map<string, Arrow>();
   for (const way of ways) {
     // Entry points and destinations with the same name are different nodes.
-    const [from, to] = [`entry ${way.entry.description}`, `destination ${describeDestinationOf(way)}`];
+    const [from, to] = [`entry ${way.entry.description}`, `destination ${describeEntryDestination(way)}`];
     const key = `${way.verdict}\n${from}\n${to}`;
     const arrow = arrows.get(key) ?? { from, to, verdict: way.verdict, calls: new Set() };
-    arrow.calls.add(describeWayCalls(way));
+    arrow.calls.add(describeEntryCalls(way));
     arrows.set(key, arrow);
   }
   return [...arrows.values()];

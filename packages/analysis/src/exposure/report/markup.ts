@@ -1,23 +1,23 @@
 /** HTML as a template literal that escapes every value, so that no caller can forget it. */
 
 /** HTML that needs no escaping. */
-export interface Markup {
+export interface SafeHtml {
   readonly markup: string;
 }
 
-type Value = string | number | Markup | readonly Markup[];
+type Value = string | number | SafeHtml | readonly SafeHtml[];
 
 /**
  * Builds HTML. Texts are escaped, for element content and for attribute values in double quotes.
  * @example
  *   html`<p>${'<script>'}</p>`.markup; // => '<p>&lt;script&gt;</p>'
  */
-export function html(parts: TemplateStringsArray, ...values: readonly Value[]): Markup {
+export function html(parts: TemplateStringsArray, ...values: readonly Value[]): SafeHtml {
   return { markup: parts.reduce((text, part, at) => `${text}${formatValue(values[at - 1]!)}${part}`) };
 }
 
 /** Marks constant text as HTML. */
-export function markupOf(text: string): Markup {
+export function rawHtml(text: string): SafeHtml {
   return { markup: text };
 }
 

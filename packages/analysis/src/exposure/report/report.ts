@@ -28,7 +28,7 @@ export interface Access {
 export const VERDICTS = ['open', 'unknown', 'closed'] as const satisfies readonly ExposureEntry['verdict'][];
 
 /** Names and meanings of both kinds of access, for headings. */
-export const ACCESS = {
+export const ACCESS_HEADINGS = {
   external: { title: 'External access', about: 'ways that the internet may reach, as far as their settings show' },
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
 } as const;

@@ -3,11 +3,11 @@
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { plainText } from '@meshpass/identity/text';
 import type { ReportingDescriptor, Result } from 'sarif';
-import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
+import { formatSarifLog, numberedFingerprint, physicalLocation, sarifName } from '../../sarif-log.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { ExposureReport } from './report.ts';
 import type { RuleWithoutUse } from './unused-rules.ts';
-import { describeLogs, describeWay } from './words.ts';
+import { describeExposureEntry, describeLogCoverage } from './words.ts';
 
 type RuleId = 'external-access' | 'internal-access' | 'unused-access';
 type Level = 'warning' | 'note';
@@ -48,10 +48,10 @@ export function printExposureSarif({ external, internal, unused, notes }: Exposu
     ways
       .filter(({ verdict }) => verdict !== 'closed')
       .map((way) => toResult(rule, way, way.verdict === 'open' ? RULES[rule].level : 'note', seen));
-  return printSarifLog({
+  return formatSarifLog({
     rules: IDS.map(toRule),
     executionSuccessful: true,
-    notifications: [...notes, ...(unused ? describeLogs(unused) : [])].map((text) => ({
+    notifications: [...notes, ...(unused ? describeLogCoverage(unused) : [])].map((text) => ({
       descriptor: { id: 'note' },
       level: 'note' as const,
       message: { text },
@@ -90,7 +90,7 @@ function toRuleResult({ name, place }: RuleWithoutUse, seen: Map<string, number>
 }
 
 function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<string, number>): Result {
-  const words = describeWay(way);
+  const words = describeExposureEntry(way);
   const { kind, namespace, name } = way.object;
   const message =
     ruleId === 'unused-access'

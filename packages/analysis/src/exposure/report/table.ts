@@ -1,10 +1,18 @@
 /** Prints a report about exposure for a terminal. */
 
-import { type Line, type Painted, terminalText } from '@meshpass/identity/text';
+import { type ColouredText, type Line, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS, type Access, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import { ACCESS_HEADINGS, type Access, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
-import { COLUMNS, counted, describeCounts, describeLogs, describeRules, describeWay, type WayWords } from './words.ts';
+import {
+  COLUMNS,
+  describeCounts,
+  describeExposureEntry,
+  describeLogCoverage,
+  describeRules,
+  type ExposureEntryColumns,
+  pluralize,
+} from './words.ts';
 
 const COLOURS = { open: '31', unknown: '33', closed: '32' } as const;
 const WIDTH = Math.max(...Object.values(COLUMNS).map(({ length }) => length));
@@ -24,19 +32,19 @@ export interface TableOptions {
  */
 export function printExposureTable(report: ExposureReport, { colour }: TableOptions): string {
   const { unused, objects, notes } = report;
-  const rows = ({ verdict, ...way }: WayWords, code: string): readonly Line[] => [
+  const rows = ({ verdict, ...way }: ExposureEntryColumns, code: string): readonly Line[] => [
     '',
     row('verdict', { text: verdict, colour: code }),
-    ...Object.entries(way).map(([name, text]) => row(name as keyof WayWords, text)),
+    ...Object.entries(way).map(([name, text]) => row(name as keyof ExposureEntryColumns, text)),
   ];
   const waysOf = (ways: readonly ExposureEntry[]) =>
-    ways.flatMap((way) => rows(describeWay(way), COLOURS[way.verdict]));
-  const section = (of: keyof typeof ACCESS): readonly Line[] => {
+    ways.flatMap((way) => rows(describeExposureEntry(way), COLOURS[way.verdict]));
+  const section = (of: keyof typeof ACCESS_HEADINGS): readonly Line[] => {
     const { counts, ways }: Access = report[of];
     if (of === 'internal' && Object.values(counts).every((count) => count === 0)) return [];
     return [
-      heading(`${ACCESS[of].title}: ${describeCounts(report[of], report)}`),
-      `  ${ACCESS[of].about}`,
+      heading(`${ACCESS_HEADINGS[of].title}: ${describeCounts(report[of], report)}`),
+      `  ${ACCESS_HEADINGS[of].about}`,
       ...waysOf(ways),
       '',
     ];
@@ -46,15 +54,15 @@ export function printExposureTable(report: ExposureReport, { colour }: TableOpti
     ...section('internal'),
     ...(unused
       ? [
-          heading(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`),
-          ...describeLogs(unused).map((line) => `  ${line}`),
+          heading(`${UNUSED_TITLE}: ${pluralize(unused.ways.length, 'external way')}`),
+          ...describeLogCoverage(unused).map((line) => `  ${line}`),
           ...waysOf(unused.ways),
           '',
           ...rulesOf(unused),
         ]
       : []),
     ...notes.map((note) => `note: ${note}`),
-    `${counted(objects, 'object')} read`,
+    `${pluralize(objects, 'object')} read`,
   ];
   return `${terminalText(lines, { colour })}\n`;
 }
@@ -70,6 +78,6 @@ function heading(text: string): Line {
   return [{ text, colour: '1' }];
 }
 
-function row(name: keyof WayWords, text: string | Painted): Line {
+function row(name: keyof ExposureEntryColumns, text: string | ColouredText): Line {
   return [`  ${COLUMNS[name].padEnd(WIDTH)}  `, text];
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -20,9 +20,9 @@ import { listed } from '@meshpass/istio/members';
 import { type Endpoint, endpointsOf } from '../../diff/endpoint.ts';
 import { all, any, type Condition, flag, not, path, text } from '../../diff/formula/condition.ts';
 import { indexPolicies } from '../../diff/policy-index.ts';
-import { given, type LogFields, refusalOf } from './access-log.ts';
-import { type LoggedCall, loggedCall, meetsLogged, missingIn } from './logged-call.ts';
-import { type LoggedAt, placesOf } from './logged-place.ts';
+import { type LogFields, logFieldText, refusalOf } from './access-log.ts';
+import { evaluateLoggedCall, type LoggedCall, listMissingFields, loggedCall } from './logged-call.ts';
+import { createLogLocator, type LoggedPlace } from './logged-place.ts';
 
 /** Mesh whose rules are looked for in the logs. */
 export interface LoggedMesh {
@@ -41,7 +41,7 @@ export interface RuleWithoutUse {
   readonly unknown: string | undefined;
 }
 
-export interface RuleUsage {
+export interface RuleUsageCollector {
   readonly read: (fields: LogFields) => void;
   /** Rules and grants without a use, in the order of the objects. */
   readonly result: () => readonly RuleWithoutUse[];
@@ -62,7 +62,7 @@ interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
 type Check = readonly [Subject, Condition];
 
 /** Starts to look for uses of every rule and grant. */
-export function ruleUsageOf({ resources, grants = [] }: LoggedMesh): RuleUsage {
+export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh): RuleUsageCollector {
   const { authorizers, ...config } = findMeshConfig(resources);
   const settings: MeshSettings = { ...config, ...(config.isRead && { authorizers }) };
   const index = indexPolicies(resources, settings);
@@ -81,14 +81,14 @@ export function ruleUsageOf({ resources, grants = [] }: LoggedMesh): RuleUsage {
   const enforcedAt = ({ workload, port, protocol }: Endpoint) => index.at(workload, port, protocol).policies();
   for (const endpoint of endpoints)
     for (const { policy } of enforcedAt(endpoint)) for (const one of byPolicy.get(policy) ?? []) guard(one, endpoint);
-  const checksAt = remembered((endpoint: Endpoint): readonly Check[] => [
+  const checksAt = memoize((endpoint: Endpoint): readonly Check[] => [
     ...enforcedAt(endpoint).flatMap(({ policy, rules }) =>
       (byPolicy.get(policy) ?? []).map((subject, at): Check => [subject, rules[at]!]),
     ),
     ...(granted.get(endpoint) ?? []),
   ]);
   const byId = new Map([...byPolicy].flatMap(([policy, some]) => some.map((one, at) => [idOf(policy, at), one])));
-  const places = placesOf(endpoints);
+  const places = createLogLocator(endpoints);
   const isRewritten = resources.some(rewritesPaths);
   const seen = new Set<Workload>();
   return {
@@ -119,21 +119,22 @@ const DENYING = /^rbac_access_denied_matched_policy\[(ns\[.*\]-policy\[.*\]-rule
 
 /** Notes rules whose denials a line cannot show. */
 function noteDenials(checks: readonly Check[], fields: LogFields): void {
-  const details = given(fields.method) === undefined ? 'connection_termination_details' : 'response_code_details';
+  const details =
+    logFieldText(fields.method) === undefined ? 'connection_termination_details' : 'response_code_details';
   if (Object.hasOwn(fields, details)) return;
   for (const [{ isDeny, missing }] of checks) if (isDeny) missing.add(`why calls were refused (${details})`);
 }
 
 /** Notes rules and grants that an allowed call met, or may have met. */
-function noteCalls(checks: readonly Check[], { endpoints, isCertain }: LoggedAt, call: LoggedCall): void {
+function noteCalls(checks: readonly Check[], { endpoints, isCertain }: LoggedPlace, call: LoggedCall): void {
   const allowing = checks.filter(([{ isDeny, undecided }]) => !isDeny && undecided === undefined);
   for (const [subject, some] of Map.groupBy(allowing, ([one]) => one)) {
-    const results = some.map(([, condition]) => meetsLogged(call, condition));
+    const results = some.map(([, condition]) => evaluateLoggedCall(call, condition));
     // Each of the endpoints may be the one that was called.
     if (isCertain && results.length === endpoints.length && results.every((one) => one === true)) subject.used = true;
     else if (results.includes(true)) subject.missing.add('which workload was called');
     else if (results.includes(undefined))
-      for (const one of some.flatMap(([, condition]) => missingIn(call, condition))) subject.missing.add(one);
+      for (const one of some.flatMap(([, condition]) => listMissingFields(call, condition))) subject.missing.add(one);
   }
 }
 

@@ -6,8 +6,8 @@
 
 import { text } from '@meshpass/istio/members';
 import type { ExposureEntry } from '../list.ts';
-import { fieldsOf, given, type LogFields, pathOf, refusalOf } from './access-log.ts';
-import { type LoggedMesh, type RuleWithoutUse, ruleUsageOf } from './unused-rules.ts';
+import { type LogFields, logFieldText, parseLogFields, pathOf, refusalOf } from './access-log.ts';
+import { createRuleUsageCollector, type LoggedMesh, type RuleWithoutUse } from './unused-rules.ts';
 
 export interface UnusedAccess {
   /** External ways that no line used, in the order of the list. */
@@ -56,14 +56,14 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
   const external = ways.filter(({ reach }) => reach === 'external');
   const judged = external.filter(({ entry }) => entry.proxy === 'istio');
   const candidates = new Candidates(judged);
-  const rules = mesh && ruleUsageOf(mesh);
+  const rules = mesh && createRuleUsageCollector(mesh);
   let [lines, unreadable] = [0, 0];
   let [from, to] = [Infinity, -Infinity];
   return {
     read(line) {
       if (line?.trim() === '') return;
       lines++;
-      const fields = line === undefined ? undefined : fieldsOf(line);
+      const fields = line === undefined ? undefined : parseLogFields(line);
       if (!fields) {
         unreadable++;
         return;
@@ -112,12 +112,12 @@ function keyOf(host: string): string {
 /** Returns the call of a line; undefined if it was refused, or reached no destination. */
 function callOf(fields: LogFields): Logged | undefined {
   if (refusalOf(fields) !== undefined) return undefined;
-  const cluster = given(fields.upstream_cluster);
+  const cluster = logFieldText(fields.upstream_cluster);
   if (cluster === undefined && Object.hasOwn(fields, 'upstream_cluster')) return undefined;
-  const host = given(fields.authority) ?? given(fields.requested_server_name) ?? '';
+  const host = logFieldText(fields.authority) ?? logFieldText(fields.requested_server_name) ?? '';
   return {
     host: host.replace(/:\d+$/, '').toLowerCase(),
-    method: given(fields.method),
+    method: logFieldText(fields.method),
     path: pathOf(fields),
     to: destinationOf(cluster),
   };

@@ -11,7 +11,7 @@ import type { UnusedAccess } from './unused.ts';
 import type { RuleWithoutUse } from './unused-rules.ts';
 
 /** Columns of a way, in the order of the path of a call. */
-export interface WayWords {
+export interface ExposureEntryColumns {
   readonly verdict: string;
   readonly calls: string;
   readonly entry: string;
@@ -23,7 +23,7 @@ export interface WayWords {
   readonly place: string;
 }
 
-export const COLUMNS: Readonly<Record<keyof WayWords, string>> = {
+export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
   verdict: 'Verdict',
   calls: 'Calls',
   entry: 'Entry point',
@@ -36,13 +36,13 @@ export const COLUMNS: Readonly<Record<keyof WayWords, string>> = {
 };
 
 /** Describes a way, a text for each column. */
-export function describeWay(way: ExposureEntry): WayWords {
+export function describeExposureEntry(way: ExposureEntry): ExposureEntryColumns {
   const { entry, internal, verdict, unknown, enforcer, place, object } = way;
   return {
     verdict: plainText(verdict === 'unknown' ? `unknown: ${unknown.join('; ')}` : verdict),
-    calls: describeWayCalls(way),
+    calls: describeEntryCalls(way),
     entry: plainText(internal === undefined ? entry.description : `${entry.description}; ${internal}`),
-    destination: describeDestinationOf(way),
+    destination: describeEntryDestination(way),
     identityAtEntry: describeIdentity(way.identityAtEntry),
     identityAtWorkload: describeIdentity(way.identityAtWorkload),
     enforcer: plainText(enforcer.reason === undefined ? enforcer.proxy : `${enforcer.proxy}: ${enforcer.reason}`),
@@ -56,7 +56,7 @@ function describeObject({ kind, namespace, name }: ExposureEntry['object']): str
 }
 
 /** Formats `GET /test*, any method /debug of shop.example.com`. */
-export function describeWayCalls({ hosts, calls, protocol }: ExposureEntry): string {
+export function describeEntryCalls({ hosts, calls, protocol }: ExposureEntry): string {
   const host = hosts.includes('*') ? 'any host' : listed(hosts);
   if (protocol !== 'http') return plainText(`every ${protocol === 'tls' ? 'TLS' : 'TCP'} connection to ${host}`);
   if (calls.length === 0 || calls.some(({ method, path }) => method === undefined && path === undefined))
@@ -71,7 +71,7 @@ function describePath(path: string | undefined): string {
 }
 
 /** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
-export function describeDestinationOf(way: ExposureEntry): string {
+export function describeEntryDestination(way: ExposureEntry): string {
   return plainText(describeDestination(way));
 }
 
@@ -98,23 +98,23 @@ export function describeCounts({ counts }: Access, { isAll }: Pick<ExposureRepor
 }
 
 /** Describes the logs behind a list of unused ways: the period, the lines, and what they cannot show. */
-export function describeLogs({ from, to, lines, unreadable, unlogged }: UnusedAccess): readonly string[] {
+export function describeLogCoverage({ from, to, lines, unreadable, unlogged }: UnusedAccess): readonly string[] {
   const period = from === undefined ? 'no line with a time' : `${from} to ${to}`;
   return [
-    `The access logs cover ${period}, in ${counted(lines, 'line')}.`,
+    `The access logs cover ${period}, in ${pluralize(lines, 'line')}.`,
     ...(unreadable > 0
-      ? [`${counted(unreadable, 'line')} could not be read as JSON access log, and may show a use.`]
+      ? [`${pluralize(unreadable, 'line')} could not be read as JSON access log, and may show a use.`]
       : []),
     ...(unlogged > 0
       ? [
-          `${counted(unlogged, 'external way')} not judged: no gateway of Istio accepts the calls, so no log shows them.`,
+          `${pluralize(unlogged, 'external way')} not judged: no gateway of Istio accepts the calls, so no log shows them.`,
         ]
       : []),
   ];
 }
 
 /** Formats `1 line` or `2 lines`. */
-export function counted(number: number, noun: string): string {
+export function pluralize(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 

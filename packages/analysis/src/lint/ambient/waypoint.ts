@@ -3,7 +3,7 @@
  * own identity, and is bypassed by clients with a sidecar. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -19,13 +19,13 @@ import {
 } from '@meshpass/istio';
 import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
-import { firstPeer, rulesOf } from '../parts.ts';
+import { findPeerIdentityPart, rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 import {
   type AmbientWorkload,
   ambientWorkloads,
-  anySidecar,
-  isOfMeshpass,
+  findSidecarWorkload,
+  isMeshpassPolicy,
   waypointSelected,
   workloadsOf,
 } from './workloads.ts';
@@ -66,12 +66,12 @@ function* selectsWaypoint(
 
 /** Reports a DENY of callers at Pods that see the waypoint as the caller. */
 function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
-  if (actionOf(policy) !== 'DENY' || isOfMeshpass(policy)) return;
+  if (actionOf(policy) !== 'DENY' || isMeshpassPolicy(policy)) return;
   const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
   if (!behind) return;
   const waypoint = describeObject(behind.bound[0]!.waypoint.gateway);
   for (const rule of rulesOf(policy)) {
-    const at = firstPeer(rule);
+    const at = findPeerIdentityPart(rule);
     if (!at) continue;
     yield {
       on: policy,
@@ -82,14 +82,14 @@ function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator
 }
 
 /** Workloads whose Pods have an ALLOW, which may admit the waypoint alone. */
-const guardedWorkloads = remembered((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
+const guardedWorkloads = memoize((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
   const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
   return new Set(allowing.flatMap((one) => workloadsOf(mesh, one)));
 });
 
 /** Reports a policy at a waypoint, if a client with a sidecar connects to the Pods without it. */
 function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
-  const sidecar = anySidecar(mesh);
+  const sidecar = findSidecarWorkload(mesh);
   if (!sidecar) return;
   for (const workload of ambientWorkloads(mesh)) {
     const attached = workload.bound.find(({ service, waypoint }) => isAttached(mesh, policy, service, waypoint));

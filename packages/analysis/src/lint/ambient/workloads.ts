@@ -3,7 +3,7 @@
  * Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   anyPod,
@@ -35,7 +35,7 @@ export interface AmbientWorkload {
 }
 
 /** Lists the workloads in ambient mode. A namespace none of whose Pods were read counts through its Services. */
-export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWorkload[] => [
+export const ambientWorkloads = memoize((mesh: MeshView): readonly AmbientWorkload[] => [
   ...mesh.pods
     .filter((pod) => isAmbientPod(mesh, pod))
     .map(({ namespace, labels, object }) => workload(mesh, namespace, labels, describeObject(object))),
@@ -60,7 +60,7 @@ function workload(mesh: MeshView, namespace: string, labels: Labels | undefined,
   return { namespace, labels, described, bound };
 }
 
-const byNamespace = remembered((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
+const byNamespace = memoize((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
 
 function isAmbientPod(mesh: MeshView, pod: PodWorkload): boolean {
   return pod.kind === 'sidecar' && proxyOfPod(mesh, pod).proxy === 'ztunnel';
@@ -71,7 +71,7 @@ function isAmbientNamespace(mesh: MeshView, name: string): boolean {
 }
 
 /** Finds a workload that certainly has a sidecar. */
-export const anySidecar = remembered((mesh: MeshView): string | undefined => {
+export const findSidecarWorkload = memoize((mesh: MeshView): string | undefined => {
   const found = mesh.pods.find((pod) => {
     const captured = proxyOfPod(mesh, pod);
     return pod.kind === 'sidecar' && captured.proxy === 'sidecar' && !captured.assumed;
@@ -97,7 +97,7 @@ export function workloadsOf(
  * Whether the compiler of the access file wrote a policy. Its guard holds at sidecars only, and sessions reach no port of
  * ztunnel (docs/install/multi-cluster.md).
  */
-export function isOfMeshpass({ metadata }: AuthorizationPolicy): boolean {
+export function isMeshpassPolicy({ metadata }: AuthorizationPolicy): boolean {
   return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
 }
 

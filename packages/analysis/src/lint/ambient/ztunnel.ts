@@ -18,7 +18,13 @@ import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
-import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, waypointSelected, workloadsOf } from './workloads.ts';
+import {
+  type AmbientWorkload,
+  ambientWorkloads,
+  isMeshpassPolicy,
+  waypointSelected,
+  workloadsOf,
+} from './workloads.ts';
 
 /** A policy has no effect at ztunnel, or refuses everything there. */
 export const deadAtZtunnel: Rule = {
@@ -30,7 +36,7 @@ export const deadAtZtunnel: Rule = {
   *check(context) {
     if (ambientWorkloads(context.mesh).length === 0) return;
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (isDryRun(policy) || isOfMeshpass(policy) || waypointSelected(context.mesh, policy)) continue;
+      if (isDryRun(policy) || isMeshpassPolicy(policy) || waypointSelected(context.mesh, policy)) continue;
       const [workload] = workloadsOf(context.mesh, policy);
       if (workload) yield* deadRules(policy, workload);
     }

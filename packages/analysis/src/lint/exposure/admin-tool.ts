@@ -6,7 +6,7 @@
 import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
-import { sentMatches } from '../../routes/rewrite.ts';
+import { rewrittenMatches } from '../../routes/rewrite.ts';
 import type { LintContext } from '../context.ts';
 
 /** Tool, with the ports of its interface if other ports serve something else. */
@@ -54,7 +54,7 @@ const ISTIOD_PORTS = new Map([
 ]);
 
 /** Names the administration interface that an exposure leads to. Returns undefined if it leads to none. */
-export function adminToolOf({ mesh }: LintContext, exposure: Exposure): string | undefined {
+export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): string | undefined {
   const { destination, pod, external } = exposure;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
   const outside = external && destination.host.split('.')[0];
@@ -128,5 +128,5 @@ const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?
 
 /** Whether the workload receives only calls that tools expect from outside. */
 function isForOutsiders({ matches, rewrite }: Exposure): boolean {
-  return sentMatches(matches, rewrite).every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
+  return rewrittenMatches(matches, rewrite).every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }

@@ -4,7 +4,7 @@
  * outranks a name.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { type KubeObject, type MeshView, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -80,7 +80,7 @@ function whyOf(
 }
 
 /** Definitions of each Service (`shop/orders`) and Namespace (`shop`), of which files may contain several. */
-const definitionsIn = remembered((mesh: MeshView) =>
+const definitionsIn = memoize((mesh: MeshView) =>
   Map.groupBy<string, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
 );
 

@@ -1,6 +1,6 @@
 /** Vocabulary of test routes: words in names, and labels whose values say what an environment is for. */
 
-import { memory } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/remembered';
 
 /** Part of a mesh that a name belongs to. The same word is better evidence in some of them than in others. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';
@@ -76,7 +76,7 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
   };
   const names = [...LABELS, ...labels.add].filter((label) => !labels.remove.includes(label));
   // The names of namespaces and Services occur in many routes.
-  const once = memory();
+  const once = createMemo();
   const weigh: TestWords['weigh'] = (name, part) =>
     typeof name === 'string' ? once(`${part} ${name}`, () => weighName(name, part)) : undefined;
   const weighName = (name: string, part: NamedPart): Weight => {

@@ -6,7 +6,7 @@ import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';
-import { remarksOf, titleOf } from './remarks.ts';
+import { listRemarks, remarkTitle } from './remarks.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
@@ -30,7 +30,7 @@ export function printGithub(linted: LintedFiles): string {
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
       command(COMMANDS[severity], place, `${code} ${name}`, message, `fix: ${fix}`, `see ${page}`),
     ),
-    ...remarksOf(linted).map((one) => command(COMMANDS[one.severity], one.place, titleOf(one), one.sentence)),
+    ...listRemarks(linted).map((one) => command(COMMANDS[one.severity], one.place, remarkTitle(one), one.sentence)),
     ...(gone.length > 0 ? [command('notice', undefined, 'gone', describeGone(gone))] : []),
   ].join('');
 }

@@ -4,7 +4,7 @@ import type { Place } from '@meshpass/istio';
 import type { LintedFiles } from '../lint.ts';
 import type { Severity } from '../model.ts';
 import { describeSettings } from '../settings/settings.ts';
-import { describeUnread } from '../unread-kinds.ts';
+import { describeUnreadKinds } from '../unread-kinds.ts';
 
 export interface Remark {
   readonly id: string;
@@ -16,7 +16,7 @@ export interface Remark {
 }
 
 /** Lists input that was not checked, and settings, which a change under review may bring. */
-export function remarksOf({
+export function listRemarks({
   leftOut,
   settings,
   notLookedAt,
@@ -35,13 +35,13 @@ export function remarksOf({
     remarks.push({ id: 'settings', severity, place, detail, sentence: `${detail}.` });
   }
   if (notLookedAt.length > 0) {
-    const detail = describeUnread(notLookedAt);
+    const detail = describeUnreadKinds(notLookedAt);
     remarks.push({ id: 'not-looked-at', severity: 'note', detail, sentence: `No rule reads ${detail}.` });
   }
   return remarks;
 }
 
 /** Formats the kind of a remark as words. */
-export function titleOf({ id }: Remark): string {
+export function remarkTitle({ id }: Remark): string {
   return id.replaceAll('-', ' ');
 }

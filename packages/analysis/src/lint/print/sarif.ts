@@ -5,11 +5,11 @@
 
 import type { Place } from '@meshpass/istio';
 import type { Notification, ReportingDescriptor, Result } from 'sarif';
-import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
+import { formatSarifLog, numberedFingerprint, physicalLocation, sarifName } from '../../sarif-log.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
 import { describeAcceptance } from '../suppression.ts';
-import { remarksOf } from './remarks.ts';
+import { listRemarks } from './remarks.ts';
 
 /** Security severity for GitHub: above 9 is critical, above 7 high, above 4 medium. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
@@ -32,12 +32,12 @@ export function printSarif(linted: LintedFiles): string {
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
-  return printSarifLog({
+  return formatSarifLog({
     rules: ALL_RULES.map(toRule),
     executionSuccessful: problems.length === 0,
     notifications: [
       ...problems.map(({ code, place, message }) => notification(code, 'error', place, message)),
-      ...remarksOf(linted).map(({ id, severity, place, sentence }) => notification(id, severity, place, sentence)),
+      ...listRemarks(linted).map(({ id, severity, place, sentence }) => notification(id, severity, place, sentence)),
     ],
     results,
   });

@@ -1,10 +1,10 @@
 /** Prints findings for a terminal, each with its source line and a caret. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
 import { describeAcceptance } from '../suppression.ts';
-import { remarksOf, titleOf } from './remarks.ts';
+import { listRemarks, remarkTitle } from './remarks.ts';
 
 export interface TextOptions {
   /** File contents by name. Findings in other files have no excerpt. */
@@ -30,7 +30,7 @@ const COLOURS = { error: '31', warning: '33', note: '36' } as const;
  */
 export function printText(linted: Omit<LintedFiles, 'problems'>, { sources, colour }: TextOptions): string {
   const { findings, suppressed, gone, objects } = linted;
-  const linesOf = remembered((file: string) => sources.get(file)?.split(/\r?\n/), new Map());
+  const linesOf = memoize((file: string) => sources.get(file)?.split(/\r?\n/), new Map());
   const out: Line[] = [];
   for (const finding of findings) {
     const { place, severity, code, name, message, fix, page } = finding;
@@ -51,7 +51,7 @@ export function printText(linted: Omit<LintedFiles, 'problems'>, { sources, colo
   const remarks = [
     ...declared.map((one) => `accepted: ${one.code} ${nameOf(one)}: ${describeAcceptance(one)}`),
     ...gone.map(({ code, object, message }) => `gone: ${code} ${object}: ${message}`),
-    ...remarksOf(linted).map((one) => `${titleOf(one)}: ${one.detail}`),
+    ...listRemarks(linted).map((one) => `${remarkTitle(one)}: ${one.detail}`),
   ];
   out.push(...remarks.flatMap(wrap));
   out.push(summary(findings, suppressed.length, objects));

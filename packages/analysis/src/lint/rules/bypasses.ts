@@ -17,7 +17,7 @@ import {
 } from '@meshpass/istio';
 import { items, record, text, texts } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
-import { enforcedIn } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import { filterTypes } from '../../exposure/patches.ts';
 import type { LintContext } from '../context.ts';
@@ -250,7 +250,7 @@ const sidecarBypass: Rule = {
         const message = `${describeObject(on)} has no sidecar: ${why}. No policy applies to it, and ${guarded}.`;
         yield { on, path: placeOf(workload), message };
       }
-      const around = [...enforcedIn(context.mesh).workloads.portsOf(workload).values()]
+      const around = [...indexEnforcedPolicies(context.mesh).workloads.portsOf(workload).values()]
         .filter(({ port, reachedAs }) => reachedAs.length > 0 && !isCaptured(workload, port))
         .map(({ port }) => port);
       if (around.length === 0) continue;

@@ -13,16 +13,28 @@ import {
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
-import { acceptsNoKind, isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
+import {
+  type EffectiveListener,
+  hasNoSupportedKind,
+  isEntryGateway,
+  listenersOf,
+} from '../../exposure/entries/gateway-listeners.ts';
 import { isSystemNamespace } from '../../exposure/entries/pods.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
 import type { LintContext } from '../context.ts';
-import { adminToolOf } from '../exposure/admin-tool.ts';
+import { adminInterfaceName } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-names.ts';
 import type { Severity } from '../model.ts';
 import type { Report, Rule } from '../rule.ts';
-import { describeReach, eachExposure, isAddedByFilter, severityOf, throughOf, unknownOf } from './passage-words.ts';
+import {
+  checkEachExposure,
+  describeEntryPoints,
+  describeReach,
+  explainUncertainty,
+  isAddedByEnvoyFilter,
+  passageSeverity,
+} from './passage-words.ts';
 
 /** An administration interface is reachable from outside. Its own login is the only protection, if it has one. */
 const openAdminTool: Rule = {
@@ -31,13 +43,13 @@ const openAdminTool: Rule = {
   severity: 'error',
   title: 'An administration interface is reachable from outside without an identity',
   fix: 'Remove the route, and reach it with an identity (a grant in the access file, or `kubectl port-forward`); or require one at the entry point: a client certificate, a verified token, or an authenticating proxy.',
-  check: eachExposure((exposure, context) => {
-    const tool = isAddedByFilter(exposure) ? undefined : adminToolOf(context, exposure);
+  check: checkEachExposure((exposure, context) => {
+    const tool = isAddedByEnvoyFilter(exposure) ? undefined : adminInterfaceName(context, exposure);
     const open = tool === undefined ? [] : publicPassages(context, exposure);
     if (open.length === 0) return undefined;
     const reach = describeReach(exposure, open, `${tool} (${describeDestination(exposure)})`);
-    const message = `${reach}, so that only its own login protects it, if it has one.${unknownOf(open)}`;
-    return { severity: severityOf(open), message };
+    const message = `${reach}, so that only its own login protects it, if it has one.${explainUncertainty(open)}`;
+    return { severity: passageSeverity(open), message };
   }),
 };
 
@@ -48,15 +60,16 @@ const entryAroundMesh: Rule = {
   severity: 'warning',
   title: 'An entry point leads around the mesh to a port where no proxy requires an identity',
   fix: 'Publish it through a gateway of the mesh, with the type ClusterIP; or set PeerAuthentication STRICT for the port, and give its Pods a sidecar.',
-  check: eachExposure((exposure, context) => {
+  check: checkEachExposure((exposure, context) => {
     if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
     if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
     const around = openPassages(context, exposure).filter(leadsAround);
     // MP101 and MP701 report these with what they expose.
-    if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
+    if (around.length === 0 || adminInterfaceName(context, exposure) || whyTestRoute(context, exposure))
+      return undefined;
     return {
       severity: weightOf(exposure, around),
-      message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(around)}, and no proxy of the mesh requires an identity: ${around[0]!.atWorkload.reason}.`,
+      message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${describeEntryPoints(around)}, and no proxy of the mesh requires an identity: ${around[0]!.atWorkload.reason}.`,
     };
   }),
 };
@@ -113,12 +126,12 @@ const envoyFilterRoute: Rule = {
   severity: 'warning',
   title: 'An EnvoyFilter adds a route, virtual host or listener that exposes a destination at a gateway',
   fix: 'Write the route as a VirtualService or HTTPRoute, which other tools and reviewers see, or remove it.',
-  check: eachExposure((exposure, context) => {
-    const open = isAddedByFilter(exposure) ? openPassages(context, exposure) : [];
+  check: checkEachExposure((exposure, context) => {
+    const open = isAddedByEnvoyFilter(exposure) ? openPassages(context, exposure) : [];
     if (open.length === 0) return undefined;
     const unguarded = open.some(({ entry }) => entry.proxy.by === 'istio' && entry.proxy.withoutPolicies);
     const why = whyPrivate(context, exposure);
-    const isError = (unguarded || why !== undefined) && severityOf(open) === 'error';
+    const isError = (unguarded || why !== undefined) && passageSeverity(open) === 'error';
     const without = unguarded ? ", and none of Istio's policies applies there" : '';
     return {
       severity: isError ? 'error' : 'warning',
@@ -129,7 +142,7 @@ const envoyFilterRoute: Rule = {
 
 /** Explains why the destination is not meant for the public. */
 function whyPrivate(context: LintContext, exposure: Exposure): string | undefined {
-  const tool = adminToolOf(context, exposure);
+  const tool = adminInterfaceName(context, exposure);
   if (tool) return ` It is an administration interface: ${tool}.`;
   const why = whyTestRoute(context, exposure);
   return why && ` It is a test route: ${why}.`;
@@ -143,7 +156,7 @@ const openReference: Rule = {
   title: 'A Gateway or ReferenceGrant lets every namespace attach or refer to it',
   fix: 'Write `from: Same`, or `from: Selector` with a label that only the platform team sets.',
   *check({ mesh }) {
-    for (const gateway of mesh.all('KubernetesGateway').filter(isEntry)) {
+    for (const gateway of mesh.all('KubernetesGateway').filter(isEntryGateway)) {
       for (const at of listenersOf(mesh, gateway)) yield* openListener(at);
       yield* openToListenerSets(gateway);
     }
@@ -159,9 +172,9 @@ const openReference: Rule = {
   },
 };
 
-function* openListener({ on, path, listener }: ListenerAt): Generator<Report> {
+function* openListener({ on, path, listener }: EffectiveListener): Generator<Report> {
   const namespaces = listener.allowedRoutes?.namespaces;
-  if (!isEvery(namespaces) || acceptsNoKind(listener)) return;
+  if (!isEvery(namespaces) || hasNoSupportedKind(listener)) return;
   const { hostname = '*' } = listener;
   const hosts = hostname === '*' ? 'any host' : `${hostname.startsWith('*') ? 'any host of' : 'paths of'} ${hostname}`;
   yield {

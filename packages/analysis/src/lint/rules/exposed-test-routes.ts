@@ -3,19 +3,19 @@
 import { describeCallerInput, describeDestination } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { publicPassages } from '../../exposure/identity.ts';
-import { newTo } from '../../exposure/new-ways.ts';
-import { adminToolOf } from '../exposure/admin-tool.ts';
+import { createNewPassageTest } from '../../exposure/new-ways.ts';
+import { adminInterfaceName } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-names.ts';
 import { needsClaim } from '../parts.ts';
 import { each, type Rule } from '../rule.ts';
 import {
+  checkEachExposure,
+  describeEntryPoints,
   describeReach,
-  eachExposure,
-  isAddedByFilter,
+  explainUncertainty,
+  isAddedByEnvoyFilter,
   oncePerPlace,
-  severityOf,
-  throughOf,
-  unknownOf,
+  passageSeverity,
 } from './passage-words.ts';
 
 /** A test route is publicly callable. This is the main purpose of the linter. */
@@ -25,14 +25,14 @@ const openTestRoute: Rule = {
   severity: 'error',
   title: 'A test route is reachable from outside without an identity',
   fix: 'Make it reachable inside the mesh only (remove `gateways`, the parentRef, the Ingress or the type of the Service), and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
-  check: eachExposure((exposure, context) => {
+  check: checkEachExposure((exposure, context) => {
     // Another rule reports these exposures, even if they lead to a test.
-    if (isAddedByFilter(exposure) || adminToolOf(context, exposure)) return undefined;
+    if (isAddedByEnvoyFilter(exposure) || adminInterfaceName(context, exposure)) return undefined;
     const why = whyTestRoute(context, exposure);
     const open = why === undefined ? [] : publicPassages(context, exposure);
     if (open.length === 0) return undefined;
-    const message = `${describeReach(exposure, open)}. It is a test route: ${why}.${unknownOf(open)}`;
-    return { severity: severityOf(open), message };
+    const message = `${describeReach(exposure, open)}. It is a test route: ${why}.${explainUncertainty(open)}`;
+    return { severity: passageSeverity(open), message };
   }),
 };
 
@@ -46,8 +46,8 @@ const newExposure: Rule = {
   *check(context) {
     const { base } = context;
     if (!base) return;
-    const isNew = newTo(base);
-    const check = eachExposure((exposure) => {
+    const isNew = createNewPassageTest(base);
+    const check = checkEachExposure((exposure) => {
       const opened = publicPassages(context, exposure).filter((passage) => isNew(exposure, passage));
       return opened.length === 0 ? undefined : { message: `new: ${describeReach(exposure, opened)}.` };
     });
@@ -80,7 +80,7 @@ const headerOnlyGuard: Rule = {
         return {
           at: [on.kind === 'VirtualService' ? 'match' : 'matches'],
           part: 'key',
-          message: `${describeDestination(exposure)} is reached through ${throughOf(through)} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
+          message: `${describeDestination(exposure)} is reached through ${describeEntryPoints(through)} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
         };
       },
     );

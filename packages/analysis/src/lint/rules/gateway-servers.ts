@@ -3,7 +3,7 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { fullHost, type Gateway, type GatewayServer, type Labels, selects, serviceName } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { destinationsOf, gatewayServers, hostsOf, needsClaim, objectsOf } from '../parts.ts';
+import { gatewayServers, hostsOf, needsClaim, objectsOfKind, virtualServiceDestinations } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
@@ -128,7 +128,7 @@ const gatewaySelectsAll: Rule = {
   severity: 'error',
   title: 'A Gateway selects every gateway of the mesh',
   fix: 'Select the intended gateway: `selector: {istio: ingressgateway}`.',
-  check: each(objectsOf('Gateway'), ({ on }) => {
+  check: each(objectsOfKind('Gateway'), ({ on }) => {
     if (Object.keys(labels(on.spec.selector)).length > 0) return undefined;
     return {
       at: ['spec'],
@@ -205,7 +205,7 @@ function terminates({ tls }: GatewayServer): boolean {
 function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
   const { rootNamespace, clusterDomain } = mesh.config;
   const bound = mesh.all('VirtualService').filter(({ spec }) => (spec.gateways ?? []).some((one) => one !== 'mesh'));
-  for (const { on, value: destination, path } of bound.flatMap(destinationsOf)) {
+  for (const { on, value: destination, path } of bound.flatMap(virtualServiceDestinations)) {
     const host = fullHost(destination?.host ?? '', on.metadata.namespace, clusterDomain);
     const name = serviceName(host, clusterDomain);
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;

@@ -9,7 +9,7 @@ import {
   type WorkloadPort,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
-import { enforcedIn } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
 import { conditionsOf, operationsOf, type PolicyRule, policyRules, sourcesOf } from '../parts.ts';
@@ -80,7 +80,7 @@ function tcpPorts(context: LintContext, policy: AuthorizationPolicy): readonly W
   // with a selector.
   if (selectorOf(policy) === undefined) return [];
   const { mesh } = context;
-  const { portsOf } = enforcedIn(mesh).workloads;
+  const { portsOf } = indexEnforcedPolicies(mesh).workloads;
   const workloads = mesh.within('Service', policy.metadata.namespace).flatMap((service): readonly Workload[] => {
     const pods = mesh.podsBehind(service);
     // The listeners of a Gateway API's Gateway decide what its Pods speak, even if someone else deploys them.

@@ -20,7 +20,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { firstPeer, itemsOf, rulesOf } from '../parts.ts';
+import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 /** A caller denied by certificate can connect without one. */
@@ -38,7 +38,7 @@ const denyWithoutMtls: Rule = {
       if (!plain) continue;
       const message = `a caller that this rule denies can connect without a certificate and is then allowed: ${plain}.`;
       for (const rule of rulesOf(policy)) {
-        const at = firstPeer(rule);
+        const at = findPeerIdentityPart(rule);
         if (at) yield { on: policy, message, ...at };
       }
     }
@@ -76,7 +76,11 @@ function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'pa
   if (namespace === undefined) return undefined;
   const service = context.mesh.serviceAt(host);
   const pod = service && context.mesh.podsBehind(service)[0];
-  const { mode, by, open } = modeOf(context.mesh, namespace, pod?.labels ?? labels(service?.spec.selector));
+  const { mode, by, open } = resolveMutualTlsMode(
+    context.mesh,
+    namespace,
+    pod?.labels ?? labels(service?.spec.selector),
+  );
   if (mode === 'STRICT' && !open) return undefined;
   if (mode === 'STRICT') {
     const port = String(open!.port);
@@ -202,7 +206,7 @@ function plainTextPort(
 ): string | undefined {
   const pods = context.mesh.podsIn(namespace).filter((pod) => isMeant(pod.labels));
   for (const given of pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted]) {
-    const { mode, by, open } = modeOf(context.mesh, namespace, given);
+    const { mode, by, open } = resolveMutualTlsMode(context.mesh, namespace, given);
     if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
       if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
       if (context.complete) return "no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE";
@@ -214,7 +218,7 @@ function plainTextPort(
 }
 
 /** Determines a workload's mode like istiod does, with the deciding policy and a port of a Service that is open nevertheless. */
-export function modeOf(
+export function resolveMutualTlsMode(
   mesh: MeshView,
   namespace: string,
   pod: Readonly<Record<string, string>>,

@@ -11,7 +11,9 @@ import { each, type Problem, type Report, type Rule } from '../rule.ts';
  * Creates the check of a rule that judges each exposure by itself, at its destination. It reports each place once,
  * because the ports of a Service or the hosts of a route have one cause.
  */
-export function eachExposure(judge: (exposure: Exposure, context: LintContext) => Problem | undefined): Rule['check'] {
+export function checkEachExposure(
+  judge: (exposure: Exposure, context: LintContext) => Problem | undefined,
+): Rule['check'] {
   const check = each(
     ({ exposures }) => exposures.map((value) => ({ on: value.on, path: value.destinationPath, value })),
     ({ value }, context) => judge(value, context),
@@ -46,30 +48,30 @@ export function describeReach(
   passages: readonly Passage[],
   named = describeDestination(exposure),
 ): string {
-  return `${describeCalls(exposure)} reaches ${named} through ${throughOf(passages)}: open to ${describeCallers(exposure)}`;
+  return `${describeCalls(exposure)} reaches ${named} through ${describeEntryPoints(passages)}: open to ${describeCallers(exposure)}`;
 }
 
 /** Whether an EnvoyFilter adds the exposure, which MP703 reports. */
-export function isAddedByFilter({ entries }: Exposure): boolean {
+export function isAddedByEnvoyFilter({ entries }: Exposure): boolean {
   return entries.some(({ kind }) => kind === 'EnvoyFilter');
 }
 
 /** Names the entry points of passages. */
-export function throughOf(passages: readonly Passage[]): string {
+export function describeEntryPoints(passages: readonly Passage[]): string {
   // Files may define a Gateway more than once.
   return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
 /** An error must be right: what is not known, or open only to a private network, is a warning. */
-export function severityOf(passages: readonly Passage[]): Severity {
+export function passageSeverity(passages: readonly Passage[]): Severity {
   return passages.some(({ verdict, entry }) => verdict === 'open' && entry.internal === undefined)
     ? 'error'
     : 'warning';
 }
 
 /** Explains why passages are not certain; empty if one is. */
-export function unknownOf(passages: readonly Passage[]): string {
-  if (severityOf(passages) === 'error') return '';
+export function explainUncertainty(passages: readonly Passage[]): string {
+  if (passageSeverity(passages) === 'error') return '';
   const [{ atEntry, atWorkload }] = passages as readonly [Passage];
   const reasons = [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason);
   return ` It is a warning, because ${reasons.join(', and ')}.`;

@@ -1,5 +1,5 @@
 import { actionOf } from '@meshpass/istio';
-import { passes, readText } from '../../diff/formula/text-test.ts';
+import { parseTextTest, passesTest } from '../../diff/formula/text-test.ts';
 import { operationEntries } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
 
@@ -55,7 +55,7 @@ function whyNever(path: string, normalization: string): string | undefined {
 }
 
 function missingSibling(path: string, all: readonly string[]): string | undefined {
-  const taken = (one: string) => all.some((pattern) => passes(readText(pattern), one));
+  const taken = (one: string) => all.some((pattern) => passesTest(parseTextTest(pattern), one));
   if (path.includes('{') || path.startsWith('*') || path === '/') return undefined;
   if (path.endsWith('/*')) {
     const bare = path.slice(0, -2);

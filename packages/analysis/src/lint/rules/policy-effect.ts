@@ -12,9 +12,17 @@ import {
 } from '@meshpass/istio';
 import { items, listed, texts } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
-import { enforcedIn } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, objectsOf, operationsOf, type PolicyRule, policyRules, rulesOf, sourcesOf } from '../parts.ts';
+import {
+  conditionsOf,
+  objectsOfKind,
+  operationsOf,
+  type PolicyRule,
+  policyRules,
+  rulesOf,
+  sourcesOf,
+} from '../parts.ts';
 import { each, type Report, type Rule } from '../rule.ts';
 
 /** An empty part means "everything" in one place and "nothing" in another. */
@@ -92,7 +100,7 @@ const dryRun: Rule = {
   severity: 'note',
   title: 'A policy is in dry run: it is logged and not enforced',
   fix: 'Remove the annotation `istio.io/dry-run` once the logs show the expected decisions.',
-  check: each(objectsOf('AuthorizationPolicy'), ({ on }) => {
+  check: each(objectsOfKind('AuthorizationPolicy'), ({ on }) => {
     if (!isDryRun(on)) return undefined;
     const message = `this ${actionOf(on)} policy has no effect on requests.`;
     return { at: ['metadata', 'annotations', DRY_RUN], part: 'key', message };
@@ -161,7 +169,9 @@ function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefine
 
 /** Lists the ports that a Service routes to. */
 function servedPorts({ mesh }: LintContext, workload: PodWorkload): readonly WorkloadPort[] {
-  return [...enforcedIn(mesh).workloads.portsOf(workload).values()].filter(({ reachedAs }) => reachedAs.length > 0);
+  return [...indexEnforcedPolicies(mesh).workloads.portsOf(workload).values()].filter(
+    ({ reachedAs }) => reachedAs.length > 0,
+  );
 }
 
 export const POLICY_EFFECT_RULES: readonly Rule[] = [emptyRule, negativeOnly, firstAllow, dryRun];

@@ -3,11 +3,11 @@ import { actionOf, didYouMean } from '@meshpass/istio';
 import type { LintContext } from '../context.ts';
 import {
   conditionsOf,
-  entriesOf,
   jwtRules,
   operationEntries,
   policyRules,
   type RuleEntry,
+  ruleEntries,
   sourceEntries,
 } from '../parts.ts';
 import { each, type Rule } from '../rule.ts';
@@ -68,7 +68,7 @@ function comparedEntries(context: LintContext): readonly RuleEntry[] {
   return [
     ...[...sourceEntries(context), ...operationEntries(context)].filter(({ list }) => LISTS.test(list)),
     ...conditions(context).flatMap((condition) =>
-      entriesOf(condition).map((one) => ({ ...one, list: String(condition.value.key) })),
+      ruleEntries(condition).map((one) => ({ ...one, list: String(condition.value.key) })),
     ),
   ];
 }

@@ -3,9 +3,9 @@
 import { grantNamespace } from '@meshpass/identity';
 import { type Destination, fullHost, protocolOf, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { named } from '../../exposure/entries/gateway-tables.ts';
+import { keyedByName } from '../../exposure/entries/gateway-tables.ts';
 import { mirrorsOf } from '../../routes/http-routes.ts';
-import { describeOutside, type GrantReach, routesOutside } from '../../routes/outside-grant.ts';
+import { describeRouteOutside, findRoutesOutsideGrants, type GrantReach } from '../../routes/outside-grant.ts';
 import { coversUri } from '../../routes/text-match.ts';
 import type { LintContext } from '../context.ts';
 import { isTestDestination } from '../exposure/test-names.ts';
@@ -21,7 +21,7 @@ const unboundedDelegate: Rule = {
   title: 'A delegate controls more of what is public than it should',
   fix: 'Match a path prefix in the delegation, keep the delegate in the same namespace or export it to the root only, and set no hosts in it.',
   *check(context) {
-    const known = named(context.mesh.all('VirtualService'));
+    const known = keyedByName(context.mesh.all('VirtualService'));
     for (const { on: root, value: route, path } of httpRoutes(context)) {
       if (!route.delegate) continue;
       const namespace = route.delegate.namespace || root.metadata.namespace;
@@ -98,9 +98,9 @@ const routeOutsideGrant: Rule = {
   title: 'A VirtualService leads from a granted service to one outside the grant',
   fix: 'Also grant the destination, or limit the route with `match.sourceNamespace` or `exportTo`.',
   *check(context) {
-    for (const route of routesOutside(context.mesh, grantsOf(context))) {
+    for (const route of findRoutesOutsideGrants(context.mesh, grantsOf(context))) {
       const { on, path } = route;
-      yield { on, path, message: `${describeOutside(route)}.` };
+      yield { on, path, message: `${describeRouteOutside(route)}.` };
     }
   },
 };

@@ -12,7 +12,7 @@ import {
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
 import { forwardsNothing } from '../../routes/http-routes.ts';
-import { destinationsOf, gatewayServers, hostsOf, textsOf } from '../parts.ts';
+import { gatewayServers, hostsOf, textsOf, virtualServiceDestinations } from '../parts.ts';
 import type { Problem, Rule } from '../rule.ts';
 
 /** A VirtualService matches every host of a gateway, including those of other teams. */
@@ -118,7 +118,7 @@ function whyRerouted(route: VirtualService, written: string, clusterDomain: stri
   const owner = serviceName(host, clusterDomain)?.namespace;
   const wildcard = written.startsWith('*.') && written.endsWith(`.${clusterDomain}`);
   if (!wildcard && (owner === undefined || owner === namespace)) return undefined;
-  const elsewhere = destinationsOf(route)
+  const elsewhere = virtualServiceDestinations(route)
     .map(({ value }) => fullHost(value?.host ?? '', namespace, clusterDomain))
     .find((to) => to !== host);
   const defaulted = texts(route.spec.exportTo).length === 0;

@@ -1,6 +1,6 @@
 import type { HttpMatch, HttpRoute } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { coversMatch, coversUri, isWithin } from '../../routes/text-match.ts';
+import { coversMatch, coversUri, isFieldSubset } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
 /** An earlier, wider route takes all of a route's calls, because the first match wins. */
@@ -86,7 +86,7 @@ function covers(wide: HttpMatch, narrow: HttpMatch): boolean {
   if (wide.ignoreUriCase !== narrow.ignoreUriCase && wide.uri && narrow.uri && !wide.ignoreUriCase) return false;
   return (
     coversMatch(wide, narrow) &&
-    isWithin(wide.sourceLabels, narrow.sourceLabels) &&
+    isFieldSubset(wide.sourceLabels, narrow.sourceLabels) &&
     (wide.port === undefined || wide.port === narrow.port) &&
     (wide.sourceNamespace === undefined || wide.sourceNamespace === narrow.sourceNamespace) &&
     (texts(wide.gateways).length === 0 ||

@@ -1,5 +1,5 @@
 /** Rules about tokens: which tokens are accepted, and which workloads require one. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -13,7 +13,7 @@ import {
 } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, jwtRules, objectsOf, rulesOf, sourcesOf } from '../parts.ts';
+import { conditionsOf, jwtRules, objectsOfKind, rulesOf, sourcesOf } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
 
 /** Rules test tokens that no RequestAuthentication verifies. */
@@ -23,7 +23,7 @@ const claimsWithoutAuthentication: Rule = {
   severity: 'warning',
   title: 'A rule matches token claims, but no RequestAuthentication verifies tokens',
   fix: 'Add a RequestAuthentication that selects the same workloads.',
-  check: each(objectsOf('AuthorizationPolicy'), ({ on }, context) => {
+  check: each(objectsOfKind('AuthorizationPolicy'), ({ on }, context) => {
     const all = context.mesh.all('RequestAuthentication');
     // If the files contain none of the namespace, it is probably elsewhere.
     if (!context.complete && !all.some((one) => one.metadata.namespace === on.metadata.namespace)) return undefined;
@@ -71,7 +71,7 @@ const authenticationNotRequired: Rule = {
   severity: 'error',
   title: 'A RequestAuthentication without a policy that requires a token',
   fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
-  check: each(objectsOf('RequestAuthentication'), ({ on }, context) => {
+  check: each(objectsOfKind('RequestAuthentication'), ({ on }, context) => {
     if (items(on.spec.jwtRules).length === 0) return undefined;
     const { mesh, complete } = context;
     const { namespace } = on.metadata;
@@ -93,7 +93,7 @@ const authenticationNotRequired: Rule = {
 };
 
 /** Whether a policy requires a token. AUDIT and dry run only log. */
-const asksForToken = remembered(
+const asksForToken = memoize(
   (policy: AuthorizationPolicy): boolean =>
     !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined,
 );

@@ -1,5 +1,5 @@
 /** Baselines: findings that are known and not reported again, recognized without line numbers. */
-import type { Accept, Baseline, BaselineEntry, Finding, LintResult } from '../model.ts';
+import type { Baseline, BaselineEntry, Finding, LintResult, SuppressionMatcher } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
 
 /** Returns the entry that recognizes a finding, on any line. */
@@ -32,8 +32,8 @@ export function formatBaseline({ findings }: Pick<LintResult, 'findings'>): stri
 }
 
 /** Accepts the findings of a baseline. Each entry accepts one finding, so that another of the same kind is reported. */
-export function baselineRun({ file, findings }: Baseline): {
-  readonly accept: Accept;
+export function createBaselineMatcher({ file, findings }: Baseline): {
+  readonly accept: SuppressionMatcher;
   /** Returns the entries that accepted no finding. */
   readonly gone: () => readonly BaselineEntry[];
 } {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { ALL_RULES } from '../lint.ts';
 import { type Baseline, type LintSettings, type RuleCode, SEVERITIES } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
-import { isLower } from './settings.ts';
+import { isLowerSeverity } from './settings.ts';
 
 const text = z.string().min(1).max(1024);
 const CODES = ALL_RULES.map((rule) => rule.code);
@@ -81,7 +81,9 @@ export function readLintSettings(content: string, file: string): LintSettings {
     );
   }
   const { severities, test_words, test_labels, entry_points } = parsed.data;
-  const lower = ALL_RULES.filter(({ code, severity }) => isLower(severities[code]?.severity ?? severity, severity));
+  const lower = ALL_RULES.filter(({ code, severity }) =>
+    isLowerSeverity(severities[code]?.severity ?? severity, severity),
+  );
   const refused = lower.flatMap(({ code, severity }) => {
     const place = formatPlace(locate(['severities', code], 'key'));
     if (!isSuppressible(code))

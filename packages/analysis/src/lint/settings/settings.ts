@@ -1,12 +1,12 @@
 /** Settings of a linter run: severities, the vocabulary of test routes, and entry points that are meant to be open. */
 import { listed } from '@meshpass/istio/members';
 import {
-  type Accept,
   type AppliedSettings,
   type DeclaredEntryPoint,
   type Finding,
   type LintSettings,
   SEVERITIES,
+  type SuppressionMatcher,
 } from '../model.ts';
 
 /** Rules whose findings a declared entry point answers. */
@@ -16,8 +16,8 @@ const ENTRY_POINT_RULES: ReadonlySet<string> = new Set(['MP101', 'MP102', 'MP701
  * Applies settings to findings. A declared entry point accepts its findings, with its reason and owner, and a rule that
  * is off accepts all of its findings.
  */
-export function settingsRun({ file, severities, entryPoints, testWords, testLabels }: LintSettings): {
-  readonly accept: Accept;
+export function createSettingsFilter({ file, severities, entryPoints, testWords, testLabels }: LintSettings): {
+  readonly accept: SuppressionMatcher;
   /** Replaces the severity of a finding that is not accepted. */
   readonly grade: (finding: Finding) => Finding;
   /** Returns what the settings took away. */
@@ -29,7 +29,7 @@ export function settingsRun({ file, severities, entryPoints, testWords, testLabe
       const entryPoint = ENTRY_POINT_RULES.has(code) ? entryPoints.find((one) => isSame(one, object)) : undefined;
       if (entryPoint) return { place: entryPoint.place, reason: entryPoint.reason, owner: entryPoint.owner };
       const rule = severities.get(code);
-      if (rule && isLower(rule.severity, severity)) weakened.set(code, (weakened.get(code) ?? 0) + 1);
+      if (rule && isLowerSeverity(rule.severity, severity)) weakened.set(code, (weakened.get(code) ?? 0) + 1);
       return rule?.severity === 'off' ? { place: rule.place, reason: rule.reason } : undefined;
     },
     grade: (finding) => {
@@ -47,7 +47,7 @@ export function settingsRun({ file, severities, entryPoints, testWords, testLabe
 }
 
 /** Whether one severity is lower than another; `off` is lower than all. */
-export function isLower(severity: LintedSeverity, than: LintedSeverity): boolean {
+export function isLowerSeverity(severity: LintedSeverity, than: LintedSeverity): boolean {
   return ORDER.indexOf(severity) < ORDER.indexOf(than);
 }
 

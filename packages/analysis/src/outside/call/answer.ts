@@ -32,7 +32,7 @@ export interface OutsideAnswer {
 
 export type PartialAnswer = Omit<OutsideAnswer, 'gateway'>;
 
-export function unknownBecause(
+export function unknownAnswer(
   by: OutsideAnswer['by'],
   reason: string,
   more: Partial<PartialAnswer> = {},

@@ -1,30 +1,30 @@
 /** Gateways at a port: the routers that share its listener, and the proxies that run it. */
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import type { EntryPoint } from '../../exposure/exposure.ts';
-import { podsOfGateway } from '../../exposure/gateway-pods.ts';
-import { enforcementAtEntry } from '../../exposure/identity.ts';
+import { listGatewayPods } from '../../exposure/gateway-pods.ts';
+import { entryEnforcementPoints } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
 import { type Router, serverOf } from '../router.ts';
-import { type PartialAnswer, refusal, unknownBecause } from './answer.ts';
+import { type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
 /** Routers of one port of the same Pods. */
-export interface Gateway {
+export interface GatewayRouters {
   /** `namespace/name` of the first object. */
   readonly name: string;
   readonly entry: EntryPoint;
   readonly routers: readonly Router[];
 }
 
-const routersOf = remembered((mesh: MeshView): readonly Router[] =>
+const routersOf = memoize((mesh: MeshView): readonly Router[] =>
   [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
 );
 
 /** Lists the gateways that listen at a port. */
-export function gatewaysAt(mesh: MeshView, port: number): readonly Gateway[] {
+export function gatewaysOnPort(mesh: MeshView, port: number): readonly GatewayRouters[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
   const groups = [...Map.groupBy(there, keyOf).values()];
   return groups.map((some) => {
@@ -43,28 +43,28 @@ function keyOf({ entry: { proxy }, table }: Router): string {
 
 function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean {
   if (one.kind === other.kind || one.proxy.by !== 'istio' || other.proxy.by !== 'istio') return false;
-  const known = new Set(podsOfGateway(mesh, one.proxy));
-  return podsOfGateway(mesh, other.proxy).some((pod) => known.has(pod));
+  const known = new Set(listGatewayPods(mesh, one.proxy));
+  return listGatewayPods(mesh, other.proxy).some((pod) => known.has(pod));
 }
 
 /** Lists the proxies of a gateway whose policies differ. Without its Pods, they are assumed to have the selector's labels. */
-export function proxiesOf(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
+export function listGatewayProxies(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
   const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
-  return enforcementAtEntry(mesh, exposure as never, entry).map(([point]) => point!.proxy);
+  return entryEnforcementPoints(mesh, exposure as never, entry).map(([point]) => point!.proxy);
 }
 
 /** Chooses the router of a connection: by protocol, and of a TLS connection by its SNI and certificate. */
-export function routerFor(
-  { routers, name }: Gateway,
+export function selectRouter(
+  { routers, name }: GatewayRouters,
   { tls, http }: Pick<OutsideRequest, 'tls' | 'http'>,
 ): Router | PartialAnswer {
   const [first] = routers as [Router];
   const { port } = first.listener;
   const kinds = new Set(routers.map(({ entry, listener }) => `${entry.kind} ${socketOf(listener.protocol)}`));
-  if (kinds.size > 1) return unknownBecause('listener', `objects of different kinds or protocols share port ${port}`);
+  if (kinds.size > 1) return unknownAnswer('listener', `objects of different kinds or protocols share port ${port}`);
   const socket = socketOf(first.listener.protocol);
   if (socket === 'tcp')
-    return unknownBecause('listener', `port ${port} of ${name} forwards connections, which are not evaluated`);
+    return unknownAnswer('listener', `port ${port} of ${name} forwards connections, which are not evaluated`);
   if (socket === 'http') return tls ? refusal('tls', `port ${port} of ${name} does not accept TLS`) : first;
   if (!tls) return refusal('tls', `port ${port} of ${name} only accepts TLS`);
   return first.entry.kind === 'KubernetesGateway' ? byListener(routers, tls, http) : bySni(routers, tls);
@@ -81,15 +81,15 @@ type Tls = NonNullable<OutsideRequest['tls']>;
 function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideRequest['http']): Router | PartialAnswer {
   const [router] = routers as [Router];
   if (routers.length > 1 || router.listener.protocol !== 'https' || !http)
-    return unknownBecause('tls', 'listeners of the Gateway API that do not terminate TLS are not evaluated');
+    return unknownAnswer('tls', 'listeners of the Gateway API that do not terminate TLS are not evaluated');
   const [host] = http.authority.toLowerCase().split(/:(?=\d*$)/);
   if (sni?.toLowerCase() !== host)
-    return unknownBecause(
+    return unknownAnswer(
       'tls',
       'the SNI differs from the Host header, and listeners of the Gateway API share routes here',
     );
   const { spec } = router.entry.object as KubernetesGateway;
-  if (spec.tls) return unknownBecause('tls', 'validation of client certificates by the Gateway is not evaluated');
+  if (spec.tls) return unknownAnswer('tls', 'validation of client certificates by the Gateway is not evaluated');
   return router;
 }
 
@@ -99,14 +99,14 @@ function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | 
     texts(serverOf(router)?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
   );
   const twice = hosts.find((one) => hosts.some((other) => other.router !== one.router && other.host === one.host));
-  if (twice) return unknownBecause('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
+  if (twice) return unknownAnswer('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
   const covering = hosts.filter(({ host }) => host === '*' || (sni !== undefined && coversHost(host, sni)));
   const [best] = covering.toSorted((a, b) => rankOf(b.host) - rankOf(a.host));
   const forwards = covering.filter(({ router }) => router.listener.protocol === 'tls');
   if (forwards.length > 0 && new Set(covering.map(({ router }) => router)).size > 1)
-    return unknownBecause('tls', `several servers have hosts for SNI ${sni}, and one of them forwards connections`);
+    return unknownAnswer('tls', `several servers have hosts for SNI ${sni}, and one of them forwards connections`);
   if (forwards.some(({ router }) => serverOf(router)?.tls?.mode !== 'PASSTHROUGH'))
-    return unknownBecause('tls', 'servers that terminate TLS and forward connections are not evaluated');
+    return unknownAnswer('tls', 'servers that terminate TLS and forward connections are not evaluated');
   if (!best)
     return refusal('tls', sni === undefined ? 'every server requires an SNI' : `no server has a host for SNI ${sni}`);
   return checked(best.router, certificate);
@@ -134,12 +134,12 @@ function checked(router: Router, certificate: Tls['certificate']): Router | Part
     case 'OPTIONAL_MUTUAL':
       return certificate?.trusted === false ? refused('the gateway does not trust the client certificate') : router;
     default:
-      return unknownBecause('tls', `servers with TLS mode ${mode} are not evaluated`);
+      return unknownAnswer('tls', `servers with TLS mode ${mode} are not evaluated`);
   }
 }
 
 /** Principal of a client that the gateway's policies see; `unnamed` if its certificate has no SPIFFE ID. */
-export function principalAt(
+export function clientPrincipal(
   router: Router,
   certificate: Tls['certificate'],
 ): { readonly principal?: string; readonly unnamed: boolean } {

@@ -1,23 +1,29 @@
 /** Decides a single request of a client outside the mesh, at its gateways and at the workloads behind them. */
 
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import { type MeshView, requestAuthentications, targetPortOf, trustedProxiesOf, type Workload } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { type Authorizer, createAuthorizer } from '../../evaluate/authorizer.ts';
 import type { Call, Decision, HttpCall } from '../../evaluate/call.ts';
-import { tokenCheck } from '../../evaluate/request-authentication.ts';
+import { compileTokenCheck } from '../../evaluate/request-authentication.ts';
 import type { Endpoint } from '../../evaluate/target.ts';
 import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
 import { patchesAtEntry } from '../../exposure/identity.ts';
 import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
-import { truthOf } from '../../routes/truth.ts';
-import { callersOf } from '../pods-of.ts';
+import { evaluateThreeValued } from '../../routes/truth.ts';
+import { gatewayCallers } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
-import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
-import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor } from './at-gateway.ts';
-import { atDestination } from './destination.ts';
+import { type OutsideAnswer, type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
+import {
+  clientPrincipal,
+  type GatewayRouters,
+  gatewaysOnPort,
+  listGatewayProxies,
+  selectRouter,
+} from './at-gateway.ts';
+import { resolveAtDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 
 export interface OutsideAnswers {
@@ -49,7 +55,7 @@ export interface OutsideAnswers {
  * ```
  */
 export function canIOutside(mesh: MeshView, request: OutsideRequest): OutsideAnswers {
-  const gateways = gatewaysAt(mesh, request.port);
+  const gateways = gatewaysOnPort(mesh, request.port);
   const answers: readonly OutsideAnswer[] =
     gateways.length === 0
       ? [atNoGateway(mesh, request.port)]
@@ -63,21 +69,21 @@ function atNoGateway(mesh: MeshView, port: number): PartialAnswer {
   const patched = mesh.unread ?? whyMoreListeners(mesh);
   return patched === undefined
     ? refusal('listener', `no gateway among the objects listens at port ${port}`)
-    : unknownBecause('listener', patched);
+    : unknownAnswer('listener', patched);
 }
 
-function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): readonly PartialAnswer[] {
+function atGateway(mesh: MeshView, gateway: GatewayRouters, request: OutsideRequest): readonly PartialAnswer[] {
   const { entry } = gateway;
-  if (mesh.unread !== undefined) return [unknownBecause('gateway', mesh.unread)];
-  if (entry.proxy.by !== 'istio') return [unknownBecause('gateway', `${entry.name} is not a gateway of Istio`)];
-  const router = routerFor(gateway, request);
+  if (mesh.unread !== undefined) return [unknownAnswer('gateway', mesh.unread)];
+  if (entry.proxy.by !== 'istio') return [unknownAnswer('gateway', `${entry.name} is not a gateway of Istio`)];
+  const router = selectRouter(gateway, request);
   const patched = patchesAtEntry(mesh, entry.proxy);
   if ('verdict' in router)
-    return patched.length > 0 ? [unknownBecause('gateway', describePatch(patched[0]!))] : [router];
-  if (!entry.proxy.selector) return [unknownBecause('gateway', `the Pods of ${entry.name} are not known`)];
-  return proxiesOf(mesh, entry).flatMap((proxy) => {
+    return patched.length > 0 ? [unknownAnswer('gateway', describePatch(patched[0]!))] : [router];
+  if (!entry.proxy.selector) return [unknownAnswer('gateway', `the Pods of ${entry.name} are not known`)];
+  return listGatewayProxies(mesh, entry).flatMap((proxy) => {
     const [patch] = patchesAt(mesh, 'GATEWAY', proxy);
-    return patch ? [unknownBecause('gateway', describePatch(patch))] : atProxy(mesh, router, proxy, request);
+    return patch ? [unknownAnswer('gateway', describePatch(patch))] : atProxy(mesh, router, proxy, request);
   });
 }
 
@@ -111,10 +117,12 @@ function passedThrough(
   const sni = request.tls?.sni?.toLowerCase();
   const texts = new Map([['host', sni ?? '']]);
   const call = { flags: new Set<string>(), texts, lists: new Map(), addresses: new Map() };
-  const hosts = hostConditions(router).filter(([, condition]) => truthOf(call, condition) === true);
-  const steps = hosts.flatMap(([host]) => host.steps).filter(({ condition }) => truthOf(call, condition) === true);
+  const hosts = hostConditions(router).filter(([, condition]) => evaluateThreeValued(call, condition) === true);
+  const steps = hosts
+    .flatMap(([host]) => host.steps)
+    .filter(({ condition }) => evaluateThreeValued(call, condition) === true);
   const [step] = steps;
-  if (steps.length > 1) return [unknownBecause('route', `several routes have SNI ${sni ?? '(none)'}`)];
+  if (steps.length > 1) return [unknownAnswer('route', `several routes have SNI ${sni ?? '(none)'}`)];
   if (!step) return [refusal('tls', `no route has SNI ${sni ?? '(none)'}`)];
   const outcome = byPolicies(mesh, router, proxy, request, undefined);
   return 'verdict' in outcome ? [outcome] : forwarded(mesh, router, step, undefined, request);
@@ -138,7 +146,7 @@ function byPolicies(
   const { http, remoteIp } = received ?? {};
   const port = podPort(mesh, proxy, request.port);
   const authorizer = authorizerAt(mesh)(proxy, port, http ? 'http' : 'tcp');
-  const { principal, unnamed } = principalAt(router, request.tls?.certificate);
+  const { principal, unnamed } = clientPrincipal(router, request.tls?.certificate);
   const call: Call = {
     ...connectionOf(request, port),
     ...(http && { http }),
@@ -147,11 +155,11 @@ function byPolicies(
   };
   const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: http?.authority ?? '' };
   const { decision, unknown } = evaluate(endpoint, call);
-  if (unknown !== undefined) return unknownBecause('gateway', unknown);
+  if (unknown !== undefined) return unknownAnswer('gateway', unknown);
   if (unnamed && testsPeers(authorizer))
-    return unknownBecause('gateway', 'policies test the client certificate, whose SPIFFE ID is not given');
+    return unknownAnswer('gateway', 'policies test the client certificate, whose SPIFFE ID is not given');
   if (decision.reason === 'foreign-peer')
-    return unknownBecause('gateway', 'the client certificate belongs to another trust domain');
+    return unknownAnswer('gateway', 'the client certificate belongs to another trust domain');
   return decision.allowed ? { http: http && withoutTokens(mesh, proxy, call, http) } : refusedBy(decision);
 }
 
@@ -165,8 +173,8 @@ function connectionOf({ tls, sourceIp, tokens, now }: OutsideRequest, port: numb
   };
 }
 
-const authorizerAt = remembered((mesh: MeshView) => {
-  const once = memory();
+const authorizerAt = memoize((mesh: MeshView) => {
+  const once = createMemo();
   return (proxy: Workload, port: number, protocol: 'http' | 'tcp') =>
     once(JSON.stringify([proxy.namespace, proxy.labels, port, protocol]), () =>
       createAuthorizer(mesh, proxy, { protocols: new Map([[port, protocol]]) }),
@@ -187,7 +195,7 @@ function refusedBy(decision: Decision): PartialAnswer {
 
 /** Applies the changes that RequestAuthentications make to headers. */
 function withoutTokens(mesh: MeshView, proxy: Workload, call: Call, http: HttpCall): HttpCall {
-  const outcome = tokenCheck(requestAuthentications(mesh, proxy))?.(call, http).outcome;
+  const outcome = compileTokenCheck(requestAuthentications(mesh, proxy))?.(call, http).outcome;
   const headers = (outcome?.valid && outcome.headers) || http.headers || {};
   const left = Object.entries(headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   return { ...http, headers: Object.fromEntries(left) };
@@ -205,7 +213,7 @@ function stepFor(
   { call, unknownFields, http }: ReceivedRequest,
   request: Pick<OutsideRequest, 'tokens'>,
 ): Step | PartialAnswer {
-  const host = hostConditions(router).find(([, condition]) => truthOf(call, condition) === true)?.[0];
+  const host = hostConditions(router).find(([, condition]) => evaluateThreeValued(call, condition) === true)?.[0];
   if (!host) {
     const place = router.entry.object?.origin.at(['metadata', 'name']);
     return refusal('route', `no route has host ${http.authority}`, 404, place && { place });
@@ -216,11 +224,11 @@ function stepFor(
     ? unknownFields
     : new Map([...unknownFields, ['host', 'the Host header has upper case letters'] as const]);
   for (const step of host.steps) {
-    const truth = truthOf(call, step.condition, (field) => unknown.get(field));
+    const truth = evaluateThreeValued(call, step.condition, (field) => unknown.get(field));
     if (step.testsClaims && items(request.tokens).length > 0)
-      return unknownBecause('route', `${describeObject(step.on)} tests claims of the token`, { place: placeOf(step) });
+      return unknownAnswer('route', `${describeObject(step.on)} tests claims of the token`, { place: placeOf(step) });
     if (truth === true) return step;
-    if (truth !== false) return unknownBecause('route', truth.unknown, { place: placeOf(step) });
+    if (truth !== false) return unknownAnswer('route', truth.unknown, { place: placeOf(step) });
   }
   const place = host.on.origin.at(['metadata', 'name']);
   return refusal('route', `no route of host ${host.host} matches`, 404, { place });
@@ -240,20 +248,23 @@ function forwarded(
   const route = placeOf(step);
   const at = { place: route, route };
   if (step.answersPreflights && http?.method === 'OPTIONS' && http.headers?.origin !== undefined)
-    return [unknownBecause('route', 'the route may answer a CORS preflight', at)];
-  if (step.abortsSome) return [unknownBecause('route', 'a fault of the route aborts some calls', at)];
+    return [unknownAnswer('route', 'the route may answer a CORS preflight', at)];
+  if (step.abortsSome) return [unknownAnswer('route', 'a fault of the route aborts some calls', at)];
   if (step.targets.length === 0)
     return [refusal('route', `${describeObject(step.on)} ${step.answer ?? 'answers it itself'}`, step.status, at)];
   const { proxy } = entry;
-  const callers = proxy.by === 'istio' ? callersOf(mesh, proxy) : [];
+  const callers = proxy.by === 'istio' ? gatewayCallers(mesh, proxy) : [];
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, (table?.serverPort ?? listener.port)!).map(
-        (one) => ({
-          ...one,
-          route,
-        }),
-      ),
+      resolveAtDestination(
+        mesh,
+        target,
+        { http, tokens, now, sourceIp, peer },
+        (table?.serverPort ?? listener.port)!,
+      ).map((one) => ({
+        ...one,
+        route,
+      })),
     ),
   );
 }

@@ -5,12 +5,12 @@ import type { Authorizer } from '../../evaluate/authorizer.ts';
 import type { Call, HttpCall } from '../../evaluate/call.ts';
 import { type Endpoint, findEndpoints } from '../../evaluate/target.ts';
 import { evaluate } from '../../evaluate/verdict.ts';
-import { headerAfter, pathAfter } from '../../routes/rewrite.ts';
+import { rewrittenHeader, rewrittenPath } from '../../routes/rewrite.ts';
 import { clientTlsOf, destinationSettingsOf } from '../pods-of.ts';
 import type { Target } from '../router.ts';
 import { formatDestination } from '../router.ts';
-import { type PartialAnswer, unknownBecause } from './answer.ts';
-import { GENERATED } from './request.ts';
+import { type PartialAnswer, unknownAnswer } from './answer.ts';
+import { GATEWAY_GENERATED_HEADERS } from './request.ts';
 
 /** Call of a gateway. */
 export interface GatewayCall {
@@ -23,7 +23,7 @@ export interface GatewayCall {
 }
 
 /** @param listenerPort port of the gateway, which a route without a port keeps */
-export function atDestination(
+export function resolveAtDestination(
   mesh: MeshView,
   target: Target,
   call: GatewayCall,
@@ -31,7 +31,7 @@ export function atDestination(
 ): readonly PartialAnswer[] {
   const { host, subset, port = listenerPort } = target.destination;
   const destination = formatDestination({ destination: { host, subset, port } });
-  const unknown = (reason: string) => [unknownBecause('workload', reason, { destination })];
+  const unknown = (reason: string) => [unknownAnswer('workload', reason, { destination })];
   const known = serviceName(host, mesh.config.clusterDomain);
   const service = mesh.serviceAt(host);
   if (!known || !service) return unknown(`${host} is no Service among the objects`);
@@ -72,9 +72,9 @@ function atWorkload(
   };
   const sent = call.http && rewritten(call.http, rewrite);
   const { namespace, serviceAccount } = call.peer;
-  if (endpoint.waypoint?.forGateways) return unknownBecause('workload', 'the gateway calls a waypoint', at);
+  if (endpoint.waypoint?.forGateways) return unknownAnswer('workload', 'the gateway calls a waypoint', at);
   if (required !== undefined && !acceptsMutualTls(endpoint))
-    return unknownBecause('workload', `${required}, which the workload may not accept`, at);
+    return unknownAnswer('workload', `${required}, which the workload may not accept`, at);
   const { decision, verdict, unknown } = evaluate(
     { ...endpoint, callerProxy: () => 'gateway' },
     {
@@ -88,7 +88,7 @@ function atWorkload(
     },
   );
   const undecided = unknown ?? whyUndecided(testedBy(endpoint.authorizer, namespace), sent?.unknown, serviceAccount);
-  if (undecided !== undefined) return unknownBecause('workload', undecided, at);
+  if (undecided !== undefined) return unknownAnswer('workload', undecided, at);
   const { status, rule } = decision;
   const reason = verdict === 'yes' ? 'policies of the workload allow it' : 'policies of the workload refuse it';
   return {
@@ -114,11 +114,11 @@ function rewritten(
 ): { readonly http: HttpCall; readonly unknown: ReadonlySet<string> } {
   const mark = http.path.indexOf('?');
   const [bare, query] = mark < 0 ? [http.path, ''] : [http.path.slice(0, mark), http.path.slice(mark)];
-  const path = pathAfter(rewrite.path, bare);
+  const path = rewrittenPath(rewrite.path, bare);
   const headers: Record<string, string> = { ...http.headers };
   const unknown = new Set(path === undefined ? ['path'] : []);
   for (const name of new Set(rewrite.headers.map((one) => one.name))) {
-    const after = headerAfter(rewrite, name, { value: http.headers?.[name] });
+    const after = rewrittenHeader(rewrite, name, { value: http.headers?.[name] });
     delete headers[name];
     if (after === 'unknown') unknown.add(name);
     else if (after.value !== undefined) headers[name] = after.value;
@@ -144,7 +144,7 @@ function whyUndecided(
     return 'a policy of the workload tests the ServiceAccount of the gateway, which is not among the objects';
   if (tested.address) return 'a policy of the workload tests the address of the gateway';
   if (tested.path && unknown.has('path')) return 'a policy of the workload tests the path, which the route changes';
-  const header = tested.headers.find((name) => unknown.has(name) || GENERATED.test(name));
+  const header = tested.headers.find((name) => unknown.has(name) || GATEWAY_GENERATED_HEADERS.test(name));
   return header && `a policy of the workload tests header ${header}, which the gateway changes`;
 }
 

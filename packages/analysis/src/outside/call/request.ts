@@ -39,7 +39,7 @@ export interface ReceivedRequest {
 }
 
 /** Headers that gateways generate or replace, with values that the request does not determine. */
-export const GENERATED =
+export const GATEWAY_GENERATED_HEADERS =
   /^(?:x-request-id|x-envoy-.*|x-b3-.*|b3|traceparent|tracestate|x-forwarded-client-cert|x-forwarded-host|x-ot-span-context|forwarded)$/;
 
 /**
@@ -102,7 +102,7 @@ function queryFields(query: string): readonly (readonly [string, string])[] {
 }
 
 function unknownFields({ headers = {}, path }: HttpCall, sourceIp: string | undefined): ReadonlyMap<string, string> {
-  const generated = Object.keys(headers).filter((name) => GENERATED.test(name));
+  const generated = Object.keys(headers).filter((name) => GATEWAY_GENERATED_HEADERS.test(name));
   return new Map([
     ...['x-request-id', ...generated].map((name) => [`header:${name}`, `gateways replace the header ${name}`] as const),
     ...(sourceIp === undefined ? [['header:x-forwarded-for', 'the address of the caller is not given'] as const] : []),

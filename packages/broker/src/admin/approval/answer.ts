@@ -1,18 +1,18 @@
 /** Answers a request or reviews an emergency: checks the approver and applies the decision. */
 import { type Access, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import type { AnswerOrder, ReviewOrder } from '@meshpass/identity/approval';
-import { askedOf } from '../../attest/index.ts';
-import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
-import { askGithub, entriesFor } from './approvers.ts';
-import type { Approver, Parts } from './parts.ts';
-import { comparePeople, type Identity, identitiesOf, peopleOf, refuseOwn } from './people.ts';
-import { offered, unknown } from './refusals.ts';
-import { type Answer, boundedSeconds, type Request } from './request.ts';
+import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/approval';
+import { approverMemberships } from '../../attest/index.ts';
+import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import { approverEntries, queryGithub } from './approvers.ts';
+import type { ApprovalParts, Approver } from './parts.ts';
+import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refuseSelfApproval } from './people.ts';
+import { requireApprovalOffer, unknown } from './refusals.ts';
+import { type Answer, type GrantRequest, grantDurationSeconds } from './request.ts';
 
 /** Whether the order reviews an emergency. */
-export function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder {
+export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): order is ApprovalReviewBody {
   return order.decision === 'accept' || order.decision === 'object';
 }
 
@@ -21,21 +21,21 @@ export function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder
  * @returns a refusal with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
  *   `approval_answered`, `approval_not_offered`, `issuer_unavailable` or `store_unavailable`
  */
-export async function answer(
-  parts: Parts,
+export async function recordAnswer(
+  parts: ApprovalParts,
   approver: Approver,
-  order: AnswerOrder | ReviewOrder,
+  order: ApprovalAnswerBody | ApprovalReviewBody,
   asked: AuditEvent,
-): Promise<Outcome<Request>> {
+): Promise<Outcome<GrantRequest>> {
   let event = asked;
   try {
     const request = answerable(parts, order);
     const { issuer, subject, login, sessionId, grant } = request;
     const person = { issuer, subject, login, session: sessionId };
-    const role = isReview(order) ? { taker: person } : { requester: person };
+    const role = isReviewBody(order) ? { taker: person } : { requester: person };
     event = { ...event, grant, detail: { ...event.detail, ...role } };
     const requester = identitiesNow(parts, request);
-    refuseOwn(requester, identitiesOf(approver.attestation), parts.mesh.access().trust);
+    refuseSelfApproval(requester, identitiesOf(approver.attestation), parts.mesh.access().trust);
     const approving = await whoApproves(parts, request, approver, order);
     const given = {
       via: approver.via,
@@ -43,14 +43,14 @@ export async function answer(
       issuer: approving.attestation.issuer,
       subject: approving.attestation.subject,
       login: approving.attestation.login,
-      at: seconds(parts.clock),
+      at: toUnixSeconds(parts.clock),
       event: event.id,
     };
-    return isReview(order)
+    return isReviewBody(order)
       ? await review(parts, { ...request, identities: requester }, { ...order, ...given }, event)
       : await approve(parts, request, approver, approving, { ...order, ...given }, event);
   } catch (thrown) {
-    return refused(event, thrown);
+    return refusedOutcome(event, thrown);
   }
 }
 
@@ -58,18 +58,18 @@ export async function answer(
 type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
 
 async function approve(
-  parts: Parts,
-  request: Request,
+  parts: ApprovalParts,
+  request: GrantRequest,
   approver: Approver,
   { live, approval, attestation, earlier }: Approving,
-  { id: _, ...given }: AnswerOrder & Given,
+  { id: _, ...given }: ApprovalAnswerBody & Given,
   event: AuditEvent,
-): Promise<Outcome<Request>> {
+): Promise<Outcome<GrantRequest>> {
   const identities = identitiesOf(approver.attestation);
-  const people = peopleOf(parts.live, parts.mesh.access().trust);
+  const people = createIdentityLinker(parts.live, parts.mesh.access().trust);
   for (const one of earlier) refuseTwice(one, people(one.identities), identities);
   const { count } = approval!;
-  const wanted = boundedSeconds(approval!, given.seconds ?? request.seconds);
+  const wanted = grantDurationSeconds(approval!, given.seconds ?? request.seconds);
   const next = answered(request, [...earlier, { ...given, identities, attestation, seconds: wanted }], count);
   const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
   const detail = { ...event.detail, entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) };
@@ -95,14 +95,14 @@ async function approve(
  *   them
  */
 async function review(
-  parts: Parts,
-  request: Request,
-  { id: _, ...given }: ReviewOrder & Given,
+  parts: ApprovalParts,
+  request: GrantRequest,
+  { id: _, ...given }: ApprovalReviewBody & Given,
   event: AuditEvent,
-): Promise<Outcome<Request>> {
+): Promise<Outcome<GrantRequest>> {
   const state = given.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
   const emergency = { ...request.emergency!, state, reviews: [...request.emergency!.reviews, given] };
-  const reviewed: Request = { ...request, emergency };
+  const reviewed: GrantRequest = { ...request, emergency };
   const cut = state === 'objected' && request.state === 'approved';
   const detail = { ...event.detail, entry: given.entry, state, ...(cut && { ended: true }) };
   if (!cut) return await parts.book.decide({ ...event, detail }, reviewed);
@@ -118,24 +118,31 @@ async function review(
 type Approving = Awaited<ReturnType<typeof whoApproves>>;
 
 /** Checks each approver against the access file in force and GitHub's current data. */
-async function whoApproves(parts: Parts, request: Request, approver: Approver, order: AnswerOrder | ReviewOrder) {
+async function whoApproves(
+  parts: ApprovalParts,
+  request: GrantRequest,
+  approver: Approver,
+  order: ApprovalAnswerBody | ApprovalReviewBody,
+) {
   // A single denial is final.
   const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
-  const { now, fresh } = await askGithub(parts, people, () => {
+  const { now, fresh } = await queryGithub(parts, people, () => {
     // The session may have ended during the GitHub request, and the requester may have left the team.
     answerable(parts, order);
     const access = parts.mesh.access();
     const live = parts.live.byId(request.sessionId);
-    const approval = isReview(order) ? undefined : offered(parts, live!.session.attestation, request.grant);
-    const by = approval?.by ?? entriesFor(access, request);
-    return { live, approval, by, access, asked: askedOf(by, access.deny) };
+    const approval = isReviewBody(order)
+      ? undefined
+      : requireApprovalOffer(parts, live!.session.attestation, request.grant);
+    const by = approval?.by ?? approverEntries(access, request);
+    return { live, approval, by, access, asked: approverMemberships(by, access.deny) };
   });
   const [attestation, ...others] = fresh as readonly [Attestation, ...Attestation[]];
-  const entryOf = (one: Attestation) => approverEntry(now, one, now.access, seconds(parts.clock));
+  const entryOf = (one: Attestation) => approverEntry(now, one, now.access, toUnixSeconds(parts.clock));
   const entry = entryOf(attestation);
   if (entry === undefined) {
-    const act = isReview(order) ? 'review emergencies for' : 'approve';
+    const act = isReviewBody(order) ? 'review emergencies for' : 'approve';
     throw new MeshpassError('approval_forbidden', `You are not allowed to ${act} ${request.grant}.`);
   }
   const requester = identitiesNow(parts, request);
@@ -162,11 +169,14 @@ function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean
   return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
 }
 
-function answerable({ book, live, clock }: Parts, order: AnswerOrder | ReviewOrder): Request {
+function answerable(
+  { book, live, clock }: ApprovalParts,
+  order: ApprovalAnswerBody | ApprovalReviewBody,
+): GrantRequest {
   const { id, decision } = order;
   const request = book.get(id);
   if (!request) throw unknown(id);
-  if (isReview(order)) {
+  if (isReviewBody(order)) {
     const { state } = request.emergency ?? {};
     if (state === undefined) throw unknown(id);
     if (state === 'accepted' || (state === 'objected' && decision === 'object'))
@@ -175,13 +185,13 @@ function answerable({ book, live, clock }: Parts, order: AnswerOrder | ReviewOrd
   }
   const session = live.byId(request.sessionId);
   if (!session || session.ended) throw unknown(id);
-  if (request.state !== 'pending' || request.answerBy <= seconds(clock)) throw unknown(id);
+  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(clock)) throw unknown(id);
   return request;
 }
 
 /** Returns the identities known at the time of the request and all that the requester's sessions have shown since. */
-function identitiesNow({ live, mesh }: Parts, { identities, sessionId }: Request): readonly Identity[] {
-  return peopleOf(live, mesh.access().trust)(identities, sessionId);
+function identitiesNow({ live, mesh }: ApprovalParts, { identities, sessionId }: GrantRequest): readonly Identity[] {
+  return createIdentityLinker(live, mesh.access().trust)(identities, sessionId);
 }
 
 function refuseTwice(earlier: Answer, person: readonly Identity[], identities: readonly Identity[]): void {
@@ -199,7 +209,7 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
 }
 
 /** Returns the request with all its answers, the last of which is new. */
-function answered(request: Request, answers: readonly Answer[], count: number): Request {
+function answered(request: GrantRequest, answers: readonly Answer[], count: number): GrantRequest {
   const { decision, at } = answers.at(-1)!;
   if (decision === 'deny') return { ...request, answers, state: 'denied' };
   if (answers.length < count) return { ...request, answers };

@@ -1,26 +1,33 @@
 import type { Attestation } from '@meshpass/identity';
 import type {
-  AnswerOrder,
-  ApprovalOrder,
+  ApprovalAnswerBody,
   ApprovalRequest,
-  EmergencyOrder,
-  ReviewOrder,
+  ApprovalRequestBody,
+  ApprovalReviewBody,
+  EmergencyAccessBody,
   ReviewState,
 } from '@meshpass/identity/approval';
-import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
-import { createRateAllowance, type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { createRateAllowance, type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder } from '../../core/index.ts';
-import { answer, isReview } from './answer.ts';
-import { requestsFor } from './approvers.ts';
+import { isReviewBody, recordAnswer } from './answer.ts';
+import { listAnswerableRequests } from './approvers.ts';
 import { ask, requestableGrants } from './ask.ts';
-import { createBook } from './book.ts';
-import { isOverdue, takeInEmergency } from './emergency.ts';
-import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensOf, opensWithin, whereKnown } from './overview.ts';
-import type { ApprovalsContext, Approver, Parts } from './parts.ts';
+import { createApprovalRegistry } from './book.ts';
+import { activateEmergencyGrant, isOverdue } from './emergency.ts';
+import {
+  createPortLister,
+  jsonByteLength,
+  listIfAvailable,
+  listOpenedPorts,
+  MAX_LIST_BYTES,
+  takeWithinSize,
+} from './overview.ts';
+import type { ApprovalParts, ApprovalsContext, Approver } from './parts.ts';
 import { unknown } from './refusals.ts';
-import { describeRequest, isOpen, isTaken, needsReview, type Request } from './request.ts';
-import { forgetMessage, openRequests, recentRequests } from './rows.ts';
-import { deliveriesOf, risingClock } from './webhook/deliver.ts';
+import { describeRequest, type GrantRequest, isEmergencyRequest, isOpenRequest, needsReview } from './request.ts';
+import { allowMessageReuse, readOpenRequests, recentRequests } from './rows.ts';
+import { createDeliveryRows, monotonicClock } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 
@@ -47,16 +54,16 @@ const MOST_LISTED = 1_000;
  */
 export async function createApprovals(context: ApprovalsContext) {
   const { store, clock } = context;
-  const telling = { ...context, clock: risingClock(clock) };
-  const tell = (request: Request) => deliveriesOf(telling, request);
+  const telling = { ...context, clock: monotonicClock(clock) };
+  const tell = (request: GrantRequest) => createDeliveryRows(telling, request);
   const mutex: KeyedMutex = new Map();
-  const parts: Parts = {
+  const parts: ApprovalParts = {
     ...context,
-    book: createBook({ ...context, tell }, await openRequests(store)),
+    book: createApprovalRegistry({ ...context, tell }, await readOpenRequests(store)),
     inTurn: (act) => exclusively(EMERGENCY, act),
   };
   const { book } = parts;
-  const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
+  const describe = (request: GrantRequest) => describeRequest(request, listOpenedPorts(context.mesh, request.grant));
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   const looks = createRateAllowance({ ...LOOKS, clock });
   const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
@@ -79,33 +86,33 @@ export async function createApprovals(context: ApprovalsContext) {
     person: Attestation | undefined,
     key: string,
     event: AuditEvent,
-    run: () => Promise<Outcome<Request>>,
+    run: () => Promise<Outcome<GrantRequest>>,
   ): Promise<Outcome<ApprovalRequest>> => {
     try {
       if (person) attempts.spend(`${person.issuer} ${person.subject}`, TOO_MANY);
       const done = await exclusively(key, run);
-      return done.granted ? granted(done.event, describe(done.value)) : done;
+      return done.granted ? grantedOutcome(done.event, describe(done.value)) : done;
     } catch (thrown) {
-      return refused(event, thrown);
+      return refusedOutcome(event, thrown);
     }
   };
 
   /** Answers a request or reviews an emergency. */
-  const answerInTurn = (approver: Approver, order: AnswerOrder | ReviewOrder, asked: AuditEvent) => {
+  const answerInTurn = (approver: Approver, order: ApprovalAnswerBody | ApprovalReviewBody, asked: AuditEvent) => {
     const detail = { ...asked.detail, decision: order.decision, via: approver.via };
     const event = { ...asked, target: order.id, reason: order.reason ?? '', detail };
-    return act(approver.attestation, order.id, event, () => answer(parts, approver, order, event));
+    return act(approver.attestation, order.id, event, () => recordAnswer(parts, approver, order, event));
   };
 
   /** Ends an open request. The grant is removed first. If the broker stops in between, access is lost, not kept. */
-  const close = async (request: Request, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
+  const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
     const live = context.live.byId(request.sessionId);
     if (live && request.state === 'approved') await context.take(live, request.grant, why);
     return await book.decide({ ...event, grant: request.grant }, { ...request, state });
   };
 
   return {
-    ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => {
+    ask: (live: Live, order: ApprovalRequestBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
       // Serialized per person, because each person's requests are counted.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
@@ -117,16 +124,16 @@ export async function createApprovals(context: ApprovalsContext) {
       return act(session.attestation, id, event, async () => {
         const request = book.get(id);
         // Another session's request is treated as unknown.
-        if (request?.sessionId !== session.id || !isOpen(request)) throw unknown(id);
+        if (request?.sessionId !== session.id || !isOpenRequest(request)) throw unknown(id);
         return await close(request, 'withdrawn', event, 'The request was withdrawn.');
       });
     },
     /** Starts emergency access: a grant without an approval. */
-    take: (live: Live, order: EmergencyOrder, event: AuditEvent) => {
+    take: (live: Live, order: EmergencyAccessBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
       const asking = { ...event, grant: order.grant, sessionId: id };
       // Serialized across all people, because unreviewed emergencies are counted and a person may have two accounts.
-      return act(attestation, EMERGENCY, asking, () => takeInEmergency(parts, live, order, asking));
+      return act(attestation, EMERGENCY, asking, () => activateEmergencyGrant(parts, live, order, asking));
     },
     /** Counts emergencies that need a review, by state. */
     reviews: () => {
@@ -141,17 +148,17 @@ export async function createApprovals(context: ApprovalsContext) {
       try {
         const { attestation, via, order, replay } = await receive(context, name, headers, body);
         const { issuer, subject, login } = attestation;
-        const action = isReview(order) ? 'approval.review' : asked.action;
+        const action = isReviewBody(order) ? 'approval.review' : asked.action;
         const detail = { decision: order.decision, via };
         event = { ...asked, action, issuer, subject, login, target: order.id, known: true, detail };
         // Before anything is decided, so that the message never decides twice, and a refused one never decides later.
         await context.audit.journal.transaction((tx) => tx.once(replay));
         const done = await answerInTurn({ attestation, via }, order, event);
         // For example, GitHub was unavailable, so nothing was decided.
-        if (!done.granted && done.error.retryable) await forgetMessage(store, replay.key).catch(context.onFailure);
+        if (!done.granted && done.error.retryable) await allowMessageReuse(store, replay.key).catch(context.onFailure);
         return done;
       } catch (thrown) {
-        return refused(event, thrown);
+        return refusedOutcome(event, thrown);
       }
     },
     /**
@@ -165,27 +172,29 @@ export async function createApprovals(context: ApprovalsContext) {
       const { issuer, subject } = session.attestation;
       if (scope === 'own') ownLooks.spend(session.id, TOO_MANY);
       else looks.spend(`${issuer} ${subject}`, TOO_MANY);
-      const opens = opensWithin(context.mesh);
-      const listed = (all: readonly Request[], most: number) =>
-        firstWithin(all.slice(0, most), MOST_LISTED_BYTES, (one) => bytesOf(describeRequest(one, undefined))).map(
-          (one) => describeRequest(one, opens(one.grant)),
-        );
+      const opens = createPortLister(context.mesh);
+      const listed = (all: readonly GrantRequest[], most: number) =>
+        takeWithinSize(all.slice(0, most), MAX_LIST_BYTES, (one) =>
+          jsonByteLength(describeRequest(one, undefined)),
+        ).map((one) => describeRequest(one, opens(one.grant)));
       const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
       const self = { attestation: session.attestation, via: 'workspace' };
       const all = [...book.all()];
       const pending = all.filter(({ state, sessionId }) => state === 'pending' && context.live.byId(sessionId));
       // Emergencies with an objection are not listed. A reviewer can still accept them by id.
-      const taken = all.filter(isTaken).filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
-      const toAnswer = await whereKnown(() => requestsFor(parts, self, pending));
-      const toReview = await whereKnown(() => requestsFor(parts, self, taken));
+      const taken = all
+        .filter(isEmergencyRequest)
+        .filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
+      const toAnswer = await listIfAvailable(() => listAnswerableRequests(parts, self, pending));
+      const toReview = await listIfAvailable(() => listAnswerableRequests(parts, self, taken));
       const incomplete = toAnswer.incomplete ?? toReview.incomplete;
       return {
         own,
         to_answer: listed(toAnswer.all, MOST_TO_ANSWER),
         to_review: listed(toReview.all, MOST_TO_ANSWER),
         ...(incomplete !== undefined && { incomplete }),
-        requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
+        requestable: takeWithinSize(requestableGrants(parts, live, opens), MAX_LIST_BYTES * 2),
       };
     },
     /**
@@ -193,7 +202,7 @@ export async function createApprovals(context: ApprovalsContext) {
      * @param id limits the list to this request
      */
     list: async (id?: string) => {
-      const opens = opensWithin(context.mesh);
+      const opens = createPortLister(context.mesh);
       const recent = await recentRequests(store, { id }, MOST_LISTED);
       // Includes emergencies that need a review, regardless of age.
       const old = id === undefined ? [...book.all()].filter(needsReview) : [];
@@ -205,7 +214,7 @@ export async function createApprovals(context: ApprovalsContext) {
       const event = { ...asked, target: id };
       return act(undefined, id, event, async () => {
         const request = book.get(id);
-        if (!request || !isOpen(request)) throw unknown(id);
+        if (!request || !isOpenRequest(request)) throw unknown(id);
         const { issuer, subject, login, sessionId } = request;
         const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
         return await close(
@@ -232,19 +241,19 @@ export async function createApprovals(context: ApprovalsContext) {
  * Ends an expired request or marks its review as overdue.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
-async function endPassed(parts: Parts, id: string): Promise<void> {
+async function endPassed(parts: ApprovalParts, id: string): Promise<void> {
   await endOpen(parts, id);
   const request = parts.book.get(id);
-  if (!request || !isTaken(request) || request.emergency.state !== 'open') return;
-  if (!isOverdue(request, seconds(parts.clock))) return;
+  if (!request || !isEmergencyRequest(request) || request.emergency.state !== 'open') return;
+  if (!isOverdue(request, toUnixSeconds(parts.clock))) return;
   const late = { ...request, emergency: { ...request.emergency, state: 'overdue' as const } };
   await parts.book.end(late, 'approval.overdue', 'The emergency was not reviewed in time.');
 }
 
-async function endOpen({ book, live, clock }: Parts, id: string): Promise<void> {
+async function endOpen({ book, live, clock }: ApprovalParts, id: string): Promise<void> {
   const request = book.get(id);
-  if (!request || !isOpen(request)) return;
-  const now = seconds(clock);
+  if (!request || !isOpenRequest(request)) return;
+  const now = toUnixSeconds(clock);
   const session = live.byId(request.sessionId);
   if (request.state === 'pending') {
     if (session && request.answerBy > now) return;

@@ -5,11 +5,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Access, approverEntry, type Who } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { type Asked, askedOf, withFreshMemberships } from '../../attest/index.ts';
-import { seconds } from '../../base/index.ts';
-import type { Approver, Parts } from './parts.ts';
-import { comparePeople, identitiesOf, peopleOf } from './people.ts';
-import type { Request } from './request.ts';
+import { approverMemberships, type MembershipQuery, withFreshMemberships } from '../../attest/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import type { ApprovalParts, Approver } from './parts.ts';
+import { comparePeople, createIdentityLinker, identitiesOf } from './people.ts';
+import type { GrantRequest } from './request.ts';
 
 /** Maximum number of access file changes during one decision. */
 const MAX_LOOKS = 5;
@@ -18,7 +18,7 @@ const MAX_LOOKS = 5;
  * Returns the entries of the access file that match approvers of a request or reviewers of an emergency. If the file in
  * force no longer has reviewers, the reviewers at the time of the emergency apply.
  */
-export function entriesFor({ grants }: Access, { grant, emergency }: Request): readonly Who[] {
+export function approverEntries({ grants }: Access, { grant, emergency }: GrantRequest): readonly Who[] {
   const approval = grants.find(({ name }) => name === grant)?.approval;
   return emergency ? (approval?.emergency?.review ?? emergency.by) : (approval?.by ?? []);
 }
@@ -29,8 +29,8 @@ export function entriesFor({ grants }: Access, { grant, emergency }: Request): r
  * @returns the last result of `look`, and the attestations with current GitHub data in the order of `people`
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function askGithub<Look extends { readonly asked: Asked }>(
-  { read, losses }: Pick<Parts, 'read' | 'losses'>,
+export async function queryGithub<Look extends { readonly asked: MembershipQuery }>(
+  { read, losses }: Pick<ApprovalParts, 'read' | 'losses'>,
   people: readonly Attestation[],
   look: () => Look,
 ): Promise<{ readonly now: Look; readonly fresh: readonly Attestation[] }> {
@@ -49,20 +49,22 @@ export async function askGithub<Look extends { readonly asked: Asked }>(
  * Returns the requests that this person may answer or review, never their own.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function requestsFor(
-  { mesh, read, losses, clock, live }: Parts,
+export async function listAnswerableRequests(
+  { mesh, read, losses, clock, live }: ApprovalParts,
   { attestation }: Approver,
-  waiting: readonly Request[],
-): Promise<readonly Request[]> {
+  waiting: readonly GrantRequest[],
+): Promise<readonly GrantRequest[]> {
   if (waiting.length === 0 || !mesh.inForce()) return [];
   const access = mesh.access();
-  const [identities, people] = [identitiesOf(attestation), peopleOf(live, access.trust)];
+  const [identities, people] = [identitiesOf(attestation), createIdentityLinker(live, access.trust)];
   const others = waiting.filter(
     (one) => comparePeople(people(one.identities, one.sessionId), identities) === 'different',
   );
-  const by = others.flatMap((one) => entriesFor(access, one));
-  const fresh = await withFreshMemberships(attestation, askedOf(by, access.deny), read, losses);
+  const by = others.flatMap((one) => approverEntries(access, one));
+  const fresh = await withFreshMemberships(attestation, approverMemberships(by, access.deny), read, losses);
   return others.filter(
-    (one) => approverEntry({ by: entriesFor(mesh.access(), one) }, fresh, mesh.access(), seconds(clock)) !== undefined,
+    (one) =>
+      approverEntry({ by: approverEntries(mesh.access(), one) }, fresh, mesh.access(), toUnixSeconds(clock)) !==
+      undefined,
   );
 }

@@ -2,16 +2,16 @@
 import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
-import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
-import { durationText, plainText } from '@meshpass/identity/text';
+import type { ApprovalRequestBody, RequestableGrant } from '@meshpass/identity/approval';
+import { formatDuration, plainText } from '@meshpass/identity/text';
 import type { AuditEvent, Outcome } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import { grantsOf, type Live } from '../../core/index.ts';
-import { barred } from './emergency.ts';
-import type { Parts } from './parts.ts';
-import { identitiesOf, signInFirst } from './people.ts';
-import { offered } from './refusals.ts';
-import { boundedSeconds, isOpen, type Request, requestOf } from './request.ts';
+import { emergencyBarReason } from './emergency.ts';
+import type { ApprovalParts } from './parts.ts';
+import { findMissingSignIn, identitiesOf } from './people.ts';
+import { requireApprovalOffer } from './refusals.ts';
+import { buildRequest, type GrantRequest, grantDurationSeconds, isOpenRequest } from './request.ts';
 
 /** How long a request can remain unanswered before it ends, seconds. */
 const ANSWER_SECONDS = 4 * 3600;
@@ -27,22 +27,22 @@ const NAMES_ROOM = 3_000;
 
 /** Returns the grants that a session can request under the access file in force. */
 export function requestableGrants(
-  parts: Parts,
+  parts: ApprovalParts,
   live: Live,
   opensOf: (grant: string) => RequestableGrant['opens'],
 ): readonly RequestableGrant[] {
   const { mesh, authorize, clock } = parts;
   const { attestation } = live.session;
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   if (!mesh.inForce() || !isPerson(attestation, mesh.access(), now)) return [];
   const held = new Set(grantsOf(live.session));
   const { requestable } = authorize(attestation, mesh.access(), now);
-  const why = barred(parts, { ...attestation, identities: identitiesOf(attestation) });
+  const why = emergencyBarReason(parts, { ...attestation, identities: identitiesOf(attestation) });
   const emergencyOf = ({ emergency }: Approval): RequestableGrant['emergency'] => {
     const { who } = emergency ?? {};
     if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
       return undefined;
-    const hint = signInFirst({ by: emergency.review }, identitiesOf(attestation), mesh.access().trust, 'review');
+    const hint = findMissingSignIn({ by: emergency.review }, identitiesOf(attestation), mesh.access().trust, 'review');
     const review = withHint(describeEmergencyBounds(emergency, NAMES_ROOM), hint);
     return { longest: emergency.for, review, ...(why !== undefined && { barred: why }) };
   };
@@ -51,7 +51,7 @@ export function requestableGrants(
     .map(({ grant, approval }) => {
       const opens = opensOf(grant.name);
       const { emergency: _, ...asked } = approval;
-      const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
+      const hint = findMissingSignIn(approval, identitiesOf(attestation), mesh.access().trust);
       const described = withHint(describeApproval(asked, NAMES_ROOM), hint);
       const emergency = emergencyOf(approval);
       return {
@@ -77,41 +77,41 @@ function withHint(text: string, hint: string | undefined): string {
  * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function ask(
-  parts: Parts,
+  parts: ApprovalParts,
   live: Live,
-  order: ApprovalOrder,
+  order: ApprovalRequestBody,
   event: AuditEvent,
-): Promise<Outcome<Request>> {
+): Promise<Outcome<GrantRequest>> {
   const request = newRequest(parts, live, order);
   const { reason, seconds: wanted } = request;
   const detail = { seconds: wanted, answer_by: request.answerBy };
   return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
 }
 
-function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
+function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody): GrantRequest {
   const { mesh, clock, random } = parts;
   const { attestation, id: sessionId } = live.session;
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   if (!isPerson(attestation, mesh.access(), now))
     throw new MeshpassError(
       'approval_not_offered',
       'Jobs and other workloads cannot request approvals. Sign in first (meshpass sign-in), or use a workspace that identifies you as a person.',
     );
-  const approval = offered(parts, attestation, order.grant);
+  const approval = requireApprovalOffer(parts, attestation, order.grant);
   if (order.seconds !== undefined && order.seconds > approval.max)
     throw new MeshpassError(
       'request_malformed',
-      `${order.grant} can be granted for at most ${durationText(approval.max)}, but you requested ${durationText(order.seconds)}.`,
+      `${order.grant} can be granted for at most ${formatDuration(approval.max)}, but you requested ${formatDuration(order.seconds)}.`,
     );
   if (approval.reason === 'required' && order.reason === undefined)
     throw new MeshpassError('request_malformed', `A request for ${order.grant} requires a reason: add --reason.`);
   refuseMany(parts, live, order.grant);
-  return requestOf(attestation, {
+  return buildRequest(attestation, {
     id: random(12).toString('hex'),
     sessionId,
     identities: identitiesOf(attestation),
     grant: order.grant,
-    seconds: boundedSeconds(approval, order.seconds),
+    seconds: grantDurationSeconds(approval, order.seconds),
     reason: order.reason,
     askedAt: now,
     answerBy: now + ANSWER_SECONDS,
@@ -119,8 +119,8 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
     state: 'pending',
   });
 
-  function refuseMany({ book }: Pick<Parts, 'book'>, { session }: Live, grant: string): void {
-    const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpen(one));
+  function refuseMany({ book }: Pick<ApprovalParts, 'book'>, { session }: Live, grant: string): void {
+    const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
     // A grant in emergency use can also be requested, to keep it longer.
     const open = own.find((one) => one.grant === grant && !one.emergency);
     if (open)

@@ -8,35 +8,35 @@ import {
   type AuditContext,
   type AuditEvent,
   auditRow,
-  type Changes,
-  granted,
-  newEvent,
+  type CollectChanges,
+  createAuditEvent,
+  grantedOutcome,
   type Outcome,
   prepareGrant,
   recordGrant,
-  refused,
+  refusedOutcome,
 } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { Write } from '../../core/index.ts';
 import type { Tables } from '../../store/index.ts';
-import { isOpen, needsReview, type Request } from './request.ts';
-import { ADD_DELIVERIES, PUT_REQUESTS, requestRow } from './rows.ts';
+import { type GrantRequest, isOpenRequest, needsReview } from './request.ts';
+import { ADD_DELIVERIES, requestRow, UPSERT_REQUESTS } from './rows.ts';
 
 /** Open requests. */
-export type Book = ReturnType<typeof createBook>;
+export type ApprovalRegistry = ReturnType<typeof createApprovalRegistry>;
 
 /** Decision on a request. */
-export interface Decision {
+export interface ApprovalDecision {
   /** The original event, completed with the decision. */
   readonly event: AuditEvent;
-  readonly request: Request;
+  readonly request: GrantRequest;
 }
 
 type Deliveries = readonly Insertable<Tables['approval_deliveries']>[];
 
-export interface BookContext {
+export interface ApprovalRegistryContext {
   /** Returns webhook messages about the state of a request. */
-  readonly tell: (request: Request) => Deliveries;
+  readonly tell: (request: GrantRequest) => Deliveries;
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
@@ -46,18 +46,18 @@ export interface BookContext {
  * Creates the book.
  * @param open open requests in the store
  */
-export function createBook(context: BookContext, open: readonly Request[]) {
+export function createApprovalRegistry(context: ApprovalRegistryContext, open: readonly GrantRequest[]) {
   const { audit, clock, random, tell } = context;
-  const byId = new Map<string, Request>();
-  const put = (request: Request) => {
-    if (isOpen(request) || needsReview(request)) byId.set(request.id, request);
+  const byId = new Map<string, GrantRequest>();
+  const put = (request: GrantRequest) => {
+    if (isOpenRequest(request) || needsReview(request)) byId.set(request.id, request);
     else byId.delete(request.id);
   };
   for (const one of open) put(one);
-  const changesOf = (request: Request): Changes => {
+  const changesOf = (request: GrantRequest): CollectChanges => {
     const deliveries = tell(request);
     return (tx) => {
-      tx.write(PUT_REQUESTS, requestRow(request));
+      tx.write(UPSERT_REQUESTS, requestRow(request));
       tx.write(ADD_DELIVERIES, ...deliveries);
     };
   };
@@ -69,9 +69,9 @@ export function createBook(context: BookContext, open: readonly Request[]) {
      * Records a decision and its effect on the request.
      * @returns a refusal if nothing was written
      */
-    decide: async (event: AuditEvent, request: Request) => {
+    decide: async (event: AuditEvent, request: GrantRequest) => {
       const written = await recordGrant(audit, event, changesOf(request), () => put(request));
-      return written.granted ? granted(event, request) : written;
+      return written.granted ? grantedOutcome(event, request) : written;
     },
     /**
      * Records a decision that adds the grant, in the transaction in which the session gains it.
@@ -81,30 +81,34 @@ export function createBook(context: BookContext, open: readonly Request[]) {
      */
     decideWith: async (
       asked: AuditEvent,
-      decide: (until: number) => Decision,
+      decide: (until: number) => ApprovalDecision,
       give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
     ) => {
-      let made: Decision | undefined;
+      let made: ApprovalDecision | undefined;
       const given = await give((until) => {
         made = decide(until);
         const { event, request } = made;
         return prepareGrant(audit, event, changesOf(request), () => put(request));
       });
       // If the decision was written but the session lost the grant immediately, the sweep ends the request.
-      if (made?.event.row.written) return granted(made.event, made.request);
+      if (made?.event.row.written) return grantedOutcome(made.event, made.request);
       const why = given.granted
         ? new MeshpassError('internal', 'The grant was given without a recorded decision.')
         : given.error;
-      return refused(made?.event ?? asked, why);
+      return refusedOutcome(made?.event ?? asked, why);
     },
     /**
      * Records that a deadline has passed, without a decision.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
-    end: async (request: Request, action: 'approval.expire' | 'approval.end' | 'approval.overdue', reason: string) => {
+    end: async (
+      request: GrantRequest,
+      action: 'approval.expire' | 'approval.end' | 'approval.overdue',
+      reason: string,
+    ) => {
       const { issuer, subject, login, workspace, sessionId, grant, id } = request;
       const event = {
-        ...newEvent(action, {}, clock, random),
+        ...createAuditEvent(action, {}, clock, random),
         issuer,
         subject,
         login,

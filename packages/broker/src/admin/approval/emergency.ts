@@ -4,13 +4,13 @@
  */
 import { approverEntry, isPerson } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
-import type { EmergencyOrder } from '@meshpass/identity/approval';
+import type { EmergencyAccessBody } from '@meshpass/identity/approval';
 import type { AuditEvent, Outcome } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder, settledAttestation } from '../../core/index.ts';
-import type { Parts } from './parts.ts';
-import { comparePeople, type Identity, identitiesOf, peopleOf } from './people.ts';
-import { type EmergencyRequest, isTaken, type Request, requestOf } from './request.ts';
+import type { ApprovalParts } from './parts.ts';
+import { comparePeople, createIdentityLinker, type Identity, identitiesOf } from './people.ts';
+import { buildRequest, type EmergencyRequest, type GrantRequest, isEmergencyRequest } from './request.ts';
 
 /**
  * Adds the grant and records the required review in one transaction. Calls must not overlap.
@@ -18,12 +18,12 @@ import { type EmergencyRequest, isTaken, type Request, requestOf } from './reque
  *   `request_malformed`
  * @returns a refusal with `access_none`, `session_closed` or `store_unavailable`
  */
-export async function takeInEmergency(
-  parts: Parts,
+export async function activateEmergencyGrant(
+  parts: ApprovalParts,
   live: Live,
-  order: EmergencyOrder,
+  order: EmergencyAccessBody,
   event: AuditEvent,
-): Promise<Outcome<Request>> {
+): Promise<Outcome<GrantRequest>> {
   const { request, entry } = newEmergency(parts, live, order);
   const { id, grant, seconds: wanted, askedAt } = request;
   const taken = { ...event, target: id, reason: order.reason };
@@ -42,10 +42,10 @@ export async function takeInEmergency(
   );
 }
 
-function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason }: EmergencyOrder) {
+function newEmergency(parts: ApprovalParts, live: Live, { grant, seconds: asked, reason }: EmergencyAccessBody) {
   const { mesh, authorize, clock, random, losses } = parts;
   const access = mesh.access();
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   const { session } = live;
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
   if (!attestation || !isPerson(attestation, access, now)) throw notOffered(grant);
@@ -62,9 +62,9 @@ function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason 
       'request_malformed',
       `In an emergency, ${grant} can be taken for at most ${emergency.for} seconds.`,
     );
-  const identities = peopleOf(parts.live, access.trust)(identitiesOf(attestation));
+  const identities = createIdentityLinker(parts.live, access.trust)(identitiesOf(attestation));
   refuseMany(parts, { identities, issuer: attestation.issuer, subject: attestation.subject }, grant);
-  const request = requestOf(attestation, {
+  const request = buildRequest(attestation, {
     id: random(12).toString('hex'),
     sessionId: session.id,
     identities,
@@ -99,16 +99,16 @@ interface Taker {
   readonly subject: string;
 }
 
-type Context = Pick<Parts, 'book' | 'clock' | 'live' | 'mesh'>;
+type Context = Pick<ApprovalParts, 'book' | 'clock' | 'live' | 'mesh'>;
 
 /**
  * Refuses emergency access beyond the limits.
  * @throws MeshpassError `emergency_barred`, `emergency_too_many`
  */
 function refuseMany(parts: Context, taker: Taker, grant: string): void {
-  const why = barred(parts, taker);
+  const why = emergencyBarReason(parts, taker);
   if (why !== undefined) throw new MeshpassError('emergency_barred', why);
-  const taken = [...parts.book.all()].filter(isTaken);
+  const taken = [...parts.book.all()].filter(isEmergencyRequest);
   const open = taken.filter(({ emergency }) => emergency.state === 'open');
   const ofPerson = ownOf(parts, open, taker).length;
   if (ofPerson >= MOST_OF_PERSON)
@@ -122,9 +122,9 @@ function refuseMany(parts: Context, taker: Taker, grant: string): void {
  * Explains why a person is barred from emergency access now, and how to restore it. Returns undefined if the person is
  * not barred.
  */
-export function barred(parts: Context, taker: Taker): string | undefined {
-  const now = seconds(parts.clock);
-  const own = ownOf(parts, [...parts.book.all()].filter(isTaken), taker);
+export function emergencyBarReason(parts: Context, taker: Taker): string | undefined {
+  const now = toUnixSeconds(parts.clock);
+  const own = ownOf(parts, [...parts.book.all()].filter(isEmergencyRequest), taker);
   const objected = own.find(({ emergency }) => emergency.state === 'objected');
   if (objected)
     return (
@@ -143,7 +143,7 @@ export function barred(parts: Context, taker: Taker): string | undefined {
  * Whether the review deadline has passed.
  * @param now Unix seconds
  */
-export function isOverdue({ emergency }: Request, now: number): boolean {
+export function isOverdue({ emergency }: GrantRequest, now: number): boolean {
   return emergency?.state === 'overdue' || (emergency?.state === 'open' && emergency.reviewBy <= now);
 }
 
@@ -157,13 +157,13 @@ function ownOf(
   { issuer, subject, identities }: Taker,
 ): readonly EmergencyRequest[] {
   if (taken.length === 0) return [];
-  const known = peopleOf(live, mesh.access().trust)(identities);
+  const known = createIdentityLinker(live, mesh.access().trust)(identities);
   return taken.filter(
     (one) => (one.issuer === issuer && one.subject === subject) || comparePeople(one.identities, known) === 'same',
   );
 }
 
-function reviewerOf({ emergency }: Request): string {
+function reviewerOf({ emergency }: GrantRequest): string {
   return emergency?.reviews.findLast(({ decision }) => decision === 'object')?.login ?? 'A reviewer';
 }
 

@@ -1,32 +1,32 @@
 /** Limits the size of request lists. A grant's `opens` is computed once per list and omitted beyond the limit. */
 import { MeshpassError } from '@meshpass/identity';
-import { type ApprovalRequest, MAX_OPENS } from '@meshpass/identity/approval';
+import { type ApprovalRequest, MAX_OPENED_PORTS } from '@meshpass/identity/approval';
 import type { MeshState } from '../../mesh/index.ts';
 
 /** Maximum total size of `opens` in a list, bytes of JSON. It is repeated in every request, so every copy counts. */
 const MOST_OPENS = 256 * 1024;
 /** Maximum size of each list without `opens`, bytes. An agent reads 1 MiB in total. */
-export const MOST_LISTED_BYTES = 200 * 1024;
+export const MAX_LIST_BYTES = 200 * 1024;
 
-/** Returns the ports that a grant opens, up to MAX_OPENS. */
-export function opensOf(mesh: MeshState, grant: string): NonNullable<ApprovalRequest['opens']> {
+/** Returns the ports that a grant opens, up to MAX_OPENED_PORTS. */
+export function listOpenedPorts(mesh: MeshState, grant: string): NonNullable<ApprovalRequest['opens']> {
   if (!mesh.inForce()) return [];
   return mesh
     .services([grant])
-    .slice(0, MAX_OPENS)
+    .slice(0, MAX_OPENED_PORTS)
     .map(({ host, port, allow }) => ({ host, port, ...(allow && { allow: [...allow] }) }));
 }
 
 /** Creates a function that returns what a grant opens, or undefined once the list has reached its limit. */
-export function opensWithin(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {
+export function createPortLister(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {
   const known = new Map<string, { readonly opens: NonNullable<ApprovalRequest['opens']>; readonly bytes: number }>();
   let left = most;
   return (grant) => {
     if (left <= 0) return undefined;
     let found = known.get(grant);
     if (!found) {
-      const opens = opensOf(mesh, grant);
-      found = { opens, bytes: bytesOf(opens) };
+      const opens = listOpenedPorts(mesh, grant);
+      found = { opens, bytes: jsonByteLength(opens) };
       known.set(grant, found);
     }
     left -= found.bytes;
@@ -38,7 +38,7 @@ export function opensWithin(mesh: MeshState, most = MOST_OPENS): (grant: string)
  * Returns the first elements whose total size is within the limit.
  * @param most bytes
  */
-export function firstWithin<Of>(all: Iterable<Of>, most: number, bytes: (one: Of) => number = bytesOf): Of[] {
+export function takeWithinSize<Of>(all: Iterable<Of>, most: number, bytes: (one: Of) => number = jsonByteLength): Of[] {
   const first: Of[] = [];
   let left = most;
   for (const one of all) {
@@ -54,7 +54,7 @@ export function firstWithin<Of>(all: Iterable<Of>, most: number, bytes: (one: Of
  * are still listed. `incomplete` explains why requests may be missing.
  * @param list throws `issuer_unavailable` or `issuer_rate_limited` in that case
  */
-export async function whereKnown<Of>(list: () => Promise<readonly Of[]>) {
+export async function listIfAvailable<Of>(list: () => Promise<readonly Of[]>) {
   try {
     return { all: await list(), incomplete: undefined };
   } catch (thrown) {
@@ -67,6 +67,6 @@ export async function whereKnown<Of>(list: () => Promise<readonly Of[]>) {
 const UNKNOWN: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited']);
 
 /** Returns the size of a value as JSON, bytes. */
-export function bytesOf(value: unknown): number {
+export function jsonByteLength(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value) ?? '');
 }

@@ -6,10 +6,10 @@ import type { Outcome } from '../../audit/index.ts';
 import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
-import type { Book, BookContext } from './book.ts';
+import type { ApprovalRegistry, ApprovalRegistryContext } from './book.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext extends Omit<BookContext, 'tell'> {
+export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> {
   /** Webhook secrets. */
   readonly keys: WebhookKeys;
   readonly store: Store;
@@ -37,8 +37,8 @@ export interface Approver {
 }
 
 /** Dependencies shared by the code in this folder. */
-export interface Parts extends ApprovalsContext {
-  readonly book: Book;
+export interface ApprovalParts extends ApprovalsContext {
+  readonly book: ApprovalRegistry;
   /** Runs emergency actions one at a time. */
   readonly inTurn: <T>(act: () => Promise<T>) => Promise<T>;
 }

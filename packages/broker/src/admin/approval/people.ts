@@ -33,7 +33,7 @@ function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subjec
  * transitively. Subjects of issuers without sign-in are ignored, because many people may share a branch.
  * @returns a function that completes a person's identities; `sessionId` is one of the person's sessions
  */
-export function peopleOf(
+export function createIdentityLinker(
   live: Pick<LiveIndex, 'all' | 'byId'>,
   trust: Trust,
 ): (known: readonly Identity[], sessionId?: string) => readonly Identity[] {
@@ -82,7 +82,7 @@ export function comparePeople(a: readonly Identity[], b: readonly Identity[]): '
  * Refuses an approver who is, or may be, the requester.
  * @throws MeshpassError `approval_own`, `approval_not_comparable`
  */
-export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): void {
+export function refuseSelfApproval(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): void {
   const compared = comparePeople(requester, approver);
   if (compared === 'same')
     throw new MeshpassError('approval_own', 'This is your own request. Another person must answer it.');
@@ -98,7 +98,7 @@ export function refuseOwn(requester: readonly Identity[], approver: readonly Ide
  * Returns the sign-in that a requester needs before an approver or reviewer can be compared with them. Returns
  * undefined if the requester shares an issuer with an entry of `by`.
  */
-export function signInFirst(
+export function findMissingSignIn(
   { by }: Pick<Approval, 'by'>,
   requester: readonly Identity[],
   trust: Trust,

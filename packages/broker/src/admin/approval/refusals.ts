@@ -1,19 +1,19 @@
 /** Refusals that several parts of approvals share. */
 import type { Approval } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { seconds } from '../../base/index.ts';
-import type { Parts } from './parts.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import type { ApprovalParts } from './parts.ts';
 
 /**
  * Returns the approval that a person can request for a grant under the access file in force.
  * @throws MeshpassError `approval_not_offered`
  */
-export function offered(
-  { mesh, authorize, clock }: Pick<Parts, 'mesh' | 'authorize' | 'clock'>,
+export function requireApprovalOffer(
+  { mesh, authorize, clock }: Pick<ApprovalParts, 'mesh' | 'authorize' | 'clock'>,
   attestation: Attestation,
   name: string,
 ): Approval {
-  const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
+  const { requestable } = authorize(attestation, mesh.access(), toUnixSeconds(clock));
   const found = requestable.find(({ grant }) => grant.name === name);
   if (found) return found.approval;
   throw notOffered(name);

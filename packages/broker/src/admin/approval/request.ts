@@ -44,7 +44,7 @@ export interface Review extends Omit<Answer, 'decision' | 'identities' | 'attest
 }
 
 /** A request for a grant. */
-export interface Request {
+export interface GrantRequest {
   readonly id: string;
   readonly sessionId: string;
   readonly issuer: string;
@@ -71,36 +71,38 @@ export interface Request {
 }
 
 /** Creates a request for this person's session, without answers. */
-export function requestOf(
+export function buildRequest(
   { issuer, subject, login, workspace }: Attestation,
-  made: Omit<Request, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
-): Request {
+  made: Omit<GrantRequest, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
+): GrantRequest {
   return { ...made, issuer, subject, login, workspace: workspace.key, answers: [] };
 }
 
 /** Request for emergency access. */
-export type EmergencyRequest = Request & { readonly emergency: Emergency };
+export type EmergencyRequest = GrantRequest & { readonly emergency: Emergency };
 
 /** Whether the request is emergency access. */
-export function isTaken(request: Request): request is EmergencyRequest {
+export function isEmergencyRequest(request: GrantRequest): request is EmergencyRequest {
   return request.emergency !== undefined;
 }
 
 /** States of an emergency that still needs a review. */
-export const UNREVIEWED = ['open', 'overdue', 'objected'] as const satisfies readonly ReviewState[];
+export const UNREVIEWED_STATES = ['open', 'overdue', 'objected'] as const satisfies readonly ReviewState[];
 
 /** Whether the emergency still needs a review. Until it is reviewed, it counts against the person who used it. */
-export function needsReview({ emergency }: Pick<Request, 'emergency'> | Pick<ApprovalRequest, 'emergency'>): boolean {
-  return UNREVIEWED.some((state) => state === emergency?.state);
+export function needsReview({
+  emergency,
+}: Pick<GrantRequest, 'emergency'> | Pick<ApprovalRequest, 'emergency'>): boolean {
+  return UNREVIEWED_STATES.some((state) => state === emergency?.state);
 }
 
 /** Whether the request is pending, or approved and in effect. */
-export function isOpen({ state }: Request): boolean {
+export function isOpenRequest({ state }: GrantRequest): boolean {
   return state === 'pending' || state === 'approved';
 }
 
 /** Returns the API representation of a request. */
-export function describeRequest(request: Request, opens: ApprovalRequest['opens']): ApprovalRequest {
+export function describeRequest(request: GrantRequest, opens: ApprovalRequest['opens']): ApprovalRequest {
   const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
   const { emergency } = request;
   return {
@@ -137,6 +139,6 @@ function describeDecision<One extends Answer | Review>(one: One) {
 /**
  * Returns a grant's duration in seconds: the requested duration or the access file's default, limited by its maximum.
  */
-export function boundedSeconds(approval: Approval, wanted: number | undefined): number {
+export function grantDurationSeconds(approval: Approval, wanted: number | undefined): number {
   return Math.min(wanted ?? approval.for, approval.max);
 }

@@ -1,16 +1,16 @@
 /** Approval requests in the store. */
 import type { ApprovalState } from '@meshpass/identity/approval';
 import type { Insertable, Selectable } from 'kysely';
-import { seconds, timestamp } from '../../base/index.ts';
-import { type Store, statement, storable, type Tables } from '../../store/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
+import { type Store, statement, type Tables, toStorableText } from '../../store/index.ts';
 import type { Identity } from './people.ts';
-import { type Answer, type Emergency, type Request, UNREVIEWED } from './request.ts';
+import { type Answer, type Emergency, type GrantRequest, UNREVIEWED_STATES } from './request.ts';
 
 /**
  * Writes requests. A settled request keeps its state, and only its review changes, because an emergency can be reviewed
  * after its grant has ended.
  */
-export const PUT_REQUESTS = statement<Insertable<Tables['approval_requests']>>(`
+export const UPSERT_REQUESTS = statement<Insertable<Tables['approval_requests']>>(`
 with x as (
   select * from jsonb_populate_recordset(null::approval_requests, $1::jsonb)
 )
@@ -29,19 +29,19 @@ select * from jsonb_populate_recordset(null::approval_deliveries, $1::jsonb)
 on conflict (id) do nothing`);
 
 /** Returns the row of a request. */
-export function requestRow(request: Request): Insertable<Tables['approval_requests']> {
+export function requestRow(request: GrantRequest): Insertable<Tables['approval_requests']> {
   const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
   return {
     id,
     session_id: sessionId,
-    issuer: storable(issuer),
-    subject: storable(subject),
-    login: storable(login),
-    workspace: storable(workspace),
+    issuer: toStorableText(issuer),
+    subject: toStorableText(subject),
+    login: toStorableText(login),
+    workspace: toStorableText(workspace),
     identities: JSON.stringify(request.identities),
     grant_name: grant,
     seconds: request.seconds,
-    reason: reason === undefined ? null : storable(reason),
+    reason: reason === undefined ? null : toStorableText(reason),
     asked_at: timestamp(request.askedAt),
     answer_by: timestamp(request.answerBy),
     needed: request.needed,
@@ -54,11 +54,11 @@ export function requestRow(request: Request): Insertable<Tables['approval_reques
 }
 
 /** Reads pending requests, approved requests in effect, and emergencies that need a review. */
-export async function openRequests(store: Store): Promise<Request[]> {
+export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
   const rows = await store.db
     .selectFrom('approval_requests')
     .selectAll()
-    .where((is) => is.or([is('state', 'in', ['pending', 'approved']), is('review_state', 'in', UNREVIEWED)]))
+    .where((is) => is.or([is('state', 'in', ['pending', 'approved']), is('review_state', 'in', UNREVIEWED_STATES)]))
     .execute();
   return rows.map(fromRow);
 }
@@ -68,7 +68,7 @@ export async function recentRequests(
   store: Store,
   { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
   most: number,
-): Promise<Request[]> {
+): Promise<GrantRequest[]> {
   const rows = await store.db
     .selectFrom('approval_requests')
     .selectAll()
@@ -90,16 +90,16 @@ export async function deleteOldRequests(store: Store, before: number): Promise<v
     .deleteFrom('approval_requests')
     .where('asked_at', '<', new Date(before * 1000))
     .where('state', 'not in', ['pending', 'approved'])
-    .where((is) => is.or([is('review_state', 'is', null), is('review_state', 'not in', UNREVIEWED)]))
+    .where((is) => is.or([is('review_state', 'is', null), is('review_state', 'not in', UNREVIEWED_STATES)]))
     .execute();
 }
 
 /** Permits another use of a single-use message that decided nothing. */
-export async function forgetMessage({ db }: Store, key: string): Promise<void> {
+export async function allowMessageReuse({ db }: Store, key: string): Promise<void> {
   await db.deleteFrom('proof_replay').where('key', '=', key).execute();
 }
 
-function fromRow(row: Selectable<Tables['approval_requests']>): Request {
+function fromRow(row: Selectable<Tables['approval_requests']>): GrantRequest {
   return {
     id: row.id,
     sessionId: row.session_id,
@@ -111,12 +111,12 @@ function fromRow(row: Selectable<Tables['approval_requests']>): Request {
     grant: row.grant_name,
     seconds: row.seconds,
     ...(row.reason !== null && { reason: row.reason }),
-    askedAt: seconds(row.asked_at),
-    answerBy: seconds(row.answer_by),
+    askedAt: toUnixSeconds(row.asked_at),
+    answerBy: toUnixSeconds(row.answer_by),
     needed: row.needed,
     state: row.state as ApprovalState,
     answers: JSON.parse(row.answers) as Answer[],
-    ...(row.until !== null && { until: seconds(row.until) }),
+    ...(row.until !== null && { until: toUnixSeconds(row.until) }),
     ...(row.review !== null && { emergency: JSON.parse(row.review) as Emergency }),
   };
 }

@@ -1,11 +1,11 @@
 /** Connects approvals to sessions. A session gains and loses an approved grant like any other. */
 
-import { seconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { AdminContext, AdminProcess } from '../process.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
 import { deleteOldRequests } from './rows.ts';
-import { createDelivery } from './webhook/deliver.ts';
-import { webhookKeys } from './webhook/keys.ts';
+import { createWebhookDelivery } from './webhook/deliver.ts';
+import { createWebhookKeys } from './webhook/keys.ts';
 
 const SWEEP_MS = 500;
 const FORGET_MS = 3_600_000;
@@ -24,7 +24,7 @@ export async function startApprovals(
 ): Promise<Approvals> {
   const { mesh, authorize } = given;
   const onFailure = failed('approvals');
-  const keys = webhookKeys(config.approvalWebhookKeys);
+  const keys = createWebhookKeys(config.approvalWebhookKeys);
   const approvals = await createApprovals({
     audit,
     clock,
@@ -54,7 +54,7 @@ export async function startApprovals(
   const onTried = metrics.webhookTried;
   const delivery = { mesh, store, clock, random, keys, fetch: given.fetch ?? fetch, onFailure, onTried };
   repeat(SWEEP_MS, approvals.sweep);
-  repeat(SWEEP_MS, createDelivery(delivery));
-  repeat(FORGET_MS, () => deleteOldRequests(store, seconds(clock) - KEPT_SECONDS));
+  repeat(SWEEP_MS, createWebhookDelivery(delivery));
+  repeat(FORGET_MS, () => deleteOldRequests(store, toUnixSeconds(clock) - KEPT_SECONDS));
   return approvals;
 }

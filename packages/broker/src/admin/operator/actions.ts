@@ -82,6 +82,6 @@ export const OPERATOR_ACTIONS = {
 export type OperatorAction = keyof typeof OPERATOR_ACTIONS;
 
 /** Returns the requirements of an action. */
-export function termsOf(action: OperatorAction): Terms {
+export function actionRequirements(action: OperatorAction): Terms {
   return OPERATOR_ACTIONS[action];
 }

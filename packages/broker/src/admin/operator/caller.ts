@@ -1,10 +1,10 @@
 /** Identity and permissions of an operator. */
 import type { OperatorRole } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { type OperatorAction, termsOf } from './actions.ts';
+import { actionRequirements, type OperatorAction } from './actions.ts';
 
 /** A role and the position in the access file that assigns it, such as `access.yaml:12:7`. */
-export interface HeldRole {
+export interface AssignedRole {
   readonly role: OperatorRole;
   readonly place: string;
 }
@@ -39,7 +39,7 @@ export interface OperatorCaller {
   readonly subject: string;
   /** Display name. Never used for decisions. */
   readonly login: string;
-  readonly roles: readonly HeldRole[];
+  readonly roles: readonly AssignedRole[];
   /** Attestation of a person. */
   readonly attestation?: Attestation | undefined;
   /** Absent for the break-glass token. */
@@ -49,7 +49,7 @@ export interface OperatorCaller {
 }
 
 /** Caller that uses the break-glass token. */
-export const BREAK_GLASS: OperatorCaller = {
+export const BREAK_GLASS_CALLER: OperatorCaller = {
   kind: 'break-glass',
   issuer: 'break-glass',
   subject: 'break-glass',
@@ -62,8 +62,11 @@ export const BREAK_GLASS: OperatorCaller = {
  * @returns role that permits the action and its position: `operator access.yaml:12:7`
  * @throws MeshpassError `operator_forbidden` with the permitted roles; `operator_unconfirmed`
  */
-export function mayDo(action: OperatorAction, { kind, roles, issuer, isUnconfirmed }: OperatorCaller): string {
-  const { roles: needed, notInAnEmergency, onlyPeople, evenUnconfirmed } = termsOf(action);
+export function authorizeAction(
+  action: OperatorAction,
+  { kind, roles, issuer, isUnconfirmed }: OperatorCaller,
+): string {
+  const { roles: needed, notInAnEmergency, onlyPeople, evenUnconfirmed } = actionRequirements(action);
   if (isUnconfirmed && !evenUnconfirmed)
     throw new MeshpassError('operator_unconfirmed', `${issuer} must confirm your identity again. Run meshpass login.`);
   if (kind === 'break-glass') {
@@ -90,7 +93,7 @@ export function mayDo(action: OperatorAction, { kind, roles, issuer, isUnconfirm
 /** Whether mayDo() permits the action. */
 export function may(caller: OperatorCaller, action: OperatorAction): boolean {
   try {
-    return mayDo(action, caller) !== '';
+    return authorizeAction(action, caller) !== '';
   } catch {
     return false;
   }
@@ -102,6 +105,6 @@ export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | '
 }
 
 /** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty without roles. */
-export function ruleOf({ roles }: Pick<OperatorCaller, 'roles'>): string {
+export function formatRoles({ roles }: Pick<OperatorCaller, 'roles'>): string {
   return roles.map(({ role, place }) => `${role} ${place}`).join(', ');
 }

@@ -4,13 +4,25 @@
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, type Changes, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
-import { attestPerson, countsFrom, isFresh } from '../../issuers/index.ts';
-import { nameOf, type OperatorSession, ruleOf } from './caller.ts';
-import { endForLostRole, isOver, refuseSignedOut, signedOut } from './end-sessions.ts';
-import { callerOf, isNewer, whyNoRole } from './sessions.ts';
-import { nobody, type SignInContext } from './sign-in.ts';
+import {
+  type AuditEvent,
+  type CollectChanges,
+  grantedOutcome,
+  type Outcome,
+  recordGrant,
+  refusedOutcome,
+} from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import { confirmationStart, isFresh, verifyOperatorIdToken } from '../../issuers/index.ts';
+import { formatRoles, nameOf, type OperatorSession } from './caller.ts';
+import {
+  endSessionForLostRole,
+  isOperatorSessionEnded,
+  requireNotSignedOut,
+  signInEndedError,
+} from './end-sessions.ts';
+import { callerOf, isConfirmedLater, whyNoRole } from './sessions.ts';
+import { operatorUnauthorizedError, type SignInContext } from './sign-in.ts';
 
 /** ID token that confirms a session. */
 export interface Confirmation {
@@ -35,14 +47,14 @@ export async function confirmSignIn(context: SignInContext, asked: Confirmation)
   try {
     return await confirm(context, newest(context, asked.session), asked, event);
   } catch (thrown) {
-    return refused(event, thrown);
+    return refusedOutcome(event, thrown);
   }
 }
 
 /** Returns the session as it was confirmed last, as far as this broker has seen it. */
 function newest({ sessions }: SignInContext, session: OperatorSession): OperatorSession {
   const seen = sessions.byId(session.id);
-  return seen && isNewer(seen, session) ? seen : session;
+  return seen && isConfirmedLater(seen, session) ? seen : session;
 }
 
 async function confirm(
@@ -53,32 +65,32 @@ async function confirm(
 ): Promise<Outcome<OperatorSession>> {
   const { audit, clock, recentLogouts, sessions } = context;
   const access = context.access();
-  if (!context.proofs || !access.operators) throw nobody();
+  if (!context.proofs || !access.operators) throw operatorUnauthorizedError();
   const { attestation: before } = session;
   if (!before)
     throw new MeshpassError(
       'operator_forbidden',
       'A ServiceAccount session does not need confirmation: it ends when its token expires.',
     );
-  const held = ruleOf(callerOf(session, access));
+  const held = formatRoles(callerOf(session, access));
   // For example, the session was opened with another client. A new token would be a new sign-in rather than a
   // confirmation.
   if (held === '') {
-    endForLostRole(context, session);
+    endSessionForLostRole(context, session);
     throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
   }
-  const person = await attestPerson(token, access, { keys: context.proofs.keys, clock });
+  const person = await verifyOperatorIdToken(token, access, { keys: context.proofs.keys, clock });
   const { attestation: said, replay, given } = person;
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   refuseOther(said, session, before, binding);
   refuseStale(said, before, given, now);
   const attestation = continued(before, said);
-  refuseSignedOut(recentLogouts, attestation);
-  const confirmedAt = Math.max(session.confirmedAt, countsFrom(given, now));
+  requireNotSignedOut(recentLogouts, attestation);
+  const confirmedAt = Math.max(session.confirmedAt, confirmationStart(given, now));
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
-  const holds = ruleOf(callerOf(confirmed, access));
+  const holds = formatRoles(callerOf(confirmed, access));
   if (holds === '') {
-    endForLostRole(
+    endSessionForLostRole(
       context,
       session,
       `${session.issuer} no longer reports the claims that the access file requires for a role.`,
@@ -89,7 +101,7 @@ async function confirm(
     );
   }
   const { login } = confirmed;
-  const changes: Changes = (tx) => tx.once(replay);
+  const changes: CollectChanges = (tx) => tx.once(replay);
   const reason = `${session.issuer} now reports different claims for ${nameOf(confirmed)}.`;
   const known = { ...event, login, rule: holds, reason, detail: { ...event.detail, roles: holds, roles_before: held } };
   // A confirmation that changes nothing leaves no audit row, like a renewed lease.
@@ -99,9 +111,9 @@ async function confirm(
     if (!written.granted) return written;
   }
   // During the write, the session may have ended or another request may have confirmed it.
-  if (isOver(recentLogouts, confirmed)) throw signedOut(session.issuer);
+  if (isOperatorSessionEnded(recentLogouts, confirmed)) throw signInEndedError(session.issuer);
   sessions.add(confirmed);
-  return granted(known, confirmed);
+  return grantedOutcome(known, confirmed);
 }
 
 function refuseOther(

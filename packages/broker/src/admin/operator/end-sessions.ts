@@ -8,20 +8,25 @@ import {
   type AuditContext,
   type AuditEvent,
   auditRow,
-  newEvent,
+  createAuditEvent,
   type Origin,
   type Outcome,
   recordGrant,
-  untilStored,
+  retryUntilStored,
 } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
-import { type Closed, isMeant, type RecentLogouts, type Signed } from '../../core/index.ts';
-import { type SignedOut, sidOf } from '../../issuers/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import {
+  type ClosedOperatorSessions,
+  logoutMatchesSignIn,
+  type RecentLogouts,
+  type SignedInUser,
+} from '../../core/index.ts';
+import { sidOf, type VerifiedLogout } from '../../issuers/index.ts';
 import type { RecordContext } from '../policy/record.ts';
 import { nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
 import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
 
-export interface EndContext extends RecordContext {
+export interface EndSessionsContext extends RecordContext {
   readonly sessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
 }
@@ -34,8 +39,8 @@ type EndEvent = AuditEvent & { readonly reason: string };
  * @returns once the end is stored; the write is retried until then
  */
 export async function endOperatorSessions(
-  context: EndContext,
-  closed: Closed,
+  context: EndSessionsContext,
+  closed: ClosedOperatorSessions,
   cause: OperatorCloseCause,
   event: EndEvent,
 ): Promise<void> {
@@ -43,12 +48,12 @@ export async function endOperatorSessions(
 }
 
 /** Ends the session of an operator who has no role left. The journal receives the end before any row of the caller. */
-export function endForLostRole(
-  context: EndContext,
+export function endSessionForLostRole(
+  context: EndSessionsContext,
   { id, subject, login, issuer }: OperatorSession,
   reason = 'The access file no longer grants a role.',
 ): void {
-  const event = newEvent('operator.sign-out', {}, context.clock, context.random);
+  const event = createAuditEvent('operator.sign-out', {}, context.clock, context.random);
   const ended = { ...event, subject, login, issuer, reason };
   void endOperatorSessions(context, { sessions: [id] }, 'role_lost', ended);
 }
@@ -60,8 +65,8 @@ export function endForLostRole(
  * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function closeOperatorSessions(
-  context: EndContext & { readonly audit: AuditContext },
-  closed: Closed,
+  context: EndSessionsContext & { readonly audit: AuditContext },
+  closed: ClosedOperatorSessions,
   cause: OperatorCloseCause,
   event: EndEvent,
 ): Promise<Outcome<void>> {
@@ -70,7 +75,7 @@ export async function closeOperatorSessions(
   const written = await recordGrant(audit, { ...event, detail: { ...event.detail, ...detailOf(closed) } });
   // A separate row, because the request's own row records its refusal.
   if (!written.granted)
-    void recordEnd(context, closed, cause, { ...event, ...newEvent(event.action, event, clock, random) });
+    void recordEnd(context, closed, cause, { ...event, ...createAuditEvent(event.action, event, clock, random) });
   return written;
 }
 
@@ -79,7 +84,7 @@ export async function closeOperatorSessions(
  * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function signOut(
-  context: EndContext & { readonly audit: AuditContext },
+  context: EndSessionsContext & { readonly audit: AuditContext },
   caller: OperatorCaller,
   event: AuditEvent,
 ): Promise<Outcome<void>> {
@@ -87,19 +92,24 @@ export async function signOut(
   return await closeOperatorSessions(context, own, 'logout', { ...event, reason: `${nameOf(caller)} signed out.` });
 }
 
-function end({ sessions, recentLogouts }: EndContext, closed: Closed): boolean {
+function end({ sessions, recentLogouts }: EndSessionsContext, closed: ClosedOperatorSessions): boolean {
   for (const id of closed.sessions) sessions.remove(id);
   return recentLogouts.close(closed);
 }
 
-async function recordEnd(context: EndContext, closed: Closed, cause: OperatorCloseCause, event: EndEvent) {
+async function recordEnd(
+  context: EndSessionsContext,
+  closed: ClosedOperatorSessions,
+  cause: OperatorCloseCause,
+  event: EndEvent,
+) {
   const detail = { ...event.detail, cause, ...detailOf(closed) };
   const row = auditRow({ ...event, detail }, 'ended', event.reason, undefined, context.clock());
-  await untilStored(context, (tx) => tx.audit(row));
+  await retryUntilStored(context, (tx) => tx.audit(row));
 }
 
 /** Returns the details that the next broker needs to refuse the sessions (core/sign-in/recent-logouts.ts). */
-function detailOf({ sessions, subject }: Closed) {
+function detailOf({ sessions, subject }: ClosedOperatorSessions) {
   return { closed: sessions, ...(subject !== undefined && { closed_subject: subject }) };
 }
 
@@ -107,7 +117,7 @@ function detailOf({ sessions, subject }: Closed) {
  * Whether the person has signed out since the session began, or the session was closed.
  * @param session session in memory, or of a token
  */
-export function isOver(
+export function isOperatorSessionEnded(
   recent: RecentLogouts,
   session: Pick<OperatorSession, 'id' | 'subject' | 'openedAt' | 'attestation'>,
 ): boolean {
@@ -120,11 +130,11 @@ export function isOver(
  * confirmation of the person is overdue.
  */
 export function stateOf(
-  { clock, recentLogouts, sessions }: Pick<EndContext, 'clock' | 'recentLogouts' | 'sessions'>,
+  { clock, recentLogouts, sessions }: Pick<EndSessionsContext, 'clock' | 'recentLogouts' | 'sessions'>,
   session: OperatorSession,
 ): 'ended' | 'unconfirmed' | 'confirmed' {
-  const now = seconds(clock);
-  if (session.expiresAt <= now || isOver(recentLogouts, session)) return 'ended';
+  const now = toUnixSeconds(clock);
+  if (session.expiresAt <= now || isOperatorSessionEnded(recentLogouts, session)) return 'ended';
   return sessions.confirmedUntil(session) <= now ? 'unconfirmed' : 'confirmed';
 }
 
@@ -132,14 +142,15 @@ export function stateOf(
  * Refuses a person who has signed out since the ID token was issued.
  * @throws MeshpassError `sign_in_ended`
  */
-export function refuseSignedOut(recent: RecentLogouts, attestation: Attestation | undefined): void {
+export function requireNotSignedOut(recent: RecentLogouts, attestation: Attestation | undefined): void {
   if (!attestation) return;
   const signed = signedBy(attestation);
-  if (recent.find(signed) || signed.confirmedAt * 1000 <= recent.incompleteUntil()) throw signedOut(attestation.issuer);
+  if (recent.find(signed) || signed.confirmedAt * 1000 <= recent.incompleteUntil())
+    throw signInEndedError(attestation.issuer);
 }
 
 /** Builds the error for a person who has signed out. */
-export function signedOut(issuer: string): MeshpassError {
+export function signInEndedError(issuer: string): MeshpassError {
   return new MeshpassError('sign_in_ended', `You have just signed out at ${issuer}. Sign in again.`);
 }
 
@@ -147,14 +158,18 @@ export function signedOut(issuer: string): MeshpassError {
  * Ends the sessions in memory that a logout affects. The logout itself ends sessions that this broker has not seen.
  * @returns once the end is stored, or immediately if no session is affected
  */
-export async function signOutOperators(context: EndContext, out: SignedOut, origin: Origin): Promise<void> {
+export async function signOutOperators(
+  context: EndSessionsContext,
+  out: VerifiedLogout,
+  origin: Origin,
+): Promise<void> {
   const concerned = context.sessions
     .all()
-    .filter(({ attestation }) => attestation && isMeant(out, signedBy(attestation)));
+    .filter(({ attestation }) => attestation && logoutMatchesSignIn(out, signedBy(attestation)));
   const [first] = concerned;
   if (!first) return;
   const { subject, login, issuer } = first;
-  const event = newEvent('operator.sign-out', origin, context.clock, context.random);
+  const event = createAuditEvent('operator.sign-out', origin, context.clock, context.random);
   const reason = `${issuer} reports that the operator has signed out.`;
   const closed = { sessions: concerned.map(({ id }) => id).slice(0, MOST_NAMED) };
   await endOperatorSessions(context, closed, 'signed_out', { ...event, subject, login, issuer, reason });
@@ -163,7 +178,7 @@ export async function signOutOperators(context: EndContext, out: SignedOut, orig
 /** Maximum sessions listed in a row. */
 const MOST_NAMED = 100;
 
-function signedBy({ issuer, subject, claims }: Attestation): Signed {
+function signedBy({ issuer, subject, claims }: Attestation): SignedInUser {
   const sid = sidOf(claims);
   const { iat, auth_time: authTime } = claims;
   return {

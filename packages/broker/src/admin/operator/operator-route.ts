@@ -5,10 +5,10 @@
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
+import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
 import { type Authentication, type Call, type Route, route } from '../../http/index.ts';
-import { type OperatorAction, termsOf } from './actions.ts';
-import { mayDo, nameOf, type OperatorCaller } from './caller.ts';
+import { actionRequirements, type OperatorAction } from './actions.ts';
+import { authorizeAction, nameOf, type OperatorCaller } from './caller.ts';
 
 /** Definition of a route with its action, which may depend on the parameters. */
 export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'at' | 'authentication' | 'handler'> {
@@ -44,13 +44,13 @@ export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
         try {
           const action = typeof does === 'string' ? does : does(call.body);
           event = detailed(event, { does: action });
-          event = { ...event, rule: mayDo(action, call.caller) };
+          event = { ...event, rule: authorizeAction(action, call.caller) };
           const because = reasonOf(call.body);
           if (because !== undefined) event = detailed(event, { because });
-          if (termsOf(action).destructive && because === undefined) throw reasonRequired(action);
+          if (actionRequirements(action).destructive && because === undefined) throw reasonRequired(action);
           return await handler({ ...call, event, because });
         } catch (thrown) {
-          return refused(event, thrown);
+          return refusedOutcome(event, thrown);
         }
       },
     });
@@ -71,6 +71,6 @@ function reasonRequired(action: OperatorAction): MeshpassError {
 }
 
 /** Builds `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
-export function askedBy(caller: OperatorCaller, because: string | undefined): string {
+export function formatOperatorReason(caller: OperatorCaller, because: string | undefined): string {
   return `${nameOf(caller)} requested it${because === undefined ? '' : `: ${because}`}.`;
 }

@@ -7,8 +7,8 @@
 import { MeshpassError } from '@meshpass/identity';
 import { jwtVerify } from 'jose';
 import { z } from 'zod';
-import { type Clock, seconds } from '../../base/index.ts';
-import { keysOf, type RotatingSigner } from '../../core/index.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
+import { publishedKeys, type RotatingSigner } from '../../core/index.ts';
 import type { OperatorSession } from './caller.ts';
 import type { OperatorSessions } from './sessions.ts';
 
@@ -40,7 +40,7 @@ export function createOperatorTokens(
     /** Signs a token. It is valid until the session must be confirmed or ends. */
     issue: async (session: OperatorSession) => {
       const { id: sid, jkt, subject: sub } = session;
-      const times = { iat: seconds(clock), exp: sessions.confirmedUntil(session) };
+      const times = { iat: toUnixSeconds(clock), exp: sessions.confirmedUntil(session) };
       return await signer.sign(
         { iss: issuer, aud: [issuer], ...times, sub, sid, cnf: { jkt }, session },
         OPERATOR_TOKEN,
@@ -53,7 +53,7 @@ export function createOperatorTokens(
     read: async (token: string): Promise<OperatorSession> => {
       try {
         const key = ({ kid }: { readonly kid?: string }) => {
-          const found = keysOf(signer.ring).find((one) => one.kid === kid);
+          const found = publishedKeys(signer.ring).find((one) => one.kid === kid);
           if (!found) throw new Error('the key does not belong to this broker');
           return found.publicKey;
         };

@@ -4,12 +4,12 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
-import { createRateAllowance, equalInConstantTime, seconds } from '../../base/index.ts';
-import { createProofMemory, verifyDpop } from '../../core/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../base/index.ts';
+import { createDpopReplayCache, verifyDpop } from '../../core/index.ts';
 import type { Connections, Presented } from '../../http/index.ts';
-import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
-import { endForLostRole, stateOf } from './end-sessions.ts';
+import { BREAK_GLASS_CALLER, type OperatorCaller, type OperatorSession } from './caller.ts';
+import { endSessionForLostRole, stateOf } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
 import type { SignInContext } from './sign-in.ts';
@@ -42,14 +42,14 @@ const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 export function createOperators(options: OperatorsOptions) {
   const { sessions, token, clock, startedAt, publicUrl, connections } = options;
   const questions = createRateAllowance({ ...REFUSED, clock });
-  const strangers = createProofMemory(REPLAY_CAPACITY, 'forget');
-  const known = createProofMemory(REPLAY_CAPACITY);
+  const strangers = createDpopReplayCache(REPLAY_CAPACITY, 'forget');
+  const known = createDpopReplayCache(REPLAY_CAPACITY);
   const proofOf = ({ request }: Presented) => ({
     proof: headerOf(request.headers.dpop),
     method: request.method ?? '',
     // This listener has no name of its own, because operators connect through a port-forward.
     url: publicUrl + new URL(request.url ?? '/', publicUrl).pathname,
-    now: seconds(clock),
+    now: toUnixSeconds(clock),
     startedAt,
   });
 
@@ -63,7 +63,7 @@ export function createOperators(options: OperatorsOptions) {
     const access = options.access();
     const caller = callerOf(session, access);
     if (caller.roles.length > 0) return { ...caller, isUnconfirmed: state === 'unconfirmed' };
-    endForLostRole(options, session);
+    endSessionForLostRole(options, session);
     throw ended(whyNoRole(session, access));
   };
 
@@ -84,9 +84,9 @@ export function createOperators(options: OperatorsOptions) {
       identified = { ...named, unproven: stateOf(options, session) !== 'confirmed' };
       const caller = callerNow(session);
       connections.belongs(request.socket);
-      return granted({ ...identified, known: true }, caller);
+      return grantedOutcome({ ...identified, known: true }, caller);
     } catch (thrown) {
-      return refused(identified, thrown);
+      return refusedOutcome(identified, thrown);
     }
   };
 
@@ -95,16 +95,16 @@ export function createOperators(options: OperatorsOptions) {
     const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
     // No comparison takes place, so guesses reveal nothing.
     if (token === undefined && given !== '')
-      return refused(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
+      return refusedOutcome(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
     if (token === undefined || !equalInConstantTime(given, token))
-      return refused(
+      return refusedOutcome(
         event,
         new MeshpassError('operator_unauthorized', 'Operator authentication is required. Sign in with meshpass login.'),
       );
     connections.belongs(request.socket);
     options.onBreakGlass();
-    const { subject } = BREAK_GLASS;
-    return granted({ ...event, known: true, subject }, BREAK_GLASS);
+    const { subject } = BREAK_GLASS_CALLER;
+    return grantedOutcome({ ...event, known: true, subject }, BREAK_GLASS_CALLER);
   };
 
   const byHeader = async (presented: Presented): Promise<Outcome<OperatorCaller>> => {
@@ -115,7 +115,7 @@ export function createOperators(options: OperatorsOptions) {
     try {
       session = { ...(await options.tokens.read(accessToken)), source: event.source };
     } catch (thrown) {
-      return refused(event, thrown);
+      return refusedOutcome(event, thrown);
     }
     const done = bySession(presented, session, () => {
       verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
@@ -126,7 +126,7 @@ export function createOperators(options: OperatorsOptions) {
 
   const byCookie = (presented: Presented): Outcome<OperatorCaller> => {
     const session = sessions.byCookie(sessionHash(presented.request));
-    if (!session) return refused(presented.event, ended('You are not signed in.'));
+    if (!session) return refusedOutcome(presented.event, ended('You are not signed in.'));
     return bySession(presented, session, () => {});
   };
 
@@ -144,7 +144,7 @@ export function createOperators(options: OperatorsOptions) {
       source,
       'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
     );
-    const done = await signIn().catch((thrown: unknown) => refused(event, thrown));
+    const done = await signIn().catch((thrown: unknown) => refusedOutcome(event, thrown));
     if (done.granted || done.error.detail.asked !== true) questions.giveBack(source);
     return done;
   };
@@ -160,7 +160,7 @@ export function createOperators(options: OperatorsOptions) {
     pageAuthentication: Object.assign(byCookie, { still }),
     /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
     keyAuthentication: (presented: Presented) =>
-      granted(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
+      grantedOutcome(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
   };
 }
 

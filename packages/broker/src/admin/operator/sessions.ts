@@ -3,8 +3,8 @@
  * that this broker has seen, for lists. Permissions are checked on every request.
  */
 import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
-import { type Clock, seconds } from '../../base/index.ts';
-import type { HeldRole, OperatorCaller, OperatorSession } from './caller.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
+import type { AssignedRole, OperatorCaller, OperatorSession } from './caller.ts';
 
 /** Reasons why an operator session ended early. */
 export type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
@@ -13,19 +13,19 @@ export type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_o
 export type OperatorSessions = ReturnType<typeof createOperatorSessions>;
 
 /** Maximum sessions in memory per person or ServiceAccount. */
-export const MAX_PER_SUBJECT = 10;
+export const MAX_SESSIONS_PER_SUBJECT = 10;
 /** Maximum sessions in memory. */
 const MAX_OPERATOR_SESSIONS = 1_000;
 /** How often the issuer must confirm a person, seconds. */
-export const CONFIRM_SECONDS = 300;
+export const CONFIRM_INTERVAL_SECONDS = 300;
 /** For the lab only: returns another time. */
-export const confirmSecondsOnlyInALab: unique symbol = Symbol('confirmSecondsOnlyInALab');
+export const labOnlyConfirmSeconds: unique symbol = Symbol('confirmSecondsOnlyInALab');
 
 /**
  * Creates the session memory.
- * @param confirmSeconds returns CONFIRM_SECONDS, except in the lab
+ * @param confirmSeconds returns CONFIRM_INTERVAL_SECONDS, except in the lab
  */
-export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_SECONDS) {
+export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_INTERVAL_SECONDS) {
   const sessions = new Map<string, OperatorSession>();
   /** Session ids by the hash of their cookie. */
   const byHash = new Map<string, string>();
@@ -34,12 +34,12 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
     for (const [hash, of] of byHash) if (of === id) byHash.delete(hash);
   };
   const all = () => {
-    for (const { id, expiresAt } of sessions.values()) if (expiresAt <= seconds(clock)) remove(id);
+    for (const { id, expiresAt } of sessions.values()) if (expiresAt <= toUnixSeconds(clock)) remove(id);
     return [...sessions.values()];
   };
   const oldestOf = (subject: string) => {
     const own = all().filter((one) => one.subject === subject);
-    return own.length < MAX_PER_SUBJECT ? undefined : own.reduce((a, b) => (b.openedAt < a.openedAt ? b : a));
+    return own.length < MAX_SESSIONS_PER_SUBJECT ? undefined : own.reduce((a, b) => (b.openedAt < a.openedAt ? b : a));
   };
   const hasPlace = (subject: string) =>
     sessions.size < MAX_OPERATOR_SESSIONS || all().length < MAX_OPERATOR_SESSIONS || oldestOf(subject) !== undefined;
@@ -58,7 +58,7 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
     add: (session: OperatorSession, hash?: string) => {
       const { id, subject } = session;
       const known = sessions.get(id);
-      if (known && isNewer(known, session)) return;
+      if (known && isConfirmedLater(known, session)) return;
       if (!known) {
         if (!hasPlace(subject)) return;
         const oldest = oldestOf(subject);
@@ -75,7 +75,7 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
 }
 
 /** Whether a session was confirmed by a later ID token than another copy of the same session. */
-export function isNewer(one: OperatorSession, other: OperatorSession): boolean {
+export function isConfirmedLater(one: OperatorSession, other: OperatorSession): boolean {
   const issuedAt = ({ attestation }: OperatorSession) => Number(attestation?.claims.iat ?? 0);
   return issuedAt(one) > issuedAt(other);
 }
@@ -83,20 +83,20 @@ export function isNewer(one: OperatorSession, other: OperatorSession): boolean {
 /** Returns the caller of a session with its roles in this access file, if any. */
 export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
   const { kind, issuer, subject, login, attestation } = session;
-  const { roles } = rolesNow(session, access);
-  const held = roles.map(({ role, place }): HeldRole => ({ role, place: formatPlace(place) }));
+  const { roles } = currentRoles(session, access);
+  const held = roles.map(({ role, place }): AssignedRole => ({ role, place: formatPlace(place) }));
   return { kind, issuer, subject, login, attestation, session, roles: held };
 }
 
 /** Explains to an operator why `callerOf` returned no role. */
 export function whyNoRole(session: OperatorSession, access: Access): string {
-  return rolesNow(session, access).signInAgain
+  return currentRoles(session, access).signInAgain
     ? `The access file no longer allows operators to sign in at ${session.issuer} with this session's client. Run meshpass login.`
     : 'The access file no longer grants you an operator role.';
 }
 
 /** Returns the roles that an access file gives a session's operator, and why it gives no more. */
-export function rolesNow(
+export function currentRoles(
   { kind, subject, attestation }: Pick<OperatorSession, 'kind' | 'subject' | 'attestation'>,
   access: Access,
 ): OperatorRoles {

@@ -6,25 +6,37 @@
  */
 
 import type { Access } from '@meshpass/access';
-import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
+import { type Attestation, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { decodeJwt } from 'jose';
-import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { seconds, timestamp, uuidv7 } from '../../base/index.ts';
 import {
-  type Attested,
-  attestPerson,
-  countsFrom,
+  type AuditContext,
+  type AuditEvent,
+  grantedOutcome,
+  type Outcome,
+  recordGrant,
+  refusedOutcome,
+} from '../../audit/index.ts';
+import { timestamp, toUnixSeconds, uuidv7 } from '../../base/index.ts';
+import {
+  type AttestationResult,
+  confirmationStart,
   type IssuerHttpOptions,
   type IssuerKeys,
+  verifyOperatorIdToken,
 } from '../../issuers/index.ts';
-import { nameOf, type OperatorCaller, type OperatorSession, ruleOf } from './caller.ts';
-import { type EndContext, isOver, refuseSignedOut, signedOut } from './end-sessions.ts';
+import { formatRoles, nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
+import {
+  type EndSessionsContext,
+  isOperatorSessionEnded,
+  requireNotSignedOut,
+  signInEndedError,
+} from './end-sessions.ts';
 import type { OperatorTokens } from './operator-token.ts';
-import { callerOf, type confirmSecondsOnlyInALab, rolesNow } from './sessions.ts';
+import { callerOf, currentRoles, type labOnlyConfirmSeconds } from './sessions.ts';
 
 /** Verifies operators' proofs. Created by the caller, because it depends on the installation. */
-export interface OperatorProofs {
+export interface OperatorSignInDependencies {
   /** Public keys of issuers. */
   readonly keys: IssuerKeys;
   /** HTTP options for issuers in browser sign-ins; absent if browsers cannot sign in. */
@@ -34,14 +46,14 @@ export interface OperatorProofs {
    * cannot be operators.
    */
   readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
-  readonly [confirmSecondsOnlyInALab]?: () => number;
+  readonly [labOnlyConfirmSeconds]?: () => number;
 }
 
-export interface SignInContext extends EndContext {
+export interface SignInContext extends EndSessionsContext {
   readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
   /** Absent if operators cannot sign in here. */
-  readonly proofs: OperatorProofs | undefined;
+  readonly proofs: OperatorSignInDependencies | undefined;
   readonly publicUrl: string;
   /**
    * Returns the access file in force.
@@ -81,7 +93,7 @@ export async function signIn(
   try {
     const access = context.access();
     const { operators } = access;
-    if (!operators || !context.proofs) throw nobody();
+    if (!operators || !context.proofs) throw operatorUnauthorizedError();
     const { who, replay, endsAt } = await prove(context.proofs, context, request, access);
     event = { ...event, subject: who.subject, login: who.login, issuer: who.issuer };
     refuseWithoutRole(who, access);
@@ -95,61 +107,61 @@ export async function signIn(
       openedAt,
       expiresAt: Math.min(latest, endsAt ?? latest),
     };
-    refuseSignedOut(recentLogouts, session.attestation);
+    requireNotSignedOut(recentLogouts, session.attestation);
     if (!sessions.hasPlace(session.subject))
       throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
     const caller = callerOf(session, access);
     const opened = {
       ...event,
-      rule: ruleOf(caller),
+      rule: formatRoles(caller),
       reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
       detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
     };
     const written = await recordGrant(audit, opened, (tx) => tx.once(replay));
     if (!written.granted) return written;
     // The person may have signed out during the write.
-    if (isOver(recentLogouts, session)) throw signedOut(session.issuer);
+    if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
     sessions.add(session, request.cookieHash);
-    return granted(opened, { session, caller });
+    return grantedOutcome(opened, { session, caller });
   } catch (thrown) {
-    return refused(event, thrown);
+    return refusedOutcome(event, thrown);
   }
 }
 
 interface Proven {
   readonly who: Who;
-  readonly replay?: Attested['replay'];
+  readonly replay?: AttestationResult['replay'];
   /** When the proof ends, Unix seconds, if the session must not outlive it. */
   readonly endsAt?: number | undefined;
 }
 
 async function prove(
-  proofs: OperatorProofs,
+  proofs: OperatorSignInDependencies,
   context: SignInContext,
   request: SignInRequest,
   access: Access,
 ): Promise<Proven> {
-  if (request.tokenType === JWT_TYPE) return await proveServiceAccount(proofs, context, request, access);
+  if (request.tokenType === JWT_TOKEN_TYPE) return await proveServiceAccount(proofs, context, request, access);
   if (request.tokenType === ID_TOKEN_TYPE) return await provePerson(proofs, context, request, access);
   throw new MeshpassError(
     'proof_type_unsupported',
-    `Operators must sign in with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount token (${JWT_TYPE}).`,
+    `Operators must sign in with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount token (${JWT_TOKEN_TYPE}).`,
   );
 }
 
 async function provePerson(
-  { keys }: OperatorProofs,
+  { keys }: OperatorSignInDependencies,
   { clock }: SignInContext,
   { token, jkt }: SignInRequest,
   access: Access,
 ): Promise<Proven> {
-  const { attestation, replay, given } = await attestPerson(token, access, { keys, clock });
-  const now = seconds(clock);
+  const { attestation, replay, given } = await verifyOperatorIdToken(token, access, { keys, clock });
+  const now = toUnixSeconds(clock);
   if (given < now - MAX_TOKEN_AGE)
     throw new MeshpassError('proof_expired', 'This ID token is older than ten minutes. Sign in again.');
   refuseForeign(attestation, jkt, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
-  const confirmedAt = countsFrom(given, now);
+  const confirmedAt = confirmationStart(given, now);
   return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 
@@ -168,13 +180,13 @@ function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boole
 }
 
 async function proveServiceAccount(
-  { reviewToken }: OperatorProofs,
+  { reviewToken }: OperatorSignInDependencies,
   { clock, publicUrl }: SignInContext,
   { token }: SignInRequest,
   access: Access,
 ): Promise<Proven> {
   // Avoids a TokenReview if no ServiceAccount can have a role.
-  if (!reviewToken || access.operators?.serviceAccounts.length === 0) throw nobody();
+  if (!reviewToken || access.operators?.serviceAccounts.length === 0) throw operatorUnauthorizedError();
   const user = await reviewToken(token, publicUrl);
   const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user ?? '') ?? [];
   if (namespace === undefined || name === undefined)
@@ -185,10 +197,10 @@ async function proveServiceAccount(
     );
   const [subject, login] = [`kubernetes:${namespace}:${name}`, `${namespace}/${name}`];
   const endsAt = expiryOf(token);
-  if (endsAt !== undefined && endsAt <= seconds(clock))
+  if (endsAt !== undefined && endsAt <= toUnixSeconds(clock))
     throw new MeshpassError('proof_expired', 'This token has expired. Get a new one.');
   return {
-    who: { kind: 'service-account', issuer: 'kubernetes', subject, login, confirmedAt: seconds(clock) },
+    who: { kind: 'service-account', issuer: 'kubernetes', subject, login, confirmedAt: toUnixSeconds(clock) },
     endsAt,
   };
 }
@@ -203,7 +215,7 @@ function expiryOf(token: string): number | undefined {
 }
 
 function refuseWithoutRole(who: Who, access: Access): void {
-  const decided = rolesNow(who, access);
+  const decided = currentRoles(who, access);
   if (decided.roles.length > 0) return;
   throw new MeshpassError(
     'operator_no_role',
@@ -216,7 +228,7 @@ function refuseWithoutRole(who: Who, access: Access): void {
 }
 
 /** Builds the error for proofs that the access file does not support. */
-export function nobody(): MeshpassError {
+export function operatorUnauthorizedError(): MeshpassError {
   return new MeshpassError(
     'operator_unauthorized',
     'The access file does not allow this kind of sign-in: "operators" has no matching entry.',

@@ -33,7 +33,7 @@ export const PolicyAuthors = z.strictObject({
 });
 export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
 
-export interface Author {
+export interface PolicyAuthor {
   /** Description for the audit log: `acme/platform run 42 of push on refs/heads/main`. */
   readonly by: string;
   /** Run; absent for an operator. */
@@ -50,7 +50,7 @@ export interface Run {
   readonly commit: string;
 }
 
-export type AuthorOf = (token: string, wants: 'plan' | 'apply') => Promise<Author>;
+export type PolicyAuthorResolver = (token: string, wants: 'plan' | 'apply') => Promise<PolicyAuthor>;
 
 /**
  * Events whose jobs run the workflow and files of their ref. `pull_request_target` and `issue_comment` also have the
@@ -62,7 +62,10 @@ const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
  * Creates the authorization.
  * @returns a function that throws MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable`
  */
-export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions, 'keys' | 'clock'>): AuthorOf {
+export function createAuthorCheck(
+  authors: PolicyAuthors,
+  options: Pick<OidcOptions, 'keys' | 'clock'>,
+): PolicyAuthorResolver {
   const issuer = {
     name: 'policy',
     issuer: authors.issuer,

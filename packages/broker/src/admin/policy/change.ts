@@ -14,13 +14,13 @@ import {
 } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
-import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, grantedOutcome, type Outcome, recordGrant } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { OperatorSession } from '../operator/caller.ts';
-import type { Author } from './author.ts';
-import { newestRun, readVersion } from './history.ts';
+import type { PolicyAuthor } from './author.ts';
+import { findNewestRun, readVersion } from './history.ts';
 import type { Proof } from './proof.ts';
 import type { Prover } from './prover.ts';
 
@@ -33,13 +33,13 @@ from jsonb_to_recordset($1::jsonb) x (
   run_of text, run bigint, on_disk boolean
 )`);
 
-export type PolicyChanges = ReturnType<typeof policyChanges>;
+export type PolicyChanges = ReturnType<typeof createPolicyChanges>;
 
 /** Version number of the file on disk. */
 export const ON_DISK = 0;
 
 /** Creates the changes with their own lock. */
-export function policyChanges(
+export function createPolicyChanges(
   mesh: PolicyMesh,
   prover: Pick<Prover, 'prove'>,
   store: Pick<Store, 'db'>,
@@ -58,7 +58,7 @@ export function policyChanges(
    */
   const put = async (
     { kept, access, plan: made, isOnDisk = false }: Change,
-    author: Author,
+    author: PolicyAuthor,
     asked: AuditEvent,
     accept: Acceptance = {},
   ): Promise<Outcome<Plan>> => {
@@ -97,7 +97,7 @@ export function policyChanges(
     const written = await recordGrant(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
     if (!written.granted) return written;
     if (isOnDisk) await mesh.followDisk();
-    return granted(event, made);
+    return grantedOutcome(event, made);
   };
   /** Runs changes one at a time. Their author was authorized by the file in force when the request was made. */
   const inTurn = (change: (decidedBy: Access | undefined) => Promise<Outcome<Plan>>) => {
@@ -141,10 +141,10 @@ export function policyChanges(
      * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
      * @returns a refusal if the store failed
      */
-    apply: (kept: AccessTexts, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) =>
+    apply: (kept: AccessTexts, planned: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async (decidedBy) => {
         const { run } = author;
-        const last = run && (await newestRun(store.db, run.of));
+        const last = run && (await findNewestRun(store.db, run.of));
         if (run && last !== undefined && run.id <= last)
           throw stale(
             `Run ${last} has already applied an access file, and run ${run.id} is not newer. Run the workflow on the newest commit (workflow_dispatch).`,
@@ -164,7 +164,7 @@ export function policyChanges(
      * @throws MeshpassError `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
      * @returns a refusal if the store failed
      */
-    rollBack: (version: number, reason: string, author: Author, asked: AuditEvent, accept?: Acceptance) =>
+    rollBack: (version: number, reason: string, author: PolicyAuthor, asked: AuditEvent, accept?: Acceptance) =>
       inTurn(async () => {
         const kept = await fileOf(version);
         const { access, plan } = await prove(kept);

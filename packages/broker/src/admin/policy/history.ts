@@ -10,7 +10,7 @@ import type { AccessTexts } from '../../mesh/index.ts';
 import type { Tables } from '../../store/index.ts';
 
 /** Texts by path, as in `include`. */
-export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
+export const PolicyFiles = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 
 const LISTED = 100;
 
@@ -43,7 +43,7 @@ export async function readVersion(db: Kysely<Tables>, version: number): Promise<
 }
 
 /** @returns the newest run of this repository that applied a file, even if it was rolled back since */
-export async function newestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
+export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
   const row = await db
     .selectFrom('access_versions')
     .select(({ fn }) => fn.max('run').as('run'))
@@ -54,7 +54,7 @@ export async function newestRun(db: Kysely<Tables>, of: string): Promise<number 
 
 /** Reads the files from a table row, which contains texts by path as JSON. */
 export function toTexts({ main, files }: { readonly main: string; readonly files: string }): AccessTexts {
-  return { main, files: Files.parse(JSON.parse(files)) };
+  return { main, files: PolicyFiles.parse(JSON.parse(files)) };
 }
 
 /**

@@ -32,7 +32,7 @@ export type ProofReply =
     };
 
 /** First argument that makes a single executable start as this process. */
-export const PROVE_VERB = '__prove';
+export const PROVE_COMMAND = '__prove';
 
 /** Heap limits; the process needs about 80 MB more. */
 export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

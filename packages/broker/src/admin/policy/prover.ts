@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { MeshpassError } from '@meshpass/identity';
-import { PROVE_NODE_OPTIONS, PROVE_VERB, type Proof, type ProofReply, type ProofRequest } from './proof.ts';
+import { PROVE_COMMAND, PROVE_NODE_OPTIONS, type Proof, type ProofReply, type ProofRequest } from './proof.ts';
 
 export type Prover = ReturnType<typeof createProver>;
 
@@ -133,7 +133,7 @@ function busy(message: string): MeshpassError {
 /** Starts the process without the broker's environment. */
 function start(): ChildProcess {
   const program = isSea()
-    ? PROVE_VERB
+    ? PROVE_COMMAND
     : fileURLToPath(new URL(`./prove-main${import.meta.url.slice(-3)}`, import.meta.url));
   const child = fork(program, {
     serialization: 'advanced',

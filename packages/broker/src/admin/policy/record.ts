@@ -2,7 +2,7 @@
 import type { Finding } from '@meshpass/analysis/plan';
 import type { Insertable } from 'kysely';
 import type { Logger } from 'pino';
-import { auditRow, type Journal, newEvent, untilStored } from '../../audit/index.ts';
+import { auditRow, createAuditEvent, type Journal, retryUntilStored } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { DiskFile, PolicyDecisions } from '../../mesh/index.ts';
 import { statement, type Tables } from '../../store/index.ts';
@@ -30,15 +30,15 @@ export interface RecordContext {
  * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is back logs
  * them instead. When a file from disk comes into force, it is stored with its row for the next broker (stored-access.ts).
  */
-export function recordPolicy(context: RecordContext, log: Logger) {
+export function createPolicyRecorder(context: RecordContext, log: Logger) {
   const { clock, random } = context;
   let newest: DiskFile | undefined;
   return {
     decision: ({ outcome, code, reason, file, disk }: Decision): void => {
       newest = disk ?? newest;
-      const event = { ...newEvent('policy.apply', {}, clock, random), target: file };
+      const event = { ...createAuditEvent('policy.apply', {}, clock, random), target: file };
       const row = auditRow(event, outcome, reason, code, clock());
-      void untilStored(context, (tx) => {
+      void retryUntilStored(context, (tx) => {
         tx.audit(row);
         // A later attempt must not replace a newer file.
         if (disk && newest) tx.write(SET_IN_FORCE, inForceRow(newest));
@@ -47,10 +47,10 @@ export function recordPolicy(context: RecordContext, log: Logger) {
     finding: ({ kind, grant, message, because }: Finding, state: 'found' | 'gone'): void => {
       const reason = state === 'found' ? `${message}: ${because}` : `Resolved: ${message}`;
       log.warn({ kind, grant, because, state }, state === 'found' ? message : `resolved: ${message}`);
-      const event = { ...newEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
+      const event = { ...createAuditEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
       const code = state === 'found' ? 'plan_refused' : undefined;
       const row = auditRow(event, state === 'found' ? 'refused' : 'allowed', reason, code, clock());
-      void untilStored(context, (tx) => tx.audit(row));
+      void retryUntilStored(context, (tx) => tx.audit(row));
     },
   };
 }

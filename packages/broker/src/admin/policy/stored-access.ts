@@ -7,12 +7,12 @@ import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Kysely } from 'kysely';
-import { digestOfTexts, type KeptAccess } from '../../mesh/index.ts';
+import { digestTexts, type FormerAccessFile } from '../../mesh/index.ts';
 import type { AppliedRow, InForceRow, StoredAccess, Tables } from '../../store/index.ts';
 import { parseFiles, toTexts } from './history.ts';
 
 /** @returns undefined if the file on disk is in control */
-export async function readNewest(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
+export async function readNewestVersion(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
   const newest = await db
     .selectFrom('access_versions')
     .select(['version', 'main', 'files', 'on_disk'])
@@ -26,7 +26,7 @@ export async function readNewest(db: Kysely<Tables>): Promise<AppliedRow | undef
  * Parses an applied file.
  * @throws MeshpassError `access_*`, with the version and the next step
  */
-export function toAccess(row: AppliedRow): Access {
+export function parseAppliedAccess(row: AppliedRow): Access {
   try {
     return parseFiles(toTexts(row));
   } catch (cause) {
@@ -41,7 +41,7 @@ export function toAccess(row: AppliedRow): Access {
 
 function whyRefused(row: AppliedRow): string | undefined {
   try {
-    toAccess(row);
+    parseAppliedAccess(row);
     return undefined;
   } catch (refused) {
     return (refused as MeshpassError).message;
@@ -49,16 +49,16 @@ function whyRefused(row: AppliedRow): string | undefined {
 }
 
 /** Reads the stored file, or undefined if there is none. */
-export async function readInForce(db: Kysely<Tables>): Promise<KeptAccess | undefined> {
+export async function readStoredAccess(db: Kysely<Tables>): Promise<FormerAccessFile | undefined> {
   const row = await db.selectFrom('access_in_force').select(['digest', 'main', 'files']).executeTakeFirst();
   return row && toKept(row);
 }
 
 /** Parses a row. The file is undefined if its text does not match the digest, or if this version refuses it. */
-function toKept({ digest, main, files }: InForceRow): KeptAccess {
+function toKept({ digest, main, files }: InForceRow): FormerAccessFile {
   try {
     const stored = toTexts({ main, files });
-    return { digest, access: digestOfTexts(stored.files) === digest ? parseFiles(stored) : undefined };
+    return { digest, access: digestTexts(stored.files) === digest ? parseFiles(stored) : undefined };
   } catch {
     return { digest, access: undefined };
   }
@@ -68,8 +68,8 @@ function toKept({ digest, main, files }: InForceRow): KeptAccess {
  * Creates a reader for a waiting broker that parses the files only when they change. It returns why this version refuses
  * the applied file, and the file that was in force.
  */
-export function createStoredReader() {
-  let last: { of: StoredAccess; refused: string | undefined; kept: KeptAccess | undefined } | undefined;
+export function createStoredAccessReader() {
+  let last: { of: StoredAccess; refused: string | undefined; kept: FormerAccessFile | undefined } | undefined;
   return (of: StoredAccess) => {
     const { applied, inForce } = of;
     if (last?.of !== of) last = { of, refused: applied && whyRefused(applied), kept: inForce && toKept(inForce) };

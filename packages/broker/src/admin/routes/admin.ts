@@ -1,12 +1,12 @@
 /** Operator routes for listing and ending sessions. */
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
-import { expiryOf, grantsOf, type Live, type LiveIndex, principalUnder } from '../../core/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome, recordGrant } from '../../audit/index.ts';
+import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
 import type { Route } from '../../http/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
-import { askedBy, operatorRoutes } from '../operator/operator-route.ts';
+import { formatOperatorReason, operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
@@ -26,14 +26,14 @@ type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 /** Maximum and default number of sessions in a page. */
 const MOST_SESSIONS = 1_000;
 /** Query of `GET /admin/sessions`. */
-export const ListQuery = z.strictObject({
+export const SessionListQuery = z.strictObject({
   ...SELECTORS,
   /** Returns the sessions after this id, ordered by id. */
   after: text.optional(),
   limit: z.coerce.number().int().min(1).max(MOST_SESSIONS).default(MOST_SESSIONS),
 });
 /** Body of `POST /admin/sessions/close`. */
-export const CloseOrder = z
+export const CloseSessionsBody = z
   .strictObject({
     ...SELECTORS,
     all: z.literal(true).optional(),
@@ -53,19 +53,21 @@ export function adminRoutes(context: Context): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
   return [
     // As everywhere, an allowed read leaves no audit row.
-    on('GET /admin/sessions', { does: listing, action: 'operator.list', schema: ListQuery }, async ({ event, body }) =>
-      granted(event, pageOf(sessions.live, body)),
+    on(
+      'GET /admin/sessions',
+      { does: listing, action: 'operator.list', schema: SessionListQuery },
+      async ({ event, body }) => grantedOutcome(event, pageOf(sessions.live, body)),
     ),
     on(
       'POST /admin/sessions/close',
-      { does: closing, action: 'operator.close', schema: CloseOrder },
+      { does: closing, action: 'operator.close', schema: CloseSessionsBody },
       async ({ event, body, caller, because }) =>
         await closeSelected(context, event, { ...body, reason: because }, caller),
     ),
   ];
 }
 
-function listing({ after: _, limit: __, ...selector }: z.infer<typeof ListQuery>): OperatorAction {
+function listing({ after: _, limit: __, ...selector }: z.infer<typeof SessionListQuery>): OperatorAction {
   if (selector.id !== undefined) return 'sessions.show';
   return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
 }
@@ -80,7 +82,7 @@ const CLOSES = {
   all: 'sessions.close-all',
 } as const satisfies Readonly<Record<string, OperatorAction>>;
 
-function closing(order: z.infer<typeof CloseOrder>): OperatorAction {
+function closing(order: z.infer<typeof CloseSessionsBody>): OperatorAction {
   const by = (Object.keys(CLOSES) as (keyof typeof CLOSES)[]).find((name) => order[name] !== undefined);
   // The schema requires a selector. Without one, the strictest action would apply.
   return CLOSES[by ?? 'all'];
@@ -89,7 +91,7 @@ function closing(order: z.infer<typeof CloseOrder>): OperatorAction {
 async function closeSelected(
   { audit, sessions }: Context,
   asked: AuditEvent,
-  { all, reason, ...selector }: z.infer<typeof CloseOrder>,
+  { all, reason, ...selector }: z.infer<typeof CloseSessionsBody>,
   caller: OperatorCaller,
 ): Promise<Outcome<{ readonly closed: readonly string[]; readonly denied: readonly string[] }>> {
   const { id } = selector;
@@ -98,7 +100,7 @@ async function closeSelected(
   const event = {
     ...asked,
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
-    reason: askedBy(caller, reason || undefined),
+    reason: formatOperatorReason(caller, reason || undefined),
     // Session rows reference this decision, because thousands of ids would not fit here.
     detail: { ...asked.detail, order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   };
@@ -109,10 +111,10 @@ async function closeSelected(
   const denied = late ? [id!] : [];
   const decided = late ? { ...event, detail: { ...event.detail, denied } } : event;
   const written = await recordGrant(audit, decided, late?.changes, late?.written);
-  return written.granted ? granted(event, { closed, denied }) : written;
+  return written.granted ? grantedOutcome(event, { closed, denied }) : written;
 }
 
-function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof ListQuery>) {
+function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof SessionListQuery>) {
   // Ordered by id, which never changes. Sessions that open or end between two pages therefore do not shift the rest.
   const matching = select(live, selector).filter(({ session }) => session.id > after);
   const page = matching.sort((a, b) => (a.session.id < b.session.id ? -1 : 1)).slice(0, limit);
@@ -153,7 +155,7 @@ function describe({ session, leaseUntil }: Live) {
     repository: attestation.workspace.repository?.fullName,
     grants: grantsOf(session),
     opened_at: session.openedAt,
-    expires_at: expiryOf(session),
+    expires_at: sessionExpiry(session),
     lease_expires_at: leaseUntil,
   };
 }

@@ -2,16 +2,16 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import {
-  AnswerOrder,
+  ApprovalAnswerBody,
   ApprovalId,
-  ApprovalOrder,
-  EmergencyOrder,
-  ReviewOrder,
-  WithdrawOrder,
+  ApprovalRequestBody,
+  ApprovalReviewBody,
+  ApprovalWithdrawBody,
+  EmergencyAccessBody,
 } from '@meshpass/identity/approval';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
-import { type Action, type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
+import { type AuditAction, type AuditEvent, grantedOutcome, type Outcome } from '../../audit/index.ts';
 import { createRateAllowance } from '../../base/index.ts';
 import type { Live, SessionCaller } from '../../core/index.ts';
 import { type Authentication, type Route, readBody, route } from '../../http/index.ts';
@@ -20,8 +20,8 @@ import { type OperatorCall, operatorRoutes, Reason } from '../operator/operator-
 import type { AdminContext } from '../process.ts';
 
 /** Parameter `scope` of `GET /approvals`. */
-export const ListScope = z.enum(['all', 'own']);
-const ListQuery = z.object({ scope: ListScope.default('all') });
+export const ApprovalListScope = z.enum(['all', 'own']);
+const ListQuery = z.object({ scope: ApprovalListScope.default('all') });
 /** Maximum size of a body, bytes. */
 const MOST = 4 * 1024;
 
@@ -33,7 +33,7 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
   /** Creates a route for an order of a session. */
   const order = <Order>(
     path: `/${string}`,
-    action: Action,
+    action: AuditAction,
     schema: z.ZodType<Order>,
     handler: (live: Live, order: Order, event: AuditEvent) => Promise<Outcome<unknown>>,
     auditMembers?: (order: Order) => Pick<AuditEvent, 'target' | 'detail'>,
@@ -47,9 +47,9 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       ...(auditMembers && { auditMembers }),
       handler: async ({ caller: { live }, body, event }) => await handler(live, body, event),
     });
-  const answer = (live: Live, body: AnswerOrder | ReviewOrder, event: AuditEvent) =>
+  const answer = (live: Live, body: ApprovalAnswerBody | ApprovalReviewBody, event: AuditEvent) =>
     approvals.answer({ attestation: live.session.attestation, via: 'workspace' }, body, event);
-  const decided = ({ id, decision }: AnswerOrder | ReviewOrder) => ({ target: id, detail: { decision } });
+  const decided = ({ id, decision }: ApprovalAnswerBody | ApprovalReviewBody) => ({ target: id, detail: { decision } });
   return [
     route({
       at: 'GET /approvals',
@@ -57,21 +57,21 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       authentication: session,
       schema: ListQuery,
       handler: async ({ caller: { live }, body: { scope }, event }) =>
-        granted(event, await approvals.overview(live, scope)),
+        grantedOutcome(event, await approvals.overview(live, scope)),
     }),
-    order('/approvals', 'approval.request', ApprovalOrder, approvals.ask),
-    order('/approvals/emergency', 'approval.emergency', EmergencyOrder, approvals.take, ({ grant }) => ({
+    order('/approvals', 'approval.request', ApprovalRequestBody, approvals.ask),
+    order('/approvals/emergency', 'approval.emergency', EmergencyAccessBody, approvals.take, ({ grant }) => ({
       target: grant,
     })),
-    order('/approvals/review', 'approval.review', ReviewOrder, answer, decided),
+    order('/approvals/review', 'approval.review', ApprovalReviewBody, answer, decided),
     order(
       '/approvals/withdraw',
       'approval.withdraw',
-      WithdrawOrder,
+      ApprovalWithdrawBody,
       (live, { id }, event) => approvals.withdraw(live, id, event),
       ({ id }) => ({ target: id }),
     ),
-    order('/approvals/answer', 'approval.answer', AnswerOrder, answer, decided),
+    order('/approvals/answer', 'approval.answer', ApprovalAnswerBody, answer, decided),
   ];
 }
 
@@ -90,7 +90,7 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
       authentication: ({ event }) => {
         const source = sourceGroup(event.source ?? 'unknown');
         attempts.spend(source, 'Too many messages from this address. Wait before you try again.');
-        return granted(event, undefined);
+        return grantedOutcome(event, undefined);
       },
       read: (request) => readBody(request, MOST_OF_WEBHOOK),
       handler: async ({ request, params, body, event }) => {
@@ -112,7 +112,7 @@ function header({ headers }: IncomingMessage, name: string): string {
 
 const OperatorListQuery = z.strictObject({ id: ApprovalId.optional() });
 /** Body of `POST /admin/approvals/revoke`. */
-export const RevokeOrder = z.strictObject({ id: ApprovalId, reason: Reason });
+export const ApprovalRevokeBody = z.strictObject({ id: ApprovalId, reason: Reason });
 
 /**
  * Returns `GET /admin/approvals`, `POST /admin/approvals/answer`, `/admin/approvals/review` and
@@ -123,7 +123,7 @@ export function operatorApprovalRoutes({
   operators,
 }: Pick<AdminContext, 'approvals' | 'operators'>): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
-  const answer = async ({ caller, body, event }: OperatorCall<AnswerOrder | ReviewOrder>) => {
+  const answer = async ({ caller, body, event }: OperatorCall<ApprovalAnswerBody | ApprovalReviewBody>) => {
     const { attestation } = caller;
     if (!attestation) throw nobody();
     return await approvals.answer({ attestation, via: 'operator' }, body, event);
@@ -136,26 +136,26 @@ export function operatorApprovalRoutes({
         action: 'approval.list',
         schema: OperatorListQuery,
       },
-      async ({ event, body }) => granted(event, { requests: await approvals.list(body.id) }),
+      async ({ event, body }) => grantedOutcome(event, { requests: await approvals.list(body.id) }),
     ),
     on(
       'POST /admin/approvals/answer',
       {
         does: ({ decision }) => (decision === 'approve' ? 'approvals.approve' : 'approvals.deny'),
         action: 'approval.answer',
-        schema: AnswerOrder,
+        schema: ApprovalAnswerBody,
         limit: MOST,
       },
       answer,
     ),
     on(
       'POST /admin/approvals/review',
-      { does: 'approvals.review', action: 'approval.review', schema: ReviewOrder, limit: MOST },
+      { does: 'approvals.review', action: 'approval.review', schema: ApprovalReviewBody, limit: MOST },
       answer,
     ),
     on(
       'POST /admin/approvals/revoke',
-      { does: 'approvals.revoke', action: 'approval.revoke', schema: RevokeOrder, limit: MOST },
+      { does: 'approvals.revoke', action: 'approval.revoke', schema: ApprovalRevokeBody, limit: MOST },
       async ({ body, event }) => await approvals.revoke(body.id, body.reason, event),
     ),
   ];

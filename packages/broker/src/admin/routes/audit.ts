@@ -1,16 +1,16 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { z } from 'zod';
-import { AuditPage, granted, refused } from '../../audit/index.ts';
+import { AuditQuery, grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import type { Route } from '../../http/index.ts';
-import { storeSilent } from '../../store/index.ts';
+import { toStoreError } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
-import { askedBy, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { formatOperatorReason, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 /** Query parameters for `GET /audit/export`. */
-export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
+export const ExportQuery = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
 /** Body of `POST /audit/prune`. */
-export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
+export const AuditPruneBody = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
@@ -29,17 +29,17 @@ export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | '
   ) =>
     on(`GET ${path}`, { ...one, action: 'operator.list' }, async ({ event, body }) => {
       try {
-        return granted(event, await answer(body));
+        return grantedOutcome(event, await answer(body));
       } catch (thrown) {
-        return refused(event, storeSilent(thrown));
+        return refusedOutcome(event, toStoreError(thrown));
       }
     });
   return [
-    read('/audit', { does: reading, schema: AuditPage }, async (page) => {
+    read('/audit', { does: reading, schema: AuditQuery }, async (page) => {
       const rows = await trail.page(page);
       return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
-    read('/audit/export', { does: 'audit.export', schema: ExportFrom }, async ({ after }) => {
+    read('/audit/export', { does: 'audit.export', schema: ExportQuery }, async ({ after }) => {
       const lines = await trail.exportAfter(after);
       return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
     }),
@@ -50,14 +50,14 @@ export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | '
     ),
     on(
       'POST /audit/prune',
-      { does: 'audit.prune', action: 'audit.prune', schema: PruneOrder },
+      { does: 'audit.prune', action: 'audit.prune', schema: AuditPruneBody },
       async ({ event, body: { before }, caller, because }) =>
-        await trail.prune(new Date(before), { ...event, reason: askedBy(caller, because) }),
+        await trail.prune(new Date(before), { ...event, reason: formatOperatorReason(caller, because) }),
     ),
   ];
 }
 
-function reading({ last, session, decision }: z.infer<typeof AuditPage>): OperatorAction {
+function reading({ last, session, decision }: z.infer<typeof AuditQuery>): OperatorAction {
   if (decision !== undefined) return 'audit.decision';
   if (session !== undefined) return 'audit.session';
   return last === undefined ? 'audit.page' : 'audit.tail';

@@ -1,9 +1,9 @@
 /** Routes for drills: the store's record of an ended session, and a signature for the report. */
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { granted, recordGrant } from '../../audit/index.ts';
+import { grantedOutcome, recordGrant } from '../../audit/index.ts';
 import type { Route } from '../../http/index.ts';
-import { storeSilent } from '../../store/index.ts';
+import { toStoreError } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
@@ -17,7 +17,7 @@ export function drillRoutes(context: Context): readonly Route[] {
     on(
       'GET /admin/drill/sessions/:id',
       { does: 'drill.session', action: 'operator.drill' },
-      async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
+      async ({ event, params }) => grantedOutcome(event, await recorded(context, params.id ?? '')),
     ),
     on(
       'POST /admin/drill/evidence',
@@ -30,7 +30,7 @@ export function drillRoutes(context: Context): readonly Route[] {
         const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
         const reason = `${nameOf(caller)} requested a signed drill report.`;
         const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
-        return written.granted ? granted(written.event, { evidence }) : written;
+        return written.granted ? grantedOutcome(written.event, { evidence }) : written;
       },
     ),
   ];
@@ -41,7 +41,7 @@ async function recorded({ store: { db }, sessions }: Context, id: string): Promi
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
   ]).catch((cause) => {
-    throw storeSilent(cause);
+    throw toStoreError(cause);
   });
   if (!session) throw new MeshpassError('not_found', 'The store has no session with this ID.');
   return {

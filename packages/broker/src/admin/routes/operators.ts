@@ -1,19 +1,19 @@
 /** Routes for operators to sign in and out, list roles and sessions, and end sessions. */
 
 import { OPERATOR_ROLES, operatorClientOf } from '@meshpass/access';
-import { JWT_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
+import { JWT_TOKEN_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
+import { MAX_ID_TOKEN_LENGTH } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
-import { granted, refused } from '../../audit/index.ts';
-import { createRateAllowance, seconds, timestamp } from '../../base/index.ts';
-import { readTokenForm } from '../../core/index.ts';
+import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { createRateAllowance, timestamp, toUnixSeconds } from '../../base/index.ts';
+import { parseTokenForm } from '../../core/index.ts';
 import { createSlots, type Route, type RouteContext, readBody, route } from '../../http/index.ts';
-import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../operator/actions.ts';
+import { actionRequirements, OPERATOR_ACTIONS, type OperatorAction } from '../operator/actions.ts';
 import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
-import { askedBy, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import { callerOf } from '../operator/sessions.ts';
 import { type SignInContext, signIn } from '../operator/sign-in.ts';
@@ -29,10 +29,10 @@ const SIGN_INS = { total: 16, perSource: 4 };
 const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
 
 /** Body of `POST /operator/session/confirm`. */
-export const ConfirmSignInOrder = z.strictObject({ id_token: z.string().min(1).max(MAX_ID_TOKEN) });
+export const ConfirmSignInBody = z.strictObject({ id_token: z.string().min(1).max(MAX_ID_TOKEN_LENGTH) });
 const id = z.string().min(1).max(64);
 /** Body of `POST /operator/sessions/close`. */
-export const CloseOperatorsOrder = z
+export const CloseOperatorSessionsBody = z
   .strictObject({
     id: id.optional(),
     /** Ends all sessions of this subject, including those that this broker has not seen. */
@@ -52,7 +52,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
     route({
       at: 'GET /operator/sign-in',
       action: 'operator.sign-in',
-      authentication: ({ event }) => granted(event, undefined),
+      authentication: ({ event }) => grantedOutcome(event, undefined),
       handler: async ({ event }) => {
         const { trust, operators: named } = context.access();
         const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) => {
@@ -60,24 +60,24 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
           const { scopes, refresh, consent = true } = signIn;
           return [{ name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent }];
         });
-        return granted(event, { broker: publicUrl, issuers });
+        return grantedOutcome(event, { broker: publicUrl, issuers });
       },
     }),
     route({
       at: 'POST /operator/session',
       action: 'operator.sign-in',
       authentication: operators.keyAuthentication,
-      read: async (request) => readTokenForm(request.headers['content-type'], await readBody(request)),
+      read: async (request) => parseTokenForm(request.headers['content-type'], await readBody(request)),
       atTokenEndpoint: true,
       handler: async ({ caller: { jkt }, body: form, event }) => {
         const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
         const request = { token: form.subjectToken, tokenType: form.subjectTokenType, jkt, event };
         const exchange = () => signIn(context, request);
-        const asks = form.subjectTokenType === JWT_TYPE;
+        const asks = form.subjectTokenType === JWT_TOKEN_TYPE;
         const done = await (asks ? operators.askOutside(event, exchange) : exchange()).finally(leave);
         if (!done.granted) return done;
         const { session, caller } = done.value;
-        return granted(done.event, {
+        return grantedOutcome(done.event, {
           access_token: await context.tokens.issue(session),
           issued_token_type: OPERATOR_SESSION_TYPE,
           token_type: 'DPoP',
@@ -92,7 +92,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
 
 /** Returns how much time a session has left, seconds. */
 function timesOf({ clock, sessions }: OperatorsContext, session: OperatorSession) {
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   return { expires_in: session.expiresAt - now, confirm_in: sessions.confirmedUntil(session) - now };
 }
 
@@ -109,7 +109,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
   return [
     on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller, event }) => {
       const { session } = caller;
-      return granted(event, {
+      return grantedOutcome(event, {
         operator: describeCaller(caller),
         expires_at: session ? timestamp(session.expiresAt) : null,
         confirmed_until: session ? timestamp(sessions.confirmedUntil(session)) : null,
@@ -121,8 +121,8 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
       {
         does: 'operators.confirm-sign-in',
         action: 'operator.confirm-sign-in',
-        schema: ConfirmSignInOrder,
-        limit: MAX_ID_TOKEN + 1_024,
+        schema: ConfirmSignInBody,
+        limit: MAX_ID_TOKEN_LENGTH + 1_024,
       },
       async ({ caller, body, event }) => {
         const session = caller.session!;
@@ -132,7 +132,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
         if (!done.granted) return done;
         const operator = describeCaller(callerOf(done.value, context.access()));
         const access_token = await context.tokens.issue(done.value);
-        return granted(done.event, { access_token, operator, ...timesOf(context, done.value) });
+        return grantedOutcome(done.event, { access_token, operator, ...timesOf(context, done.value) });
       },
     ),
     on(
@@ -141,31 +141,33 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
       async ({ caller, event }) => await signOut(context, caller, event),
     ),
     on('GET /operator/roles', { does: 'operators.roles', action: 'operator.list' }, async ({ event }) =>
-      granted(event, { actions: ACTIONS.map((action) => ({ action, roles: termsOf(action).roles })) }),
+      grantedOutcome(event, {
+        actions: ACTIONS.map((action) => ({ action, roles: actionRequirements(action).roles })),
+      }),
     ),
     on('GET /operator/sessions', { does: 'operators.list', action: 'operator.list' }, async ({ event }) =>
-      granted(event, { sessions: listed().map(describeSession) }),
+      grantedOutcome(event, { sessions: listed().map(describeSession) }),
     ),
     on(
       'POST /operator/sessions/close',
       {
         does: ({ id }) => (id === undefined ? 'operators.close-person' : 'operators.close'),
         action: 'operator.sign-out',
-        schema: CloseOperatorsOrder,
+        schema: CloseOperatorSessionsBody,
       },
       async ({ body: { id, subject }, caller, event, because }) => {
         const target = id ?? subject;
         if (id === undefined ? !isPossible(subject!, context) : !z.uuid().safeParse(id).success)
-          return refused(
+          return refusedOutcome(
             { ...event, target },
             new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
           );
         // Sessions that this broker has not seen are ended as well.
         const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
         const closed = { sessions: id === undefined ? seen : [id], subject };
-        const reason = askedBy(caller, because);
+        const reason = formatOperatorReason(caller, because);
         const done = await closeOperatorSessions(context, closed, 'operator', { ...event, target, reason });
-        return done.granted ? granted(done.event, { closed: closed.sessions }) : done;
+        return done.granted ? grantedOutcome(done.event, { closed: closed.sessions }) : done;
       },
     ),
   ];

@@ -8,23 +8,23 @@ import { ApprovalId } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
-import { type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import { type Call, createSlots, type Presented, type Route, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { stateOf } from '../operator/end-sessions.ts';
-import { type BrowserSignIn, type Proven, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
+import { type BrowserSignIn, type BrowserSignInResult, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
 import {
-  cookie,
-  cookieOf,
   MAX_SIGN_INS,
+  readCookie,
   SESSION_COOKIE,
+  serializeCookie,
   sessionHash,
   signInCookie,
-  surplusSignIns,
+  surplusSignInCookies,
 } from '../operator/page/cookies.ts';
-import { refusalPage, signInPage } from '../operator/page/html.ts';
+import { renderRefusalPage, renderSignInPage } from '../operator/page/html.ts';
 import { type SignInRequest, signIn } from '../operator/sign-in.ts';
 import type { OperatorsContext } from './operators.ts';
 
@@ -41,23 +41,23 @@ export interface PageContext extends OperatorsContext {
  */
 const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
 /** Page on which people choose an issuer. */
-export const SIGN_IN = '/page/sign-in';
+export const SIGN_IN_PATH = '/page/sign-in';
 /** Page that lists the requests. */
 export const LIST = '/approvals';
 
 const SignInQuery = z.object({ request: ApprovalId.optional().catch(undefined) });
 
 /** Builds a refusal page with a link to the sign-in. */
-export const toSignIn = (error: MeshpassError, decision: string | undefined) =>
-  refusalPage(error, decision, { href: SIGN_IN, text: 'Sign in' });
+export const renderSignInRefusal = (error: MeshpassError, decision: string | undefined) =>
+  renderRefusalPage(error, decision, { href: SIGN_IN_PATH, text: 'Sign in' });
 
 /** Returns the routes for browsers without a session. */
 export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
-  const anyone = ({ event }: Presented) => granted(event, undefined);
-  const shared = { action: 'operator.sign-in', authentication: anyone, refusal: toSignIn } as const;
-  const isStranger = (request: IncomingMessage) => cookieOf(request, SESSION_COOKIE) === undefined;
+  const anyone = ({ event }: Presented) => grantedOutcome(event, undefined);
+  const shared = { action: 'operator.sign-in', authentication: anyone, refusal: renderSignInRefusal } as const;
+  const isStranger = (request: IncomingMessage) => readCookie(request, SESSION_COOKIE) === undefined;
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(sourceGroup(source ?? 'unknown'));
     return await act().finally(leave);
@@ -71,16 +71,16 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     if (!isOpened(request))
       throw new MeshpassError('request_malformed', 'A sign-in must start in a browser tab, not inside another page.');
     const { location, ...begun } = await hold(event.source, () => browserSignIn.begin(issuer, wanted, silent));
-    const over = surplusSignIns(request).map((name) => cookie(name, '', 0));
-    const kept = cookie(signInCookie(begun.state), begun.cookie, SIGN_IN_SECONDS);
-    return granted(event, seeOther(location, ...over, kept));
+    const over = surplusSignInCookies(request).map((name) => serializeCookie(name, '', 0));
+    const kept = serializeCookie(signInCookie(begun.state), begun.cookie, SIGN_IN_SECONDS);
+    return grantedOutcome(event, seeOther(location, ...over, kept));
   };
 
   const finish = async (issuer: string, request: IncomingMessage, event: AuditEvent): Promise<Outcome<Response>> => {
     const { search, searchParams } = new URL(request.url ?? '/', context.origin);
     const own = signInCookie(searchParams.get('state') ?? '');
-    const proven = await browserSignIn.finish(issuer, cookieOf(request, own), search);
-    const over = cookie(own, '', 0);
+    const proven = await browserSignIn.finish(issuer, readCookie(request, own), search);
+    const over = serializeCookie(own, '', 0);
     return await (proven.silent
       ? confirmed(context, proven, over, request, event)
       : signedIn(context, proven, over, event));
@@ -97,20 +97,21 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
           const issuer = toConfirm(context, call.request);
-          if (issuer === undefined) return granted(call.event, seeOther(signInAt(data)));
+          if (issuer === undefined) return grantedOutcome(call.event, seeOther(signInAt(data)));
           return await toIssuer(call, issuer, data, true);
         },
       }),
     ),
     route({
       ...shared,
-      at: `GET ${SIGN_IN}`,
+      at: `GET ${SIGN_IN_PATH}`,
       schema: SignInQuery,
-      handler: async ({ body, event }) => granted(event, await signInPage(browserSignIn.issuers(), body.request)),
+      handler: async ({ body, event }) =>
+        grantedOutcome(event, await renderSignInPage(browserSignIn.issuers(), body.request)),
     }),
     route({
       ...shared,
-      at: `GET ${SIGN_IN}/:issuer`,
+      at: `GET ${SIGN_IN_PATH}/:issuer`,
       schema: SignInQuery,
       handler: async (call) => await toIssuer(call, call.params.issuer ?? '', call.body.request, false),
     }),
@@ -127,7 +128,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
 /** Opens a session with a fresh cookie, so that a cookie planted in the browser before the sign-in is worthless. */
 async function signedIn(
   context: PageContext,
-  { idToken = '', binding, request: wanted }: Proven,
+  { idToken = '', binding, request: wanted }: BrowserSignInResult,
   over: string,
   event: AuditEvent,
 ): Promise<Outcome<Response>> {
@@ -137,31 +138,31 @@ async function signedIn(
   const done = await signIn(context, asked);
   if (!done.granted) return done;
   const { session } = done.value;
-  const kept = cookie(SESSION_COOKIE, secret, session.expiresAt - seconds(context.clock));
-  return granted(done.event, seeOther(pageOf(wanted), kept, over));
+  const kept = serializeCookie(SESSION_COOKIE, secret, session.expiresAt - toUnixSeconds(context.clock));
+  return grantedOutcome(done.event, seeOther(pageOf(wanted), kept, over));
 }
 
 /** Handles a silent confirmation by the issuer. It only extends the session that the browser already has. */
 async function confirmed(
   context: PageContext,
-  proven: Proven,
+  proven: BrowserSignInResult,
   over: string,
   request: IncomingMessage,
   event: AuditEvent,
 ): Promise<Outcome<Response>> {
   const { idToken, binding, request: wanted } = proven;
   const session = sessionOf(context, request);
-  if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
+  if (idToken === undefined || !session) return grantedOutcome(event, seeOther(signInAt(wanted), over));
   const { id, subject, login, issuer } = session;
   const unproven = stateOf(context, session) === 'unconfirmed';
   const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
   const asked = { session, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
   const done = await confirmSignIn(context, asked);
-  if (done.granted) return granted(done.event, seeOther(pageOf(wanted), over));
+  if (done.granted) return grantedOutcome(done.event, seeOther(pageOf(wanted), over));
   // Another tab has extended the session with a later confirmation by the issuer.
   const newest = context.sessions.byId(id) ?? session;
   const isOvertaken = done.error.code === 'sign_in_stale' && stateOf(context, newest) !== 'unconfirmed';
-  return isOvertaken ? granted(event, seeOther(pageOf(wanted), over)) : done;
+  return isOvertaken ? grantedOutcome(event, seeOther(pageOf(wanted), over)) : done;
 }
 
 /**
@@ -186,7 +187,7 @@ function sessionOf(context: PageContext, request: IncomingMessage) {
 }
 
 function signInAt(request: string | undefined): string {
-  return request === undefined ? SIGN_IN : `${SIGN_IN}?request=${request}`;
+  return request === undefined ? SIGN_IN_PATH : `${SIGN_IN_PATH}?request=${request}`;
 }
 
 function pageOf(request: string | undefined): string {

@@ -1,18 +1,28 @@
 /** Routes of the broker's page, which people use to read and answer approval requests (docs/access/page.md). */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import { type AnswerOrder, ApprovalId, ApprovalSeconds, type ReviewOrder } from '@meshpass/identity/approval';
+import {
+  type ApprovalAnswerBody,
+  ApprovalId,
+  type ApprovalReviewBody,
+  ApprovalSeconds,
+} from '@meshpass/identity/approval';
 import { z } from 'zod';
-import { granted, refused } from '../../audit/index.ts';
+import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { type Route, readBody, readInput } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
 import { signOut } from '../operator/end-sessions.ts';
 import { operatorRoutes, Reason } from '../operator/operator-route.ts';
-import { cookie, cookieOf, formToken, SESSION_COOKIE } from '../operator/page/cookies.ts';
-import { listPage, refusalPage, requestPage, type Visitor } from '../operator/page/html.ts';
-import { LIST, type PageContext, SIGN_IN, seeOther, toSignIn } from './page-sign-in.ts';
+import { csrfToken, readCookie, SESSION_COOKIE, serializeCookie } from '../operator/page/cookies.ts';
+import {
+  renderRefusalPage,
+  renderRequestList,
+  renderRequestPage,
+  type SignedInOperator,
+} from '../operator/page/html.ts';
+import { LIST, type PageContext, renderSignInRefusal, SIGN_IN_PATH, seeOther } from './page-sign-in.ts';
 
 const noReason = z.literal('').transform(() => undefined);
 /** Form that answers or reviews a request. */
@@ -44,10 +54,12 @@ const toConfirm = (error: MeshpassError, decision: string | undefined, request: 
   if (error.code !== 'operator_unconfirmed') return toList(error, decision);
   const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
   const then = 'in a new tab, then reload this page. Your browser sends the form again.';
-  return refusalPage(error, decision, { href, text: 'Confirm your sign-in', then });
+  return renderRefusalPage(error, decision, { href, text: 'Confirm your sign-in', then });
 };
 const toList = (error: MeshpassError, decision: string | undefined) =>
-  error.status === 401 ? toSignIn(error, decision) : refusalPage(error, decision, { href: LIST, text: 'All requests' });
+  error.status === 401
+    ? renderSignInRefusal(error, decision)
+    : renderRefusalPage(error, decision, { href: LIST, text: 'All requests' });
 
 /** Returns `GET /approvals`, `GET` and `POST /approvals/ID` and `POST /page/sign-out`. */
 export function pageRoutes(context: PageContext): readonly Route[] {
@@ -56,19 +68,19 @@ export function pageRoutes(context: PageContext): readonly Route[] {
   return [
     on(
       `GET ${LIST}`,
-      { does: 'approvals.list', action: 'approval.list', refusal: toSignIn },
+      { does: 'approvals.list', action: 'approval.list', refusal: renderSignInRefusal },
       async ({ caller, request, event }) =>
-        granted(event, await listPage(visitorOf(caller, request), await approvals.list())),
+        grantedOutcome(event, await renderRequestList(visitorOf(caller, request), await approvals.list())),
     ),
     on(
       `GET ${LIST}/:id`,
       { does: 'approvals.show', action: 'approval.list', refusal: toList },
       async ({ caller, request, params: { id = '' }, event }) => {
         const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
-        if (!found) return refused({ ...event, target: id }, unknown(id.slice(0, 24)));
+        if (!found) return refusedOutcome({ ...event, target: id }, unknown(id.slice(0, 24)));
         const does = found.emergency ? 'approvals.review' : 'approvals.approve';
         const token = may(caller, does) ? tokenOf(request, `${LIST}/${id}`) : undefined;
-        return granted(event, await requestPage(visitorOf(caller, request), found, token));
+        return grantedOutcome(event, await renderRequestPage(visitorOf(caller, request), found, token));
       },
     ),
     on<AnswerForm>(
@@ -80,11 +92,11 @@ export function pageRoutes(context: PageContext): readonly Route[] {
         read: formReader(origin, AnswerForm),
       },
       async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
-        if (!attestation || !ApprovalId.safeParse(id).success) return refused(event, unknown(id.slice(0, 24)));
+        if (!attestation || !ApprovalId.safeParse(id).success) return refusedOutcome(event, unknown(id.slice(0, 24)));
         const reviews = body.decision === 'accept' || body.decision === 'object';
         const asked = reviews ? { ...event, action: 'approval.review' as const } : event;
         const done = await approvals.answer({ attestation, via: 'page' }, orderOf(id, body), asked);
-        return done.granted ? granted(done.event, seeOther(`${LIST}/${id}`)) : done;
+        return done.granted ? grantedOutcome(done.event, seeOther(`${LIST}/${id}`)) : done;
       },
     ),
     on(
@@ -92,29 +104,31 @@ export function pageRoutes(context: PageContext): readonly Route[] {
       {
         does: 'operators.logout',
         action: 'operator.sign-out',
-        refusal: toSignIn,
+        refusal: renderSignInRefusal,
         read: formReader(origin, NoFields),
       },
       async ({ caller, event }) => {
         const done = await signOut(context, caller, event);
-        return done.granted ? granted(done.event, seeOther(SIGN_IN, cookie(SESSION_COOKIE, '', 0))) : done;
+        return done.granted
+          ? grantedOutcome(done.event, seeOther(SIGN_IN_PATH, serializeCookie(SESSION_COOKIE, '', 0)))
+          : done;
       },
     ),
   ];
 }
 
-function orderOf(id: string, body: AnswerForm): AnswerOrder | ReviewOrder {
+function orderOf(id: string, body: AnswerForm): ApprovalAnswerBody | ApprovalReviewBody {
   if (body.decision !== 'approve') return { id, ...body };
   const { decision, minutes: seconds, reason } = body;
   return { id, decision, seconds, ...(reason !== undefined && { reason }) };
 }
 
-function visitorOf(caller: OperatorCaller, request: IncomingMessage): Visitor {
+function visitorOf(caller: OperatorCaller, request: IncomingMessage): SignedInOperator {
   return { name: nameOf(caller), signOut: tokenOf(request, '/page/sign-out') };
 }
 
 function tokenOf(request: IncomingMessage, path: string): string {
-  return formToken(cookieOf(request, SESSION_COOKIE) ?? '', path);
+  return csrfToken(readCookie(request, SESSION_COOKIE) ?? '', path);
 }
 
 // Reads forms of the broker's page, and accepts them only from the page's own origin.
@@ -139,7 +153,7 @@ function formReader<T>(origin: string, schema: z.ZodType<T>): (request: Incoming
     const { form = '', ...members } = Object.fromEntries(fields);
     if (fields.size !== new Set(fields.keys()).size)
       throw new MeshpassError('request_malformed', 'The form contains a duplicate field.');
-    const token = formToken(cookieOf(request, SESSION_COOKIE) ?? '', new URL(request.url ?? '/', origin).pathname);
+    const token = csrfToken(readCookie(request, SESSION_COOKIE) ?? '', new URL(request.url ?? '/', origin).pathname);
     if (!equalInConstantTime(form, token)) throw forged();
     return readInput(members, schema, 'form');
   };

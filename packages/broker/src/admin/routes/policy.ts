@@ -5,16 +5,16 @@
 import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { granted, type Outcome } from '../../audit/index.ts';
+import { grantedOutcome, type Outcome } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
 import { nameOf, type OperatorSession } from '../operator/caller.ts';
 import { operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
-import type { Author, AuthorOf } from '../policy/author.ts';
+import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
-import { Files, listVersions } from '../policy/history.ts';
+import { listVersions, PolicyFiles } from '../policy/history.ts';
 
 export interface PolicyContext {
   readonly changes: PolicyChanges;
@@ -26,12 +26,12 @@ export interface PolicyContext {
 const MAX_BODY = 2 * 1024 * 1024;
 const main = z.string().min(1).max(255).default('access.yaml');
 /** Body of `POST /policy/plan`. */
-export const PlanOrder = z.strictObject({ files: Files, main });
+export const PolicyPlanBody = z.strictObject({ files: PolicyFiles, main });
 /** Whether an operator accepts changes whose effect could not be proved. */
 const accept_unknown = z.boolean().default(false);
 /** Body of `POST /policy/apply` for a job, which cannot accept unproved changes. */
 const JobApplyOrder = z.strictObject({
-  files: Files,
+  files: PolicyFiles,
   main,
   /** Id of the plan, which identifies the file in force that is replaced. */
   plan: z.string().regex(/^[0-9a-f]{64}$/),
@@ -39,9 +39,9 @@ const JobApplyOrder = z.strictObject({
   reason: Reason.optional(),
 });
 /** Body of `POST /policy/apply` for an operator. */
-export const ApplyOrder = JobApplyOrder.extend({ accept_unknown });
+export const PolicyApplyBody = JobApplyOrder.extend({ accept_unknown });
 /** Members of the routes of jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
-const PLAN = { action: 'policy.plan', schema: PlanOrder, limit: MAX_BODY } as const;
+const PLAN = { action: 'policy.plan', schema: PolicyPlanBody, limit: MAX_BODY } as const;
 const APPLY = {
   action: 'policy.apply',
   limit: MAX_BODY,
@@ -54,11 +54,11 @@ const JOBS = { total: 4, perAuthor: 2 };
  * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
  * @param authorOf returns the author of a job, based on its token
  */
-export function policyRoutes({ changes, store }: PolicyContext, authorOf: AuthorOf): readonly Route[] {
+export function policyRoutes({ changes, store }: PolicyContext, authorOf: PolicyAuthorResolver): readonly Route[] {
   const slots = createSlots(JOBS.total, JOBS.perAuthor);
   const mutex: KeyedMutex = new Map();
   // Only one job at a time uses the prover, so an operator waits for one job at most.
-  const alone = async <T>(author: Author, act: () => Promise<T>): Promise<T> => {
+  const alone = async <T>(author: PolicyAuthor, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(author.by);
     return await runExclusive(mutex, 'job', act).finally(leave);
   };
@@ -68,13 +68,13 @@ export function policyRoutes({ changes, store }: PolicyContext, authorOf: Author
       at: 'POST /policy/plan',
       authentication: authorAuthentication(authorOf, 'plan'),
       handler: async ({ caller, body, event }) =>
-        described(granted(event, await alone(caller, () => changes.plan(body)))),
+        described(grantedOutcome(event, await alone(caller, () => changes.plan(body)))),
     }),
     route({
       at: 'GET /policy/history',
       action: 'policy.plan',
       authentication: authorAuthentication(authorOf, 'plan'),
-      handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
+      handler: async ({ event }) => grantedOutcome(event, { versions: await listVersions(store.db) }),
     }),
     route({
       ...APPLY,
@@ -91,7 +91,7 @@ export function policyRoutes({ changes, store }: PolicyContext, authorOf: Author
 }
 
 /** Body of `POST /policy/rollback`. Version 0 is the file on disk. */
-export const RollBackOrder = z.strictObject({
+export const PolicyRollbackBody = z.strictObject({
   version: z.number().int().nonnegative(),
   reason: Reason,
   accept_unknown,
@@ -111,17 +111,17 @@ export function operatorPolicyRoutes(
     // Only operators see effects on operator sessions. The output of a job is visible to everyone with access to the
     // repository.
     on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
-      described(granted(event, await changes.plan(body, operatorSessions()))),
+      described(grantedOutcome(event, await changes.plan(body, operatorSessions()))),
     ),
     on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async ({ event }) =>
-      granted(event, { versions: await listVersions(store.db) }),
+      grantedOutcome(event, { versions: await listVersions(store.db) }),
     ),
     on('GET /policy/versions/:version', { does: 'policy.version', action: 'policy.plan' }, async ({ event, params }) =>
-      granted(event, await changes.fileOf(Number(params.version))),
+      grantedOutcome(event, await changes.fileOf(Number(params.version))),
     ),
-    on<z.infer<typeof ApplyOrder>>(
+    on<z.infer<typeof PolicyApplyBody>>(
       'POST /policy/apply',
-      { ...APPLY, does: 'policy.apply', schema: ApplyOrder },
+      { ...APPLY, does: 'policy.apply', schema: PolicyApplyBody },
       async ({ caller, body, event, because }) => {
         const { plan, accept_unknown: acceptUnknown, reason: _, ...kept } = body;
         const by = nameOf(caller);
@@ -134,7 +134,7 @@ export function operatorPolicyRoutes(
       {
         does: 'policy.rollback',
         action: 'policy.apply',
-        schema: RollBackOrder,
+        schema: PolicyRollbackBody,
         auditMembers: ({ version }) => ({ target: `version ${version}` }),
       },
       async ({ caller, body, event }) => {
@@ -146,12 +146,12 @@ export function operatorPolicyRoutes(
 }
 
 /** Authenticates a job by its OIDC token. */
-function authorAuthentication(authorOf: AuthorOf, wants: 'plan' | 'apply'): Authentication<Author> {
+function authorAuthentication(authorOf: PolicyAuthorResolver, wants: 'plan' | 'apply'): Authentication<PolicyAuthor> {
   return async ({ request, event }) => {
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (!token) throw new MeshpassError('operator_unauthorized', 'A token from a job that may plan is required.');
     const author = await authorOf(token, wants);
-    return granted({ ...event, subject: author.by }, author);
+    return grantedOutcome({ ...event, subject: author.by }, author);
   };
 }
 
@@ -160,5 +160,5 @@ function described(planned: Outcome<Plan>): Outcome<unknown> {
   if (!planned.granted) return planned;
   const { id, state, resources, reach, changes, findings, assumed } = planned.value;
   const members = { id, state, resources, reach, changes, findings, assumed };
-  return granted(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
+  return grantedOutcome(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
 }

@@ -2,8 +2,8 @@
 import { X509Certificate } from 'node:crypto';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { granted } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { grantedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { Route } from '../../http/index.ts';
 import { fingerprint } from '../../mesh/index.ts';
 import { operatorRoutes } from '../operator/operator-route.ts';
@@ -12,7 +12,7 @@ import type { AdminContext } from '../process.ts';
 type Context = Pick<AdminContext, 'operators' | 'sessions' | 'mesh' | 'clock'>;
 
 /** Body of `POST /admin/trust/rotate`. */
-export const RotateOrder = z.strictObject({
+export const KeyRotationBody = z.strictObject({
   /** Drops all existing keys immediately. */
   revoke: z.literal(true).optional(),
   reason: z.string().max(200).refine(isPlainText).optional(),
@@ -25,20 +25,20 @@ export function trustRoutes(context: Context): readonly Route[] {
   return [
     // As everywhere, an allowed read leaves no audit row.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
-      granted(event, trustOf(context)),
+      grantedOutcome(event, trustOf(context)),
     ),
     on(
       'POST /admin/trust/rotate',
       {
         does: ({ revoke }) => (revoke ? 'rotation.revoke' : 'rotation.rotate'),
         action: 'operator.rotate',
-        schema: RotateOrder,
+        schema: KeyRotationBody,
         auditMembers: ({ revoke }) => (revoke ? { detail: { revoke } } : {}),
       },
       async ({ event, body: { revoke } }) => {
         const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
         // Part of the same response, because a revocation also signs this operator out.
-        return done.granted ? granted(done.event, { ...done.value, ...trustOf(context) }) : done;
+        return done.granted ? grantedOutcome(done.event, { ...done.value, ...trustOf(context) }) : done;
       },
     ),
   ];
@@ -53,7 +53,7 @@ function trustOf(context: Context) {
  * certificates can be removed.
  */
 function rootsInUse({ mesh, sessions, clock }: Context) {
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   const using = new Map<string, number>();
   for (const { svids } of sessions.live.all())
     for (const { until, root = UNKNOWN } of svids.values())

@@ -5,8 +5,8 @@ import {
   type IssuerHttpOptions,
   type IssuerRequest,
   type IssuerResponse,
+  issuerUnavailableError,
   requestIssuer,
-  unavailable,
 } from '../../issuers/index.ts';
 
 export interface GithubUser {
@@ -25,7 +25,7 @@ export interface GithubApiOptions extends IssuerHttpOptions {
 
 /**
  * Sends a request to GitHub.
- * @param path untrusted parts must have been encoded with pathPart
+ * @param path untrusted parts must have been encoded with encodePathSegment
  * @returns 200 or 304; undefined if the resource does not exist (404)
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -47,7 +47,7 @@ const RETRY_SECONDS = 60;
 
 /**
  * Sends a request to GitHub's API.
- * @param path endpoint path; untrusted parts must have been encoded with pathPart
+ * @param path endpoint path; untrusted parts must have been encoded with encodePathSegment
  * @returns responses with status 2xx, 304 (to a conditional request), 401, 403 and 404; any other status throws
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -74,7 +74,11 @@ export async function requestGithub(
   options.onAnswer?.(answer);
   refuseWhenLimited(answer, options.clock());
   const expected = answer.status < 300 || [304, 401, 403, 404].includes(answer.status);
-  if (!expected) throw unavailable(WHO, 'unexpected status', { status: answer.status, requestId: requestId(answer) });
+  if (!expected)
+    throw issuerUnavailableError(WHO, 'unexpected status', {
+      status: answer.status,
+      requestId: githubRequestId(answer),
+    });
   return answer;
 }
 
@@ -82,18 +86,18 @@ export async function requestGithub(
  * Parses a response body.
  * @throws MeshpassError `issuer_unavailable` if the body does not match the schema
  */
-export function parseGithub<T>(schema: z.ZodType<T>, answer: IssuerResponse): T {
+export function parseGithubResponse<T>(schema: z.ZodType<T>, answer: IssuerResponse): T {
   const read = schema.safeParse(answer.body);
   if (read.success) return read.data;
   const members = read.error.issues.map(({ path }) => path.join('.'));
-  throw unavailable(WHO, 'unexpected response', { members, requestId: requestId(answer) });
+  throw issuerUnavailableError(WHO, 'unexpected response', { members, requestId: githubRequestId(answer) });
 }
 
 /**
  * Encodes untrusted text as a single path segment.
  * @returns undefined if the text could be several segments, or none (`.`, `..`, empty)
  */
-export function pathPart(text: string): string | undefined {
+export function encodePathSegment(text: string): string | undefined {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(text) ? encodeURIComponent(text) : undefined;
 }
 
@@ -117,7 +121,7 @@ export async function teamPath(
     return id === undefined ? undefined : `/organizations/${id}/team/${byId[2]}`;
   }
   const [organization = '', slug = ''] = team.split('/');
-  const parts = [pathPart(organization), pathPart(slug)];
+  const parts = [encodePathSegment(organization), encodePathSegment(slug)];
   return parts.includes(undefined) ? undefined : `/orgs/${parts[0]}/teams/${parts[1]}`;
 }
 
@@ -131,14 +135,14 @@ export function isTeamById(team: string): boolean {
  * @param reason why GitHub refuses, for the log
  * @throws MeshpassError `issuer_unavailable` unless the status is 2xx or 304
  */
-export function refuseUnlessOk(answer: IssuerResponse, reason: string): IssuerResponse {
+export function requireSuccess(answer: IssuerResponse, reason: string): IssuerResponse {
   if (answer.status < 300 || answer.status === 304) return answer;
-  throw unavailable(WHO, reason, detailOf(answer));
+  throw issuerUnavailableError(WHO, reason, describeGithubError(answer));
 }
 
 /** Describes a refusal by GitHub for logs: its status, its message (empty if it has none) and GitHub's request id. */
-export function detailOf(answer: IssuerResponse) {
-  return { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+export function describeGithubError(answer: IssuerResponse) {
+  return { status: answer.status, message: messageOf(answer), requestId: githubRequestId(answer) };
 }
 
 /** Returns a response's error message, cut to 200 characters, or an empty string if it has none. */
@@ -148,7 +152,7 @@ function messageOf(answer: IssuerResponse): string {
 }
 
 /** Returns GitHub's request id, for logs. */
-export function requestId(answer: IssuerResponse): string | undefined {
+export function githubRequestId(answer: IssuerResponse): string | undefined {
   return answer.headers.get('x-github-request-id')?.slice(0, 100);
 }
 
@@ -167,6 +171,9 @@ function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   throw new MeshpassError(
     'issuer_rate_limited',
     "GitHub's rate limit has been reached, so access was not granted. Try again later.",
-    { retryAfter: Math.min(3600, Math.ceil(wait)), detail: { status: answer.status, requestId: requestId(answer) } },
+    {
+      retryAfter: Math.min(3600, Math.ceil(wait)),
+      detail: { status: answer.status, requestId: githubRequestId(answer) },
+    },
   );
 }

@@ -5,17 +5,17 @@ import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { createTtlCache, type IssuerRequest, type IssuerResponse } from '../../issuers/index.ts';
 import {
-  detailOf,
+  describeGithubError,
+  encodePathSegment,
   type GithubApiOptions,
   type GithubUser,
   MAX_PAGE_BYTES,
-  parseGithub,
-  pathPart,
-  refuseUnlessOk,
+  parseGithubResponse,
   requestGithub,
+  requireSuccess,
 } from './api.ts';
 import type { Fact, Losses } from './losses.ts';
-import { membershipQueries } from './memberships.ts';
+import { createMembershipQueries } from './memberships.ts';
 
 /** Options. `onAnswer` receives only the responses to an installation's requests, which all share one rate limit. */
 export interface GithubAppOptions extends GithubApiOptions {
@@ -50,7 +50,7 @@ const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.str
  * Signs a JWT as an App (RFC 7519, RS256).
  * @param now Unix milliseconds
  */
-export function appJwt(appId: string, key: KeyObject, now: number): Promise<string> {
+export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<string> {
   const seconds = Math.floor(now / 1000);
   return new SignJWT({ iss: appId, iat: seconds - CLOCK_DRIFT_SECONDS, exp: seconds + APP_JWT_SECONDS })
     .setProtectedHeader({ alg: 'RS256' })
@@ -89,7 +89,7 @@ export function createGithubApp(options: GithubAppOptions) {
   let refused: string | undefined;
   /** Sends a request as the App itself instead of an installation. */
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
-    const answer = await requestGithub(path, await appJwt(options.appId, key, clock()), asApp, question);
+    const answer = await requestGithub(path, await signAppJwt(options.appId, key, clock()), asApp, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
     // A misconfigured App is no outage: retrying does not help, and the developer cannot fix it.
@@ -97,24 +97,24 @@ export function createGithubApp(options: GithubAppOptions) {
       throw new MeshpassError(
         'issuer_unavailable',
         "GitHub rejected the broker's GitHub App, so access was not granted. Ask your platform team to check the App's ID and private key.",
-        { detail: { reason: refused, ...detailOf(answer) }, retryAfter: 60 },
+        { detail: { reason: refused, ...describeGithubError(answer) }, retryAfter: 60 },
       );
     return answer;
   };
 
   const installation = (organization: string) =>
     installations.get(organization.toLowerCase(), async () => {
-      const part = pathPart(organization);
+      const part = encodePathSegment(organization);
       if (!part) return undefined;
       const answer = await requestAsApp(`/orgs/${part}/installation`);
       if (answer.status === 404) return undefined;
-      return parseGithub(Installation, refuseUnlessOk(answer, forbidden('find the installation')));
+      return parseGithubResponse(Installation, requireSuccess(answer, forbidden('find the installation')));
     });
 
   const token = (id: number) =>
     tokens.get(String(id), async () => {
       const answer = await requestAsApp(`/app/installations/${id}/access_tokens`, { method: 'POST' });
-      return parseGithub(InstallationToken, refuseUnlessOk(answer, forbidden('obtain an installation token')));
+      return parseGithubResponse(InstallationToken, requireSuccess(answer, forbidden('obtain an installation token')));
     });
 
   const requestAsInstallation = async (
@@ -133,11 +133,11 @@ export function createGithubApp(options: GithubAppOptions) {
       if (!again) return undefined;
       answer = await requestGithub(path, (await token(again.id)).token, options, question);
     }
-    return answer.status === 404 ? undefined : refuseUnlessOk(answer, forbidden('read members or their Codespaces'));
+    return answer.status === 404 ? undefined : requireSuccess(answer, forbidden('read members or their Codespaces'));
   };
 
   const organizationId = async (organization: string) => (await installation(organization))?.account.id;
-  const queries = membershipQueries(requestAsInstallation, organizationId);
+  const queries = createMembershipQueries(requestAsInstallation, organizationId);
   const roleIn = (name: string, user: GithubUser) => {
     const organization = name.toLowerCase();
     const facts: Fact[] = [{ kind: 'member', organization, user }];
@@ -155,14 +155,14 @@ export function createGithubApp(options: GithubAppOptions) {
      * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
      * authenticated app").
      */
-    signIn: async () => void refuseUnlessOk(await requestAsApp('/app'), forbidden('sign in')),
+    signIn: async () => void requireSuccess(await requestAsApp('/app'), forbidden('sign in')),
     /**
      * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
      */
     refused: () => refused,
     /**
      * Sends a request as the App's installation in the organization.
-     * @param path untrusted parts must have been encoded with pathPart
+     * @param path untrusted parts must have been encoded with encodePathSegment
      * @returns undefined if the App is not installed or the resource does not exist (404)
      */
     request: requestAsInstallation,
@@ -184,12 +184,12 @@ export function createGithubApp(options: GithubAppOptions) {
      * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
      */
     async codespaceOf(organization: string, user: GithubUser, name: string) {
-      const parts = [pathPart(organization), pathPart(user.login)];
+      const parts = [encodePathSegment(organization), encodePathSegment(user.login)];
       if (parts.includes(undefined)) return undefined;
       const askList = async () => {
         const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
         const answer = await requestAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
-        return answer && parseGithub(CodespaceList, answer).codespaces;
+        return answer && parseGithubResponse(CodespaceList, answer).codespaces;
       };
       const list = await codespaces.get(
         `${organization.toLowerCase()} ${user.id} ${user.login}`,

@@ -1,15 +1,21 @@
 /** Reads an approver's teams and roles from GitHub when the answer arrives, because earlier data may be stale. */
 import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import type { ReadGithub } from './api.ts';
-import { factsOf, type Losses, without } from './losses.ts';
-import { type Asked, confirmMemberships, filterAsync, membershipQueries, organizationOf } from './memberships.ts';
+import { attestationFacts, type Losses, withoutFacts } from './losses.ts';
+import {
+  confirmMemberships,
+  createMembershipQueries,
+  filterAsync,
+  type MembershipQuery,
+  organizationOf,
+} from './memberships.ts';
 
 /**
  * Returns the teams and roles that decide whether a person may approve: `by` of the grant, and the file's deny list.
  */
-export function askedOf(by: Approval['by'], deny: Access['deny'] = []): Asked {
+export function approverMemberships(by: Approval['by'], deny: Access['deny'] = []): MembershipQuery {
   return {
     teams: unique(by.flatMap(({ team, teamId }) => teamName(team, teamId)?.toLowerCase() ?? [])),
     roles: unique(by.flatMap(({ role }) => role?.toLowerCase() ?? [])),
@@ -27,15 +33,15 @@ export function askedOf(by: Approval['by'], deny: Access['deny'] = []): Asked {
  */
 export async function withFreshMemberships(
   attestation: Attestation,
-  asked: Asked,
+  asked: MembershipQuery,
   read: ReadGithub | undefined,
   losses: Losses,
 ): Promise<Attestation> {
   const { organizationRoles: _, notInTeams: __, ...rest } = attestation;
   const { githubUser: user } = attestation;
   if (!user || !read) return { ...rest, teams: [] };
-  const queries = membershipQueries(read);
-  const role = remembered((organization: string) => queries.roleIn(organization, user), new Map());
+  const queries = createMembershipQueries(read);
+  const role = memoize((organization: string) => queries.roleIn(organization, user), new Map());
   const isMember = async (team: string) => (await role(organizationOf(team))) !== undefined;
   const { teams, ...memberships } = await confirmMemberships(user, asked, {
     ...queries,
@@ -44,7 +50,7 @@ export async function withFreshMemberships(
       (await queries.hasTeam(team)) && ((await isMember(team)) || (await queries.hasLogin(organizationOf(team), user))),
   });
   const fresh = { ...rest, ...memberships, teams: await filterAsync(teams, isMember) };
-  return without(fresh, factsOf(fresh).filter(losses.isUnsettled));
+  return withoutFacts(fresh, attestationFacts(fresh).filter(losses.isUnsettled));
 }
 
 /** Returns the team's name in attestations. */

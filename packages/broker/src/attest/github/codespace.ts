@@ -6,18 +6,25 @@ import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
-import { createGuesses } from '../../base/index.ts';
-import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
-import type { Presence, Presenter } from '../presence/presence.ts';
-import { detailOf, type GithubApiOptions, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
+import { createGuessLimiter } from '../../base/index.ts';
+import { type AttestationResult, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
+import type { PresenceCheck, Presenter } from '../presence/presence.ts';
+import {
+  describeGithubError,
+  encodePathSegment,
+  type GithubApiOptions,
+  githubRequestId,
+  parseGithubResponse,
+  requestGithub,
+} from './api.ts';
 import type { GithubApp } from './app.ts';
-import { type Asked, confirmMemberships, type Memberships } from './memberships.ts';
+import { confirmMemberships, type MembershipQuery, type Memberships } from './memberships.ts';
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
   /** Without an App, no teams are confirmed. */
   readonly app?: GithubApp;
-  readonly presence: Presence;
+  readonly presence: PresenceCheck;
 }
 
 export type CodespaceProof = Extract<Proof, { type: 'github-codespace' }>;
@@ -55,8 +62,8 @@ const REFUSED_BEFORE: IssuerResponse = {
  * the REST API", failed login limit).
  * @param clock Unix ms
  */
-export function limitCodespaceTokens(clock: () => number) {
-  return createGuesses<IssuerResponse>({
+export function createCodespaceTokenLimiter(clock: () => number) {
+  return createGuessLimiter<IssuerResponse>({
     verdict: ({ status }) => (status === 401 ? 'refused' : status < 300 ? 'accepted' : 'other'),
     perSource: { burst: 20, perSecond: 0.2 },
     all: { burst: 100, perSecond: 1 },
@@ -76,16 +83,16 @@ export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
-  asked: Asked,
-  options: CodespaceOptions & { readonly guesses: ReturnType<typeof limitCodespaceTokens> },
-): Promise<Attested> {
+  asked: MembershipQuery,
+  options: CodespaceOptions & { readonly guesses: ReturnType<typeof createCodespaceTokenLimiter> },
+): Promise<AttestationResult> {
   if (!trust.codespaces) {
     throw new MeshpassError(
       'workspace_not_trusted',
       'Codespaces are not accepted, because the access file does not trust them.',
     );
   }
-  const name = pathPart(proof.codespaceName);
+  const name = encodePathSegment(proof.codespaceName);
   if (!TOKEN.test(proof.token) || !name) {
     throw new MeshpassError('proof_malformed', "GITHUB_TOKEN or CODESPACE_NAME is not in GitHub's format.");
   }
@@ -97,7 +104,7 @@ export async function attestCodespace(
     REFUSED_BEFORE;
   refuseStranger(userAnswer);
   const codespaceAnswer = await requestGithub(`/user/codespaces/${name}`, proof.token, options.api);
-  const user = parseGithub(User, userAnswer);
+  const user = parseGithubResponse(User, userAnswer);
   const { organization } = trust.codespaces;
   const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
 
@@ -144,7 +151,7 @@ export async function attestCodespace(
  */
 function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
-  const detail = detailOf(answer);
+  const detail = describeGithubError(answer);
   if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
     throw prebuild(detail);
   }
@@ -167,10 +174,10 @@ async function findCodespace(
   organization: string,
   app: GithubApp | undefined,
 ): Promise<Codespace> {
-  if (answer.status < 300) return parseGithub(Codespace, answer);
+  if (answer.status < 300) return parseGithubResponse(Codespace, answer);
   const found = await app?.codespaceOf(organization, user, proof.codespaceName);
-  if (found !== undefined) return parseGithub(Codespace, { ...answer, body: found });
-  const detail = detailOf(answer);
+  if (found !== undefined) return parseGithubResponse(Codespace, { ...answer, body: found });
+  const detail = describeGithubError(answer);
   if (answer.status === 404 || app) {
     throw new MeshpassError(
       'workspace_unknown',
@@ -229,12 +236,12 @@ async function refuseForeign(
 async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
   const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
   const answer = path === undefined ? undefined : await requestGithub(path, token, api);
-  if (answer && answer.status < 300 && parseGithub(Repository, answer).id === repository.id) return;
+  if (answer && answer.status < 300 && parseGithubResponse(Repository, answer).id === repository.id) return;
   throw new MeshpassError(
     'workspace_repository_unreachable',
     `This GITHUB_TOKEN cannot access ${repository.full_name}, this Codespace's repository. ` +
       "Use the Codespace's own token.",
-    { detail: { repository: repository.id, status: answer?.status, requestId: answer && requestId(answer) } },
+    { detail: { repository: repository.id, status: answer?.status, requestId: answer && githubRequestId(answer) } },
   );
 }
 

@@ -23,7 +23,7 @@ export type Fact =
   | { readonly kind: 'job'; readonly job: string; readonly id: number };
 
 /** Facts that an event may have changed, before GitHub confirms the change. */
-export interface Doubt {
+export interface SuspectedChange {
   readonly userId?: number | undefined;
   readonly login?: string | undefined;
   /** `ORG/SLUG`; covers all members of the team. */
@@ -54,7 +54,7 @@ export type Losses = ReturnType<typeof createLosses>;
  */
 export const SETTLE_SECONDS = 10;
 /** How long a loss is remembered, seconds: longer than any earlier session can live. */
-export const LOSS_SECONDS = 24 * 3600;
+export const LOSS_RETENTION_SECONDS = 24 * 3600;
 /** Anyone with the stream's token can send many events. Only the count of an evicted doubt matters. */
 const DOUBT_CAPACITY = 50_000;
 /** Each loss ends or narrows a live session, so one day has fewer losses than this (100 MB). */
@@ -94,7 +94,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
     lost.delete(key);
     lost.set(key, { count: ++count, at });
     for (const [oldest, one] of lost) {
-      const isOver = one.at < seconds() - LOSS_SECONDS;
+      const isOver = one.at < seconds() - LOSS_RETENTION_SECONDS;
       if (!isOver && lost.size <= lossCapacity) return;
       lost.delete(oldest);
       floor = Math.max(floor, one.count);
@@ -121,7 +121,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
      * Whether the fact was lost, or may have been lost, at or after this time in Unix seconds; defaults to any remembered
      * time.
      */
-    isLost: (fact: Fact, since: number = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_SECONDS),
+    isLost: (fact: Fact, since: number = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_RETENTION_SECONDS),
     /** Records a loss that GitHub has confirmed. */
     lose(fact: Fact) {
       const [key] = lossKeys(fact);
@@ -129,7 +129,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
       putLoss(key, seconds());
       for (const listener of listeners) listener({ fact: key, at: seconds() });
     },
-    doubt(doubt: Doubt) {
+    doubt(doubt: SuspectedChange) {
       count++;
       for (const key of keysOfDoubt(doubt)) putDoubt(key);
     },
@@ -147,7 +147,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
 }
 
 /** Lists the facts that an attestation depends on. Any of them may be lost while the attestation is in use. */
-export function factsOf(attestation: Attestation, trusted?: string): readonly Fact[] {
+export function attestationFacts(attestation: Attestation, trusted?: string): readonly Fact[] {
   const { githubUser: user, teams, organizationRoles = [], attestor, claims, workspace } = attestation;
   if (!user) return [];
   const facts: Fact[] = [
@@ -166,7 +166,7 @@ export function factsOf(attestation: Attestation, trusted?: string): readonly Fa
 }
 
 /** Removes facts from an attestation. Only teams and roles can be removed. */
-export function without(attestation: Attestation, facts: readonly Fact[]): Attestation {
+export function withoutFacts(attestation: Attestation, facts: readonly Fact[]): Attestation {
   if (facts.length === 0) return attestation;
   const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
   const roles = new Set(facts.flatMap((fact) => (fact.kind === 'role' ? [fact.role] : [])));
@@ -207,7 +207,7 @@ function doubtKeys(fact: Fact): readonly string[] {
   return keysOfDoubt({ userId, login, team: fact.team, teams });
 }
 
-function keysOfDoubt(doubt: Doubt): readonly string[] {
+function keysOfDoubt(doubt: SuspectedChange): readonly string[] {
   return Object.entries(doubt).flatMap(([name, value]) =>
     value === undefined ? [] : `doubt ${name} ${String(value).toLowerCase()}`,
   );

@@ -2,13 +2,13 @@
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/remembered';
 import { z } from 'zod';
 import type { ReadGithub } from './api.ts';
-import { type GithubUser, parseGithub, pathPart, teamPath } from './api.ts';
+import { encodePathSegment, type GithubUser, parseGithubResponse, teamPath } from './api.ts';
 
 /** Memberships to read. */
-export interface Asked {
+export interface MembershipQuery {
   /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
@@ -29,7 +29,7 @@ const TeamMembership = z.object({ state: z.string() });
 const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
 
 /** Collects the teams and roles that an access file mentions. */
-export function membershipQuery(access: Access): Asked {
+export function membershipQuery(access: Access): MembershipQuery {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
@@ -38,20 +38,20 @@ export function membershipQuery(access: Access): Asked {
  * @param organizationId returns an organization's id; undefined if the organization may not be read. By default each is
  *   read once.
  */
-export function membershipQueries(
+export function createMembershipQueries(
   read: ReadGithub,
-  organizationId = remembered(async (organization: string): Promise<number | undefined> => {
-    const part = pathPart(organization);
+  organizationId = memoize(async (organization: string): Promise<number | undefined> => {
+    const part = encodePathSegment(organization);
     const answer = part && (await read(organization, `/orgs/${part}`));
-    return answer ? parseGithub(Organization, answer).id : undefined;
+    return answer ? parseGithubResponse(Organization, answer).id : undefined;
   }, new Map()),
 ) {
   const pathOf = (team: string) => teamPath(team, organizationId);
   const membership = async (organization: string, { login }: GithubUser) => {
-    const parts = [pathPart(organization), pathPart(login)];
+    const parts = [encodePathSegment(organization), encodePathSegment(login)];
     if (parts.includes(undefined)) return undefined;
     const answer = await read(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
-    return answer && parseGithub(OrganizationMembership, answer);
+    return answer && parseGithubResponse(OrganizationMembership, answer);
   };
   return {
     /** Returns a team's path in GitHub's API; undefined if the slug is invalid or the organization unknown. */
@@ -65,10 +65,10 @@ export function membershipQueries(
     },
     /** Whether the login is an active member of the team; undefined if the query is impossible. */
     isInTeam: async (team: string, { login }: GithubUser) => {
-      const [path, part] = [await pathOf(team), pathPart(login)];
+      const [path, part] = [await pathOf(team), encodePathSegment(login)];
       if (path === undefined || part === undefined) return undefined;
       const answer = await read(organizationOf(team), `${path}/memberships/${part}`);
-      return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
+      return answer !== undefined && parseGithubResponse(TeamMembership, answer).state === 'active';
     },
     /** Whether GitHub shows the team. */
     hasTeam: async (team: string) => {
@@ -78,13 +78,13 @@ export function membershipQueries(
     /** Whether the account still has this login. */
     hasLogin: async (organization: string, { id, login }: GithubUser) => {
       const answer = await read(organization, `/user/${id}`);
-      const found = answer && parseGithub(Account, answer);
+      const found = answer && parseGithubResponse(Account, answer);
       return found?.id === id && found.login.toLowerCase() === login.toLowerCase();
     },
   };
 }
 
-export type MembershipQueries = ReturnType<typeof membershipQueries>;
+export type MembershipQueries = ReturnType<typeof createMembershipQueries>;
 
 /**
  * Selects the memberships that GitHub confirms now. An admin is also a member. A denied team is confirmed not to have
@@ -94,7 +94,7 @@ export type MembershipQueries = ReturnType<typeof membershipQueries>;
  */
 export async function confirmMemberships(
   user: GithubUser,
-  { teams, roles, denied }: Asked,
+  { teams, roles, denied }: MembershipQuery,
   queries: Pick<MembershipQueries, 'roleIn' | 'isInTeam' | 'hasTeam'> | undefined,
 ): Promise<Memberships> {
   if (!queries) return { teams: [] };

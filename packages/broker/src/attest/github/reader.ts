@@ -1,14 +1,14 @@
 /** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
 import { readPrivateFile } from '../../base/index.ts';
-import { unavailable } from '../../issuers/index.ts';
-import { type GithubApiOptions, type ReadGithub, refuseUnlessOk, requestGithub } from './api.ts';
+import { issuerUnavailableError } from '../../issuers/index.ts';
+import { type GithubApiOptions, type ReadGithub, requestGithub, requireSuccess } from './api.ts';
 import type { GithubApp } from './app.ts';
 
 /**
  * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:
  * read".
  */
-export function readAsApp(app: GithubApp): ReadGithub {
+export function createAppReader(app: GithubApp): ReadGithub {
   return (organization, path, question) => app.request(organization, path, question);
 }
 
@@ -16,11 +16,11 @@ export function readAsApp(app: GithubApp): ReadGithub {
  * Reads with a token that may read the organization's Codespaces and members, for organizations that install no App.
  * @param file contains only the token; read for every request, so that the token can be replaced
  */
-export function readWithTokenFile(file: string, options: GithubApiOptions): ReadGithub {
+export function createTokenFileReader(file: string, options: GithubApiOptions): ReadGithub {
   return async (_organization, path, question) => {
     const token = readToken(file);
     const answer = await requestGithub(path, token, options, question);
-    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'the token is not allowed to read this');
+    return answer.status === 404 ? undefined : requireSuccess(answer, 'the token is not allowed to read this');
   };
 }
 
@@ -28,6 +28,6 @@ function readToken(file: string): string {
   try {
     return readPrivateFile(file).trim();
   } catch (cause) {
-    throw unavailable('GitHub', 'cannot read the token file', { file }, cause);
+    throw issuerUnavailableError('GitHub', 'cannot read the token file', { file }, cause);
   }
 }

@@ -1,9 +1,9 @@
 /** Stores losses, so that the next active broker does not trust a GitHub server that lags behind. */
 import { type Insertable, sql } from 'kysely';
-import { type Journal, untilStored } from '../../audit/index.ts';
+import { type Journal, retryUntilStored } from '../../audit/index.ts';
 import { timestamp } from '../../base/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
-import { LOSS_SECONDS, type Losses } from './losses.ts';
+import { LOSS_RETENTION_SECONDS, type Losses } from './losses.ts';
 
 // Statement that writes losses.
 
@@ -30,7 +30,7 @@ export async function persistLosses(context: StoredLossesContext, losses: Losses
   // A broker that was unsure whether it was active may have missed losses recorded by another broker.
   store.onLeaderAgain(losses.doubtAll);
   losses.onLoss(({ fact, at }) => {
-    void untilStored(context, (tx) => tx.write(ADD_LOSSES, { fact, learnt_at: timestamp(at) }));
+    void retryUntilStored(context, (tx) => tx.write(ADD_LOSSES, { fact, learnt_at: timestamp(at) }));
   });
 }
 
@@ -39,5 +39,7 @@ export async function persistLosses(context: StoredLossesContext, losses: Losses
  * @param now Unix seconds
  */
 export async function deleteOldLosses(store: Store, now: number): Promise<void> {
-  await sql`delete from losses where learnt_at < ${timestamp(now - LOSS_SECONDS)}::timestamptz`.execute(store.db);
+  await sql`delete from losses where learnt_at < ${timestamp(now - LOSS_RETENTION_SECONDS)}::timestamptz`.execute(
+    store.db,
+  );
 }

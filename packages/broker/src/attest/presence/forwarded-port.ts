@@ -8,14 +8,14 @@ import { type IncomingMessage, type RequestOptions, request as requestPlain } fr
 import { request as requestTls } from 'node:https';
 
 /** For the lab only: sends GitHub tokens to an address other than GitHub's. */
-export const forwardingHostOnlyInALab: unique symbol = Symbol('forwardingHostOnlyInALab');
+export const labOnlyForwardingHost: unique symbol = Symbol('forwardingHostOnlyInALab');
 
 export interface ForwardingOptions {
   /** Timeout of the whole request, milliseconds. */
   readonly timeoutMs: number;
   /** Aborts the request. */
   readonly signal?: AbortSignal | undefined;
-  readonly [forwardingHostOnlyInALab]?: {
+  readonly [labOnlyForwardingHost]?: {
     readonly host: string;
     readonly port: number;
     /** Disables TLS, for unit tests on loopback. */
@@ -33,7 +33,7 @@ export interface ForwardedPort {
   readonly token: string;
 }
 
-export type Forwarded =
+export type ForwardedPortResult =
   /** No TLS connection to the forwarding host could be opened. A workspace cannot cause this. */
   | { readonly outcome: 'unreachable'; readonly reason: string }
   /** Connected, but got no answer from the port: a redirect to the sign-in page, 401, 404 or silence. */
@@ -45,8 +45,8 @@ const DOMAIN = 'app.github.dev';
 const LONGEST_LABEL = 63;
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 /** Lower ports belong to system services. An agent listens on a free port above them. */
-export const LOWEST_PORT = 1024;
-export const HIGHEST_PORT = 65_535;
+export const MIN_FORWARDED_PORT = 1024;
+export const MAX_PORT = 65_535;
 /** Our JWS is about 500 bytes long. */
 const MAX_BYTES = 4096;
 
@@ -54,16 +54,16 @@ const MAX_BYTES = 4096;
 export function forwardingHost(name: string, port: number): string | undefined {
   const label = `${name}-${port}`;
   const fits = NAME.test(name) && label.length <= LONGEST_LABEL;
-  const isPort = Number.isInteger(port) && port >= LOWEST_PORT && port <= HIGHEST_PORT;
+  const isPort = Number.isInteger(port) && port >= MIN_FORWARDED_PORT && port <= MAX_PORT;
   return fits && isPort ? `${label}.${DOMAIN}` : undefined;
 }
 
 /** Requests a path on a forwarded port. Never throws, follows no redirects and reads at most 4 KiB. */
-export function askForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<Forwarded> {
+export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<ForwardedPortResult> {
   const host = forwardingHost(asked.name, asked.port);
   if (host === undefined)
     return Promise.resolve({ outcome: 'unanswered', reason: 'this Codespace name and port cannot be forwarded' });
-  const lab = options[forwardingHostOnlyInALab];
+  const lab = options[labOnlyForwardingHost];
   const how: RequestOptions & { servername: string } = {
     host: lab?.host ?? host,
     port: lab?.port ?? 443,
@@ -75,7 +75,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
   };
   return new Promise((resolve) => {
     let connected = false;
-    const settle = (result: Forwarded) => {
+    const settle = (result: ForwardedPortResult) => {
       clearTimeout(timer);
       resolve(result);
       sent.destroy();

@@ -7,13 +7,13 @@
  * without a port is refused with a challenge. The agent then listens for it and repeats the exchange with nonce and
  * port.
  */
-import { dpopThumbprint, MeshpassError, offeredPath, PRESENCE_TYPE } from '@meshpass/identity';
-import { PublicKey, publicKeyOf, readJws, verifyJws } from '@meshpass/identity/jws/es256';
+import { dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
+import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
 import { z } from 'zod';
-import { type Clock, equalInConstantTime, type Random, seconds } from '../../base/index.ts';
-import type { Shown } from '../../issuers/index.ts';
-import { CHALLENGE_SECONDS, type Challenged, createPresenceChallenges } from './challenges.ts';
-import { askForwardedPort, type ForwardingOptions } from './forwarded-port.ts';
+import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../../base/index.ts';
+import type { PresenceOutcome } from '../../issuers/index.ts';
+import { CHALLENGE_SECONDS, type ChallengeBinding, createPresenceChallenges } from './challenges.ts';
+import { type ForwardingOptions, requestForwardedPort } from './forwarded-port.ts';
 
 /**
  * Whether Codespaces must prove their presence. docs/operating-broker.md explains the cost and protection of each mode.
@@ -27,21 +27,21 @@ export interface Presenter {
   readonly jkt: string;
   /** Source address of the request. */
   readonly source: string;
-  /** Port on which the workspace answers either the challenge that it received or this exchange's (`exchangeOf`). */
+  /** Port on which the workspace answers either the challenge that it received or this exchange's (`exchangeDigest`). */
   readonly presence?:
     | { readonly nonce: string; readonly port: number }
     | { readonly exchange: string; readonly port: number }
     | undefined;
 }
 
-export interface Claimed {
+export interface PresenceClaim {
   /** Id and name according to GitHub. */
   readonly codespace: { readonly id: number; readonly name: string };
   readonly token: string;
   readonly presenter: Presenter;
 }
 
-export type Presence = ReturnType<typeof createPresence>;
+export type PresenceCheck = ReturnType<typeof createPresenceCheck>;
 
 export interface PresenceOptions {
   readonly mode: PresenceMode;
@@ -53,7 +53,7 @@ export interface PresenceOptions {
 }
 
 /** Creates the presence check. */
-export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions) {
+export function createPresenceCheck({ mode, broker, forwarding, clock, random }: PresenceOptions) {
   const challenges = createPresenceChallenges(clock, random);
   return {
     /**
@@ -61,7 +61,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
      * @param signal aborts the check when its result no longer matters
      * @throws MeshpassError `presence_*`
      */
-    async show({ codespace, token, presenter }: Claimed, signal?: AbortSignal): Promise<Shown> {
+    async show({ codespace, token, presenter }: PresenceClaim, signal?: AbortSignal): Promise<PresenceOutcome> {
       if (mode === 'off') return 'not_asked';
       const { jkt, presence } = presenter;
       const challenged = { jkt, codespaceId: codespace.id };
@@ -75,7 +75,10 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
       const { port } = presence;
       const challenge = 'nonce' in presence ? taken(presence.nonce, challenged) : fresh(presence.exchange);
       const { path } = challenge;
-      const forwarded = await askForwardedPort({ name: codespace.name, port, path, token }, { ...forwarding, signal });
+      const forwarded = await requestForwardedPort(
+        { name: codespace.name, port, path, token },
+        { ...forwarding, signal },
+      );
       switch (forwarded.outcome) {
         case 'unreachable':
           if (mode === 'preferred') return 'unreachable';
@@ -93,7 +96,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           );
         case 'answered': {
           const expected = { ...challenge, jkt, broker, codespaceName: codespace.name };
-          const fault = faultOfAnswer(forwarded.body, { ...expected, now: seconds(clock) });
+          const fault = faultOfAnswer(forwarded.body, { ...expected, now: toUnixSeconds(clock) });
           if (fault === undefined) return 'answered';
           throw new MeshpassError(
             'presence_mismatch',
@@ -106,7 +109,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
     },
   };
 
-  function taken(nonce: string, challenged: Challenged) {
+  function taken(nonce: string, challenged: ChallengeBinding) {
     const known = challenges.take(nonce, challenged);
     if (known) return { nonce, path: known.path, exchange: undefined };
     throw new MeshpassError(
@@ -118,7 +121,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
   // The nonce exists only for this request and exchange, so it is not stored.
   function fresh(exchange: string) {
     const nonce = random(32).toString('base64url');
-    return { nonce, path: offeredPath(nonce), exchange };
+    return { nonce, path: presencePath(nonce), exchange };
   }
 }
 
@@ -133,7 +136,7 @@ interface ExpectedAnswer {
   /** Public URL of this broker. */
   readonly broker: string;
   readonly codespaceName: string;
-  /** Exchange that offered a port (`exchangeOf`); undefined if the challenge was sent with a refusal. */
+  /** Exchange that offered a port (`exchangeDigest`); undefined if the challenge was sent with a refusal. */
   readonly exchange: string | undefined;
   /** Unix seconds. */
   readonly now: number;
@@ -157,7 +160,7 @@ const Claims = z.strictObject({
 
 /** @returns what is wrong with the answer, for the log and the audit log; undefined if it is valid */
 function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefined {
-  const jws = readJws(body);
+  const jws = parseJws(body);
   if (!jws) return 'not a compact JWS';
   const header = Header.safeParse(jws.header);
   if (!header.success) return 'a JWS with an unexpected header';

@@ -42,7 +42,7 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Ch
 }
 
 /** Returns the first and last row that a restore lost, and that it kept although no checkpoint proves them. */
-export function gapOf({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agreed' | 'signed'>) {
+export function restoreGap({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agreed' | 'signed'>) {
   return {
     missing: signed !== undefined && signed > kept ? ([kept + 1, signed] as const) : undefined,
     unproven: agreed < kept ? ([agreed + 1, kept] as const) : undefined,

@@ -22,7 +22,7 @@ const Data = z.object({ epoch: number, size: number, note: z.string().min(1), ti
  * Opens the ConfigMap, which is initially empty, as a checkpoint sink.
  * @throws MeshpassError `config_invalid` if there is no access to a cluster
  */
-export async function openCheckpointMap(options: SharedObjectOptions) {
+export async function openConfigMapSink(options: SharedObjectOptions) {
   const { namespace, name } = options;
   const title = `the ConfigMap ${namespace}/${name}`;
   const missing =

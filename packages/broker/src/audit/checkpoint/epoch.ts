@@ -18,7 +18,7 @@ export interface DeclaredRestore extends Restore {
 }
 
 /** @returns the key with the epoch's log name in its signatures */
-export function inEpoch(key: AuditKey, epoch: number): AuditKey {
+export function keyForEpoch(key: AuditKey, epoch: number): AuditKey {
   return { ...key, epoch, origin: originOf(key.verifiers, epoch) };
 }
 
@@ -31,7 +31,7 @@ export function latestEpoch(restores: readonly DeclaredRestore[]): number {
  * Whether a checkpoint still applies to the current rows. A checkpoint from an earlier epoch applies if every later
  * restore has confirmed its rows.
  */
-export function isInForce(
+export function isCheckpointInForce(
   { epoch, size }: Pick<Checkpoint, 'epoch' | 'size'>,
   restores: readonly DeclaredRestore[],
 ): boolean {
@@ -54,7 +54,7 @@ export function readRestores(
     const read = readDeclared(note, verifiers, latestEpoch(restores));
     if ('problem' in read) {
       const { after = restores.length, size = Number.POSITIVE_INFINITY, problem = read.problem } = unread ?? {};
-      unread = { after, size: Math.min(size, claimOf(note).size), problem };
+      unread = { after, size: Math.min(size, parseUnverifiedNote(note).size), problem };
     } else {
       if (unread && isUnproven(unread.size, [read])) unread = undefined;
       restores.push(read);
@@ -84,13 +84,13 @@ export function isUnproven(row: number, restores: readonly Pick<Restore, 'agreed
 }
 
 /** Reads the origin and size of a note without verifying it. */
-export function claimOf(note: string): { readonly origin: string; readonly size: number } {
+export function parseUnverifiedNote(note: string): { readonly origin: string; readonly size: number } {
   const [origin = '', size = ''] = note.split('\n', 2);
   return { origin, size: /^\d{1,15}$/.test(size) ? Number(size) : 0 };
 }
 
 /** @returns the store's epoch, even if its record cannot be verified */
-export async function recordedEpoch(db: Db): Promise<number> {
+export async function readEpoch(db: Db): Promise<number> {
   const last = await db
     .selectFrom('audit_restores')
     .select((eb) => eb.fn.max('epoch').as('epoch'))
@@ -99,12 +99,12 @@ export async function recordedEpoch(db: Db): Promise<number> {
 }
 
 /** Reads the restores declared in the store: see readRestores(). */
-export async function storedRestores(db: Db, verifiers: readonly NoteVerifier[]) {
-  return readRestores(await restoreNotes(db), verifiers);
+export async function readStoredRestores(db: Db, verifiers: readonly NoteVerifier[]) {
+  return readRestores(await readRestoreNotes(db), verifiers);
 }
 
 /** @returns the notes that declare restores, by epoch */
-export async function restoreNotes(db: Db): Promise<string[]> {
+export async function readRestoreNotes(db: Db): Promise<string[]> {
   const rows = await db.selectFrom('audit_restores').select('note').orderBy('epoch').execute();
   return rows.map(({ note }) => note);
 }

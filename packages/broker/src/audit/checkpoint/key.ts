@@ -5,7 +5,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { readKeyFile } from '../../base/index.ts';
-import { type NoteVerifier, noteVerifier, signNote } from './note.ts';
+import { createNoteVerifier, type NoteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
   /** Name of the log in its epoch. In the first epoch, the key's name: the broker's host and `/audit`. */
@@ -32,7 +32,7 @@ export async function openAuditKey(file: string, publicUrl: string, generate: bo
   const pems = text.match(/-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----/g) ?? [];
   const [first, ...others] = pems.map(readKey);
   if (!first) throw new MeshpassError('config_invalid', 'The audit key file does not contain a private key.');
-  const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
+  const verifier = (key: KeyObject) => createNoteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
   return {
     origin,

@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
 /** Named public key in the verifier format `NAME+ID+BASE64`. */
-export type NoteVerifier = Readonly<ReturnType<typeof noteVerifier>>;
+export type NoteVerifier = Readonly<ReturnType<typeof createNoteVerifier>>;
 
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
@@ -21,7 +21,7 @@ const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
  * Builds a verifier for a public key.
  * @param name must not contain white space or `+`
  */
-export function noteVerifier(name: string, publicKey: KeyObject) {
+export function createNoteVerifier(name: string, publicKey: KeyObject) {
   const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(SPKI.length);
   const typed = Buffer.concat([Buffer.of(ED25519), raw]);
   // First four bytes of the hash of the name and key.
@@ -38,7 +38,7 @@ export function parseVerifier(text: string): NoteVerifier {
   const typed = Buffer.from(base64 ?? '', 'base64');
   if (name !== undefined && typed.length === 1 + KEY_BYTES && typed[0] === ED25519) {
     const key = createPublicKey({ key: Buffer.concat([SPKI, typed.subarray(1)]), format: 'der', type: 'spki' });
-    const verifier = noteVerifier(name, key);
+    const verifier = createNoteVerifier(name, key);
     if (verifier.id === id) return verifier;
   }
   throw new MeshpassError('usage', 'A verifier key has the form NAME+ID+BASE64, as printed by `meshpass audit key`.');

@@ -6,11 +6,11 @@
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Db } from '../../store/index.ts';
-import { restoreNotes } from '../checkpoint/epoch.ts';
+import { readRestoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { SealedRow } from '../log/chain.ts';
 import type { CheckpointSigner, SignedCheckpoint } from '../log/checkpoint-signer.ts';
-import { BEGINNING, lastCut, rowsAfter, treeAt } from '../log/rows.ts';
+import { buildLogTree, EMPTY_LOG_STATE, lastCut, rowsAfter } from '../log/rows.ts';
 import { isFrontier } from '../log/tree.ts';
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
@@ -63,14 +63,14 @@ const Row = z.strictObject({
 });
 
 /** Line that is not a row. */
-export interface Unreadable {
+export interface UnreadableLine {
   readonly line: number;
 }
 
 export interface AuditExport {
   readonly header: ExportHeader;
   readonly checkpoints: readonly string[];
-  readonly rows: AsyncIterable<SealedRow | Unreadable>;
+  readonly rows: AsyncIterable<SealedRow | UnreadableLine>;
 }
 
 /**
@@ -85,9 +85,9 @@ export async function exportLog(
   const { size, note: last } = await closing(checkpoints);
   const cut = await lastCut(db);
   if (after > size) throw new MeshpassError('request_malformed', `The log has only ${size} rows.`);
-  let start = cut?.start ?? BEGINNING;
+  let start = cut?.start ?? EMPTY_LOG_STATE;
   if (after > start.size) {
-    const { tree, head } = await treeAt(db, after, key.verifiers);
+    const { tree, head } = await buildLogTree(db, after, key.verifiers);
     start = { ...tree.frontier(), hash: head.hash };
   }
   const stored = await db
@@ -106,7 +106,7 @@ export async function exportLog(
       keys: key.verifiers.map((verifier) => verifier.text),
       start: { size: start.size, peaks: [...start.peaks], hash: start.hash },
       cut: start === cut?.start ? cut.note : null,
-      restores: await restoreNotes(db),
+      restores: await readRestoreNotes(db),
       checkpoint: last,
     },
     checkpoints: stored.map((one) => one.note),
@@ -128,7 +128,7 @@ async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint>
   }
 }
 
-export async function* exportLines({ header, checkpoints, rows }: AuditExport): AsyncGenerator<string> {
+export async function* serializeExport({ header, checkpoints, rows }: AuditExport): AsyncGenerator<string> {
   yield `${JSON.stringify(header)}\n`;
   for (const one of checkpoints) yield `${JSON.stringify({ kind: 'checkpoint', note: one })}\n`;
   for await (const row of rows) yield `${JSON.stringify(row)}\n`;
@@ -153,7 +153,7 @@ export async function readExport(lines: AsyncIterable<string>): Promise<AuditExp
     if (!checkpoint.success) break;
     checkpoints.push(checkpoint.data.note);
   }
-  async function* rows(): AsyncGenerator<SealedRow | Unreadable> {
+  async function* rows(): AsyncGenerator<SealedRow | UnreadableLine> {
     for (; !next.done; next = await iterator.next(), line++) {
       const row = Row.safeParse(parse(next.value));
       yield row.success ? row.data : { line };

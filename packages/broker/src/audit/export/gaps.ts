@@ -2,16 +2,16 @@
  * Gaps that declared restores leave in a log, as reported by verification: missing rows, the operator who declared the
  * restore, and the checkpoints that the gap explains.
  */
-import { type Checkpoint, gapOf } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, restoreGap } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, isUnproven } from '../checkpoint/epoch.ts';
-import { detailOf, type SealedRow } from '../log/chain.ts';
+import { parseDetail, type SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
 /** Rows that a declared restore removed from a log. */
-export type Gap = ReturnType<typeof gapsOf>[number];
+export type Gap = ReturnType<typeof restoreGaps>[number];
 
 /** Lists the gap of each declared restore. */
-export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>) {
+export function restoreGaps(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>) {
   return restores.map((restore) => {
     const { epoch, kept, signed } = restore;
     const row = tellingRow(restore, rows);
@@ -22,7 +22,7 @@ export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<n
       kept,
       /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
       isEndKnown: signed !== undefined,
-      ...gapOf(restore),
+      ...restoreGap(restore),
       /** Values from the row that records the restore, unless it was pruned. */
       row: row?.seq,
       time: row?.time,
@@ -36,7 +36,7 @@ export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<n
  * Whether a later restore explains why a checkpoint does not match the rows. The checkpoint must cover rows that the
  * restore did not keep as proven, and at most those of the newest checkpoint known then.
  */
-export function declaredAt(
+export function isExplainedByRestore(
   { origin, epoch, size }: Pick<Checkpoint, 'origin' | 'epoch' | 'size'>,
   restores: readonly DeclaredRestore[],
 ): boolean {
@@ -79,5 +79,5 @@ function tellingRow(
   rows: ReadonlyMap<number, SealedRow>,
 ): SealedRow | undefined {
   const row = rows.get(kept + 1);
-  return row && Number(detailOf(row).epoch) === epoch ? row : undefined;
+  return row && Number(parseDetail(row).epoch) === epoch ? row : undefined;
 }

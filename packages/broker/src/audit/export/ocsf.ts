@@ -4,8 +4,8 @@
  * the row and verified.
  */
 
-import { detailOf, type SealedRow } from '../log/chain.ts';
-import type { Action, RowOutcome } from '../log/event.ts';
+import { parseDetail, type SealedRow } from '../log/chain.ts';
+import type { AuditAction, RowOutcome } from '../log/event.ts';
 import MAPPING from './ocsf.json' with { type: 'json' };
 
 export type OcsfEvent = Readonly<Record<string, unknown>> & {
@@ -19,7 +19,8 @@ export type OcsfEvent = Readonly<Record<string, unknown>> & {
  * Activities of each action, either the same for every outcome or listed by outcome. Actions that are no longer written
  * map to `Other`.
  */
-const ACTIONS: Readonly<Record<Action, string | Readonly<Record<RowOutcome, readonly string[]>>>> = MAPPING.actions;
+const ACTIONS: Readonly<Record<AuditAction, string | Readonly<Record<RowOutcome, readonly string[]>>>> =
+  MAPPING.actions;
 /** Class and number of each activity. Authorize Session has no activity for privileges that a session loses. */
 const ACTIVITIES: Readonly<Record<string, { readonly class: string; readonly id: number }>> = MAPPING.activities;
 const CLASSES: Readonly<Record<string, { readonly class_uid: number; readonly class_name: string }>> = MAPPING.classes;
@@ -32,7 +33,7 @@ type Template = string | number | boolean | readonly Template[] | { readonly [me
 
 /** @returns one event, or two for an opened session: the sign-in and its privileges */
 export function ocsfEvents(row: SealedRow): OcsfEvent[] {
-  const found = Object.hasOwn(ACTIONS, row.action) ? ACTIONS[row.action as Action] : 'Other';
+  const found = Object.hasOwn(ACTIONS, row.action) ? ACTIONS[row.action as AuditAction] : 'Other';
   const activities = typeof found === 'string' ? [found] : (found[row.outcome as RowOutcome] ?? found.refused);
   return activities.map((activity) => {
     const { class: name, id } = ACTIVITIES[activity]!;
@@ -62,7 +63,7 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
 function valuesOf(row: SealedRow): Readonly<Record<string, unknown>> {
   const who = row.login ?? row.subject;
   const [, host, port] = /^(.*?)(?::(\d{1,5}))?$/s.exec(row.target ?? '') ?? [];
-  const { bytesIn, bytesOut } = detailOf(row);
+  const { bytesIn, bytesOut } = parseDetail(row);
   const isCounted = typeof bytesIn === 'number' && typeof bytesOut === 'number';
   return {
     ...row,

@@ -1,7 +1,7 @@
 /** Verifies the rows of a log from first to last, and describes each row that is wrong. */
 
-import { detailOf, rowHash, type SealedRow } from '../log/chain.ts';
-import { growTree } from '../log/tree.ts';
+import { parseDetail, rowHash, type SealedRow } from '../log/chain.ts';
+import { createLogTree } from '../log/tree.ts';
 import type { AuditExport } from './export.ts';
 
 export interface Problem {
@@ -25,7 +25,7 @@ export interface Problem {
 }
 
 /** Signed state of the tree. */
-export interface Claim {
+export interface SignedTreeHead {
   /** Display name of the checkpoint. */
   readonly label: string;
   readonly size: number;
@@ -46,7 +46,7 @@ const NEAR = 64;
  */
 export async function verifyRows(
   { header: { start }, rows }: AuditExport,
-  claims: readonly Claim[],
+  claims: readonly SignedTreeHead[],
   end: number | undefined,
 ) {
   const problems: Problem[] = [];
@@ -56,7 +56,7 @@ export async function verifyRows(
     else more += 1;
   };
 
-  const tree = growTree(start);
+  const tree = createLogTree(start);
   const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
   /** Sizes of the cuts that rows record. */
   const prunes = new Set<number>();
@@ -94,7 +94,7 @@ export async function verifyRows(
   const take = (row: SealedRow) => {
     const { seq } = row;
     const intact = rowHash(row) === row.hash;
-    if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(Number(detailOf(row).size));
+    if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(Number(parseDetail(row).size));
     if (row.action === 'audit.restore' && row.outcome === 'allowed') restores.set(seq, row);
     if (seq <= last.seq) {
       const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);

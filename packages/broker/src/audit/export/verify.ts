@@ -4,11 +4,17 @@
  * recomputed all hashes.
  */
 import { type Checkpoint, epochOf, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { claimOf, isInForce, isUnproven, latestEpoch, readRestores } from '../checkpoint/epoch.ts';
+import {
+  isCheckpointInForce,
+  isUnproven,
+  latestEpoch,
+  parseUnverifiedNote,
+  readRestores,
+} from '../checkpoint/epoch.ts';
 import { type NoteVerifier, parseVerifier } from '../checkpoint/note.ts';
 import type { AuditExport } from './export.ts';
-import { declaredAt, gapsOf, restoreProblems } from './gaps.ts';
-import { type Claim, type Problem, verifyRows } from './verify-rows.ts';
+import { isExplainedByRestore, restoreGaps, restoreProblems } from './gaps.ts';
+import { type Problem, type SignedTreeHead, verifyRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
   /** Trusted keys. If there are none, the keys in the export are used. */
@@ -28,7 +34,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   const keys = keysPinned ? options.keys! : header.keys.map(parseVerifier);
   const { size: before } = header.start;
   const problems: Problem[] = [];
-  const claims: Claim[] = [];
+  const claims: SignedTreeHead[] = [];
   const { restores, problem: unread } = readRestores(header.restores, keys);
   if (unread !== undefined)
     problems.push({ kind: 'restore', message: `Cannot verify the restores in the export: ${unread}.` });
@@ -52,14 +58,14 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
       problems.push({ kind: 'unsigned', message: `${label} is not valid: ${problem}` });
       return undefined;
     }
-    claims.push({ label, size: read.size, root: read.root, isDeclared: declaredAt(read, restores) });
+    claims.push({ label, size: read.size, root: read.root, isDeclared: isExplainedByRestore(read, restores) });
     return read;
   };
 
   const closing = claim(header.checkpoint, 'The export checkpoint', false, false);
   // The key of these notes was lost, and the loss was declared, so they prove nothing.
   const isOfLostKey = (note: string) =>
-    'problem' in readCheckpoint(note, keys) && isUnproven(claimOf(note).size, restores);
+    'problem' in readCheckpoint(note, keys) && isUnproven(parseUnverifiedNote(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())
     if (!isOfLostKey(note)) claim(note, `Checkpoint ${index + 1} from the store`);
   for (const { note, label } of options.anchored ?? []) {
@@ -76,9 +82,9 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
 
   function readCut(): { readonly size: number } | undefined {
     if (header.cut === null) return undefined;
-    if (isOfLostKey(header.cut)) return claimOf(header.cut);
+    if (isOfLostKey(header.cut)) return parseUnverifiedNote(header.cut);
     const signed = claim(header.cut, 'The cut', true);
-    if (signed && !isInForce(signed, restores) && !isUnproven(signed.size, restores))
+    if (signed && !isCheckpointInForce(signed, restores) && !isUnproven(signed.size, restores))
       problems.push({ kind: 'cut', message: 'The cut was signed before a restore that dropped its rows.' });
     return signed;
   }
@@ -105,7 +111,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     /** Last row pruned according to a signed cut; 0 if none. */
     prunedUpTo: cut ? before : 0,
     /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
-    gaps: gapsOf(restores, followed.restores),
+    gaps: restoreGaps(restores, followed.restores),
     problems: all.slice(0, LISTED),
     /** Number of problems that are not listed. */
     more: Math.max(0, all.length - LISTED) + followed.more,

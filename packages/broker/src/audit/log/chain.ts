@@ -17,7 +17,7 @@ export interface SealedRow extends AuditRow {
 }
 
 /** Value of `previous` in the first row. */
-export const NO_ROW = '0'.repeat(64);
+export const GENESIS_HASH = '0'.repeat(64);
 
 /** Returns the hash of a row, hex. */
 export function rowHash(row: Omit<SealedRow, 'hash'>): string {
@@ -54,7 +54,7 @@ export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
 }
 
 /** Reads the details of a row; empty if they were truncated, because they are not valid JSON then. */
-export function detailOf({ detail }: Pick<AuditRow, 'detail'>): Readonly<Record<string, unknown>> {
+export function parseDetail({ detail }: Pick<AuditRow, 'detail'>): Readonly<Record<string, unknown>> {
   try {
     return { ...JSON.parse(detail ?? '{}') };
   } catch {

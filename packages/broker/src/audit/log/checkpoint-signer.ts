@@ -9,7 +9,7 @@ import type { Db } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink, LogPosition } from '../checkpoint/sink.ts';
-import type { Chain } from './log-end.ts';
+import type { AuditChain } from './log-end.ts';
 import { deletePruned } from './rows.ts';
 
 export interface SignedCheckpoint {
@@ -21,7 +21,7 @@ export type CheckpointSigner = ReturnType<typeof createCheckpointSigner>;
 
 export interface CheckpointSignerContext {
   readonly db: Db;
-  readonly chain: Chain;
+  readonly chain: AuditChain;
   /** Key of the current epoch (epoch.ts). */
   readonly key: AuditKey;
   /** Sinks for the newest checkpoint. */
@@ -93,7 +93,7 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
  * removed.
  * @throws MeshpassError of the sink or store that did not accept the checkpoint; the next start tries again
  */
-export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
+export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
   try {
     await checkpoints.sign();
   } catch (cause) {

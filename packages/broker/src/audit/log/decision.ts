@@ -10,24 +10,24 @@ import type { Clock } from '../../base/index.ts';
 import { type AuditEvent, auditRow } from './event.ts';
 import type { Journal } from './journal.ts';
 import type { RefusalMeter } from './refusal-meter.ts';
-import type { Changes } from './unit.ts';
+import type { CollectChanges } from './unit.ts';
 
-export type Outcome<T> = Granted<T> | Refused;
+export type Outcome<T> = GrantedOutcome<T> | RefusedOutcome;
 
-export interface Granted<T> {
+export interface GrantedOutcome<T> {
   readonly granted: true;
   readonly event: AuditEvent;
   readonly value: T;
 }
 
-export interface Refused {
+export interface RefusedOutcome {
   readonly granted: false;
   readonly event: AuditEvent;
   readonly error: MeshpassError;
 }
 
 /** Builds a granted outcome. */
-export function granted<T>(event: AuditEvent, value: T): Granted<T> {
+export function grantedOutcome<T>(event: AuditEvent, value: T): GrantedOutcome<T> {
   return { granted: true, event, value };
 }
 
@@ -35,12 +35,12 @@ export function granted<T>(event: AuditEvent, value: T): Granted<T> {
  * Builds a refusal.
  * @param thrown error from any step; an error that is not a MeshpassError becomes `internal`
  */
-export function refused(event: AuditEvent, thrown: unknown): Refused {
+export function refusedOutcome(event: AuditEvent, thrown: unknown): RefusedOutcome {
   return { granted: false, event, error: toMeshpassError(thrown) };
 }
 
 /** Whether a grant was recorded but not delivered, because it ended or a later step failed. */
-export function isWithheld({ event }: Refused): boolean {
+export function isWithheld({ event }: RefusedOutcome): boolean {
   return event.row.written;
 }
 
@@ -71,9 +71,9 @@ export interface AuditContext {
 export function prepareGrant(
   context: Pick<AuditContext, 'ruleOf' | 'clock' | 'observe'>,
   event: AuditEvent,
-  changes: Changes = () => {},
+  changes: CollectChanges = () => {},
   written: () => void = () => {},
-): { readonly changes: Changes; readonly written: () => void } {
+): { readonly changes: CollectChanges; readonly written: () => void } {
   const row = auditRow(withRule(context, event), 'allowed', event.reason ?? '', undefined, context.clock());
   return {
     changes: (tx) => {
@@ -97,16 +97,16 @@ export function prepareGrant(
 export async function recordGrant(
   context: AuditContext,
   event: AuditEvent,
-  changes?: Changes,
+  changes?: CollectChanges,
   written?: () => void,
 ): Promise<Outcome<void>> {
   const grant = prepareGrant(context, event, changes, written);
   try {
     await context.journal.transaction(grant.changes, grant.written);
   } catch (thrown) {
-    return refused(event, thrown);
+    return refusedOutcome(event, thrown);
   }
-  return granted(event, undefined);
+  return grantedOutcome(event, undefined);
 }
 
 /**
@@ -114,7 +114,10 @@ export async function recordGrant(
  * @returns whether the refusal was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
-export async function recordRefusal(context: AuditContext, { event, error }: Refused): Promise<{ metered: boolean }> {
+export async function recordRefusal(
+  context: AuditContext,
+  { event, error }: RefusedOutcome,
+): Promise<{ metered: boolean }> {
   const { meter, observe, journal, clock } = context;
   const metered = isMetered(event) && meter?.admit(event, error.code, sourceGroup(event.source ?? 'unknown')) === false;
   observe(event, 'refused', error, metered);

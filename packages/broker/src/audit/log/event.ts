@@ -3,10 +3,10 @@ import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 import type { Selectable } from 'kysely';
 import { type Clock, type Random, uuidv7 } from '../../base/index.ts';
-import { storable, type Tables } from '../../store/index.ts';
+import { type Tables, toStorableText } from '../../store/index.ts';
 
 /** Values of `action`. docs/audit.md documents when each is written. */
-export const ACTIONS = [
+export const AUDIT_ACTIONS = [
   'session.open',
   'session.heartbeat',
   'session.narrow',
@@ -51,7 +51,7 @@ export const ACTIONS = [
   'broker.start',
   'broker.stop',
 ] as const;
-export type Action = (typeof ACTIONS)[number];
+export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 /** Origin of a request. */
 export interface Origin {
@@ -62,7 +62,7 @@ export interface Origin {
 /** Event with the members known so far. A step that adds members copies it: `{ ...event, subject }`. */
 export interface AuditEvent extends Origin {
   readonly id: string;
-  readonly action: Action;
+  readonly action: AuditAction;
   /** Shared by all copies of the event. Once the grant is written, a later failure is not a second decision. */
   readonly row: { written: boolean };
   /**
@@ -102,7 +102,7 @@ export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previ
  * Creates an event.
  * @param origin origin of the request; empty for actions of the broker itself
  */
-export function newEvent(action: Action, origin: Origin, clock: Clock, random: Random): AuditEvent {
+export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
   return { id: uuidv7(clock, random), action, row: { written: false }, source, requestId };
 }
@@ -149,10 +149,11 @@ export function auditRow(
     proof_hash: text(event.proofHash),
     source: text(event.source),
     request_id: text(event.requestId),
-    detail: event.detail === undefined ? null : storable(plainText(JSON.stringify(event.detail).slice(0, MAX_DETAIL))),
+    detail:
+      event.detail === undefined ? null : toStorableText(plainText(JSON.stringify(event.detail).slice(0, MAX_DETAIL))),
   };
 }
 
 function text(value: string | undefined): string | null {
-  return value === undefined ? null : storable(plainText(value.slice(0, MAX_TEXT)));
+  return value === undefined ? null : toStorableText(plainText(value.slice(0, MAX_TEXT)));
 }

@@ -4,20 +4,26 @@
  * once for all of them.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { type AnyStatement, Fenced, type Step, type Store, stepOf, UnexpectedRows } from '../../store/index.ts';
+import { type AnyStatement, FencedError, type Step, type Store, toStep, UnexpectedRows } from '../../store/index.ts';
 import type { SealedRow } from './chain.ts';
 import type { AuditRow } from './event.ts';
-import { type Chain, createChain } from './log-end.ts';
-import { alreadyAudited, createLostAnswers, isFaultOfOne, mayBeWritten, NoAnswer } from './lost-answers.ts';
-import { APPEND_ROWS, USE_PROOFS } from './statements.ts';
-import { type Changes, noteUnit, type Unit } from './unit.ts';
+import { type AuditChain, createAuditChain } from './log-end.ts';
+import {
+  createInDoubtTransactions,
+  findStoredUnitIds,
+  isUnitFault,
+  LostResponseError,
+  mayHaveCommitted,
+} from './lost-answers.ts';
+import { APPEND_ROWS, CONSUME_PROOFS } from './statements.ts';
+import { type CollectChanges, collectUnit, type Unit } from './unit.ts';
 
 export type Journal = ReturnType<typeof createJournal>;
 
 export interface JournalOptions {
   readonly store: Store;
   /** End of the audit log; created from the store by default. No other process may write to it. */
-  readonly chain?: Chain;
+  readonly chain?: AuditChain;
   /** Called after each batch with its transaction count and its duration in seconds. */
   readonly observe?: (transactions: number, seconds: number) => void;
   readonly onFailure?: (cause: unknown) => void;
@@ -50,8 +56,8 @@ export function createJournal(options: JournalOptions) {
   let running: Promise<void> | undefined;
   let retry: NodeJS.Timeout | undefined;
   let gatherMs = 0;
-  const { store, chain = createChain(store.db), onFailure } = options;
-  const lost = createLostAnswers<Waiting>(store, chain, takeEffect);
+  const { store, chain = createAuditChain(store.db), onFailure } = options;
+  const lost = createInDoubtTransactions<Waiting>(store, chain, takeEffect);
 
   async function run(): Promise<void> {
     do {
@@ -91,7 +97,7 @@ export function createJournal(options: JournalOptions) {
       chain.grown(audit);
       for (const one of fresh) takeEffect(one);
     } catch (thrown) {
-      if (thrown instanceof UnexpectedRows && thrown.step.name === USE_PROOFS.name) {
+      if (thrown instanceof UnexpectedRows && thrown.step.name === CONSUME_PROOFS.name) {
         const rest = splitReplays(fresh, usedKeys(units, thrown));
         for (const one of rest.replayed) one.reject(usedBefore());
         return await commit(rest.fresh, attempt);
@@ -99,7 +105,7 @@ export function createJournal(options: JournalOptions) {
       if (thrown instanceof UnexpectedRows && attempt.retries > 0) {
         let audited: ReadonlySet<string>;
         try {
-          audited = await alreadyAudited(store, units);
+          audited = await findStoredUnitIds(store, units);
           // The log may also have grown by a transaction whose answer was lost.
           if (audited.size === attempt.audited.size) await chain.reload();
         } catch (cause) {
@@ -107,13 +113,13 @@ export function createJournal(options: JournalOptions) {
         }
         return await commit(fresh, { audited, retries: attempt.retries - 1 });
       }
-      if (fresh.length > 1 && isFaultOfOne(thrown)) {
+      if (fresh.length > 1 && isUnitFault(thrown)) {
         waiting.unshift(...fresh.map((one) => ({ ...one, alone: true })));
         return;
       }
-      const isUnknown = mayBeWritten(thrown);
+      const isUnknown = mayHaveCommitted(thrown);
       if (isUnknown) lost.add(fresh);
-      refuseAll(fresh, isUnknown ? new NoAnswer(thrown) : thrown);
+      refuseAll(fresh, isUnknown ? new LostResponseError(thrown) : thrown);
     }
   }
 
@@ -133,8 +139,8 @@ export function createJournal(options: JournalOptions) {
     for (const one of batch) one.reject(unavailable(cause));
   }
 
-  const transaction = async (record: Changes, written: () => void = () => {}) => {
-    const unit = noteUnit(record);
+  const transaction = async (record: CollectChanges, written: () => void = () => {}) => {
+    const unit = collectUnit(record);
     if (waiting.length >= MAX_WAITING)
       throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });
     await new Promise<void>((resolve, reject) => {
@@ -197,11 +203,11 @@ function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly 
     }
   const changes = [...rows]
     .sort(([a], [b]) => a.place - b.place)
-    .map(([statement, all]) => stepOf(statement, all as never[]));
+    .map(([statement, all]) => toStep(statement, all as never[]));
   return [
-    ...(proofs.length > 0 ? [stepOf(USE_PROOFS, proofs, proofs.length)] : []),
+    ...(proofs.length > 0 ? [toStep(CONSUME_PROOFS, proofs, proofs.length)] : []),
     ...changes,
-    ...(audit.length > 0 ? [stepOf(APPEND_ROWS, audit, audit.length)] : []),
+    ...(audit.length > 0 ? [toStep(APPEND_ROWS, audit, audit.length)] : []),
   ];
 }
 
@@ -244,8 +250,8 @@ function usedBefore(): MeshpassError {
 
 function unavailable(cause: unknown): MeshpassError {
   let message = 'The broker cannot write to its store. Nothing was issued.';
-  if (cause instanceof Fenced) message = 'Another broker has taken over; try again.';
-  if (cause instanceof NoAnswer)
+  if (cause instanceof FencedError) message = 'Another broker has taken over; try again.';
+  if (cause instanceof LostResponseError)
     message =
       'The store did not respond, so the broker does not know yet whether this was written. Check before you retry.';
   return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });

@@ -7,11 +7,11 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import { type SealedRow, seal } from './chain.ts';
 import type { AuditRow } from './event.ts';
-import { type TreeAt, treeAt } from './rows.ts';
+import { buildLogTree, type LogTree } from './rows.ts';
 
-export type Chain = ReturnType<typeof createChain>;
+export type AuditChain = ReturnType<typeof createAuditChain>;
 
-export interface ChainOptions {
+export interface AuditChainOptions {
   /** Keys whose checkpoints are trusted. If there are none, the tree is built from all rows. */
   readonly verifiers?: readonly NoteVerifier[];
   /** Checkpoints known from outside the store. */
@@ -19,11 +19,11 @@ export interface ChainOptions {
 }
 
 /** Creates the chain. It reads the store on first use. */
-export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}) {
-  let at: TreeAt | undefined;
+export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOptions = {}) {
+  let at: LogTree | undefined;
   let lost: string | undefined;
   const load = async () => {
-    at = await treeAt(db, undefined, verifiers, known);
+    at = await buildLogTree(db, undefined, verifiers, known);
     return at;
   };
   return {
@@ -59,7 +59,7 @@ export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}
   };
 }
 
-async function contains(db: Db, now: TreeAt, head: TreeAt['head']): Promise<boolean> {
+async function contains(db: Db, now: LogTree, head: LogTree['head']): Promise<boolean> {
   if (now.head.seq === head.seq) return now.head.hash === head.hash;
   const row = await db.selectFrom('audit').select('hash').where('seq', '=', String(head.seq)).executeTakeFirst();
   return head.seq === 0 || row?.hash === head.hash;

@@ -3,17 +3,17 @@
  * of them it has.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { Fenced, type Store, UnexpectedRows } from '../../store/index.ts';
-import type { Chain } from './log-end.ts';
+import { FencedError, type Store, UnexpectedRows } from '../../store/index.ts';
+import type { AuditChain } from './log-end.ts';
 import type { Unit } from './unit.ts';
 
 /**
  * Creates the list of transactions with an unknown outcome.
  * @param complete called for each transaction that the store turns out to have
  */
-export function createLostAnswers<T extends { readonly unit: Unit }>(
+export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
   store: Store,
-  chain: Chain,
+  chain: AuditChain,
   complete: (one: T) => void,
 ) {
   let unknown: readonly T[] = [];
@@ -35,7 +35,7 @@ export function createLostAnswers<T extends { readonly unit: Unit }>(
       // Waits for a transaction that still runs because only its connection was lost.
       await store.commit([]);
       const units = unknown.map(({ unit }) => unit);
-      const audited = await alreadyAudited(store, units);
+      const audited = await findStoredUnitIds(store, units);
       if (audited.size > 0) await chain.reload();
       const known = unknown;
       unknown = [];
@@ -45,26 +45,26 @@ export function createLostAnswers<T extends { readonly unit: Unit }>(
 }
 
 /** Returns the ids of the units' audit rows that are in the store. */
-export async function alreadyAudited(store: Store, units: readonly Unit[]): Promise<Set<string>> {
+export async function findStoredUnitIds(store: Store, units: readonly Unit[]): Promise<Set<string>> {
   const ids = units.flatMap(({ audit }) => audit.map((row) => row.id));
   const rows = await store.db.selectFrom('audit').select('id').where('id', 'in', ids).execute();
   return new Set(rows.map((row) => row.id));
 }
 
 /** The store did not answer but may have written. */
-export class NoAnswer extends Error {
+export class LostResponseError extends Error {
   constructor(cause: unknown) {
     super('the response from the store was lost', { cause });
   }
 }
 
 /** Whether the store may have written a transaction that failed with this error. */
-export function mayBeWritten(thrown: unknown): boolean {
-  return !isFaultOfOne(thrown) && !NOT_WRITTEN.some((kind) => thrown instanceof kind);
+export function mayHaveCommitted(thrown: unknown): boolean {
+  return !isUnitFault(thrown) && !NOT_WRITTEN.some((kind) => thrown instanceof kind);
 }
 
 /** Errors that mean that no part of the transaction is in the store. */
-const NOT_WRITTEN = [Fenced, UnexpectedRows, MeshpassError];
+const NOT_WRITTEN = [FencedError, UnexpectedRows, MeshpassError];
 
 /**
  * SQLSTATE classes caused by a single unit of a batch: data exceptions, integrity violations, 21000, which PostgreSQL
@@ -74,7 +74,7 @@ const NOT_WRITTEN = [Fenced, UnexpectedRows, MeshpassError];
 const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23', '54']);
 
 /** Whether the store rejected a transaction because of one of its units. */
-export function isFaultOfOne(thrown: unknown): boolean {
+export function isUnitFault(thrown: unknown): boolean {
   const { code } = (thrown ?? {}) as { code?: unknown };
   return typeof code === 'string' && code.length === 5 && FAULTS_OF_ONE.has(code.slice(0, 2));
 }

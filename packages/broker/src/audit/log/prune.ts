@@ -9,26 +9,26 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import type { Clock } from '../../base/index.ts';
-import { type Store, storeSilent } from '../../store/index.ts';
+import { type Store, toStoreError } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { type AuditContext, granted, type Outcome, recordGrant, refused } from './decision.ts';
+import { type AuditContext, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from './decision.ts';
 import type { AuditEvent } from './event.ts';
-import type { Chain } from './log-end.ts';
-import { deletePruned, lastCut, treeAt } from './rows.ts';
+import type { AuditChain } from './log-end.ts';
+import { buildLogTree, deletePruned, lastCut } from './rows.ts';
 import { ADD_CUTS } from './statements.ts';
 
 export interface PruneContext {
   readonly audit: AuditContext;
   readonly store: Store;
-  readonly chain: Chain;
+  readonly chain: AuditChain;
   readonly key: AuditKey;
   readonly clock: Clock;
   /** Rows younger than this are never pruned. */
   readonly retainSeconds: number;
 }
 
-export interface Pruned {
+export interface PruneResult {
   /** Last deleted row. */
   readonly size: number;
   /** Number of rows deleted by this pruning. */
@@ -45,7 +45,7 @@ const LOOK = 50_000;
  * @returns refused with `audit_retained` if rows of that date must be kept, or with `audit_tampered`,
  *   `request_malformed`, `store_unavailable`
  */
-export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<Pruned>> {
+export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<PruneResult>> {
   const { store, chain, key, clock } = context;
   const { db } = store;
   const event = { ...asked, target: before.toISOString() };
@@ -59,9 +59,9 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     if (size <= cut) {
       const detail = { ...event.detail, size: cut, rows: 0 };
       const nothing = await recordGrant(context.audit, { ...event, reason, detail });
-      return nothing.granted ? granted(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
+      return nothing.granted ? grantedOutcome(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
     }
-    const at = await treeAt(db, size, key.verifiers);
+    const at = await buildLogTree(db, size, key.verifiers);
     const problem = chain.problem() ?? at.problem;
     if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
     const root = at.tree.root();
@@ -75,9 +75,9 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     // If this fails, the next pruning or the next start deletes the remaining rows.
     while ((await deletePruned(db)) > 0);
     if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
-    return granted(event, { size, rows: size - cut, note });
+    return grantedOutcome(event, { size, rows: size - cut, note });
   } catch (thrown) {
-    return refused(event, storeSilent(thrown));
+    return refusedOutcome(event, toStoreError(thrown));
   }
 }
 

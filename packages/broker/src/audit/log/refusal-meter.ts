@@ -7,7 +7,7 @@
  */
 
 import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
-import { type AuditEvent, auditRow, newEvent } from './event.ts';
+import { type AuditEvent, auditRow, createAuditEvent } from './event.ts';
 
 export type RefusalMeter = ReturnType<typeof createRefusalMeter>;
 
@@ -51,7 +51,7 @@ export function createRefusalMeter(context: RefusalMeterContext) {
 
   const rowOf = ({ action, code, group, count: counted, since }: Sum) => {
     const detail = { count: counted, since: new Date(since).toISOString() };
-    const event = { ...newEvent(action, { source: group }, clock, random), detail };
+    const event = { ...createAuditEvent(action, { source: group }, clock, random), detail };
     const reason = `${counted} more refusals, counted instead of recorded individually.`;
     return auditRow(event, 'refused', reason, code, clock());
   };

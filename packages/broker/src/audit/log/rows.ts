@@ -2,38 +2,38 @@
 import { sql } from 'kysely';
 import type { Db, Tables } from '../../store/index.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { isInForce, isUnproven, storedRestores } from '../checkpoint/epoch.ts';
+import { isCheckpointInForce, isUnproven, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
-import { NO_ROW, type SealedRow } from './chain.ts';
-import { type Frontier, growTree, isFrontier, rootOf } from './tree.ts';
+import { GENESIS_HASH, type SealedRow } from './chain.ts';
+import { createLogTree, type Frontier, isFrontier, treeRootHash } from './tree.ts';
 
 /** State before the next row: the number of previous rows, the last row's hash, and the tree over all of them. */
-export interface Start extends Frontier {
+export interface LogState extends Frontier {
   readonly hash: string;
 }
 
-export const BEGINNING: Start = { size: 0, peaks: [], hash: NO_ROW };
+export const EMPTY_LOG_STATE: LogState = { size: 0, peaks: [], hash: GENESIS_HASH };
 
 const PAGE = 5_000;
 const CHECKPOINT_PAGE = 100;
 
 /** Converts a row from the database to the form in which it was hashed. */
-export function sealedRow(row: { readonly [K in keyof Tables['audit']]: unknown }): SealedRow {
+export function toSealedRow(row: { readonly [K in keyof Tables['audit']]: unknown }): SealedRow {
   return { ...row, seq: Number(row.seq), time: (row.time as Date).toISOString() } as SealedRow;
 }
 
 /** @returns the last cut, which replaces the pruned rows */
-export async function lastCut(db: Db): Promise<{ readonly start: Start; readonly note: string } | undefined> {
+export async function lastCut(db: Db): Promise<{ readonly start: LogState; readonly note: string } | undefined> {
   const cut = await db.selectFrom('audit_cuts').selectAll().orderBy('size', 'desc').limit(1).executeTakeFirst();
-  return cut && { start: startOf(cut), note: cut.note };
+  return cut && { start: toLogState(cut), note: cut.note };
 }
 
 /** Returns the state recorded in a stored cut or checkpoint. */
-export function startOf(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readonly size: unknown }): Start {
+export function toLogState(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readonly size: unknown }): LogState {
   return { size: Number(cut.size), hash: cut.hash, peaks: JSON.parse(cut.peaks) as string[] };
 }
 
-export type TreeAt = Awaited<ReturnType<typeof treeAt>>;
+export type LogTree = Awaited<ReturnType<typeof buildLogTree>>;
 
 /**
  * Builds the tree over the first rows, starting from the nearest checkpoint that one of the keys signed.
@@ -41,14 +41,14 @@ export type TreeAt = Awaited<ReturnType<typeof treeAt>>;
  * @param known signed checkpoints from outside the store, which the tree must match
  * @returns the tree, its last row, and why the rows do not form the expected tree, which is then unusable
  */
-export async function treeAt(
+export async function buildLogTree(
   db: Db,
   size: number | undefined,
   verifiers: readonly NoteVerifier[],
   known: readonly Checkpoint[] = [],
 ) {
   const { start, problem } = await nearestStart(db, size, verifiers);
-  const tree = growTree(start);
+  const tree = createLogTree(start);
   const head = { seq: start.size, hash: start.hash };
   const problems = [problem];
   const hold = () => {
@@ -77,10 +77,10 @@ export async function treeAt(
 }
 
 /** Returns the store's last row, determined as in APPEND_ROWS. */
-async function lastThere(db: Db): Promise<TreeAt['head']> {
+async function lastThere(db: Db): Promise<LogTree['head']> {
   const row = await db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
   if (row) return { seq: Number(row.seq), hash: row.hash };
-  const { size, hash } = (await lastCut(db))?.start ?? BEGINNING;
+  const { size, hash } = (await lastCut(db))?.start ?? EMPTY_LOG_STATE;
   return { seq: size, hash };
 }
 
@@ -92,15 +92,19 @@ async function nearestStart(
   db: Db,
   size: number | undefined,
   verifiers: readonly NoteVerifier[],
-): Promise<{ readonly start: Start; readonly problem: string | undefined }> {
+): Promise<{ readonly start: LogState; readonly problem: string | undefined }> {
   const cut = await lastCut(db);
-  const floor = cut?.start ?? BEGINNING;
-  const { restores, problem: unread } = await storedRestores(db, verifiers);
+  const floor = cut?.start ?? EMPTY_LOG_STATE;
+  const { restores, problem: unread } = await readStoredRestores(db, verifiers);
   /** Whether a signed note covers exactly this tree and applies to the current log. */
-  const isVouched = (start: Start, note: string, isCut: boolean) => {
+  const isVouched = (start: LogState, note: string, isCut: boolean) => {
     const checkpoint = readCheckpoint(note, verifiers);
     if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
-    return isInForce(checkpoint, restores) && checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
+    return (
+      isCheckpointInForce(checkpoint, restores) &&
+      checkpoint.size === start.size &&
+      checkpoint.root === treeRootHash(start.peaks)
+    );
   };
   const good = cut === undefined || isVouched(floor, cut.note, true) || isUnproven(floor.size, restores);
   const problem = good ? unread : `the cut at row ${floor.size} is not signed by this broker`;
@@ -108,8 +112,8 @@ async function nearestStart(
     let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(floor.size));
     if (below !== undefined) query = query.where('size', '<', String(below));
     const page = await query.orderBy('size', 'desc').limit(CHECKPOINT_PAGE).execute();
-    const found = page.find((one) => isVouched(startOf(one), one.note, false));
-    if (found) return { start: startOf(found), problem };
+    const found = page.find((one) => isVouched(toLogState(one), one.note, false));
+    if (found) return { start: toLogState(found), problem };
     if (page.length < CHECKPOINT_PAGE) return { start: floor, problem };
     below = Number(page.at(-1)!.size);
   }
@@ -127,7 +131,7 @@ export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGene
       .limit(PAGE / 5)
       .execute();
     if (rows.length === 0) return;
-    for (const row of rows) yield sealedRow(row);
+    for (const row of rows) yield toSealedRow(row);
     at = Number(rows.at(-1)!.seq);
   }
 }

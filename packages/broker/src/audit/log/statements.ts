@@ -23,7 +23,7 @@ export const ADD_CUTS = statement<Insertable<Tables['audit_cuts']>>(
 );
 
 /** Marks proofs as used. Returns the keys of proofs that were not used before; expect all. */
-export const USE_PROOFS = statement<Insertable<Tables['proof_replay']>>(`
+export const CONSUME_PROOFS = statement<Insertable<Tables['proof_replay']>>(`
 insert into proof_replay select * from jsonb_populate_recordset(null::proof_replay, $1::jsonb)
 on conflict (key) do nothing
 returning key`);

@@ -11,13 +11,13 @@ export interface Frontier {
   readonly peaks: readonly string[];
 }
 
-export const EMPTY: Frontier = { size: 0, peaks: [] };
+export const EMPTY_FRONTIER: Frontier = { size: 0, peaks: [] };
 
 /**
  * Creates a tree.
  * @param from must have as many peaks as its size has set bits: see isFrontier
  */
-export function growTree(from: Frontier = EMPTY) {
+export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
   let size = from.size;
   const peaks = [...from.peaks];
   return {
@@ -32,13 +32,13 @@ export function growTree(from: Frontier = EMPTY) {
       }
     },
     /** Root hash, hex. */
-    root: () => rootOf(peaks),
+    root: () => treeRootHash(peaks),
     frontier: () => ({ size, peaks: [...peaks] }),
   };
 }
 
 /** Returns the root hash over the peaks, hex. */
-export function rootOf(peaks: readonly string[]): string {
+export function treeRootHash(peaks: readonly string[]): string {
   return peaks.length === 0 ? digest('sha256', '', 'hex') : peaks.reduceRight((right, left) => node(left, right));
 }
 

@@ -23,7 +23,7 @@ export interface Tx {
 }
 
 /** Collects the changes of one request. Runs synchronously, before anything is written. */
-export type Changes = (tx: Tx) => void;
+export type CollectChanges = (tx: Tx) => void;
 
 /** The collected changes of one request. */
 export interface Unit {
@@ -33,7 +33,7 @@ export interface Unit {
 }
 
 /** Runs `record` and returns the changes it collects. */
-export function noteUnit(record: Changes): Unit {
+export function collectUnit(record: CollectChanges): Unit {
   const rows = new Map<AnyStatement, unknown[]>();
   const audit: AuditRow[] = [];
   let proof: Proof | undefined;

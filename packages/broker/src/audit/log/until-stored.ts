@@ -2,9 +2,9 @@
 import { toMeshpassError } from '@meshpass/identity';
 import type { AuditRow } from './event.ts';
 import type { Journal } from './journal.ts';
-import type { Changes } from './unit.ts';
+import type { CollectChanges } from './unit.ts';
 
-export interface UntilStoredContext {
+export interface RetryUntilStoredContext {
   readonly journal: Pick<Journal, 'transaction'>;
   readonly onFailure: (cause: unknown) => void;
 }
@@ -16,7 +16,10 @@ const RETRY_MS = 1_000;
  * after a restart.
  * @param changes called for every attempt, because the changes may differ
  */
-export async function untilStored({ journal, onFailure }: UntilStoredContext, changes: Changes): Promise<void> {
+export async function retryUntilStored(
+  { journal, onFailure }: RetryUntilStoredContext,
+  changes: CollectChanges,
+): Promise<void> {
   for (;;) {
     try {
       return await journal.transaction(changes);
@@ -35,14 +38,18 @@ export async function untilStored({ journal, onFailure }: UntilStoredContext, ch
  * @param take removes and returns the rows that are due
  * @returns a function that passes the last rows to the journal and stops
  */
-export function writeCounted(context: UntilStoredContext, ms: number, take: () => readonly AuditRow[]): () => void {
+export function writeCountedRefusals(
+  context: RetryUntilStoredContext,
+  ms: number,
+  take: () => readonly AuditRow[],
+): () => void {
   let isWriting = false;
   const write = async () => {
     if (isWriting) return;
     const rows = take();
     if (rows.length === 0) return;
     isWriting = true;
-    await untilStored(context, (tx) => tx.audit(...rows));
+    await retryUntilStored(context, (tx) => tx.audit(...rows));
     isWriting = false;
   };
   const timer = setInterval(write, ms).unref();

@@ -5,21 +5,21 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CompiledQuery, sql } from 'kysely';
-import { type Clock, type Random, seconds, timestamp } from '../../base/index.ts';
-import { LONGEST_SVID_SECONDS } from '../../mesh/index.ts';
-import { CLOSED_BECAUSE, checkRows, type Db, LOCK_EPOCH, type Store, stepOf } from '../../store/index.ts';
+import { type Clock, type Random, timestamp, toUnixSeconds } from '../../base/index.ts';
+import { MAX_SVID_SECONDS } from '../../mesh/index.ts';
+import { assertRowCount, CLOSE_EXPLANATIONS, type Db, LOCK_EPOCH, type Store, toStep } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
-import { inEpoch } from '../checkpoint/epoch.ts';
+import { keyForEpoch } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { type SealedRow, seal } from '../log/chain.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
-import { type AuditRow, auditRow, newEvent } from '../log/event.ts';
+import { type AuditRow, auditRow, createAuditEvent } from '../log/event.ts';
 import { APPEND_ROWS } from '../log/statements.ts';
-import { growTree } from '../log/tree.ts';
+import { createLogTree } from '../log/tree.ts';
 import type { Survey } from './survey-restore.ts';
 
-export interface RestoreOrder {
+export interface RestoreDeclaration {
   /** Operator who declares the restore. */
   readonly by: string;
   readonly reason: string;
@@ -42,16 +42,16 @@ const PORTION = 200;
 export async function acceptRestore(
   { store, key, sinks }: { readonly store: Store; readonly key: AuditKey; readonly sinks: readonly CheckpointSink[] },
   survey: Survey,
-  order: RestoreOrder,
+  order: RestoreDeclaration,
   clock: Clock,
   random: Random,
 ) {
   if (order.reason.trim() === '') throw new MeshpassError('usage', 'Specify a reason with --reason.');
   const { restore, epoch, end } = survey;
   const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });
-  const tree = growTree(end);
+  const tree = createLogTree(end);
   tree.append(told[0]!.hash);
-  const next = inEpoch(key, epoch);
+  const next = keyForEpoch(key, epoch);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
   // Rehearsed before anything is written, because a sink that rejects the checkpoint would be left behind.
@@ -81,10 +81,10 @@ export async function acceptRestore(
   return { epoch, row: size, endedSessions, note };
 }
 
-function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, random: Random): AuditRow {
+function tellingRow(survey: Survey, { by, reason }: RestoreDeclaration, clock: Clock, random: Random): AuditRow {
   const { restore, epoch, last, signed, missing, unproven, fault, invalid, liveSessions } = survey;
   const event = {
-    ...newEvent('audit.restore', {}, clock, random),
+    ...createAuditEvent('audit.restore', {}, clock, random),
     login: by,
     target: restore.of,
     detail: {
@@ -108,7 +108,7 @@ function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, 
  * @returns one row per session
  */
 async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   // After the backup, these sessions may have received certificates that the store does not know.
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
   const ids = live.map(({ id }) => id);
@@ -116,7 +116,7 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
     const some = ids.slice(at, at + PORTION);
     await sql`
       update session_principals set revoked_at = ${timestamp(now)}::timestamptz,
-      last_not_after = greatest(last_not_after, ${timestamp(now + LONGEST_SVID_SECONDS)}::timestamptz)
+      last_not_after = greatest(last_not_after, ${timestamp(now + MAX_SVID_SECONDS)}::timestamptz)
       where session_id in (${sql.join(some)}) and revoked_at is null`.execute(db);
     await db
       .updateTable('sessions')
@@ -126,7 +126,7 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
   }
   return live.map((one) => {
     const event = {
-      ...newEvent('session.close', {}, clock, random),
+      ...createAuditEvent('session.close', {}, clock, random),
       sessionId: one.id,
       subject: one.subject,
       login: one.login,
@@ -134,14 +134,14 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
       workspace: one.workspace_key,
       detail: { cause: 'store_restored' },
     };
-    return auditRow(event, 'ended', `The session has ended: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
+    return auditRow(event, 'ended', `The session has ended: ${CLOSE_EXPLANATIONS.store_restored}.`, undefined, clock());
   });
 }
 
 async function write(db: Db, writer: number, audit: readonly SealedRow[]): Promise<void> {
   if (audit.length === 0) return;
-  for (const step of [stepOf(LOCK_EPOCH, [writer], 1), stepOf(APPEND_ROWS, audit, audit.length)]) {
+  for (const step of [toStep(LOCK_EPOCH, [writer], 1), toStep(APPEND_ROWS, audit, audit.length)]) {
     const { rows, numAffectedRows } = await db.executeQuery(CompiledQuery.raw(step.sql, [step.parameter]));
-    checkRows(step, Math.max(rows.length, Number(numAffectedRows ?? 0n)), rows);
+    assertRowCount(step, Math.max(rows.length, Number(numAffectedRows ?? 0n)), rows);
   }
 }

@@ -7,15 +7,15 @@
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Db } from '../../store/index.ts';
-import { inEpoch, isInForce, latestEpoch, storedRestores } from '../checkpoint/epoch.ts';
+import { isCheckpointInForce, keyForEpoch, latestEpoch, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type CheckpointSink, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/sink.ts';
 import { rowHash } from '../log/chain.ts';
-import { rowsAfter, treeAt } from '../log/rows.ts';
+import { buildLogTree, rowsAfter } from '../log/rows.ts';
 
-export type AdmittedLog = Awaited<ReturnType<typeof admitLog>>;
+export type VerifiedLog = Awaited<ReturnType<typeof verifyStoredLog>>;
 
-export interface Fault {
+export interface LogFault {
   readonly code: ErrorCode;
   readonly message: string;
 }
@@ -40,19 +40,19 @@ const FORMER_KEY =
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`;
  *   errors from a sink or store that does not answer
  */
-export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]) {
+export async function verifyStoredLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]) {
   const known = await readKnownCheckpoints(sinks, key.verifiers);
-  const { fault, ...log } = await checkLog(db, key, known);
+  const { fault, ...log } = await findLogFault(db, key, known);
   if (fault) throw new MeshpassError(fault.code, `Cannot extend the audit log: ${fault.message} ${RECOVERY_HINT}`);
   return { ...log, known };
 }
 
-/** Like admitLog(), but returns the fault instead of throwing. */
-export async function checkLog(db: Db, key: AuditKey, known: KnownCheckpoints) {
-  const { restores, problem: unread } = await storedRestores(db, key.verifiers);
+/** Like verifyStoredLog(), but returns the fault instead of throwing. */
+export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoints) {
+  const { restores, problem: unread } = await readStoredRestores(db, key.verifiers);
   const epoch = latestEpoch(restores);
-  const inForce = known.all.filter(({ checkpoint }) => isInForce(checkpoint, restores));
-  const at = await treeAt(
+  const inForce = known.all.filter(({ checkpoint }) => isCheckpointInForce(checkpoint, restores));
+  const at = await buildLogTree(
     db,
     undefined,
     key.verifiers,
@@ -62,12 +62,12 @@ export async function checkLog(db: Db, key: AuditKey, known: KnownCheckpoints) {
   const isNew = rows === 0 && epoch === 1 && !(await hasHistory(db));
   const judged = {
     /** Key for the log's current epoch. */
-    key: inEpoch(key, epoch),
+    key: keyForEpoch(key, epoch),
     /** Checkpoints that apply to the current log. */
     inForce,
     /** Whether the store was never used. */
     isNew,
-    fault: undefined as Fault | undefined,
+    fault: undefined as LogFault | undefined,
   };
   const fault = (code: ErrorCode, message: string) => ({ ...judged, fault: { code, message } });
 

@@ -3,14 +3,14 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/index.ts';
-import { epochOf, gapOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { claimOf, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
+import { epochOf, originOf, type Restore, readCheckpoint, restoreGap } from '../checkpoint/checkpoint.ts';
+import { isCheckpointInForce, parseUnverifiedNote, readEpoch, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/sink.ts';
-import { NO_ROW, rowHash } from '../log/chain.ts';
-import { BEGINNING, lastCut, rowsAfter, type Start } from '../log/rows.ts';
-import { growTree } from '../log/tree.ts';
-import { checkLog } from './admit.ts';
+import { GENESIS_HASH, rowHash } from '../log/chain.ts';
+import { EMPTY_LOG_STATE, type LogState, lastCut, rowsAfter } from '../log/rows.ts';
+import { createLogTree } from '../log/tree.ts';
+import { findLogFault } from './admit.ts';
 
 export type Survey = Awaited<ReturnType<typeof surveyRestore>>;
 
@@ -22,22 +22,22 @@ const MAX_EPOCH = 1_000_000;
  * @throws MeshpassError `audit_tampered` if rows are missing in the middle; such a log cannot continue
  */
 export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints) {
-  const { fault } = await checkLog(db, key, known);
+  const { fault } = await findLogFault(db, key, known);
   const { verifiers } = key;
-  const { restores } = await storedRestores(db, verifiers);
+  const { restores } = await readStoredRestores(db, verifiers);
   const { newest, invalid } = known;
   // Unverifiable notes count as well, because their sinks accept only a later epoch.
   const claimed = invalid
-    .map(({ note }) => epochOf(verifiers, claimOf(note).origin) ?? 1)
+    .map(({ note }) => epochOf(verifiers, parseUnverifiedNote(note).origin) ?? 1)
     .filter((one) => one < MAX_EPOCH);
-  const latest = Math.max(await recordedEpoch(db), newest?.checkpoint.epoch ?? 1, ...claimed);
+  const latest = Math.max(await readEpoch(db), newest?.checkpoint.epoch ?? 1, ...claimed);
 
   // Signed roots by size.
   const roots = new Map<number, Set<string>>();
   const stored = await db.selectFrom('audit_checkpoints').select('note').execute();
   for (const { note } of [...stored, ...known.all]) {
     const read = readCheckpoint(note, verifiers);
-    if ('problem' in read || read.isCut || !isInForce(read, restores)) continue;
+    if ('problem' in read || read.isCut || !isCheckpointInForce(read, restores)) continue;
     roots.set(read.size, (roots.get(read.size) ?? new Set()).add(read.root));
   }
   const { end, agreed, time } = await walk(db, roots, key);
@@ -59,7 +59,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
     signed: newest && { sink: newest.sink, note: newest.note, time: newest.time, rows: newest.checkpoint.size },
     /** Invalid notes in the sinks. */
     invalid,
-    ...gapOf(restore),
+    ...restoreGap(restore),
     /** Number of sessions that are live in the store. All of them will end. */
     liveSessions: await countLive(db),
     /** Version of the access file that will be in force, if access files are applied by plan. */
@@ -79,10 +79,10 @@ async function walk(
   db: Db,
   roots: ReadonlyMap<number, ReadonlySet<string>>,
   { verifiers }: AuditKey,
-): Promise<{ readonly end: Start; readonly agreed: number; readonly time: string | undefined }> {
+): Promise<{ readonly end: LogState; readonly agreed: number; readonly time: string | undefined }> {
   const cut = await lastCut(db);
-  const start = cut?.start ?? BEGINNING;
-  const tree = growTree(start);
+  const start = cut?.start ?? EMPTY_LOG_STATE;
+  const tree = createLogTree(start);
   let { hash } = start;
   let agreed = cut && 'problem' in readCheckpoint(cut.note, verifiers) ? 0 : start.size;
   let isIntact = true;
@@ -100,7 +100,7 @@ async function walk(
     if (signed && [...signed].some((root) => root !== tree.root())) isIntact = false;
     if (signed && isIntact) agreed = tree.size();
   }
-  return { end: { ...tree.frontier(), hash: tree.size() === 0 ? NO_ROW : hash }, agreed, time };
+  return { end: { ...tree.frontier(), hash: tree.size() === 0 ? GENESIS_HASH : hash }, agreed, time };
 }
 
 async function countLive(db: Db): Promise<number> {

@@ -6,7 +6,7 @@ export type Clock = () => number;
 export type Random = (size: number) => Buffer;
 
 /** Returns the time of a clock, or a date, in Unix seconds. */
-export function seconds(time: Clock | Date): number {
+export function toUnixSeconds(time: Clock | Date): number {
   return Math.floor((typeof time === 'function' ? time() : time.getTime()) / 1000);
 }
 

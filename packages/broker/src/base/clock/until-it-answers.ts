@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { toMeshpassError } from '@meshpass/identity';
 
-export interface Patience {
+export interface RetryOptions {
   /** Called for each failure. */
   readonly onFailure: (cause: unknown) => void;
   /** Ends the retries. */
@@ -15,7 +15,7 @@ const ASK_AGAIN_MS = 2_000;
  * Retries while Kubernetes is unavailable.
  * @throws errors of `ask` other than `kubernetes_unavailable`; AbortError if the signal ends the retries
  */
-export async function untilItAnswers<T>(ask: () => Promise<T>, { onFailure, signal }: Patience): Promise<T> {
+export async function retryWhileUnavailable<T>(ask: () => Promise<T>, { onFailure, signal }: RetryOptions): Promise<T> {
   for (;;) {
     try {
       return await ask();

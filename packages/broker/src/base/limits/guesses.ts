@@ -32,7 +32,7 @@ const KNOWN_MS = 3_600_000;
 const CAPACITY = 10_000;
 
 /** Creates the limit. */
-export function createGuesses<Answer>(limits: GuessLimits<Answer>) {
+export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
   const { clock, verdict, exemptKnown = false } = limits;
   const perSource = createRateAllowance({ ...limits.perSource, clock });
   const all = limits.all && createRateAllowance({ ...limits.all, clock });

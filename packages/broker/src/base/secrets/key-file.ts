@@ -6,7 +6,7 @@ import type { KeyObject } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 
 /**
  * Reads a file that others may not read. It must belong to the broker's user or to root, and others must have no
@@ -36,12 +36,12 @@ export function readPrivateFile(file: string): string {
  * @param what the file and its flag, for messages
  * @throws MeshpassError `config_invalid`
  */
-export function readConfigured<T>(what: string, read: () => T): T {
+export function readConfiguredFile<T>(what: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `Cannot read ${what}: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot read ${what}: ${describeFileError(cause)}.`, { cause });
   }
 }
 
@@ -58,7 +58,7 @@ export async function readKeyFile(
   what: string,
 ): Promise<string> {
   try {
-    return readConfigured(what, () => readPrivateFile(file));
+    return readConfiguredFile(what, () => readPrivateFile(file));
   } catch (thrown) {
     const { code } = ((thrown as MeshpassError).cause ?? {}) as NodeJS.ErrnoException;
     if (!make || code !== 'ENOENT') throw thrown;

@@ -27,7 +27,7 @@ const SECRET = [
  *   member twice
  * @param level `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`
  */
-export function createLog(component: Component, level = 'info', destination?: DestinationStream): Logger {
+export function createLogger(component: Component, level = 'info', destination?: DestinationStream): Logger {
   const options = {
     level,
     base: { component },

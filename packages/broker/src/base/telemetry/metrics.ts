@@ -1,5 +1,5 @@
 /** Prometheus metrics of one broker. */
-import type { CertificateLife } from '@meshpass/identity/certificate-life';
+import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { ALERTED_CODES, ALERTED_FAILURES } from './alerted.ts';
@@ -34,7 +34,7 @@ const GAUGES = {
 /** Sources of the gauges, read at each scrape. A gauge is 0 if it has no value, and on a standby broker. */
 interface Gauges extends Readonly<Record<keyof typeof GAUGES, () => number | boolean | undefined>> {
   /** Lifetime of the public listener's certificate. */
-  readonly certificate: () => CertificateLife;
+  readonly certificate: () => CertificateValidity;
   /** Known roots of the mesh; `notAfter` is Unix seconds. */
   readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
   /** Number of emergency grants that need a review, by state. */

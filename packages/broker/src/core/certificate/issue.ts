@@ -10,11 +10,11 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { seconds, timestamp } from '../../base/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { type Live, sessionClosed } from '../session/live.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import { RECORD_EXPIRY } from '../statements.ts';
 
@@ -63,7 +63,7 @@ export async function issueCertificates(
     const either = signal ? AbortSignal.any([ended, signal]) : ended;
     signed = await sign(context, await readRequest(context, body, live), live, either);
   } catch (thrown) {
-    return refused(requested, thrown);
+    return refusedOutcome(requested, thrown);
   }
   const event = {
     ...requested,
@@ -72,12 +72,12 @@ export async function issueCertificates(
     detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
   };
   const lost = revokeLost(context, live, signed);
-  if (lost) return refused(event, lost);
+  if (lost) return refusedOutcome(event, lost);
   const written = await recordGrant(context.audit, event);
   if (!written.granted) return written;
   const lostMeanwhile = revokeLost(context, live, signed);
-  if (lostMeanwhile) return refused(event, lostMeanwhile);
-  return granted(event, {
+  if (lostMeanwhile) return refusedOutcome(event, lostMeanwhile);
+  return grantedOutcome(event, {
     certificates: signed.map(({ principal, certificate }) => ({
       grant: principal.grant,
       spiffe_id: certificate.spiffeId,
@@ -95,7 +95,7 @@ async function sign(
   live: Live,
   signal: AbortSignal,
 ): Promise<Signed[]> {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   for (const { queue } of wanted) context.authority.assertRoom(queue);
   await promise(
     context,
@@ -133,7 +133,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
   if (new Set(names).size !== names.length)
     throw new MeshpassError('request_malformed', 'A request can list each grant only once.');
   const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   return await Promise.all(
     request.certificates.map(async ({ grant, csr }) => {
       const principal = principalUnder(session, grant, now);
@@ -213,7 +213,7 @@ function revokeLost(
       return { namespace, serviceAccount, spiffeId, until, undenied };
     }),
   );
-  if (live.ended) return sessionClosed(live.ended.cause);
+  if (live.ended) return sessionClosedError(live.ended.cause);
   return new MeshpassError('grant_unknown', 'The session no longer has all of these grants.');
 }
 

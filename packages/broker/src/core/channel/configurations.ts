@@ -2,7 +2,7 @@
 import {
   type ConfigurationStatement,
   grantSet,
-  MAX_CONFIGURATION,
+  MAX_ANNOUNCED_CONFIGURATION_BYTES,
   signStatement,
 } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
@@ -47,7 +47,7 @@ export function createAnnouncements(source: ConfigurationSource, keys: Statement
     /** Returns the announcement; undefined if the set has no configuration yet or one that exceeds the maximum size. */
     of: (session: Session) => {
       const configuration = source.current(session);
-      if (!configuration || configuration.body.length > MAX_CONFIGURATION) return undefined;
+      if (!configuration || configuration.body.length > MAX_ANNOUNCED_CONFIGURATION_BYTES) return undefined;
       const { version, body: content } = configuration;
       const set = grantSet(grantsOf(session));
       const key = keys.signing();

@@ -4,28 +4,28 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import {
   grantSet,
   type LeaseAnswer,
+  type LeaseRenewal,
   type LeaseStatement,
-  type ProvenLease,
-  readLeaseProof,
+  parseLeaseProof,
   signStatement,
 } from '@meshpass/identity/channel/index';
 import {
   type AuditContext,
   type AuditEvent,
-  granted,
-  newEvent,
+  createAuditEvent,
+  grantedOutcome,
   type Outcome,
   recordRefusal,
-  refused,
+  refusedOutcome,
 } from '../../audit/index.ts';
-import { type Clock, type Random, seconds } from '../../base/index.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
-import { type Answers, servicesVersion } from '../session/answers.ts';
+import { type Clock, type Random, toUnixSeconds } from '../../base/index.ts';
+import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
+import { type ResponseSources, servicesVersion } from '../session/answers.ts';
 import type { RenewLease } from '../session/leases.ts';
-import { type Live, type LiveIndex, refuseOver, sessionMembers } from '../session/live.ts';
-import { expiryOf, grantsOf, type Session } from '../session/session.ts';
-import { assertTimely, verifyKey } from '../token/dpop.ts';
-import { keysOf } from '../token/key-ring.ts';
+import { type Live, type LiveIndex, requireLiveSession, sessionMembers } from '../session/live.ts';
+import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
+import { assertTimely, verifyProofSignature } from '../token/dpop.ts';
+import { publishedKeys } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
 import {
   type Announcement,
@@ -40,7 +40,7 @@ export type ControlChannel = ReturnType<typeof createControlChannel>;
 export interface ControlContext {
   readonly live: LiveIndex;
   readonly renewLease: RenewLease;
-  readonly answers: Pick<Answers, 'config' | 'mesh'>;
+  readonly answers: Pick<ResponseSources, 'config' | 'mesh'>;
   readonly audit: AuditContext;
   readonly signer: RotatingSigner;
   readonly clock: Clock;
@@ -63,14 +63,14 @@ export function createControlChannel(context: ControlContext) {
   const keys = createStatementKeys(signer);
   const announcements = source && createAnnouncements(source, keys);
   const renewal = { ...context, keys, announcements, heard: new WeakMap() };
-  const renewOne = (lease: ProvenLease, event: AuditEvent): Outcome<string> => {
+  const renewOne = (lease: LeaseRenewal, event: AuditEvent): Outcome<string> => {
     try {
-      return granted(event, renew(renewal, lease));
+      return grantedOutcome(event, renew(renewal, lease));
     } catch (thrown) {
       const session = live.byId(lease.session_id)?.session;
       // Anyone can send a proof, so refusals are rate-limited like those of unknown clients.
       const members = session ? sessionMembers(session) : { sessionId: lease.session_id };
-      return refused({ ...event, ...members, unproven: true }, thrown);
+      return refusedOutcome({ ...event, ...members, unproven: true }, thrown);
     }
   };
   return {
@@ -87,9 +87,9 @@ export function createControlChannel(context: ControlContext) {
      * @param source address of the edge
      * @returns answers in the order of the leases
      */
-    renew: async (leases: readonly ProvenLease[], from: string | undefined) => {
+    renew: async (leases: readonly LeaseRenewal[], from: string | undefined) => {
       const outcomes = leases.map((lease) =>
-        renewOne(lease, newEvent('session.heartbeat', { source: from }, clock, random)),
+        renewOne(lease, createAuditEvent('session.heartbeat', { source: from }, clock, random)),
       );
       // Written together, so that no lease waits for the others one by one.
       return await Promise.all(
@@ -110,7 +110,7 @@ export function createControlChannel(context: ControlContext) {
     /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
     configuration: (set: string, digest: string) => announcements?.content(set, digest),
     /** Returns the signed statement that a session has ended. */
-    ended: (id: string, cause: CloseCause) => endedStatement(keys, id, cause),
+    ended: (id: string, cause: CloseCause) => signEndedStatement(keys, id, cause),
     /**
      * Registers a listener for changes of any configuration.
      * @returns a function that unsubscribes it
@@ -124,13 +124,13 @@ export function createControlChannel(context: ControlContext) {
  * statement that no edge can forge.
  * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
  */
-function renew(context: RenewalContext, { session_id, proof }: ProvenLease): string {
+function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): string {
   const { live, renewLease, clock, keys, heard, answers, startedAt } = context;
-  const read = readLeaseProof(proof);
+  const read = parseLeaseProof(proof);
   if (!read || read.claims.sid !== session_id) {
     throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
   }
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   // Compared in whole seconds, like DPoP proofs: the second in which the broker started belongs to the previous
   // process.
   const saidAt = Math.floor(read.claims.at / 1000);
@@ -140,14 +140,14 @@ function renew(context: RenewalContext, { session_id, proof }: ProvenLease): str
   if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
   const before = one && heard.get(one);
   // Sign nothing without a recent proof by the session, because an edge can repeat the request at will.
-  const key = verifyKey('lease proof', read, jkt, before?.key);
+  const key = verifyProofSignature('lease proof', read, jkt, before?.key);
   if (before && read.claims.seq <= before.seq) {
     throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
   }
   const times = { from: saidAt, made: saidAt, until: saidAt + answers.config.leaseSeconds };
   assertTimely('lease proof', times, { now, startedAt });
-  if (!one) return endedStatement(keys, session_id, over!.cause);
-  refuseOver(one, now);
+  if (!one) return signEndedStatement(keys, session_id, over!.cause);
+  requireLiveSession(one, now);
   heard.set(one, { key, seq: read.claims.seq });
   // The lease starts when it was proven, not when it arrived, so that an edge cannot keep a silent session alive by
   // delaying the proof.
@@ -164,9 +164,9 @@ function leaseStatement({ answers, signer, announcements, clock }: RenewalContex
     seq,
     at: clock(),
     lease_expires_at: one.leaseUntil,
-    expires_at: expiryOf(session),
+    expires_at: sessionExpiry(session),
     ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, session) }),
-    token_keys: keysOf(signer.ring).map(({ kid }) => kid),
+    token_keys: publishedKeys(signer.ring).map(({ kid }) => kid),
     set: grantSet(grantsOf(session)),
     ...(configuration && { configuration_version: configuration.version }),
   };
@@ -174,6 +174,6 @@ function leaseStatement({ answers, signer, announcements, clock }: RenewalContex
 }
 
 /** Signs the statement that a session has ended. Its content is always the same. */
-export function endedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
-  return signStatement({ kind: 'ended', sid, cause, reason: CLOSED_BECAUSE[cause] }, keys.signing());
+export function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
+  return signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
 }

@@ -5,11 +5,11 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { ReplayMemory } from '@meshpass/identity/limits/replay';
-import { granted, refused } from '../../audit/index.ts';
-import { type Clock, seconds } from '../../base/index.ts';
+import type { ReplayCache } from '@meshpass/identity/limits/replay';
+import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { Authentication, Connections } from '../../http/index.ts';
-import { type Live, type LiveIndex, refuseOver, sessionClosed, sessionMembers } from '../session/live.ts';
+import { type Live, type LiveIndex, requireLiveSession, sessionClosedError, sessionMembers } from '../session/live.ts';
 import { verifyDpop } from '../token/dpop.ts';
 
 export interface AuthenticationContext {
@@ -20,7 +20,7 @@ export interface AuthenticationContext {
   /** Start of this process, Unix seconds. */
   readonly startedAt: number;
   /** Separate memories, so that clients without a session cannot fill the memory for live sessions. */
-  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
+  readonly replay: { readonly strangers: ReplayCache; readonly sessions: ReplayCache };
 }
 
 /** Caller with a live session. */
@@ -42,33 +42,33 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     const proof = header(request, 'dpop');
     const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
     const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
-    if (token === undefined) return refused(presented, sessionTokenMissing());
+    if (token === undefined) return refusedOutcome(presented, sessionTokenMissingError());
     // Looked up by hash, so that timing differences reveal only the hash and never the token.
     const hash = sha256Hex(token);
     const found = live.byToken(hash);
     if (!found) {
       const over = live.ended(hash);
-      if (over) return refused({ ...presented, sessionId: over.id }, sessionClosed(over.cause));
+      if (over) return refusedOutcome({ ...presented, sessionId: over.id }, sessionClosedError(over.cause));
       const unknown = 'Unknown session. Open a new one.';
-      return refused(presented, new MeshpassError('session_unknown', unknown));
+      return refusedOutcome(presented, new MeshpassError('session_unknown', unknown));
     }
     const { session } = found;
     const identified = { ...presented, ...sessionMembers(session) };
     const { clock, startedAt, publicUrl } = context;
-    const now = seconds(clock);
+    const now = toUnixSeconds(clock);
     const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
     try {
       verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
-      refuseOver(found, now);
+      requireLiveSession(found, now);
     } catch (thrown) {
-      return refused(identified, thrown);
+      return refusedOutcome(identified, thrown);
     }
     connections.belongs(request.socket, session.id);
-    return granted(identified, { live: found, token });
+    return grantedOutcome(identified, { live: found, token });
   };
   return Object.assign(authenticate, {
     still: (caller: SessionCaller): SessionCaller => {
-      refuseOver(caller.live, seconds(context.clock));
+      requireLiveSession(caller.live, toUnixSeconds(context.clock));
       return caller;
     },
   });
@@ -93,16 +93,16 @@ export function keyAuthentication(context: AuthenticationContext): Authenticatio
     const jkt = verifyDpop({
       proof,
       ...expected,
-      now: seconds(clock),
+      now: toUnixSeconds(clock),
       startedAt,
       replay: replay.strangers,
     });
-    return granted(event, { jkt, dpop: proof ?? '' });
+    return grantedOutcome(event, { jkt, dpop: proof ?? '' });
   };
 }
 
 /** Builds the error for a request without a session token. */
-export function sessionTokenMissing(): MeshpassError {
+export function sessionTokenMissingError(): MeshpassError {
   return new MeshpassError('session_token_missing', 'The `Authorization: DPoP SESSION_TOKEN` header is required.');
 }
 

@@ -5,17 +5,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
-import { granted, refused } from '../../audit/index.ts';
+import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
-import type { Configurations } from '../../mesh/index.ts';
+import type { ConfigurationRelay } from '../../mesh/index.ts';
 import type { Announcement } from '../channel/configurations.ts';
 import type { ControlChannel } from '../channel/control.ts';
-import { type Live, sessionClosed } from '../session/live.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface ConfigurationRoutesContext {
   /** Absent if this broker has no istiod to query. */
-  readonly configurations: Configurations | undefined;
+  readonly configurations: ConfigurationRelay | undefined;
   /** Signs the configuration headers. */
   readonly control: Pick<ControlChannel, 'announced'>;
 }
@@ -42,18 +42,18 @@ export function configurationRoutes(
       action: 'configuration.read',
       authentication: session,
       handler: async ({ caller: { live }, event, request, response }) => {
-        if (!configurations) return granted(event, unavailable());
+        if (!configurations) return grantedOutcome(event, unavailable());
         const wait = waitIn(request.headers.prefer);
         let announced = control.announced(live.session);
         if (wait > 0 && !announced) {
           await firstOne({ configurations, live, response, seconds: wait });
-          if (live.ended) return refused(event, sessionClosed(live.ended.cause));
+          if (live.ended) return refusedOutcome(event, sessionClosedError(live.ended.cause));
           announced = control.announced(live.session);
         }
         // Not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
-        if (!announced) return granted(event, unavailable());
+        if (!announced) return grantedOutcome(event, unavailable());
         const applied: Record<string, string> = wait > 0 ? { 'preference-applied': `wait=${wait}` } : {};
-        return granted(event, send(answers, live, request, response, announced, applied));
+        return grantedOutcome(event, send(answers, live, request, response, announced, applied));
       },
     }),
   ];
@@ -72,7 +72,7 @@ function send(
   applied: Record<string, string>,
 ): Response {
   const leave = answers.take(live.session.id);
-  limitReading(request, response);
+  closeSlowReader(request, response);
   response.once('close', leave);
   const headers = { ...applied, 'content-type': 'application/json', 'cache-control': 'no-store' };
   const { buffer, byteOffset, byteLength } = content;
@@ -82,13 +82,13 @@ function send(
 }
 
 /** Closes the connection of a client that reads a configuration too slowly. */
-export function limitReading(request: IncomingMessage, response: ServerResponse): void {
+export function closeSlowReader(request: IncomingMessage, response: ServerResponse): void {
   const slow = setTimeout(() => request.socket.destroy(), READ_MS).unref();
   response.once('close', () => clearTimeout(slow));
 }
 
 interface Waiter {
-  readonly configurations: Configurations;
+  readonly configurations: ConfigurationRelay;
   readonly live: Live;
   readonly response: ServerResponse;
   readonly seconds: number;

@@ -7,13 +7,13 @@ import {
   EdgeConfigurationRequest,
   EdgeDraining,
   LeaseRequest,
-  MAX_LEASE_PROOF,
+  MAX_LEASE_PROOF_LENGTH,
   MAX_LEASES,
 } from '@meshpass/identity/channel/index';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { auditRow, granted, newEvent, recordGrant, refused } from '../../audit/index.ts';
-import { createGuesses, createRateAllowance } from '../../base/index.ts';
+import { auditRow, createAuditEvent, grantedOutcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -46,7 +46,7 @@ const DRAINING = { burst: 40, perSecond: 10 };
  */
 const PROOFS = { burst: 20_000, perSecond: 1_500 };
 const MAX_DECISIONS_BODY = 1024 * 1024;
-const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF + 256);
+const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF_LENGTH + 256);
 /**
  * Maximum bytes queued for a slow edge. Above this the edge is disconnected. It then reconnects and receives a
  * snapshot.
@@ -57,7 +57,7 @@ const MAX_QUEUED = 8 * 1024 * 1024;
 export function edgeRoutes(context: EdgeContext): readonly Route[] {
   const announcements = createRateAllowance({ ...DRAINING, clock: context.clock });
   const proofs = createRateAllowance({ ...PROOFS, clock: context.clock });
-  const guesses = createGuesses<boolean>({
+  const guesses = createGuessLimiter<boolean>({
     verdict: (isAccepted) => (isAccepted ? 'accepted' : 'refused'),
     perSource: WRONG_TOKENS,
     exemptKnown: true,
@@ -74,7 +74,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       throw new MeshpassError('edge_unauthorized', "The edge's ServiceAccount token is required.");
     guesses.trust(source);
     context.connections.belongs(socket);
-    return granted({ ...event, known: true }, identityOf(token));
+    return grantedOutcome({ ...event, known: true }, identityOf(token));
   };
 
   return [
@@ -88,7 +88,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         if (!written.granted) return written;
         const asked = request.headers[CONTROL_HEADER];
         stream(context, response, { control: asked !== undefined, draining: Number(asked) >= 2 });
-        return granted(event, RESPONSE_ALREADY_SENT);
+        return grantedOutcome(event, RESPONSE_ALREADY_SENT);
       },
     }),
     route({
@@ -99,7 +99,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       limit: MAX_DECISIONS_BODY,
       handler: async ({ event, body: { decisions } }) => {
         await recordEdgeDecisions(context, decisions);
-        return granted(event, undefined);
+        return grantedOutcome(event, undefined);
       },
     }),
     route({
@@ -115,7 +115,9 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         const refusals = leases
           .slice(within.length)
           .map(({ session_id }) => ({ session_id, error_code: 'overloaded' }));
-        return granted(event, { answers: [...(await context.control.renew(within, event.source)), ...refusals] });
+        return grantedOutcome(event, {
+          answers: [...(await context.control.renew(within, event.source)), ...refusals],
+        });
       },
     }),
     route({
@@ -125,8 +127,12 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       schema: EdgeConfigurationRequest,
       handler: async ({ event, body: { set, digest } }) => {
         const content = context.control.configuration(set, digest);
-        if (!content) return refused(event, new MeshpassError('not_found', 'This configuration was not announced.'));
-        return granted(event, new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }));
+        if (!content)
+          return refusedOutcome(event, new MeshpassError('not_found', 'This configuration was not announced.'));
+        return grantedOutcome(
+          event,
+          new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }),
+        );
       },
     }),
     route({
@@ -137,7 +143,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       handler: async ({ caller, event, body: { sessions } }) => {
         // Excess announcements are dropped. An honest edge repeats them, and a lying edge must not flood the others.
         if (announcements.take(caller)) context.feed.draining(sessions);
-        return granted(event, undefined);
+        return grantedOutcome(event, undefined);
       },
     }),
   ];
@@ -174,7 +180,7 @@ export async function recordEdgeDecisions(
     const owner = ownerById(live, decision.session_id);
     const grant = owner?.grants.get(decision.spiffe_id ?? '');
     const event = {
-      ...newEvent('tunnel', { source: decision.source }, clock, random),
+      ...createAuditEvent('tunnel', { source: decision.source }, clock, random),
       id: decision.id,
       sessionId: decision.session_id,
       ...owner?.identity,

@@ -3,8 +3,15 @@
  * identity token and configuration, if available at once. Each is decided and audited like a later request. A refused
  * or late credential is omitted. The agent then requests it and receives the reason.
  */
-import { MAX_FIRST_CONFIGURATION, type SessionResponse } from '@meshpass/identity';
-import { type Action, type AuditEvent, isWithheld, newEvent, type Outcome, recordRefusal } from '../../audit/index.ts';
+import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse } from '@meshpass/identity';
+import {
+  type AuditAction,
+  type AuditEvent,
+  createAuditEvent,
+  isWithheld,
+  type Outcome,
+  recordRefusal,
+} from '../../audit/index.ts';
 import type { createSlots } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import { type Live, sessionMembers } from '../session/live.ts';
@@ -15,10 +22,10 @@ import type { TokenContext } from '../token/identity-token.ts';
 import type { ConfigurationRoutesContext } from './configuration.ts';
 
 /** Components that issue the credentials. */
-export interface FirstCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
+export interface InitialCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
 
 /** A session that has just opened. */
-export interface Opened {
+export interface OpenedSession {
   readonly live: Live;
   readonly form: TokenForm;
   /** The exchange's event, with its source. */
@@ -26,7 +33,7 @@ export interface Opened {
 }
 
 /** Credentials to include in the response. */
-export type First = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
+export type InitialCredentials = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
 
 /**
  * Maximum wait for the certificates, ms. Under load the agent must receive its session token before its request times
@@ -37,19 +44,19 @@ const CERTIFICATES_MS = 2_000;
  * Issues the initial credentials.
  * @param renewals slots for requests by sessions; returns nothing if none is free
  */
-export async function firstCredentials(
-  context: FirstCredentialsContext,
+export async function issueInitialCredentials(
+  context: InitialCredentialsContext,
   renewals: ReturnType<typeof createSlots>,
-  { live, form, event }: Opened,
-): Promise<First> {
+  { live, form, event }: OpenedSession,
+): Promise<InitialCredentials> {
   if (live.ended) return {};
   // Requested early, so that istiod can respond while the certificates are signed.
   context.configurations?.current(live.session);
   const done = take(renewals, live);
   if (!done) return {};
   try {
-    const begin = (action: Action): AuditEvent => ({
-      ...newEvent(action, event, context.clock, context.random),
+    const begin = (action: AuditAction): AuditEvent => ({
+      ...createAuditEvent(action, event, context.clock, context.random),
       ...sessionMembers(live.session),
     });
     const certificates = grantsOf(live.session)
@@ -75,7 +82,7 @@ export async function firstCredentials(
       identity_token: await given(context, token),
       // A larger configuration has its own route, which limits such responses.
       ...(announced &&
-        announced.content.length <= MAX_FIRST_CONFIGURATION && {
+        announced.content.length <= MAX_INITIAL_CONFIGURATION_BYTES && {
           configuration: { statement: announced.statement, content: announced.content.toString() },
         }),
     };
@@ -93,7 +100,7 @@ function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void
 }
 
 /** Returns a granted value. A refusal is recorded like one that is sent to the client. */
-async function given<T>({ audit }: FirstCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
+async function given<T>({ audit }: InitialCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
   if (outcome.granted) return outcome.value;
   // The row is lost if the store is unavailable, but nothing was granted.
   if (!isWithheld(outcome)) await recordRefusal(audit, outcome).catch(() => {});

@@ -1,12 +1,12 @@
 /** `POST /kubernetes/token` issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
 import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
-import { granted, recordGrant, refused } from '../../audit/index.ts';
-import { createRateAllowance, seconds } from '../../base/index.ts';
+import { grantedOutcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { KubernetesTokens } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { type Live, sessionClosed } from '../session/live.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import type { SessionCaller } from './authenticate.ts';
 
@@ -43,28 +43,28 @@ export function kubernetesRoutes(
       auditMembers: ({ grant }) => ({ detail: { grant: grant.slice(0, 63) } }),
       handler: async ({ caller: { live }, body: { grant }, event }) => {
         const principal = holder(context, live, grant);
-        if (principal instanceof MeshpassError) return refused(event, principal);
+        if (principal instanceof MeshpassError) return refusedOutcome(event, principal);
         const { namespace, serviceAccount } = principal;
         const named = { ...event, grant, target: `system:serviceaccount:${namespace}:${serviceAccount}` };
         if (!allowance.take(`${live.session.id} ${grant}`)) {
           const message =
             'This session has requested too many API server tokens. Wait 30 seconds before you try again.';
           const retryAfter = Math.ceil(1 / PER_SECOND);
-          return refused(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
+          return refusedOutcome(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
         }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
         // While Kubernetes responded, the session may have ended or lost the grant or its roles. Its ServiceAccount is
         // then deleted.
         const lost = holder(context, live, grant);
-        if (lost instanceof MeshpassError) return refused(named, lost);
+        if (lost instanceof MeshpassError) return refusedOutcome(named, lost);
         const written = await recordGrant(audit, {
           ...named,
           reason: 'API server token: the grant has Kubernetes roles.',
           detail: { exp: expiresAt, ...(credentialId !== undefined && { credentialId }) },
         });
         if (!written.granted) return written;
-        if (live.ended) return refused(written.event, sessionClosed(live.ended.cause));
-        return granted(written.event, { token, expires_at: expiresAt });
+        if (live.ended) return refusedOutcome(written.event, sessionClosedError(live.ended.cause));
+        return grantedOutcome(written.event, { token, expires_at: expiresAt });
       },
     }),
   ];
@@ -76,8 +76,8 @@ function holder(
   live: Live,
   grant: string,
 ): Principal | MeshpassError {
-  if (live.ended) return sessionClosed(live.ended.cause);
-  const principal = principalUnder(live.session, grant, seconds(clock));
+  if (live.ended) return sessionClosedError(live.ended.cause);
+  const principal = principalUnder(live.session, grant, toUnixSeconds(clock));
   if (!principal) return new MeshpassError('grant_unknown', 'The session does not have this grant.');
   if (!kubernetesTokens)
     return new MeshpassError(

@@ -1,23 +1,23 @@
 /** The API for agents: opening a session, and requests by a live one (docs/interfaces/protocol.md). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
-import { LeaseRequest, MAX_LEASE_PROOF } from '@meshpass/identity/channel/index';
+import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel/index';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
-import { type AuditEvent, granted, refused } from '../../audit/index.ts';
+import { type AuditEvent, grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
-import { servicesAnswer } from '../session/answers.ts';
+import { buildServicesResponse } from '../session/answers.ts';
 import { closeSession } from '../session/lifecycle.ts';
-import type { ReportedRefusals } from '../session/reported-refusals.ts';
+import type { RefusalCollector } from '../session/reported-refusals.ts';
 import { deriveToken } from '../token/derive.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
-import { readTokenForm, type TokenForm } from '../token/form.ts';
-import { type KeyCaller, type SessionCaller, sessionTokenMissing } from './authenticate.ts';
-import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
-import { type FirstCredentialsContext, firstCredentials } from './first-credentials.ts';
+import { parseTokenForm, type TokenForm } from '../token/form.ts';
+import { type KeyCaller, type SessionCaller, sessionTokenMissingError } from './authenticate.ts';
+import { type ConfigurationRoutesContext, closeSlowReader, configurationRoutes } from './configuration.ts';
+import { type InitialCredentialsContext, issueInitialCredentials } from './first-credentials.ts';
 import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
 
 /** Route settings (config.ts). */
@@ -31,12 +31,12 @@ export interface SessionRoutesConfig {
 
 export interface SessionRoutesContext
   extends ExchangeContext,
-    FirstCredentialsContext,
+    InitialCredentialsContext,
     ConfigurationRoutesContext,
     KubernetesRoutesContext {
   readonly config: SessionRoutesConfig;
   readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
-  readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
+  readonly reportedRefusals: Pick<RefusalCollector, 'take'>;
   readonly connections: Connections;
   /** Authenticates by the session's token and key. */
   readonly session: Authentication<SessionCaller>;
@@ -53,7 +53,7 @@ const MAX_FORM = 32 * 1024;
 const MAX_REPORT = 64 * 1024;
 
 /** Maximum lease request, bytes. It is read before the proof that it contains can be verified. */
-const MAX_LEASE = MAX_LEASE_PROOF * 2 + 256;
+const MAX_LEASE = MAX_LEASE_PROOF_LENGTH * 2 + 256;
 
 /** Returns the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
@@ -86,13 +86,14 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       read: tokenForm,
       atTokenEndpoint: true,
       handler: async ({ caller, body: form, event, request, response }) => {
-        if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
+        if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refusedOutcome(event, sessionTokenMissingError());
         const opened = await open(caller, form, event, request);
         if (!opened.granted) return opened;
         const { live, answer } = opened.value;
-        const first = form.csrs.length === 0 ? {} : await firstCredentials(context, renewals, { live, form, event });
-        if (first.configuration) limitReading(request, response);
-        return granted(opened.event, { ...answer, ...first });
+        const first =
+          form.csrs.length === 0 ? {} : await issueInitialCredentials(context, renewals, { live, form, event });
+        if (first.configuration) closeSlowReader(request, response);
+        return grantedOutcome(opened.event, { ...answer, ...first });
       },
     }),
     route({
@@ -135,21 +136,22 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       limit: MAX_REPORT,
       handler: async ({ caller: { live }, body, event }) => {
         reportedRefusals.take(live, body, { source: event.source });
-        return granted(event, undefined);
+        return grantedOutcome(event, undefined);
       },
     }),
     route({
       at: 'GET /services',
       action: 'services.read',
       authentication: session,
-      handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
+      handler: async ({ caller: { live }, event }) =>
+        grantedOutcome(event, buildServicesResponse(answers, live.session)),
     }),
     // The lease proof is the only credential. Edges send theirs to the route of routes/edge.ts.
     route({
       at: 'POST /leases',
       action: 'session.heartbeat',
       accepts: ({ headers }) => headers.authorization === undefined,
-      authentication: ({ event }) => granted(event, undefined),
+      authentication: ({ event }) => grantedOutcome(event, undefined),
       schema: LeaseRequest.extend({ leases: LeaseRequest.shape.leases.max(1) }),
       limit: MAX_LEASE,
       // A renewed lease decides nothing and leaves no audit row. A refused one does.
@@ -158,7 +160,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
         const renewed = context.control.renewOne(lease, event);
         if (!renewed.granted) return renewed;
         if (context.live.byId(lease.session_id)) connections.belongs(request.socket, lease.session_id);
-        return granted(event, { answers: [{ session_id: lease.session_id, statement: renewed.value }] });
+        return grantedOutcome(event, { answers: [{ session_id: lease.session_id, statement: renewed.value }] });
       },
     }),
     ...configurationRoutes(context, session),
@@ -171,7 +173,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
         // Writes its own audit row.
         const { source, requestId } = event;
         await closeSession(context, live, { cause: 'goodbye', source, requestId });
-        return granted(event, undefined);
+        return grantedOutcome(event, undefined);
       },
     }),
   ];
@@ -185,5 +187,5 @@ function whenGone(response: ServerResponse): AbortSignal {
 }
 
 async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
-  return readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
+  return parseTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
 }

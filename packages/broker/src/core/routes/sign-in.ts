@@ -5,29 +5,36 @@ import { type Authorize, isSignInTrusted } from '@meshpass/access';
 import { type Attestation, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import {
-  MAX_ID_TOKEN,
+  MAX_ID_TOKEN_LENGTH,
   type SignInOffer,
   SignInRequest,
   type SignInsResponse,
   SignOutRequest,
 } from '@meshpass/identity/sign-in/wire';
-import { type AuditEvent, granted, type Origin, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { createRateAllowance, seconds } from '../../base/index.ts';
+import {
+  type AuditEvent,
+  grantedOutcome,
+  type Origin,
+  type Outcome,
+  recordGrant,
+  refusedOutcome,
+} from '../../audit/index.ts';
+import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';
-import { type SignedOut, unknownIssuer, type VerifyLogout } from '../../issuers/index.ts';
+import { type LogoutVerifier, unknownIssuerError, type VerifiedLogout } from '../../issuers/index.ts';
 import { addSignIn, endSignIn, type SignInContext, signOutEverywhere } from '../sign-in/sign-in.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface SignInRoutesContext {
   readonly signIns: SignInContext;
   readonly session: Authentication<SessionCaller>;
-  readonly verifyLogout: VerifyLogout | undefined;
+  readonly verifyLogout: LogoutVerifier | undefined;
   /** Ends operator sessions that a logout affects. */
-  readonly signOutOperators: (out: SignedOut, origin: Origin) => Promise<void>;
+  readonly signOutOperators: (out: VerifiedLogout, origin: Origin) => Promise<void>;
 }
 
 /** Maximum body of a sign-in, bytes: the longest ID token plus room for the other fields. */
-const MAX_BODY = MAX_ID_TOKEN + 1_024;
+const MAX_BODY = MAX_ID_TOKEN_LENGTH + 1_024;
 /** Concurrent verifications: sign-ins in total and per session, logouts in total and per source. */
 const SLOTS = { all: 256, each: 2 } as const;
 /** How long the store may take to reject a logout token before the token takes effect anyway, ms. */
@@ -41,7 +48,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
   const verifying = createSlots(SLOTS.all, SLOTS.each);
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
   const attempts = createRateAllowance({ ...ATTEMPTS, clock: signIns.clock });
-  const answer = (attestation: Attestation) => signInsAnswer(signIns, attestation);
+  const answer = (attestation: Attestation) => buildSignInsResponse(signIns, attestation);
   /** Logout tokens that are being stored. */
   const storing = new Set<string>();
   return [
@@ -49,7 +56,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       at: 'GET /session/sign-in',
       action: 'sign_in.read',
       authentication: session,
-      handler: async ({ caller, event }) => granted(event, answer(caller.live.session.attestation)),
+      handler: async ({ caller, event }) => grantedOutcome(event, answer(caller.live.session.attestation)),
     }),
     route({
       at: 'POST /session/sign-in',
@@ -62,7 +69,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
           throw new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
         const done = verifying.take(one.session.id);
         const added = await addSignIn(signIns, one, body, event).finally(done);
-        return added.granted ? granted(added.event, answer(one.session.attestation)) : added;
+        return added.granted ? grantedOutcome(added.event, answer(one.session.attestation)) : added;
       },
     }),
     route({
@@ -73,20 +80,20 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       handler: async ({ caller: { live: one }, body: { issuer }, event }) => {
         // Writes its own audit row.
         await endSignIn(signIns, one, issuer, event);
-        return granted(event, one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation));
+        return grantedOutcome(event, one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation));
       },
     }),
     route({
       at: 'POST /sign-in/backchannel-logout/:name',
       action: 'sign_in.logout',
       // The token itself is the proof, so any sender may deliver it.
-      authentication: ({ event }) => granted(event, undefined),
+      authentication: ({ event }) => grantedOutcome(event, undefined),
       read: logoutForm,
       handler: async ({ body: token, params, event }) => {
         const name = String(params.name);
         const done = loggingOut.take(sourceGroup(event.source ?? 'unknown'));
         try {
-          if (!verifyLogout) throw unknownIssuer(name);
+          if (!verifyLogout) throw unknownIssuerError(name);
           const out = await verifyLogout(name, token);
           const known = {
             ...event,
@@ -112,12 +119,12 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
 async function takeLogout(
   { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
   storing: Set<string>,
-  out: SignedOut,
+  out: VerifiedLogout,
   event: AuditEvent,
 ): Promise<Outcome<undefined>> {
   const { key } = out.replay;
   if (storing.has(key))
-    return refused(event, new MeshpassError('proof_replayed', 'This logout token is already being recorded.'));
+    return refusedOutcome(event, new MeshpassError('proof_replayed', 'This logout token is already being recorded.'));
   storing.add(key);
   const writing = recordGrant(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
   const early = await Promise.race([writing, pause(STORE_PATIENCE_MS, undefined, { ref: false })]);
@@ -126,7 +133,7 @@ async function takeLogout(
   const written = await writing;
   await ended;
   // OpenID Connect Back-Channel Logout 1.0 section 2.8.
-  return written.granted ? granted(event, undefined) : written;
+  return written.granted ? grantedOutcome(event, undefined) : written;
 }
 
 /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
@@ -139,11 +146,11 @@ export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string)
 }
 
 /** Returns a session's sign-ins, and the grants that lack one. */
-export function signInsAnswer(
+export function buildSignInsResponse(
   { mesh, authorize, clock }: { readonly authorize: Authorize } & Pick<SignInContext, 'mesh' | 'clock'>,
   attestation: Attestation,
 ): SignInsResponse {
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   const access = mesh.inForce() ? mesh.access() : undefined;
   const lacking = access ? (authorize(attestation, access, now).signIns ?? []) : [];
   const counting = (attestation.signIns ?? []).filter(

@@ -1,13 +1,13 @@
 /** Builds the broker's responses to agents about their session and the mesh. */
-import type { HeldGrantInfo, MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
+import type { MeshInfo, ServicesResponse, SessionGrantInfo, SessionInfo } from '@meshpass/identity';
 import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/kubernetes/wire';
 import type { MeshState } from '../../mesh/index.ts';
-import { expiryOf, grantsOf, type Session } from './session.ts';
+import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
 /** Subset of the broker's configuration that agents receive. */
-export interface AnswersConfig {
+export interface ResponseConfig {
   readonly trustDomain: string;
   readonly edge: MeshInfo['edge'];
   readonly tokenHeader: string;
@@ -16,8 +16,8 @@ export interface AnswersConfig {
 }
 
 /** Sources of the broker's responses to agents. */
-export interface Answers {
-  readonly config: AnswersConfig;
+export interface ResponseSources {
+  readonly config: ResponseConfig;
   /** Keys that verify the broker's statements to agents. */
   readonly statementKeys: () => readonly StatementKey[];
   readonly mesh: MeshState;
@@ -26,13 +26,13 @@ export interface Answers {
 }
 
 /** Returns the description of a session that its agent receives. */
-export function sessionInfo({ config }: Answers, session: Session): SessionInfo {
+export function sessionInfo({ config }: ResponseSources, session: Session): SessionInfo {
   return {
     id: session.id,
     subject: session.attestation.subject,
     login: session.attestation.login,
     workspace: session.attestation.workspace.name,
-    expires_at: expiryOf(session),
+    expires_at: sessionExpiry(session),
     heartbeat_seconds: config.heartbeatSeconds,
     grants: [...grantsOf(session)],
     held: held(session),
@@ -40,7 +40,7 @@ export function sessionInfo({ config }: Answers, session: Session): SessionInfo 
 }
 
 /** Returns the mesh's trust domain, roots, edge address and statement keys, and the contact for access requests. */
-export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
+export function meshInfo({ config, mesh, statementKeys }: ResponseSources): MeshInfo {
   const contact = mesh.inForce() ? mesh.access().contact : undefined;
   return {
     trust_domain: config.trustDomain,
@@ -53,7 +53,10 @@ export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
 }
 
 /** Returns the session's access to the Kubernetes API; undefined if none of its grants include any. */
-export function kubernetesAccess({ mesh, kubernetesCa }: Answers, session: Session): KubernetesAccess | undefined {
+export function kubernetesAccess(
+  { mesh, kubernetesCa }: ResponseSources,
+  session: Session,
+): KubernetesAccess | undefined {
   const roles = mesh.kubernetes();
   const grants = grantsOf(session).flatMap((grant) => {
     const namespaces = roles.get(grant);
@@ -64,7 +67,7 @@ export function kubernetesAccess({ mesh, kubernetesCa }: Answers, session: Sessi
 }
 
 /** Returns a version that changes whenever the response to `GET /services` would. */
-export function servicesVersion({ mesh }: Pick<Answers, 'mesh'>, session: Session): string {
+export function servicesVersion({ mesh }: Pick<ResponseSources, 'mesh'>, session: Session): string {
   // A restored session may have its principals in another order.
   const principals = session.principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
   return `${mesh.version()}/${sha256Base64url(JSON.stringify(principals)).slice(0, 16)}`;
@@ -74,7 +77,7 @@ export function servicesVersion({ mesh }: Pick<Answers, 'mesh'>, session: Sessio
  * Builds the response to `GET /services`. Agents treat a missing grant or service as no longer granted.
  * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
  */
-export function servicesAnswer(answers: Answers, session: Session): ServicesResponse {
+export function buildServicesResponse(answers: ResponseSources, session: Session): ServicesResponse {
   answers.mesh.access();
   const kubernetes = kubernetesAccess(answers, session);
   return {
@@ -86,7 +89,7 @@ export function servicesAnswer(answers: Answers, session: Session): ServicesResp
   };
 }
 
-function held({ principals }: Session): HeldGrantInfo[] {
+function held({ principals }: Session): SessionGrantInfo[] {
   return principals.map(({ grant, spiffeId, until, gained }) => ({
     grant,
     spiffe_id: spiffeId,

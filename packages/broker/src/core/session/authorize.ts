@@ -3,10 +3,10 @@ import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, granted, type Outcome, type Proof, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { type AuditEvent, grantedOutcome, type Outcome, type Proof, refusedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from './context.ts';
-import { type Entitlement, entitlement } from './entitlement.ts';
+import { computeEntitlement, type Entitlement } from './entitlement.ts';
 import { withoutLosses } from './known-losses.ts';
 import { grantsOf, principalOf, type Session } from './session.ts';
 
@@ -27,7 +27,7 @@ export interface AuthorizeRequest {
 }
 
 /** An authorized session. `access` and `checked` show what has changed between the decision and the opening. */
-export interface Authorized {
+export interface AuthorizedSession {
   readonly session: Session;
   /** Session token, which the broker keeps nowhere else. */
   readonly token: string;
@@ -45,7 +45,7 @@ export interface Authorized {
 export async function authorizeSession(
   context: SessionContext,
   request: AuthorizeRequest,
-): Promise<Outcome<Authorized>> {
+): Promise<Outcome<AuthorizedSession>> {
   const { event, replay } = request;
   const { losses } = context;
   try {
@@ -62,9 +62,9 @@ export async function authorizeSession(
       },
     );
     const grant = grantsOf(session).join(',');
-    return granted({ ...event, sessionId: session.id, grant, reason }, { session, token, access, checked });
+    return grantedOutcome({ ...event, sessionId: session.id, grant, reason }, { session, token, access, checked });
   } catch (thrown) {
-    return refused(event, thrown);
+    return refusedOutcome(event, thrown);
   }
 }
 
@@ -74,8 +74,8 @@ async function decide(
   access: Access,
   token: string,
 ): Promise<{ readonly session: Session; readonly reason: string }> {
-  const now = seconds(clock);
-  const entitled = entitlement(authorize, { attestation, openedAt: now }, access, now);
+  const now = toUnixSeconds(clock);
+  const entitled = computeEntitlement(authorize, { attestation, openedAt: now }, access, now);
   // A job of any repository has a valid proof, but must not learn the contact or which grants exist.
   const isKnown = entitled.denied === undefined && isPerson(attestation, access, now);
   const contact = isKnown ? access.contact : undefined;

@@ -5,12 +5,12 @@ import type { AuditContext, Journal } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { CloseCause } from '../../store/index.ts';
-import type { Denies } from './deny/ended.ts';
+import type { DenialPredicate } from './deny/ended.ts';
 import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
 import type { GainCause } from './session.ts';
-import type { Settling } from './settling.ts';
+import type { WriteQueue } from './settling.ts';
 
 export interface SessionContext {
   readonly live: LiveIndex;
@@ -19,10 +19,10 @@ export interface SessionContext {
   readonly losses: Losses;
   readonly audit: AuditContext;
   readonly journal: Journal;
-  readonly settling: Settling;
+  readonly settling: WriteQueue;
   readonly feed: Feed;
   readonly revocations: Revocations;
-  readonly denies: Denies;
+  readonly denies: DenialPredicate;
   readonly trustDomain: string;
   /** Lease period, seconds. */
   readonly leaseSeconds: number;

@@ -3,12 +3,19 @@
  * Only this decision determines which grants a session opens with (authorize.ts), loses (touch.ts) and gains
  * (widen.ts).
  */
-import { type Access, type Approved, type Authorize, type Decision, type Trust, whyUntrusted } from '@meshpass/access';
+import {
+  type Access,
+  type ApprovalExpiries,
+  type Authorize,
+  type Decision,
+  type Trust,
+  whyUntrusted,
+} from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { HARD_LIMIT_SECONDS, type Session } from './session.ts';
 
 /** A grant that a session may have. */
-export interface Entitled {
+export interface EntitledGrant {
   /** Hard end of the grant in this session, Unix seconds. */
   readonly until: number;
   /** Entry of the access file that applies. */
@@ -17,7 +24,7 @@ export interface Entitled {
 
 /** Grants that a session may have, and reasons for the others. */
 export interface Entitlement {
-  readonly grants: ReadonlyMap<string, Entitled>;
+  readonly grants: ReadonlyMap<string, EntitledGrant>;
   /** Reasons for the other grants, each with the grant's name. */
   readonly refusals: readonly string[];
   /** Grants for which only a sign-in is missing; see Decision. */
@@ -34,18 +41,18 @@ export interface Entitlement {
  * @param now Unix seconds
  * @param approved grants with an approval, and their ends
  */
-export function entitlement(
+export function computeEntitlement(
   authorize: Authorize,
   session: Pick<Session, 'attestation' | 'openedAt'>,
   access: Access,
   now: number,
-  approved?: Approved,
+  approved?: ApprovalExpiries,
 ): Entitlement {
   const { attestation, openedAt } = session;
   const untrusted = whyUntrusted(attestation, access.trust) ?? organizationLost(attestation, access.trust);
-  if (untrusted !== undefined) return nothing(untrusted);
+  if (untrusted !== undefined) return noEntitlement(untrusted);
   const { grants, refusals, signIns, requestable } = authorize(attestation, access, now, approved);
-  const entitled = grants.map(({ grant, until = Number.POSITIVE_INFINITY, reason }): [string, Entitled] => {
+  const entitled = grants.map(({ grant, until = Number.POSITIVE_INFINITY, reason }): [string, EntitledGrant] => {
     const end = openedAt + Math.min(grant.session, HARD_LIMIT_SECONDS);
     return [grant.name, { until: Math.min(until, end), reason }];
   });
@@ -53,7 +60,7 @@ export function entitlement(
 }
 
 /** Returns the entitlement to no grants. */
-export function nothing(denied: string): Entitlement {
+export function noEntitlement(denied: string): Entitlement {
   return { grants: new Map(), refusals: [denied], signIns: undefined, requestable: [], denied };
 }
 

@@ -3,12 +3,12 @@ import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
-import { type Clock, seconds } from '../../base/index.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { LiveIndex } from './live.ts';
-import { expiryOf, grantsOf, type Session } from './session.ts';
+import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
 /** Receives the events of one subscription in order. It must not block or throw. */
 export type FeedListener = (event: EdgeEvent) => void;
@@ -67,7 +67,7 @@ export function createFeed(
     for (const session of oneOfEachSet(live)) tellConfiguration(session);
   });
   const beat = setInterval(() => {
-    if (isLeader()) tell({ type: 'beat', at: seconds(clock) });
+    if (isLeader()) tell({ type: 'beat', at: toUnixSeconds(clock) });
   }, BEAT_MS);
   beat.unref();
   return {
@@ -102,7 +102,7 @@ export function createFeed(
       if (hasControl()) tellConfiguration(session);
     },
     closed: (id: string, cause: CloseCause) => {
-      tell({ type: 'close', id, reason: CLOSED_BECAUSE[cause] });
+      tell({ type: 'close', id, reason: CLOSE_EXPLANATIONS[cause] });
       if (!hasControl()) return;
       notices.push({ id, cause });
       noticing ??= setImmediate(tellNotices);
@@ -134,7 +134,7 @@ function admitted(session: Session, mesh: MeshState): AdmittedSession {
   const kubernetes = mesh.kubernetes();
   return {
     id: session.id,
-    expires_at: expiryOf(session),
+    expires_at: sessionExpiry(session),
     principals: session.principals.map((principal) => ({
       spiffe_id: principal.spiffeId,
       targets: [

@@ -3,8 +3,8 @@
  * and before a gain.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { type Fact, factsOf, type Losses, without } from '../../attest/index.ts';
-import { unavailable } from '../../issuers/index.ts';
+import { attestationFacts, type Fact, type Losses, withoutFacts } from '../../attest/index.ts';
+import { issuerUnavailableError } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { Session } from './session.ts';
 
@@ -21,8 +21,9 @@ export function withoutLosses(
   asked: number,
   trusted: string | undefined,
 ): Attestation {
-  const facts = factsOf(attestation, trusted);
-  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'the data changed during the check');
+  const facts = attestationFacts(attestation, trusted);
+  if (facts.some((fact) => losses.since(fact, asked)))
+    throw issuerUnavailableError('GitHub', 'the data changed during the check');
   // A job that has ended never runs again.
   if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))
     throw new MeshpassError('workspace_not_available', 'GitHub reports that this job has ended.');
@@ -38,19 +39,19 @@ export function withoutLosses(
       'workspace_not_trusted',
       `GitHub has just reported that you left ${trusted}. The broker will check again shortly.`,
     );
-  return without(attestation, unsettled);
+  return withoutFacts(attestation, unsettled);
 }
 
 /**
  * Applies the losses since a session opened. A lost team or role does not end the session.
  * @returns the attestation after them, whether a fact was lost, and how the session ends if it depends on a lost fact
  */
-export function afterLosses(losses: Losses, { attestation, openedAt }: Session, trusted: string | undefined) {
-  const lost = factsOf(attestation, trusted).filter((fact) => losses.isLost(fact, openedAt));
+export function applyLosses(losses: Losses, { attestation, openedAt }: Session, trusted: string | undefined) {
+  const lost = attestationFacts(attestation, trusted).filter((fact) => losses.isLost(fact, openedAt));
   const left = lost.find((fact) => fact.kind === 'member')?.organization;
   const detail = { lost: lost.map(({ kind }) => kind), ...(left !== undefined && { left }) };
   const cause = lost.map(({ kind }) => ENDS[kind]).find((one) => one !== undefined);
-  return { attestation: without(attestation, lost), isLess: lost.length > 0, ended: cause && { cause, detail } };
+  return { attestation: withoutFacts(attestation, lost), isLess: lost.length > 0, ended: cause && { cause, detail } };
 }
 
 /** Cause of a session's end when it loses a fact. */
@@ -72,9 +73,9 @@ export function settledAttestation(
   { attestation, openedAt }: Session,
   trusted: string | undefined,
 ): Attestation | undefined {
-  const lost = factsOf(attestation, trusted).filter(
+  const lost = attestationFacts(attestation, trusted).filter(
     (fact) => losses.isLost(fact, openedAt) || losses.isUnsettled(fact),
   );
   if (lost.some(({ kind }) => ENDS[kind] !== undefined)) return undefined;
-  return without(attestation, lost);
+  return withoutFacts(attestation, lost);
 }

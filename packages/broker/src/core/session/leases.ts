@@ -4,8 +4,8 @@
  * heartbeat since then keeps the same lease end, plus the time that an agent needs for a heartbeat. Repeated restarts
  * or an unstable store therefore cannot keep a dead session alive.
  */
-import { type Journal, untilStored } from '../../audit/index.ts';
-import { type Clock, seconds, timestamp } from '../../base/index.ts';
+import { type Journal, retryUntilStored } from '../../audit/index.ts';
+import { type Clock, timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { Store } from '../../store/index.ts';
 import { END_GRACE } from '../statements.ts';
 import type { Live, LiveIndex } from './live.ts';
@@ -46,7 +46,7 @@ const RETURNING_PER_SECOND = 60;
  * @param sessions number of sessions restored with it; each needs a turn for its heartbeat
  * @param givenBefore end granted after the previous absence, if no heartbeat came since, Unix seconds
  */
-export function leaseAfterAbsence(
+export function leaseEndAfterOutage(
   now: number,
   terms: LeaseTerms,
   sessions: number,
@@ -65,7 +65,7 @@ export function createLeases(context: LeaseContext): RenewLease {
     const all = [...live.all()];
     for (const one of all) {
       const given = one.awaitingHeartbeat ? one.leaseUntil : undefined;
-      one.leaseUntil = Math.max(one.leaseUntil, leaseAfterAbsence(seconds(clock), terms, all.length, given));
+      one.leaseUntil = Math.max(one.leaseUntil, leaseEndAfterOutage(toUnixSeconds(clock), terms, all.length, given));
       one.awaitingHeartbeat = true;
     }
   });
@@ -73,12 +73,12 @@ export function createLeases(context: LeaseContext): RenewLease {
     one.leaseUntil = Math.max(one.leaseUntil, saidAt + terms.leaseSeconds);
     if (!one.awaitingHeartbeat) return;
     one.awaitingHeartbeat = false;
-    void untilStored(context, (tx) => tx.write(END_GRACE, one.session.id));
+    void retryUntilStored(context, (tx) => tx.write(END_GRACE, one.session.id));
   };
 }
 
 /** Records in the store which sessions have received a grace period, for the next broker process. */
-export async function rememberGrace(store: Store, until: number): Promise<void> {
+export async function recordGracePeriod(store: Store, until: number): Promise<void> {
   await store.db
     .updateTable('sessions')
     .set({ graced_until: timestamp(until) })

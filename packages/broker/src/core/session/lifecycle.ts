@@ -7,27 +7,27 @@ import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
   type AuditEvent,
   auditRow,
-  type Changes,
-  granted,
-  newEvent,
+  type CollectChanges,
+  createAuditEvent,
+  grantedOutcome,
   type Outcome,
   type Proof,
   recordGrant,
-  refused,
+  refusedOutcome,
 } from '../../audit/index.ts';
-import { seconds, timestamp } from '../../base/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
-import { type Live, newLive, sessionMembers } from './live.ts';
+import { createLiveSession, type Live, sessionMembers } from './live.ts';
 import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { Together } from './settling.ts';
+import type { WithPendingCuts } from './settling.ts';
 
 /** A session to open. */
-export interface Opening {
+export interface PendingSession {
   /** Authorized, but not yet live. */
   readonly session: Session;
   /** Consumes the proof, so that it is accepted once. */
@@ -48,19 +48,19 @@ export interface Opening {
  */
 export async function openSession(
   context: SessionContext,
-  { session, replay, event, onLive }: Opening,
-  together: Together,
+  { session, replay, event, onLive }: PendingSession,
+  together: WithPendingCuts,
 ): Promise<Outcome<Live>> {
   const previous = context.live.byWorkspace(session.attestation.workspace.key);
   if (previous && !sameSubject(previous.session, session)) {
     const detail = { reason: `That session is ${previous.session.id}.` };
     const why = 'A different user has a live session in this workspace.';
-    return refused(event, new MeshpassError('workspace_not_owned', why, { detail }));
+    return refusedOutcome(event, new MeshpassError('workspace_not_owned', why, { detail }));
   }
   const { source, requestId } = event;
   const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
   const lease = { leaseUntil: session.openedAt + context.leaseSeconds, awaitingHeartbeat: false };
-  const live = newLive(session, lease);
+  const live = createLiveSession(session, lease);
   const { changes, written } = together({
     changes: (tx) => {
       closes?.(tx);
@@ -77,11 +77,11 @@ export async function openSession(
     },
   });
   const stored = await recordGrant(context.audit, event, changes, written);
-  return stored.granted ? granted(event, live) : stored;
+  return stored.granted ? grantedOutcome(event, live) : stored;
 }
 
 /** Replaces a live session's principals in memory, and notifies the edges and waiting requests. */
-export function changePrincipals(
+export function replacePrincipals(
   { feed }: Pick<SessionContext, 'feed'>,
   live: Live,
   principals: readonly Principal[],
@@ -112,7 +112,7 @@ export async function closeSession(context: SessionContext, live: Live, request:
   if (live.ended) return;
   const closes = closing(context, live, request);
   end(context, live, request.cause);
-  await context.settling.cut(workspaceOf(live), closes);
+  await context.settling.cut(workspaceKey(live), closes);
 }
 
 /**
@@ -123,21 +123,21 @@ export function replaceAttestation(live: Live, attestation: Attestation): void {
 }
 
 /** Returns the key of a session's workspace. */
-export function workspaceOf({ session }: Live): string {
+export function workspaceKey({ session }: Live): string {
   return session.attestation.workspace.key;
 }
 
 /** Returns the store changes that end a session. */
-function closing(context: SessionContext, live: Live, request: CloseRequest): Changes {
+function closing(context: SessionContext, live: Live, request: CloseRequest): CollectChanges {
   const { session } = live;
   const denied = context.denies(request.cause);
   const event = {
-    ...newEvent('session.close', request, context.clock, context.random),
+    ...createAuditEvent('session.close', request, context.clock, context.random),
     ...sessionMembers(session),
     detail: { cause: request.cause, ...request.detail, ...undeniedDetail(revokedPrincipals(live, denied)) },
   };
-  const reason = `The session has ended: ${CLOSED_BECAUSE[request.cause]}.`;
-  const closed = { id: session.id, closed_at: timestamp(seconds(context.clock)), close_cause: request.cause };
+  const reason = `The session has ended: ${CLOSE_EXPLANATIONS[request.cause]}.`;
+  const closed = { id: session.id, closed_at: timestamp(toUnixSeconds(context.clock)), close_cause: request.cause };
   const row = auditRow(event, 'ended', reason, undefined, context.clock());
   return (tx) => {
     tx.write(CLOSE_SESSIONS, closed);
@@ -147,7 +147,7 @@ function closing(context: SessionContext, live: Live, request: CloseRequest): Ch
 
 /** Ends the session in memory, so that its requests are refused immediately, and notifies the edges and the mesh. */
 function end(context: SessionContext, live: Live, cause: CloseCause): void {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   const { id } = live.session;
   live.ended = { cause, at: now };
   live.abort.abort();

@@ -4,11 +4,11 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { identityMembers } from '../../audit/index.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
-import { expiryOf, type Session } from './session.ts';
+import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
+import { type Session, sessionExpiry } from './session.ts';
 
 /** SVIDs of a principal. All times are Unix seconds. */
-export interface Svids {
+export interface SvidLifetime {
   /** Latest possible expiry. */
   until: number;
   /** The part of `until` that is in the store. No certificate is signed beyond it. */
@@ -28,7 +28,7 @@ export interface Live {
   /** Whether the lease was extended after an absence of the broker and no heartbeat has come since. */
   awaitingHeartbeat: boolean;
   /** SVIDs by SPIFFE id, from the first certificate request on. */
-  readonly svids: Map<string, Svids>;
+  readonly svids: Map<string, SvidLifetime>;
   /** Set once, when the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Aborts pending work for the session when it ends. */
@@ -48,12 +48,12 @@ export interface Live {
 }
 
 /** Creates the state of a live session. */
-export function newLive(session: Session, lease: Pick<Live, 'leaseUntil' | 'awaitingHeartbeat'>): Live {
+export function createLiveSession(session: Session, lease: Pick<Live, 'leaseUntil' | 'awaitingHeartbeat'>): Live {
   return { session, ...lease, svids: new Map(), abort: new AbortController() };
 }
 
 /** An ended session, remembered to explain refusals. */
-export interface Ended {
+export interface EndedSession {
   readonly id: string;
   readonly cause: CloseCause;
   readonly owner: Owner;
@@ -84,19 +84,19 @@ export function sessionMembers({ id, attestation }: Session) {
 }
 
 /** Builds the error for requests of an ended session. */
-export function sessionClosed(cause: CloseCause): MeshpassError {
-  return new MeshpassError('session_closed', `The session has ended: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
+export function sessionClosedError(cause: CloseCause): MeshpassError {
+  return new MeshpassError('session_closed', `The session has ended: ${CLOSE_EXPLANATIONS[cause]}. Open a new one.`);
 }
 
 /**
  * Refuses ended, expired and lapsed sessions.
  * @throws MeshpassError `session_closed`
  */
-export function refuseOver({ session, leaseUntil, ended }: Live, now: number): void {
-  if (ended) throw sessionClosed(ended.cause);
+export function requireLiveSession({ session, leaseUntil, ended }: Live, now: number): void {
+  if (ended) throw sessionClosedError(ended.cause);
   // The sweep runs only four times a second, so lapsed sessions must also be refused here.
-  if (expiryOf(session) <= now) throw sessionClosed('expired');
-  if (leaseUntil <= now) throw sessionClosed('lease_lapsed');
+  if (sessionExpiry(session) <= now) throw sessionClosedError('expired');
+  if (leaseUntil <= now) throw sessionClosedError('lease_lapsed');
 }
 
 /** Number of ended sessions remembered, so that a refusal states the cause and not `session_unknown`. */
@@ -111,7 +111,7 @@ export function createLiveIndex() {
   const byToken = new Map<string, Live>();
   const byWorkspace = new Map<string, Live>();
   /** Recently ended sessions, by token and by id. */
-  const ended = new Map<string, Ended>();
+  const ended = new Map<string, EndedSession>();
   return {
     byToken: (hash: string) => byToken.get(hash),
     byId: (id: string) => byId.get(id),

@@ -1,11 +1,11 @@
 /** Removes or shortens grants of live sessions. Gains are in widen.ts. */
-import { auditRow, newEvent } from '../../audit/index.ts';
-import { seconds, timestamp } from '../../base/index.ts';
+import { auditRow, createAuditEvent } from '../../audit/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import { REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
-import { changePrincipals, closeSession, revokedPrincipals, workspaceOf } from './lifecycle.ts';
+import { closeSession, replacePrincipals, revokedPrincipals, workspaceKey } from './lifecycle.ts';
 import { type Live, sessionMembers } from './live.ts';
 import { limitRows, revokedRows } from './rows.ts';
 
@@ -35,13 +35,13 @@ export async function narrowSession(
   if (kept.length === 0) return await closeSession(context, live, { cause, detail: { lost: names, reason } });
 
   const revoked = revokedPrincipals(live, context.denies(cause), (grant) => !ends.has(grant));
-  changePrincipals(context, live, kept);
+  replacePrincipals(context, live, kept);
   context.revocations.add(revoked);
 
-  const at = timestamp(seconds(context.clock));
+  const at = timestamp(toUnixSeconds(context.clock));
   const gained = lost.filter((one) => one.gained);
   const event = {
-    ...newEvent('session.narrow', {}, context.clock, context.random),
+    ...createAuditEvent('session.narrow', {}, context.clock, context.random),
     ...sessionMembers(session),
     grant: [...names, ...shorter.map(({ grant }) => grant)].join(','),
     detail: {
@@ -55,7 +55,7 @@ export async function narrowSession(
   };
   const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
   const row = auditRow(event, 'ended', because, undefined, context.clock());
-  await context.settling.cut(workspaceOf(live), (tx) => {
+  await context.settling.cut(workspaceKey(live), (tx) => {
     tx.write(REVOKE_PRINCIPALS, ...revokedRows(session, lost, at, cause));
     tx.write(SET_LIMITS, ...limitRows(session, shorter));
     tx.audit(row);

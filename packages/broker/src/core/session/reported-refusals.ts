@@ -5,13 +5,13 @@
  * that are waiting for a row are still counted.
  */
 import type { RefusalReportRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
-import { MAX_REPORTED, MAX_REPORTED_IDS } from '@meshpass/identity/refusal-report';
+import { MAX_REPORTED_IDS, MAX_REPORTED_REFUSALS } from '@meshpass/identity/refusal-report';
 import {
   type AuditContext,
   type AuditRow,
   auditRow,
+  createAuditEvent,
   identityMembers,
-  newEvent,
   type Origin,
 } from '../../audit/index.ts';
 import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
@@ -20,9 +20,9 @@ import type { Live, LiveIndex } from './live.ts';
 import { grantsOf } from './session.ts';
 
 /** Collects refusal reports for the audit log. */
-export type ReportedRefusals = ReturnType<typeof createReportedRefusals>;
+export type RefusalCollector = ReturnType<typeof createRefusalCollector>;
 
-export interface ReportedRefusalsContext {
+export interface RefusalCollectorContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
@@ -35,7 +35,7 @@ export interface ReportedRefusalsContext {
 const SESSION_ROWS = { burst: 20, perSecond: 1 / 30 };
 const ALL_ROWS = { burst: 1_000, perSecond: 10 };
 /** Maximum number of kinds waiting for a row, per session and in total. Further kinds are counted together. */
-const SESSION_KINDS = MAX_REPORTED;
+const SESSION_KINDS = MAX_REPORTED_REFUSALS;
 const ALL_KINDS = 20_000;
 
 /** Refusals to count, without a kind if they are of several. */
@@ -56,7 +56,7 @@ interface Sum {
 }
 
 /** Creates the refusal report collector. */
-export function createReportedRefusals(context: ReportedRefusalsContext) {
+export function createRefusalCollector(context: RefusalCollectorContext) {
   const { clock, random, mesh } = context;
   const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
@@ -112,7 +112,7 @@ export function createReportedRefusals(context: ReportedRefusalsContext) {
     const { host, port, hop, method, status, code } = kind;
     const grant = grantsAt(live, kind);
     const event = {
-      ...newEvent('request', { ...origin, requestId: ids[0] }, clock, random),
+      ...createAuditEvent('request', { ...origin, requestId: ids[0] }, clock, random),
       ...identityMembers(live.session.attestation),
       sessionId,
       ...(hop && { target: `${host}:${port}` }),

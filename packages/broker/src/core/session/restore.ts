@@ -3,14 +3,14 @@
  * principals whose SVIDs may still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
-import { type Clock, seconds } from '../../base/index.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
-import type { Denies } from './deny/ended.ts';
-import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
-import { type Live, newLive } from './live.ts';
-import { readSignIns, signInsText } from './rows.ts';
-import type { Gained } from './session.ts';
+import type { DenialPredicate } from './deny/ended.ts';
+import { type LeaseTerms, leaseEndAfterOutage, recordGracePeriod } from './leases.ts';
+import { createLiveSession, type Live } from './live.ts';
+import { parseSignIns, serializeSignIns } from './rows.ts';
+import type { GrantGain } from './session.ts';
 
 /**
  * Reads live sessions and revoked principals from the store.
@@ -18,11 +18,11 @@ import type { Gained } from './session.ts';
  *   refused
  * @param denies whether the mesh denies an end under the current configuration
  */
-export async function restore(
+export async function restoreState(
   store: Store,
   clock: Clock,
   terms: LeaseTerms & { readonly tokenSeconds: number },
-  denies: Denies,
+  denies: DenialPredicate,
 ) {
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
@@ -32,9 +32,9 @@ export async function restore(
     .where('s.closed_at', 'is', null)
     .where('p.revoked_at', 'is', null)
     .execute();
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   const ofSession = Map.groupBy(principals, (principal) => principal.session_id);
-  await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
+  await recordGracePeriod(store, leaseEndAfterOutage(now, terms, rows.length, undefined));
   for (const row of rows) {
     const graced = row.sign_ins && gracedSignIns(row.sign_ins, now);
     if (graced === row.sign_ins) continue;
@@ -47,28 +47,28 @@ export async function restore(
       id: row.id,
       tokenHash: row.token_hash,
       jkt: row.jkt,
-      attestation: { ...(JSON.parse(row.attestation) as Attestation), ...(row.sign_ins && readSignIns(row.sign_ins)) },
-      openedAt: seconds(row.opened_at),
+      attestation: { ...(JSON.parse(row.attestation) as Attestation), ...(row.sign_ins && parseSignIns(row.sign_ins)) },
+      openedAt: toUnixSeconds(row.opened_at),
       principals: own.map((principal) => ({
         grant: principal.grant_name,
         namespace: principal.namespace,
         serviceAccount: principal.service_account,
         spiffeId: principal.spiffe_id,
-        until: seconds(principal.until),
-        ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as Gained }),
+        until: toUnixSeconds(principal.until),
+        ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as GrantGain }),
       })),
     };
-    const graced = row.graced_until ? seconds(row.graced_until) : undefined;
-    const leaseUntil = leaseAfterAbsence(now, terms, rows.length, graced);
-    const live = newLive(session, { leaseUntil, awaitingHeartbeat: true });
+    const graced = row.graced_until ? toUnixSeconds(row.graced_until) : undefined;
+    const leaseUntil = leaseEndAfterOutage(now, terms, rows.length, graced);
+    const live = createLiveSession(session, { leaseUntil, awaitingHeartbeat: true });
     for (const { spiffe_id, last_not_after } of own) {
       if (last_not_after === null) continue;
-      const until = seconds(last_not_after);
+      const until = toUnixSeconds(last_not_after);
       live.svids.set(spiffe_id, { until, recorded: until, certified: until });
     }
     return live;
   });
-  return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
+  return { sessions, revoked: await listRevokedPrincipals(store, clock, terms.tokenSeconds, denies) };
 }
 
 /**
@@ -76,11 +76,11 @@ export async function restore(
  * @param tokenSeconds lifetime of identity tokens
  * @param sessionId limits the list to this session
  */
-export async function stillRevoked(
+export async function listRevokedPrincipals(
   store: Store,
   clock: Clock,
   tokenSeconds: number,
-  denies: Denies,
+  denies: DenialPredicate,
   sessionId?: string,
 ): Promise<RevokedPrincipal[]> {
   const rows = await store.db
@@ -102,7 +102,10 @@ export async function stillRevoked(
     namespace: row.namespace,
     serviceAccount: row.service_account,
     spiffeId: row.spiffe_id,
-    until: Math.max(seconds(row.last_not_after!), row.closed_at ? seconds(row.closed_at) + tokenSeconds : 0),
+    until: Math.max(
+      toUnixSeconds(row.last_not_after!),
+      row.closed_at ? toUnixSeconds(row.closed_at) + tokenSeconds : 0,
+    ),
     ...(row.closed_at && { sessionId: row.id }),
     undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
@@ -113,11 +116,11 @@ export async function stillRevoked(
  * repeated broker crashes cannot keep a sign-in alive.
  */
 function gracedSignIns(text: string, now: number): string {
-  const { signIns, endedSignIns } = readSignIns(text);
+  const { signIns, endedSignIns } = parseSignIns(text);
   const graced = signIns.map((signIn) =>
     signIn.confirm === undefined || signIn.graced
       ? signIn
       : { ...signIn, until: Math.max(signIn.until, now + signIn.confirm), graced: true as const },
   );
-  return signInsText({ signIns: graced, endedSignIns });
+  return serializeSignIns({ signIns: graced, endedSignIns });
 }

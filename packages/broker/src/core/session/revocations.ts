@@ -3,7 +3,7 @@
  * retried until it succeeds: `Revoker.apply` takes the complete list and converges from any state.
  */
 
-import { type Clock, seconds } from '../../base/index.ts';
+import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal, Revoker } from '../../mesh/index.ts';
 
 /** Revoked principals, applied to the mesh. */
@@ -48,7 +48,7 @@ export function createRevocations(options: RevocationOptions) {
   const work = async () => {
     for (let failures = 0; dirty && !stopped; ) {
       dirty = false;
-      const now = seconds(clock);
+      const now = toUnixSeconds(clock);
       for (const [id, principal] of revoked) if (principal.until < now) revoked.delete(id);
       const told = [...revoked.values()];
       try {

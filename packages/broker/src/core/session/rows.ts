@@ -2,7 +2,7 @@
 import type { Attestation, EndedSignIn, SignIn } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
 import { timestamp } from '../../base/index.ts';
-import { storable, type Tables } from '../../store/index.ts';
+import { type Tables, toStorableText } from '../../store/index.ts';
 import type { Principal, Session } from './session.ts';
 
 /** Returns the row of a session that opens. */
@@ -14,26 +14,26 @@ export function sessionRow(session: Session): Insertable<Tables['sessions']> {
     id: session.id,
     token_hash: session.tokenHash,
     jkt: session.jkt,
-    issuer: storable(attestation.issuer),
-    subject: storable(attestation.subject),
-    login: storable(attestation.login),
-    workspace_key: storable(attestation.workspace.key),
+    issuer: toStorableText(attestation.issuer),
+    subject: toStorableText(attestation.subject),
+    login: toStorableText(attestation.login),
+    workspace_key: toStorableText(attestation.workspace.key),
     attestation: JSON.stringify(rest),
     opened_at: timestamp(session.openedAt),
     closed_at: null,
     close_cause: null,
     graced_until: null,
-    sign_ins: attestation.signIns ? signInsText(attestation) : null,
+    sign_ins: attestation.signIns ? serializeSignIns(attestation) : null,
   };
 }
 
 /** Serializes the sign-ins column: current sign-ins and those that their provider has ended. */
-export function signInsText({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
+export function serializeSignIns({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
   return JSON.stringify([...signIns, ...endedSignIns]);
 }
 
-/** Parses the output of `signInsText`. */
-export function readSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
+/** Parses the output of `serializeSignIns`. */
+export function parseSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
   const all = JSON.parse(text) as readonly (SignIn | EndedSignIn)[];
   return {
     signIns: all.filter((one) => !('signedOutAt' in one)) as SignIn[],

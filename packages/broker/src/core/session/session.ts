@@ -1,5 +1,5 @@
 /** A session: a workspace's live access under its grants. */
-import type { Approved } from '@meshpass/access';
+import type { ApprovalExpiries } from '@meshpass/access';
 import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
 
 /** Maximum session duration, because a Codespace runs for at most 12 hours. */
@@ -30,11 +30,11 @@ export interface Principal {
   /** Hard end of the grant in this session, Unix seconds. */
   readonly until: number;
   /** Absent if the session opened with the grant. */
-  readonly gained?: Gained | undefined;
+  readonly gained?: GrantGain | undefined;
 }
 
 /** Cause and time of a gain. */
-export interface Gained {
+export interface GrantGain {
   readonly cause: GainCause;
   /** Unix seconds. */
   readonly at: number;
@@ -76,7 +76,7 @@ export function grantsOf({ principals }: Pick<Session, 'principals'>): readonly 
 }
 
 /** Returns the hard end of a session, Unix seconds: the latest end of its grants. */
-export function expiryOf({ principals }: Pick<Session, 'principals'>): number {
+export function sessionExpiry({ principals }: Pick<Session, 'principals'>): number {
   return Math.max(...principals.map(({ until }) => until));
 }
 
@@ -92,13 +92,13 @@ export function principalUnder(
 }
 
 /** Causes that replace an approval required by the access file. */
-export const STANDS_FOR_APPROVAL: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
+export const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
 
 /**
  * Returns the grants that a session has through an approval or emergency, with their ends. The access file alone would
  * not include them.
  */
-export function approvedIn({ principals }: Session): Approved {
-  const approved = principals.filter(({ gained }) => STANDS_FOR_APPROVAL.has(gained?.cause));
+export function approvalExpiries({ principals }: Session): ApprovalExpiries {
+  const approved = principals.filter(({ gained }) => APPROVAL_CAUSES.has(gained?.cause));
   return new Map(approved.map(({ grant, until, gained }) => [grant, gained?.until ?? until]));
 }

@@ -3,30 +3,30 @@
  * (`cut`). Openings and gains take effect once they are stored (`inTurn`). Each transaction of a workspace includes all
  * cuts that are not stored yet, so no later gain is stored without the losses before it.
  */
-import { type Changes, type Journal, untilStored } from '../../audit/index.ts';
+import { type CollectChanges, type Journal, retryUntilStored } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 
 /** Changes to write, and their effect in memory once the store has them. */
 export interface Write {
-  readonly changes: Changes;
+  readonly changes: CollectChanges;
   /** Called once the changes are stored (`Journal.transaction`). */
   readonly written: () => void;
 }
 
 /** Adds the cuts of a workspace that are not stored yet to a write in its turn. */
-export type Together = (write: Write) => Write;
+export type WithPendingCuts = (write: Write) => Write;
 
 /** Ordered writes of sessions. A workspace is identified by its key. */
-export type Settling = ReturnType<typeof createSettling>;
+export type WriteQueue = ReturnType<typeof createWriteQueue>;
 
 /** Creates the write queue. `onFailure` receives the errors of attempts that are retried. */
-export function createSettling(journal: Journal, onFailure: (cause: unknown) => void) {
+export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) => void) {
   const turns: KeyedMutex = new Map();
   /** Cuts that are not stored yet, oldest first, by workspace. */
-  const unstored = new Map<string, readonly Changes[]>();
+  const unstored = new Map<string, readonly CollectChanges[]>();
 
   const together =
-    (workspace: string): Together =>
+    (workspace: string): WithPendingCuts =>
     ({ changes, written }) => {
       const cuts = unstored.get(workspace) ?? [];
       return {
@@ -43,7 +43,7 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
       };
     };
 
-  const inTurn = <T>(workspace: string, act: (together: Together) => Promise<T>): Promise<T> =>
+  const inTurn = <T>(workspace: string, act: (together: WithPendingCuts) => Promise<T>): Promise<T> =>
     runExclusive(turns, workspace, async () => {
       await journal.settled();
       return await act(together(workspace));
@@ -62,7 +62,7 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
      * would come back after a restart.
      * @returns once the store has it
      */
-    cut: async (workspace: string, changes: Changes) => {
+    cut: async (workspace: string, changes: CollectChanges) => {
       unstored.set(workspace, [...(unstored.get(workspace) ?? []), changes]);
       const lacks = () => unstored.get(workspace)?.includes(changes);
       const transaction: Journal['transaction'] = (record, written = () => {}) =>
@@ -71,7 +71,7 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
           const all = withCuts({ changes: record, written });
           await journal.transaction(all.changes, all.written);
         });
-      await untilStored({ journal: { transaction }, onFailure }, () => {});
+      await retryUntilStored({ journal: { transaction }, onFailure }, () => {});
     },
     /** Resolves when no write is running. Cuts that the store rejected may still be waiting for their next attempt. */
     flush: async () => {

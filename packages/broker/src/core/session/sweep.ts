@@ -1,12 +1,12 @@
 /** Ends sessions with lapsed leases and grants at their limits four times a second, and deletes old records. */
 import { sql } from 'kysely';
 import { deleteOldLosses } from '../../attest/index.ts';
-import { seconds, timestamp } from '../../base/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { Revoker } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import { type SignInContext, sweepSignIns } from '../sign-in/sign-in.ts';
 import type { SessionContext } from './context.ts';
-import type { GainQueue } from './gain/queue.ts';
+import type { GrantUpdateQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { touch } from './touch.ts';
@@ -17,14 +17,14 @@ const MAINTAIN_MS = 60_000;
 export interface SweepContext extends SignInContext {
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
-  readonly gains: Pick<GainQueue, 'add'>;
+  readonly gains: Pick<GrantUpdateQueue, 'add'>;
 }
 
 /**
  * Starts to sweep sessions and maintain the store.
  * @returns a function that stops both
  */
-export function startSweeping(context: SweepContext): () => void {
+export function startSessionSweep(context: SweepContext): () => void {
   const { store } = context;
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
@@ -46,7 +46,7 @@ export function startSweeping(context: SweepContext): () => void {
  *   without an approval
  */
 export function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   // Closing deletes from the map, which is safe during iteration.
   for (const live of context.live.all()) {
     const { session } = live;
@@ -61,9 +61,9 @@ export function sweepSessions(context: SessionContext, onPassed: (live: Live) =>
 async function maintain(context: SweepContext): Promise<void> {
   const { live, mesh, revoker, store } = context;
   try {
-    const now = timestamp(seconds(context.clock));
+    const now = timestamp(toUnixSeconds(context.clock));
     await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
-    await deleteOldLosses(store, seconds(context.clock));
+    await deleteOldLosses(store, toUnixSeconds(context.clock));
     await store.maintain();
     const spiffeIds = [...live.all()].flatMap(({ session }) => session.principals.map(({ spiffeId }) => spiffeId));
     if (mesh.inForce()) await revoker.collectOrphans(new Set(spiffeIds));

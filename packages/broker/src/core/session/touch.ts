@@ -4,15 +4,15 @@
  * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
-import { seconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from './context.ts';
-import { entitlement } from './entitlement.ts';
-import { afterLosses } from './known-losses.ts';
+import { computeEntitlement } from './entitlement.ts';
+import { applyLosses } from './known-losses.ts';
 import { closeSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { narrowSession } from './narrow.ts';
-import { approvedIn } from './session.ts';
+import { approvalExpiries } from './session.ts';
 
 /**
  * Removes access that a live session may no longer have, at once in memory and at the edges. While no access file is in
@@ -23,7 +23,7 @@ import { approvedIn } from './session.ts';
 export async function touch(context: SessionContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
   if (live.ended) return;
   const { mesh, losses, clock, authorize } = context;
-  const now = seconds(clock);
+  const now = toUnixSeconds(clock);
   const stored: Promise<void>[] = [];
   const current = live.session.principals.filter(({ until }) => until > now);
   if (current.length < live.session.principals.length) {
@@ -32,12 +32,12 @@ export async function touch(context: SessionContext, live: Live, cause: CloseCau
     stored.push(narrowSession(context, live, ends, { cause: 'expired', reason }));
   }
   const access = mesh.inForce() ? mesh.access() : undefined;
-  const { attestation, isLess, ended } = afterLosses(losses, live.session, access?.trust.codespaces?.organization);
+  const { attestation, isLess, ended } = applyLosses(losses, live.session, access?.trust.codespaces?.organization);
   if (ended) stored.push(closeSession(context, live, ended));
   if (access && !live.ended) {
     if (isLess) replaceAttestation(live, attestation);
-    const approved = approvedIn(live.session);
-    const { grants, refusals, denied } = entitlement(authorize, live.session, access, now, approved);
+    const approved = approvalExpiries(live.session);
+    const { grants, refusals, denied } = computeEntitlement(authorize, live.session, access, now, approved);
     const ends = new Map([...grants].map(([name, { until }]) => [name, until]));
     const removed = isLess ? 'membership_lost' : cause;
     stored.push(

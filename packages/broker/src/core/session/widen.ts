@@ -4,19 +4,26 @@
  * certificate with its own key. A grant that is regained after a loss has a new ServiceAccount, because the previous
  * one may still be denied.
  */
-import { type Approved, type Grant, openUntil } from '@meshpass/access';
+import { type ApprovalExpiries, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { type AuditEvent, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
+import { type AuditEvent, createAuditEvent, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
-import { type Entitlement, entitlement, nothing } from './entitlement.ts';
+import { computeEntitlement, type Entitlement, noEntitlement } from './entitlement.ts';
 import { settledAttestation } from './known-losses.ts';
-import { changePrincipals, workspaceOf } from './lifecycle.ts';
-import { type Live, sessionClosed, sessionMembers } from './live.ts';
+import { replacePrincipals, workspaceKey } from './lifecycle.ts';
+import { type Live, sessionClosedError, sessionMembers } from './live.ts';
 import { limitRows, principalRow } from './rows.ts';
-import { approvedIn, type GainCause, type Gained, principalOf, principalUnder, type Session } from './session.ts';
-import type { Together, Write } from './settling.ts';
+import {
+  approvalExpiries,
+  type GainCause,
+  type GrantGain,
+  principalOf,
+  principalUnder,
+  type Session,
+} from './session.ts';
+import type { WithPendingCuts, Write } from './settling.ts';
 import { touch } from './touch.ts';
 
 /** A gain that an approval or an emergency gives. */
@@ -48,11 +55,11 @@ export function gain(
 ): Promise<Outcome<void>> {
   const event = { ...gainEvent(context, live.session), grant: name, reason, detail };
   return context.settling
-    .inTurn(workspaceOf(live), async (together) => {
-      if (live.ended) throw sessionClosed(live.ended.cause);
-      const now = seconds(context.clock);
+    .inTurn(workspaceKey(live), async (together) => {
+      if (live.ended) throw sessionClosedError(live.ended.cause);
+      const now = toUnixSeconds(context.clock);
       if (wanted <= now) throw notGiven(name, 'it has expired');
-      const approved = new Map([...approvedIn(live.session), [name, wanted]]);
+      const approved = new Map([...approvalExpiries(live.session), [name, wanted]]);
       const may = decide(context, live.session, approved);
       const found = may.grants.get(name);
       if (!found) throw notGiven(name, may.denied ?? refusalOf(may, name));
@@ -62,7 +69,7 @@ export function gain(
       const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
       return await widenSession(context, live, gains, { cause, until: wanted, event, together }, decided(until));
     })
-    .catch((thrown: unknown) => refused(event, thrown));
+    .catch((thrown: unknown) => refusedOutcome(event, thrown));
 }
 
 /**
@@ -72,15 +79,15 @@ export function gain(
  * @returns whether the session gained anything
  * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
  */
-export function gainWhatIsGiven(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
-  return context.settling.inTurn(workspaceOf(live), (together) => gainAll(context, live, cause, together));
+export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
+  return context.settling.inTurn(workspaceKey(live), (together) => gainAll(context, live, cause, together));
 }
 
 async function gainAll(
   context: SessionContext,
   live: Live,
   wanted: GainCause | undefined,
-  together: Together,
+  together: WithPendingCuts,
 ): Promise<boolean> {
   const done = new Set<GainCause>();
   for (;;) {
@@ -103,16 +110,18 @@ function gainsOf(
   session: Session,
   wanted: GainCause | undefined,
 ): readonly (Gain & { readonly cause: GainCause })[] {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   const held = new Map(session.principals.map((one) => [one.grant, one]));
   const grants = new Map(context.mesh.access().grants.map((one) => [one.name, one]));
-  const gains = [...decide(context, session, approvedIn(session)).grants].flatMap(([grant, { until, reason }]) => {
-    const before = held.get(grant);
-    // A gain with its own limit ends at that limit, whatever the access file allows.
-    const isMore = before ? before.gained?.until === undefined && until > before.until : until > now;
-    const cause = wanted ?? findCause(grants.get(grant) ?? {}, session.openedAt, now);
-    return isMore ? [{ grant, until, reason, cause }] : [];
-  });
+  const gains = [...decide(context, session, approvalExpiries(session)).grants].flatMap(
+    ([grant, { until, reason }]) => {
+      const before = held.get(grant);
+      // A gain with its own limit ends at that limit, whatever the access file allows.
+      const isMore = before ? before.gained?.until === undefined && until > before.until : until > now;
+      const cause = wanted ?? findCause(grants.get(grant) ?? {}, session.openedAt, now);
+      return isMore ? [{ grant, until, reason, cause }] : [];
+    },
+  );
   let room = MAX_GRANTS - held.size;
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
@@ -122,7 +131,7 @@ interface Turn {
   /** The decision, which becomes one row. */
   readonly event: AuditEvent;
   /** Adds the cuts that are not stored yet (settling.ts). */
-  readonly together: Together;
+  readonly together: WithPendingCuts;
 }
 
 /** A grant to add or extend. */
@@ -145,12 +154,12 @@ async function widenSession(
   decision?: Write,
 ): Promise<Outcome<void>> {
   const { cause, until: ownLimit } = request;
-  const gained: Gained = { cause, at: seconds(context.clock), until: ownLimit };
+  const gained: GrantGain = { cause, at: toUnixSeconds(context.clock), until: ownLimit };
   const { session } = live;
   const held = new Map(session.principals.map((one) => [one.grant, one]));
   const fresh = gains.filter(({ grant }) => !held.has(grant));
   if (held.size + fresh.length > MAX_GRANTS)
-    return refused(request.event, notGiven(fresh[0]!.grant, `a session can have at most ${MAX_GRANTS} grants`));
+    return refusedOutcome(request.event, notGiven(fresh[0]!.grant, `a session can have at most ${MAX_GRANTS} grants`));
   const serviceAccount = serviceAccountName(
     session.attestation.login,
     `${session.id.slice(0, 12)}-${context.random(4).toString('hex')}`,
@@ -185,7 +194,7 @@ async function widenSession(
       // The session may have lost grants during the write.
       const longer = new Map(prolonged.map((one) => [one.spiffeId, one]));
       const kept = live.session.principals.map((one) => longer.get(one.spiffeId) ?? one);
-      changePrincipals(context, live, [...kept, ...added]);
+      replacePrincipals(context, live, [...kept, ...added]);
       for (const _ of added) context.onGained(live, cause);
       // Changes during the write could not affect the new grants.
       touch(context, live).catch(context.onFailure);
@@ -199,11 +208,21 @@ async function widenSession(
  * report yet.
  * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
  */
-function decide({ authorize, mesh, losses, clock }: SessionContext, session: Session, approved: Approved): Entitlement {
+function decide(
+  { authorize, mesh, losses, clock }: SessionContext,
+  session: Session,
+  approved: ApprovalExpiries,
+): Entitlement {
   const access = mesh.access();
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
-  if (!attestation) return nothing('GitHub has just reported a change to this workspace or its developer');
-  return entitlement(authorize, { attestation, openedAt: session.openedAt }, access, seconds(clock), approved);
+  if (!attestation) return noEntitlement('GitHub has just reported a change to this workspace or its developer');
+  return computeEntitlement(
+    authorize,
+    { attestation, openedAt: session.openedAt },
+    access,
+    toUnixSeconds(clock),
+    approved,
+  );
 }
 
 /** Returns the reason why an entitlement lacks a grant; undefined if the access file has no such grant. */
@@ -213,7 +232,7 @@ function refusalOf({ refusals }: Entitlement, name: string): string | undefined 
 }
 
 function gainEvent({ clock, random }: SessionContext, session: Session): AuditEvent {
-  return { ...newEvent('session.widen', {}, clock, random), ...sessionMembers(session) };
+  return { ...createAuditEvent('session.widen', {}, clock, random), ...sessionMembers(session) };
 }
 
 function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {

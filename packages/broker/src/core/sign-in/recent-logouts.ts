@@ -2,17 +2,17 @@
 import type { SignIn } from '@meshpass/identity';
 import { type Selectable, sql } from 'kysely';
 import { type Clock, uuidv7 } from '../../base/index.ts';
-import type { SignedOut } from '../../issuers/index.ts';
+import type { VerifiedLogout } from '../../issuers/index.ts';
 import type { Store, Tables } from '../../store/index.ts';
 
 /** Verified logout. */
-export type Logout = Omit<SignedOut, 'replay'>;
+export type Logout = Omit<VerifiedLogout, 'replay'>;
 
 /** A user who was signed in at an issuer, and the time of the ID token. */
-export type Signed = Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime' | 'confirmedAt'>;
+export type SignedInUser = Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime' | 'confirmedAt'>;
 
 /** Operator sessions that ended early: some by id, or all that a subject had opened by then. */
-export interface Closed {
+export interface ClosedOperatorSessions {
   readonly sessions: readonly string[];
   readonly subject?: string | undefined;
 }
@@ -24,11 +24,14 @@ export interface Open {
   /** Unix ms. */
   readonly openedAt: number;
   /** Absent for ServiceAccounts. */
-  readonly signed?: Signed | undefined;
+  readonly signed?: SignedInUser | undefined;
 }
 
 /** Whether a logout affects this person or this session at the issuer. */
-export function isMeant({ issuer, subject, sid }: Logout, signed: Omit<Signed, 'authTime' | 'confirmedAt'>): boolean {
+export function logoutMatchesSignIn(
+  { issuer, subject, sid }: Logout,
+  signed: Omit<SignedInUser, 'authTime' | 'confirmedAt'>,
+): boolean {
   if (signed.issuer !== issuer) return false;
   if (sid !== undefined && signed.sid !== undefined) return sid === signed.sid;
   return subject !== undefined && subject === signed.subject;
@@ -46,11 +49,11 @@ interface End {
   /** When the broker found out, Unix ms. */
   readonly since: number;
   readonly logout?: Logout;
-  readonly closed?: Closed;
+  readonly closed?: ClosedOperatorSessions;
 }
 
 /** Ends of previous brokers. */
-export interface Remembered {
+export interface StoredLogouts {
   /** Oldest first. */
   readonly ends: readonly End[];
   /** Time up to which ends may be missing, Unix ms. */
@@ -58,7 +61,7 @@ export interface Remembered {
 }
 
 /** Maximum entries; beyond it the oldest are dropped. */
-export const MAX_REMEMBERED = 20_000;
+export const MAX_RECENT_LOGOUTS = 20_000;
 /** How long entries are kept, seconds: the longest operator session plus clock skew. */
 const REMEMBERED_SECONDS = 12 * 3_600 + 120;
 
@@ -66,7 +69,7 @@ const REMEMBERED_SECONDS = 12 * 3_600 + 120;
  * Reads the logouts and ends that previous brokers recorded.
  * @throws the database's error if the store does not respond
  */
-export async function storedLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Promise<Remembered> {
+export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Promise<StoredLogouts> {
   const oldest = clock() - REMEMBERED_SECONDS * 1000;
   const rows = await db
     .selectFrom('audit')
@@ -81,10 +84,10 @@ export async function storedLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Pr
       uuidv7(() => oldest, Buffer.alloc),
     )
     .orderBy('id', 'desc')
-    .limit(MAX_REMEMBERED)
+    .limit(MAX_RECENT_LOGOUTS)
     .execute();
   const ends: End[] = [];
-  let incompleteUntil = rows.length === MAX_REMEMBERED ? rows.at(-1)!.time.getTime() : 0;
+  let incompleteUntil = rows.length === MAX_RECENT_LOGOUTS ? rows.at(-1)!.time.getTime() : 0;
   for (const row of rows.reverse()) {
     const end = endOf(row);
     if (end) ends.push(end);
@@ -125,12 +128,12 @@ function readDetail(text: string | null): Detail | undefined {
 }
 
 /** Creates the list. */
-export function createRecentLogouts(clock: Clock, before: Remembered = { ends: [], incompleteUntil: 0 }) {
+export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends: [], incompleteUntil: 0 }) {
   const ends = [...before.ends];
   let { incompleteUntil } = before;
   const prune = () => {
     const oldest = clock() - REMEMBERED_SECONDS * 1000;
-    while (ends.length > 0 && (ends[0]!.since < oldest || ends.length > MAX_REMEMBERED)) {
+    while (ends.length > 0 && (ends[0]!.since < oldest || ends.length > MAX_RECENT_LOGOUTS)) {
       const { since } = ends.shift()!;
       if (since >= oldest) incompleteUntil = Math.max(incompleteUntil, since);
     }
@@ -142,15 +145,16 @@ export function createRecentLogouts(clock: Clock, before: Remembered = { ends: [
       prune();
     },
     /** Returns the last logout that affects this ID token. */
-    find: (signed: Signed) => {
+    find: (signed: SignedInUser) => {
       prune();
-      return ends.findLast(({ logout }) => logout && isMeant(logout, signed) && isBefore(signed, logout))?.logout;
+      return ends.findLast(({ logout }) => logout && logoutMatchesSignIn(logout, signed) && isBefore(signed, logout))
+        ?.logout;
     },
     /**
      * Marks operator sessions as ended.
      * @returns whether any part of this was not in the list yet
      */
-    close: ({ sessions, subject }: Closed) => {
+    close: ({ sessions, subject }: ClosedOperatorSessions) => {
       const missing = sessions.filter((id) => !isClosed(id));
       if (missing.length === 0 && subject === undefined) return false;
       ends.push({ since: clock(), closed: { sessions: missing, subject } });
@@ -164,7 +168,8 @@ export function createRecentLogouts(clock: Clock, before: Remembered = { ends: [
     isOver: ({ id, subject, openedAt, signed }: Open) => {
       prune();
       const ended = ends.findLast(
-        ({ logout, closed }) => closed?.subject === subject || (logout && signed && isMeant(logout, signed)),
+        ({ logout, closed }) =>
+          closed?.subject === subject || (logout && signed && logoutMatchesSignIn(logout, signed)),
       );
       return isClosed(id) || openedAt <= Math.max(incompleteUntil, ended?.since ?? 0);
     },
@@ -177,7 +182,7 @@ export function createRecentLogouts(clock: Clock, before: Remembered = { ends: [
  * Whether an ID token does not prove a sign-in after the logout. A newer token may come from a refresh token. It then
  * has the previous session or authentication time.
  */
-function isBefore({ confirmedAt, authTime, sid }: Signed, out: Logout): boolean {
+function isBefore({ confirmedAt, authTime, sid }: SignedInUser, out: Logout): boolean {
   const isSame = sid !== undefined && sid === out.sid;
   return isSame || confirmedAt <= out.at || (authTime !== undefined && authTime <= out.at);
 }

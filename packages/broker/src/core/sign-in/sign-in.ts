@@ -7,31 +7,31 @@ import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
-import type { AttestSignIn } from '../../attest/index.ts';
+import type { SignInVerifier } from '../../attest/index.ts';
 import {
   type AuditEvent,
   auditRow,
-  granted,
-  newEvent,
+  createAuditEvent,
+  grantedOutcome,
   type Origin,
   type Outcome,
   recordGrant,
-  refused,
+  refusedOutcome,
 } from '../../audit/index.ts';
-import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
-import { unknownIssuer } from '../../issuers/index.ts';
+import { type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
+import { unknownIssuerError } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { closeSession, replaceAttestation, workspaceOf } from '../session/lifecycle.ts';
-import { type Live, sessionClosed, sessionMembers } from '../session/live.ts';
-import { signInsText } from '../session/rows.ts';
+import { closeSession, replaceAttestation, workspaceKey } from '../session/lifecycle.ts';
+import { type Live, sessionClosedError, sessionMembers } from '../session/live.ts';
+import { serializeSignIns } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
-import { gainWhatIsGiven } from '../session/widen.ts';
+import { addEntitledGrants } from '../session/widen.ts';
 import { SET_SIGN_INS } from '../statements.ts';
-import { isMeant, type Logout, type RecentLogouts } from './recent-logouts.ts';
+import { type Logout, logoutMatchesSignIn, type RecentLogouts } from './recent-logouts.ts';
 
 export interface SignInContext extends SessionContext {
-  readonly attestSignIn: AttestSignIn | undefined;
+  readonly attestSignIn: SignInVerifier | undefined;
   /** Serializes changes to a session's sign-ins. */
   readonly mutex: KeyedMutex;
   readonly recentLogouts: RecentLogouts;
@@ -51,7 +51,7 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
 
 /**
  * Adds a sign-in to a session or confirms it.
- * @returns a refusal with the errors of AttestSignIn, `sign_in_ended`, `session_closed`, `proof_replayed` or
+ * @returns a refusal with the errors of SignInVerifier, `sign_in_ended`, `session_closed`, `proof_replayed` or
  *   `store_unavailable`
  */
 export async function addSignIn(
@@ -65,7 +65,7 @@ export async function addSignIn(
     try {
       return await add(context, live, issuer, token, known);
     } catch (thrown) {
-      return refused(known, thrown);
+      return refusedOutcome(known, thrown);
     }
   });
   if (!outcome.granted) context.onSignIn(knownIssuer(context, issuer), 'refused');
@@ -79,7 +79,7 @@ async function add(
   token: string,
   event: AuditEvent,
 ): Promise<Outcome<void>> {
-  if (!context.attestSignIn) throw unknownIssuer(issuer);
+  if (!context.attestSignIn) throw unknownIssuerError(issuer);
   const { jkt, id, attestation } = live.session;
   // A sign-in that the file in force no longer trusts cannot be confirmed; the new one replaces it.
   const before = (attestation.signIns ?? []).filter((one) => isCurrent(context, one));
@@ -92,11 +92,11 @@ async function add(
     reason: `Signed in at ${issuer} as ${signIn.subject}.`,
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
   };
-  const refusal = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
-  if (refusal) return refused(known, refusal);
-  const stored = await context.settling.inTurn(workspaceOf(live), async (together) => {
+  const refusal = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
+  if (refusal) return refusedOutcome(known, refusal);
+  const stored = await context.settling.inTurn(workspaceKey(live), async (together) => {
     const { attestation: current } = live.session;
-    const row = { id, sign_ins: signInsText({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
+    const row = { id, sign_ins: serializeSignIns({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
     const { changes, written } = together({
       changes: (tx) => {
         tx.once(replay);
@@ -115,20 +115,20 @@ async function add(
     if (!previous) return await recordGrant(context.audit, known, changes, written);
     // Like a renewed lease, a confirmation changes no decision and leaves no audit row.
     await context.journal.transaction(changes, written);
-    return granted(known, undefined);
+    return grantedOutcome(known, undefined);
   });
   if (!stored.granted) return stored;
-  const late = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
+  const late = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
   if (late) {
     if (!live.ended) await storeSignIns(context, live, []);
-    return refused(known, late);
+    return refusedOutcome(known, late);
   }
   context.onSignIn(issuer, previous ? 'confirmed' : 'added');
   if (context.mesh.inForce()) {
     await touch(context, live);
-    await gainWhatIsGiven(context, live, 'signed_in');
+    await addEntitledGrants(context, live, 'signed_in');
   }
-  return granted(known, undefined);
+  return grantedOutcome(known, undefined);
 }
 
 /**
@@ -149,7 +149,7 @@ export async function endSignIn(
   replaceAttestation(live, {
     ...attestation,
     signIns: attestation.signIns!.filter((one) => one !== ended),
-    ...(reported && { endedSignIns: withEnded(attestation, ended, reported) }),
+    ...(reported && { endedSignIns: addEndedSignIn(attestation, ended, reported) }),
   });
   live.lapsedSignIns?.delete(issuer);
   await settle(context, live, ended, 'signed_out', origin);
@@ -157,7 +157,7 @@ export async function endSignIn(
 
 /** Ends sign-ins that were not confirmed in time. */
 export function sweepSignIns(context: SignInContext): void {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   for (const live of context.live.all()) {
     for (const signIn of live.session.attestation.signIns ?? []) {
       if (signIn.until > now || live.lapsedSignIns?.has(signIn.issuer)) continue;
@@ -174,14 +174,14 @@ export function sweepSignIns(context: SignInContext): void {
 export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
   context.recentLogouts.remember(out);
   const concerned = [...context.live.all()].filter((live) =>
-    live.session.attestation.signIns?.some((signIn) => isMeant(out, signIn)),
+    live.session.attestation.signIns?.some((signIn) => logoutMatchesSignIn(out, signIn)),
   );
   await Promise.all(concerned.map((live) => endSignIn(context, live, out.issuer, origin, out)));
   return concerned.length;
 }
 
 /** Ends sign-ins that were logged out while the session was opening. */
-export function endSignedOut(context: SignInContext, live: Live): void {
+export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   for (const signIn of live.session.attestation.signIns ?? []) {
     const out = context.recentLogouts.find(signIn);
     if (out) endSignIn(context, live, signIn.issuer, {}, out).catch(context.onFailure);
@@ -194,7 +194,7 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   const { attestation } = live.session;
   context.onSignIn(issuer, cause === 'signed_out' ? 'signed_out' : 'lapsed');
   const event = {
-    ...newEvent('sign_in.end', origin, context.clock, context.random),
+    ...createAuditEvent('sign_in.end', origin, context.clock, context.random),
     ...sessionMembers(live.session),
     target: issuer,
     detail: { cause, sign_in: { subject } },
@@ -208,9 +208,9 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
 }
 
 function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<typeof auditRow>[]): Promise<void> {
-  return context.settling.cut(workspaceOf(live), (tx) => {
+  return context.settling.cut(workspaceKey(live), (tx) => {
     const { id, attestation } = live.session;
-    tx.write(SET_SIGN_INS, { id, sign_ins: signInsText(attestation) });
+    tx.write(SET_SIGN_INS, { id, sign_ins: serializeSignIns(attestation) });
     tx.audit(...audit);
   });
 }
@@ -225,7 +225,7 @@ function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn
 }
 
 function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
-  return recentLogouts.find(signIn) || isEnded(session.attestation, signIn)
+  return recentLogouts.find(signIn) || isSignInEnded(session.attestation, signIn)
     ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
     : undefined;
 }
@@ -243,7 +243,7 @@ const MOST_KEPT = 20;
 type Ended = Pick<Attestation, 'endedSignIns'>;
 
 /** Returns the list with another reported end. There is one entry per person and session at the issuer. */
-export function withEnded(
+export function addEndedSignIn(
   { endedSignIns = [] }: Ended,
   { issuer, subject, sid }: Pick<SignIn, 'issuer' | 'subject' | 'sid'>,
   { at }: Pick<Logout, 'at'>,
@@ -256,7 +256,7 @@ export function withEnded(
 }
 
 /** Whether a sign-in may depend on an authentication that has ended. */
-export function isEnded({ endedSignIns = [] }: Ended, signIn: SignIn): boolean {
+export function isSignInEnded({ endedSignIns = [] }: Ended, signIn: SignIn): boolean {
   return endedSignIns.some((ended) => ended.issuer === signIn.issuer && isOfEnded(signIn, ended));
 }
 

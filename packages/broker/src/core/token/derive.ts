@@ -1,10 +1,10 @@
 /** `POST /token` with a session token issues a JWT for one audience. */
-import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import { type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
-import { type Live, sessionClosed } from '../session/live.ts';
+import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
+import { type AuditEvent, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
-import { type IssuedToken, identityToken, idToken, type TokenContext } from './identity-token.ts';
+import { type IssuedToken, issueIdentityToken, issueIdToken, type TokenContext } from './identity-token.ts';
 
 /** Authenticated request for a token. */
 export interface DeriveRequest {
@@ -20,29 +20,29 @@ export interface DeriveRequest {
  * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
  */
 export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
-  const { live, audience, type = JWT_TYPE } = request;
+  const { live, audience, type = JWT_TOKEN_TYPE } = request;
   const asked = { ...request.event, target: audience ?? context.config.tokenAudience };
   let issued: IssuedToken;
   try {
     issued = await issue(context, audience, type, live);
   } catch (thrown) {
-    return refused(asked, thrown);
+    return refusedOutcome(asked, thrown);
   }
   const event = {
     ...asked,
     grant: grantsOf(live.session).join(','),
-    reason: `${type === JWT_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
+    reason: `${type === JWT_TOKEN_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
     detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
   };
   const written = await recordGrant(context.audit, event);
   if (!written.granted) return written;
   // The session may have ended while the token was being signed and recorded.
-  if (live.ended) return refused(event, sessionClosed(live.ended.cause));
-  return granted(event, {
+  if (live.ended) return refusedOutcome(event, sessionClosedError(live.ended.cause));
+  return grantedOutcome(event, {
     access_token: issued.token,
     issued_token_type: type,
     token_type: 'N_A',
-    expires_in: Math.max(0, issued.expiresAt - seconds(context.clock)),
+    expires_in: Math.max(0, issued.expiresAt - toUnixSeconds(context.clock)),
   });
 }
 
@@ -53,10 +53,10 @@ async function issue(
   live: Live,
 ): Promise<IssuedToken> {
   const { publicUrl, tokenAudience } = context.config;
-  if (type === JWT_TYPE) {
+  if (type === JWT_TOKEN_TYPE) {
     if (audience !== undefined && audience !== tokenAudience)
       throw new MeshpassError('audience_not_allowed', 'To use a different audience, request an ID token.');
-    return await identityToken(context, live);
+    return await issueIdentityToken(context, live);
   }
   if (type !== ID_TOKEN_TYPE)
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
@@ -66,5 +66,5 @@ async function issue(
   const own = audience === tokenAudience || audience === publicUrl;
   if (own || !context.mesh.access().trust.audiences.includes(audience))
     throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');
-  return await idToken(context, live, audience);
+  return await issueIdToken(context, live, audience);
 }

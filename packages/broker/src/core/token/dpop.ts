@@ -7,9 +7,9 @@
  */
 import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
-import type { ReadLeaseProof } from '@meshpass/identity/channel/index';
-import { PublicKey, publicKeyOf, readJws, verifyJws } from '@meshpass/identity/jws/es256';
-import { createReplayMemory, type ReplayMemory } from '@meshpass/identity/limits/replay';
+import type { ParsedLeaseProof } from '@meshpass/identity/channel/index';
+import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
+import { createReplayCache, type ReplayCache } from '@meshpass/identity/limits/replay';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { equalInConstantTime } from '../../base/index.ts';
@@ -26,12 +26,12 @@ const MAX_PROOF = 4_096;
  * @param whenFull see createReplayMemory()
  * @param perOwner maximum proofs per key, if a full memory refuses
  */
-export function createProofMemory(
+export function createDpopReplayCache(
   capacity: number,
   whenFull: 'refuse' | 'forget' = 'refuse',
   perOwner = capacity,
-): ReplayMemory {
-  return createReplayMemory(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
+): ReplayCache {
+  return createReplayCache(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
 }
 
 /** A proof and what it must match. */
@@ -45,7 +45,7 @@ export interface DpopRequest {
   readonly now: number;
   /** Start of this process, Unix seconds. */
   readonly startedAt: number;
-  readonly replay: ReplayMemory;
+  readonly replay: ReplayCache;
   /** The request's session token, whose hash must equal the proof's `ath`. */
   readonly accessToken?: string;
   /** Thumbprint that the key must have. */
@@ -77,7 +77,7 @@ export function verifyDpop(request: DpopRequest): string {
   if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request is missing a DPoP proof.');
   const { jws, jwk, claims } = parse(request.proof);
   const jkt = dpopThumbprint(jwk);
-  verifyKey('DPoP proof', { jws, jwk, jkt }, request.jkt);
+  verifyProofSignature('DPoP proof', { jws, jwk, jkt }, request.jkt);
 
   if (claims.htm !== request.method) throw mismatch('method', claims.htm);
   if (withoutQuery(claims.htu) !== request.url) throw mismatch('URL', claims.htu);
@@ -105,9 +105,9 @@ type Kind = 'DPoP proof' | 'lease proof';
  * @param known key that an earlier proof with this thumbprint contained
  * @throws MeshpassError `dpop_key_mismatch`, `dpop_malformed`, `dpop_signature`
  */
-export function verifyKey(
+export function verifyProofSignature(
   kind: Kind,
-  proof: Omit<ReadLeaseProof, 'claims'>,
+  proof: Omit<ParsedLeaseProof, 'claims'>,
   jkt: string | undefined,
   known?: KeyObject,
 ): KeyObject {
@@ -143,7 +143,7 @@ export function assertTimely(
 
 function parse(proof: string) {
   if (proof.length > MAX_PROOF) throw malformed('it is too long');
-  const jws = readJws(proof);
+  const jws = parseJws(proof);
   if (!jws) throw malformed('it is not a single compact JWS');
   const header = Header.safeParse(jws.header);
   if (!header.success) throw malformed(`header: ${header.error.issues[0]?.path.join('.')}`);

@@ -4,29 +4,34 @@
  * respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
  */
 import type { Access } from '@meshpass/access';
-import { type Attestation, exchangeOf, MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Attest, type AttestSignIn, type Presenter, readProof } from '../../attest/index.ts';
-import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
-import { seconds } from '../../base/index.ts';
-import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
-import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
+import { type Attestor, type Presenter, parseSubjectToken, type SignInVerifier } from '../../attest/index.ts';
+import { type AuditEvent, grantedOutcome, identityMembers, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import {
+  type AttestationResult,
+  IdentifiedRefusal,
+  requirePrintable,
+  unknownIssuerError,
+} from '../../issuers/index.ts';
+import { kubernetesAccess, meshInfo, type ResponseSources, sessionInfo } from '../session/answers.ts';
 import { authorizeSession } from '../session/authorize.ts';
 import type { SessionContext } from '../session/context.ts';
 import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
-import { expiryOf, grantsOf } from '../session/session.ts';
-import type { Together } from '../session/settling.ts';
+import { grantsOf, sessionExpiry } from '../session/session.ts';
+import type { WithPendingCuts } from '../session/settling.ts';
 import { touch } from '../session/touch.ts';
 import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
 /** Dependencies of the exchange's steps. */
 export interface ExchangeContext extends SessionContext {
-  readonly attest: Attest;
+  readonly attest: Attestor;
   /** Absent if no issuer supports sign-ins. */
-  readonly attestSignIn?: AttestSignIn | undefined;
-  readonly answers: Answers;
+  readonly attestSignIn?: SignInVerifier | undefined;
+  readonly answers: ResponseSources;
   /** Called for each opened session with the access file that authorized it. */
   readonly onOpened?: (live: Live, decidedBy: Access) => void;
   /**
@@ -48,7 +53,7 @@ export interface ExchangeRequest {
 }
 
 /** An opened session, and the answer to its client. */
-export interface Exchanged {
+export interface TokenExchangeResult {
   readonly live: Live;
   readonly answer: SessionResponse;
 }
@@ -57,11 +62,14 @@ export interface Exchanged {
  * Exchanges a proof for a session.
  * @returns a refusal from attest(), authorizeSession() or openSession(), or `request_timeout`
  */
-export async function exchangeProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Exchanged>> {
+export async function exchangeProof(
+  context: ExchangeContext,
+  request: ExchangeRequest,
+): Promise<Outcome<TokenExchangeResult>> {
   const attested = await attestProof(context, request);
   if (!attested.granted) return attested;
   // In turn, so that the later of two sessions replaces the earlier in memory and in the store.
-  const inTurn = async (together: Together): Promise<Outcome<Exchanged>> => {
+  const inTurn = async (together: WithPendingCuts): Promise<Outcome<TokenExchangeResult>> => {
     // The agent has timed out and may have received a session from a later request, which a session without a recipient
     // must not replace.
     if (request.hungUp())
@@ -82,21 +90,21 @@ export async function exchangeProof(context: ExchangeContext, request: ExchangeR
     if (!opened.granted) return opened;
 
     try {
-      return granted(opened.event, { live: opened.value, answer: answer(context, opened.value, token) });
+      return grantedOutcome(opened.event, { live: opened.value, answer: answer(context, opened.value, token) });
     } catch (thrown) {
       // No client received the token. The session ends with its lease, or when its workspace opens another one.
-      return refused(opened.event, thrown);
+      return refusedOutcome(opened.event, thrown);
     }
   };
   return await context.settling
     .inTurn(attested.value.attestation.workspace.key, inTurn)
-    .catch((thrown: unknown) => refused(attested.event, thrown));
+    .catch((thrown: unknown) => refusedOutcome(attested.event, thrown));
 }
 
 /** Attestation, the loss counter before its issuer was queried, and the key of a single-use proof. */
 interface Proven {
   readonly attestation: Attestation;
-  readonly replay: Attested['replay'] | undefined;
+  readonly replay: AttestationResult['replay'] | undefined;
   readonly asked: number;
 }
 
@@ -105,21 +113,21 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
   const event = { ...request.event, proofHash: sha256Hex(form.subjectToken) };
   try {
     refuseParameters(form);
-    const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
+    const proof = parseSubjectToken(form.subjectTokenType, form.subjectToken, form.codespaceName);
     const asked = context.losses.now();
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
     // auditRow() makes the identity of a refusal printable.
-    const proven = await IdentifiedRefusal.naming(attested.attestation, () => printable(attested.attestation));
+    const proven = await IdentifiedRefusal.naming(attested.attestation, () => requirePrintable(attested.attestation));
     context.onEvidence?.({ attestation: proven });
     const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
-    return granted({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
+    return grantedOutcome({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
   } catch (thrown) {
     const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
     const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
-    return refused({ ...event, ...identity }, thrown);
+    return refusedOutcome({ ...event, ...identity }, thrown);
   }
 }
 
@@ -128,11 +136,11 @@ async function withSignIn(
   { attestSignIn }: ExchangeContext,
   { form: { signIn: given }, jkt }: ExchangeRequest,
   attestation: Attestation,
-  replay: Attested['replay'],
+  replay: AttestationResult['replay'],
 ): Promise<Pick<Proven, 'attestation' | 'replay'>> {
   if (!given) return { attestation, replay };
   return await IdentifiedRefusal.naming(attestation, async () => {
-    if (!attestSignIn) throw unknownIssuer(given.issuer);
+    if (!attestSignIn) throw unknownIssuerError(given.issuer);
     if (replay)
       throw new MeshpassError(
         'request_malformed',
@@ -144,7 +152,7 @@ async function withSignIn(
 }
 
 function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
-  if (presence?.nonce === undefined) return presence && { exchange: exchangeOf(dpop), port: presence.port };
+  if (presence?.nonce === undefined) return presence && { exchange: exchangeDigest(dpop), port: presence.port };
   return { nonce: presence.nonce, port: presence.port };
 }
 
@@ -164,7 +172,7 @@ function answer(context: ExchangeContext, { session }: Live, token: string): Ses
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
     token_type: 'DPoP',
-    expires_in: expiryOf(session) - seconds(context.clock),
+    expires_in: sessionExpiry(session) - toUnixSeconds(context.clock),
     session: sessionInfo(context.answers, session),
     mesh: meshInfo(context.answers),
     services: [...context.mesh.services(grantsOf(session))],

@@ -1,15 +1,18 @@
 /** Parses the form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
-import { MAX_FIRST_CSRS, MeshpassError } from '@meshpass/identity';
+import { MAX_INITIAL_CSRS, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
-import { HIGHEST_PORT, LOWEST_PORT } from '../../attest/index.ts';
+import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
 
 /** Maximum length of a proof, characters. */
-export const MAX_PROOF = 16_384;
+export const MAX_PROOF_LENGTH = 16_384;
 const MAX_PARAMETER = 1_024;
 /** Maximum length of a CSR, characters. A CSR with a P-256 key has about 300 characters. */
 const MAX_CSR = 1_024;
 /** Maximum length of parameters that have their own limit, characters. */
-const LONGEST: Readonly<Record<string, number>> = { csrs: MAX_FIRST_CSRS * (MAX_CSR + 1), sign_in_token: MAX_PROOF };
+const LONGEST: Readonly<Record<string, number>> = {
+  csrs: MAX_INITIAL_CSRS * (MAX_CSR + 1),
+  sign_in_token: MAX_PROOF_LENGTH,
+};
 /** The token exchange grant type, the only supported one. */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -53,7 +56,7 @@ const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
  * @param contentType header as received
  * @throws MeshpassError `request_malformed`, `grant_type_unsupported`, `proof_too_large`
  */
-export function readTokenForm(contentType: string | undefined, body: string): TokenForm {
+export function parseTokenForm(contentType: string | undefined, body: string): TokenForm {
   const [type, ...parameters] = (contentType ?? '').split(';').map((part) => part.trim().toLowerCase());
   if (type !== 'application/x-www-form-urlencoded' || parameters.some((one) => one !== 'charset=utf-8'))
     throw malformed('The content type must be application/x-www-form-urlencoded.');
@@ -64,8 +67,8 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     if (more.length > 0) throw malformed(`The ${name} parameter must not be repeated.`);
     // Parameters without a value are treated as omitted (RFC 6749 section 3.2).
     if (first === undefined || first === '') continue;
-    if (name === 'subject_token' && first.length > MAX_PROOF)
-      throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
+    if (name === 'subject_token' && first.length > MAX_PROOF_LENGTH)
+      throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF_LENGTH} characters.`);
     if (name !== 'subject_token' && first.length > (LONGEST[name] ?? MAX_PARAMETER))
       throw malformed(`The ${name} parameter is too long.`);
     if (!isPlainText(first)) throw malformed(`The ${name} parameter contains non-printable characters.`);
@@ -94,8 +97,8 @@ function readCsrs(text: string | undefined): readonly string[] {
   if (text === undefined) return [];
   const csrs = text.split('.');
   const isOne = (csr: string) => csr.length <= MAX_CSR && /^[A-Za-z0-9_-]+$/.test(csr);
-  if (csrs.length > MAX_FIRST_CSRS || !csrs.every(isOne))
-    throw malformed(`The csrs parameter must have at most ${MAX_FIRST_CSRS} base64url CSRs, separated by dots.`);
+  if (csrs.length > MAX_INITIAL_CSRS || !csrs.every(isOne))
+    throw malformed(`The csrs parameter must have at most ${MAX_INITIAL_CSRS} base64url CSRs, separated by dots.`);
   const pem = (csr: string) => Buffer.from(csr, 'base64url').toString('base64');
   return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
 }
@@ -123,8 +126,8 @@ function readPresence(values: Partial<Record<(typeof USED)[number], string>>): T
 
 function readPort(name: string, port: string | undefined): number {
   const number = /^[1-9][0-9]{3,4}$/.test(port ?? '') ? Number(port) : 0;
-  if (number < LOWEST_PORT || number > HIGHEST_PORT)
-    throw malformed(`The ${name} parameter must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
+  if (number < MIN_FORWARDED_PORT || number > MAX_PORT)
+    throw malformed(`The ${name} parameter must be a number from ${MIN_FORWARDED_PORT} to ${MAX_PORT}.`);
   return number;
 }
 

@@ -1,9 +1,9 @@
 /** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
-import { seconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
-import { expiryOf, grantsOf, type Session } from '../session/session.ts';
+import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
 import type { RotatingSigner } from './signer.ts';
 
 /** Context in which tokens are issued. */
@@ -27,9 +27,9 @@ export interface IssuedToken {
 }
 
 /** Issues the token that requests carry. Returns the previous one while more than half of its lifetime remains. */
-export async function identityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
+export async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
   const { mesh, signer, config } = context;
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   const kept = live.identityToken;
   if (kept && kept.freshUntil > now && signer.knows(kept.kid)) return kept;
   const { session } = live;
@@ -54,7 +54,7 @@ export async function identityToken(context: TokenContext, live: Live): Promise<
 }
 
 /** Issues an ID token for an audience outside the mesh. It reveals only the user and the workspace. */
-export async function idToken(context: TokenContext, { session }: Live, audience: string): Promise<IssuedToken> {
+export async function issueIdToken(context: TokenContext, { session }: Live, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
   return await sign(context, session, audience, {
     login,
@@ -69,9 +69,9 @@ export async function idToken(context: TokenContext, { session }: Live, audience
 }
 
 async function sign(context: TokenContext, session: Session, audience: string, claims: object): Promise<IssuedToken> {
-  const now = seconds(context.clock);
+  const now = toUnixSeconds(context.clock);
   const jti = context.random(16).toString('base64url');
-  const expiresAt = Math.min(now + context.tokenSeconds, expiryOf(session));
+  const expiresAt = Math.min(now + context.tokenSeconds, sessionExpiry(session));
   const { subject } = session.attestation;
   // An array even for one audience. Envoy accepts both forms, but some of Istio's matching only accepts arrays.
   const common = {

@@ -73,10 +73,10 @@ const REQUESTED = /^Meshpass-Rotation-Requested-At: (\d{1,12})$/m;
 const BLOCK = /^Meshpass-Key: (.*)\n(-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \3 KEY-----)/gm;
 
 /**
- * Parses the output of `formatKeys`.
+ * Parses the output of `serializeKeys`.
  * @throws MeshpassError `config_invalid`
  */
-export function readKeys(text: string): StoredKeys {
+export function parseKeys(text: string): StoredKeys {
   let signing: SigningKey | undefined;
   const digits = REQUESTED.exec(text)?.[1];
   const requestedAt = digits === undefined ? undefined : Number(digits);
@@ -94,13 +94,13 @@ export function readKeys(text: string): StoredKeys {
   if (!signing) throw wrong('they do not include a private signing key');
   const keys = { signing, retired, requestedAt };
   // The broker overwrites the text with what it has read, so anything else would be erased.
-  if (formatKeys(keys) !== text.replace(WRITER, ''))
+  if (serializeKeys(keys) !== text.replace(WRITER, ''))
     throw wrong('they contain text that was changed or not written by a broker');
   return keys;
 }
 
 /** Serializes the keys for storage, beginning with the signing key. */
-export function formatKeys({ signing, retired, requestedAt }: StoredKeys): string {
+export function serializeKeys({ signing, retired, requestedAt }: StoredKeys): string {
   const mark = (part: Part) => `${MARK}${JSON.stringify(part)}\n`;
   const { since, tokenSeconds, privateKey } = signing;
   return [
@@ -114,12 +114,12 @@ export function formatKeys({ signing, retired, requestedAt }: StoredKeys): strin
 }
 
 /** Serializes the JWK Set (RFC 7517 section 5). The same ring always produces the same text. */
-export function jwksOf(ring: KeyRing): string {
-  return JSON.stringify({ keys: keysOf(ring).map(publicJwk) });
+export function serializeJwks(ring: KeyRing): string {
+  return JSON.stringify({ keys: publishedKeys(ring).map(publicJwk) });
 }
 
 /** Returns all published keys. */
-export function keysOf({ signing, next, retired }: KeyRing): readonly (SigningKey | NextKey | RetiredKey)[] {
+export function publishedKeys({ signing, next, retired }: KeyRing): readonly (SigningKey | NextKey | RetiredKey)[] {
   return [signing, next, ...retired];
 }
 
@@ -145,12 +145,12 @@ export function signWithNextOnly({ next }: KeyRing, now: number, tokenSeconds: n
 }
 
 /** Returns keys with one signing key and no retired ones. */
-export function onlyKey(privateKey: KeyObject, now: number, tokenSeconds: number): StoredKeys {
-  return { signing: asSigning(asNext(privateKey), now, tokenSeconds), retired: [] };
+export function initialKeys(privateKey: KeyObject, now: number, tokenSeconds: number): StoredKeys {
+  return { signing: asSigning(toNextKey(privateKey), now, tokenSeconds), retired: [] };
 }
 
 /** Wraps a private key as the next one. */
-export function asNext(privateKey: KeyObject): NextKey {
+export function toNextKey(privateKey: KeyObject): NextKey {
   return { ...identified(createPublicKey(privateKey)), privateKey };
 }
 

@@ -1,7 +1,7 @@
 /** Storage for the signing keys: a file, or an entry of a Secret (key-secret.ts). */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { readPrivateFile, replaceKeyFile } from '../../base/index.ts';
 
 /** Durable text with the signing keys. */
@@ -29,7 +29,7 @@ export function keyFileStorage(file: string): KeyStorage {
       } catch (cause) {
         if (cause instanceof MeshpassError) throw cause;
         if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        const why = `Cannot read the signing key file ${file}: ${fileProblem(cause)}.`;
+        const why = `Cannot read the signing key file ${file}: ${describeFileError(cause)}.`;
         throw new MeshpassError('config_invalid', why, { cause });
       }
     },

@@ -28,7 +28,7 @@ export type Step =
  * @param now Unix seconds
  * @returns undefined if no step is due
  */
-export function nextStep(
+export function nextRotationStep(
   ring: KeyRing,
   rules: RotationRules,
   inMesh: (kid: string) => boolean,
@@ -39,12 +39,12 @@ export function nextStep(
   if (over.length > 0) return { do: 'drop', kids: over.map(({ kid }) => kid) };
   if (!inMesh(next.kid)) return undefined;
   if (next.publishedAt === undefined) return { do: 'note', kid: next.kid };
-  return isDue(ring, rules, now) && now >= next.publishedAt + rules.waitSeconds
+  return isRotationDue(ring, rules, now) && now >= next.publishedAt + rules.waitSeconds
     ? { do: 'sign', kid: next.kid }
     : undefined;
 }
 
 /** Whether the signing key is due for rotation, as soon as the next one may sign. */
-export function isDue({ signing, requestedAt }: KeyRing, { ageSeconds }: RotationRules, now: number): boolean {
+export function isRotationDue({ signing, requestedAt }: KeyRing, { ageSeconds }: RotationRules, now: number): boolean {
   return requestedAt !== undefined || (ageSeconds > 0 && now >= signing.since + ageSeconds);
 }

@@ -6,20 +6,20 @@ import { setTimeout as pause } from 'node:timers/promises';
 import {
   type AuditEvent,
   auditRow,
-  granted,
+  createAuditEvent,
+  grantedOutcome,
   type Journal,
-  newEvent,
   type Outcome,
   recordGrant,
-  refused,
+  refusedOutcome,
 } from '../../audit/index.ts';
-import { type KeyedMutex, runExclusive, seconds, timestamp } from '../../base/index.ts';
+import { type KeyedMutex, runExclusive, timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
-import { leadershipUnknown } from '../../store/index.ts';
+import { leadershipUnknownError } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { asNext, publicJwk, type StoredKeys, signWithNext, signWithNextOnly } from './key-ring.ts';
-import { isDue, nextStep, type RotationRules, type Step } from './next-step.ts';
-import { makeSigningKey, type RotatingSigner } from './signer.ts';
+import { publicJwk, type StoredKeys, signWithNext, signWithNextOnly, toNextKey } from './key-ring.ts';
+import { isRotationDue, nextRotationStep, type RotationRules, type Step } from './next-step.ts';
+import { generateSigningKey, type RotatingSigner } from './signer.ts';
 
 /** State of a published key for operators. */
 export interface KeyStatus {
@@ -40,7 +40,7 @@ export interface KeyStatus {
 }
 
 /** Rotates the signing key. */
-export type Rotation = ReturnType<typeof createRotation>;
+export type KeyRotation = ReturnType<typeof createKeyRotation>;
 
 const LOOK_MS = 1_000;
 /**
@@ -67,9 +67,9 @@ export async function claimKeys({
   isLeader,
 }: Pick<RotationContext, 'signer' | 'tokenSeconds' | 'isLeader'>): Promise<void> {
   // Also checked before reading, so that an unresponsive storage cannot delay a former leader.
-  if (!isLeader()) throw leadershipUnknown();
+  if (!isLeader()) throw leadershipUnknownError();
   const keys = await signer.read();
-  if (!isLeader()) throw leadershipUnknown();
+  if (!isLeader()) throw leadershipUnknownError();
   const longest = Math.max(keys.signing.tokenSeconds, tokenSeconds);
   await signer.replace({ ...keys, next: signer.ring.next, signing: { ...keys.signing, tokenSeconds: longest } });
 }
@@ -78,7 +78,7 @@ export async function claimKeys({
  * Creates the rotation.
  * @param context its signer has the keys that claimKeys() activated
  */
-export function createRotation(context: RotationContext) {
+export function createKeyRotation(context: RotationContext) {
   const { signer, mesh, clock, audit, tokenSeconds } = context;
   mesh.tokenKeysChanged();
   const mutex: KeyedMutex = new Map();
@@ -95,21 +95,21 @@ export function createRotation(context: RotationContext) {
   const adopted = async <T>(event: AuditEvent, adopting: Promise<void>, value: T): Promise<Outcome<T>> => {
     try {
       await adopting;
-      return granted(event, value);
+      return grantedOutcome(event, value);
     } catch (thrown) {
-      return refused({ ...event, ...newEvent(event.action, event, clock, context.random) }, thrown);
+      return refusedOutcome({ ...event, ...createAuditEvent(event.action, event, clock, context.random) }, thrown);
     }
   };
   const inMesh = (kid: string): boolean => mesh.tokenKeys().has(kid);
 
   const take = async (step: Step): Promise<void> => {
     const { ring } = signer;
-    const now = seconds(clock);
+    const now = toUnixSeconds(clock);
     switch (step.do) {
       case 'note':
         return signer.adopt({ ...ring, next: { ...ring.next, publishedAt: now } });
       case 'sign': {
-        const next = asNext(await makeSigningKey());
+        const next = toNextKey(await generateSigningKey());
         const { kid } = ring.signing;
         await recordKey(context, 'The broker now signs with the next key.', publicJwk(ring.next), { retired: kid });
         return adopt(signWithNext(ring, now, tokenSeconds), next);
@@ -128,7 +128,7 @@ export function createRotation(context: RotationContext) {
   };
 
   const look = async (): Promise<void> => {
-    const step = nextStep(signer.ring, context, inMesh, seconds(clock));
+    const step = nextRotationStep(signer.ring, context, inMesh, toUnixSeconds(clock));
     if (step) await take(step);
   };
 
@@ -160,14 +160,14 @@ export function createRotation(context: RotationContext) {
         if (ring.requestedAt !== undefined) {
           const reason = 'An operator requested a new signing key, but a rotation is already in progress.';
           const written = await recordGrant(audit, { ...asked, target: kid, reason });
-          return written.granted ? granted(written.event, { kid, made: false }) : written;
+          return written.granted ? grantedOutcome(written.event, { kid, made: false }) : written;
         }
         const reason =
           'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.';
         const detail = { ...asked.detail, jwk: publicJwk(ring.next) };
         const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
         if (!written.granted) return written;
-        const adopting = adopt({ ...ring, requestedAt: seconds(clock) });
+        const adopting = adopt({ ...ring, requestedAt: toUnixSeconds(clock) });
         const requested = await adopted(written.event, adopting, { kid, made: true });
         // The request is stored, so the periodic step retries after any failure from here on.
         if (requested.granted) await look().catch(context.onFailure);
@@ -181,14 +181,14 @@ export function createRotation(context: RotationContext) {
     revoke: (asked: AuditEvent) =>
       exclusively(async () => {
         const { ring } = signer;
-        const next = asNext(await makeSigningKey());
+        const next = toNextKey(await generateSigningKey());
         const { kid } = ring.next;
         const dropped = [ring.signing, ...ring.retired].map((key) => key.kid);
         const reason = 'An operator dropped every key that has been used to sign. The next key takes over immediately.';
         const detail = { ...asked.detail, jwk: publicJwk(ring.next), dropped };
         const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
         if (!written.granted) return written;
-        const keys = signWithNextOnly(ring, seconds(clock), tokenSeconds);
+        const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
         const done = await adopted(written.event, signer.replace({ ...keys, next }), { kid, dropped });
         if (!done.granted) return done;
         // Sidecars accept tokens signed by both keys until they are notified, so agents renew their tokens first.
@@ -223,7 +223,7 @@ export function createRotation(context: RotationContext) {
 function describe(context: RotationContext, inMesh: (kid: string) => boolean): readonly KeyStatus[] {
   const { ageSeconds, waitSeconds, signer } = context;
   const { signing, next, retired } = signer.ring;
-  const due = isDue(signer.ring, context, seconds(context.clock));
+  const due = isRotationDue(signer.ring, context, toUnixSeconds(context.clock));
   return [
     {
       kid: signing.kid,
@@ -273,7 +273,7 @@ async function recordKey(
   jwk: ReturnType<typeof publicJwk>,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
-  const event = { ...newEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
+  const event = { ...createAuditEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
   const row = auditRow(event, 'allowed', reason, undefined, clock());
   await journal.transaction((tx) => tx.audit(row));
 }

@@ -4,15 +4,15 @@
 import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import {
-  asNext,
-  formatKeys,
-  jwksOf,
+  initialKeys,
   type KeyRing,
-  keysOf,
   MODULUS_BITS,
-  onlyKey,
-  readKeys,
+  parseKeys,
+  publishedKeys,
   type StoredKeys,
+  serializeJwks,
+  serializeKeys,
+  toNextKey,
 } from './key-ring.ts';
 import type { KeyStorage } from './key-storage.ts';
 
@@ -28,19 +28,19 @@ const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
 export async function openSigner(storage: KeyStorage) {
   const read = async (): Promise<StoredKeys> => {
     const found = await storage.read();
-    if (found !== undefined) return readKeys(found);
-    const made = onlyKey(await makeSigningKey(), Math.floor(Date.now() / 1000), 0);
-    await storage.write(formatKeys(made));
+    if (found !== undefined) return parseKeys(found);
+    const made = initialKeys(await generateSigningKey(), Math.floor(Date.now() / 1000), 0);
+    await storage.write(serializeKeys(made));
     return made;
   };
-  const [keys, next] = await Promise.all([read(), makeSigningKey()]);
-  let ring: KeyRing = { ...keys, next: asNext(next) };
-  let jwks = jwksOf(ring);
-  let known = new Set(keysOf(ring).map(({ kid }) => kid));
+  const [keys, next] = await Promise.all([read(), generateSigningKey()]);
+  let ring: KeyRing = { ...keys, next: toNextKey(next) };
+  let jwks = serializeJwks(ring);
+  let known = new Set(publishedKeys(ring).map(({ kid }) => kid));
   const adopt = (other: KeyRing): void => {
     ring = other;
-    jwks = jwksOf(ring);
-    known = new Set(keysOf(ring).map(({ kid }) => kid));
+    jwks = serializeJwks(ring);
+    known = new Set(publishedKeys(ring).map(({ kid }) => kid));
   };
   return {
     /** Current JWK Set as JSON text (RFC 7517 section 5). */
@@ -68,7 +68,7 @@ export async function openSigner(storage: KeyStorage) {
      * @throws MeshpassError from the storage; the ring is then unchanged
      */
     replace: async (other: KeyRing) => {
-      await storage.write(formatKeys(other));
+      await storage.write(serializeKeys(other));
       adopt(other);
     },
     /**
@@ -88,7 +88,7 @@ export async function openSigner(storage: KeyStorage) {
 }
 
 /** Generates a 2048-bit RSA key. */
-export async function makeSigningKey(): Promise<KeyObject> {
+export async function generateSigningKey(): Promise<KeyObject> {
   return (await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS })).privateKey;
 }
 

@@ -8,11 +8,11 @@ import type { Attestation } from '@meshpass/identity';
 import { isTeamById, type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
-import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
-import { type RateLimiter, SHARE } from './rate-limiter.ts';
+import type { CodespaceEvent, GithubAuditEvent, MemberEvent } from './audit-events.ts';
+import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
 import { recheckMember } from './recheck-member.ts';
-import { closeSessionOf, recheckCodespace } from './sweep-codespaces.ts';
-import { isSettled, type WatchedCodespace, watched, watchedCodespaces } from './watched-codespaces.ts';
+import { closeCodespaceSession, recheckCodespace } from './sweep-codespaces.ts';
+import { isSettled, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
 /** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
@@ -44,11 +44,11 @@ const MAX_RECENT = 1_000;
 export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const { sessions, organization, wait, onFailure } = options;
   const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
-  let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
+  let recent: { readonly event: GithubAuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
   /** Limits the queries, because any client with the stream's token can trigger them. */
-  const mayAsk = options.rateLimiter.allowance(SHARE.events);
+  const mayAsk = options.rateLimiter.allowance(RATE_LIMIT_SHARES.events);
   const read: ReadGithub = async (...question) => {
     if (!mayAsk()) throw new Spent();
     return await options.read(...question);
@@ -84,7 +84,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     const status = owner && (await recheckCodespace(read, owner, one));
     if (!status || (status.kind !== 'over' && status.kind !== 'absent')) return false;
     const witness = `${event ? "GitHub's audit log" : 'a request'} and the developer's Codespaces`;
-    closeSessionOf(
+    closeCodespaceSession(
       sessions,
       one,
       status,
@@ -124,7 +124,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
         begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
   };
 
-  const dispatch = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
+  const dispatch = (event: GithubAuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
     if (isOfCodespace(event)) {
       for (const one of codespaces) if (concerns(one, event)) beginCodespace(one, event);
     } else {
@@ -134,7 +134,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
 
   return {
     /** Records the events and returns; the queries follow. */
-    handle(events: readonly AuditEvent[]) {
+    handle(events: readonly GithubAuditEvent[]) {
       if (events.length === 0) return;
       const codespaces = watchedCodespaces(sessions.live);
       const lives = [...sessions.live.all()];
@@ -147,7 +147,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
     opened(live: Live) {
       const since = sessions.clock() - RECENT_MS;
-      const one = watched(live);
+      const one = toWatchedCodespace(live);
       for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
     },
     /** Rechecks live sessions contradicted by GitHub's answer to another request. */
@@ -178,13 +178,13 @@ type Ask = () => Promise<boolean>;
 /** Signals that the audit log's share of the rate limit is exhausted for now. */
 class Spent extends Error {}
 
-function doubtOf(event: AuditEvent) {
+function doubtOf(event: GithubAuditEvent) {
   if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
   const { user: login, userId, team } = event;
   return login === undefined && userId === undefined ? { team, teams: team?.split('/')[0] } : { login, userId };
 }
 
-function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
+function isOfCodespace(event: GithubAuditEvent): event is CodespaceEvent {
   return event.action.startsWith('codespaces.');
 }
 
@@ -207,5 +207,5 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
 function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<string> {
   const { teams, organizationRoles = [] } = live.session.attestation;
   const all = new Set([...teams, ...organizationRoles].map((one) => one.split('/')[0]!));
-  return trusted !== undefined && watched(live) ? all.add(trusted) : all;
+  return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted) : all;
 }

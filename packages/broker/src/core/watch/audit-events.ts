@@ -48,7 +48,7 @@ const MemberEvent = z
 
 export type CodespaceEvent = z.infer<typeof CodespaceEvent>;
 export type MemberEvent = z.infer<typeof MemberEvent>;
-export type AuditEvent = CodespaceEvent | MemberEvent;
+export type GithubAuditEvent = CodespaceEvent | MemberEvent;
 
 const Event = z.union([CodespaceEvent, MemberEvent]);
 
@@ -57,7 +57,7 @@ const Event = z.union([CodespaceEvent, MemberEvent]);
  * @param body whole and decompressed
  * @throws MeshpassError `request_malformed` if it is not JSON
  */
-export function readAuditEvents(body: string): AuditEvent[] {
+export function parseAuditEvents(body: string): GithubAuditEvent[] {
   return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => Event.safeParse(value).data ?? []);
 }
 

@@ -6,15 +6,15 @@ import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
-import { granted, refused } from '../../audit/index.ts';
+import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
-import { type Route, readBytes, route, tooLarge } from '../../http/index.ts';
-import { type AuditEvent, readAuditEvents } from './audit-events.ts';
+import { bodyTooLargeError, type Route, readBytes, route } from '../../http/index.ts';
+import { type GithubAuditEvent, parseAuditEvents } from './audit-events.ts';
 
 /** Receiver of audit events. */
 export interface GithubEvents {
   readonly token: string;
-  readonly handle: (events: readonly AuditEvent[]) => void;
+  readonly handle: (events: readonly GithubAuditEvent[]) => void;
   /** Called with the number of events received about Codespaces and members. */
   readonly onEvents: (count: number) => void;
 }
@@ -32,15 +32,15 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
       action: 'github.events',
       authentication: ({ request, event }) =>
         isGithub(request.headers.authorization, events.token)
-          ? granted({ ...event, known: true }, undefined)
-          : refused(event, new MeshpassError('github_unauthorized', 'The audit log stream token is required.')),
+          ? grantedOutcome({ ...event, known: true }, undefined)
+          : refusedOutcome(event, new MeshpassError('github_unauthorized', 'The audit log stream token is required.')),
       read: readText,
       handler: async ({ event, body }) => {
-        const heard = readAuditEvents(body);
+        const heard = parseAuditEvents(body);
         events.onEvents(heard.length);
         // Effects follow after the response, and are audited with the sessions that they end.
         events.handle(heard);
-        return granted(event, { text: 'Success', code: 0 });
+        return grantedOutcome(event, { text: 'Success', code: 0 });
       },
     }),
   );
@@ -60,7 +60,7 @@ async function readText(request: IncomingMessage): Promise<string> {
   try {
     return (await inflate(body, { maxOutputLength: MAX_INFLATED })).toString('utf8');
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(MAX_INFLATED);
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw bodyTooLargeError(MAX_INFLATED);
     throw new MeshpassError('request_malformed', 'The body is not valid gzip.');
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { z } from 'zod';
-import { MAX_PAGE_BYTES, parseGithub, type ReadGithub } from '../../attest/index.ts';
+import { MAX_PAGE_BYTES, parseGithubResponse, type ReadGithub } from '../../attest/index.ts';
 
 export interface Listing<T> {
   readonly items: readonly T[];
@@ -84,5 +84,5 @@ async function readPage<T>(
     maxBytes: MAX_PAGE_BYTES,
   });
   if (known && answer?.status === 304) return known;
-  return answer && { ...parseGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined };
+  return answer && { ...parseGithubResponse(schema, answer), etag: answer.headers.get('etag') ?? undefined };
 }

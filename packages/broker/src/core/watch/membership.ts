@@ -2,7 +2,7 @@
  * Applies the consequences to a live session whose developer has left a team or an organization, according to GitHub.
  */
 
-import { type Fact, without } from '../../attest/index.ts';
+import { type Fact, withoutFacts } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { closeSession, replaceAttestation } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
@@ -54,7 +54,7 @@ function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[])
   for (const fact of facts) sessions.losses.lose(fact);
   // If the store is unavailable, the write is retried; the next session does not wait for it.
   // Removed directly, because if the clock was set back, the loss may be dated before the opening.
-  replaceAttestation(live, without(live.session.attestation, facts));
+  replaceAttestation(live, withoutFacts(live.session.attestation, facts));
   touch(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
 
@@ -64,13 +64,13 @@ function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[])
  */
 export function dependsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
   const { githubUser } = live.session.attestation;
-  if (!githubUser || !isCodespace(live)) return false;
+  if (!githubUser || !isCodespaceSession(live)) return false;
   // If another account pays, the Codespace is trusted only because its developer is a member.
   const payer = String(live.session.attestation.claims.billable_owner).toLowerCase();
   return wasMember(githubUser.id) || payer !== organization;
 }
 
 /** Whether a live session belongs to a Codespace. */
-export function isCodespace({ session }: Live): boolean {
+export function isCodespaceSession({ session }: Live): boolean {
   return session.attestation.attestor === 'github-codespace';
 }

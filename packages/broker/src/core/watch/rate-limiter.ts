@@ -11,9 +11,9 @@ export type RateLimiter = ReturnType<typeof createRateLimiter>;
  * Shares of the hourly limit. The rest is for enrolments. `events` covers queries caused by the audit log, `jobs` the
  * GitHub Actions jobs with a session.
  */
-export const SHARE = { codespaces: 0.5, members: 0.15, events: 0.2, jobs: 0.05 } as const;
+export const RATE_LIMIT_SHARES = { codespaces: 0.5, members: 0.15, events: 0.2, jobs: 0.05 } as const;
 /** Combined share of the rounds. */
-const SHARED = SHARE.codespaces + SHARE.members;
+const SHARED = RATE_LIMIT_SHARES.codespaces + RATE_LIMIT_SHARES.members;
 const RESERVE = 1 - SHARED;
 
 /**

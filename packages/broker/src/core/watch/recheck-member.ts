@@ -6,7 +6,13 @@
  */
 
 import { z } from 'zod';
-import { membershipQueries, organizationOf, parseGithub, pathPart, type ReadGithub } from '../../attest/index.ts';
+import {
+  createMembershipQueries,
+  encodePathSegment,
+  organizationOf,
+  parseGithubResponse,
+  type ReadGithub,
+} from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
@@ -32,15 +38,15 @@ export async function recheckMember(options: RecheckMemberOptions, live: Live, o
   const { read, sessions, trusted } = options;
   const { session: before } = live;
   const { githubUser: user, teams } = before.attestation;
-  const org = pathPart(organization);
-  if (!user || !org || !pathPart(user.login)) return false;
-  const queries = membershipQueries(read);
+  const org = encodePathSegment(organization);
+  if (!user || !org || !encodePathSegment(user.login)) return false;
+  const queries = createMembershipQueries(read);
   const isTrulyAbsent = async () => {
     const [hasLogin, members] = await Promise.all([
       queries.hasLogin(organization, user),
       read(organization, `/orgs/${org}/members?per_page=1`),
     ]);
-    return hasLogin && members !== undefined && parseGithub(SomeMembers, members).length > 0;
+    return hasLogin && members !== undefined && parseGithubResponse(SomeMembers, members).length > 0;
   };
   const [found, ...inTeams] = await Promise.all([
     queries.membership(organization, user),

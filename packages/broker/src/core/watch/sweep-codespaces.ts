@@ -3,7 +3,7 @@
  * listing. A failed or partial listing neither ends nor extends a session, and leases still apply.
  */
 
-import { pathPart, type ReadGithub } from '../../attest/index.ts';
+import { encodePathSegment, type ReadGithub } from '../../attest/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { closeSession } from '../session/lifecycle.ts';
@@ -43,7 +43,7 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
      * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
      */
     async sweep(read: ReadGithub, organization: string) {
-      const part = pathPart(organization);
+      const part = encodePathSegment(organization);
       if (!part) return;
       if (cachedOrganization !== organization) {
         cachedPages.clear();
@@ -65,15 +65,16 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
         const { id } = watched.live.session;
         const status = statusOf(watched, index);
         const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
-        if (status.kind === 'over') closeSessionOf(sessions, watched, status, "the organization's Codespaces");
+        if (status.kind === 'over') closeCodespaceSession(sessions, watched, status, "the organization's Codespaces");
         else if (status.kind === 'doubtful') {
-          if (suspects.has(id)) closeSessionOf(sessions, watched, status, "the organization's Codespaces, twice");
+          if (suspects.has(id))
+            closeCodespaceSession(sessions, watched, status, "the organization's Codespaces, twice");
           else doubted.add(id);
         } else if (status.kind === 'absent' && isListed) {
           if (!isBelievable) {
             if (suspects.has(id)) doubted.add(id);
           } else if (suspects.has(id))
-            closeSessionOf(sessions, watched, status, "the organization's Codespaces, twice");
+            closeCodespaceSession(sessions, watched, status, "the organization's Codespaces, twice");
           else {
             doubted.add(id);
             if (asked++ < MAX_ASKED_AGAIN) await confirm(read, organization, watched);
@@ -90,7 +91,7 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
     try {
       const status = await recheckCodespace(read, organization, watched);
       if (status && (status.kind === 'absent' || status.kind === 'over'))
-        closeSessionOf(sessions, watched, status, "the organization's and the developer's Codespaces");
+        closeCodespaceSession(sessions, watched, status, "the organization's and the developer's Codespaces");
     } catch (thrown) {
       onFailure(thrown);
     }
@@ -109,7 +110,7 @@ export async function recheckCodespace(
   organization: string,
   watched: WatchedCodespace,
 ): Promise<CodespaceStatus | undefined> {
-  const parts = [pathPart(organization), pathPart(watched.owner)];
+  const parts = [encodePathSegment(organization), encodePathSegment(watched.owner)];
   if (parts.includes(undefined)) return undefined;
   const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces`;
   const listing = await readListing({ read, organization, path, schema: CodespacePage });
@@ -123,7 +124,7 @@ export async function recheckCodespace(
  * Closes the session of a Codespace that has ended.
  * @param witness description of the query, for the audit log
  */
-export function closeSessionOf(
+export function closeCodespaceSession(
   sessions: SessionContext,
   { live, id, name, owner }: WatchedCodespace,
   status: Exclude<CodespaceStatus, { kind: 'available' }>,

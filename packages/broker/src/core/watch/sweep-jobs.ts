@@ -6,7 +6,7 @@
 
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { parseGithub, pathPart, type ReadGithub } from '../../attest/index.ts';
+import { encodePathSegment, parseGithubResponse, type ReadGithub } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
@@ -39,7 +39,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
     );
     // GitHub also responds with 404 to an App that lacks permission.
     if (!answer || answer.status === 304) return;
-    const job = parseGithub(Status, answer);
+    const job = parseGithubResponse(Status, answer);
     if (live.ended || job.id !== where.id) return;
     asked.set(id, answer.headers.get('etag') ?? undefined);
     if (job.status !== 'completed') return;
@@ -84,7 +84,7 @@ function isJob({ session, ended }: Live): boolean {
 /** Returns the path to query: the job's if the token contains its id, otherwise its run attempt's. */
 function whereToAsk({ session: { attestation } }: Live) {
   const { claims, workspace } = attestation;
-  const owner = pathPart(workspace.repository?.fullName.split('/')[0] ?? '');
+  const owner = encodePathSegment(workspace.repository?.fullName.split('/')[0] ?? '');
   const [repository, run, attempt, job] = [
     workspace.repository?.id,
     ...[claims.run_id, claims.run_attempt, claims.check_run_id].map(Number),

@@ -5,11 +5,17 @@
  */
 
 import { z } from 'zod';
-import { membershipQueries, organizationOf, pathPart, type ReadGithub } from '../../attest/index.ts';
+import { createMembershipQueries, encodePathSegment, organizationOf, type ReadGithub } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import { type CachedPages, readListing } from './listing.ts';
-import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
+import {
+  dependsOnMembership,
+  isCodespaceSession,
+  onLeftOrganization,
+  onLeftTeam,
+  onRoleChanged,
+} from './membership.ts';
 import { isSettled } from './watched-codespaces.ts';
 
 const Member = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
@@ -52,12 +58,12 @@ export function createMemberSweep(sessions: SessionContext) {
       const teams = new Set(candidates.flatMap(({ session }) => session.attestation.teams));
       const roles = candidates.flatMap(({ session }) => session.attestation.organizationRoles ?? []);
       const organizations = new Set([...teams, ...roles].map(organizationOf));
-      if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
+      if (trusted !== undefined && candidates.some(isCodespaceSession)) organizations.add(trusted.toLowerCase());
       let confirmed = 0;
       const mayAsk = () => confirmed++ < MAX_CONFIRMED;
-      const queries = membershipQueries(read);
+      const queries = createMembershipQueries(read);
       for (const organization of organizations) {
-        const org = pathPart(organization);
+        const org = encodePathSegment(organization);
         const members = org && (await list(read, organization, `/orgs/${org}/members`));
         // GitHub also responds with 404 without permission to read members; then nothing is known.
         if (!members || members.size === 0) continue;
@@ -75,7 +81,7 @@ export function createMemberSweep(sessions: SessionContext) {
             (one) => organizationOf(one) === organization,
           );
           const loses = members.has(user.id) ? roles.includes(`${organization}/admin`) : roles.length > 0;
-          if (live.ended || !(ends || loses) || !pathPart(user.login) || !mayAsk()) continue;
+          if (live.ended || !(ends || loses) || !encodePathSegment(user.login) || !mayAsk()) continue;
           const role = await queries.roleIn(organization, user);
           if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
           else onRoleChanged(sessions, live, organization, role);

@@ -8,7 +8,7 @@ import type { ReadGithub } from '../../attest/index.ts';
 import { pause } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { createAuditEventHandler, type Wait } from './audit-event-handler.ts';
-import { type RateLimiter, SHARE } from './rate-limiter.ts';
+import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
@@ -42,7 +42,7 @@ const MAX_BACKOFF_MS = 60_000;
 const MAX_SLEEP_MS = 60_000;
 
 /** Starts the watch. */
-export function startWatching(options: WatchOptions) {
+export function startGithubWatch(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
   const stopping = new AbortController();
@@ -71,12 +71,14 @@ export function startWatching(options: WatchOptions) {
     dueAt: clock(),
     failures: 0,
   });
-  const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (counted) => {
+  const sweeping = task(RATE_LIMIT_SHARES.codespaces, options.sweepSeconds, async (counted) => {
     const trusted = organization();
     if (trusted !== undefined) await codespaces.sweep(counted, trusted);
   });
-  const asking = task(SHARE.members, options.memberSeconds, (counted) => members.sweep(counted, organization()));
-  const seeing = task(SHARE.jobs, options.sweepSeconds, jobs.sweep);
+  const asking = task(RATE_LIMIT_SHARES.members, options.memberSeconds, (counted) =>
+    members.sweep(counted, organization()),
+  );
+  const seeing = task(RATE_LIMIT_SHARES.jobs, options.sweepSeconds, jobs.sweep);
 
   const perform = async (one: Task) => {
     /** Requests that count against the rate limit. Unchanged answers are free. */

@@ -25,11 +25,11 @@ export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: 
 
 /** Lists the watched Codespaces of all live sessions. */
 export function watchedCodespaces(index: SessionContext['live']): WatchedCodespace[] {
-  return [...index.all()].flatMap((live) => watched(live) ?? []);
+  return [...index.all()].flatMap((live) => toWatchedCodespace(live) ?? []);
 }
 
 /** Returns the watched Codespace of a live session; undefined if it has none. */
-export function watched(live: Live): WatchedCodespace | undefined {
+export function toWatchedCodespace(live: Live): WatchedCodespace | undefined {
   const { attestation } = live.session;
   const { claims, githubUser } = attestation;
   if (live.ended || attestation.attestor !== 'github-codespace' || !githubUser) return undefined;

@@ -4,10 +4,10 @@ import type { SignInClient } from '@meshpass/access';
 /** Maximum age of an ID token, seconds. The client presents it right after the issuer issues it. */
 const FRESH_SECONDS = 60;
 /** Tolerated difference between the issuer's clock and ours when confirming a sign-in, seconds. */
-export const CLOCK_SECONDS = 15;
+export const MAX_CLOCK_SKEW_SECONDS = 15;
 
 /** Returns when the issuer issued an ID token, corrected for issuers that backdate `iat`. */
-export function givenAt(iat: number, { backdated = 0 }: SignInClient): number {
+export function correctedIssuedAt(iat: number, { backdated = 0 }: SignInClient): number {
   return iat + backdated;
 }
 
@@ -17,6 +17,6 @@ export function isFresh(given: number, now: number): boolean {
 }
 
 /** Returns when an ID token's confirmation begins: when the token was issued, even if it is presented later. */
-export function countsFrom(given: number, now: number): number {
-  return Math.min(now, given + CLOCK_SECONDS);
+export function confirmationStart(given: number, now: number): number {
+  return Math.min(now, given + MAX_CLOCK_SKEW_SECONDS);
 }

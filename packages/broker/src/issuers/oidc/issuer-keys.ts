@@ -1,7 +1,7 @@
 /** Keys of configured issuers: OpenID discovery, then a JWKS that jose caches and refreshes, with a cool-down. */
 import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
-import { type IssuerHttpOptions, requestIssuer, unavailable } from '../issuer-http.ts';
+import { type IssuerHttpOptions, issuerUnavailableError, requestIssuer } from '../issuer-http.ts';
 import { createTtlCache } from '../ttl-cache.ts';
 
 export interface IssuerKeysOptions extends IssuerHttpOptions {
@@ -71,11 +71,12 @@ export function createIssuerKeys(options: IssuerKeysOptions) {
 async function discover(issuer: string, options: IssuerHttpOptions): Promise<URL> {
   const base = issuer.endsWith('/') ? issuer.slice(0, -1) : issuer;
   const answer = await requestIssuer(new URL(`${base}/.well-known/openid-configuration`), {}, issuer, options);
-  if (answer.status !== 200) throw unavailable(issuer, 'no discovery document', { status: answer.status });
+  if (answer.status !== 200) throw issuerUnavailableError(issuer, 'no discovery document', { status: answer.status });
   const read = Discovery.safeParse(answer.body);
-  if (!read.success) throw unavailable(issuer, 'unexpected discovery document');
+  if (!read.success) throw issuerUnavailableError(issuer, 'unexpected discovery document');
   // Section 4.3 requires the two to be identical. Otherwise the document belongs to another issuer.
-  if (read.data.issuer !== issuer) throw unavailable(issuer, 'the discovery document belongs to a different issuer');
+  if (read.data.issuer !== issuer)
+    throw issuerUnavailableError(issuer, 'the discovery document belongs to a different issuer');
   return new URL(read.data.jwks_uri);
 }
 
@@ -83,7 +84,7 @@ async function fetchKeys(issuer: string, url: URL, options: IssuerHttpOptions): 
   const answer = await requestIssuer(url, {}, issuer, options);
   const keys = (answer.body as { keys?: unknown } | undefined)?.keys;
   if (answer.status !== 200 || !Array.isArray(keys)) {
-    throw unavailable(issuer, 'no keys', { status: answer.status });
+    throw issuerUnavailableError(issuer, 'no keys', { status: answer.status });
   }
   return Response.json({ keys });
 }

@@ -3,13 +3,13 @@ import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/acc
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
-import type { Attested } from '../attested.ts';
+import type { AttestationResult } from '../attested.ts';
 import { nameOf, sidOf } from './person.ts';
-import { readToken } from './read-token.ts';
-import { unknownIssuer } from './sign-in.ts';
+import { decodeIdToken } from './read-token.ts';
+import { unknownIssuerError } from './sign-in.ts';
 import { SKEW_SECONDS, type VerifyOptions, verifyJwt } from './verify-id-token.ts';
 
-export interface SignedOut {
+export interface VerifiedLogout {
   /** The issuer's name in the access file. */
   readonly issuer: string;
   /** User whose sessions end, as in Attestation. If absent, only `sid` applies. */
@@ -18,7 +18,7 @@ export interface SignedOut {
   readonly sid?: string;
   /** Unix seconds. */
   readonly at: number;
-  readonly replay: NonNullable<Attested['replay']>;
+  readonly replay: NonNullable<AttestationResult['replay']>;
 }
 
 /**
@@ -26,7 +26,7 @@ export interface SignedOut {
  * @throws MeshpassError `sign_in_unknown`, `logout_token_invalid`, `issuer_unavailable`, `proof_too_large`,
  *   `proof_malformed`
  */
-export type VerifyLogout = (issuer: string, token: string) => Promise<SignedOut>;
+export type LogoutVerifier = (issuer: string, token: string) => Promise<VerifiedLogout>;
 
 export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 /** Maximum age of a logout token, seconds. Issuers send it as soon as they create it. */
@@ -34,11 +34,11 @@ const MAX_AGE_SECONDS = 120;
 const MAX_ID = 512;
 
 /** Creates the verifier for the issuers in the access file. */
-export function createVerifyLogout(options: VerifyOptions & { readonly access: () => Access }): VerifyLogout {
+export function createLogoutVerifier(options: VerifyOptions & { readonly access: () => Access }): LogoutVerifier {
   return async (name, token) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
-    if (!issuer?.signIn) throw unknownIssuer(name);
-    const { header, issuer: iss } = readToken(token);
+    if (!issuer?.signIn) throw unknownIssuerError(name);
+    const { header, issuer: iss } = decodeIdToken(token);
     const { alg, typ } = header;
     if (iss !== issuer.issuer) throw invalid('it was issued by a different issuer');
     if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not allowed');
@@ -62,7 +62,7 @@ async function verified(token: string, issuer: TrustedIssuer, options: VerifyOpt
 }
 
 /** Validates the claims (section 2.6). */
-function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): SignedOut {
+function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): VerifiedLogout {
   const { sub, sid, iat = 0, jti, events, nonce } = claims;
   if (nonce !== undefined) throw invalid('it contains a nonce');
   const event = isObject(events) && Object.hasOwn(events, LOGOUT_EVENT) ? events[LOGOUT_EVENT] : undefined;

@@ -4,10 +4,10 @@ import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity'
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
 import { z } from 'zod';
-import type { Attested } from '../attested.ts';
+import type { AttestationResult } from '../attested.ts';
 import { person } from './person.ts';
-import { malformed, readToken } from './read-token.ts';
-import { isOfSignIn, verifySignIn } from './sign-in.ts';
+import { decodeIdToken, malformedError } from './read-token.ts';
+import { isSignInToken, verifySignIn } from './sign-in.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
 export interface OidcOptions extends VerifyOptions {
@@ -33,8 +33,8 @@ export async function attestOidc(
   issuers: readonly TrustedIssuer[],
   options: OidcOptions,
   jkt = '',
-): Promise<Attested> {
-  const unverified = readToken(proof.token);
+): Promise<AttestationResult> {
+  const unverified = decodeIdToken(proof.token);
   // Exact string comparison, because a URL that differs in a slash, case or port is another issuer.
   const issuer = issuers.find((trusted) => trusted.issuer === unverified.issuer);
   if (!issuer) {
@@ -44,7 +44,7 @@ export async function attestOidc(
       { detail: { issuer: unverified.issuer.slice(0, 300) } },
     );
   }
-  const viaSignIn = isOfSignIn(unverified, issuer);
+  const viaSignIn = isSignInToken(unverified, issuer);
   const { claims, subject, exp, replay, ...rest } = viaSignIn
     ? await bySignIn(proof, issuer, jkt, options)
     : await verifyIdToken(proof.token, issuer, issuer.audience, options);
@@ -98,7 +98,7 @@ async function actions(verified: JWTPayload, issuer: TrustedIssuer, { membership
   const read = Claims.safeParse(verified);
   if (!read.success) {
     const members = read.error.issues.map(({ path }) => path.join('.')).join(', ');
-    throw malformed(`unexpected ${members} for a GitHub Actions token`);
+    throw malformedError(`unexpected ${members} for a GitHub Actions token`);
   }
   const claims = read.data;
   if (claims.workflow_ref && PREBUILD.test(claims.workflow_ref)) {

@@ -5,7 +5,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
 
 /** OpenID Connect Core section 2: at most 255 ASCII characters. */
-export const MAX_SUBJECT = 255;
+export const MAX_SUBJECT_LENGTH = 255;
 
 /** Maximum length of a `sid` that is stored as is. */
 const MAX_SID = 256;
@@ -44,7 +44,7 @@ export function sidOf({ sid }: Readonly<Record<string, unknown>>): string | unde
 function loginOf(claims: JWTPayload): string | undefined {
   const { preferred_username: username, email } = claims;
   const name = typeof username === 'string' && username !== '' ? username : email;
-  if (typeof name !== 'string' || name.length > MAX_SUBJECT || !name.isWellFormed()) return undefined;
+  if (typeof name !== 'string' || name.length > MAX_SUBJECT_LENGTH || !name.isWellFormed()) return undefined;
   return name.split('@')[0] || undefined;
 }
 

@@ -14,7 +14,7 @@ export interface UnverifiedToken {
 }
 
 /** Maximum length, characters. A token of GitHub Actions has 2,000, one with a hundred groups 6,000. */
-export const MAX_TOKEN = 16_384;
+export const MAX_TOKEN_LENGTH = 16_384;
 /** Maximum nesting of objects and arrays. Real tokens have at most four levels. */
 const MAX_DEPTH = 10;
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
@@ -23,35 +23,35 @@ const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
  * Splits and decodes a token without verifying it.
  * @throws MeshpassError `proof_too_large`, `proof_malformed`
  */
-export function readToken(token: string): UnverifiedToken {
-  if (token.length > MAX_TOKEN) {
-    throw new MeshpassError('proof_too_large', `The ID token is longer than ${MAX_TOKEN} characters.`);
+export function decodeIdToken(token: string): UnverifiedToken {
+  if (token.length > MAX_TOKEN_LENGTH) {
+    throw new MeshpassError('proof_too_large', `The ID token is longer than ${MAX_TOKEN_LENGTH} characters.`);
   }
   const parts = COMPACT.exec(token);
-  if (!parts) throw malformed('it does not have three base64url parts');
+  if (!parts) throw malformedError('it does not have three base64url parts');
   const header = readPart(parts[1]!, 'header');
   const claims = readPart(parts[2]!, 'claims');
-  if (typeof claims.iss !== 'string') throw malformed('the iss claim is missing or invalid');
+  if (typeof claims.iss !== 'string') throw malformedError('the iss claim is missing or invalid');
   return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
 /** Builds the error for a token that cannot be read. */
-export function malformed(reason: string): MeshpassError {
+export function malformedError(reason: string): MeshpassError {
   return new MeshpassError('proof_malformed', `This is not an ID token: ${reason}.`);
 }
 
 function readPart(part: string, name: string): Record<string, unknown> {
   const text = Buffer.from(part, 'base64url').toString('utf8');
-  if (nesting(text) > MAX_DEPTH) throw malformed(`its ${name} is nested too deeply`);
+  if (nesting(text) > MAX_DEPTH) throw malformedError(`its ${name} is nested too deeply`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw malformed(`its ${name} is not valid JSON`);
+    throw malformedError(`its ${name} is not valid JSON`);
   }
-  if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a duplicate member`);
+  if (hasDuplicateMember(text, value)) throw malformedError(`its ${name} has a duplicate member`);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw malformed(`its ${name} is not a JSON object`);
+    throw malformedError(`its ${name} is not a JSON object`);
   return value as Record<string, unknown>;
 }
 

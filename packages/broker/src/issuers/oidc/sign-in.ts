@@ -9,10 +9,10 @@ import { MeshpassError, type SignIn } from '@meshpass/identity';
 import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { JWTPayload } from 'jose';
 import { equalInConstantTime } from '../../base/index.ts';
-import type { Attested } from '../attested.ts';
-import { CLOCK_SECONDS, countsFrom, givenAt, isFresh } from './freshness.ts';
+import type { AttestationResult } from '../attested.ts';
+import { confirmationStart, correctedIssuedAt, isFresh, MAX_CLOCK_SKEW_SECONDS } from './freshness.ts';
 import { nameOf, onlyAudience, sidOf } from './person.ts';
-import { readToken, type UnverifiedToken } from './read-token.ts';
+import { decodeIdToken, type UnverifiedToken } from './read-token.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
 export interface SignInBinding {
@@ -24,7 +24,7 @@ export interface SignInBinding {
 
 export interface VerifiedSignIn {
   readonly signIn: SignIn;
-  readonly replay: NonNullable<Attested['replay']>;
+  readonly replay: NonNullable<AttestationResult['replay']>;
   /** Expiry of the ID token, Unix seconds. */
   readonly exp: number;
 }
@@ -33,7 +33,7 @@ const MAX_METHODS = 32;
 const MAX_METHOD = 64;
 
 /** Whether an unverified token claims to come from a sign-in. */
-export function isOfSignIn({ audience }: UnverifiedToken, { signIn, audience: ofProofs }: TrustedIssuer): boolean {
+export function isSignInToken({ audience }: UnverifiedToken, { signIn, audience: ofProofs }: TrustedIssuer): boolean {
   return signIn !== undefined && signIn.client !== ofProofs && onlyAudience(audience) === signIn.client;
 }
 
@@ -48,9 +48,9 @@ export async function verifySignIn(
   { jkt, previous }: SignInBinding,
   options: VerifyOptions,
 ): Promise<VerifiedSignIn> {
-  if (!issuer.signIn) throw unknownIssuer(issuer.name);
+  if (!issuer.signIn) throw unknownIssuerError(issuer.name);
   const { client, refresh, confirm } = issuer.signIn;
-  const unverified = readToken(token);
+  const unverified = decodeIdToken(token);
   if (unverified.issuer !== issuer.issuer)
     throw new MeshpassError('proof_issuer_unknown', `This ID token was not issued by ${issuer.name}.`);
   const { claims, subject: sub, exp, replay } = await verifyIdToken(token, issuer, client, options);
@@ -58,7 +58,7 @@ export async function verifySignIn(
     throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
   const now = Math.floor(options.clock() / 1000);
   const { iat = 0 } = claims;
-  const given = givenAt(iat, issuer.signIn);
+  const given = correctedIssuedAt(iat, issuer.signIn);
   if (!isFresh(given, now))
     throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with. Get a new one.', {
       detail: { iat, now },
@@ -68,7 +68,7 @@ export async function verifySignIn(
   if (previous) refuseOther(previous, name.subject, iat);
   const authTime = authTimeOf(claims, previous, now);
   const sid = sidOf(claims);
-  const confirmedUntil = countsFrom(given, now) + confirm - CLOCK_SECONDS;
+  const confirmedUntil = confirmationStart(given, now) + confirm - MAX_CLOCK_SKEW_SECONDS;
   return {
     replay,
     exp,
@@ -88,7 +88,7 @@ export async function verifySignIn(
 }
 
 /** Builds the error for an issuer that offers no sign-in. */
-export function unknownIssuer(name: string): MeshpassError {
+export function unknownIssuerError(name: string): MeshpassError {
   return new MeshpassError(
     'sign_in_unknown',
     `Sign-in at "${name}" is not available, because the access file does not define signIn for it.`,

@@ -5,8 +5,8 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { printableClaims } from '../printable.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
-import { MAX_SUBJECT } from './person.ts';
-import { malformed, readToken } from './read-token.ts';
+import { MAX_SUBJECT_LENGTH } from './person.ts';
+import { decodeIdToken, malformedError } from './read-token.ts';
 
 export interface VerifyOptions {
   readonly keys: IssuerKeys;
@@ -34,7 +34,7 @@ const MAX_LIFE_SECONDS = 86_400;
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function verifyIdToken(token: string, issuer: TrustedIssuer, audience: string, options: VerifyOptions) {
-  const unverified = readToken(token);
+  const unverified = decodeIdToken(token);
   refuseHeader(unverified.header, issuer);
   const verified = await verifyJwt(token, issuer, { audience, requiredClaims: ['sub', 'iat', 'exp'] }, options).catch(
     (thrown: unknown) => {
@@ -60,7 +60,7 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
   }
   // Other kinds of JWT (access, logout, DPoP) have an explicit type (RFC 8725 section 3.11). ID tokens do not need one.
   if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?jwt$/i.test(typ))) {
-    throw malformed('unexpected `typ`; expected an ID token');
+    throw malformedError('unexpected `typ`; expected an ID token');
   }
 }
 
@@ -98,7 +98,7 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
       return new MeshpassError('proof_audience', message, cause);
     }
     if (claim === 'nbf' && reason === 'check_failed') return notYetValid(cause);
-    return malformed(`the ${claim} claim is missing or invalid`);
+    return malformedError(`the ${claim} claim is missing or invalid`);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
     return new MeshpassError('proof_signature', `This ID token is not signed by ${issuer.name}.`, cause);
@@ -107,7 +107,7 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
     return new MeshpassError('proof_algorithm', "This ID token's signing algorithm is not allowed.", cause);
   }
   const unusable = error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid;
-  if (unusable || error instanceof errors.JOSENotSupported) return malformed('it is not a valid signed JWT');
+  if (unusable || error instanceof errors.JOSENotSupported) return malformedError('it is not a valid signed JWT');
   // No key or several keys match, or the key is weak.
   return new MeshpassError(
     'proof_key_unknown',
@@ -121,9 +121,9 @@ function checkClaims(claims: JWTPayload, audience: string, now: number) {
   const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
   // An untyped logout token has the same key and audience as an ID token, and no nonce (Back-Channel Logout 1.0 section
   // 2.4).
-  if (events !== undefined) throw malformed('it contains an events claim, like a logout token');
-  if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
-    throw malformed('the sub claim is missing or invalid');
+  if (events !== undefined) throw malformedError('it contains an events claim, like a logout token');
+  if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT_LENGTH || !sub.isWellFormed()) {
+    throw malformedError('the sub claim is missing or invalid');
   }
   if (iat > now + SKEW_SECONDS) throw notYetValid({});
   if (exp > now + MAX_LIFE_SECONDS) {

@@ -6,15 +6,15 @@
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
-import { istiodToken } from '../kubernetes/istiod-token.ts';
+import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
-import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
+import { createFairQueue, type FairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
 
 /** Maximum lifetime of an SVID (the access file's `ttl`, plus what a CA may add). */
-export const LONGEST_SVID_SECONDS = 3_600 + 60;
+export const MAX_SVID_SECONDS = 3_600 + 60;
 
 export interface SignRequest {
   /** `meshpass-GRANT`. */
@@ -29,7 +29,7 @@ export interface SignRequest {
   readonly signal?: AbortSignal;
 }
 
-export type CertificateAuthority = Omit<ReturnType<typeof certificateAuthority>, 'depth'>;
+export type CertificateAuthority = Omit<ReturnType<typeof createCertificateAuthority>, 'depth'>;
 
 export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
@@ -63,8 +63,8 @@ const FINAL_STATUSES: readonly unknown[] = [
 ];
 
 /** Creates the authority. */
-export function certificateAuthority(options: AuthorityOptions) {
-  const queue = options.queue ?? fairQueue(DEFAULT_QUEUE);
+export function createCertificateAuthority(options: AuthorityOptions) {
+  const queue = options.queue ?? createFairQueue(DEFAULT_QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,
@@ -85,7 +85,7 @@ export function certificateAuthority(options: AuthorityOptions) {
             // A renewal's ServiceAccount usually exists, and an arrival's does not.
             const exists = request.queue === 'renewal';
             const account = { namespace, name: serviceAccount };
-            const token = await istiodToken(options.kubernetes, account, exists, signal);
+            const token = await requestIstiodToken(options.kubernetes, account, exists, signal);
             const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
             const { publicKey } = csr;
             const expected = { spiffeId, publicKey, ttl, roots: options.roots(), now: options.now() };

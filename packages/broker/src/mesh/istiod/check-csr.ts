@@ -5,7 +5,7 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
-import { derElements } from './der.ts';
+import { parseDerElements } from './der.ts';
 
 const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
@@ -72,12 +72,12 @@ const BIT_STRING = 0x03;
 
 /** Splits a request whose information has version 0, the only one (RFC 2986 section 4). */
 function readRequest(der: Buffer) {
-  const [outer, ...rest] = derElements(der) ?? [];
+  const [outer, ...rest] = parseDerElements(der) ?? [];
   if (outer?.tag !== SEQUENCE || rest.length > 0) return undefined;
-  const [info, algorithm, signature, ...more] = derElements(outer.content) ?? [];
+  const [info, algorithm, signature, ...more] = parseDerElements(outer.content) ?? [];
   if (info?.tag !== SEQUENCE || signature?.tag !== BIT_STRING || more.length > 0) return undefined;
   if (signature.content[0] !== 0) return undefined;
-  const [version, , publicKey] = derElements(info.content) ?? [];
+  const [version, , publicKey] = parseDerElements(info.content) ?? [];
   if (version?.tag !== INTEGER || !version.content.equals(Buffer.of(0)) || !publicKey) return undefined;
   return {
     info: info.bytes,

@@ -18,7 +18,7 @@ const LONG_TAG = 0x1f;
  * nested elements, at most 16 levels deep.
  * @returns undefined if the bytes do not comply
  */
-export function derElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {
+export function parseDerElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {
   if (depth > DEEPEST) return undefined;
   const found: DerElement[] = [];
   let at = 0;
@@ -27,7 +27,7 @@ export function derElements(bytes: Buffer, depth = 0): readonly DerElement[] | u
     const header = (tag & LONG_TAG) === LONG_TAG ? undefined : readLength(bytes, at + 1);
     if (!header || header.start + header.length > bytes.length) return undefined;
     const content = bytes.subarray(header.start, header.start + header.length);
-    if ((tag & CONSTRUCTED) !== 0 && !derElements(content, depth + 1)) return undefined;
+    if ((tag & CONSTRUCTED) !== 0 && !parseDerElements(content, depth + 1)) return undefined;
     const end = header.start + header.length;
     found.push({ tag, content, bytes: bytes.subarray(at, end) });
     at = end;

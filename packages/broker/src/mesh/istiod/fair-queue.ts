@@ -19,7 +19,7 @@ export interface FairQueueOptions {
   readonly deadline: number;
 }
 
-export type FairQueue = ReturnType<typeof fairQueue>;
+export type FairQueue = ReturnType<typeof createFairQueue>;
 
 /** Renewals served for each other request while both are waiting. */
 const RENEWALS_IN_ROW = 3;
@@ -27,7 +27,7 @@ const RENEWALS_IN_ROW = 3;
 const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
 
 /** Creates an empty queue. */
-export function fairQueue(options: FairQueueOptions) {
+export function createFairQueue(options: FairQueueOptions) {
   const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set(), return: new Set() };
   let running = 0;
   let renewalsInRow = 0;

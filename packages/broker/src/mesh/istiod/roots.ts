@@ -4,10 +4,10 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { lifeOf } from '@meshpass/identity/certificate-life';
-import { type Log, readConfigured } from '../../base/index.ts';
-import type { Watched } from '../kubernetes/watch.ts';
-import { certificatesIn, fingerprint } from './verify-certificate.ts';
+import { certificateValidity } from '@meshpass/identity/certificate-life';
+import { type Log, readConfiguredFile } from '../../base/index.ts';
+import type { KubernetesWatch } from '../kubernetes/watch.ts';
+import { fingerprint, parseCertificates } from './verify-certificate.ts';
 
 const LOOK_MS = 5_000;
 
@@ -21,7 +21,7 @@ export function watchRootsFile(
   log: Log,
   onChange: () => void,
   lookMs = LOOK_MS,
-): Watched<readonly string[]> {
+): KubernetesWatch<readonly string[]> {
   let roots = readRoots(path);
   let said = '';
   const timer = setInterval(() => {
@@ -49,7 +49,7 @@ export function watchRootsFile(
  */
 export function splitRoots(text: string): readonly string[] {
   try {
-    const certificates = certificatesIn(text);
+    const certificates = parseCertificates(text);
     if (certificates.length > 0) return certificates.map((certificate) => certificate.toString());
   } catch (cause) {
     throw new MeshpassError('config_invalid', 'Cannot read a mesh root certificate.', { cause });
@@ -62,13 +62,13 @@ export function splitRoots(text: string): readonly string[] {
  * @param roots PEM, one certificate per entry
  * @returns first 16 digits of each SHA-256 fingerprint, with the root's expiry in Unix seconds
  */
-export function rootLives(roots: readonly string[]) {
+export function rootLifetimes(roots: readonly string[]) {
   return roots.map((pem) => {
     const certificate = new X509Certificate(pem);
-    return { root: fingerprint(certificate).slice(0, 16), notAfter: lifeOf(certificate).notAfter };
+    return { root: fingerprint(certificate).slice(0, 16), notAfter: certificateValidity(certificate).notAfter };
   });
 }
 
 function readRoots(path: string): readonly string[] {
-  return splitRoots(readConfigured(`${path} (--istiod-roots)`, () => readFileSync(path, 'utf8')));
+  return splitRoots(readConfiguredFile(`${path} (--istiod-roots)`, () => readFileSync(path, 'utf8')));
 }

@@ -1,8 +1,8 @@
 /** Verifies certificates from the mesh CA before they are used. */
 
 import { createHash, X509Certificate } from 'node:crypto';
-import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
-import { seconds } from '../../base/index.ts';
+import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
+import { toUnixSeconds } from '../../base/index.ts';
 
 export type SignedCertificate = ReturnType<typeof verifyCertificate>;
 
@@ -34,13 +34,13 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   const [leaf] = path;
   if (!leaf) throw refuse('it is empty', {});
   if (leaf.ca) throw refuse('it is a CA certificate', {});
-  const spiffeId = spiffeOfSan(leaf.subjectAltName);
+  const spiffeId = spiffeIdFromSan(leaf.subjectAltName);
   if (spiffeId !== expected.spiffeId) throw refuse('it belongs to a different identity', { got: leaf.subjectAltName });
   if (!leaf.publicKey.export({ type: 'spki', format: 'der' }).equals(expected.publicKey)) {
     throw refuse('it was issued for a different key', {});
   }
-  const notBefore = seconds(leaf.validFromDate);
-  const notAfter = seconds(leaf.validToDate);
+  const notBefore = toUnixSeconds(leaf.validFromDate);
+  const notAfter = toUnixSeconds(leaf.validToDate);
   if (notAfter <= expected.now || notBefore > expected.now + CLOCK_SLACK_SECONDS) {
     throw refuse('it is not currently valid', { notBefore, notAfter });
   }
@@ -78,7 +78,7 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
 /** Reads all certificates in the texts. */
 function readPem(texts: readonly string[]): readonly X509Certificate[] {
   try {
-    return texts.flatMap(certificatesIn);
+    return texts.flatMap(parseCertificates);
   } catch (cause) {
     throw refuse('it is malformed', {}, cause);
   }
@@ -88,7 +88,7 @@ function readPem(texts: readonly string[]): readonly X509Certificate[] {
  * Reads the certificates in a PEM text.
  * @throws Error if a block is not a certificate
  */
-export function certificatesIn(text: string): readonly X509Certificate[] {
+export function parseCertificates(text: string): readonly X509Certificate[] {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => new X509Certificate(block));
 }

@@ -6,11 +6,11 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { parse } from 'yaml';
 import { z } from 'zod';
 
-export interface KubernetesAccess {
+export interface KubernetesEndpoint {
   /** Origin, `https://10.96.0.1:443`, possibly with a path prefix. */
   readonly server: string;
   readonly tls: {
@@ -38,7 +38,7 @@ const MAX_PLUGIN_ERROR = 500;
  * Uses the ServiceAccount of the Pod.
  * @throws MeshpassError `config_invalid` outside of a Pod
  */
-export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesAccess> {
+export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesEndpoint> {
   const host = env.KUBERNETES_SERVICE_HOST;
   const port = env.KUBERNETES_SERVICE_PORT ?? '443';
   if (!host) throw invalid('This process is not running in a Pod. Specify the path to a kubeconfig.');
@@ -104,9 +104,9 @@ const ExecCredential = z.object({
  * @throws MeshpassError `config_invalid`: unreadable, not HTTPS, with TLS verification turned off, or with an
  *   `auth-provider`
  */
-export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> {
+export async function kubeconfigAccess(path: string): Promise<KubernetesEndpoint> {
   const text = await readFile(path, 'utf8').catch((cause) => {
-    throw invalid(`--kubeconfig: cannot read ${path}: ${fileProblem(cause)}.`, cause);
+    throw invalid(`--kubeconfig: cannot read ${path}: ${describeFileError(cause)}.`, cause);
   });
   const read = Kubeconfig.safeParse(parse(text));
   if (!read.success) throw invalid(`The kubeconfig ${path} is invalid: ${z.prettifyError(read.error)}`);
@@ -121,7 +121,7 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> 
         ? undefined
         : await readFile(near(path, file)).catch((cause) => {
             throw invalid(
-              `Cannot read ${near(path, file)}, which the kubeconfig references: ${fileProblem(cause)}.`,
+              `Cannot read ${near(path, file)}, which the kubeconfig references: ${describeFileError(cause)}.`,
               cause,
             );
           });
@@ -165,7 +165,7 @@ function pluginHeader(
   const program = command.includes('/') ? near(path, command) : command;
   return untilExpired(async () => {
     const { stdout } = await promisify(execFile)(program, args ?? [], options).catch((cause) => {
-      const why = String(cause.stderr ?? '').trim() || fileProblem(cause);
+      const why = String(cause.stderr ?? '').trim() || describeFileError(cause);
       // The cause contains all arguments and output, which may include secrets.
       throw invalid(`The credential plugin ${command} in ${path} failed: ${why.slice(0, MAX_PLUGIN_ERROR)}`);
     });

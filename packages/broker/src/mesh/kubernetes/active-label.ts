@@ -3,7 +3,7 @@
  * can proceed, but receives no requests.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { reconciler } from '../reconcile/reconciler.ts';
+import { startReconciler } from '../reconcile/reconciler.ts';
 import { type KubernetesHttp, path } from './http.ts';
 
 export const ACTIVE_LABEL = 'meshpass.dev/active';
@@ -29,7 +29,7 @@ export function createActiveLabel(options: ActiveLabelOptions) {
   let wanted = false;
   let isLeaving = false;
   const removed = Promise.withResolvers<void>();
-  const label = reconciler<boolean>({
+  const label = startReconciler<boolean>({
     apply: async (active) => {
       await http.call({
         method: 'PATCH',

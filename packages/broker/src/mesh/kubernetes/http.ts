@@ -8,7 +8,7 @@ import https from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
-import { type KubernetesAccess, kubeconfigAccess, podAccess } from './access.ts';
+import { type KubernetesEndpoint, kubeconfigAccess, podAccess } from './access.ts';
 
 export interface KubernetesCall {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
@@ -24,7 +24,7 @@ export interface KubernetesCall {
   readonly signal?: AbortSignal;
 }
 
-export type KubernetesHttp = ReturnType<typeof kubernetesHttp>;
+export type KubernetesHttp = ReturnType<typeof createKubernetesHttp>;
 
 const CALL_TIMEOUT_MS = 5_000;
 /** How long a watch may be silent before its server counts as lost. Bookmarks arrive every minute. */
@@ -43,11 +43,11 @@ export function path(texts: TemplateStringsArray, ...parts: readonly string[]): 
  * @throws MeshpassError `config_invalid`
  */
 export async function connectKubernetes(kubeconfig: string | undefined): Promise<KubernetesHttp> {
-  return kubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
+  return createKubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
 }
 
 /** Creates the client; connections are opened on demand. */
-export function kubernetesHttp(access: KubernetesAccess) {
+export function createKubernetesHttp(access: KubernetesEndpoint) {
   const { servername, ...material } = access.tls;
   const secureContext = createSecureContext(material);
   const options = { secureContext, keepAlive: true, ...(servername && { servername }) };
@@ -178,7 +178,7 @@ function unavailable(
  * Converts an error that Kubernetes would repeat into an error for the author of the change.
  * @returns MeshpassError `policy_forbidden`; undefined if a retry may help
  */
-export function permanentRefusal(error: MeshpassError): MeshpassError | undefined {
+export function toPermanentError(error: MeshpassError): MeshpassError | undefined {
   if (!isFinal(error)) return undefined;
   const { method, path, message } = error.detail;
   const said = String(message).split('\n')[0]!.slice(0, 300);
@@ -186,13 +186,13 @@ export function permanentRefusal(error: MeshpassError): MeshpassError | undefine
 }
 
 /** Whether an object's namespace was deleted after the cluster was listed. The next list will not contain it. */
-export function isNamespaceEnding({ detail }: MeshpassError): boolean {
+export function isNamespaceTerminating({ detail }: MeshpassError): boolean {
   return detail.status === 403 && String(detail.message).includes('because it is being terminated');
 }
 
 function isFinal(error: MeshpassError): boolean {
   const { code, detail } = error;
   const status = Number(detail.status ?? 0);
-  if (isNamespaceEnding(error)) return false;
+  if (isNamespaceTerminating(error)) return false;
   return code === 'kubernetes_unavailable' && status >= 400 && status < 500 && ![408, 409, 429].includes(status);
 }

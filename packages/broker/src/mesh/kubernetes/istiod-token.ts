@@ -9,7 +9,7 @@ const AUDIENCE = 'istio-ca';
  * @param exists whether the account probably exists. A wrong guess costs one call
  * @throws MeshpassError `kubernetes_unavailable`
  */
-export async function istiodToken(
+export async function requestIstiodToken(
   kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>,
   account: { readonly namespace: string; readonly name: string },
   exists: boolean,

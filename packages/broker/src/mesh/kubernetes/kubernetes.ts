@@ -26,7 +26,7 @@ export interface ListedObject {
 }
 
 /** Every method throws MeshpassError `kubernetes_unavailable`. */
-export type Kubernetes = ReturnType<typeof kubernetes>;
+export type Kubernetes = ReturnType<typeof createKubernetes>;
 
 const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
 const Review = z.object({
@@ -44,7 +44,7 @@ const List = z.object({
  * Blocks writes while this broker is not known to be active, because its list of revoked principals may be older than
  * the cluster's. Tokens and reviews for its own requests remain allowed.
  */
-export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
+export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
     if (!isLeader())
       throw new MeshpassError('kubernetes_unavailable', 'This broker is not active, so it cannot make changes.');
@@ -59,7 +59,7 @@ export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes):
 }
 
 /** Creates the operations on a client. */
-export function kubernetes(http: KubernetesHttp) {
+export function createKubernetes(http: KubernetesHttp) {
   return {
     /** Creates a ServiceAccount unless it exists. */
     createServiceAccount: async (namespace: string, name: string, signal?: AbortSignal) => {

@@ -7,12 +7,12 @@ import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import type { Kubernetes } from './kubernetes.ts';
 
-export type KubernetesTokens = ReturnType<typeof kubernetesTokens>;
+export type KubernetesTokens = ReturnType<typeof createKubernetesTokens>;
 
 const Payload = z.object({ exp: z.number().int(), jti: z.string().max(128).optional() });
 
 /** Creates the issuer. */
-export function kubernetesTokens(
+export function createKubernetesTokens(
   kubernetes: Pick<Kubernetes, 'requestToken'>,
   audience: string,
   certificateAuthority: string | undefined,

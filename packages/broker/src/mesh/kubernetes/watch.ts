@@ -21,7 +21,7 @@ export interface WatchOptions<T> {
   readonly onFault: (fault: MeshpassError) => void;
 }
 
-export type Watched<T> = ReturnType<typeof watch<T>>;
+export type KubernetesWatch<T> = ReturnType<typeof watch<T>>;
 
 const PAGE = 500;
 /** Duration after which the server ends a watch; resuming is free. */

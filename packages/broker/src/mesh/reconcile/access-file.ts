@@ -30,7 +30,7 @@ export interface AccessFileOptions {
 }
 
 /** @returns SHA-256 of the texts in order, hex */
-export function digestOfTexts(files: DiskFile['files']): string {
+export function digestTexts(files: DiskFile['files']): string {
   return sha256Hex(JSON.stringify(Object.values(files)));
 }
 
@@ -63,7 +63,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
     if ('access' in loaded) {
       seen = read;
       refused = undefined;
-      onFile(loaded.access, { digest: digestOfTexts(loaded.files), main: loaded.main, files: loaded.files });
+      onFile(loaded.access, { digest: digestTexts(loaded.files), main: loaded.main, files: loaded.files });
       return;
     }
     // An unreadable file may become readable without a change to the readable ones.

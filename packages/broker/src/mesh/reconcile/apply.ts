@@ -8,10 +8,10 @@ import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { loadObject, type Resource } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
-import { permanentRefusal } from '../kubernetes/http.ts';
+import { toPermanentError } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
-import { COMPILED } from './revocation/deny-policy.ts';
-import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
+import { COMPILED_POLICY_SELECTOR } from './revocation/deny-policy.ts';
+import { RETIRED_POLICY_NAME, readRetiredNamespaces, retireNamespaces } from './revocation/retired-grants.ts';
 
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
@@ -60,7 +60,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     await batches(ofKind, (object) => kubernetes.remove(object));
   }
   if (!retirement.policy) {
-    const metadata = { name: RETIRED, namespace: options.mesh.rootNamespace };
+    const metadata = { name: RETIRED_POLICY_NAME, namespace: options.mesh.rootNamespace };
     await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata });
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
@@ -72,13 +72,13 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
  * Checks with a dry run whether the cluster would accept the manifests.
  * @throws MeshpassError `policy_forbidden` if it would not, `kubernetes_unavailable` if it does not answer
  */
-export async function rehearse(
+export async function dryRunManifests(
   manifests: readonly Manifest[],
   kubernetes: Pick<Kubernetes, 'rehearse'>,
 ): Promise<void> {
   await batches(manifests, (manifest) =>
     kubernetes.rehearse(labelled(manifest)).catch((thrown: unknown) => {
-      throw (thrown instanceof MeshpassError && permanentRefusal(thrown)) || thrown;
+      throw (thrown instanceof MeshpassError && toPermanentError(thrown)) || thrown;
     }),
   );
 }
@@ -91,8 +91,8 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly L
   const { rootNamespace } = options.mesh;
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
-  const current = await readRetired(options.kubernetes, rootNamespace);
-  const retirement = retire(
+  const current = await readRetiredNamespaces(options.kubernetes, rootNamespace);
+  const retirement = retireNamespaces(
     current,
     gone.map(({ metadata }) => metadata.name),
     new Set(wanted.filter(isNamespace).map(({ metadata }) => metadata.name)),
@@ -118,7 +118,7 @@ async function readPresent(options: ApplyOptions): Promise<readonly ListedObject
     RequestAuthentication: mesh.rootNamespace,
     Gateway: mesh.gateway.namespace,
   };
-  const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED, home[kind])));
+  const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED_POLICY_SELECTOR, home[kind])));
   // Deleting a Namespace deletes everything in it, so only those created for a grant are considered.
   return lists
     .flat()
@@ -156,7 +156,11 @@ export async function applyKeysOnly(manifests: readonly Manifest[], { kubernetes
   const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Sidecar', 'Gateway'];
   const present = await Promise.all(
     kinds.map(async (kind): Promise<readonly Resource[]> => {
-      const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? mesh.gateway.namespace : undefined);
+      const objects = await kubernetes.list(
+        kind,
+        COMPILED_POLICY_SELECTOR,
+        kind === 'Gateway' ? mesh.gateway.namespace : undefined,
+      );
       return objects.flatMap((object) => [...loadObject(object, kind).resources]);
     }),
   );

@@ -10,7 +10,7 @@ import type { Log } from '../../base/index.ts';
 import { splitRoots, watchRootsFile } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
-import { type Watched, watch } from '../kubernetes/watch.ts';
+import { type KubernetesWatch, watch } from '../kubernetes/watch.ts';
 import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './mesh-objects.ts';
 
 export interface ClusterViewOptions {
@@ -36,8 +36,12 @@ export function viewCluster(options: ClusterViewOptions) {
   const onChange = (): void => {
     for (const listener of listeners) listener();
   };
-  const open = new Set<Watched<unknown>>();
-  const start = <T>(path: string, keep: (object: never) => T | undefined, fieldSelector?: string): Watched<T> => {
+  const open = new Set<KubernetesWatch<unknown>>();
+  const start = <T>(
+    path: string,
+    keep: (object: never) => T | undefined,
+    fieldSelector?: string,
+  ): KubernetesWatch<T> => {
     const onFault = ({ detail }: MeshpassError) =>
       log.warn({ watch: path, ...detail }, 'a cluster watch was interrupted; listing again');
     const watched = watch({ http, path, keep, onChange, onFault, ...(fieldSelector && { fieldSelector }) });
@@ -58,7 +62,7 @@ export function viewCluster(options: ClusterViewOptions) {
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
     start(collectionPath(kind), ({ metadata: { generation = 0 } }: Versioned) => generation);
-  const pods = new Map<string, Watched<RunningPod>>();
+  const pods = new Map<string, KubernetesWatch<RunningPod>>();
 
   let lastKnown: readonly string[] = [];
   /**

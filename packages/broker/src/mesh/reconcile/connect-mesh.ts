@@ -3,20 +3,20 @@
 import type { IdentityTokens, Manifest } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { z } from 'zod';
-import { type Log, seconds } from '../../base/index.ts';
+import { type Log, toUnixSeconds } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
-import { certificateAuthority } from '../istiod/authority.ts';
+import { createCertificateAuthority } from '../istiod/authority.ts';
 import { openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
-import { kubernetesHttp } from '../kubernetes/http.ts';
-import { istiodToken } from '../kubernetes/istiod-token.ts';
-import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
-import { kubernetesTokens } from '../kubernetes/session-tokens.ts';
+import { createKubernetesHttp } from '../kubernetes/http.ts';
+import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
+import { createKubernetes, restrictWritesToLeader } from '../kubernetes/kubernetes.ts';
+import { createKubernetesTokens } from '../kubernetes/session-tokens.ts';
 import { readAccessFile } from './access-file.ts';
-import { rehearse } from './apply.ts';
+import { dryRunManifests } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
-import { meshState } from './mesh-state.ts';
+import { createMeshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
 import { createRevoker } from './revocation/revoker.ts';
 
@@ -93,11 +93,13 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   }
   const config = read.data;
   const { log } = parts;
-  const now = () => seconds(Date.now);
+  const now = () => toUnixSeconds(Date.now);
   const access = config.kubeconfig ? await kubeconfigAccess(config.kubeconfig) : await podAccess(process.env);
-  const http = kubernetesHttp(access);
+  const http = createKubernetesHttp(access);
   const { activeState } = parts;
-  const cluster = activeState ? writeOnlyAsLeader(activeState.isLeader, kubernetes(http)) : kubernetes(http);
+  const cluster = activeState
+    ? restrictWritesToLeader(activeState.isLeader, createKubernetes(http))
+    : createKubernetes(http);
 
   const view = viewCluster({
     http,
@@ -106,7 +108,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     rootsFile: config.istiod.rootsFile,
   });
   const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
-  const state = meshState({
+  const state = createMeshState({
     view,
     kubernetes: cluster,
     log,
@@ -131,7 +133,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   state.onChange(() => void revoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const streams = openIstiodConnection({ ...config.istiod, roots: view.roots }, MAX_STREAM_MESSAGE);
-  const authority = certificateAuthority({
+  const authority = createCertificateAuthority({
     kubernetes: cluster,
     istiod,
     trustDomain,
@@ -151,7 +153,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       connection: streams,
       // The account lives as long as the grant's namespace.
       token: (namespace: string, signal: AbortSignal) =>
-        istiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
+        requestIstiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
       trustDomain,
       clusterDomain,
     },
@@ -159,7 +161,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
-        : kubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
+        : createKubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
     /** Parts of the mesh needed for access file changes. */
     policy: {
       /**
@@ -177,7 +179,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
        * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
        */
       rehearse: async (manifests: readonly Manifest[]): Promise<void> => {
-        if (!config.gitops) await rehearse(manifests, cluster);
+        if (!config.gitops) await dryRunManifests(manifests, cluster);
       },
       take: state.take,
       resume: state.resume,

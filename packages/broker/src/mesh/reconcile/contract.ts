@@ -1,12 +1,12 @@
 /** Interface to the mesh for sessions, tokens and policy changes. connect-mesh.ts implements it; tests replace it. */
 import type { connectMesh } from './connect-mesh.ts';
-import type { meshState } from './mesh-state.ts';
+import type { createMeshState } from './mesh-state.ts';
 import type { MeshRevoker } from './revocation/revoker.ts';
 
 export type Revoker = Pick<MeshRevoker, 'apply' | 'collectOrphans' | 'principals'>;
 
 /** Mesh state with the controls for the process that runs it. */
-export type LiveMeshState = ReturnType<typeof meshState>;
+export type LiveMeshState = ReturnType<typeof createMeshState>;
 
 /** Current state of the mesh and the access file. */
 export type MeshState = Omit<

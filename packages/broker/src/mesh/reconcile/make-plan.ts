@@ -52,13 +52,13 @@ export function makeReducedPlan(
  * Lists selected Services that cannot be granted, at most 20 lines; empty if there are none. Anyone may create such a
  * Service, so it causes only a warning.
  */
-export function describeLeftOut({ access, mesh }: Plan): string {
+export function describeSkippedServices({ access, mesh }: Plan): string {
   const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
   return found.slice(0, 20).join('\n');
 }
 
 /** Computes what the grants of a file reach, once for all sessions. */
-export function answersOf(access: Access, mesh: Mesh) {
+export function computeGrantReach(access: Access, mesh: Mesh) {
   const names = access.grants.map(({ name }) => name);
   return {
     services: Map.groupBy(reachableServices(access, mesh, names), ({ grant }) => grant),
@@ -77,7 +77,7 @@ function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: re
     /** Hash of the plan's manifests and of our existing policies when it was made. */
     content: sha256Hex(JSON.stringify([manifests, ours])),
     /** Answers to queries of sessions, edges and proxies while the plan is in force. */
-    answers: answersOf(access, mesh),
+    answers: computeGrantReach(access, mesh),
   };
 }
 

@@ -15,16 +15,16 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
-import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
+import { isNamespaceTerminating, toPermanentError } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { type DiskFile, openAccessFile } from './access-file.ts';
 import { applyKeysOnly, applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
-import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
+import { describeSkippedServices, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
-import { policyDecisions } from './policy-decisions.ts';
-import { reconciler } from './reconciler.ts';
-import { httpServersOf } from './revocation/ended-sessions.ts';
+import { createPolicyDecisions } from './policy-decisions.ts';
+import { startReconciler } from './reconciler.ts';
+import { collectHttpServers } from './revocation/ended-sessions.ts';
 
 // Options of the mesh state: its sources, its client and its intervals.
 
@@ -49,7 +49,7 @@ export interface StateOptions {
 }
 
 /** Access file from disk that came into force last, from the store. */
-export interface KeptAccess {
+export interface FormerAccessFile {
   /** SHA-256 of its text, hex. */
   readonly digest: string;
   /** Undefined if this version of Meshpass refuses the text. */
@@ -75,10 +75,10 @@ const IGNORED =
 const SETTLE_MS = 100;
 
 /** Creates the state and starts to reconcile. */
-export function meshState(options: StateOptions) {
+export function createMeshState(options: StateOptions) {
   const { view, log } = options;
   const listeners = new Set<() => void>();
-  const decisions = policyDecisions();
+  const decisions = createPolicyDecisions();
   const diskFiles = new WeakMap<Access, DiskFile>();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
@@ -122,7 +122,7 @@ export function meshState(options: StateOptions) {
     return options.gitops && !inForce && isOther && former !== passedOver ? former : undefined;
   };
 
-  const apply = reconciler<Plan>({
+  const apply = startReconciler<Plan>({
     apply: (plan) => {
       // A partial write leaves an unknown state.
       if (plan.content !== applied) applied = '';
@@ -141,7 +141,7 @@ export function meshState(options: StateOptions) {
       else if (plan === latest || plan.content !== inForce.content) adopt(plan);
     },
     onFailed: (error, plan) => {
-      const final = permanentRefusal(error);
+      const final = toPermanentError(error);
       const stays = standing();
       if (stays && plan.access !== stays && final) {
         // Not retried forever. A newer file that has arrived since is not refused because of it.
@@ -169,7 +169,7 @@ export function meshState(options: StateOptions) {
       const why = (final ?? error).message;
       if (problems.apply !== why) {
         const told = { err: error, ...error.detail };
-        if (isNamespaceEnding(error)) log.info(told, 'a namespace was deleted during the change; trying again');
+        if (isNamespaceTerminating(error)) log.info(told, 'a namespace was deleted during the change; trying again');
         else log.error(told, 'failed to apply policies; trying again');
       }
       problems.apply = why;
@@ -257,7 +257,7 @@ export function meshState(options: StateOptions) {
   };
 
   const adopt = (plan: Plan): void => {
-    tell(problems, log, 'selected', describeLeftOut(plan));
+    tell(problems, log, 'selected', describeSkippedServices(plan));
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       const objects = plan.manifests.length;
@@ -368,7 +368,7 @@ export function meshState(options: StateOptions) {
      * Sets the access file that was in force before the start. Objects that the mesh has lost since are omitted, and the
      * file comes into force again if the one on disk is refused.
      */
-    wasInForce: ({ digest, access }: KeptAccess): void => {
+    wasInForce: ({ digest, access }: FormerAccessFile): void => {
       // A file that was applied by plan is newer.
       const next = isPlanned ? former : access;
       if (digest === lastDigest && next === former) return;
@@ -393,7 +393,7 @@ export function meshState(options: StateOptions) {
     /** Applies the broker's new token keys to sidecars. */
     tokenKeysChanged: soon,
     /** Servers that verify identity tokens; undefined until an access file is in force. */
-    httpServers: () => inForce && httpServersOf(inForce.access, services),
+    httpServers: () => inForce && collectHttpServers(inForce.access, services),
     /** Registers the listener for decisions about access files, for the audit log. */
     onDecision: decisions.listen,
     /**

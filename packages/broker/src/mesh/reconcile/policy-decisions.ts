@@ -13,13 +13,13 @@ export interface PolicyDecision {
   readonly disk?: DiskFile | undefined;
 }
 
-export type PolicyDecisions = ReturnType<typeof policyDecisions>;
+export type PolicyDecisions = ReturnType<typeof createPolicyDecisions>;
 
 /** Limits memory if the file keeps changing while the broker starts. */
 const MAX_WAITING = 100;
 
 /** Creates the record of decisions. */
-export function policyDecisions() {
+export function createPolicyDecisions() {
   const waiting: PolicyDecision[] = [];
   let listening: ((decision: PolicyDecision) => void) | undefined;
   return {

@@ -24,7 +24,7 @@ export interface ReconcileOptions<Plan> {
 const LEAST_PAUSE_MS = 125;
 
 /** Starts the reconciler. */
-export function reconciler<Plan>(options: ReconcileOptions<Plan>) {
+export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
   const stop = new AbortController();
   let wanted: { readonly plan: Plan } | undefined;
   let changed = new AbortController();

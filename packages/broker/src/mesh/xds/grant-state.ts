@@ -1,12 +1,12 @@
 /** A grant's state in the relay: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/contract.ts';
-import { type Following, followGrant, type RelaySource } from './istiod/follow-grant.ts';
+import { type FollowHandle, followGrant, type RelaySource } from './istiod/follow-grant.ts';
 import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
-import { type Granted, type GrantedService, grantedBy } from './transform/granted.ts';
+import { createGrantedServices, type GrantedService, type GrantedServices } from './transform/granted.ts';
 import type { RawResources } from './transform/resources.ts';
 
-export type GrantState = ReturnType<typeof openGrant>;
+export type GrantState = ReturnType<typeof openGrantStream>;
 
 export interface GrantOptions {
   readonly grant: string;
@@ -20,7 +20,7 @@ export interface GrantOptions {
 const SETTLE_MS = 50;
 
 /** Opens a grant's stream. */
-export function openGrant(options: GrantOptions) {
+export function openGrantStream(options: GrantOptions) {
   const { grant, source } = options;
   let granted = grantedNow(options);
   let raw: RawResources | undefined;
@@ -41,7 +41,7 @@ export function openGrant(options: GrantOptions) {
   const soon = () => {
     settling ??= setTimeout(transform, SETTLE_MS);
   };
-  const following: Following = followGrant({
+  const following: FollowHandle = followGrant({
     namespace: grantNamespace(grant),
     source,
     onFailure: options.onFailure,
@@ -69,7 +69,7 @@ export function openGrant(options: GrantOptions) {
   };
 }
 
-function grantedNow({ grant, mesh, source }: GrantOptions): Granted {
+function grantedNow({ grant, mesh, source }: GrantOptions): GrantedServices {
   const clusterIps = new Map(
     mesh
       .ports()
@@ -82,7 +82,7 @@ function grantedNow({ grant, mesh, source }: GrantOptions): Granted {
     return [{ host, port, protocol, aliases, address, clusterIps: clusterIps.get(place(service)) ?? [] }];
   });
   const { trustDomain, clusterDomain, tokenHeader } = source;
-  return grantedBy({ grant, services, trustDomain, clusterDomain, tokenHeader });
+  return createGrantedServices({ grant, services, trustDomain, clusterDomain, tokenHeader });
 }
 
 function place({ host, port }: { readonly host: string; readonly port: number }): string {

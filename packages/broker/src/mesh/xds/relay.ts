@@ -6,25 +6,25 @@
 
 import { grantSet } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/contract.ts';
-import { type GrantState, openGrant } from './grant-state.ts';
+import { type GrantState, openGrantStream } from './grant-state.ts';
 import type { RelaySource } from './istiod/follow-grant.ts';
-import { openSet, type SetState } from './set-state.ts';
-import { mergeGrants, type SetConfiguration } from './transform/merge.ts';
+import { createGrantSetState, type GrantSetState } from './set-state.ts';
+import { type GrantSetConfiguration, mergeGrants } from './transform/merge.ts';
 
-export type { Configured } from './set-state.ts';
+export type { VersionedConfiguration } from './set-state.ts';
 
 /** Session of a workspace, as far as its configuration depends on it. */
-export interface Holder {
+export interface ConfiguredSession {
   readonly principals: readonly { readonly grant: string }[];
 }
 
-export type Configurations = ReturnType<typeof createConfigurations>;
+export type ConfigurationRelay = ReturnType<typeof createConfigurationRelay>;
 
-export interface ConfigurationOptions {
+export interface ConfigurationRelayOptions {
   readonly source: RelaySource;
   readonly mesh: MeshState;
   /** Sessions, live and recently ended. */
-  readonly live: { readonly all: () => Iterable<{ readonly session: Holder; readonly ended?: object }> };
+  readonly live: { readonly all: () => Iterable<{ readonly session: ConfiguredSession; readonly ended?: object }> };
   /** This process's writer number (store/open.ts). */
   readonly epoch: number;
   readonly onFailure: (cause: unknown) => void;
@@ -45,10 +45,10 @@ interface Wanted<State> {
 }
 
 /** Starts the relay. */
-export function createConfigurations(options: ConfigurationOptions) {
+export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const { source, mesh } = options;
   const grants = new Map<string, Wanted<GrantState>>();
-  const sets = new Map<string, Wanted<SetState> & { readonly names: readonly string[] }>();
+  const sets = new Map<string, Wanted<GrantSetState> & { readonly names: readonly string[] }>();
   const listeners = new Set<(key: string) => void>();
   let version = options.epoch * VERSIONS;
 
@@ -58,7 +58,7 @@ export function createConfigurations(options: ConfigurationOptions) {
     const { grants: all } = mesh.inForce() ? mesh.access() : { grants: [] };
     return all.map(({ name }) => name).filter((name) => names.has(name));
   };
-  const namesOf = (session: Holder) => inOrder(session.principals.map(({ grant }) => grant));
+  const namesOf = (session: ConfiguredSession) => inOrder(session.principals.map(({ grant }) => grant));
 
   const wantGrant = (grant: string): void => {
     const { onFailure } = options;
@@ -66,14 +66,14 @@ export function createConfigurations(options: ConfigurationOptions) {
       for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
     };
     const known = grants.get(grant) ?? {
-      state: openGrant({ grant, mesh, source, onFailure, onChange }),
+      state: openGrantStream({ grant, mesh, source, onFailure, onChange }),
       wantedAt: 0,
     };
     known.wantedAt = performance.now();
     grants.set(grant, known);
   };
 
-  const wantSet = (names: readonly string[]): SetState | undefined => {
+  const wantSet = (names: readonly string[]): GrantSetState | undefined => {
     if (names.length === 0) return undefined;
     const key = grantSet(names);
     const known = sets.get(key);
@@ -82,7 +82,7 @@ export function createConfigurations(options: ConfigurationOptions) {
       return known.state;
     }
     for (const name of names) wantGrant(name);
-    const state = openSet({
+    const state = createGrantSetState({
       grants: names,
       nextVersion: () => ++version,
       onFailure: options.onFailure,
@@ -97,7 +97,7 @@ export function createConfigurations(options: ConfigurationOptions) {
     return state;
   };
 
-  const merge = (held: readonly string[]): SetConfiguration | undefined => {
+  const merge = (held: readonly string[]): GrantSetConfiguration | undefined => {
     // If the file in force lacks a grant of the set, no session has this set any more.
     const names = inOrder(held);
     if (names.length < held.length) return undefined;
@@ -137,9 +137,9 @@ export function createConfigurations(options: ConfigurationOptions) {
 
   return {
     /** Returns the key of a session's current set of grants. */
-    keyOf: (session: Holder) => grantSet(namesOf(session)),
+    keyOf: (session: ConfiguredSession) => grantSet(namesOf(session)),
     /** Returns the configuration; undefined until istiod has answered. Starts the streams for a new set of grants. */
-    current: (session: Holder) => wantSet(namesOf(session))?.current(),
+    current: (session: ConfiguredSession) => wantSet(namesOf(session))?.current(),
     /** Registers a listener for changes to a set's configuration. Returns a function that unsubscribes it. */
     onChange: (listener: (key: string) => void) => {
       listeners.add(listener);

@@ -4,31 +4,31 @@ import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { checkConfiguration } from '@meshpass/envoy';
 import { MeshpassError } from '@meshpass/identity';
 import type { RelaySource } from './istiod/follow-grant.ts';
-import type { SetConfiguration } from './transform/merge.ts';
+import type { GrantSetConfiguration } from './transform/merge.ts';
 
-export interface Configured {
+export interface VersionedConfiguration {
   readonly version: number;
   /** Response body in JSON (identity/wire.ts, ConfigurationResponse). */
   readonly body: Buffer;
 }
 
-export type SetState = ReturnType<typeof openSet>;
+export type GrantSetState = ReturnType<typeof createGrantSetState>;
 
-export interface SetOptions {
+export interface GrantSetOptions {
   readonly grants: readonly string[];
   readonly source: Pick<RelaySource, 'trustDomain' | 'clusterDomain' | 'tokenHeader'>;
   /** Returns a higher version for each call. */
   readonly nextVersion: () => number;
   /** Merges the grants' configurations; undefined while any grant has none. */
-  readonly merge: () => SetConfiguration | undefined;
+  readonly merge: () => GrantSetConfiguration | undefined;
   readonly onChange: () => void;
   readonly onFailure: (cause: unknown) => void;
 }
 
 /** Creates the state, which has no configuration yet. */
-export function openSet(options: SetOptions) {
+export function createGrantSetState(options: GrantSetOptions) {
   const { grants, source } = options;
-  let current: Configured | undefined;
+  let current: VersionedConfiguration | undefined;
   let refused: Buffer | undefined;
 
   const refresh = () => {
@@ -60,8 +60,8 @@ export function openSet(options: SetOptions) {
   };
 }
 
-function bodyOf(content: SetConfiguration): Buffer {
-  const base64 = (resources: SetConfiguration['listeners']) =>
+function bodyOf(content: GrantSetConfiguration): Buffer {
+  const base64 = (resources: GrantSetConfiguration['listeners']) =>
     resources.map((any) => Buffer.from(toBinary(AnySchema, any)).toString('base64'));
   const body = {
     listeners: base64(content.listeners),

@@ -4,7 +4,7 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createGithubApp } from '../../../src/attest/github/app.ts';
 import { createLosses } from '../../../src/attest/github/losses.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import { labOnlyPlainHttpIssuers } from '../../../src/issuers/issuer-http.ts';
 
 let github: RunningGithub;
 beforeAll(async () => {
@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => github.close());
 
 const appWith = (privateKey: string) => {
-  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
+  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [labOnlyPlainHttpIssuers]: true as const };
   return createGithubApp({
     ...asking,
     url: github.url,

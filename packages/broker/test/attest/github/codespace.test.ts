@@ -4,16 +4,16 @@ import type { AddressInfo } from 'node:net';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { CODESPACE_STATES } from '@meshpass/lab/github/state';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Attest } from '../../../src/attest/attest.ts';
-import { attestCodespace, limitCodespaceTokens } from '../../../src/attest/github/codespace.ts';
-import type { Presence } from '../../../src/attest/presence/presence.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import type { Attestor } from '../../../src/attest/attest.ts';
+import { attestCodespace, createCodespaceTokenLimiter } from '../../../src/attest/github/codespace.ts';
+import type { PresenceCheck } from '../../../src/attest/presence/presence.ts';
+import { labOnlyPlainHttpIssuers } from '../../../src/issuers/issuer-http.ts';
 import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from '../world.ts';
 
 const NOTHING = { teams: [], roles: [], denied: [] };
 const PRESENTER = { jkt: 'unused', source: '192.0.2.1' };
-const presence: Presence = { show: async () => 'not_asked' };
-const guesses = limitCodespaceTokens(Date.now);
+const presence: PresenceCheck = { show: async () => 'not_asked' };
+const guesses = createCodespaceTokenLimiter(Date.now);
 
 let world: World;
 let alice: StartedCodespace;
@@ -29,11 +29,11 @@ beforeEach(async () => {
   alice = await world.github.admin.createCodespace(space);
 });
 
-const how = { fetch, timeoutMs: 5000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true } as const;
+const how = { fetch, timeoutMs: 5000, clock: Date.now, [labOnlyPlainHttpIssuers]: true } as const;
 const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: [] };
 const proofOf = (space: { name: string; token: string }) =>
   ({ type: 'github-codespace', token: space.token, codespaceName: space.name }) as const;
-const present = async (space: { name: string; token: string }, options: WorldOptions | Attest = {}) =>
+const present = async (space: { name: string; token: string }, options: WorldOptions | Attestor = {}) =>
   await presentCodespace(typeof options === 'function' ? options : world.attest(options), space);
 
 describe('a running Codespace of its developer', () => {

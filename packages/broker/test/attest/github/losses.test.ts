@@ -1,6 +1,6 @@
 /** A recorded loss stays valid despite doubtful events, which a holder of the stream's token can send at will. */
 import { describe, expect, it } from 'vitest';
-import { createLosses, type Fact, LOSS_SECONDS } from '../../../src/attest/github/losses.ts';
+import { createLosses, type Fact, LOSS_RETENTION_SECONDS } from '../../../src/attest/github/losses.ts';
 
 const member = (id: number): Fact => ({
   kind: 'member',
@@ -35,7 +35,7 @@ describe('the record of losses', () => {
     losses.lose(member(2));
     now += 1_000;
     losses.lose(member(1));
-    now += (LOSS_SECONDS - 1) * 1000 + 999;
+    now += (LOSS_RETENTION_SECONDS - 1) * 1000 + 999;
     expect([1, 2].map((id) => losses.isLost(member(id)))).toEqual([true, true]);
     now += 1;
     expect([1, 2].map((id) => losses.isLost(member(id)))).toEqual([true, false]);
@@ -57,7 +57,7 @@ describe('the record of losses', () => {
       expect(losses.isLost(member(id), forgotten + 1)).toBe(false);
       expect(losses.since(member(id), asked)).toBe(true);
     }
-    now += LOSS_SECONDS * 1000;
+    now += LOSS_RETENTION_SECONDS * 1000;
     expect(losses.isLost(member(9), forgotten)).toBe(false);
   });
 });

@@ -2,7 +2,7 @@
 
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Attest } from '../../../src/attest/attest.ts';
+import type { Attestor } from '../../../src/attest/attest.ts';
 import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from '../world.ts';
 
 let world: World;
@@ -19,7 +19,7 @@ beforeEach(async () => {
   alice = await world.github.admin.createCodespace(space);
 });
 
-const present = async (space: { name: string; token: string }, options: WorldOptions | Attest = {}) =>
+const present = async (space: { name: string; token: string }, options: WorldOptions | Attestor = {}) =>
   await presentCodespace(typeof options === 'function' ? options : world.attest(options), space);
 
 describe('roles in an organization', () => {

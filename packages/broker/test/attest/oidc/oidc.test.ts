@@ -3,14 +3,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { FORGERIES } from '@meshpass/lab/oidc/forge';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Attest } from '../../../src/attest/attest.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import type { Attestor } from '../../../src/attest/attest.ts';
+import { labOnlyPlainHttpIssuers } from '../../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
 import { createWorld, refusal, type World } from '../world.ts';
 import { FORGERY_CODES } from './forgery-codes.ts';
 
 let world: World;
-let attest: Attest;
+let attest: Attestor;
 
 beforeAll(async () => {
   world = await createWorld();
@@ -231,7 +231,7 @@ describe('keys', () => {
   });
 
   test('of a discovery document of another issuer are refused', async () => {
-    const own = createIssuerKeys({ fetch, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true });
+    const own = createIssuerKeys({ fetch, timeoutMs: 1000, clock: Date.now, [labOnlyPlainHttpIssuers]: true });
     // The slash is removed before the request, so this document is found, and has another issuer.
     expect((await refusal(own.keysOf(`${world.idp.issuer}/`))).code).toBe('issuer_unavailable');
   });

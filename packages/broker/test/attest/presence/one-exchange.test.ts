@@ -1,9 +1,9 @@
 /** Exchange with a port on which the agent already listens: the broker asks there at once, for this exchange alone. */
 import type { IncomingMessage } from 'node:http';
-import { createPresenceProof, dpopThumbprint, exchangeOf } from '@meshpass/identity';
+import { createPresenceProof, dpopThumbprint, exchangeDigest } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import type { Attest } from '../../../src/attest/attest.ts';
+import type { Attestor } from '../../../src/attest/attest.ts';
 import { newKey, PUBLIC_URL } from '../../harness/broker.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../world.ts';
 import { loopbackServers } from './loopback-servers.ts';
@@ -49,9 +49,9 @@ function signed(nonce: string, changes: Changes = {}): string {
   });
 }
 
-function exchange(attest: Attest, port: number, space: { name: string; token: string } = alice) {
+function exchange(attest: Attestor, port: number, space: { name: string; token: string } = alice) {
   const proof = { type: 'github-codespace', token: space.token, codespaceName: space.name } as const;
-  const presence = { exchange: exchangeOf(DPOP), port };
+  const presence = { exchange: exchangeDigest(DPOP), port };
   return attest(proof, { jkt: dpopThumbprint(key.jwk), source: '192.0.2.1', presence });
 }
 

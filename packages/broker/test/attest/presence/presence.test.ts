@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http';
 import { createPresenceProof, dpopThumbprint, type MeshpassError, type PresenceChallenge } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Attest } from '../../../src/attest/attest.ts';
+import type { Attestor } from '../../../src/attest/attest.ts';
 import { newKey, PUBLIC_URL } from '../../harness/broker.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../world.ts';
 import { loopbackServers } from './loopback-servers.ts';
@@ -32,7 +32,7 @@ async function serve(listener: RequestListener): Promise<number> {
 }
 
 /** The first exchange. */
-async function challenged(attest: Attest, space: { name: string; token: string }, key = newKey()) {
+async function challenged(attest: Attestor, space: { name: string; token: string }, key = newKey()) {
   const jkt = dpopThumbprint(key.jwk);
   const error = await attest(proofOf(space), { jkt, source }).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: 'presence_required', status: 400 });

@@ -5,7 +5,7 @@ import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import { labOnlyPlainHttpIssuers } from '../../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
 import { type Enrolled, type Harness, startHarness } from '../broker.ts';
 import { type Asked, type AuditRow, askAnew, auditRows, grantsOf } from './approvals.ts';
@@ -53,7 +53,7 @@ export async function startPage(options: PageOptions = {}): Promise<PageWorld> {
   const harness = await startHarness({
     config: { operator: { host: '127.0.0.1', port }, operatorUrl: origin },
     parts: (clock, { idp }) => {
-      const http = { fetch, timeoutMs: 10_000, clock, [plainHttpIssuersOnlyInALab]: true } as const;
+      const http = { fetch, timeoutMs: 10_000, clock, [labOnlyPlainHttpIssuers]: true } as const;
       return {
         authorize,
         operators: { keys: createIssuerKeys(http), http },

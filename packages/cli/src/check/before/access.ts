@@ -16,7 +16,15 @@ import {
   viewMesh,
   whyNoSidecar,
 } from '@meshpass/istio';
-import { type Finding, failed, ok, skipped, unknown, warning, wrong } from '../../diagnosis/finding.ts';
+import {
+  type Finding,
+  failedFinding,
+  misconfigurationFinding,
+  ok,
+  skippedFinding,
+  unknown,
+  warningFinding,
+} from '../../diagnosis/finding.ts';
 import { readObjects } from '../../input/cluster-manifests.ts';
 import { readAccessFile } from '../../input/policy-input.ts';
 import type { CheckContext } from '../context.ts';
@@ -33,7 +41,7 @@ export async function checkAccess(
 ): Promise<readonly Finding[]> {
   const read = file === undefined ? undefined : readAccess(file);
   if (read instanceof MeshpassError)
-    return [...problemsOf(read), skipped('services', 'Not reached: the access file was rejected.')];
+    return [...problemsOf(read), skippedFinding('services', 'Not reached: the access file was rejected.')];
   const { resources, problems } = await readObjects(cluster.http);
   const config = { ...findMeshConfig(resources), rootNamespace: cluster.rootNamespace };
   const view = viewMesh(resources, config);
@@ -41,7 +49,7 @@ export async function checkAccess(
     unknown('services', `Cannot interpret ${place.file}: ${message}`),
   );
   if (!read)
-    return [skipped('access', 'Pass --access to check the services that it grants.'), ...misread, ofMesh(view)];
+    return [skippedFinding('access', 'Pass --access to check the services that it grants.'), ...misread, ofMesh(view)];
   const { trustDomain, rootNamespace } = config;
   const mesh = meshOf(resources, { trustDomain, rootNamespace, clusterDomain, gateway: cluster.gateway });
   const { grants, problems: refused, leftOut } = resolveAccess(read, mesh);
@@ -49,7 +57,7 @@ export async function checkAccess(
   const found = [...targets.values()].map((target) => judge(view, target));
   const wrongs = [
     ...refused.map((problem) => ofProblem('services', problem)),
-    ...leftOut.map(({ place, message }) => ({ ...warning('services', message), place: formatPlace(place) })),
+    ...leftOut.map(({ place, message }) => ({ ...warningFinding('services', message), place: formatPlace(place) })),
     ...misread,
     ...found.filter(({ state }) => state !== 'ok'),
   ];
@@ -82,11 +90,11 @@ function readAccess(file: string): Access | MeshpassError {
 /** Returns a finding for each problem in a rejected file. */
 function problemsOf(error: MeshpassError): readonly Finding[] {
   const problems = error.detail.problems as readonly AccessFileProblem[] | undefined;
-  return problems?.map((problem) => ofProblem('access', problem)) ?? [failed('access', error)];
+  return problems?.map((problem) => ofProblem('access', problem)) ?? [failedFinding('access', error)];
 }
 
 function ofProblem(check: string, { code, message, place }: AccessFileProblem): Finding {
-  return { ...failed(check, new MeshpassError(code, message)), place: formatPlace(place) };
+  return { ...failedFinding(check, new MeshpassError(code, message)), place: formatPlace(place) };
 }
 
 /** Checks the mode of workloads without a PeerAuthentication of their own. */
@@ -122,7 +130,7 @@ function against(view: MeshView, name: string, pod: PodWorkload, port: number | 
   const { namespace } = pod;
   const ungrantable = whyNotGrantable(view, pod);
   if (ungrantable !== undefined)
-    return wrong('services', `${name}: no grant works on Pod ${pod.name}: ${ungrantable}.`, {
+    return misconfigurationFinding('services', `${name}: no grant works on Pod ${pod.name}: ${ungrantable}.`, {
       seen: `kubectl -n ${namespace} get pod ${pod.name} -o yaml`,
       next: 'Move the workload to a sidecar, or remove it from the grants.',
       command: `kubectl get namespace ${namespace} --show-labels`,
@@ -130,26 +138,34 @@ function against(view: MeshView, name: string, pod: PodWorkload, port: number | 
   const bare = whyNoSidecar(pod, namespaceInjection(namespace, view.namespaceLabels(namespace)));
   const seen = `kubectl -n ${namespace} get pod ${pod.name} -o yaml`;
   if (bare !== undefined)
-    return wrong('services', `${name}: Pod ${pod.name} has no sidecar to check calls: ${bare}.`, {
+    return misconfigurationFinding('services', `${name}: Pod ${pod.name} has no sidecar to check calls: ${bare}.`, {
       seen,
       next: 'Enable sidecar injection in its namespace, and restart the workload.',
       command: `kubectl get namespace ${namespace} --show-labels`,
     });
   if (!isCaptured(pod, port))
-    return wrong('services', `${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`, {
-      seen,
-      next: "Remove the port from the workload's traffic.sidecar.istio.io/*InboundPorts annotations.",
-      command: seen,
-    });
+    return misconfigurationFinding(
+      'services',
+      `${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`,
+      {
+        seen,
+        next: "Remove the port from the workload's traffic.sidecar.istio.io/*InboundPorts annotations.",
+        command: seen,
+      },
+    );
   const { general, ports } = peerModesOf(view, pod);
   const { mode, policy } = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (mode !== 'STRICT') {
     const by = policy ? `PeerAuthentication ${policy.metadata.namespace}/${policy.metadata.name}` : "Istio's default";
-    return wrong('services', `${name} also accepts plaintext connections, which bypass grants (${mode} by ${by}).`, {
-      seen: 'kubectl get peerauthentications --all-namespaces',
-      next: `Once all of its clients have sidecars, set mtls.mode to STRICT in a PeerAuthentication in ${namespace}.`,
-      command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
-    });
+    return misconfigurationFinding(
+      'services',
+      `${name} also accepts plaintext connections, which bypass grants (${mode} by ${by}).`,
+      {
+        seen: 'kubectl get peerauthentications --all-namespaces',
+        next: `Once all of its clients have sidecars, set mtls.mode to STRICT in a PeerAuthentication in ${namespace}.`,
+        command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
+      },
+    );
   }
   const unsure = view.dataPlane().unknownAt(pod, port);
   return unsure === undefined ? undefined : unknown('services', `${name}: ${unsure}.`, { seen });

@@ -1,16 +1,20 @@
 /** Checks whether this user may install the chart here, and whether Meshpass is already installed. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { type Finding, ok, unknown, wrong } from '../../diagnosis/finding.ts';
+import { type Finding, misconfigurationFinding, ok, unknown } from '../../diagnosis/finding.ts';
 import type { Findings } from '../../diagnosis/run.ts';
 import { type CheckContext, read } from '../context.ts';
-import { isAllowed, nameOf, type Right } from '../rights.ts';
+import { hasKubernetesPermission, type KubernetesPermission, nameOf } from '../rights.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
-const created = (group: string, where: Right['where'] | undefined, ...resources: readonly string[]): readonly Right[] =>
+const created = (
+  group: string,
+  where: KubernetesPermission['where'] | undefined,
+  ...resources: readonly string[]
+): readonly KubernetesPermission[] =>
   resources.map((resource) => ({ group, resource, verbs: ['create'], ...(where && { where }) }));
 
 /** Rights to create the objects of `helm install` with the chart's defaults. */
-export const INSTALL_RIGHTS: readonly Right[] = [
+export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
   ...created('', 'release', 'configmaps', 'persistentvolumeclaims', 'secrets', 'serviceaccounts', 'services'),
   ...created('apps', 'release', 'deployments'),
   ...created('autoscaling', 'release', 'horizontalpodautoscalers'),
@@ -28,13 +32,13 @@ export const INSTALL_RIGHTS: readonly Right[] = [
 ];
 
 /** Checks the rights of the kubeconfig's user with SelfSubjectAccessReview. */
-export async function checkInstaller(context: CheckContext): Promise<Findings> {
+export async function checkInstallPermissions(context: CheckContext): Promise<Findings> {
   const seen = 'SelfSubjectAccessReview';
-  const may = (right: Omit<Right, 'verbs' | 'where'>, verb: string, namespace?: string) =>
-    isAllowed(context, undefined, right, verb, namespace);
+  const may = (right: Omit<KubernetesPermission, 'verbs' | 'where'>, verb: string, namespace?: string) =>
+    hasKubernetesPermission(context, undefined, right, verb, namespace);
   if (await may({ group: '*', resource: '*' }, '*')) return ok('rights', 'This user is an administrator.', seen);
   const answers = await Promise.all(
-    INSTALL_RIGHTS.map(async (right) => {
+    INSTALL_PERMISSIONS.map(async (right) => {
       const namespace = right.where && { release: context.namespace, root: context.rootNamespace }[right.where];
       return { right, namespace, allowed: await may(right, 'create', namespace) };
     }),
@@ -43,11 +47,15 @@ export async function checkInstaller(context: CheckContext): Promise<Findings> {
   if (missing.length > 0)
     return [...Map.groupBy(missing, ({ namespace }) => namespace)].map(([namespace, all]) => {
       const what = all.map(({ right }) => nameOf(right)).join(', ');
-      return wrong('rights', `This user cannot create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`, {
-        seen,
-        next: 'Install as a cluster administrator.',
-        command: 'kubectl auth whoami',
-      });
+      return misconfigurationFinding(
+        'rights',
+        `This user cannot create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`,
+        {
+          seen,
+          next: 'Install as a cluster administrator.',
+          command: 'kubectl auth whoami',
+        },
+      );
     });
   // Kubernetes lets users grant only rights that they have or may escalate.
   const escalates = await Promise.all(
@@ -70,9 +78,13 @@ export async function checkRelease({ http, namespace }: CheckContext): Promise<F
   const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? '(unknown version)';
   if (other === namespace)
     return ok('release', `Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
-  return wrong('release', `Meshpass ${version} is already installed in ${other}; a cluster can have only one.`, {
-    seen,
-    next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
-    command: `helm list --all-namespaces --filter meshpass`,
-  });
+  return misconfigurationFinding(
+    'release',
+    `Meshpass ${version} is already installed in ${other}; a cluster can have only one.`,
+    {
+      seen,
+      next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
+      command: `helm list --all-namespaces --filter meshpass`,
+    },
+  );
 }

@@ -1,9 +1,16 @@
 /** Checks what a cluster provides for the chart: volumes, load balancers, public names, and a NetworkPolicy engine. */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { type Finding, ok, skipped, unknown, warning, wrong } from '../../diagnosis/finding.ts';
+import {
+  type Finding,
+  misconfigurationFinding,
+  ok,
+  skippedFinding,
+  unknown,
+  warningFinding,
+} from '../../diagnosis/finding.ts';
 import type { Findings } from '../../diagnosis/run.ts';
-import { resolve } from '../../diagnosis/tls.ts';
+import { resolveHost } from '../../diagnosis/tls.ts';
 import type { ChartValues } from '../../input/chart-values.ts';
 import { type CheckContext, list, read, type Seen } from '../context.ts';
 
@@ -28,14 +35,20 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
   if (wanted)
     return (await read(http, `${path}/${encodeURIComponent(wanted)}`))
       ? [ok('storage', `StorageClass ${wanted} exists.`, otherwise.seen)]
-      : [wrong('storage', `StorageClass ${wanted} does not exist (database.embedded.storageClass).`, otherwise)];
+      : [
+          misconfigurationFinding(
+            'storage',
+            `StorageClass ${wanted} does not exist (database.embedded.storageClass).`,
+            otherwise,
+          ),
+        ];
   const isDefault = ({ metadata }: Seen) =>
     Object.entries(metadata.annotations ?? {}).some(([key, value]) => DEFAULT_CLASS.test(key) && value === 'true');
   const found = (await list(http, path)).find(isDefault);
   return found
     ? [ok('storage', `StorageClass ${found.metadata.name} is the default.`, otherwise.seen)]
     : [
-        wrong(
+        misconfigurationFinding(
           'storage',
           'The cluster has no default StorageClass for the embedded store, and database.secret is not set.',
           otherwise,
@@ -68,7 +81,7 @@ export async function checkLoadBalancer({ http }: CheckContext, values: Values):
 /** Looks for an engine that enforces NetworkPolicies. The API server accepts them without one, and they have no effect. */
 export async function checkNetworkPolicy({ http }: CheckContext, values: Values): Promise<Finding> {
   if (values?.networkPolicies?.enabled === false)
-    return warning(
+    return warningFinding(
       'network-policy',
       'NetworkPolicies are disabled, so any Pod can reach the mesh gateway and the operator listeners.',
       {
@@ -98,17 +111,17 @@ function isEngine({ metadata, spec }: Seen): boolean {
 }
 
 /** Resolves the public names. They usually do not resolve until the load balancers exist. */
-export async function checkNames(values: Values): Promise<Findings> {
+export async function checkPublicNames(values: Values): Promise<Findings> {
   const hosts = (['broker', 'edge'] as const).flatMap((part) => {
     const host = values?.[part]?.host;
     return host ? [{ part, host }] : [];
   });
-  if (hosts.length === 0) return skipped('names', 'Pass --values to resolve broker.host and edge.host.');
+  if (hosts.length === 0) return skippedFinding('names', 'Pass --values to resolve broker.host and edge.host.');
   return await Promise.all(
     hosts.map(async ({ part, host }) => {
-      const addresses = await resolve(host).catch(() => undefined);
+      const addresses = await resolveHost(host).catch(() => undefined);
       if (addresses) return ok('names', `${host} resolves to ${addresses.join(', ')}.`);
-      return warning('names', `${host} does not resolve here yet.`, {
+      return warningFinding('names', `${host} does not resolve here yet.`, {
         next: `After the installation, point it to the load balancer of the Service meshpass-${part}.`,
       });
     }),

@@ -1,16 +1,16 @@
 /** Checks before an installation or an upgrade: what the cluster has, and what is missing. */
 
-import { type Finding, skipped } from '../../diagnosis/finding.ts';
+import { type Finding, skippedFinding } from '../../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../../diagnosis/run.ts';
 import type { ChartValues } from '../../input/chart-values.ts';
 import { type CheckContext, kubernetesEvidence } from '../context.ts';
 import { checkIstiod, checkIstioVersion } from '../istiod.ts';
 import { CONCURRENCY, kubernetesCheck } from '../run.ts';
 import { checkAccess } from './access.ts';
-import { checkInstaller, checkRelease } from './installer.ts';
-import { checkLoadBalancer, checkNames, checkNetworkPolicy, checkStorage } from './network-and-storage.ts';
+import { checkInstallPermissions, checkRelease } from './installer.ts';
+import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage } from './network-and-storage.ts';
 
-export interface BeforeOptions {
+export interface PreflightOptions {
   readonly cluster: CheckContext;
   /** Access file to install; without it, no granted service is checked. */
   readonly access?: string | undefined;
@@ -20,12 +20,12 @@ export interface BeforeOptions {
 }
 
 /** Runs the checks. Never throws because a check fails: failures are findings. */
-export async function runBefore({
+export async function runPreflightChecks({
   cluster: given,
   access,
   values,
   github,
-}: BeforeOptions): Promise<readonly Finding[]> {
+}: PreflightOptions): Promise<readonly Finding[]> {
   const { mesh } = values ?? {};
   const cluster = {
     ...given,
@@ -47,12 +47,12 @@ export async function runBefore({
     inCluster(() => checkStorage(cluster, values), 'storage'),
     inCluster(() => checkLoadBalancer(cluster, values), 'load-balancer'),
     inCluster(() => checkNetworkPolicy(cluster, values), 'network-policy'),
-    inCluster(() => checkInstaller(cluster), 'rights'),
+    inCluster(() => checkInstallPermissions(cluster), 'rights'),
     inCluster(() => checkRelease(cluster), 'release'),
-    { names: ['names'], run: () => checkNames(values) },
+    { names: ['names'], run: () => checkPublicNames(values) },
     github ?? {
       names: ['github'],
-      run: () => skipped('github', 'Pass --github-app and --github-app-key to query GitHub.'),
+      run: () => skippedFinding('github', 'Pass --github-app and --github-app-key to query GitHub.'),
     },
   ];
   return await diagnose(checks, CONCURRENCY);

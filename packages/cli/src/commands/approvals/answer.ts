@@ -1,16 +1,16 @@
 /** Answers to requests and reviews of emergencies, as the person of the workspace's session or as an operator. */
-import { type ApprovalsChange, ORDER_PATHS } from '@meshpass/agent/approvals/command';
+import { APPROVAL_PATHS, type ApprovalsChange } from '@meshpass/agent/approvals/command';
 import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
-import { askApprovals } from '../../agent/ask.ts';
+import { sendApprovalsCommand } from '../../agent/ask.ts';
 import { readRequestId, requestAnswer } from '../../approvals/text.ts';
 import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { argument, duration, type OptionsOf, sentence, text, toggle } from '../../command/flag.ts';
+import { argument, duration, nonBlankText, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { AGENT_ENV, OPERATOR_ORIGIN, operatorFlags, output, STATE_ENV } from '../../command/shared-flags.ts';
 import { SessionFile } from '../../login/session-file.ts';
-import { operatorClient } from '../../operator/client.ts';
+import { createOperatorClient } from '../../operator/client.ts';
 
 /** Flags that select an operator's identity. */
 const answererFlags = {
@@ -32,7 +32,7 @@ export const commands = {
     args: { id: REQUEST_ID },
     flags: {
       for: duration('<duration>', 'how long the grant lasts', { defaultText: 'as requested' }),
-      reason: sentence('<text>', 'reason for the audit log and the requester'),
+      reason: nonBlankText('<text>', 'reason for the audit log and the requester'),
       ...answererFlags,
       output,
     },
@@ -48,7 +48,7 @@ export const commands = {
     about: `${BY} You cannot deny your own request.`,
     args: { id: REQUEST_ID },
     flags: {
-      reason: sentence('<text>', 'reason for the audit log and the requester', { required: true }),
+      reason: nonBlankText('<text>', 'reason for the audit log and the requester', { required: true }),
       ...answererFlags,
       output,
     },
@@ -91,12 +91,12 @@ async function sendAnswer(
   { operator, caFile }: OptionsOf<typeof answererFlags>,
 ): Promise<Answer> {
   if (operator === undefined && (await isAgentRunning(runtimeDirectory(process.env))))
-    return requestAnswer(await askApprovals(change));
+    return requestAnswer(await sendApprovalsCommand(change));
   if (operator === undefined && !new SessionFile(OPERATOR_ORIGIN).read())
     throw new MeshpassError(
       'agent_not_running',
       'No agent is running and no operator is signed in. Run meshpass up in a workspace, or meshpass login as an operator.',
     );
-  const call = operatorClient({ operator: operator ?? OPERATOR_ORIGIN, caFile });
-  return requestAnswer((await call('POST', `/admin${ORDER_PATHS[change.act]}`, change.order)) as ApprovalRequest);
+  const call = createOperatorClient({ operator: operator ?? OPERATOR_ORIGIN, caFile });
+  return requestAnswer((await call('POST', `/admin${APPROVAL_PATHS[change.act]}`, change.order)) as ApprovalRequest);
 }

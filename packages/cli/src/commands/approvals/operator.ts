@@ -1,11 +1,11 @@
 /** Operators' commands for the approvals of all sessions. */
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
-import { readRequestId, requestAnswer, requestText } from '../../approvals/text.ts';
+import { formatRequest, readRequestId, requestAnswer } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
-import { argument, sentence } from '../../command/flag.ts';
+import { argument, nonBlankText } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { operatorClient } from '../../operator/client.ts';
+import { createOperatorClient } from '../../operator/client.ts';
 
 interface Listed {
   readonly requests: readonly ApprovalRequest[];
@@ -22,8 +22,8 @@ export const commands = {
     examples: [LIST],
     ...shared,
     run: async (options) => {
-      const { requests } = (await operatorClient(options)('GET', '/admin/approvals')) as Listed;
-      const text = () => requests.map(requestText).join('\n') || 'No requests for approval.';
+      const { requests } = (await createOperatorClient(options)('GET', '/admin/approvals')) as Listed;
+      const text = () => requests.map(formatRequest).join('\n') || 'No requests for approval.';
       return { json: { requests }, text };
     },
   }),
@@ -35,7 +35,7 @@ export const commands = {
     ...shared,
     run: async ({ id, ...options }) => {
       const path = `/admin/approvals?id=${readRequestId(id, LIST)}`;
-      const [found] = ((await operatorClient(options)('GET', path)) as Listed).requests;
+      const [found] = ((await createOperatorClient(options)('GET', path)) as Listed).requests;
       if (!found) throw new MeshpassError('approval_unknown', `Request ${id} does not exist.`);
       return requestAnswer(found);
     },
@@ -44,13 +44,13 @@ export const commands = {
     about:
       'The session loses the grant immediately, and a pending request ends. The person can still take the grant again in an emergency; only an objection (meshpass review) prevents that.',
     args,
-    flags: { reason: sentence('<text>', 'reason for the audit log', { required: true }), ...operatorFlags, output },
+    flags: { reason: nonBlankText('<text>', 'reason for the audit log', { required: true }), ...operatorFlags, output },
     examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident resolved"'],
     ...shared,
     run: async ({ id, reason, ...options }) => {
       const order = { id: readRequestId(id, LIST), reason };
       return requestAnswer(
-        (await operatorClient(options)('POST', '/admin/approvals/revoke', order)) as ApprovalRequest,
+        (await createOperatorClient(options)('POST', '/admin/approvals/revoke', order)) as ApprovalRequest,
       );
     },
   }),

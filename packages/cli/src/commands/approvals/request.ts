@@ -2,18 +2,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { agentStatus, askApprovals } from '../../agent/ask.ts';
-import { overviewText, readRequestId, requestAnswer, requestText } from '../../approvals/text.ts';
-import { type Answer, warnLines } from '../../command/answer.ts';
+import { fetchAgentStatus, sendApprovalsCommand } from '../../agent/ask.ts';
+import { formatApprovalsOverview, formatRequest, readRequestId, requestAnswer } from '../../approvals/text.ts';
+import { type Answer, printErrorLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT } from '../../command/failure.ts';
-import { argument, duration, type OptionsOf, sentence, text, toggle } from '../../command/flag.ts';
+import { argument, duration, nonBlankText, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { AGENT_ENV, output } from '../../command/shared-flags.ts';
 
 const args = { grant: argument('name of the grant; run meshpass requests to list the grants you can request') };
 const flags = {
   for: duration('<duration>', 'duration, such as 90s, 30m or 2h', { defaultText: 'the value in the access file' }),
-  reason: sentence('<text>', 'reason for the approvers and the audit log'),
+  reason: nonBlankText('<text>', 'reason for the approvers and the audit log'),
   emergency: toggle(
     'take the grant immediately, without approval; another person reviews it afterwards. Requires --reason',
   ),
@@ -50,10 +50,10 @@ export const commands = {
     page: 'docs/access/approvals.md',
     run: async ({ withdraw }) => {
       if (withdraw !== undefined)
-        return requestAnswer(await askApprovals({ act: 'withdraw', order: { id: readRequestId(withdraw) } }));
-      const overview = await askApprovals({ act: 'list' });
-      const { contact } = await agentStatus();
-      return { json: { ...overview, contact }, text: () => overviewText(overview, contact) };
+        return requestAnswer(await sendApprovalsCommand({ act: 'withdraw', order: { id: readRequestId(withdraw) } }));
+      const overview = await sendApprovalsCommand({ act: 'list' });
+      const { contact } = await fetchAgentStatus();
+      return { json: { ...overview, contact }, text: () => formatApprovalsOverview(overview, contact) };
     },
   }),
 };
@@ -66,12 +66,12 @@ async function request(options: OptionsOf<typeof args & typeof flags>): Promise<
   const { grant, for: seconds, reason, emergency, wait, output } = options;
   let asked = await ask({ grant, seconds }, reason, emergency);
   if (wait) {
-    if (output === 'text') warnLines(...requestText(asked).split('\n'));
+    if (output === 'text') printErrorLines(...formatRequest(asked).split('\n'));
     asked = await settled(asked);
     return { ...requestAnswer(asked), exit: asked.state === 'approved' ? EXIT.ok : EXIT.failed };
   }
   const next = `To see the ${emergency ? 'review' : 'answer'}: meshpass requests. To withdraw it: meshpass requests --withdraw ${asked.id}`;
-  return { json: asked, text: () => `${requestText(asked)}\n${next}` };
+  return { json: asked, text: () => `${formatRequest(asked)}\n${next}` };
 }
 
 function ask(
@@ -79,9 +79,9 @@ function ask(
   reason: string | undefined,
   isEmergency: boolean,
 ): Promise<ApprovalRequest> {
-  if (!isEmergency) return askApprovals({ act: 'ask', order: { ...order, reason } });
+  if (!isEmergency) return sendApprovalsCommand({ act: 'ask', order: { ...order, reason } });
   if (reason === undefined) throw new MeshpassError('usage', 'An emergency requires a reason. Add --reason.');
-  return askApprovals({ act: 'emergency', order: { ...order, reason } });
+  return sendApprovalsCommand({ act: 'emergency', order: { ...order, reason } });
 }
 
 /**
@@ -100,7 +100,7 @@ async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {
 async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefined> {
   let own: readonly ApprovalRequest[];
   try {
-    own = (await askApprovals({ act: 'list', scope: 'own' })).own;
+    own = (await sendApprovalsCommand({ act: 'list', scope: 'own' })).own;
   } catch (thrown) {
     if (toMeshpassError(thrown).retryable) return undefined;
     throw thrown;
@@ -114,6 +114,6 @@ async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefine
 }
 
 async function isHeld(grant: string): Promise<boolean> {
-  const { credentials } = await agentStatus();
+  const { credentials } = await fetchAgentStatus();
   return credentials.svids.some((one) => one.grant === grant);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
+import { openConfigMapSink } from '@meshpass/broker/audit/checkpoint/config-map-sink';
 import { openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
 import { fileSink, readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/sink';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
@@ -12,7 +12,7 @@ import { type Answer, printAnswer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
-import { withTwins } from '../../output/json.ts';
+import { withSnakeCaseTwins } from '../../output/json.ts';
 
 const flags = {
   publicUrl: text('<url>', 'broker URL that identifies the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
@@ -66,7 +66,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
     throw new MeshpassError('usage', '--yes requires a reason for the audit log. Add --reason.');
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
   const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
-  const map = auditCheckpointConfigmap && (await openCheckpointMap({ kubeconfig, ...auditCheckpointConfigmap }));
+  const map = auditCheckpointConfigmap && (await openConfigMapSink({ kubeconfig, ...auditCheckpointConfigmap }));
   const sinks = [
     fileSink(auditCheckpoint ?? join(data, 'audit-checkpoint'), key.verifiers),
     ...(map ? [map.sink] : []),
@@ -81,7 +81,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
   try {
     const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
     if (!options.yes) {
-      const answer = { json: withTwins(seen(survey)), text: () => surveyLines(survey) };
+      const answer = { json: withSnakeCaseTwins(seen(survey)), text: () => surveyLines(survey) };
       if (options.dryRun) return answer;
       printAnswer(answer, options.output);
       throw new MeshpassError('usage', 'Nothing was changed. To declare the restore, repeat with --reason and --yes.');
@@ -91,7 +91,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
     const { epoch, row, endedSessions, note } = accepted;
     const declared = `Declared in row ${row}: the log continues in epoch ${epoch}; ${endedSessions} sessions have ended.`;
     return {
-      json: withTwins({ ...seen(survey), ...accepted }),
+      json: withSnakeCaseTwins({ ...seen(survey), ...accepted }),
       text: () => [...surveyLines(survey), '', declared, '', ...note.split('\n')],
     };
   } finally {

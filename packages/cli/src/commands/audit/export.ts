@@ -11,9 +11,9 @@ import { EXIT } from '../../command/failure.ts';
 import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import { readTextFile } from '../../input/text-file.ts';
-import { auditClient, fileLines } from '../../operator/audit-client.ts';
-import { reportText } from '../../operator/audit-text.ts';
-import { withTwins } from '../../output/json.ts';
+import { createAuditClient, fileLines } from '../../operator/audit-client.ts';
+import { formatVerificationReport } from '../../operator/audit-text.ts';
+import { withSnakeCaseTwins } from '../../output/json.ts';
 
 const exportFlags = {
   form: choice(['jsonl', 'ocsf'], 'jsonl: rows as JSON Lines that can be verified; ocsf: OCSF events', {
@@ -47,9 +47,14 @@ export const commands = {
     run: async ({ file, ...options }) => {
       const anchored = options.checkpoint.map((path) => ({ label: path, note: readTextFile(path, '--checkpoint') }));
       const keys = options.key.flatMap(readKeys);
-      const lines = file === undefined ? await auditClient(options).lines('/audit/export') : fileLines(file, '--file');
+      const lines =
+        file === undefined ? await createAuditClient(options).lines('/audit/export') : fileLines(file, '--file');
       const report = await verifyExport(await readExport(lines), { anchored, keys });
-      return { json: withTwins(report), text: () => reportText(report), exit: report.ok ? EXIT.ok : EXIT.failed };
+      return {
+        json: withSnakeCaseTwins(report),
+        text: () => formatVerificationReport(report),
+        exit: report.ok ? EXIT.ok : EXIT.failed,
+      };
     },
   }),
   export: defineCommand({
@@ -68,7 +73,7 @@ function readKeys(given: string): NoteVerifier[] {
 }
 
 async function exportAudit(options: OptionsOf<typeof exportFlags>): Promise<void> {
-  const client = auditClient(options);
+  const client = createAuditClient(options);
   // Opened before the request to the broker, so that an existing file is never replaced.
   const file = options.to === undefined ? undefined : newFile(options.to);
   const lines = await client.lines(`/audit/export?after=${options.after}`);

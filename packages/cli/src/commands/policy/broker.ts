@@ -8,12 +8,12 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { printAnswer, printLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argument, type OptionsOf, readWholeNumber, text, toggle } from '../../command/flag.ts';
+import { argument, type OptionsOf, parseWholeNumber, text, toggle } from '../../command/flag.ts';
 import { accessFile, broker, operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { namingFlag } from '../../input/text-file.ts';
-import { type OperatorCall, operatorClient } from '../../operator/client.ts';
+import { withFlagName } from '../../input/text-file.ts';
+import { createOperatorClient, type OperatorCall } from '../../operator/client.ts';
 import { planAnswer, planExitCode, planOutput } from '../../output/plan.ts';
-import { table } from '../../output/table.ts';
+import { formatTable } from '../../output/table.ts';
 
 const authorFlags = {
   ...operatorFlags,
@@ -89,8 +89,8 @@ export const commands = {
     ],
     page: 'docs/access/ways-to-change-access.md',
     run: async ({ version, reason, acceptUnknown, output, ...options }) => {
-      const planned = (await operatorClient(options)('POST', '/policy/rollback', {
-        version: readWholeNumber(version, 'VERSION'),
+      const planned = (await createOperatorClient(options)('POST', '/policy/rollback', {
+        version: parseWholeNumber(version, 'VERSION'),
         reason,
         ...(acceptUnknown && { accept_unknown: true }),
       })) as Planned;
@@ -104,7 +104,7 @@ export const commands = {
  * @throws MeshpassError of the broker: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*`
  */
 async function apply(options: OptionsOf<typeof applyFlags>): Promise<ExitCode> {
-  const order = namingFlag('--access', () => filesOf(options.access));
+  const order = withFlagName('--access', () => filesOf(options.access));
   const { acceptUnknown, output, reason } = options;
   const planned = (await (await asAuthor(options))('POST', '/policy/plan', order)) as Planned;
   printAnswer(planAnswer(planned, output), output);
@@ -141,7 +141,7 @@ function filesOf(path: string): { readonly main: string; readonly files: Readonl
 
 function historyLines({ versions }: History): readonly string[] {
   if (versions.length === 0) return ['No access file was applied by plan. The file on disk is in effect.'];
-  return table(versions, ['version', 'time', 'by', 'plan', 'reason']);
+  return formatTable(versions, ['version', 'time', 'by', 'plan', 'reason']);
 }
 
 /**
@@ -153,12 +153,12 @@ async function asAuthor(
   flags: OptionsOf<typeof authorFlags> & { readonly acceptUnknown?: boolean | undefined },
 ): Promise<OperatorCall> {
   const { ACTIONS_ID_TOKEN_REQUEST_URL: url, ACTIONS_ID_TOKEN_REQUEST_TOKEN: requestToken } = process.env;
-  if (flags.broker === undefined || !url || !requestToken) return operatorClient(flags);
+  if (flags.broker === undefined || !url || !requestToken) return createOperatorClient(flags);
   if (flags.acceptUnknown)
     throw new MeshpassError(
       'usage',
       'Jobs cannot use --accept-unknown. An operator can apply the file with it, outside CI.',
     );
   const token = await requestActionsToken(url, requestToken, flags.policyAudience);
-  return operatorClient({ operator: flags.broker, caFile: flags.caFile }, { MESHPASS_OPERATOR_TOKEN: token });
+  return createOperatorClient({ operator: flags.broker, caFile: flags.caFile }, { MESHPASS_OPERATOR_TOKEN: token });
 }

@@ -6,12 +6,12 @@ import { meshOf } from '@meshpass/access/compile';
 import { planChange } from '@meshpass/analysis/plan';
 import { formatJunit, readSuite, runSuites, type SuiteResult } from '@meshpass/analysis/suite';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type Answer, printAnswer, warnLines } from '../../command/answer.ts';
+import { type Answer, printAnswer, printErrorLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { argumentsOf, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
+import { list, type OptionsOf, text, variadicArgument, wholeNumber } from '../../command/flag.ts';
 import { accessFile, output } from '../../command/shared-flags.ts';
 import { MESH_PATHS, meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
-import { namingFlag, readTextFile } from '../../input/text-file.ts';
+import { readTextFile, withFlagName } from '../../input/text-file.ts';
 import { assumptionJson } from '../../output/decision-text.ts';
 import { planAnswer, planExitCode, planOutput } from '../../output/plan.ts';
 
@@ -27,7 +27,7 @@ const planFlags = {
   ...meshFlags,
   output: planOutput,
 };
-const testArgs = { suites: argumentsOf('test case files', { required: true }) };
+const testArgs = { suites: variadicArgument('test case files', { required: true }) };
 const testFlags = {
   access: accessFile,
   manifests: list('<paths...>', 'manifest files and directories with Services, workloads and policies'),
@@ -89,9 +89,9 @@ export const commands = {
  */
 async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof compileFlags>): Promise<void> {
   // The name has no path, as in the broker, so that both compile the same text.
-  const { access } = namingFlag('--access', () => loadAccess(options.access));
+  const { access } = withFlagName('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
-  if (unread !== undefined) warnLines(unread);
+  if (unread !== undefined) printErrorLines(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
   // Only the broker knows the keys. It writes RequestAuthentication itself, even with GitOps.
   const written =

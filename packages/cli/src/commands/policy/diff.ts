@@ -15,8 +15,8 @@ import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
-import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
-import { diffMarkdown, type Notes } from '../../output/diff-markdown.ts';
+import { assumptionJson, formatAssumptions } from '../../output/decision-text.ts';
+import { type DiffNotes, diffMarkdown } from '../../output/diff-markdown.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
@@ -99,7 +99,7 @@ function exitCodeOf(
 function diffText(
   { changes, more, endpoints, unknown, assumed }: Comparison,
   outside: OutsideComparison,
-  { unplaced, unread }: Notes,
+  { unplaced, unread }: DiffNotes,
 ): readonly string[] {
   const same =
     unknown.length === 0
@@ -112,7 +112,7 @@ function diffText(
     ...unknown.flatMap(({ reason, where }) => [`unknown on ${formatWhere(where)}`, `  ${reason}`, '']),
     ...(changes.length > 0 ? changes.map(formatChange).join('\n\n').split('\n') : [same]),
     ...(more ? ['', 'There are more differences. These are the largest at each endpoint.'] : []),
-    ...assumptionLines(assumed, unplaced),
+    ...formatAssumptions(assumed, unplaced),
     ...(outside.destinations > 0 ? outsideLines(outside) : []),
   ];
 }

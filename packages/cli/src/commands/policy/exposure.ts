@@ -14,13 +14,13 @@ import {
 import { describeUnplaced, findMeshConfig, type Resource } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readLines } from '../../input/log-lines.ts';
 import { requireInput } from '../../input/manifest-files.ts';
 import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
 
-const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
+const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig,
   namespace,

@@ -13,18 +13,18 @@ import {
 } from '@meshpass/analysis/lint';
 import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
-import { warnLines } from '../../command/answer.ts';
+import { printErrorLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
-import { namingFlag, readTextFile } from '../../input/text-file.ts';
+import { readTextFile, withFlagName } from '../../input/text-file.ts';
 
 /** File that is read without a flag. */
 const RULES_FILE = 'meshpass-lint.yaml';
 
-const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
+const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
   namespace,
@@ -68,7 +68,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
   const base = await readManifestFiles(flags.base);
   const before = base.files.map(({ name, text }) => loadManifests(text, name, flags.namespace));
   const leftOut = [...given.leftOut, ...base.leftOut];
-  warnLines(...leftOut.map(({ path, why }) => `left out: ${path}: ${why}`));
+  printErrorLines(...leftOut.map(({ path, why }) => `left out: ${path}: ${why}`));
   const read = await lintAll(
     given.files,
     {
@@ -82,7 +82,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
     },
     flags.kubeconfig,
   );
-  if (read.unplaced !== undefined) warnLines(`${read.unplaced} Pass --namespace if they belong to another.`);
+  if (read.unplaced !== undefined) printErrorLines(`${read.unplaced} Pass --namespace if they belong to another.`);
   const linted = {
     ...read,
     problems: [...before.flatMap(({ problems }) => problems).filter(isUnread), ...read.problems],
@@ -90,7 +90,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
   };
   if (flags.writeBaseline && flags.baseline !== undefined) {
     writeFileSync(flags.baseline, formatBaseline(linted));
-    warnLines(`Wrote the findings to ${flags.baseline}.`);
+    printErrorLines(`Wrote the findings to ${flags.baseline}.`);
     return linted.problems.length > 0 ? EXIT.usage : EXIT.ok;
   }
   if (flags.output === 'text') printProblems(linted);
@@ -135,7 +135,7 @@ function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFl
 
 function printProblems({ problems }: LintedFiles): void {
   for (const { code, place, message } of problems) {
-    warnLines(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
+    printErrorLines(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
   }
 }
 
@@ -168,5 +168,5 @@ async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settin
  */
 async function readAccess(file: string): Promise<Access> {
   const { loadAccess } = await import('@meshpass/access');
-  return namingFlag('--access', () => loadAccess(file, { name: file }).access, 'usage');
+  return withFlagName('--access', () => loadAccess(file, { name: file }).access, 'usage');
 }

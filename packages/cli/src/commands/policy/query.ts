@@ -31,17 +31,17 @@ import {
   meshInputFlags,
   readAccessFile,
   readMesh,
-  viewOf,
+  readMeshView,
 } from '../../input/policy-input.ts';
-import { claimsOf, outsideRequestOf, requestFlags, requestOf } from '../../input/request.ts';
+import { buildOutsideRequest, buildRequest, parseClaims, requestFlags } from '../../input/request.ts';
 import {
   assumptionJson,
-  assumptionLines,
   decisionJson,
-  decisionLines,
-  judgedLines,
+  formatAssumptions,
+  formatDecision,
+  formatEvaluation,
+  formatOutsideAnswer,
   outsideJson,
-  outsideLines,
 } from '../../output/decision-text.ts';
 
 const args = { paths: MESH_PATHS };
@@ -130,12 +130,12 @@ export const commands = {
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function decide({ paths, ...options }: OptionsOf<typeof args & typeof canIFlags>): Promise<Answer> {
-  const { http, more } = requestOf(options);
-  const claims = claimsOf(options.claims);
-  const view = await viewOf(paths, options);
+  const { http, more } = buildRequest(options);
+  const claims = parseClaims(options.claims);
+  const view = await readMeshView(paths, options);
   if (options.as === 'outside') {
     const { to: url, certificate } = options;
-    return answerOutside(view, outsideRequestOf(options, { url, claims, certificate }));
+    return answerOutside(view, buildOutsideRequest(options, { url, claims, certificate }));
   }
   if (options.certificate !== undefined) throw new MeshpassError('usage', '--certificate requires --as outside.');
   const caller = { ...parseCaller(options.as, view.config.trustDomain), ...(claims && { claims }) };
@@ -153,12 +153,12 @@ async function decide({ paths, ...options }: OptionsOf<typeof args & typeof canI
   }));
   const lines = answers.flatMap((answer) => {
     const choice = answer.chosenByClient ? ' (the client chooses: the port declares no protocol)' : '';
-    const [judged, ...notes] = judgedLines(answer);
+    const [judged, ...notes] = formatEvaluation(answer);
     return [`  ${placeOf(answer.endpoint)} ${judged}${choice}`, ...notes];
   });
   return {
     json: { allowed, answers: listed, ...assumptionJson(assumed, view.unplaced) },
-    text: () => [VERDICTS[allowed], ...lines, ...assumptionLines(assumed, view.unplaced)],
+    text: () => [VERDICTS[allowed], ...lines, ...formatAssumptions(assumed, view.unplaced)],
     exit: EXITS[allowed],
   };
 }
@@ -171,7 +171,11 @@ function answerOutside(view: MeshView, request: OutsideRequest): Answer {
   const assumed = answers.flatMap(({ assumesSidecar, workload }) => (assumesSidecar ? workload!.split('/')[0]! : []));
   return {
     json: { allowed, answers: answers.map(outsideJson), ...assumptionJson(assumed, view.unplaced) },
-    text: () => [VERDICTS[allowed], ...answers.flatMap(outsideLines), ...assumptionLines(assumed, view.unplaced)],
+    text: () => [
+      VERDICTS[allowed],
+      ...answers.flatMap(formatOutsideAnswer),
+      ...formatAssumptions(assumed, view.unplaced),
+    ],
     exit: EXITS[allowed],
   };
 }
@@ -184,7 +188,7 @@ async function listWhoCan(target: string, paths: readonly string[], flags: WhoCa
   if (existsSync(target) && paths.some((path) => path !== '-' && !existsSync(path)))
     throw new MeshpassError('usage', `Expected HOST:PORT before the files, but ${target} is a file.`);
   const { view, grantsFor } = await meshOf(paths, flags);
-  const { http, more } = requestOf(flags);
+  const { http, more } = buildRequest(flags);
   const { reachers, unknown } = whoCan(view, target, http, more);
   const asked = grantsFor(target, http, more);
   const grants = asked.filter((one) => one.unknown === undefined);
@@ -209,7 +213,7 @@ async function listWhoCan(target: string, paths: readonly string[], flags: WhoCa
     ...whys.map(
       ({ endpoint, who, why }) => `unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`,
     ),
-    ...assumptionLines(assumed, view.unplaced),
+    ...formatAssumptions(assumed, view.unplaced),
   ];
   return { json, text, exit: whys.length > 0 ? EXIT.unknown : EXIT.ok };
 }
@@ -262,7 +266,7 @@ function reacherLines({ who, token, decision }: Reacher): readonly string[] {
 }
 
 function deciding(decision: Decision): readonly string[] {
-  const [verdict, ...notes] = decisionLines(decision);
+  const [verdict, ...notes] = formatDecision(decision);
   return [`    ${verdict}`, ...notes];
 }
 
@@ -284,7 +288,7 @@ function grantLines({ grant, people, except, conditions, claims, decision }: Gra
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof matrixFlags>): Promise<Answer> {
-  const view = await viewOf(paths, options);
+  const view = await readMeshView(paths, options);
   const { identities, endpoints, cells, assumed } = matrixOf(view);
   const isUnknown = view.unread !== undefined || cells.some(({ allowed }) => allowed === 'unknown');
   const at = Map.groupBy(cells, ({ who, endpoint }) => `${who}\n${endpoint.name}`);
@@ -303,7 +307,7 @@ async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof 
     '',
     '+ every call, ~ some calls, . none, ? unknown',
     ...new Set(cells.flatMap(({ endpoint, unknown }) => (unknown ? [`? ${endpoint.name}: ${unknown}`] : []))),
-    ...assumptionLines(assumed, view.unplaced),
+    ...formatAssumptions(assumed, view.unplaced),
   ];
   const json = { identities, endpoints, cells: listed, ...assumptionJson(assumed, view.unplaced) };
   return { json, text, exit: isUnknown ? EXIT.unknown : EXIT.ok };

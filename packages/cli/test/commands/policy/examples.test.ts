@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { longOf } from '../../../src/command/flag.ts';
+import { longFlag } from '../../../src/command/flag.ts';
 import { allCommands } from '../../command/help-of.ts';
 import { type FakeServer, startFakeBroker, startFakeCluster } from './fake-cluster.ts';
 
@@ -120,7 +120,7 @@ describe.each([
 
 it('flags that these pages speak of exist', () => {
   const known = new Set(
-    POLICY.flatMap(({ command }) => Object.entries(command.flags).map(([name, flag]) => longOf(name, flag))),
+    POLICY.flatMap(({ command }) => Object.entries(command.flags).map(([name, flag]) => longFlag(name, flag))),
   );
   for (const page of PAGES) {
     const text = readFileSync(join(ROOT, 'docs', page), 'utf8');

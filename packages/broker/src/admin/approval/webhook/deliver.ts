@@ -6,10 +6,10 @@
  */
 import type { ApprovalWebhook } from '@meshpass/access';
 import { sql } from 'kysely';
-import { type Clock, type DeliveryOutcome, seconds, timestamp, uuidv7 } from '../../../base/index.ts';
-import { opensOf } from '../overview.ts';
-import type { Parts } from '../parts.ts';
-import { describeRequest, type Request } from '../request.ts';
+import { type Clock, type DeliveryOutcome, timestamp, toUnixSeconds, uuidv7 } from '../../../base/index.ts';
+import { listOpenedPorts } from '../overview.ts';
+import type { ApprovalParts } from '../parts.ts';
+import { describeRequest, type GrantRequest } from '../request.ts';
 import type { WebhookKeys } from './keys.ts';
 
 /** Response timeout, ms. */
@@ -24,7 +24,7 @@ const GIVE_UP_SECONDS = 6 * 3600;
 /** Maximum concurrent messages per webhook. */
 const AT_ONCE = 5;
 
-export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' | 'random'> {
+export interface DeliveryContext extends Pick<ApprovalParts, 'mesh' | 'store' | 'clock' | 'random'> {
   readonly keys: WebhookKeys;
   readonly fetch: typeof fetch;
   /** Called with the outcome of each attempt and the number of affected messages. */
@@ -33,7 +33,7 @@ export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' 
 }
 
 /** Returns strictly increasing times, ms, so that records sorted by creation time have a unique order. */
-export function risingClock(clock: Clock): Clock {
+export function monotonicClock(clock: Clock): Clock {
   let last = 0;
   return () => {
     last = Math.max(clock(), last + 1);
@@ -45,10 +45,13 @@ export function risingClock(clock: Clock): Clock {
  * Returns the rows of a message, one for each webhook in the access file in force.
  * @param clock strictly increasing, because messages about a request are sent in order of their timestamps
  */
-export function deliveriesOf({ mesh, clock, random }: Pick<Parts, 'mesh' | 'clock' | 'random'>, request: Request) {
+export function createDeliveryRows(
+  { mesh, clock, random }: Pick<ApprovalParts, 'mesh' | 'clock' | 'random'>,
+  request: GrantRequest,
+) {
   if (!mesh.inForce()) return [];
-  const now = timestamp(seconds(clock));
-  const data = describeRequest(request, opensOf(mesh, request.grant));
+  const now = timestamp(toUnixSeconds(clock));
+  const data = describeRequest(request, listOpenedPorts(mesh, request.grant));
   return (mesh.access().webhooks ?? []).map(({ name }) => ({
     id: `msg_${uuidv7(clock, random)}`,
     webhook: name,
@@ -60,7 +63,7 @@ export function deliveriesOf({ mesh, clock, random }: Pick<Parts, 'mesh' | 'cloc
   }));
 }
 
-function messageType({ state, answers, emergency }: Request): string {
+function messageType({ state, answers, emergency }: GrantRequest): string {
   if (emergency && state === 'approved' && emergency.state === 'open') return 'approval.emergency';
   return state === 'pending' && answers.length === 0 ? 'approval.requested' : 'approval.changed';
 }
@@ -72,7 +75,7 @@ type Due = Awaited<ReturnType<typeof readDue>>[number];
  * @returns a function that starts sending due messages to webhooks that have no earlier messages in progress; it does
  *   not wait for the result, and its calls must not overlap
  */
-export function createDelivery(context: DeliveryContext) {
+export function createWebhookDelivery(context: DeliveryContext) {
   const { mesh, onFailure } = context;
   const busy = new Set<string>();
   return async (): Promise<void> => {

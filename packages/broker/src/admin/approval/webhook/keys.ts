@@ -20,13 +20,13 @@ export interface SignedHeaders {
 }
 
 /** Signs and verifies messages. */
-export type WebhookKeys = ReturnType<typeof webhookKeys>;
+export type WebhookKeys = ReturnType<typeof createWebhookKeys>;
 
 /**
  * Creates the signer and verifier.
  * @param directory read for every message, so that secrets can be replaced at any time; absent without webhooks
  */
-export function webhookKeys(directory: string | undefined) {
+export function createWebhookKeys(directory: string | undefined) {
   const secretsOf = (webhook: string): readonly Webhook[] => {
     if (directory === undefined) throw unusable(webhook, 'start the broker with --approval-webhook-keys');
     let text: string;

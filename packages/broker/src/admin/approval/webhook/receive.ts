@@ -6,20 +6,20 @@
 import type { Access, ApprovalWebhook } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
-  type AnswerOrder,
+  type ApprovalAnswerBody,
   ApprovalId,
   ApprovalReason,
+  type ApprovalReviewBody,
   ApprovalSeconds,
-  type ReviewOrder,
 } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { parseGithub, type ReadGithub } from '../../../attest/index.ts';
-import { seconds, timestamp } from '../../../base/index.ts';
+import { parseGithubResponse, type ReadGithub } from '../../../attest/index.ts';
+import { timestamp, toUnixSeconds } from '../../../base/index.ts';
 import { parseJson } from '../../../http/index.ts';
 import { subjectOf } from '../../../issuers/index.ts';
-import type { Parts } from '../parts.ts';
+import type { ApprovalParts } from '../parts.ts';
 import type { SignedHeaders, WebhookKeys } from './keys.ts';
 
 /** How long ids are remembered, seconds. This is longer than their timestamps are accepted. */
@@ -43,7 +43,7 @@ export const WebhookAnswer = z.discriminatedUnion('decision', [
   z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
 ]);
 
-export interface ReceiveContext extends Pick<Parts, 'mesh' | 'read' | 'clock'> {
+export interface ReceiveContext extends Pick<ApprovalParts, 'mesh' | 'read' | 'clock'> {
   readonly keys: WebhookKeys;
 }
 
@@ -62,11 +62,11 @@ export async function receive(context: ReceiveContext, name: string, headers: Si
     attestation: await attest(context, access, webhook, by.subject, body),
     via: `webhook ${name}`,
     // The type of the remaining fields no longer depends on `decision`.
-    order: { id, ...order } as AnswerOrder | ReviewOrder,
+    order: { id, ...order } as ApprovalAnswerBody | ApprovalReviewBody,
     /** Single use of the message. */
     replay: {
       key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
-      expiresAt: timestamp(seconds(context.clock) + REMEMBERED_SECONDS),
+      expiresAt: timestamp(toUnixSeconds(context.clock) + REMEMBERED_SECONDS),
     },
   };
 }
@@ -126,7 +126,7 @@ const Account = z.object({ id: z.number().int(), login: z.string().min(1).max(10
 async function loginOf(read: ReadGithub | undefined, access: Access, id: number): Promise<string> {
   const organization = access.trust.codespaces?.organization;
   const answer = organization === undefined ? undefined : await read?.(organization, `/user/${id}`);
-  const found = answer && parseGithub(Account, answer);
+  const found = answer && parseGithubResponse(Account, answer);
   return found?.id === id ? found.login : `#${id}`;
 }
 

@@ -13,9 +13,9 @@ import * as oidc from 'openid-client';
 import {
   createTtlCache,
   type IssuerHttpOptions,
-  plainHttpIssuersOnlyInALab,
+  issuerUnavailableError,
+  labOnlyPlainHttpIssuers,
   requestIssuer,
-  unavailable,
 } from '../../../issuers/index.ts';
 import type { SignInContext } from '../sign-in.ts';
 
@@ -23,7 +23,7 @@ import type { SignInContext } from '../sign-in.ts';
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
 
 /** Result of a browser sign-in. */
-export type Proven = Awaited<ReturnType<BrowserSignIn['finish']>>;
+export type BrowserSignInResult = Awaited<ReturnType<BrowserSignIn['finish']>>;
 
 /** Maximum duration of a sign-in, seconds. */
 export const SIGN_IN_SECONDS = 600;
@@ -152,7 +152,7 @@ async function discover(issuer: string, client: string, http: IssuerHttpOptions)
     );
     return Response.json(answer.body ?? null, { status: answer.status });
   };
-  const execute = http[plainHttpIssuersOnlyInALab] ? [oidc.allowInsecureRequests] : [];
+  const execute = http[labOnlyPlainHttpIssuers] ? [oidc.allowInsecureRequests] : [];
   return await understood(issuer, () =>
     oidc.discovery(new URL(issuer), client, undefined, oidc.None(), { execute, [oidc.customFetch]: ask }),
   );
@@ -175,7 +175,7 @@ async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> 
         'proof_rejected',
         `The response from ${issuer} does not match this sign-in (${plain(code)}).`,
       );
-    throw unavailable(issuer, 'not a valid OpenID Connect response', {}, thrown);
+    throw issuerUnavailableError(issuer, 'not a valid OpenID Connect response', {}, thrown);
   }
 }
 

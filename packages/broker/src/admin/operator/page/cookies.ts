@@ -30,19 +30,19 @@ export function signInCookie(state: string): string {
  * rejecting new ones would allow another site to start several and lock a person out. Browsers send the oldest first
  * (RFC 6265 section 5.4).
  */
-export function surplusSignIns({ headers: { cookie } }: IncomingMessage): string[] {
+export function surplusSignInCookies({ headers: { cookie } }: IncomingMessage): string[] {
   const names = Object.keys(parse(cookie ?? '')).filter((name) => OF_SIGN_IN.test(name));
   return names.slice(0, Math.max(0, names.length + 1 - MAX_SIGN_INS));
 }
 
 /** Returns the SHA-256 hash of a request's session cookie, hex, or undefined if there is no such cookie. */
 export function sessionHash(request: IncomingMessage): string | undefined {
-  const value = cookieOf(request, SESSION_COOKIE);
+  const value = readCookie(request, SESSION_COOKIE);
   return value === undefined ? undefined : sha256Hex(value);
 }
 
 /** Returns the value of a request's cookie. */
-export function cookieOf({ headers: { cookie } }: IncomingMessage, name: string): string | undefined {
+export function readCookie({ headers: { cookie } }: IncomingMessage, name: string): string | undefined {
   return cookie === undefined ? undefined : parse(cookie, name)[name];
 }
 
@@ -51,13 +51,13 @@ export function cookieOf({ headers: { cookie } }: IncomingMessage, name: string)
  * with another site's form.
  * @param seconds lifetime in the browser; 0 deletes the cookie
  */
-export function cookie(name: string, value: string, seconds: number): string {
+export function serializeCookie(name: string, value: string, seconds: number): string {
   return serialize(name, value, { httpOnly: true, secure: true, sameSite: 'Lax', path: '/', maxAge: seconds });
 }
 
 /**
  * Derives the token for a session's form. It is valid for one path only, so that a leaked form is useless elsewhere.
  */
-export function formToken(session: string, path: string): string {
+export function csrfToken(session: string, path: string): string {
   return createHmac('sha256', session).update(`meshpass form ${path}`).digest('base64url');
 }

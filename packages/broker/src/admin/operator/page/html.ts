@@ -58,14 +58,14 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** Signed-in operator, shown in the page header. */
-export interface Visitor {
+export interface SignedInOperator {
   readonly name: string;
   /** Token of the sign-out form. */
   readonly signOut: string;
 }
 
 /** Renders the list of issuers to choose from. */
-export async function signInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
+export async function renderSignInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
   const query = request === undefined ? '' : `?request=${request}`;
   const links = issuers.map((name) => html`<li><a href="/page/sign-in/${name}${query}">Sign in with ${name}</a></li>`);
   const none = html`<p>Operators cannot sign in: the access file has no <code>operators</code>, or no issuer with <code>signIn</code>.</p>`;
@@ -73,7 +73,10 @@ export async function signInPage(issuers: readonly string[], request: string | u
 }
 
 /** Renders the list of requests. */
-export async function listPage(visitor: Visitor, requests: readonly ApprovalRequest[]): Promise<Response> {
+export async function renderRequestList(
+  visitor: SignedInOperator,
+  requests: readonly ApprovalRequest[],
+): Promise<Response> {
   const waiting = requests.filter(({ state }) => state === 'pending');
   const toReview = requests.filter(needsReview);
   const others = requests.filter((one) => one.state !== 'pending' && !needsReview(one)).slice(0, MOST_SETTLED);
@@ -102,8 +105,8 @@ ${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Requested ${time
  * Renders a request.
  * @param token token of the form to answer; absent if this visitor cannot answer the request
  */
-export async function requestPage(
-  visitor: Visitor,
+export async function renderRequestPage(
+  visitor: SignedInOperator,
   request: ApprovalRequest,
   token: string | undefined,
 ): Promise<Response> {
@@ -164,7 +167,7 @@ function answerForms({ id, seconds }: ApprovalRequest, token: string | undefined
 }
 
 /** Link to continue after a refusal. */
-export interface WayOn {
+export interface ContinueLink {
   readonly href: string;
   readonly text: string;
   /** Instruction after the link. If present, the link opens in a new tab and this tab stays open. */
@@ -172,10 +175,10 @@ export interface WayOn {
 }
 
 /** Renders a refusal. */
-export async function refusalPage(
+export async function renderRefusalPage(
   { status, message, code, retryAfter }: MeshpassError,
   decisionId: string | undefined,
-  { href, text, then }: WayOn,
+  { href, text, then }: ContinueLink,
 ): Promise<Response> {
   const decision = decisionId === undefined ? '' : html`, decision <code>${decisionId}</code>`;
   const link =
@@ -193,7 +196,7 @@ export async function refusalPage(
   return answer;
 }
 
-async function page(title: string, visitor: Visitor | undefined, body: Html, status = 200): Promise<Response> {
+async function page(title: string, visitor: SignedInOperator | undefined, body: Html, status = 200): Promise<Response> {
   const head =
     visitor &&
     html`<header><span>Signed in as <bdi>${visitor.name}</bdi></span><form method="post" action="/page/sign-out">

@@ -9,11 +9,11 @@ import type { RevokedPrincipal } from '../../../mesh/index.ts';
 import type { CloseCause } from '../../../store/index.ts';
 
 /** DENY policy modes: every end of access, or only ends that revoke it. */
-export const DENY_ENDED = ['always', 'revoked'] as const;
-export type DenyEnded = (typeof DENY_ENDED)[number];
+export const DENY_ENDED_MODES = ['always', 'revoked'] as const;
+export type DenyEndedMode = (typeof DENY_ENDED_MODES)[number];
 
 /** Whether the mesh denies principals that ended for this cause. Unknown causes are denied. */
-export type Denies = (cause: string | undefined) => boolean;
+export type DenialPredicate = (cause: string | undefined) => boolean;
 
 /**
  * Causes that mean the workspace ended or reached its time limit. All other causes revoke access from a workspace that
@@ -38,7 +38,7 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
 };
 
 /** Returns the predicate for a mode. */
-export function deniesEnded(mode: DenyEnded): Denies {
+export function createDenialPredicate(mode: DenyEndedMode): DenialPredicate {
   if (mode === 'always') return () => true;
   return (cause) =>
     cause === undefined || !Object.hasOwn(OVER_BY_ITSELF, cause) || !OVER_BY_ITSELF[cause as CloseCause];

@@ -4,8 +4,8 @@
  * of their SVIDs may be valid.
  */
 
-import { type Clock, type Patience, seconds, untilItAnswers } from '../../../base/index.ts';
-import { LONGEST_SVID_SECONDS, type RevokedPrincipal, type Revoker } from '../../../mesh/index.ts';
+import { type Clock, type RetryOptions, retryWhileUnavailable, toUnixSeconds } from '../../../base/index.ts';
+import { MAX_SVID_SECONDS, type RevokedPrincipal, type Revoker } from '../../../mesh/index.ts';
 import type { Store } from '../../../store/index.ts';
 
 /**
@@ -13,11 +13,11 @@ import type { Store } from '../../../store/index.ts';
  * @returns principals of the sessions that the declared restore lost; empty without a recent restore
  * @throws AbortError if the signal ends the wait
  */
-export async function principalsOfLostSessions(
+export async function listLostSessionPrincipals(
   { db }: Pick<Store, 'db'>,
   revoker: Pick<Revoker, 'principals'>,
   clock: Clock,
-  patience: Patience,
+  patience: RetryOptions,
 ): Promise<readonly RevokedPrincipal[]> {
   const last = await db
     .selectFrom('audit_restores')
@@ -25,10 +25,10 @@ export async function principalsOfLostSessions(
     .orderBy('epoch', 'desc')
     .limit(1)
     .executeTakeFirst();
-  const until = last === undefined ? 0 : Math.ceil(last.time.getTime() / 1000) + LONGEST_SVID_SECONDS;
-  if (until <= seconds(clock)) return [];
+  const until = last === undefined ? 0 : Math.ceil(last.time.getTime() / 1000) + MAX_SVID_SECONDS;
+  if (until <= toUnixSeconds(clock)) return [];
   const rows = await db.selectFrom('session_principals').select('spiffe_id').execute();
   const known = new Set(rows.map((row) => row.spiffe_id));
-  const found = await untilItAnswers(() => revoker.principals(), patience);
+  const found = await retryWhileUnavailable(() => revoker.principals(), patience);
   return found.filter(({ spiffeId }) => !known.has(spiffeId)).map((one) => ({ ...one, until }));
 }

@@ -4,10 +4,10 @@
  */
 import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
-import { pause, seconds } from '../../../base/index.ts';
+import { pause, toUnixSeconds } from '../../../base/index.ts';
 import type { SessionContext } from '../context.ts';
 import type { Live } from '../live.ts';
-import { gainWhatIsGiven } from '../widen.ts';
+import { addEntitledGrants } from '../widen.ts';
 
 /** Pause between sessions, ms. istiod signs about 80 certificates a second and also has to serve renewals. */
 const PACE_MS = 25;
@@ -17,10 +17,10 @@ const RETRY_MS = 2_000;
 const AT_ONCE = 20;
 
 /** Sessions whose grants are waiting to be checked. */
-export type GainQueue = ReturnType<typeof startGaining>;
+export type GrantUpdateQueue = ReturnType<typeof startGrantUpdates>;
 
 /** Starts to follow time windows and access files. Queues all live sessions first. */
-export function startGaining(context: SessionContext, isLeader: () => boolean) {
+export function startGrantUpdates(context: SessionContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -39,7 +39,7 @@ export function startGaining(context: SessionContext, isLeader: () => boolean) {
     if (!mesh.inForce()) return;
     const current = mesh.access();
     const then = openWindows(current, one.session.openedAt);
-    const now = openWindows(current, seconds(context.clock));
+    const now = openWindows(current, toUnixSeconds(context.clock));
     if (current !== decidedBy || [...now.keys()].some((name) => !then.has(name))) add(one);
   };
   const run = async (): Promise<void> => {
@@ -49,7 +49,7 @@ export function startGaining(context: SessionContext, isLeader: () => boolean) {
       pending.delete(one);
       if (!isLeader()) continue;
       try {
-        const gained = await gainWhatIsGiven(context, one);
+        const gained = await addEntitledGrants(context, one);
         if (gained) await pause(PACE_MS, signal);
         else if (++looked % AT_ONCE === 0) await pause(0, signal);
       } catch (thrown) {
@@ -65,7 +65,7 @@ export function startGaining(context: SessionContext, isLeader: () => boolean) {
     const before = access;
     access = mesh.access();
     const was = open;
-    const now = seconds(context.clock);
+    const now = toUnixSeconds(context.clock);
     open = openWindows(access, now);
     // Also detects a window that closed and opened again between two checks.
     if (access !== before || [...open.keys()].some((name) => (was.get(name) ?? 0) <= now))

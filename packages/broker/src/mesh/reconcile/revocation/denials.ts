@@ -7,7 +7,7 @@ import type { Manifest } from '@meshpass/access';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import { REVOCATIONS } from './deny-policy.ts';
 
-export interface DenialsOptions {
+export interface DenyPoliciesOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
   readonly rootNamespace: string;
   /** Unix seconds. */
@@ -20,7 +20,7 @@ interface Written {
   readonly object: ListedObject;
 }
 
-export type Denials = ReturnType<typeof denials>;
+export type DenyPolicies = ReturnType<typeof createDenyPolicies>;
 
 /**
  * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
@@ -38,8 +38,8 @@ const ENTRIES_PER_POLICY = 400;
  * @param base name of the first policy; further ones are BASE-1, BASE-2 and so on
  * @param entriesIn reads the entries of a policy
  */
-export function denials(
-  { kubernetes, rootNamespace, now }: DenialsOptions,
+export function createDenyPolicies(
+  { kubernetes, rootNamespace, now }: DenyPoliciesOptions,
   base: string,
   entriesIn: (policy: ListedObject) => readonly string[],
 ) {

@@ -8,11 +8,11 @@ import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
  * Label that distinguishes these policies from compiled ones, which are removed when the access file no longer needs
  * them.
  */
-export const COMPONENT = 'app.kubernetes.io/component';
+export const COMPONENT_LABEL = 'app.kubernetes.io/component';
 export const REVOCATION = 'revocation';
 export const OURS = `${MANAGED_BY_LABEL}=${MANAGED_BY}`;
-export const REVOCATIONS = `${OURS},${COMPONENT}=${REVOCATION}`;
-export const COMPILED = `${OURS},${COMPONENT}!=${REVOCATION}`;
+export const REVOCATIONS = `${OURS},${COMPONENT_LABEL}=${REVOCATION}`;
+export const COMPILED_POLICY_SELECTOR = `${OURS},${COMPONENT_LABEL}!=${REVOCATION}`;
 
 /**
  * Builds a DENY policy.
@@ -24,7 +24,7 @@ export function denyPolicy(
   source: { readonly principals: readonly string[] } | { readonly namespaces: readonly string[] },
   annotations?: Readonly<Record<string, string>>,
 ): Manifest {
-  const labels = { [MANAGED_BY_LABEL]: MANAGED_BY, [COMPONENT]: REVOCATION };
+  const labels = { [MANAGED_BY_LABEL]: MANAGED_BY, [COMPONENT_LABEL]: REVOCATION };
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',

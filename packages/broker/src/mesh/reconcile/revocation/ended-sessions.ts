@@ -9,18 +9,21 @@
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
 import { grantNamespace, type ReachableService } from '@meshpass/identity';
 import type { ListedObject } from '../../kubernetes/kubernetes.ts';
-import { type DenialsOptions, denials } from './denials.ts';
+import { createDenyPolicies, type DenyPoliciesOptions } from './denials.ts';
 import { denyPolicy } from './deny-policy.ts';
 
 /** Servers that verify identity tokens. */
-export type HttpServers = ReturnType<typeof httpServersOf>;
+export type HttpServers = ReturnType<typeof collectHttpServers>;
 
 /**
  * Collects the HTTP servers that the grants reach.
  * @param services returns the services that grants reach
  * @returns namespaces of the grants' identities, and hosts by port number; all sorted
  */
-export function httpServersOf(access: Access, services: (grants: readonly string[]) => readonly ReachableService[]) {
+export function collectHttpServers(
+  access: Access,
+  services: (grants: readonly string[]) => readonly ReachableService[],
+) {
   const grants = access.grants.map(({ name }) => name);
   const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
   const ports = [...Map.groupBy(http, ({ port }) => port)]
@@ -29,7 +32,7 @@ export function httpServersOf(access: Access, services: (grants: readonly string
   return { namespaces: grants.map(grantNamespace).sort(), ports };
 }
 
-export interface EndedSessionsOptions extends DenialsOptions {
+export interface EndedSessionPoliciesOptions extends DenyPoliciesOptions {
   /** Undefined until an access file is in force; until then, policies in the cluster stay unchanged. */
   readonly httpServers: () => HttpServers | undefined;
 }
@@ -41,8 +44,10 @@ const CLAIM = 'request.auth.claims[sid]';
  * @returns function that makes the policies list exactly these sessions. It is idempotent, but must not run
  *   concurrently
  */
-export function endedSessions(options: EndedSessionsOptions): (sessions: readonly string[]) => Promise<void> {
-  const policies = denials(options, NAME, sessionsIn);
+export function createEndedSessionPolicies(
+  options: EndedSessionPoliciesOptions,
+): (sessions: readonly string[]) => Promise<void> {
+  const policies = createDenyPolicies(options, NAME, sessionsIn);
   return async (sessions) => {
     const servers = options.httpServers();
     if (!servers) return;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
 import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
 
-export const RETIRED = 'meshpass-retired';
+export const RETIRED_POLICY_NAME = 'meshpass-retired';
 const UNTIL = 'meshpass.dev/retired-until';
 const Until = z.record(z.string(), z.number());
 
@@ -13,7 +13,7 @@ const Until = z.record(z.string(), z.number());
  * @param life how long an SVID may still be valid, seconds
  * @returns the policy, undefined if nothing is retired and it may be removed; and Unix seconds of the next change
  */
-export function retire(
+export function retireNamespaces(
   current: ReadonlyMap<string, number>,
   gone: readonly string[],
   wanted: ReadonlySet<string>,
@@ -25,18 +25,20 @@ export function retire(
   const namespaces = [...until.keys()].sort();
   const annotations = { [UNTIL]: JSON.stringify(Object.fromEntries(namespaces.map((one) => [one, until.get(one)!]))) };
   return {
-    policy: denyPolicy(RETIRED, at.rootNamespace, { namespaces }, annotations),
+    policy: denyPolicy(RETIRED_POLICY_NAME, at.rootNamespace, { namespaces }, annotations),
     nextChange: Math.min(...until.values()),
   };
 }
 
 /** Reads the retired namespaces from the cluster, and when each retirement ends, Unix seconds. */
-export async function readRetired(
+export async function readRetiredNamespaces(
   kubernetes: Pick<Kubernetes, 'list'>,
   rootNamespace: string,
 ): Promise<ReadonlyMap<string, number>> {
   const policies = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
-  const annotation = policies.find(({ metadata }) => metadata.name === RETIRED)?.metadata.annotations?.[UNTIL];
+  const annotation = policies.find(({ metadata }) => metadata.name === RETIRED_POLICY_NAME)?.metadata.annotations?.[
+    UNTIL
+  ];
   if (annotation === undefined) return new Map();
   try {
     return new Map(Object.entries(Until.parse(JSON.parse(annotation))));

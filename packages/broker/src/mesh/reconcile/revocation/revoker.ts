@@ -4,9 +4,9 @@
  */
 import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import { denials } from './denials.ts';
+import { createDenyPolicies } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
-import { type EndedSessionsOptions, endedSessions } from './ended-sessions.ts';
+import { createEndedSessionPolicies, type EndedSessionPoliciesOptions } from './ended-sessions.ts';
 
 /** Identity of a session in the mesh. */
 export interface MeshPrincipal {
@@ -30,7 +30,7 @@ export interface RevokedPrincipal extends MeshPrincipal {
   readonly undenied?: boolean | undefined;
 }
 
-export interface RevokerOptions extends EndedSessionsOptions {
+export interface RevokerOptions extends EndedSessionPoliciesOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
   readonly trustDomain: string;
 }
@@ -49,8 +49,8 @@ export function createRevoker(options: RevokerOptions) {
   let deleted: ReadonlySet<string> = new Set();
   let latest: readonly RevokedPrincipal[] | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  const denied = denials(options, NAME, principalsIn);
-  const denyTokens = endedSessions(options);
+  const denied = createDenyPolicies(options, NAME, principalsIn);
+  const denyTokens = createEndedSessionPolicies(options);
   const deleteAccounts = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
     deleted = gone;

@@ -15,8 +15,8 @@ import {
   serviceType,
   TYPE_URL_PREFIX,
 } from '@meshpass/envoy';
-import { endpointsNameOf, routeNamesOf } from '../transform/references.ts';
-import { clusterOf, nameOf, type RawResources } from '../transform/resources.ts';
+import { edsServiceName, routeConfigurationNames } from '../transform/references.ts';
+import { nameOf, parseClusterName, type RawResources } from '../transform/resources.ts';
 
 export interface AdsOptions {
   readonly transport: Transport;
@@ -99,17 +99,17 @@ export async function followAds(options: AdsOptions): Promise<void> {
 
   const take = (one: Subscription, resources: readonly Any[]): void => {
     if (one === clusters) {
-      const wanted = byName(resources, (name) => clusterOf(name) !== undefined && options.wants(name));
+      const wanted = byName(resources, (name) => parseClusterName(name) !== undefined && options.wants(name));
       one.resources = wanted;
       subscribe(
         CLUSTER_LOAD_ASSIGNMENT,
         endpoints,
-        new Set([...wanted.values()].flatMap((any) => endpointsNameOf(any) ?? [])),
+        new Set([...wanted.values()].flatMap((any) => edsServiceName(any) ?? [])),
       );
     } else if (one === listeners) {
       const wanted = byName(resources, isServiceListener);
       one.resources = wanted;
-      subscribe(ROUTE_CONFIGURATION, routes, new Set([...wanted.values()].flatMap(routeNamesOf)));
+      subscribe(ROUTE_CONFIGURATION, routes, new Set([...wanted.values()].flatMap(routeConfigurationNames)));
     } else {
       const wanted = new Set(one.names);
       one.resources = new Map([...one.resources!, ...byName(resources, (name) => wanted.has(name))]);

@@ -4,7 +4,7 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
-import { messageOf } from '@meshpass/envoy';
+import { messageFromJson } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import { backoff } from '../../backoff.ts';
@@ -34,7 +34,7 @@ export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'>
   readonly onFailure: (cause: unknown) => void;
 }
 
-export type Following = ReturnType<typeof followGrant>;
+export type FollowHandle = ReturnType<typeof followGrant>;
 
 /** Maximum age of a stream, ms. It must not outlive its token. */
 const STREAM_MS = (TOKEN_SECONDS - 60) * 1_000;
@@ -122,7 +122,7 @@ const ISTIO_VERSION = '1.31.0';
  * @param namespace `meshpass-GRANT`
  */
 function relayNode(namespace: string, clusterDomain: string): Message {
-  return messageOf('envoy.config.core.v3.Node', {
+  return messageFromJson('envoy.config.core.v3.Node', {
     id: `sidecar~${ADDRESS}~${RELAY_ACCOUNT}.${namespace}~${namespace}.svc.${clusterDomain}`,
     cluster: `${RELAY_ACCOUNT}.${namespace}`,
     metadata: {

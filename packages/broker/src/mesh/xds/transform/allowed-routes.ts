@@ -2,14 +2,17 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { GrantedPort } from '@meshpass/access';
 
-export type Allowed = Pick<GrantedPort, 'allow' | 'deny'>;
-type Operation = NonNullable<Allowed['allow']>[number];
+export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
+type Operation = NonNullable<AllowedOperations['allow']>[number];
 
 /**
  * @returns envoy.config.route.v3.RouteMatch matches. Every allowed request matches at least one, and no other request
  *   matches any
  */
-export function matchesOf({ allow = [{ method: '*', path: '/*' }], deny = [] }: Allowed): readonly JsonObject[] {
+export function routeMatches({
+  allow = [{ method: '*', path: '/*' }],
+  deny = [],
+}: AllowedOperations): readonly JsonObject[] {
   return allow.flatMap((operation) => byMethod(operation, deny));
 }
 

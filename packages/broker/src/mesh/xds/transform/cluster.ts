@@ -4,12 +4,12 @@
  */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { AGENT_SOURCE, CLUSTER, messageOf, messageType, pack, unpack } from '@meshpass/envoy';
+import { AGENT_CONFIG_SOURCE, CLUSTER, messageFromJson, messageType, pack, unpack } from '@meshpass/envoy';
 import { parseSpiffe } from '@meshpass/identity';
-import type { Granted, GrantedService } from './granted.ts';
-import type { LeftOuts } from './left-out.ts';
+import type { GrantedService, GrantedServices } from './granted.ts';
+import type { LeftOutCounter } from './left-out.ts';
 import { istioMetadata, ownName, tunnelName } from './names.ts';
-import { clusterOf, read } from './resources.ts';
+import { parseClusterName, read } from './resources.ts';
 import type {
   ClusterLoadAssignment,
   ClusterShape,
@@ -39,12 +39,14 @@ export const REQUESTS_PER_SHARED_CONNECTION = 240;
  * Opens the next connection when the current one has fewer than two requests left per active request, because a new
  * connection takes five round trips over the internet.
  */
-const PRECONNECT = messageOf('envoy.config.cluster.v3.Cluster.PreconnectPolicy', { per_upstream_preconnect_ratio: 3 });
+const PRECONNECT = messageFromJson('envoy.config.cluster.v3.Cluster.PreconnectPolicy', {
+  per_upstream_preconnect_ratio: 3,
+});
 /**
  * Idle time after which an unused tunnel is closed. A tunnel uses memory in the edge, the gateway and the workload.
  * Envoy's default is an hour.
  */
-const IDLE = messageOf('google.protobuf.Duration', '600s');
+const IDLE = messageFromJson('google.protobuf.Duration', '600s');
 /** ALPN values with which Istio's sidecars announce the inner protocol. The mesh gateway forwards no others. */
 const ALPN = {
   http1: ['istio-http/1.1', 'istio', 'http/1.1'],
@@ -65,8 +67,8 @@ const KEPT = [
 export function transformCluster(
   any: Any,
   endpoints: Any | undefined,
-  granted: Granted,
-  leftOuts: LeftOuts,
+  granted: GrantedServices,
+  leftOuts: LeftOutCounter,
 ): readonly Any[] {
   const cluster = read<ClusterShape>(any);
   const service = cluster && granted.serviceOf(cluster.name);
@@ -84,7 +86,7 @@ export function transformCluster(
         name: own,
         clusterDiscoveryType: { case: 'type', value: 0 },
         lbPolicy: cluster.lbPolicy === CLUSTER_PROVIDED ? ROUND_ROBIN : cluster.lbPolicy,
-        loadAssignment: messageOf('envoy.config.endpoint.v3.ClusterLoadAssignment', {
+        loadAssignment: messageFromJson('envoy.config.endpoint.v3.ClusterLoadAssignment', {
           cluster_name: own,
           endpoints: reachable ? [{ lb_endpoints: [tunnelEndpoint(granted.grant, own)] }] : [],
         }),
@@ -129,7 +131,7 @@ function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined
 }
 
 /** Returns the SPIFFE ids of peers that istiod allows, or none if a DestinationRule disables Istio's mutual TLS. */
-function peersOf(cluster: ClusterShape, { trustDomain }: Granted): readonly string[] {
+function peersOf(cluster: ClusterShape, { trustDomain }: GrantedServices): readonly string[] {
   const sockets = [cluster.transportSocket, ...cluster.transportSocketMatches.map((match) => match.transportSocket)];
   for (const socket of sockets) {
     if (socket?.configType.case !== 'typedConfig' || !socket.configType.value.typeUrl.endsWith(`/${TLS}`)) continue;
@@ -148,8 +150,8 @@ function peersOf(cluster: ClusterShape, { trustDomain }: Granted): readonly stri
 }
 
 function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: readonly string[]) {
-  const { port, subset, host } = clusterOf(name)!;
-  return messageOf('envoy.config.core.v3.TransportSocket', {
+  const { port, subset, host } = parseClusterName(name)!;
+  return messageFromJson('envoy.config.core.v3.TransportSocket', {
     name: 'envoy.transport_sockets.tls',
     typed_config: {
       '@type': `type.googleapis.com/${TLS}`,
@@ -157,12 +159,12 @@ function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: 
       common_tls_context: {
         tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
         alpn_protocols: [...alpn],
-        tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_SOURCE }],
+        tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_CONFIG_SOURCE }],
         combined_validation_context: {
           default_validation_context: {
             match_typed_subject_alt_names: peers.map((exact) => ({ san_type: 'URI', matcher: { exact } })),
           },
-          validation_context_sds_secret_config: { name: 'roots', sds_config: AGENT_SOURCE },
+          validation_context_sds_secret_config: { name: 'roots', sds_config: AGENT_CONFIG_SOURCE },
         },
       },
     },
@@ -185,7 +187,7 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
     return { options: shareable(options), alpn: ALPN.http2, isShared: true };
   const before = { options: given, alpn: ALPN.http1 };
   if (limitsConnections(cluster, options)) return before;
-  const http2 = messageOf(HTTP_OPTIONS, {
+  const http2 = messageFromJson(HTTP_OPTIONS, {
     explicit_http_config: { http2_protocol_options: { override_stream_error_on_invalid_http_message: true } },
   }) as HttpProtocolOptions;
   if (options?.commonHttpProtocolOptions) http2.commonHttpProtocolOptions = options.commonHttpProtocolOptions;
@@ -194,7 +196,7 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
 
 /** Packs the options of a connection that several programs share. Mutates the message. */
 function shareable(options: HttpProtocolOptions): Any {
-  options.commonHttpProtocolOptions ??= messageOf(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
+  options.commonHttpProtocolOptions ??= messageFromJson(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
   options.commonHttpProtocolOptions.maxRequestsPerConnection ??= REQUESTS_PER_SHARED_CONNECTION;
   options.commonHttpProtocolOptions.idleTimeout ??= IDLE;
   return pack(options);

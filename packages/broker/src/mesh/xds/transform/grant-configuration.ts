@@ -2,11 +2,11 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { reduceResource } from '@meshpass/envoy';
 import { transformCluster } from './cluster.ts';
-import type { Granted } from './granted.ts';
-import { createLeftOuts } from './left-out.ts';
-import { listenersIn, transformListener } from './listener.ts';
+import type { GrantedServices } from './granted.ts';
+import { createLeftOutCounter } from './left-out.ts';
+import { parseListeners, transformListener } from './listener.ts';
 import { ownName } from './names.ts';
-import { endpointsNameOf, routeNamesOf } from './references.ts';
+import { edsServiceName, routeConfigurationNames } from './references.ts';
 import { nameOf, type RawResources } from './resources.ts';
 import { transformRoutes } from './route.ts';
 import { webSocketCluster } from './websocket.ts';
@@ -14,8 +14,8 @@ import { webSocketCluster } from './websocket.ts';
 export type GrantConfiguration = ReturnType<typeof grantConfiguration>;
 
 /** Transforms istiod's resources. The result is sorted, so that equal content has equal bytes. */
-export function grantConfiguration(raw: RawResources, granted: Granted) {
-  const leftOuts = createLeftOuts();
+export function grantConfiguration(raw: RawResources, granted: GrantedServices) {
+  const leftOuts = createLeftOutCounter();
   const { grant, trustDomain, clusterDomain, tokenHeader } = granted;
   const reduce = (any: Any | undefined): Any | undefined => {
     if (!any) return undefined;
@@ -25,17 +25,17 @@ export function grantConfiguration(raw: RawResources, granted: Granted) {
     return resource;
   };
   const clusters = inOrder(raw.clusters).flatMap(([, any]) => {
-    const endpoints = raw.endpoints.get(endpointsNameOf(any) ?? '');
+    const endpoints = raw.endpoints.get(edsServiceName(any) ?? '');
     return transformCluster(any, endpoints, granted, leftOuts).flatMap((one) => reduce(one) ?? []);
   });
   const names = new Set(clusters.map((any) => nameOf(any)!));
   const http2 = new Set([...names].filter((name) => names.has(webSocketCluster(name))));
-  const found = listenersIn(raw.listeners);
+  const found = parseListeners(raw.listeners);
   const listeners = granted.services.flatMap((service) => {
     const listener = reduce(transformListener(service, found, granted, leftOuts));
     return listener ? [{ service, listener }] : [];
   });
-  const asked = new Set(listeners.flatMap(({ listener }) => routeNamesOf(listener)));
+  const asked = new Set(listeners.flatMap(({ listener }) => routeConfigurationNames(listener)));
   const routes = inOrder(raw.routes).flatMap(([name, any]) =>
     asked.has(ownName(grant, name)) ? (reduce(transformRoutes(any, granted, http2, leftOuts)) ?? []) : [],
   );

@@ -1,6 +1,6 @@
 /** A grant's services, in the form that the transformation needs. */
 import type { ReachableService } from '@meshpass/identity';
-import { clusterOf } from './resources.ts';
+import { parseClusterName } from './resources.ts';
 
 export interface GrantedService extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'> {
   /** Address in workspaces, in 127.64.0.0/10. */
@@ -9,7 +9,7 @@ export interface GrantedService extends Pick<ReachableService, 'host' | 'port' |
   readonly clusterIps: readonly string[];
 }
 
-export interface Granted {
+export interface GrantedServices {
   readonly grant: string;
   readonly services: readonly GrantedService[];
   readonly trustDomain: string;
@@ -22,14 +22,14 @@ export interface Granted {
 }
 
 /** Adds the lookups to a grant's services. */
-export function grantedBy(given: Omit<Granted, 'serviceOf' | 'isName'>): Granted {
+export function createGrantedServices(given: Omit<GrantedServices, 'serviceOf' | 'isName'>): GrantedServices {
   const { services } = given;
   const byTarget = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));
   const names = new Set(services.flatMap(({ host, aliases }) => [host, ...aliases]));
   return {
     ...given,
     serviceOf: (name) => {
-      const cluster = clusterOf(name);
+      const cluster = parseClusterName(name);
       return cluster && byTarget.get(`${cluster.host}:${cluster.port}`);
     },
     isName: (domain) => {

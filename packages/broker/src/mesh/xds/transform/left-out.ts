@@ -8,7 +8,7 @@ export interface LeftOutCount {
   readonly count: number;
 }
 
-export type LeftOuts = ReturnType<typeof createLeftOuts>;
+export type LeftOutCounter = ReturnType<typeof createLeftOutCounter>;
 
 /** Maximum separate counts, because EnvoyFilters may cause any number. */
 const MAX_KINDS = 64;
@@ -16,7 +16,7 @@ const OTHERS = 'others';
 const MAX_TEXT = 200;
 
 /** Creates empty counts. */
-export function createLeftOuts() {
+export function createLeftOutCounter() {
   const counted = new Map<string, LeftOutCount>();
   return {
     add: (given: string, where: string, count = 1) => {

@@ -1,12 +1,19 @@
 /** Builds the listener for a granted port on the service's loopback address, from istiod's listener for it. */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { LISTENER, messageOf, messageType, pack } from '@meshpass/envoy';
-import type { Granted, GrantedService } from './granted.ts';
-import type { LeftOuts } from './left-out.ts';
+import { LISTENER, messageFromJson, messageType, pack } from '@meshpass/envoy';
+import type { GrantedService, GrantedServices } from './granted.ts';
+import type { LeftOutCounter } from './left-out.ts';
 import { istioMetadata, listenerName, ownName } from './names.ts';
-import { chainsOf, leadsTo, managerIn, renameClusters, TCP_PROXY, tcpProxyIn } from './references.ts';
-import { clusterOf, read, socketOf } from './resources.ts';
+import {
+  chainsOf,
+  readHttpConnectionManager,
+  readTcpProxy,
+  referencedClusters,
+  renameClusters,
+  TCP_PROXY,
+} from './references.ts';
+import { listenerAddress, parseClusterName, read } from './resources.ts';
 import { ownRoutes } from './route.ts';
 import type { Filter, FilterChain, ListenerShape, TcpProxy } from './shapes.ts';
 
@@ -22,8 +29,8 @@ const DETECTION = ['envoy.filters.listener.http_inspector', 'envoy.filters.liste
 export function transformListener(
   service: GrantedService,
   listeners: readonly ListenerShape[],
-  granted: Granted,
-  leftOuts: LeftOuts,
+  granted: GrantedServices,
+  leftOuts: LeftOutCounter,
 ): Any | undefined {
   const source = listenerOf(service, listeners);
   const chains = source
@@ -40,7 +47,7 @@ export function transformListener(
   const isDefault = (chain: FilterChain) => chain.filterChainMatch === undefined && detects;
   const made = create(messageType(LISTENER), {
     name: listenerName(granted.grant, service),
-    address: messageOf('envoy.config.core.v3.Address', { socket_address: { address, port_value: port } }),
+    address: messageFromJson('envoy.config.core.v3.Address', { socket_address: { address, port_value: port } }),
     filterChains: chains.filter((chain) => !isDefault(chain)),
     defaultFilterChain: chains.find(isDefault),
     trafficDirection: OUTBOUND,
@@ -64,8 +71,8 @@ const OUTBOUND = 2;
  * is found by its target.
  */
 function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]): ListenerShape | undefined {
-  const onPort = listeners.filter((one) => socketOf(one)?.port === service.port);
-  const at = (address: string) => onPort.find((one) => socketOf(one)?.address === address);
+  const onPort = listeners.filter((one) => listenerAddress(one)?.port === service.port);
+  const at = (address: string) => onPort.find((one) => listenerAddress(one)?.address === address);
   for (const address of service.clusterIps) {
     const found = at(address);
     if (found) return found;
@@ -74,8 +81,9 @@ function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]
   return onPort.find((one) =>
     chainsOf(one).some(({ filters }) =>
       filters.some(({ configType }) => {
-        const proxy = configType.case === 'typedConfig' ? tcpProxyIn(configType.value) : undefined;
-        const to = proxy?.clusterSpecifier.case === 'cluster' ? clusterOf(proxy.clusterSpecifier.value) : undefined;
+        const proxy = configType.case === 'typedConfig' ? readTcpProxy(configType.value) : undefined;
+        const to =
+          proxy?.clusterSpecifier.case === 'cluster' ? parseClusterName(proxy.clusterSpecifier.value) : undefined;
         return to?.host === service.host && to.port === service.port;
       }),
     ),
@@ -89,8 +97,8 @@ function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]
 function ownChain(
   chain: FilterChain,
   service: GrantedService,
-  granted: Granted,
-  leftOuts: LeftOuts,
+  granted: GrantedServices,
+  leftOuts: LeftOutCounter,
 ): readonly FilterChain[] {
   const filters = chain.filters.map((filter) => ownFilter(filter, service, granted, leftOuts));
   const ends = filters.at(-1);
@@ -105,15 +113,20 @@ function ownChain(
 }
 
 /** Rewrites a network filter. The allow list (reduceResource) covers the filters before the last. */
-function ownFilter(filter: Filter, service: GrantedService, granted: Granted, leftOuts: LeftOuts): Filter | undefined {
+function ownFilter(
+  filter: Filter,
+  service: GrantedService,
+  granted: GrantedServices,
+  leftOuts: LeftOutCounter,
+): Filter | undefined {
   if (filter.configType.case !== 'typedConfig') return filter;
-  const manager = managerIn(filter.configType.value);
+  const manager = readHttpConnectionManager(filter.configType.value);
   if (manager) {
     const { routeSpecifier } = manager;
     if (routeSpecifier.case === 'rds') {
       const name = ownName(granted.grant, routeSpecifier.value.routeConfigName);
       const rds = { config_source: { ads: {}, resource_api_version: 'V3' }, route_config_name: name };
-      manager.routeSpecifier.value = messageOf(RDS, rds) as unknown as typeof routeSpecifier.value;
+      manager.routeSpecifier.value = messageFromJson(RDS, rds) as unknown as typeof routeSpecifier.value;
     } else if (routeSpecifier.case === 'routeConfig') {
       const routes = ownRoutes(routeSpecifier.value, granted, leftOuts);
       if (!routes) return undefined;
@@ -124,7 +137,7 @@ function ownFilter(filter: Filter, service: GrantedService, granted: Granted, le
     if (manager.tracing) manager.tracing.customTags = [];
     return typed(filter, pack(manager));
   }
-  const proxy = tcpProxyIn(filter.configType.value);
+  const proxy = readTcpProxy(filter.configType.value);
   if (!proxy) return filter;
   proxy.statPrefix = listenerName(granted.grant, service);
   return ownProxy(proxy, granted, leftOuts) ? typed(filter, pack(proxy)) : undefined;
@@ -132,10 +145,11 @@ function ownFilter(filter: Filter, service: GrantedService, granted: Granted, le
 
 const RDS = 'envoy.extensions.filters.network.http_connection_manager.v3.Rds';
 
-function ownProxy(proxy: TcpProxy, granted: Granted, leftOuts: LeftOuts): boolean {
-  const clusters = leadsTo(proxy);
+function ownProxy(proxy: TcpProxy, granted: GrantedServices, leftOuts: LeftOutCounter): boolean {
+  const clusters = referencedClusters(proxy);
   if (clusters.length === 0 || clusters.some((name) => !granted.serviceOf(name))) {
-    if (clusters.some((name) => clusterOf(name))) leftOuts.add('connection to a service that is not granted', WHERE);
+    if (clusters.some((name) => parseClusterName(name)))
+      leftOuts.add('connection to a service that is not granted', WHERE);
     return false;
   }
   renameClusters(proxy, (name) => ownName(granted.grant, name));
@@ -149,7 +163,7 @@ function typed(filter: Filter, value: Any): Filter {
 /** Builds a TCP chain for a headless Service without Pods, for which istiod has no listener. */
 function plainTcp(service: GrantedService, grant: string): FilterChain {
   const cluster = ownName(grant, `outbound|${service.port}||${service.host}`);
-  return messageOf('envoy.config.listener.v3.FilterChain', {
+  return messageFromJson('envoy.config.listener.v3.FilterChain', {
     filters: [
       {
         name: 'envoy.filters.network.tcp_proxy',
@@ -164,6 +178,6 @@ function plainTcp(service: GrantedService, grant: string): FilterChain {
 }
 
 /** Parses istiod's listeners. */
-export function listenersIn(listeners: ReadonlyMap<string, Any>): readonly ListenerShape[] {
+export function parseListeners(listeners: ReadonlyMap<string, Any>): readonly ListenerShape[] {
   return [...listeners.values()].flatMap((any) => read<ListenerShape>(any) ?? []);
 }

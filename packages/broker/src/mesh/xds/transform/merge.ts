@@ -5,20 +5,23 @@
  * call, and Envoy replaces an address's listener only if the old one is removed, not changed.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, pack, unpack } from '@meshpass/envoy';
+import { messageFromJson, pack, unpack } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity';
-import { type Allowed, matchesOf } from './allowed-routes.ts';
+import { type AllowedOperations, routeMatches } from './allowed-routes.ts';
 import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
 import type { GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
-import { createLeftOuts } from './left-out.ts';
+import { createLeftOutCounter } from './left-out.ts';
 import { ownName } from './names.ts';
 import { HTTP_CONNECTION_MANAGER } from './references.ts';
 
-export type SetConfiguration = ReturnType<typeof mergeGrants>;
+export type GrantSetConfiguration = ReturnType<typeof mergeGrants>;
 
 /** Returns the operations that a grant allows on a port. */
-export type AllowedAt = (grant: string, service: Pick<ReachableService, 'host' | 'port'>) => Allowed;
+export type AllowedOperationsLookup = (
+  grant: string,
+  service: Pick<ReachableService, 'host' | 'port'>,
+) => AllowedOperations;
 
 interface Held {
   readonly grant: string;
@@ -30,7 +33,7 @@ interface Held {
  * Merges the grants.
  * @param grants in the order of the access file
  */
-export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt) {
+export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedOperationsLookup) {
   const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
   const ports = Map.groupBy(all, ({ service }) => `${service.address}_${service.port}`);
   const listeners: Any[] = [];
@@ -45,7 +48,7 @@ export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: Al
     listeners.push(sharedListener(held, allowedAt), ...held.map(toInternal));
     clusters.push(...held.map(internalCluster));
   }
-  const leftOuts = createLeftOuts();
+  const leftOuts = createLeftOutCounter();
   for (const { what, where, count } of grants.flatMap((one) => one.leftOut)) leftOuts.add(what, where, count);
   return { listeners, clusters, routes: grants.flatMap((one) => one.routes), leftOut: leftOuts.all() };
 }
@@ -55,7 +58,7 @@ function isHttp({ protocol }: GrantedService): boolean {
 }
 
 function toInternal(held: Held): Any {
-  const internalListener = messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {});
+  const internalListener = messageFromJson('envoy.config.listener.v3.Listener.InternalListenerConfig', {});
   const listenerSpecifier = { case: 'internalListener', value: internalListener };
   return pack(Object.assign(unpack(held.listener)!, { name: innerName(held), address: undefined, listenerSpecifier }));
 }
@@ -72,7 +75,7 @@ function internalCluster(held: Held): Any {
   const name = sharedName(held);
   const address = { envoy_internal_address: { server_listener_name: innerName(held), endpoint_id: name } };
   return pack(
-    messageOf('envoy.config.cluster.v3.Cluster', {
+    messageFromJson('envoy.config.cluster.v3.Cluster', {
       name,
       type: 'STATIC',
       connect_timeout: '5s',
@@ -96,14 +99,16 @@ function internalCluster(held: Held): Any {
 /** No limit here, because those of the cluster behind it apply. */
 const UNLIMITED = 4_294_967_295;
 
-function sharedListener(held: readonly Held[], allowedAt: AllowedAt): Any {
+function sharedListener(held: readonly Held[], allowedAt: AllowedOperationsLookup): Any {
   const first = held[0]!;
   const { address, port, host, aliases } = first.service;
-  const routes = held.flatMap((one) => matchesOf(allowedAt(one.grant, one.service)).map((match) => ({ match, one })));
+  const routes = held.flatMap((one) =>
+    routeMatches(allowedAt(one.grant, one.service)).map((match) => ({ match, one })),
+  );
   const all = { match: { prefix: '/' }, one: first };
   const name = sharedName(first);
   return pack(
-    messageOf('envoy.config.listener.v3.Listener', {
+    messageFromJson('envoy.config.listener.v3.Listener', {
       name,
       address: { socket_address: { address, port_value: port } },
       traffic_direction: 'OUTBOUND',

@@ -1,5 +1,5 @@
 /** Names of a workspace's resources, separate for each grant. */
-import { messageOf } from '@meshpass/envoy';
+import { messageFromJson } from '@meshpass/envoy';
 import type { Metadata } from './shapes.ts';
 
 /**
@@ -28,5 +28,5 @@ export function tunnelName(grant: string): string {
 export function istioMetadata(metadata: Metadata | undefined): Metadata | undefined {
   const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: unknown };
   if (typeof config !== 'string') return undefined;
-  return messageOf('envoy.config.core.v3.Metadata', { filter_metadata: { istio: { config } } }) as Metadata;
+  return messageFromJson('envoy.config.core.v3.Metadata', { filter_metadata: { istio: { config } } }) as Metadata;
 }

@@ -1,6 +1,6 @@
 /** References in istiod's resources, which determine what else to subscribe to. */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { clusterOf, read } from './resources.ts';
+import { parseClusterName, read } from './resources.ts';
 import type {
   ClusterShape,
   FilterChain,
@@ -15,20 +15,20 @@ export const HTTP_CONNECTION_MANAGER =
 export const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 
 /** Returns the name of an EDS cluster's endpoints; undefined for any other type. */
-export function endpointsNameOf(any: Any): string | undefined {
+export function edsServiceName(any: Any): string | undefined {
   const cluster = read<ClusterShape>(any);
   if (!cluster?.edsClusterConfig) return undefined;
   const name = cluster.edsClusterConfig.serviceName || cluster.name;
-  return clusterOf(name) && name;
+  return parseClusterName(name) && name;
 }
 
 /** Lists the route configurations that a listener's HTTP connection managers reference. */
-export function routeNamesOf(any: Any): readonly string[] {
+export function routeConfigurationNames(any: Any): readonly string[] {
   const listener = read<ListenerShape>(any);
   return chainsOf(listener).flatMap(({ filters }) =>
     filters.flatMap(({ configType }) => {
       if (configType.case !== 'typedConfig') return [];
-      const manager = managerIn(configType.value);
+      const manager = readHttpConnectionManager(configType.value);
       return manager?.routeSpecifier.case === 'rds' ? [manager.routeSpecifier.value.routeConfigName] : [];
     }),
   );
@@ -41,17 +41,17 @@ export function chainsOf(listener: ListenerShape | undefined): readonly FilterCh
 }
 
 /** Reads an HTTP connection manager; undefined for any other filter. */
-export function managerIn(any: Any): HttpConnectionManager | undefined {
+export function readHttpConnectionManager(any: Any): HttpConnectionManager | undefined {
   return any.typeUrl.endsWith(`/${HTTP_CONNECTION_MANAGER}`) ? (read(any) as HttpConnectionManager) : undefined;
 }
 
 /** Reads a TCP proxy; undefined for any other filter. */
-export function tcpProxyIn(any: Any): TcpProxy | undefined {
+export function readTcpProxy(any: Any): TcpProxy | undefined {
   return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
 }
 
 /** Lists the clusters that a message leads to, by name. A cluster that depends on the request has no name. */
-export function leadsTo({ clusterSpecifier: to }: ToClusters): readonly string[] {
+export function referencedClusters({ clusterSpecifier: to }: ToClusters): readonly string[] {
   if (to.case === 'cluster') return [to.value];
   return to.case === 'weightedClusters' ? to.value.clusters.map(({ name }) => name) : [''];
 }

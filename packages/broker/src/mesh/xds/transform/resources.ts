@@ -1,7 +1,7 @@
 /** Resources from istiod for one grant, and their names. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { unpack } from '@meshpass/envoy';
-import type { ListenerShape, Named } from './shapes.ts';
+import type { ListenerShape, NamedMessage } from './shapes.ts';
 
 /** Complete state, keyed by istiod's names: every EDS cluster has its endpoints, and every listener its routes. */
 export interface RawResources {
@@ -14,19 +14,19 @@ export interface RawResources {
 const OUTBOUND = /^outbound\|([1-9][0-9]{0,4})\|([A-Za-z0-9._-]{0,63})\|([a-z0-9.-]{1,253})$/;
 
 /** Parses a cluster name, `outbound|PORT|SUBSET|HOST`, with an empty subset for all workloads; undefined if the target is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`). */
-export function clusterOf(name: string) {
+export function parseClusterName(name: string) {
   const [, port, subset, host] = OUTBOUND.exec(name) ?? [];
   return port === undefined ? undefined : { port: Number(port), subset: subset!, host: host! };
 }
 
 /** Returns the name of a resource of the four types; undefined if its bytes are invalid. */
 export function nameOf(any: Any): string | undefined {
-  const message = read<Named>(any);
+  const message = read<NamedMessage>(any);
   return message?.clusterName || message?.name || undefined;
 }
 
 /** Returns the address and port of a listener; undefined if it has none. */
-export function socketOf(listener: ListenerShape | undefined): { address: string; port: number } | undefined {
+export function listenerAddress(listener: ListenerShape | undefined): { address: string; port: number } | undefined {
   const one = listener?.address?.address;
   if (one?.case !== 'socketAddress' || one.value.portSpecifier.case !== 'portValue') return undefined;
   return { address: one.value.address, port: one.value.portSpecifier.value };

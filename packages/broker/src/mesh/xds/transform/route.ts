@@ -3,12 +3,12 @@
  * with an explanation.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { pack, refusingRoute } from '@meshpass/envoy';
-import type { Granted } from './granted.ts';
-import type { LeftOuts } from './left-out.ts';
+import { createErrorRoute, pack } from '@meshpass/envoy';
+import type { GrantedServices } from './granted.ts';
+import type { LeftOutCounter } from './left-out.ts';
 import { istioMetadata, ownName } from './names.ts';
-import { leadsTo, renameClusters } from './references.ts';
-import { clusterOf, read } from './resources.ts';
+import { referencedClusters, renameClusters } from './references.ts';
+import { parseClusterName, read } from './resources.ts';
 import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
 import { addWebSocketRoutes } from './websocket.ts';
 
@@ -21,9 +21,9 @@ const WHERE = 'RouteConfiguration';
  */
 export function transformRoutes(
   any: Any,
-  granted: Granted,
+  granted: GrantedServices,
   http2: ReadonlySet<string>,
-  leftOuts: LeftOuts,
+  leftOuts: LeftOutCounter,
 ): Any | undefined {
   const routes = read<RouteConfiguration>(any);
   if (!routes) return undefined;
@@ -35,8 +35,8 @@ export function transformRoutes(
 /** Rewrites the routes in place. */
 export function ownRoutes(
   routes: RouteConfiguration,
-  granted: Granted,
-  leftOuts: LeftOuts,
+  granted: GrantedServices,
+  leftOuts: LeftOutCounter,
 ): RouteConfiguration | undefined {
   // Routes on a port without a declared protocol belong to one service and match any name. Here they match only the
   // service's own names.
@@ -63,12 +63,12 @@ function isFallback({ routes }: VirtualHost): boolean {
   return routes.every(({ action }) => action.case === 'directResponse');
 }
 
-function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
+function ownRoute(route: Route, granted: GrantedServices, leftOuts: LeftOutCounter): void {
   const from = istioMetadata(route.metadata);
   route.metadata = from;
   if (route.action.case !== 'route') return;
   const action = route.action.value;
-  const outside = leadsTo(action).filter((cluster) => !granted.serviceOf(cluster));
+  const outside = referencedClusters(action).filter((cluster) => !granted.serviceOf(cluster));
   if (outside.length > 0) {
     leftOuts.add('route to a service that is not granted', WHERE);
     refuse(route, outside, from, granted.grant);
@@ -82,7 +82,7 @@ function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
  * Removes mirrors to services that are not granted. The client never sees the response of a mirror, so the request
  * itself continues.
  */
-function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Granted, leftOuts: LeftOuts) {
+function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: GrantedServices, leftOuts: LeftOutCounter) {
   return policies.flatMap((one) => {
     if (!granted.serviceOf(one.cluster) || one.clusterHeader !== '') {
       leftOuts.add('mirror to a service that is not granted', WHERE);
@@ -99,13 +99,13 @@ function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Grante
  */
 function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
   const hosts = outside.map((cluster) => {
-    const target = clusterOf(cluster);
+    const target = parseClusterName(cluster);
     return target ? `${target.host}:${target.port}` : 'a service chosen by the request';
   });
   const rule = virtualServiceOf(from);
   const to = [...new Set(hosts)].join(', ');
   const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not allow.`;
-  const refusal = refusingRoute(403, 'agent_route_not_granted', said) as Route;
+  const refusal = createErrorRoute(403, 'agent_route_not_granted', said) as Route;
   route.action = refusal.action;
   route.responseHeadersToAdd = refusal.responseHeadersToAdd;
   route.requestHeadersToAdd = [];

@@ -5,7 +5,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 
-export interface Named extends Message {
+export interface NamedMessage extends Message {
   readonly name?: string;
   readonly clusterName?: string;
 }

@@ -4,8 +4,8 @@
  * upgrades.
  */
 import { clone } from '@bufbuild/protobuf';
-import { messageOf, messageType } from '@meshpass/envoy';
-import { leadsTo, renameClusters } from './references.ts';
+import { messageFromJson, messageType } from '@meshpass/envoy';
+import { referencedClusters, renameClusters } from './references.ts';
 import type { Route, RouteAction, RouteConfiguration } from './shapes.ts';
 
 /**
@@ -23,7 +23,7 @@ export function webSocketCluster(name: string): string {
 export function addWebSocketRoutes(routes: RouteConfiguration, http2: ReadonlySet<string>): void {
   for (const host of routes.virtualHosts)
     host.routes = host.routes.flatMap((route) => {
-      const to = route.action.case === 'route' ? leadsTo(route.action.value) : [];
+      const to = route.action.case === 'route' ? referencedClusters(route.action.value) : [];
       return to.some((name) => http2.has(name)) ? [forWebSockets(route, http2), route] : [route];
     });
 }
@@ -31,7 +31,7 @@ export function addWebSocketRoutes(routes: RouteConfiguration, http2: ReadonlySe
 function forWebSockets(route: Route, http2: ReadonlySet<string>): Route {
   const copy = clone(messageType('envoy.config.route.v3.Route'), route) as unknown as Route;
   copy.match?.headers.push(
-    messageOf('envoy.config.route.v3.HeaderMatcher', {
+    messageFromJson('envoy.config.route.v3.HeaderMatcher', {
       name: 'upgrade',
       string_match: { exact: 'websocket', ignore_case: true },
     }),
