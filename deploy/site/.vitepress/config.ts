@@ -1,6 +1,6 @@
 /** `npm run docs` serves the documentation, `npm run docs:build` builds it to `deploy/site/dist`. */
 import { relative } from 'node:path';
-import { DOCUMENTATION } from '@meshpass/identity/documentation/url';
+import { DOCUMENTATION_URL } from '@meshpass/identity/documentation/url';
 import { defineConfig, type MarkdownRenderer } from 'vitepress';
 import { anchorOf, siteLink } from '../links.ts';
 import { toNavigation } from '../navigation.ts';
@@ -14,7 +14,7 @@ export default defineConfig({
   srcDir: '../..',
   outDir: 'dist',
   cacheDir: '../../node_modules/.cache/vitepress',
-  base: new URL(DOCUMENTATION).pathname,
+  base: new URL(DOCUMENTATION_URL).pathname,
   cleanUrls: true,
   srcExclude: markdownFiles().filter((file) => !pages.has(file)),
   rewrites: Object.fromEntries([...pages].map((file) => [file, sitePathOf(file)])),

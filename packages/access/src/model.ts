@@ -53,7 +53,7 @@ export interface ApprovalWebhook {
 }
 
 /** Sign-in that an entry requires in addition to its other fields. */
-export interface RequiredSignIn {
+export interface SignedIn {
   /** Name of an issuer with `signIn`. */
   readonly issuer: string;
   /** Claims of its ID token, as in Who. */
@@ -120,7 +120,7 @@ export interface Who {
   /** CEL expression over `claims`, `issuer`, `subject`, `login`, `teams`, `workspace`. */
   readonly when?: string;
   /** Sign-in that the session must also have. */
-  readonly signedIn?: RequiredSignIn;
+  readonly signedIn?: SignedIn;
 }
 
 /** Accepted values by claim name, as strings, compared exactly. */
@@ -200,7 +200,7 @@ export const KUBERNETES_POWERS = {
 export type KubernetesPower = keyof typeof KUBERNETES_POWERS;
 
 /** Time window in which a grant is open. All fields must match. */
-export interface TimeWindow {
+export interface Window {
   readonly place: Place;
   /** 0 is Sunday. */
   readonly days?: readonly number[];
@@ -260,7 +260,7 @@ export interface Grant {
   /** Maximum lifetime of a session, seconds. */
   readonly session: number;
   /** Alternative windows. If absent, the grant is always open. */
-  readonly during?: readonly TimeWindow[];
+  readonly during?: readonly Window[];
   readonly approval?: Approval;
 }
 
@@ -300,19 +300,14 @@ export interface Decision {
 }
 
 /** A session's approvals: expiry by grant, Unix seconds. */
-export type ApprovalExpiries = ReadonlyMap<string, number>;
+export type Approved = ReadonlyMap<string, number>;
 
 /**
  * Authorizes an attestation.
  * @param at Unix seconds; without it, no time window is open
  * @param approved this session's approvals; none if absent
  */
-export type Authorize = (
-  attestation: Attestation,
-  access: Access,
-  at?: number,
-  approved?: ApprovalExpiries,
-) => Decision;
+export type Authorize = (attestation: Attestation, access: Access, at?: number, approved?: Approved) => Decision;
 
 /** Parameters that sidecars need to recognize identity tokens. */
 export interface IdentityTokens {

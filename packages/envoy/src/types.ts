@@ -65,8 +65,8 @@ export function toProtoJson(message: Message): JsonValue {
  * @throws Error if a member is unknown or of another type
  * @example
  * ```ts
- * import { asJson, messageOf } from '@meshpass/envoy';
- * asJson(messageOf('envoy.config.core.v3.SocketAddress', { address: '127.64.0.1', port_value: 8080 }));
+ * import { toProtoJson, messageFromJson } from '@meshpass/envoy';
+ * toProtoJson(messageFromJson('envoy.config.core.v3.SocketAddress', { address: '127.64.0.1', port_value: 8080 }));
  * // => { address: '127.64.0.1', port_value: 8080 }
  * ```
  */

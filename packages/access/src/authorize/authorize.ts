@@ -1,17 +1,6 @@
 /** Authorization: which grants an attestation receives, and why. Pure, and denies by default. */
 import type { Attestation, SignIn } from '@meshpass/identity';
-import type {
-  Access,
-  Approval,
-  ApprovalExpiries,
-  Authorize,
-  Decision,
-  Denial,
-  Grant,
-  RequiredSignIn,
-  Trust,
-  Who,
-} from '../model.ts';
+import type { Access, Approval, Approved, Authorize, Decision, Denial, Grant, SignedIn, Trust, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { withinBudget } from '../schema/work.ts';
 import { describeApproval, describeWho } from './describe-who.ts';
@@ -121,7 +110,7 @@ function withApproval(
   { name, approval }: Grant,
   found: Found,
   at: number | undefined,
-  approved: ApprovalExpiries | undefined,
+  approved: Approved | undefined,
 ): Found | { readonly refusal: string; readonly approval: Approval; readonly reason: string } {
   if (!approval || 'refusal' in found) return found;
   const until = approved?.get(name);
@@ -265,7 +254,7 @@ function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): st
   return authTime + maxAge <= at ? `the sign-in at ${issuer} is older than ${maxAge} seconds` : undefined;
 }
 
-function whyNotAsDemanded(demanded: RequiredSignIn, signIn: SignIn, attestation: Attestation): string | undefined {
+function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attestation): string | undefined {
   const why = whyClaimsMismatch(demanded, signIn) ?? whyConditionUnmet(demanded, asSignedIn(attestation, signIn));
   return why === undefined ? undefined : `sign-in at ${signIn.issuer}: ${why}`;
 }

@@ -1,7 +1,7 @@
 /** Describes entries of `who`, `except` and `deny` as text. */
 
 import { formatDuration } from '@meshpass/identity/text';
-import type { Approval, Emergency, RequiredSignIn, Who } from '../model.ts';
+import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
 
 /**
  * Describes an entry, without its place.
@@ -33,7 +33,7 @@ export function describeWho(who: Omit<Who, 'place'> & Partial<Pick<Who, 'place'>
   ].join(', ');
 }
 
-function describeSignedIn({ issuer, maxAge, amr, ...who }: RequiredSignIn): string {
+function describeSignedIn({ issuer, maxAge, amr, ...who }: SignedIn): string {
   const demands = [
     ...describeClaims(who),
     ...(maxAge === undefined ? [] : [`within the last ${maxAge} seconds`]),

@@ -1,6 +1,6 @@
 /** Time windows of grants. Times of day belong to a time zone and follow daylight saving time. */
 import { memoize } from '@meshpass/identity/memory/remembered';
-import type { TimeWindow } from '../model.ts';
+import type { Window } from '../model.ts';
 
 /** How far ahead to search. A session lasts at most 12 hours. */
 const HORIZON_SECONDS = 24 * 3600;
@@ -27,7 +27,7 @@ const DAY_MINUTES = 24 * 60;
  * openUntil(during!, Date.UTC(2026, 0, 5, 19) / 1000); // => undefined
  * ```
  */
-export function openUntil(windows: readonly TimeWindow[], at: number): number | undefined {
+export function openUntil(windows: readonly Window[], at: number): number | undefined {
   let end: number | undefined;
   for (let from = at; from < at + HORIZON_SECONDS; from = end) {
     const ends = windows.flatMap((window) => closesAt(window, from) ?? []);
@@ -38,7 +38,7 @@ export function openUntil(windows: readonly TimeWindow[], at: number): number | 
 }
 
 /** Returns when a window that is open at `at` first closes, or undefined if it is closed. */
-function closesAt({ days, from, to, zone, after, before }: TimeWindow, at: number): number | undefined {
+function closesAt({ days, from, to, zone, after, before }: Window, at: number): number | undefined {
   if ((after !== undefined && at < after) || (before !== undefined && at >= before)) return undefined;
   const ends = [before ?? Number.POSITIVE_INFINITY, at + HORIZON_SECONDS];
   if (days !== undefined || from !== undefined) {

@@ -1,6 +1,6 @@
 /** Schema of `who`, `deny` and `except` entries. */
 import { z } from 'zod';
-import type { RequiredSignIn } from '../model.ts';
+import type { SignedIn } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { duration } from './duration.ts';
 import { parseExpression } from './expression.ts';
@@ -77,7 +77,7 @@ const signedIn = z
       .optional()
       .describe('Authentication methods (RFC 8176), all of which the sign-in must have used'),
   })
-  .transform((entry): RequiredSignIn => omitUndefined(entry))
+  .transform((entry): SignedIn => omitUndefined(entry))
   .describe('A sign-in at this issuer, required in addition to the rest of the entry');
 
 const shape = z.strictObject(members).partial();

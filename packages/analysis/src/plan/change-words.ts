@@ -12,9 +12,9 @@ import {
   type KubernetesPower,
   OPERATOR_ROLES,
   type Operation,
-  type TimeWindow,
   type TrustedIssuer,
   type Who,
+  type Window,
 } from '@meshpass/access/compile';
 import { formatDuration } from '@meshpass/identity/text';
 
@@ -194,7 +194,7 @@ const VALUES: Readonly<Record<string, (value: never) => string>> = {
   'grants.*.to.deny': calls,
   'grants.*.kubernetes.roles': ({ role, ...where }: Placeless<GrantRole>) => `${role} in ${namespaces(where)}`,
   'grants.*.kubernetes.allow': (power: KubernetesPower) => `${power} (${KUBERNETES_POWERS[power]})`,
-  'grants.*.during': (windows: readonly Placeless<TimeWindow>[] | undefined) =>
+  'grants.*.during': (windows: readonly Placeless<Window>[] | undefined) =>
     windows ? `only ${windows.map(openDuring).join(' or ')}` : 'at any time',
 };
 
@@ -241,7 +241,7 @@ function pairs(labels: Readonly<Record<string, string>>): string {
 
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 
-function openDuring({ days, from, to, zone, after, before }: Placeless<TimeWindow>): string {
+function openDuring({ days, from, to, zone, after, before }: Placeless<Window>): string {
   const at = (minutes: number) =>
     [Math.floor(minutes / 60), minutes % 60].map((n) => String(n).padStart(2, '0')).join(':');
   const instant = (unix: number) => new Date(unix * 1000).toISOString().replace('.000Z', 'Z');

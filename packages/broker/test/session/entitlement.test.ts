@@ -1,5 +1,5 @@
 /** Laws of the decision by which sessions open, lose grants and gain them, over random files, people, losses and times. */
-import { type Access, type ApprovalExpiries, authorize, type Grant, openUntil } from '@meshpass/access';
+import { type Access, type Approved, authorize, type Grant, openUntil } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { attestationFacts, createLosses } from '../../src/attest/github/losses.ts';
@@ -54,7 +54,7 @@ function world(seed: number) {
     proofHash: '',
     workspace: { kind: 'codespace', key: 'codespace:1', name: 'ann-1' },
   };
-  const approved: ApprovalExpiries = new Map(
+  const approved: Approved = new Map(
     some(grants).map(({ name }) => [name, OPENED_AT + below(HARD_LIMIT_SECONDS)] as const),
   );
   const now = OPENED_AT + below(HARD_LIMIT_SECONDS);

@@ -41,7 +41,7 @@ export function createOperatorClient(options: OperatorOptions, environment = pro
 /**
  * Creates a client for requests of any kind. It confirms the operator with the issuer when due.
  * @param patienceMs how long the broker may be silent, ms
- * @throws MeshpassError as operatorClient()
+ * @throws MeshpassError as createOperatorClient()
  */
 export function createOperatorSender(
   options: OperatorOptions,

@@ -6,8 +6,8 @@
  * @param known results; defaults to a WeakMap, which keeps no key alive
  * @example
  * ```ts
- * import { remembered } from '@meshpass/identity/memory/remembered';
- * const lengthOf = remembered((list: readonly number[]) => list.length);
+ * import { memoize } from '@meshpass/identity/memory/remembered';
+ * const lengthOf = memoize((list: readonly number[]) => list.length);
  * lengthOf([1, 2]); // => 2
  * ```
  */

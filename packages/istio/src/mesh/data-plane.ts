@@ -61,13 +61,6 @@ interface DataPlaneSource extends MeshObjects {
  * Determines the data plane of each workload.
  * @param rootNamespace namespace whose EnvoyFilters and extensions apply to the whole mesh
  * @param unread reason why some policies may not have been read; every workload is unknown then
- * @example
- * ```ts
- * import { dataPlane, loadManifests } from '@meshpass/istio';
- * const pod = '{apiVersion: v1, kind: Pod, metadata: {name: db, namespace: shop, labels: {app: db}}, spec: {hostNetwork: true}}';
- * const plane = dataPlane(loadManifests(pod, 'pod.yaml').resources, 'istio-system');
- * plane.unknownAt({ namespace: 'shop', labels: { app: 'db' } }, 5432) === undefined; // => false
- * ```
  */
 export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
   const { within, namespaceLabels } = source;

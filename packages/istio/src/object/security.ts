@@ -5,9 +5,9 @@ import type { SpecObject } from './object.ts';
 type PolicySpec = SpecOf<'AuthorizationPolicy'>;
 
 /** Scope of a policy. Without any member it is the whole namespace, or the mesh in the root namespace. */
-export type PolicyScope = Pick<PolicySpec, 'selector' | 'targetRef' | 'targetRefs'>;
-export type WorkloadSelector = NonNullable<PolicyScope['selector']>;
-export type TargetRef = NonNullable<PolicyScope['targetRef']>;
+export type Attachment = Pick<PolicySpec, 'selector' | 'targetRef' | 'targetRefs'>;
+export type WorkloadSelector = NonNullable<Attachment['selector']>;
+export type TargetRef = NonNullable<Attachment['targetRef']>;
 
 export type AuthorizationAction = NonNullable<PolicySpec['action']>;
 type AnyRule = Item<PolicySpec['rules']>;

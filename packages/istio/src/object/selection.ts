@@ -4,7 +4,7 @@
 import type { LabelSelector } from './gateway-api.ts';
 import { items, texts } from './members.ts';
 import type { Labels } from './object.ts';
-import type { PolicyScope, TargetRef } from './security.ts';
+import type { Attachment, TargetRef } from './security.ts';
 
 interface Targeting {
   readonly targetRef?: unknown;
@@ -23,7 +23,7 @@ export const REVISION_LABEL = 'istio.io/rev';
  * targetRefs({ targetRef: reference }); // => [reference]
  * ```
  */
-export function targetRefs(spec: PolicyScope): readonly TargetRef[] {
+export function targetRefs(spec: Attachment): readonly TargetRef[] {
   if (spec.targetRefs && spec.targetRefs.length > 0) return spec.targetRefs;
   return spec.targetRef ? [spec.targetRef] : [];
 }
@@ -51,7 +51,7 @@ export function isForSidecars({ spec }: { readonly spec?: Targeting }): boolean 
  * selectorOf({ spec: {} }); // => undefined
  * ```
  */
-export function selectorOf({ spec }: { readonly spec?: Pick<PolicyScope, 'selector'> }): Labels | undefined {
+export function selectorOf({ spec }: { readonly spec?: Pick<Attachment, 'selector'> }): Labels | undefined {
   const labels = spec?.selector?.matchLabels;
   return labels && Object.keys(labels).length > 0 ? labels : undefined;
 }
@@ -79,7 +79,7 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
  * selectsPods({ spec: { targetRef: { kind: 'Service', name: 'orders' } } }, { app: 'orders' }); // => false
  * ```
  */
-export function selectsPods(policy: { readonly spec: PolicyScope }, labels: Labels): boolean {
+export function selectsPods(policy: { readonly spec: Attachment }, labels: Labels): boolean {
   return isForSidecars(policy) && selects(selectorOf(policy), labels);
 }
 

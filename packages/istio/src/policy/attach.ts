@@ -6,7 +6,7 @@
 import { GATEWAY_NAME, type MeshProxy } from '../mesh/proxy.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { Resource } from '../object/resources.ts';
-import type { AuthorizationPolicy, PolicyScope, RequestAuthentication, TargetRef } from '../object/security.ts';
+import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../object/security.ts';
 import { selects, targetRefs } from '../object/selection.ts';
 
 /** Service (or ServiceEntry) behind a waypoint. */
@@ -16,7 +16,7 @@ export interface AttachedService {
   readonly name: string;
 }
 
-export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: PolicyScope };
+export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attachment };
 
 /**
  * Whether a proxy enforces a policy from one of its namespaces (its own, the root's, the service's). Sidecars and

@@ -3,14 +3,7 @@
  * Only this decision determines which grants a session opens with (authorize.ts), loses (touch.ts) and gains
  * (widen.ts).
  */
-import {
-  type Access,
-  type ApprovalExpiries,
-  type Authorize,
-  type Decision,
-  type Trust,
-  whyUntrusted,
-} from '@meshpass/access';
+import { type Access, type Approved, type Authorize, type Decision, type Trust, whyUntrusted } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { HARD_LIMIT_SECONDS, type Session } from './session.ts';
 
@@ -46,7 +39,7 @@ export function computeEntitlement(
   session: Pick<Session, 'attestation' | 'openedAt'>,
   access: Access,
   now: number,
-  approved?: ApprovalExpiries,
+  approved?: Approved,
 ): Entitlement {
   const { attestation, openedAt } = session;
   const untrusted = whyUntrusted(attestation, access.trust) ?? organizationLost(attestation, access.trust);

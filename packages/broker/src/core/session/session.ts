@@ -1,5 +1,5 @@
 /** A session: a workspace's live access under its grants. */
-import type { ApprovalExpiries } from '@meshpass/access';
+import type { Approved } from '@meshpass/access';
 import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
 
 /** Maximum session duration, because a Codespace runs for at most 12 hours. */
@@ -98,7 +98,7 @@ export const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['app
  * Returns the grants that a session has through an approval or emergency, with their ends. The access file alone would
  * not include them.
  */
-export function approvalExpiries({ principals }: Session): ApprovalExpiries {
+export function approvalExpiries({ principals }: Session): Approved {
   const approved = principals.filter(({ gained }) => APPROVAL_CAUSES.has(gained?.cause));
   return new Map(approved.map(({ grant, until, gained }) => [grant, gained?.until ?? until]));
 }

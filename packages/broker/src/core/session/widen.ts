@@ -4,7 +4,7 @@
  * certificate with its own key. A grant that is regained after a loss has a new ServiceAccount, because the previous
  * one may still be denied.
  */
-import { type ApprovalExpiries, type Grant, openUntil } from '@meshpass/access';
+import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { type AuditEvent, createAuditEvent, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -208,11 +208,7 @@ async function widenSession(
  * report yet.
  * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
  */
-function decide(
-  { authorize, mesh, losses, clock }: SessionContext,
-  session: Session,
-  approved: ApprovalExpiries,
-): Entitlement {
+function decide({ authorize, mesh, losses, clock }: SessionContext, session: Session, approved: Approved): Entitlement {
   const access = mesh.access();
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
   if (!attestation) return noEntitlement('GitHub has just reported a change to this workspace or its developer');
