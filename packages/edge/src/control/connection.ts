@@ -8,8 +8,8 @@ const FRAMES = { most: 60, windowMs: 10_000 } as const;
 /** Maximum bytes not yet read by an agent, excluding a configuration that is being sent. */
 const MAX_BEHIND = 256 * 1024;
 /**
- * Bytes of a configuration that are sent at once. All agents share its buffer, so an agent that does not read costs no
- * more than this, however large the configuration is, and delays no other agent.
+ * Bytes of a configuration that are sent at once. All agents with the same configuration share the buffer of the cache,
+ * so an agent that does not read costs no more than this and does not delay other agents.
  */
 const SLICE = 64 * 1024;
 /** Maximum time for an agent to read a configuration, ms. */
