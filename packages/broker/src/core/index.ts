@@ -25,7 +25,7 @@ export {
 
 // Proofs, forms and keys of tokens.
 
-export { createDpopReplayCache, verifyDpop } from './token/dpop.ts';
+export { createDpopReplayMemory, verifyDpop } from './token/dpop.ts';
 export { parseTokenForm } from './token/form.ts';
 export { publishedKeys } from './token/key-ring.ts';
 export { claimKeys } from './token/rotation.ts';

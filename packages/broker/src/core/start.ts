@@ -37,7 +37,7 @@ import { createDenialPredicate, type DENY_ENDED_MODES } from './session/deny/end
 import { denyEndedSession } from './session/deny/late.ts';
 import { listLostSessionPrincipals } from './session/deny/unknown-sessions.ts';
 import { createFeed } from './session/feed.ts';
-import { startGrantUpdates } from './session/gain/queue.ts';
+import { startGainQueue } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
 import { createLiveIndex, type Live } from './session/live.ts';
@@ -52,7 +52,7 @@ import { touch, touchOnChange } from './session/touch.ts';
 import { type GainRequest, gain } from './session/widen.ts';
 import { createRecentLogouts, readStoredLogouts } from './sign-in/recent-logouts.ts';
 import { endLoggedOutSignIns, type SignInContext } from './sign-in/sign-in.ts';
-import { createDpopReplayCache } from './token/dpop.ts';
+import { createDpopReplayMemory } from './token/dpop.ts';
 import { createKeyRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
 import { githubEventRoutes } from './watch/audit-stream-route.ts';
@@ -235,7 +235,7 @@ async function startSessions(
   // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
   // broker was running.
   for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
-  const gains = startGrantUpdates(sessions, store.isLeader);
+  const gains = startGainQueue(sessions, store.isLeader);
   acting.defer(gains.stop);
   const signIns: SignInContext = {
     ...sessions,
@@ -296,8 +296,8 @@ async function startSessions(
     // Proofs by clients without a session are forgotten early instead of refused (decision 0015). Those of sessions
     // never are.
     replay: {
-      strangers: createDpopReplayCache(REPLAY_CAPACITY, 'forget'),
-      sessions: createDpopReplayCache(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
+      strangers: createDpopReplayMemory(REPLAY_CAPACITY, 'forget'),
+      sessions: createDpopReplayMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
     },
   };
   const session = sessionAuthentication(authenticating);

@@ -4,7 +4,7 @@
  * public listener.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { type Handler, Hono } from 'hono';
+import { type Handler, Hono, type MiddlewareHandler } from 'hono';
 import type { Metrics } from '../base/index.ts';
 import {
   type Connections,
@@ -41,8 +41,9 @@ export async function listenForOperators(first: Hono<Env>, address: Base['config
 }
 
 /** Creates an app with the probes and metrics. */
-function createProbes({ registry }: Metrics, readyz: Handler<Env>): Hono<Env> {
+function createProbes({ registry }: Metrics, readyz: Handler<Env>, ...first: MiddlewareHandler<Env>[]): Hono<Env> {
   const app = new Hono<Env>();
+  for (const one of first) app.use(one);
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
   app.get('/readyz', readyz);
   app.get('/metrics', async (c) => c.body(await registry.metrics(), 200, { 'content-type': registry.contentType }));
@@ -87,7 +88,7 @@ export interface OperatorContext extends RouteContext {
 /** Creates the app of the active broker. */
 export function createOperatorApp({ config, given, metrics }: Base, context: OperatorContext): Hono<Env> {
   const { store } = context;
-  const app = createProbes(metrics, async (c) => {
+  const ready: Handler<Env> = async (c) => {
     const reasons = [
       ...given.mesh.unready(),
       ...(await storeProblem(store)),
@@ -99,8 +100,8 @@ export function createOperatorApp({ config, given, metrics }: Base, context: Ope
       { status, reasons, warnings: context.warnings(), break_glass: config.breakGlass },
       reasons.length === 0 ? 200 : 503,
     );
-  });
-  app.use(trackRequests(context));
+  };
+  const app = createProbes(metrics, ready, trackRequests(context));
   app.use(requireLeader(store.isLeader));
   mount(app, context, context.routes);
   app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));

@@ -23,11 +23,11 @@ import { grant } from '../harness/mesh.ts';
 const running = vi.hoisted(() => ({}) as { sessions: SessionContext });
 vi.mock('../../src/core/session/gain/queue.ts', async (original) => {
   const real = await original<typeof import('../../src/core/session/gain/queue.ts')>();
-  const startGrantUpdates: typeof real.startGrantUpdates = (sessions, ...given) => {
+  const startGainQueue: typeof real.startGainQueue = (sessions, ...given) => {
     running.sessions = sessions;
-    return real.startGrantUpdates(sessions, ...given);
+    return real.startGainQueue(sessions, ...given);
   };
-  return { ...real, startGrantUpdates };
+  return { ...real, startGainQueue };
 });
 
 const place = { file: 'access.yaml', line: 9, column: 5 };

@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
-import { createReplayCache } from '@meshpass/identity/limits/replay';
+import { createReplayMemory } from '@meshpass/identity/limits/replay';
 import { describe, expect, it } from 'vitest';
 import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
 
@@ -21,7 +21,7 @@ function proof(claims: object = {}, header: object = {}, signer: KeyObject = pri
 }
 
 function verify(text: string | undefined, more: Partial<DpopRequest> = {}): string {
-  const replay = createReplayCache(65, 1_000);
+  const replay = createReplayMemory(65, 1_000);
   const request = { method: 'POST', url: URL, now: NOW, startedAt: NOW - 1_000, replay, accessToken: TOKEN, jkt };
   return verifyDpop({ ...request, proof: text, ...more });
 }
@@ -94,7 +94,7 @@ describe('verifyDpop', () => {
   });
 
   it('refuses a proof that was used before', () => {
-    const replay = createReplayCache(65, 1_000);
+    const replay = createReplayMemory(65, 1_000);
     const once = proof();
     expect(code(() => verify(once, { replay }))).toBe('accepted');
     expect(code(() => verify(once, { replay }))).toBe('dpop_replayed');
@@ -110,7 +110,7 @@ describe('verifyDpop', () => {
 
 describe('createReplayMemory', () => {
   it('remembers for the whole window and refuses rather than forgets when it is full', () => {
-    const memory = createReplayCache(10, 2);
+    const memory = createReplayMemory(10, 2);
     expect(memory.claim('a', 100, 'key')).toBe('fresh');
     expect(memory.claim('b', 100, 'key')).toBe('fresh');
     expect(memory.claim('c', 100, 'key')).toBe('full');
@@ -121,7 +121,7 @@ describe('createReplayMemory', () => {
   });
 
   it('with `forget`, forgets the oldest instead and refuses none', () => {
-    const memory = createReplayCache(10, 3, 'forget');
+    const memory = createReplayMemory(10, 3, 'forget');
     for (let n = 0; n < 1_000; n++) expect(memory.claim(`${n}`, 100, 'key')).toBe('fresh');
     for (const n of [997, 998, 999]) expect(memory.claim(`${n}`, 100, 'key')).toBe('seen');
     expect(memory.claim('996', 100, 'key')).toBe('fresh');
@@ -129,7 +129,7 @@ describe('createReplayMemory', () => {
   });
 
   it('is full for an owner who fills the share of one, and for no other owner', () => {
-    const memory = createReplayCache(10, 100, 'refuse', 2);
+    const memory = createReplayMemory(10, 100, 'refuse', 2);
     for (const id of ['a', 'b']) expect(memory.claim(id, 100, 'greedy')).toBe('fresh');
     expect(memory.claim('c', 100, 'greedy')).toBe('full');
     expect(memory.claim('d', 100, 'other')).toBe('fresh');

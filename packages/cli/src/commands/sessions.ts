@@ -34,7 +34,8 @@ export const commands = {
     page: 'docs/operating-broker.md',
     run: async (options) => {
       const sessions = await findSessions(options);
-      const text = () => (sessions.length > 0 ? formatTable(sessions, COLUMNS) : ['No live sessions.']);
+      const sorted = sessions.toSorted((a, b) => a.login.localeCompare(b.login) || a.opened_at - b.opened_at);
+      const text = () => (sorted.length > 0 ? formatTable(sorted, COLUMNS) : ['No live sessions.']);
       return { json: { sessions }, text };
     },
   }),
@@ -107,13 +108,15 @@ export function formatClosedSessions(ids: readonly string[]): string {
  * @throws MeshpassError the broker's codes, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
  *   are out of order
  */
-async function findSessions(options: OperatorOptions & OptionsOf<typeof selectorFlags>): Promise<readonly object[]> {
+async function findSessions(
+  options: OperatorOptions & OptionsOf<typeof selectorFlags>,
+): Promise<readonly SessionRow[]> {
   const { id, user, workspace, grant } = options;
   const given = Object.entries({ id, user, workspace, grant }).filter(
     (one): one is [string, string] => one[1] !== undefined,
   );
   const call = createOperatorClient(options);
-  const found: object[] = [];
+  const found: SessionRow[] = [];
   for (let after: string | undefined; ; ) {
     const query = new URLSearchParams(after === undefined ? given : [...given, ['after', after]]);
     const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
@@ -126,7 +129,13 @@ async function findSessions(options: OperatorOptions & OptionsOf<typeof selector
   }
 }
 
+interface SessionRow {
+  readonly login: string;
+  /** Unix seconds. */
+  readonly opened_at: number;
+}
+
 interface SessionPage {
-  readonly sessions: readonly object[];
+  readonly sessions: readonly SessionRow[];
   readonly next?: string;
 }

@@ -2,7 +2,7 @@
  * Remembers identifiers in bounded memory. Two generations replace a timer per entry, so an identifier is remembered for
  * one to two windows.
  */
-export type ReplayCache = ReturnType<typeof createReplayCache>;
+export type ReplayMemory = ReturnType<typeof createReplayMemory>;
 
 /**
  * Creates an empty memory.
@@ -12,7 +12,7 @@ export type ReplayCache = ReturnType<typeof createReplayCache>;
  *   clients can create endlessly
  * @param perOwner maximum identifiers per owner in a generation, if a full memory refuses
  */
-export function createReplayCache(
+export function createReplayMemory(
   windowSeconds: number,
   capacity: number,
   whenFull: 'refuse' | 'forget' = 'refuse',

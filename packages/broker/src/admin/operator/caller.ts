@@ -90,7 +90,7 @@ export function authorizeAction(
   );
 }
 
-/** Whether mayDo() permits the action. */
+/** Whether authorizeAction() permits the action. */
 export function may(caller: OperatorCaller, action: OperatorAction): boolean {
   try {
     return authorizeAction(action, caller) !== '';

@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
 import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../base/index.ts';
-import { createDpopReplayCache, verifyDpop } from '../../core/index.ts';
+import { createDpopReplayMemory, verifyDpop } from '../../core/index.ts';
 import type { Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS_CALLER, type OperatorCaller, type OperatorSession } from './caller.ts';
 import { endSessionForLostRole, stateOf } from './end-sessions.ts';
@@ -42,8 +42,8 @@ const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 export function createOperators(options: OperatorsOptions) {
   const { sessions, token, clock, startedAt, publicUrl, connections } = options;
   const questions = createRateAllowance({ ...REFUSED, clock });
-  const strangers = createDpopReplayCache(REPLAY_CAPACITY, 'forget');
-  const known = createDpopReplayCache(REPLAY_CAPACITY);
+  const strangers = createDpopReplayMemory(REPLAY_CAPACITY, 'forget');
+  const known = createDpopReplayMemory(REPLAY_CAPACITY);
   const proofOf = ({ request }: Presented) => ({
     proof: headerOf(request.headers.dpop),
     method: request.method ?? '',

@@ -4,7 +4,7 @@
  * only in this process; after a takeover or a restart, a workspace gets a new challenge.
  */
 import { createHmac } from 'node:crypto';
-import { createReplayCache } from '@meshpass/identity/limits/replay';
+import { createReplayMemory } from '@meshpass/identity/limits/replay';
 import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../../base/index.ts';
 
 /** The key and Codespace that a challenge is bound to. */
@@ -26,7 +26,7 @@ const HALF = 16;
 
 /** Creates challenges. */
 export function createPresenceChallenges(clock: Clock, random: Random) {
-  const used = createReplayCache(CHALLENGE_SECONDS, CAPACITY, 'forget');
+  const used = createReplayMemory(CHALLENGE_SECONDS, CAPACITY, 'forget');
   const secret = random(32);
   const seal = (text: string) => createHmac('sha256', secret).update(text).digest();
   const nonceOf = (head: Buffer, { jkt, codespaceId }: ChallengeBinding) => {

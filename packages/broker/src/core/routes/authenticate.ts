@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { ReplayCache } from '@meshpass/identity/limits/replay';
+import type { ReplayMemory } from '@meshpass/identity/limits/replay';
 import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { Authentication, Connections } from '../../http/index.ts';
@@ -20,7 +20,7 @@ export interface AuthenticationContext {
   /** Start of this process, Unix seconds. */
   readonly startedAt: number;
   /** Separate memories, so that clients without a session cannot fill the memory for live sessions. */
-  readonly replay: { readonly strangers: ReplayCache; readonly sessions: ReplayCache };
+  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
 }
 
 /** Caller with a live session. */

@@ -6,7 +6,7 @@ import type { Revoker } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import { type SignInContext, sweepSignIns } from '../sign-in/sign-in.ts';
 import type { SessionContext } from './context.ts';
-import type { GrantUpdateQueue } from './gain/queue.ts';
+import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { touch } from './touch.ts';
@@ -17,7 +17,7 @@ const MAINTAIN_MS = 60_000;
 export interface SweepContext extends SignInContext {
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
-  readonly gains: Pick<GrantUpdateQueue, 'add'>;
+  readonly gains: Pick<GainQueue, 'add'>;
 }
 
 /**

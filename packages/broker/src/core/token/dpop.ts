@@ -9,7 +9,7 @@ import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
 import type { ParsedLeaseProof } from '@meshpass/identity/channel/index';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
-import { createReplayCache, type ReplayCache } from '@meshpass/identity/limits/replay';
+import { createReplayMemory, type ReplayMemory } from '@meshpass/identity/limits/replay';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { equalInConstantTime } from '../../base/index.ts';
@@ -26,12 +26,12 @@ const MAX_PROOF = 4_096;
  * @param whenFull see createReplayMemory()
  * @param perOwner maximum proofs per key, if a full memory refuses
  */
-export function createDpopReplayCache(
+export function createDpopReplayMemory(
   capacity: number,
   whenFull: 'refuse' | 'forget' = 'refuse',
   perOwner = capacity,
-): ReplayCache {
-  return createReplayCache(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
+): ReplayMemory {
+  return createReplayMemory(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
 }
 
 /** A proof and what it must match. */
@@ -45,7 +45,7 @@ export interface DpopRequest {
   readonly now: number;
   /** Start of this process, Unix seconds. */
   readonly startedAt: number;
-  readonly replay: ReplayCache;
+  readonly replay: ReplayMemory;
   /** The request's session token, whose hash must equal the proof's `ath`. */
   readonly accessToken?: string;
   /** Thumbprint that the key must have. */

@@ -11,7 +11,7 @@ import type { Log } from '../../base/index.ts';
 import { toPermanentError } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { COMPILED_POLICY_SELECTOR } from './revocation/deny-policy.ts';
-import { RETIRED_POLICY_NAME, readRetiredNamespaces, retireNamespaces } from './revocation/retired-grants.ts';
+import { RETIRED_POLICY_NAME, readRetiredNamespaces, retirementPolicy } from './revocation/retired-grants.ts';
 
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
@@ -92,7 +92,7 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly L
   const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
   const gone = unwanted.filter(isNamespace);
   const current = await readRetiredNamespaces(options.kubernetes, rootNamespace);
-  const retirement = retireNamespaces(
+  const retirement = retirementPolicy(
     current,
     gone.map(({ metadata }) => metadata.name),
     new Set(wanted.filter(isNamespace).map(({ metadata }) => metadata.name)),

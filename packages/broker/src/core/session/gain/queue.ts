@@ -17,10 +17,10 @@ const RETRY_MS = 2_000;
 const AT_ONCE = 20;
 
 /** Sessions whose grants are waiting to be checked. */
-export type GrantUpdateQueue = ReturnType<typeof startGrantUpdates>;
+export type GainQueue = ReturnType<typeof startGainQueue>;
 
 /** Starts to follow time windows and access files. Queues all live sessions first. */
-export function startGrantUpdates(context: SessionContext, isLeader: () => boolean) {
+export function startGainQueue(context: SessionContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;

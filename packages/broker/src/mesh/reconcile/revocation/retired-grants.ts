@@ -1,3 +1,8 @@
+/**
+ * Retires a grant that has left the access file. Its guard and rules are removed, but its SVIDs remain valid for
+ * minutes, so its namespace is denied everywhere until they expire. The time is stored on the policy itself and
+ * survives a restart.
+ */
 import { z } from 'zod';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
 import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
@@ -13,7 +18,7 @@ const Until = z.record(z.string(), z.number());
  * @param life how long an SVID may still be valid, seconds
  * @returns the policy, undefined if nothing is retired and it may be removed; and Unix seconds of the next change
  */
-export function retireNamespaces(
+export function retirementPolicy(
   current: ReadonlyMap<string, number>,
   gone: readonly string[],
   wanted: ReadonlySet<string>,
