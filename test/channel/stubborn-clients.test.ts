@@ -22,11 +22,14 @@ let edge: Edge;
 let ahead = 0;
 /** Memory before any client asks, bytes. */
 let idle = 0;
+/** Configurations that the edge has requested from the broker. */
+let requested = 0;
 let clients: TLSSocket[] = [];
 
 beforeEach(async () => {
   [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
   ahead = 0;
+  requested = 0;
   idle = process.memoryUsage.rss();
   const clock = () => Date.now() + ahead;
   directory = createSessionDirectory({ clock });
@@ -40,7 +43,10 @@ beforeEach(async () => {
     clock,
     control: {
       renew: async () => [],
-      configuration: async (announced) => (announced.digest === digest ? CONFIGURATION : NEXT),
+      configuration: async (announced) => {
+        requested++;
+        return announced.digest === digest ? CONFIGURATION : NEXT;
+      },
       draining: async () => {},
     },
   });
@@ -131,7 +137,7 @@ test('frames follow the configuration that is being sent, and so does the last o
   const client = await control('s1');
   directory.apply({ type: 'configuration', set: 'dev', digest, statement: 'announced' });
   ask(client.pause());
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await expect.poll(() => requested).toBe(1);
   ask(client);
   directory.apply({ type: 'draining', sessions: [{ session_id: 's1', newest_ms: 7 }] });
   directory.apply({ type: 'close', id: 's1', reason: 'goodbye' });
@@ -143,7 +149,7 @@ test('a session that has ended gets its notice, and not the configuration that i
   const client = await control('s1');
   directory.apply({ type: 'configuration', set: 'dev', digest, statement: 'announced' });
   ask(client.pause());
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await expect.poll(() => requested).toBe(1);
   directory.apply({ type: 'configuration', set: 'dev', digest: nextDigest, statement: 'announced' });
   ask(client, nextDigest);
   await new Promise((resolve) => setTimeout(resolve, 200));
