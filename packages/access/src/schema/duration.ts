@@ -5,7 +5,7 @@ import { read } from './text.ts';
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 const DURATION = /^([1-9][0-9]{0,5})([smh])$/;
 
-/** Limits as durations, for comparison and for messages. */
+/** Limits as durations, used for comparison and in messages. */
 interface DurationBounds {
   readonly least: string;
   readonly most: string;
@@ -17,7 +17,7 @@ export function duration(description: string, bounds: DurationBounds) {
   return read((input) => parseDuration(input, bounds), { description, pattern });
 }
 
-/** Parses `90s`, `10m` or `8h` to seconds. */
+/** Parses durations such as `90s`, `10m` or `8h` to seconds. */
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
   if (seconds === undefined)
