@@ -100,7 +100,7 @@ export interface DataPlaneStatus {
 
 /** Configuration of kubectl. */
 export interface KubernetesStatus {
-  /** Path of the kubeconfig. */
+  /** Path of the kubeconfig file. */
   readonly kubeconfig: string;
   readonly contexts: readonly {
     readonly name: string;
@@ -118,6 +118,6 @@ export interface ServiceStatus {
   readonly names: readonly string[];
   readonly protocol: 'http' | 'http2' | 'tcp';
   readonly allow?: readonly string[];
-  /** Loopback address, if the service is reachable by name. */
+  /** Loopback address. Present if the service is reachable by name. */
   readonly address?: string;
 }
