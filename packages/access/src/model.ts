@@ -96,7 +96,7 @@ export interface Trust {
   readonly audiences: readonly string[];
 }
 
-/** One alternative in `who`. All of its fields must match. */
+/** Alternative in `who`. All of its fields must match. */
 export interface Who {
   readonly place: Place;
   /** GitHub login. It is resolved at attestation and never stored as an identity. */

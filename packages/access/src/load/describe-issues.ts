@@ -12,7 +12,7 @@ type Issue = z.core.$ZodIssue;
 
 /**
  * Describes schema errors.
- * @param schema schema of the same document, from which suggestions are taken
+ * @param schema schema of the same document, used for suggestions
  */
 export function describeIssues(
   issues: readonly Issue[],

@@ -1,4 +1,4 @@
-/** Schema of `approval`. Such a grant is given for a limited time, once another person approves a request. */
+/** Schema of `approval`. Such a grant is active for a limited time after another person has approved a request. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { malformedText, type Parsed } from '../problem.ts';

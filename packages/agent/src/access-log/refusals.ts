@@ -183,7 +183,7 @@ function hopOf(
   return isOnTheWay(failed) ? 'mesh' : 'workspace';
 }
 
-/** Returns `ADDRESS:PORT` of a listener. If the listener has no socket, the address is taken from its name. */
+/** Returns `ADDRESS:PORT` of a listener. If the listener has no socket, parses the address in its name. */
 function listenerOf({
   downstream_local_address: { socket_address: socket, envoy_internal_address: internal } = {},
 }: Common): string {

@@ -30,7 +30,7 @@ export type RouteAnswer = {
   | {
       readonly kind: 'answer';
       readonly status: number;
-      /** Refusal that the broker put in place of the route. */
+      /** Refusal with which the broker replaced the route. */
       readonly refusal?: { readonly code: string; readonly description: string };
     }
   | { readonly kind: 'redirect' }

@@ -92,7 +92,7 @@ const MAX_ANSWER = 1_048_576;
  * permissions.
  */
 const MAX_SERVICES = 16 * 1_048_576;
-/** Time that the broker is asked to wait for a session's first configuration, seconds. */
+/** Time that the agent asks the broker to wait for a session's first configuration, seconds. */
 const LONGEST_CONFIGURATION_WAIT = 25;
 /** Maximum `Retry-After`, seconds. A larger value could overflow the timer, which would then fire immediately. */
 const LONGEST_RETRY_AFTER = 300;

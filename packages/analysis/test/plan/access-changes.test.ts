@@ -58,9 +58,9 @@ describe('accessChanges describes holders', () => {
         'dev requires no approval, previously approval by user id 5, at most 1h',
         'user id 5 may no longer approve dev',
         'dev loses approval.for 1h',
-        'dev loses approval.max 1h',
         'dev loses approval.reason required',
         'dev loses approval.count 1',
+        'dev loses approval.max 1h',
       ],
     ],
     [

@@ -22,18 +22,24 @@ const MAX_ANSWERS = MAX_LEASES * (MAX_STATEMENT_LENGTH + 256);
 export function controlBroker(access: BrokerAccess): ControlBroker & { close(): void } {
   const ask = createBrokerRequester(access);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-  const post = async (path: string, body: object, limit: number): Promise<Buffer> =>
-    readBounded(await ask(path, { silenceMs: ANSWER_MS, body: JSON.stringify(body), agent }), limit);
+  // Separate connections, so that a burst of large configurations does not delay leases.
+  const configurations = new Agent({ keepAlive: true, maxSockets: 8 });
+  const post = async (path: string, body: object, limit: number, through = agent): Promise<Buffer> =>
+    readBounded(await ask(path, { silenceMs: ANSWER_MS, body: JSON.stringify(body), agent: through }), limit);
   return {
     async renew(leases) {
       const answer = await post('/leases', { leases }, MAX_ANSWERS);
       return LeaseResponse.parse(JSON.parse(answer.toString('utf8'))).answers;
     },
-    configuration: (announced) => post('/edge/configuration', announced, MAX_ANNOUNCED_CONFIGURATION_BYTES),
+    configuration: (announced) =>
+      post('/edge/configuration', announced, MAX_ANNOUNCED_CONFIGURATION_BYTES, configurations),
     async draining(sessions) {
       await post('/edge/draining', { sessions }, MAX_EMPTY);
     },
-    close: () => agent.destroy(),
+    close() {
+      agent.destroy();
+      configurations.destroy();
+    },
   };
 }
 

@@ -8,9 +8,8 @@ const FRAMES = { most: 60, windowMs: 10_000 } as const;
 /** Maximum number of sent bytes that an agent has not read yet. Excludes a configuration that is being sent. */
 const MAX_BEHIND = 256 * 1024;
 /**
- * Size of the slices in which a configuration is sent, bytes. All agents share the configuration's buffer. An agent
- * that does not read therefore costs at most one slice, however large the configuration is, and does not delay other
- * agents.
+ * Size of the slices in which a configuration is sent, bytes. All agents with the same configuration share the cache's
+ * buffer. An agent that does not read therefore costs at most one slice, and does not delay other agents.
  */
 const SLICE = 64 * 1024;
 /** Time limit for an agent to read a configuration, ms. */

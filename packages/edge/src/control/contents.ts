@@ -7,7 +7,11 @@ import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identi
 import { sha256Base64url } from '@meshpass/identity/hash';
 import type { AnnouncedConfiguration, ControlConnection } from './connection.ts';
 
-/** Maximum total size of cached frames, bytes. The newest frame is kept regardless of its size. */
+/**
+ * Maximum total size of cached frames, bytes. The newest frame is kept regardless of its size. The cache contains every
+ * frame that an agent is reading. If a frame is evicted, its readers are disconnected and request their configuration
+ * again.
+ */
 const MAX_KEPT = 64 * 1024 * 1024;
 
 export type ConfigurationCache = ReturnType<typeof createConfigurationCache>;
@@ -22,6 +26,7 @@ export function createConfigurationCache(
 ) {
   const kept = new Map<string, Promise<Buffer>>();
   const sizes = new Map<string, number>();
+  const readers = new Map<string, Set<ControlConnection>>();
   return {
     /**
      * Sends a configuration to a connection once the previous one has been sent. A newer request replaces one that is
@@ -40,11 +45,17 @@ export function createConfigurationCache(
   };
 
   async function send(connection: ControlConnection, announced: AnnouncedConfiguration): Promise<void> {
+    const { digest } = announced;
     try {
-      await connection.sendLine(await lineOf(announced));
+      const line = await lineOf(announced);
+      readers.set(digest, (readers.get(digest) ?? new Set()).add(connection));
+      await connection.sendLine(line);
     } catch (cause) {
       onFailure(cause);
       connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
+    } finally {
+      const others = readers.get(digest);
+      if (others?.delete(connection) && others.size === 0) readers.delete(digest);
     }
   }
 
@@ -65,9 +76,8 @@ export function createConfigurationCache(
         throw new Error('the broker sent a configuration other than the announced one');
       }
       const line = Buffer.from(formatFrame({ type: 'configuration', digest, content: content.toString('base64') }));
-      // The entry may have been evicted during the request. Only cached frames count towards the size limit.
-      if (kept.has(digest)) sizes.set(digest, line.length);
-      makeRoom();
+      sizes.set(digest, line.length);
+      makeRoomFor(digest);
       return line;
     } catch (thrown) {
       kept.delete(digest);
@@ -75,14 +85,18 @@ export function createConfigurationCache(
     }
   }
 
-  function makeRoom(): void {
+  /** Evicts the least recently requested frames. Frames that are still being fetched have no size yet, and stay. */
+  function makeRoomFor(newest: string): void {
     let total = 0;
     for (const size of sizes.values()) total += size;
-    for (const digest of [...kept.keys()].slice(0, -1)) {
+    for (const digest of kept.keys()) {
       if (total <= MAX_KEPT) return;
-      total -= sizes.get(digest) ?? 0;
+      const size = sizes.get(digest);
+      if (size === undefined || digest === newest) continue;
+      total -= size;
       sizes.delete(digest);
       kept.delete(digest);
+      for (const reader of readers.get(digest) ?? []) reader.owner.cut();
     }
   }
 }

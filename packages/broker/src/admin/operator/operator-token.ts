@@ -4,7 +4,7 @@
  * the command's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
  * 8725 sections 3.11 and 3.12).
  */
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { jwtVerify } from 'jose';
 import { z } from 'zod';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
@@ -18,10 +18,21 @@ export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
 /** `typ` of the header. */
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
 
-const Claims = z.object({
-  cnf: z.object({ jkt: z.string() }),
-  session: z.custom<OperatorSession>((value) => typeof value === 'object' && value !== null),
+/** All members, so that a token of another version is rejected instead of being read as a session without an end. */
+const Session: z.ZodType<OperatorSession> = z.object({
+  id: z.string(),
+  kind: z.enum(['person', 'service-account']),
+  issuer: z.string(),
+  subject: z.string(),
+  login: z.string(),
+  attestation: z.custom<Attestation>((value) => typeof value === 'object' && value !== null).optional(),
+  source: z.string().optional(),
+  openedAt: z.number(),
+  expiresAt: z.number(),
+  confirmedAt: z.number(),
+  jkt: z.string(),
 });
+const Claims = z.object({ cnf: z.object({ jkt: z.string() }), session: Session });
 
 /** Returns `iss` and `aud` of the tokens. */
 export function operatorTokenIssuer(publicUrl: string): string {
