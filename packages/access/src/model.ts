@@ -5,7 +5,7 @@ import type { Place } from '@meshpass/istio';
 /** Trusted issuer of OIDC proofs. */
 export interface TrustedIssuer {
   readonly name: string;
-  /** URL, compared exactly as a string. */
+  /** URL of the issuer. It is compared exactly, as a string. */
   readonly issuer: string;
   /** Required `aud` of proofs from this issuer. */
   readonly audience: string;
@@ -144,7 +144,7 @@ export interface Operation {
   readonly path: string;
   /** Claims that are required for calls of this operation. */
   readonly require?: ClaimValues;
-  /** Whether the file lists it as a gRPC method. */
+  /** Whether the file lists the operation as a gRPC method. */
   readonly grpc?: true;
 }
 

@@ -31,7 +31,9 @@ export interface EdgeLimits {
    * connection from the most crowded network is ended.
    */
   readonly strangers: number;
-  /** Maximum strangers per source address (an IPv6 /64 counts as one). Codespaces share NAT addresses. */
+  /**
+   * Maximum number of strangers per source address. An IPv6 /64 counts as one address. Codespaces share NAT addresses.
+   */
   readonly strangersPerSource: number;
   /** Maximum number of connections per session, including those that are waiting. */
   readonly connectionsPerSession: number;

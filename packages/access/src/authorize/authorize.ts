@@ -60,7 +60,7 @@ export const authorize: Authorize = withinBudget((attestation, access, at, appro
   return { grants, requestable, refusals, ...(signIns.length > 0 && { signIns }) };
 });
 
-/** Outcome for a grant. `signIn` is the issuer if a sign-in there is the only missing condition. */
+/** Outcome for one grant. `signIn` is set to the issuer if a sign-in there is the only missing condition. */
 type Found =
   | { readonly reason: string; readonly until?: number }
   | { readonly refusal: string; readonly signIn?: string };
@@ -105,7 +105,7 @@ function whoHolds(
   return { reason: best.reason, ...(Number.isFinite(best.until) && { until: best.until }) };
 }
 
-/** Requires approval if the grant needs it. */
+/** Requires an approval if the grant demands one. */
 function withApproval(
   { name, approval }: Grant,
   found: Found,

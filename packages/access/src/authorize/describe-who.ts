@@ -4,7 +4,7 @@ import { formatDuration } from '@meshpass/identity/text';
 import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
 
 /**
- * Describes an entry, without its place.
+ * Describes an entry as text, without its place.
  * @example
  * ```ts
  * import { describeWho } from '@meshpass/access/compile';

@@ -41,7 +41,8 @@ export function whyUntrusted(attestation: Attestation, trust: Trust): string | u
 }
 
 /**
- * Checks a person through any of their clients: a workspace, a webhook that speaks for them, or an operator sign-in.
+ * Checks the issuer of a person for any client that they may have used: a workspace, a webhook that speaks for them, or
+ * an operator sign-in.
  */
 export function checkClientTrust(attestation: Attestation, trust: Trust): TrustDecision {
   return trusted(attestation, trust, ({ audience, signIn }) => [

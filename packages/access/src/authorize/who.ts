@@ -28,19 +28,19 @@ export function identifiesPerson({ user, userId, team, role }: Who): boolean {
 }
 
 /**
- * Returns an entry's team in the form used by attestations.
+ * Returns an entry's team in the form that attestations use.
  * @returns `org/slug`, or `org/#31` if the entry has the team's id
  */
 export function teamOf({ team, teamId }: Who): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
 }
 
-/** Whether an entry has fields that only GitHub attests. */
+/** Whether an entry has fields that only GitHub can attest. */
 export function needsGithub(who: Who): boolean {
   return identifiesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
 }
 
-/** Returns why an entry does not match, or undefined if it does. */
+/** Explains why an entry does not match, or returns undefined if it does. */
 export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer } = who;
   // The parser rejects empty entries. Any that still get here match no one.
@@ -65,7 +65,8 @@ export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind)
 }
 
 /**
- * Returns why a denial matches, or undefined if it does not. Fails closed: an undecidable condition counts as matched.
+ * Explains why a denial matches, or returns undefined if it does not. Fails closed: a condition that cannot be decided
+ * counts as matched.
  */
 export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
   if (isEmpty(denial) || isAnother(denial, attestation, kind) || hasOtherClaims(denial, attestation)) return undefined;
@@ -139,12 +140,12 @@ function whyNotWorkspace(who: Who, attestation: Attestation, kind: Kind): string
   return `environment is ${typeof claim === 'string' ? claim : 'none'}, not ${environment}`;
 }
 
-/** Returns the full ref. GitHub Actions sends `refs/heads/main`, Codespaces send `main`. */
+/** Returns the full ref. GitHub Actions sends `refs/heads/main`, whereas Codespaces send `main`. */
 function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | undefined {
   return ref === undefined || kind !== 'codespace' || ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
 }
 
-/** Returns why an entry's claims do not match, or undefined if they do. */
+/** Explains why an entry's claims do not match, or returns undefined if they do. */
 export function whyClaimsMismatch(
   { claims }: Pick<Who, 'claims'>,
   attestation: Pick<Attestation, 'claims'>,
@@ -187,7 +188,7 @@ function isComparable(value: unknown): value is string | number | boolean {
     : typeof value === 'string' || typeof value === 'boolean';
 }
 
-/** Returns why an expression is not true, or undefined if it is. */
+/** Explains why an expression is not true, or returns undefined if it is. */
 export function whyConditionUnmet(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
   if (who.when === undefined) return undefined;
   const result = evaluateWhen(who, attestation);

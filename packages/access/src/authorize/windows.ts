@@ -2,7 +2,7 @@
 import { memoize } from '@meshpass/identity/memory/remembered';
 import type { Window } from '../model.ts';
 
-/** How far ahead to search. A session lasts at most 12 hours. */
+/** Number of seconds to search ahead. A session lasts at most 12 hours. */
 const HORIZON_SECONDS = 24 * 3600;
 const DAY_MINUTES = 24 * 60;
 
@@ -51,7 +51,7 @@ function closesAt({ days, from, to, zone, after, before }: Window, at: number): 
 }
 
 interface WallClock {
-  /** 0 is Sunday. */
+  /** Day of the week. 0 is Sunday. */
   readonly day: number;
   readonly minute: number;
   readonly second: number;

@@ -36,7 +36,7 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
   };
 }
 
-/** Groups granted hosts by port number, both sorted. */
+/** Groups granted hosts by port number. Ports and hosts are sorted. */
 function hostsByPort(
   targets: readonly ResolvedTarget[],
 ): readonly (readonly [port: number, hosts: readonly string[]])[] {

@@ -86,7 +86,7 @@ export function settingsOf(
 }
 
 /**
- * Whether Meshpass wrote an object.
+ * Whether an object is managed by Meshpass.
  * @example
  * ```ts
  * import { isOurs, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';

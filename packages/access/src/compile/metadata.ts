@@ -5,7 +5,7 @@ import type { Access, Manifest } from '../model.ts';
 /** Label that all Meshpass objects have, and no others. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const MANAGED_BY = 'meshpass';
-/** Label with the grant's name, on objects that belong to a grant. */
+/** Label with the grant's name. Only objects that belong to a grant have it. */
 export const GRANT_LABEL = 'meshpass.dev/grant';
 export interface Origin {
   readonly grant?: string;

@@ -69,7 +69,7 @@ export interface GrantedPort {
   /** Full host name. */
   readonly host: string;
   readonly port: number;
-  /** The Service's cluster addresses, empty if it is headless. */
+  /** Cluster IP addresses of the Service. Empty if it is headless. */
   readonly clusterIps: readonly string[];
   /** Allowed operations. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[] | undefined;
@@ -78,7 +78,7 @@ export interface GrantedPort {
 }
 
 /**
- * Lists the ports of all grants, in the order of the file.
+ * Lists the ports of all grants, in file order.
  * @example
  * ```ts
  * import { grantedPorts, meshOf, parseAccess } from '@meshpass/access';

@@ -28,7 +28,7 @@ export interface ResolvedTarget {
 
 export interface ResolvedGrant {
   readonly grant: Grant;
-  /** `meshpass-GRANT`. */
+  /** Namespace of the grant: `meshpass-GRANT`. */
   readonly namespace: string;
   readonly targets: readonly ResolvedTarget[];
   /** Roles that the grant assigns, except those whose powers it does not allow. */

@@ -162,8 +162,8 @@ export function checkKnownRoles(access: Access): void {
 }
 
 /**
- * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy): `view` shows no Secrets,
- * `edit` runs Pods.
+ * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy). `view` does not show Secrets,
+ * and `edit` can run Pods.
  */
 const EDIT: readonly KubernetesPower[] = [
   ...(['exec', 'attach', 'port-forward', 'proxy', 'secrets', 'token-requests', 'impersonate'] as const),
@@ -175,7 +175,7 @@ const DEFAULTS: ReadonlyMap<string, RolePowers> = new Map([
   ['admin', { powers: new Set<KubernetesPower>([...EDIT, 'rbac']) }],
 ]);
 
-/** Returns a role's rules, including those that it aggregates, or why they are unknown. */
+/** Returns a role's rules, including those that it aggregates, or the reason why they are unknown. */
 function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readonly RbacRule[] | string {
   const own = role.rules ?? [];
   if (!Array.isArray(own)) return 'its rules are malformed';

@@ -48,7 +48,7 @@ export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   return afterLine(text, end, [`${' '.repeat(key - lineStart(text, key))}${pair}`]);
 }
 
-/** Returns where a value ends, before any comments and blank lines that follow it. */
+/** Returns the offset at which a value ends, before any comments and blank lines that follow it. */
 function valueEnd(node: Node): number {
   const nested = (node as { readonly items?: readonly unknown[]; readonly flow?: boolean }).items;
   if (!nested || (node as { readonly flow?: boolean }).flow) return node.range![1];

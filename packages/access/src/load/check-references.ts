@@ -303,7 +303,7 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
     : [];
 }
 
-/** Keys as written in the file. */
+/** Keys as they are spelled in the file. */
 const KEYS: Readonly<Record<string, string>> = {
   userId: 'user_id',
   teamId: 'team_id',
@@ -329,7 +329,7 @@ function checkLogin(access: Access): readonly AccessFileProblem[] {
   });
 }
 
-/** Lists all entries with the form of `who`. */
+/** Lists all entries that have the form of `who`. */
 function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
   return [
     ...deny,
@@ -340,7 +340,7 @@ function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
 
 type Acts = 'approve' | 'take a grant in an emergency' | 'review';
 
-/** Lists the people who act on requests for a grant. If the file lists no reviewers, the approvers review. */
+/** Lists the people who act on requests for a grant. If the file does not list reviewers, the approvers review. */
 function actingPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
   if (!approval) return [];
   const { by, emergency } = approval;
@@ -427,7 +427,7 @@ function isPrefix(path: string): boolean {
   return path.endsWith('*') && !path.includes('{');
 }
 
-/** Returns the fixed beginning of a path. */
+/** Returns the part of a path before its first wildcard or template. */
 function headOf(path: string): string {
   return path.split(/[*{]/)[0]!;
 }

@@ -149,7 +149,7 @@ function exists(value: unknown, path: readonly PropertyKey[]): boolean {
   return true;
 }
 
-// Keys of earlier versions, with messages about their replacement.
+// Keys from earlier versions, with messages about their replacements.
 
 const OPERATORS: Readonly<Record<string, string>> = {
   secondPerson:

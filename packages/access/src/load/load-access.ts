@@ -48,7 +48,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
   const paths: string[] = [];
   const take = (from: string, as: string): string => {
     const about = statSync(from);
-    // Reading a pipe would block.
+    // Reading from a pipe would block.
     if (!about.isFile())
       throw Object.assign(new Error('it is not a regular file'), about.isDirectory() && { code: 'EISDIR' });
     if (about.size > MAX_BYTES) return ' '.repeat(MAX_BYTES + 1);

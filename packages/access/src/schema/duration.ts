@@ -11,7 +11,7 @@ interface DurationBounds {
   readonly most: string;
 }
 
-/** Creates the schema of a duration. Its output is in seconds. */
+/** Creates the schema of a duration. The output is in seconds. */
 export function duration(description: string, bounds: DurationBounds) {
   const pattern = '^[1-9][0-9]{0,5}[smh]$';
   return read((input) => parseDuration(input, bounds), { description, pattern });

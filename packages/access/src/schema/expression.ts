@@ -31,7 +31,7 @@ interface ReadExpression {
 const MAX_LENGTH = 2000;
 /** Maximum number of instructions in one regular expression. */
 const MAX_PATTERN = 1_000;
-/** Cost of a regular expression in addition to its instructions. */
+/** Fixed cost of a regular expression, in addition to its instructions. */
 const PATTERN = 100;
 /**
  * Maximum number of cached states per regular expression, and of instructions in all of those states. Beyond these, RE2
@@ -54,7 +54,7 @@ const ANEW = 5;
 /** Maximum product of characters and instructions per match. */
 const MAX_STEPS = 500_000;
 const TYPES = new Set(['int', 'uint', 'double', 'bool', 'string', 'bytes', 'list', 'map', 'null_type', 'type']);
-/** Operators that the evaluator handles itself instead of by name. */
+/** Operators that the evaluator handles itself instead of looking them up by name. */
 const OPERATORS = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false']);
 /**
  * Names of the function inserted before a loop's condition, which charges units per round, and of the function around

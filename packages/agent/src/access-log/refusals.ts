@@ -30,7 +30,7 @@ export interface Refusal {
   readonly request?: string;
   /** Input for `meshpass explain`. Absent for connections and for URLs that are too long. */
   readonly call?: { readonly method: string; readonly url: string };
-  /** Number of consecutive occurrences. */
+  /** Number of times that the refusal occurred in a row. */
   readonly count: number;
 }
 

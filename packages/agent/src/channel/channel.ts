@@ -68,8 +68,8 @@ const LEAST_MS = 1_000;
  */
 const LEAVE_MS = 2_000;
 /**
- * If the agent leaves an edge this soon after connecting, the load balancer is probably still routing to that edge, so
- * the pauses grow. Milliseconds.
+ * Milliseconds after connecting. If the agent leaves an edge sooner than this, the load balancer is probably still
+ * routing to that edge, so the pauses grow.
  */
 const SOON_MS = 5_000;
 /** Number of `silentMs` periods after which the agent leaves an edge that sends bytes but no lease. */

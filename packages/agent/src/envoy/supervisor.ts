@@ -25,7 +25,7 @@ export interface SupervisorOptions {
  */
 const THREADS = '1';
 /**
- * Arguments that control how a replaced listener drains, for example after its port was added to a grant. TCP
+ * Arguments that control how a replaced listener drains, for example after a new grant includes its port. TCP
  * connections remain for an hour. HTTP connections end with their next response, so that programs soon use the new
  * listener.
  */

@@ -31,7 +31,7 @@ export function evaluateRouteMatch(match: Json, request: ExplainedRequest): Matc
   ]);
 }
 
-/** Whether the match depends on headers, so that a request with other headers may take another route. */
+/** Whether the match depends on headers. If so, a request with other headers may take another route. */
 export function matchesOnHeaders(match: Json): boolean {
   return ((match.headers ?? []) as Json[]).some(({ name }) => !String(name).startsWith(':'));
 }

@@ -1,4 +1,4 @@
-/** Assigns each grant a loopback address for the API server, derived from the grant's name. */
+/** Assigns each grant a loopback address for the API server. The address is derived from the grant's name. */
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type { Credentials } from '../session/enrol.ts';

@@ -1,4 +1,4 @@
-/** Environment variables that send programs through the proxy. */
+/** Environment variables that make programs use the proxy. */
 export const PROXY_USER = 'meshpass';
 
 /**

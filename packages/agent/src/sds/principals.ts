@@ -11,7 +11,7 @@ const MOST = 1_000;
 export class Principals {
   /** SPIFFE ids of all grants that have had a certificate, oldest first. */
   readonly #known = new Map<string, string>();
-  /** Grants with a changed SPIFFE id whose certificates Envoy does not have yet. */
+  /** Grants whose SPIFFE id has changed and whose certificates Envoy does not have yet. */
   #awaited = new Set<string>();
   #changed = false;
   #begun = false;

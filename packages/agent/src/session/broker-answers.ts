@@ -34,7 +34,7 @@ export type ConfigurationContent = Omit<ReceivedConfiguration, 'version'>;
 
 /** Part of istiod's configuration that the broker omitted because every workspace would reject it. */
 export interface LeftOut {
-  /** Type URL. */
+  /** Type URL of the omitted part. */
   readonly what: string;
   readonly where: string;
   readonly count: number;

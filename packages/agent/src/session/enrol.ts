@@ -194,7 +194,7 @@ function svidsOf(
   return svids;
 }
 
-/** Obtains the JWT that is sent with requests. */
+/** Obtains the identity token, which is a JWT that is sent with requests. */
 export async function obtainIdentityToken(
   client: BrokerClient,
   accessToken: string,

@@ -22,7 +22,7 @@ const GATEWAY_PORT = 15443;
  */
 export function tunnelListener(grant: string): JsonObject {
   const name = `tunnel/${grant}`;
-  // No idle timeout is set here. That of the listener that the program connected to applies.
+  // The tunnel has no idle timeout of its own. The one of the listener that the program connected to applies.
   return { ...toEdge(name, grant, `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`), internal_listener: {} };
 }
 
@@ -71,7 +71,7 @@ export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',
     connect_timeout: '5s',
-    // Keepalive detects an edge that disappeared without closing the connection.
+    // Keepalive detects an edge that has disappeared without closing the connection.
     upstream_connection_options: {
       tcp_keepalive: { keepalive_time: 20, keepalive_interval: 10, keepalive_probes: 3 },
     },

@@ -71,7 +71,7 @@ function gather(bytes: Buffer, limit: number): Buffer | number {
   return (parts.length === 1 ? parts[0]! : Buffer.concat(parts)).subarray(HANDSHAKE_HEADER);
 }
 
-/** Returns the content length of the handshake record at an offset. */
+/** Returns the content length of the handshake record that starts at an offset. */
 function recordLength(bytes: Buffer, at: number): number {
   if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
   if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not a TLS version');
