@@ -1,4 +1,4 @@
-/** Problems in an access file: all findings at once, each with its place. */
+/** Problems in an access file. All findings are reported at once, each with its place. */
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 
@@ -8,10 +8,10 @@ export interface AccessFileProblem {
   readonly message: string;
 }
 
-/** Result of parsing a text: its value, or why it is invalid. */
+/** Result of parsing a text: its value, or the reason why it is invalid. */
 export type Parsed<T> = { readonly value: T } | { readonly code: ErrorCode; readonly message: string };
 
-/** Builds the problem for a malformed text. */
+/** Builds the problem for text that is malformed. */
 export function malformedText(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_invalid', message };
 }
@@ -21,7 +21,7 @@ export function unanchoredPattern(message: string): { readonly code: ErrorCode; 
   return { code: 'access_file_pattern_unanchored', message };
 }
 
-/** Builds the problem for an entry that is well formed but does not belong there. */
+/** Builds the problem for an entry that is well formed but not allowed in its place. */
 export function problemAt(place: Place, message: string): AccessFileProblem {
   return { code: 'access_file_invalid', place, message };
 }
@@ -41,12 +41,12 @@ export function formatPlace(place: Place): string {
 }
 
 /**
- * Builds one error from all findings, in file order. Its code is that of the first finding. `detail.problems` contains
- * all of them.
- * @param problems at least one
+ * Builds one error from all findings, sorted by position. Its code is that of the first finding. `detail.problems`
+ * contains all of them.
+ * @param problems at least one problem
  */
 export function accessFileError(problems: readonly AccessFileProblem[]): MeshpassError {
-  // Keeps files in the order in which they were read.
+  // Keeps the files in the order in which they were read.
   const files = [...new Set(problems.map(({ place }) => place.file))];
   const ordered = problems.toSorted(
     ({ place: a }, { place: b }) =>

@@ -1,4 +1,4 @@
-/** The workspace's Envoy with its inputs (checked configuration, secrets, the loopback proxy) and outputs. */
+/** The workspace's Envoy with its inputs (validated configuration, secrets, loopback proxy) and its outputs. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
@@ -26,29 +26,32 @@ import { serveEnvoySocket } from './xds/serve.ts';
 import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
-  /** Envoy that is already running. It receives secrets once credentials exist, and listens once a configuration exists. */
+  /**
+   * Envoy process that is already running. It receives secrets once credentials exist, and starts listening once a
+   * configuration exists.
+   */
   readonly envoy: EnvoySupervisor;
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
-  /** Address on which the proxy also listens for containers. */
+  /** Additional address on which the proxy listens for containers. */
   readonly bridgeAddress?: string | undefined;
   /** Resolves names outside the mesh for containers. */
   readonly resolver?: NameResolver | undefined;
   /** Lists addresses that containers must not reach. */
   readonly interfaces?: ListInterfaces | undefined;
-  /** PEM of the roots that verify the edge. */
+  /** Roots that verify the edge, PEM. */
   readonly edgeRoots: string;
-  /** Read only after `credentialsChanged`. */
+  /** Returns the current credentials. Called only after `credentialsChanged`. */
   readonly credentials: () => Credentials;
   /** Collects the refusals to report to the broker. */
   readonly report: RefusalReport;
-  /** Whether Envoy may listen on a port. */
+  /** Checks whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
-  /** Called with the addresses (`127.64.1.2:8080`) on which Envoy listens whenever they may have changed. */
+  /** Called with the addresses on which Envoy listens (`127.64.1.2:8080`) whenever they may have changed. */
   readonly listening: (addresses: ReadonlySet<string>) => void;
   /** Unix ms. */
   readonly now: () => number;
-  /** Returns a number in [0, 1). */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
@@ -61,9 +64,9 @@ const LONGEST_REASON = 600;
 /** Maximum delay of a Node timer, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 const LISTENING_POLL = 10;
-/** Maximum time that names wait for missing listeners, ms. */
+/** Maximum time that service names wait for listeners that are still missing, ms. */
 const LONGEST_LISTENING = 3_000;
-/** First pause before retrying listeners that Envoy could not use, ms. Doubles each time. */
+/** Pause before listeners that Envoy could not open are offered again, ms. It doubles each time. */
 const FIRST_OFFER_MS = 500;
 const LONGEST_OFFER_MS = 30_000;
 
@@ -123,24 +126,27 @@ export class DataPlane {
     });
   }
 
-  /** Waits up to `within` ms until Envoy listens with its first configuration. */
+  /** Waits until Envoy listens with its first configuration, for at most `within` ms. */
   async ready(within: number): Promise<void> {
     const deadline = performance.now() + within;
     await Promise.race([this.#firstReceived.promise, sleep(within, undefined, { ref: false })]);
-    // Without a configuration from the broker, the proxy still serves everything outside the mesh.
+    // Even without a configuration from the broker, the proxy serves everything outside the mesh.
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
     this.#tunnels.begin(this.#envoy.pid);
   }
 
-  /** Applies the broker's configuration for this session. */
+  /** Applies the configuration that the broker sent for this session. */
   configure(configuration: ReceivedConfiguration): void {
     this.#received = configuration;
     this.#give();
   }
 
-  /** Handles a new session or new certificates, token or services. No resource contains the token except its secret. */
+  /**
+   * Handles a new session, or new certificates, tokens or services. The token appears only in its own secret, not in
+   * any other resource.
+   */
   credentialsChanged(what: Change): void {
     if (what === 'session') this.#lingering.clear();
     if (this.#principals.given(this.#options.credentials().svids, what === 'session')) this.#replacement.atOnce();
@@ -149,7 +155,7 @@ export class DataPlane {
     if (this.#accepted || this.#received) this.#give();
   }
 
-  /** Handles an edge's notice that it is about to end tunnels. The notice is unsigned and may be wrong. */
+  /** Handles an edge's notice that it is about to end tunnels. The notice is unsigned and may be false. */
   tunnelsDraining(newestMs: number): void {
     this.#drainingAt = this.#options.now();
     this.#replacement.draining(newestMs);
@@ -197,7 +203,7 @@ export class DataPlane {
   }
 
   /**
-   * Whether Envoy itself listens on the proxy's port. Any other process there would receive the secret and every
+   * Checks whether Envoy itself listens on the proxy's port. Another process there would receive the secret and every
    * request.
    */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
@@ -219,8 +225,8 @@ export class DataPlane {
   }
 
   /**
-   * Checks the received configuration and passes it to Envoy together with our own resources, which also change while
-   * the received configuration is rejected.
+   * Validates the received configuration and passes it to Envoy together with our own resources. Our resources are
+   * updated even while the received configuration is rejected.
    */
   #give(): void {
     const { clusterDomain, log, now } = this.#options;
@@ -233,7 +239,7 @@ export class DataPlane {
         { services, sessionId: session.id, contact: mesh.contact, mayListenOn: this.#options.mayListenOn },
       );
       // An accepted configuration stays in use if a grant is lost. A configuration that mentions a grant without a
-      // certificate has to wait for it.
+      // certificate must wait for that certificate.
       const isKept = this.#acceptedFrom === this.#received || grants.length < session.grants.length;
       this.#refused = isKept ? [] : (accepted.refused ?? []);
       if (accepted.refused && isKept) log('configuration_waits', { version: this.#received.version });
@@ -288,17 +294,20 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    // Even if Envoy rejected one resource, it accepted all others.
+    // Even if Envoy rejected one resource, it has accepted all others.
     if (type === SECRET && isNewest && this.#principals.taken(names)) this.#replacement.atOnce();
     if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(
       () => this.#tunnels.envoyListens(this.#envoy.pid),
-      () => {}, // Envoy has just ended, and will ask again
+      () => {}, // Envoy has just ended, and its successor will ask again
     );
   }
 
-  /** Waits for accepted listeners, which start listening a moment later, once they have their routes and clusters. */
+  /**
+   * Waits for listeners that Envoy has accepted. They start listening a moment later, once they have their routes and
+   * clusters.
+   */
   async #tellListening(): Promise<void> {
     const turn = ++this.#tellings;
     for (let waited = 0; ; waited += LISTENING_POLL) {
@@ -316,8 +325,8 @@ export class DataPlane {
   }
 
   /**
-   * Offers listeners again, because Envoy does not retry an address that was in use by another process.
-   * @param allListen whether Envoy has all listeners
+   * Offers the listeners again later, because Envoy does not retry an address that another process was using.
+   * @param allListen whether all listeners are open
    */
   #offerLater(allListen: boolean): void {
     clearTimeout(this.#offerTimer);
@@ -329,7 +338,10 @@ export class DataPlane {
     this.#offerMs = Math.min(this.#offerMs * 2, LONGEST_OFFER_MS);
   }
 
-  /** Withdraws all names. Another process that takes over one of Envoy's addresses would receive requests by name. */
+  /**
+   * Withdraws all names. If another process takes over one of Envoy's addresses, it would otherwise receive requests
+   * made by name.
+   */
   #envoyEnded(): void {
     this.#tellings++;
     if (this.#hasTold) this.#options.listening(new Set());
@@ -341,7 +353,7 @@ function proxyListensOn(listeners: readonly ListenerState[], on: string, port: n
   return listeners.some(({ address }) => address === `${on}:${port}`);
 }
 
-/** Returns notes for the user about addresses without a listener, with the remedy. */
+/** Describes addresses without a listener to the user, and how to fix them. */
 function proxyNotes(
   listeners: readonly ListenerState[],
   port: number,

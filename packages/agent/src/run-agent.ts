@@ -32,7 +32,7 @@ export interface RunningAgent {
   status(): Promise<AgentStatus>;
   /** Ends the session, restores the hosts file, then drains and stops Envoy. Idempotent. */
   close(): Promise<void>;
-  /** Resolves after the agent has closed, whether through `close` or `meshpass down`. */
+  /** Resolves once the agent has closed, whether through `close` or `meshpass down`. */
   readonly closed: Promise<void>;
 }
 
@@ -44,25 +44,25 @@ export interface AgentDependencies {
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   /** Called with instructions if the user must sign in. */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
-  /** Closes the agent, even during startup. */
+  /** Closes the agent when aborted, even during startup. */
   readonly stop?: AbortSignal;
-  /** Whether Envoy may listen on a port. */
+  /** Checks whether Envoy may listen on a port. */
   readonly mayListenOn?: (port: number) => boolean;
   /** Resolves names outside the mesh for containers. */
   readonly resolver?: NameResolver;
-  /** Lists the interfaces whose addresses containers may not reach. */
+  /** Lists network interfaces. Containers may not reach their addresses. */
   readonly interfaces?: ListInterfaces;
 }
 
 /** Maximum wait at startup for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
-/** How often to check during a sign-in whether the agent has ended, ms. */
+/** Interval at which a pending sign-in checks whether the agent has ended, ms. */
 const SIGN_IN_TURN = 1_000;
-/** Maximum wait for the session to end, ms. */
+/** Maximum time to wait for the session to end, ms. */
 const LONGEST_GOODBYE = 3_000;
 /**
- * Maximum wait for a nearby broker before the data plane is loaded, ms. The agent loads it while it waits for a
- * distant broker.
+ * Maximum time to wait for the broker before the data plane is loaded, ms. This suffices for a nearby broker. The data
+ * plane is loaded while the agent waits for a distant one.
  */
 const SHORT_LINE = 25;
 const PROXY_TAKEN =
@@ -73,7 +73,7 @@ const NO_BRIDGE =
   'address of the bridge. For Docker, ip -4 address show docker0 prints it.';
 
 /**
- * Enrols and carries traffic until closed.
+ * Enrols the workspace and carries its traffic until closed.
  * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing,
  *   agent_not_running if the agent was stopped before it was ready, or the broker's refusal
  */
@@ -83,11 +83,11 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     return await start(config, dependencies, parts);
   } catch (error) {
     await parts.disposeAsync().catch(notClosed(dependencies.log));
-    throw error; // the original error, even if a part failed to close
+    throw error; // throws the original error, even if a part failed to close
   }
 }
 
-/** @param parts resources that end with the agent, in reverse order, also if this function throws */
+/** @param parts resources that are closed with the agent, in reverse order, even if this function throws */
 async function start(
   config: AgentConfig,
   dependencies: AgentDependencies,
@@ -109,7 +109,7 @@ async function start(
   const control = await serveControl(directory, answer);
   parts.defer(() => control.close());
   // Slow external work starts first: handshakes with the broker, and Envoy. The rest of the agent is loaded in
-  // parallel, with pauses in which pending events run, since loading blocks everything else.
+  // parallel. Loading blocks everything else, so it pauses to let pending events run.
   const agent = new BrokerAgent({ ca });
   parts.defer(() => agent.destroy());
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
@@ -171,7 +171,7 @@ async function start(
     random,
     log,
     edgeRoots: ca,
-    // A configuration that cannot be checked is discarded, and the last valid one stays in use.
+    // A configuration that cannot be validated is discarded, and the last valid one stays in use.
     configured: (received) =>
       answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
     tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
@@ -199,7 +199,7 @@ async function start(
     await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
     await close().catch(notClosed(log));
-    throw stop.aborted ? stoppedEarly() : error; // closing ends pending calls, which then fail
+    throw stop.aborted ? stoppedEarly() : error; // closing the agent ends pending calls, which then fail
   }
   readyAfter = Math.round(performance.now());
   log('ready', { milliseconds: readyAfter });
@@ -247,7 +247,7 @@ async function start(
   }
 
   function credentialsChanged(what: Change): void {
-    if (!dataPlane) return; // the data plane starts with the current credentials
+    if (!dataPlane) return; // the data plane will start with the current credentials
     dataPlane.credentialsChanged(what);
     kubernetes.update();
     if (what === 'session') beginSession();
@@ -309,7 +309,7 @@ async function start(
     const address = ofContainer ? config.bridgeAddress : '127.0.0.1';
     if (address === undefined) throw new MeshpassError('config_invalid', NO_BRIDGE);
     if (!(await dataPlane!.proxyListens(address))) throw new MeshpassError('config_invalid', PROXY_TAKEN);
-    // The kubeconfig's loopback addresses do not exist in a container.
+    // The loopback addresses in the kubeconfig do not exist in a container.
     return { ...proxyEnvironment(dataPlane!.proxy, address), ...(!ofContainer && kubernetes.environment) };
   }
 
@@ -328,7 +328,7 @@ async function start(
       case 'token':
         return manager.idToken(request.audience);
       case 'approvals': {
-        // The broker makes all decisions. Commands go through the agent because only it has the session's key.
+        // The broker makes all decisions. Commands go through the agent because only the agent has the session's key.
         const { ApprovalRequest, ApprovalsResponse } = await import('@meshpass/identity/approval');
         const { approvals: command } = request;
         const { accessToken } = manager.credentials;
@@ -354,7 +354,7 @@ async function start(
     return closing;
   }
 
-  /** Stops only Envoy if the rest of the data plane did not start. */
+  /** Stops the data plane, or only Envoy if the rest of the data plane did not start. */
   function endTraffic(): Promise<void> {
     trafficEnded ??= (async () => {
       const started = await (answering ?? launched).catch(() => launched.catch(() => undefined));

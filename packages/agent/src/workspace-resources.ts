@@ -1,4 +1,7 @@
-/** Assembles the configuration of the workspace's Envoy from the broker's accepted resources and the agent's own. */
+/**
+ * Assembles the configuration of the workspace's Envoy from the broker's resources that were accepted and from the
+ * agent's own.
+ */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageFromJson, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
@@ -11,24 +14,27 @@ import { edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts
 import { warmUpListener } from './xds/warm-up.ts';
 
 export interface WorkspaceParts {
-  /** Grants with a certificate. */
+  /** Grants that have a certificate. */
   readonly grants: readonly string[];
   readonly mesh: Pick<MeshInfo, 'edge' | 'contact'>;
   readonly services: readonly ReachableService[];
-  /** Grants with access to the Kubernetes API server, and the addresses to use for it. */
+  /** Grants with access to the Kubernetes API server, with the addresses to use for it. */
   readonly kubernetes: readonly KubernetesGrant[];
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
   readonly bridgeAddress: string | undefined;
   readonly warmUpSocket: string;
-  /** Latest accepted configuration, if any. */
+  /** Configuration that was accepted last, if any. */
   readonly accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
-  /** The tunnels' generation. A new generation makes Envoy open new tunnels. */
+  /** Generation of the tunnels. A new generation makes Envoy open new tunnels. */
   readonly generation: number;
   readonly lingering: Pick<LingeringResources, 'with'>;
 }
 
-/** Builds the resources. @returns resources by type URL and name */
+/**
+ * Builds the resources.
+ * @returns resources by type URL and name
+ */
 export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
   const { grants, mesh, services, proxy, accepted, lingering } = parts;
   const given = accepted && lingering.with(accepted.resources, grants);
@@ -58,9 +64,9 @@ export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<
 }
 
 /**
- * Marks clusters with their generation in metadata that has no other use. Envoy treats a marked cluster as changed and
- * replaces it: the new cluster opens its own connections through new tunnels, and the old one's connections close when
- * idle.
+ * Marks clusters with their generation, in metadata that is not used otherwise. Envoy then treats the cluster as
+ * changed and replaces it. The new cluster opens its own connections through new tunnels, and the old cluster's
+ * connections close once they are idle.
  */
 function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): ReadonlyMap<string, Any> {
   if (generation === 0) return clusters;
@@ -73,7 +79,8 @@ function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): R
   return new Map(written);
 }
 
-// Fields of Envoy's messages that are changed here, since the generated types only support reflection.
+// Fields of Envoy messages that are changed here. They are declared because the generated types only support
+// reflection.
 interface MetadataMessage extends Message {
   readonly filterMetadata: Record<string, { readonly generation: number }>;
 }

@@ -1,47 +1,51 @@
 /**
- * Directory of live sessions and their targets: the edge's copy of the broker's sessions, updated by EdgeEvent. It
- * fails closed. A session is not live if it is unknown, if it has expired, or if the feed has been silent for too long.
+ * Directory of live sessions and their targets. It is the edge's copy of the broker's sessions and is updated by
+ * EdgeEvent. It fails closed: a session is not live if it is unknown, if it has expired, or if the feed has been silent
+ * for too long.
  */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 
 /**
- * Maximum silence of the feed before the directory is stale, ms. Equals the default lifetime of an SVID, so that a
- * missing broker ends no traffic before the credentials do. The broker sends a beat every 2 s.
+ * Milliseconds without a beat after which the directory is stale. Equals the default lifetime of an SVID, so that
+ * losing the broker does not end traffic before the credentials expire. The broker sends a beat every 2 s.
  */
 export const STALE_MS = 600_000;
 /**
- * How long the edge keeps a grant after its end, ms. The broker removes or extends a grant within a second of its end.
- * Only a missing broker does neither in this time.
+ * Time that the edge keeps a grant beyond its end, ms. The broker removes or extends a grant within a second of its
+ * end. Only a missing broker does neither within this time.
  */
 const GRANT_GRACE_MS = 5_000;
-/** How often expiry and staleness are checked, ms. */
+/** Interval at which expiry and staleness are checked, ms. */
 const SWEEP_MS = 250;
 
 export interface LiveSession {
   readonly id: string;
-  /** Hard end, Unix ms. */
+  /** Time at which the session ends at the latest, Unix ms. */
   readonly expiresAt: number;
-  /** Targets of each principal (SPIFFE id), as `host:port`. */
+  /** Targets of each principal (SPIFFE id) in the form `host:port`. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string>>;
-  /** When each principal is dropped, Unix ms: the end of its grant, if the broker has sent it, plus GRANT_GRACE_MS. */
+  /**
+   * Time at which each principal is dropped, Unix ms. This is the end of its grant plus GRANT_GRACE_MS. Principals are
+   * missing if the broker has not sent the end of their grant.
+   */
   readonly ends: ReadonlyMap<string, number>;
-  /** Grant set, which selects the announced configuration. */
+  /** Grant set. It determines which announced configuration applies. */
   readonly set: string | undefined;
 }
 
 export interface SessionDirectoryListener {
-  /** The session has ended. Cut all its connections now. */
+  /** Called when a session has ended. All its connections must be cut immediately. */
   closed?(sessionId: string, reason: string): void;
-  /** The session continues but lost something: cut connections for which `mayReach` is now false. */
+  /** Called when a session continues with fewer targets. Connections for which `mayReach` is now false must be cut. */
   narrowed?(session: LiveSession): void;
-  /** The mesh's roots have changed. `removed` is true if at least one root is no longer trusted. */
+  /** Called when the mesh's roots have changed. `removed` is true if at least one root is no longer trusted. */
   roots?(roots: readonly string[], removed: boolean): void;
-  /** The broker sent a statement for a closed session's agent. */
+  /** Called when the broker has sent a statement for the agent of a closed session. */
   notice?(sessionId: string, statement: string): void;
-  /** The broker announced a grant set's configuration. */
+  /** Called when the broker has announced the configuration of a grant set. */
   configuration?(announced: { readonly set: string; readonly digest: string; readonly statement: string }): void;
-  /** An edge is about to end tunnels of these sessions. */
+  /** Called when an edge is about to end tunnels of these sessions. */
   draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
@@ -50,9 +54,9 @@ export type SessionDirectory = ReturnType<typeof createSessionDirectory>;
 export interface SessionDirectoryOptions {
   /** Unix ms. */
   readonly clock: () => number;
-  /** Maximum silence before new tunnels are refused, ms. Defaults to STALE_MS. */
+  /** Milliseconds without a beat after which new tunnels are refused. Defaults to STALE_MS. */
   readonly staleMs?: number;
-  /** Maximum silence before open tunnels are ended, ms. Defaults to `staleMs`. */
+  /** Milliseconds without a beat after which open tunnels are ended. Defaults to `staleMs`. */
   readonly abandonMs?: number;
 }
 
@@ -89,27 +93,32 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   const timer = setInterval(sweep, SWEEP_MS);
   timer.unref();
   return {
-    /** Applies an event. Events are trusted, because they arrive parsed over an authenticated channel. */
+    /** Applies an event. Events are trusted, because they were parsed and arrived over an authenticated channel. */
     apply,
     /**
-     * Returns a principal's live session in constant time. Undefined if none exists, if it has expired, or if the
-     * directory is stale.
+     * Returns the live session of a principal in constant time. Returns undefined if there is none, if it has expired,
+     * or if the directory is stale.
      */
     find,
-    /** Returns a session that was admitted and has not been closed. Only `find` checks whether it is live. */
+    /**
+     * Returns a session that was admitted and has not been closed. It may no longer be live; only `find` checks that.
+     */
     byId: (id: string) => sessions.get(id),
-    /** `empty`: before the first snapshot. `stale`: no new tunnels open. `abandoned`: open tunnels have ended. */
+    /**
+     * Returns `empty` before the first snapshot, `stale` if new tunnels are refused, and `abandoned` if open tunnels
+     * have also been ended.
+     */
     state,
-    /** PEM of the mesh's roots. */
+    /** Returns the mesh's roots as PEM. */
     roots: () => roots,
     size: () => sessions.size,
-    /** Checks expiry and staleness now. A timer does the same every 250 ms. */
+    /** Checks expiry and staleness immediately. A timer does the same every 250 ms. */
     sweep,
-    /** Milliseconds since the feed's last beat, or 0 before the first snapshot. */
+    /** Returns the milliseconds since the feed's last beat, or 0 before the first snapshot. */
     silentFor: () => (heardAt === undefined ? 0 : clock() - heardAt),
     /**
      * Adds a listener.
-     * @returns a function that removes it
+     * @returns a function that removes the listener
      */
     listen(listener: SessionDirectoryListener) {
       listeners.add(listener);
@@ -123,10 +132,10 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   };
 
   function apply(event: EdgeEvent): void {
-    // Only a snapshot ends abandonment, because earlier events were missed.
+    // Only a snapshot ends the abandoned state, because events may have been missed.
     if (event.type !== 'snapshot' && (heardAt === undefined || abandoned)) return;
-    // Other events are not a sign of life. A broker that cannot determine whether another broker has taken over sends
-    // no beats.
+    // Other events do not prove that the broker is active. A broker that cannot determine whether another one has taken
+    // over sends no beats.
     if (event.type === 'snapshot' || event.type === 'beat') heardAt = clock();
     (handlers[event.type] as (event: EdgeEvent) => void)(event);
   }
@@ -187,7 +196,7 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
     tell((listener) => listener.closed?.(id, reason));
   }
 
-  // A principal may already belong to a newer session, so only its current owner releases it.
+  // A principal may already belong to a newer session, so only its current owner may release it.
   function disown(session: LiveSession): void {
     for (const spiffeId of session.targets.keys()) if (owners.get(spiffeId) === session) owners.delete(spiffeId);
   }
@@ -224,12 +233,12 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   }
 }
 
-/** Earliest expiry in a session, Unix ms. */
+/** Returns the earliest expiry in a session, Unix ms. */
 function endOf({ expiresAt, ends }: LiveSession): number {
   return Math.min(expiresAt, ...ends.values());
 }
 
-/** Removes the principals whose grants have ended. */
+/** Removes principals whose grants have ended. */
 function withoutEnded(session: LiveSession, now: number): LiveSession {
   const lives = ([spiffeId]: readonly [string, unknown]) => (session.ends.get(spiffeId) ?? now + 1) > now;
   const ends = new Map([...session.ends].filter(lives));

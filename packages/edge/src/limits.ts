@@ -1,45 +1,52 @@
-/** The edge's limits. A client that exceeds one is refused or cut. The edge never waits for it. */
+/** Limits of the edge. A client that exceeds one is refused or cut. The edge never waits for a client. */
 
 export interface EdgeLimits {
   /**
-   * Time limit from TCP accept to the end of the TLS handshake, ms. At least as long as an agent's timeout. Otherwise
-   * an edge to which all agents return at once would hang up first.
+   * Time limit from TCP accept to the end of the TLS handshake, ms. It must be at least as long as an agent's timeout.
+   * Otherwise the edge would hang up first if all agents reconnect at once.
    */
   readonly handshakeMs: number;
-  /** How long an authenticated connection may wait before its CONNECT, ms. */
+  /** Time limit for an authenticated connection to send its CONNECT, ms. */
   readonly warmMs: number;
-  /** Time from the first to the last byte of the CONNECT head, ms. */
+  /** Time limit from the first to the last byte of the CONNECT head, ms. */
   readonly headMs: number;
-  /** Connection to the mesh gateway, ms. */
+  /** Time limit for connecting to the mesh gateway, ms. */
   readonly dialMs: number;
-  /** Time from the 200 to the last byte of the inner ClientHello, ms. */
+  /** Time limit from the 200 response to the last byte of the inner ClientHello, ms. */
   readonly helloMs: number;
-  /** How long an open tunnel may carry no traffic, ms. */
+  /** Time after which an open tunnel without traffic is closed, ms. */
   readonly idleMs: number;
-  /** How long a tunnel may carry no traffic after one side has closed, ms. */
+  /** Time after which a tunnel without traffic is closed if one side has already closed, ms. */
   readonly halfClosedMs: number;
-  /** How long a refused client has to read its refusal, ms. */
+  /** Time limit for a refused client to read its refusal, ms. */
   readonly lingerMs: number;
-  /** CONNECT head, bytes. */
+  /** Maximum size of the CONNECT head, bytes. */
   readonly headBytes: number;
-  /** Inner ClientHello with its record headers, bytes. */
+  /** Maximum size of the inner ClientHello including its record headers, bytes. */
   readonly helloBytes: number;
-  /** Open connections of all sessions. */
+  /** Maximum number of open connections, across all sessions. */
   readonly connections: number;
   /**
-   * Open connections without a known live session. Beyond the limit, the oldest connection from the most crowded
-   * network is ended.
+   * Maximum number of open connections that do not belong to a known live session (strangers). Beyond it, the oldest
+   * connection from the most crowded network is ended.
    */
   readonly strangers: number;
-  /** Maximum strangers per source address (an IPv6 /64 counts as one). Codespaces share NAT addresses. */
+  /**
+   * Maximum number of strangers per source address. An IPv6 /64 counts as one address. Codespaces share NAT addresses.
+   */
   readonly strangersPerSource: number;
-  /** Connections per session, including those that are waiting. */
+  /** Maximum number of connections per session, including those that are waiting. */
   readonly connectionsPerSession: number;
-  /** Decisions reported per second for clients without a live session. Further decisions are summed up. */
+  /**
+   * Maximum number of decisions per second that are reported for clients without a live session. Further decisions are
+   * summed.
+   */
   readonly anonymousReportsPerSecond: number;
 }
 
-/** How often deadlines are checked, ms: a quarter of the shortest limit, at most a second. */
+/**
+ * Returns the interval at which deadlines are checked, ms. It is a quarter of the shortest limit, but at most a second.
+ */
 export function sweepInterval(limits: EdgeLimits): number {
   const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
   const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);

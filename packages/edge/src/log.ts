@@ -1,4 +1,4 @@
-/** Subset of a structured logger (pino's signature). */
+/** Subset of a structured logger, with pino's signature. */
 export interface EdgeLog {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;

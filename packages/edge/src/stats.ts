@@ -1,9 +1,9 @@
-/** The edge's counters, as plain numbers and in Prometheus text format. */
+/** Counters of the edge, as plain numbers and in Prometheus text format. */
 import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
-  /** Current values. */
+  /** Current values. Totals follow below. */
   readonly connections: number;
   /** Connections without a known live session. */
   readonly strangers: number;
@@ -19,24 +19,27 @@ export interface EdgeStats {
   readonly silentMs: number;
   /** Validity of the current server certificate. */
   readonly certificate: CertificateValidity;
-  /** Totals since the start. */
+  /** Totals since the edge started. */
   readonly accepted: number;
-  /** Connections without a session that ended to make room for newer ones. */
+  /** Connections without a session that were ended to make room for newer ones. */
   readonly evicted: number;
   readonly handshakes: number;
   readonly resumed: number;
   readonly allowed: number;
   readonly ended: number;
   readonly refused: Readonly<Record<string, number>>;
-  /** Bytes from clients to the mesh, and back. */
+  /** Bytes from clients to the mesh (in) and from the mesh to clients (out). */
   readonly bytesIn: number;
   readonly bytesOut: number;
 }
 
-/** Counters used in alerts start at zero, because Prometheus sees no increase in a series that starts at one. */
+/**
+ * Refusal codes that alerts use. Their counters start at zero, because Prometheus does not see an increase in a series
+ * that starts at one.
+ */
 const ALERTED: EdgeStats['refused'] = { tunnel_gateway_unreachable: 0 };
 
-/** Formats the counters in Prometheus text format 0.0.4. */
+/** Formats the counters in the Prometheus text format 0.0.4. */
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
   head('meshpass_build_info', 'Always 1; the labels say what runs.', 'gauge');

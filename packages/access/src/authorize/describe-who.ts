@@ -4,7 +4,7 @@ import { formatDuration } from '@meshpass/identity/text';
 import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
 
 /**
- * Describes an entry, without its place.
+ * Describes an entry as text, without its place.
  * @example
  * ```ts
  * import { describeWho } from '@meshpass/access/compile';
@@ -51,7 +51,7 @@ function describeClaims({ claims = {}, when }: Pick<Who, 'claims' | 'when'>): re
 
 /**
  * Describes who must approve, and for how long an approval lasts.
- * @param room maximum characters for the people; the rest is counted
+ * @param room maximum number of characters for the list of people. People who do not fit are counted instead
  * @example
  * ```ts
  * import { describeApproval } from '@meshpass/access/compile';
@@ -66,8 +66,8 @@ export function describeApproval({ by, count, max, emergency }: Approval, room =
 }
 
 /**
- * Describes who may take a grant without an approval, for how long, and who must review it by when.
- * @param room maximum characters for each group of people
+ * Describes who may take a grant without approval, for how long, and who must review it by when.
+ * @param room maximum number of characters for each list of people
  * @example
  * ```ts
  * import { describeEmergency } from '@meshpass/access/compile';
@@ -85,8 +85,8 @@ export function describeEmergency(
 }
 
 /**
- * Describes the limits of an emergency, without the people who may take it.
- * @param room maximum characters for the people; the rest is counted
+ * Describes the limits of emergency access, without the people who may use it.
+ * @param room maximum number of characters for the list of people. People who do not fit are counted instead
  * @example
  * ```ts
  * import { describeEmergencyBounds } from '@meshpass/access/compile';

@@ -13,13 +13,14 @@ export interface OperatorRoles {
   /** Reasons why the other roles do not match, for the audit log. */
   readonly refusals: readonly string[];
   /**
-   * Set if the operator must sign in again: the file now has another issuer or client. Their roles are then unknown.
+   * Set if the operator must sign in again because the file now lists another issuer or client. Their roles are unknown
+   * until they do.
    */
   readonly signInAgain?: true;
 }
 
 /**
- * Returns the roles of a person who signed in; none if `deny` matches them.
+ * Returns the roles of a person who has signed in. A person who matches `deny` has none.
  * @param attestation attestation of an ID token for the issuer's operator client (`signIn`)
  * @example
  * ```ts
@@ -88,14 +89,14 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
 }
 
 /**
- * Whether an issuer may use a different `sub` for operators than in their workspaces. Two sign-ins then cannot be
+ * Whether an issuer may use a different `sub` for operators than for workspaces. Their two sign-ins then cannot be
  * matched to one person, so these operators cannot approve.
  */
 export function mayUsePairwiseSubjects({ signIn }: TrustedIssuer): boolean {
   return signIn?.operatorClient !== undefined && signIn.subjectType !== 'public';
 }
 
-/** Whether an operator cannot be told apart from the person who made a request in a workspace. */
+/** Whether an operator cannot be told apart from the person who made a request from a workspace. */
 export function mayBeRequester(attestation: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
   const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
   return issuer !== undefined && mayUsePairwiseSubjects(issuer) && isOperatorTrusted(attestation, trust);

@@ -1,11 +1,11 @@
-/** Proof claims that an identity token must contain, because an endpoint requires them. */
+/** Selects the proof claims that an identity token must contain because an endpoint requires them. */
 import { claimsDemanded } from '../compile/http-rules.ts';
 import type { Access, ClaimValues } from '../model.ts';
 import { claimStrings } from './who.ts';
 
 /**
- * Selects the claims that the grants require somewhere and the proof has, with only the required values. All others
- * stay out of tokens.
+ * Selects the claims that any of the grants require and that the proof contains, limited to the required values. All
+ * other claims stay out of tokens.
  * @param grants grant names
  * @param claims claims of the attestation
  * @example

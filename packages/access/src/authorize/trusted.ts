@@ -1,6 +1,6 @@
 /**
- * Compares the ID token behind an attestation or a sign-in with the issuers and clients of the current file. An
- * issuer's name is not enough, because the file may now use it for another issuer or client.
+ * Checks whether the ID token behind an attestation or a sign-in comes from an issuer and client in the current file.
+ * Matching the issuer's name is not enough, because the file may now use that name for another issuer or client.
  */
 import type { Attestation, SignIn } from '@meshpass/identity';
 import type { SignInClient, Trust, TrustedIssuer } from '../model.ts';
@@ -17,7 +17,7 @@ export function checkWorkspaceTrust(attestation: Attestation, trust: Trust): Tru
 }
 
 /**
- * Explains why the file does not trust the issuer of a session in a workspace.
+ * Explains why the file does not trust the issuer of a workspace's session.
  * @returns a sentence; undefined if the file trusts it
  * @example
  * ```ts
@@ -41,7 +41,8 @@ export function whyUntrusted(attestation: Attestation, trust: Trust): string | u
 }
 
 /**
- * Checks a person through any of their clients: a workspace, a webhook that speaks for them, or an operator sign-in.
+ * Checks the issuer of a person for any client that they may have used: a workspace, a webhook that speaks for them, or
+ * an operator sign-in.
  */
 export function checkClientTrust(attestation: Attestation, trust: Trust): TrustDecision {
   return trusted(attestation, trust, ({ audience, signIn }) => [
@@ -52,8 +53,8 @@ export function checkClientTrust(attestation: Attestation, trust: Trust): TrustD
 }
 
 /**
- * Whether a sign-in counts under this file: its ID token is from the issuer and client that the file has under this
- * name.
+ * Whether a sign-in still counts under this file. Its ID token must come from the issuer and client that the file
+ * currently lists under the issuer's name.
  * @example
  * ```ts
  * import { isSignInTrusted, parseAccess } from '@meshpass/access';
@@ -69,13 +70,13 @@ export function isSignInTrusted(signIn: Pick<SignIn, 'issuer' | 'claims'>, trust
   return isOfClient(signIn, trust, ({ client }) => client);
 }
 
-/** Whether an operator signed in at the issuer and with the client that the file lists under the issuer's name. */
+/** Whether an operator signed in at the issuer, and with the client, that the file lists under the issuer's name. */
 export function isOperatorTrusted(attestation: Attestation, trust: Trust): boolean {
   return isOfClient(attestation, trust, operatorClientOf);
 }
 
 /**
- * Returns the client with which operators sign in: the only `aud` of their ID tokens.
+ * Returns the client that operators sign in with. It is the only `aud` that their ID tokens may have.
  * @example
  * ```ts
  * import { operatorClientOf, parseAccess } from '@meshpass/access';
@@ -119,7 +120,10 @@ function isOfClient(
   return issuer?.signIn !== undefined && isOf(claims, issuer, [clientOf(issuer.signIn)]);
 }
 
-/** Compares `iss` exactly, and requires any one of the `aud` values (OpenID Connect Core section 3.1.3.7). */
+/**
+ * Compares `iss` exactly, and accepts a token if its `aud` contains any of the audiences (OpenID Connect Core section
+ * 3.1.3.7).
+ */
 function isOf(
   { iss, aud }: Attestation['claims'],
   { issuer }: TrustedIssuer,

@@ -6,7 +6,7 @@ import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
 import { describeWho } from './describe-who.ts';
 
-/** Kind of issuer. Determines which fields of an attestation can be trusted. */
+/** Kind of issuer. It determines which fields of an attestation can be trusted. */
 export type Kind = 'codespace' | 'actions' | 'generic';
 
 /** GitHub Actions claims that a stranger's workflow cannot have. */
@@ -15,35 +15,35 @@ const BINDING_CLAIMS: readonly string[] = [
   ...['enterprise', 'enterprise_id'],
 ];
 
-/** Whether an entry restricts workflows to an owner. Required because anyone on GitHub can run workflows. */
+/** Whether an entry restricts workflows to an owner. This is required because anyone on GitHub can run workflows. */
 export function restrictsWorkflowOwner({ repository, repositoryId, issuer, claims, when }: Who): boolean {
   if (repository !== undefined || repositoryId !== undefined) return true;
   const bound = when !== undefined || Object.keys(claims ?? {}).some((name) => BINDING_CLAIMS.includes(name));
   return issuer !== undefined && bound;
 }
 
-/** Whether an entry identifies people instead of places. */
+/** Whether an entry identifies people rather than repositories or workloads. */
 export function identifiesPerson({ user, userId, team, role }: Who): boolean {
   return (user ?? userId ?? team ?? role) !== undefined;
 }
 
 /**
- * Returns an entry's team in the form used by attestations.
+ * Returns an entry's team in the form that attestations use.
  * @returns `org/slug`, or `org/#31` if the entry has the team's id
  */
 export function teamOf({ team, teamId }: Who): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
 }
 
-/** Whether an entry has fields that only GitHub attests. */
+/** Whether an entry has fields that only GitHub can attest. */
 export function needsGithub(who: Who): boolean {
   return identifiesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
 }
 
-/** Returns why an entry does not match, or undefined if it does. */
+/** Explains why an entry does not match, or returns undefined if it does. */
 export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer } = who;
-  // The parser rejects empty entries. Any that get here match no one.
+  // The parser rejects empty entries. Any that still get here match no one.
   if (isEmpty(who)) return 'the entry is empty';
   if (issuer !== undefined && issuer !== attestation.issuer) return `issuer is ${attestation.issuer}, not ${issuer}`;
   if (kind === 'generic' && needsGithub(who)) {
@@ -65,7 +65,8 @@ export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind)
 }
 
 /**
- * Returns why a denial matches, or undefined if it does not. Fails closed: an undecidable condition counts as matched.
+ * Explains why a denial matches, or returns undefined if it does not. Fails closed: a condition that cannot be decided
+ * counts as matched.
  */
 export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
   if (isEmpty(denial) || isAnother(denial, attestation, kind) || hasOtherClaims(denial, attestation)) return undefined;
@@ -73,7 +74,7 @@ export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind):
   return denial.reason ?? describeWho(denial);
 }
 
-/** Whether an attestation is certainly of another person, job or repository. */
+/** Whether an attestation certainly belongs to a different person, job or repository. */
 function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolean {
   const { issuer, userId, repositoryId, ref, environment } = denial;
   const { githubUser, notInTeams = [], workspace, claims } = attestation;
@@ -82,7 +83,7 @@ function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolea
   return [
     issuer !== undefined && issuer !== attestation.issuer,
     userId !== undefined && githubUser?.id !== userId,
-    // Only an explicit answer from GitHub proves that a user is not in a team. It does not report hidden teams.
+    // Only an explicit answer from GitHub proves that a user is not in a team. GitHub does not report hidden teams.
     team !== undefined && (!githubUser || notInTeams.includes(team)),
     repositoryId !== undefined && workspace.repository?.id !== repositoryId,
     ref !== undefined && attested !== undefined && !matchesRef(ref, attested),
@@ -139,12 +140,12 @@ function whyNotWorkspace(who: Who, attestation: Attestation, kind: Kind): string
   return `environment is ${typeof claim === 'string' ? claim : 'none'}, not ${environment}`;
 }
 
-/** Returns the full ref. GitHub Actions sends `refs/heads/main`, Codespaces send `main`. */
+/** Returns the full ref. GitHub Actions sends `refs/heads/main`, whereas Codespaces send `main`. */
 function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | undefined {
   return ref === undefined || kind !== 'codespace' || ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
 }
 
-/** Returns why an entry's claims do not match, or undefined if they do. */
+/** Explains why an entry's claims do not match, or returns undefined if they do. */
 export function whyClaimsMismatch(
   { claims }: Pick<Who, 'claims'>,
   attestation: Pick<Attestation, 'claims'>,
@@ -158,8 +159,8 @@ export function whyClaimsMismatch(
 }
 
 /**
- * Returns a claim's values as strings: the claim itself, or the elements of a list. An unverified email does not count,
- * because anyone may have entered it (OpenID Connect Core section 5.1).
+ * Returns a claim's values as strings: the claim itself, or the elements of a list. An unverified email is ignored,
+ * because users may enter any address (OpenID Connect Core section 5.1).
  * @returns undefined if the claim is missing or has no comparable value
  */
 export function claimStrings(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] | undefined {
@@ -175,21 +176,19 @@ function hasVerifiedEmail({ email_verified: verified }: Readonly<Record<string, 
   return verified === true;
 }
 
-/** Whether a claim can be compared completely. An object, or a list that contains one, may hide a denied value. */
+/** Whether a claim can be compared in full. An object, or a list that contains one, may hide a denied value. */
 function isDecidable(claim: unknown): boolean {
   return (Array.isArray(claim) ? claim : [claim]).every(isComparable);
 }
 
-/**
- * Whether a value can be compared. JSON loses digits of integers above 2^53, so different integers may compare equal.
- */
+/** Whether a value can be compared. JSON numbers lose precision above 2^53, so different integers may compare equal. */
 function isComparable(value: unknown): value is string | number | boolean {
   return typeof value === 'number'
     ? Number.isSafeInteger(value) || !Number.isInteger(value)
     : typeof value === 'string' || typeof value === 'boolean';
 }
 
-/** Returns why an expression is not true, or undefined if it is. */
+/** Explains why an expression is not true, or returns undefined if it is. */
 export function whyConditionUnmet(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
   if (who.when === undefined) return undefined;
   const result = evaluateWhen(who, attestation);
@@ -197,7 +196,7 @@ export function whyConditionUnmet(who: Pick<Who, 'when'>, attestation: Attestati
   return result === false ? '"when" is false' : `cannot evaluate "when": ${result.error}`;
 }
 
-/** Evaluates an expression on the same claims that `claims` sees, without an unverified email. */
+/** Evaluates an expression against the same claims that `claims` is matched against, without an unverified email. */
 function evaluateWhen(who: Pick<Who, 'when'>, attestation: Attestation): ReturnType<Expression['evaluate']> {
   const { email: _, ...others } = attestation.claims;
   const claims = hasVerifiedEmail(attestation.claims) ? attestation.claims : others;

@@ -1,17 +1,17 @@
-/** Time windows of grants. Times of day belong to a time zone and follow daylight saving time. */
+/** Time windows of grants. Times of day are local to a time zone and follow daylight saving time. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import type { Window } from '../model.ts';
 
-/** How far ahead to search. A session lasts at most 12 hours. */
+/** Number of seconds to search ahead. A session lasts at most 12 hours. */
 const HORIZON_SECONDS = 24 * 3600;
 const DAY_MINUTES = 24 * 60;
 
 /**
- * Returns when windows close.
- * @param windows alternatives
+ * Returns the time at which the windows close.
+ * @param windows alternative windows
  * @param at Unix seconds
- * @returns Unix seconds of the first time after `at` at which all windows are closed, at most a day ahead; undefined if
- *   all are closed at `at`
+ * @returns Unix seconds of the first time after `at` at which every window is closed, at most a day ahead. Undefined if
+ *   all are already closed at `at`
  * @example
  * ```ts
  * import { openUntil, parseAccess } from '@meshpass/access';
@@ -37,7 +37,7 @@ export function openUntil(windows: readonly Window[], at: number): number | unde
   return at + HORIZON_SECONDS;
 }
 
-/** Returns when a window that is open at `at` first closes, or undefined if it is closed. */
+/** Returns when a window that is open at `at` next closes, or undefined if it is already closed. */
 function closesAt({ days, from, to, zone, after, before }: Window, at: number): number | undefined {
   if ((after !== undefined && at < after) || (before !== undefined && at >= before)) return undefined;
   const ends = [before ?? Number.POSITIVE_INFINITY, at + HORIZON_SECONDS];
@@ -51,7 +51,7 @@ function closesAt({ days, from, to, zone, after, before }: Window, at: number): 
 }
 
 interface WallClock {
-  /** 0 is Sunday. */
+  /** Day of the week. 0 is Sunday. */
   readonly day: number;
   readonly minute: number;
   readonly second: number;
@@ -64,8 +64,8 @@ interface Opening {
 }
 
 /**
- * Returns the minutes from the start of the current minute to closing time. A window that crosses midnight belongs to
- * the day on which it opens.
+ * Returns the minutes from the start of the current minute until closing time. A window that crosses midnight belongs
+ * to the day on which it opens.
  */
 function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): number | undefined {
   const opensOn = (one: number) => days === undefined || days.includes(one);
@@ -77,8 +77,8 @@ function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): n
 }
 
 /**
- * Returns the time after this many minutes, to the full minute. If the zone changes its clocks before that, returns the
- * time of the change, and the caller computes again from there.
+ * Returns the time that is this many minutes ahead, rounded down to the full minute. If the zone changes its clocks
+ * before then, returns the time of the change. The caller then computes again from there.
  */
 function later(zone: string, at: number, minutes: number): number {
   const target = at - wallClock(zone, at).second + minutes * 60;
@@ -93,7 +93,7 @@ function later(zone: string, at: number, minutes: number): number {
   return changed;
 }
 
-/** Returns the zone's UTC offset, seconds east. */
+/** Returns the zone's UTC offset in seconds. East is positive. */
 function offset(zone: string, at: number): number {
   const parts = partsOf(zone, at);
   return Date.UTC(parts.year!, parts.month! - 1, parts.day!, parts.hour!, parts.minute!, parts.second!) / 1000 - at;

@@ -1,4 +1,4 @@
-/** Compilation of the access file for a mesh, to ordinary Kubernetes and Istio resources. */
+/** Compiles the access file to ordinary Kubernetes and Istio resources for a mesh. */
 import { MeshpassError } from '@meshpass/identity';
 import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
@@ -10,14 +10,14 @@ import { type ResolvedGrant, resolveAccess } from './resolve.ts';
 
 export interface CompileOptions {
   /**
-   * How to handle targets that the mesh lacks or that cannot be guarded. `refuse` (default) is for new files.
-   * `leave-out` is for an active file whose mesh has changed: it then grants less.
+   * How to handle targets that are missing from the mesh or that cannot be guarded. `refuse` (default) is for new
+   * files. `leave-out` is for an active file whose mesh has changed. The file then grants less.
    */
   readonly missing?: 'refuse' | 'leave-out';
 }
 
 /**
- * Compiles an access file to Istio objects in the order of applying: denials before permissions.
+ * Compiles an access file to Istio objects in the order in which they must be applied: denials before permissions.
  * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
  *   `access_file_invalid` with every finding by line; `config_invalid` for a JWKS that must not be published
  * @example
@@ -77,10 +77,10 @@ function inOrder({ metadata: a }: Manifest, { metadata: b }: Manifest): number {
   return byName({ namespace: '', ...a }, { namespace: '', ...b });
 }
 
-// The mesh's Gateway: which hosts it forwards.
+// Gateway of the mesh. It determines which hosts are forwarded.
 
 /**
- * Compiles the Gateway with exactly the granted hosts; none if nothing is granted.
+ * Compiles a Gateway that lists exactly the granted hosts. Returns no Gateway if nothing is granted.
  *
  * Hosts are full names, because Istio does not restrict `namespace/host` in this mode. A Gateway does not restrict
  * ports either; the edge and the guard do. Istio builds these passthrough listeners without authorization filters
@@ -108,18 +108,18 @@ function gateway(grants: readonly ResolvedGrant[], mesh: Mesh): Manifest[] {
   ];
 }
 
-// A grant's Sidecar: the part of the mesh that its workspaces see.
+// Sidecar of a grant. It determines which part of the mesh the grant's workspaces can see.
 
-/** Istio's notation for no visible host. An empty egress would mean everything. */
+/** Istio's notation for "no visible hosts". An empty egress list would mean all hosts. */
 const NOTHING = ['~/*'];
 
 /**
- * Compiles the Sidecar of the grant's namespace. It limits what istiod configures to the granted hosts.
+ * Compiles the Sidecar for the grant's namespace. It limits istiod's configuration to the granted hosts.
  *
- * A single listener without port and address serves all hosts. Istio rejects two egress listeners with the same port
+ * A single listener without a port or address serves all hosts. Istio rejects two egress listeners with the same port
  * number, whatever addresses they bind (pkg/config/validation, ValidateSidecar), and routes are per port. The broker
- * binds istiod's listeners to loopback addresses. `*` before the host also covers the namespace of VirtualServices: as
- * for any workload, all VirtualServices that are exported to this namespace apply.
+ * binds istiod's listeners to loopback addresses. The `*` before the host also covers the namespaces of
+ * VirtualServices: as for any workload, all VirtualServices that are exported to this namespace apply.
  */
 function sidecar({ grant, namespace, targets }: ResolvedGrant): Manifest {
   const hosts = [...new Set(targets.map(({ host }) => `*/${host}`))].sort();
@@ -134,7 +134,7 @@ function sidecar({ grant, namespace, targets }: ResolvedGrant): Manifest {
   };
 }
 
-// Namespace of a grant's ServiceAccounts, and their Kubernetes roles.
+// Namespace for a grant's ServiceAccounts, and their Kubernetes roles.
 
 /** Compiles a grant's namespace. */
 function grantNamespaceManifest({ grant, namespace }: ResolvedGrant): Manifest {
@@ -153,17 +153,20 @@ function roleBindings({ grant, namespace, roles }: ResolvedGrant): Manifest[] {
   return roles.map((role) => ({
     apiVersion: 'rbac.authorization.k8s.io/v1',
     kind: 'RoleBinding',
-    // Grant names contain no dot, so no two pairs of grant and role share a name.
+    // Grant names contain no dots, so each pair of grant and role has a unique name.
     metadata: metadata(`${namespace}.${role.role}`, role.namespace, { grant: grant.name }),
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role.role },
     subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: `system:serviceaccounts:${namespace}` }],
   }));
 }
 
-// The mesh's RequestAuthentication. It makes every sidecar recognize identity tokens and does not affect requests
+// RequestAuthentication for the mesh. It makes every sidecar recognize identity tokens and does not affect requests
 // without one.
 
-/** Request headers for the application, by identity token claim. Envoy first removes these headers from requests. */
+/**
+ * Request headers for the application, by identity token claim. Envoy removes any headers with these names from
+ * incoming requests first.
+ */
 export const CLAIM_HEADERS = {
   sub: 'x-meshpass-sub',
   login: 'x-meshpass-login',
@@ -173,7 +176,7 @@ export const CLAIM_HEADERS = {
 
 /**
  * Compiles the RequestAuthentication.
- * @throws MeshpassError `config_invalid` if the JWKS has no key, or a private one
+ * @throws MeshpassError `config_invalid` if the JWKS is empty or contains a private key
  */
 function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manifest {
   checkJwks(tokens.jwks);
@@ -197,7 +200,7 @@ function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manifest {
 }
 
 /**
- * Checks the JWKS. Without inline keys, istiod would fetch them from the issuer. Private keys would be sent to every
+ * Checks the JWKS. Without inline keys, istiod would fetch them from the issuer. A private key would be sent to every
  * Envoy.
  */
 function checkJwks(text: string): void {

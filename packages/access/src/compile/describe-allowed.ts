@@ -3,8 +3,8 @@ import type { ClaimValues, GrantTarget } from '../model.ts';
 import { formatOperation } from '../schema/pattern.ts';
 
 /**
- * Describes for the developer what a target allows. The sidecar decides.
- * @returns no description if the whole port is granted
+ * Describes to the developer what a target allows. This is informational only; the sidecar enforces it.
+ * @returns no `allow` if the whole port is granted
  */
 export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
   if (!allow && !deny && !require) return {};
@@ -18,7 +18,7 @@ export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?
   };
 }
 
-/** Describes required claims: ` (with department finance or audit)`. */
+/** Formats required claims: ` (with department finance or audit)`. */
 function demanded(require: ClaimValues | undefined): string {
   return Object.entries(require ?? {})
     .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)

@@ -1,4 +1,6 @@
-/** A grant's guard: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own namespace. */
+/**
+ * Guard of a grant: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own namespace.
+ */
 import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
 import { metadata } from './metadata.ts';
@@ -9,8 +11,8 @@ const SNI = 'connection.sni';
 
 /**
  * Denies the grant's identities on every workload of the mesh unless the connection's SNI belongs to a granted port, in
- * any subset. The first rule denies other port numbers, and one rule per number denies other hosts. All conditions are
- * about the connection, so the rules mean the same on HTTP and TCP ports.
+ * any subset. The first rule denies all other port numbers, and one rule per granted port number denies all other
+ * hosts. Every condition is about the connection, so the rules mean the same on HTTP and TCP ports.
  */
 export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh): Manifest {
   const from = [{ source: { namespaces: [namespace] } }];
@@ -25,8 +27,8 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
     spec: {
       action: 'DENY',
       rules: [
-        // An empty notValues would invalidate the condition and thereby the policy. Without a condition, the rule
-        // denies everything.
+        // An empty notValues would invalidate the condition, and with it the whole policy. Without a condition, the
+        // rule denies everything.
         { from, ...(ports.length > 0 && { when: [{ key: SNI, notValues: ports.map(({ names }) => names) }] }) },
         ...ports.map(({ names, hosts }) => ({ from, when: [{ key: SNI, values: [names], notValues: hosts }] })),
       ],
@@ -34,7 +36,7 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
   };
 }
 
-/** Groups granted hosts by port number, both sorted. */
+/** Groups granted hosts by port number. Ports and hosts are sorted. */
 function hostsByPort(
   targets: readonly ResolvedTarget[],
 ): readonly (readonly [port: number, hosts: readonly string[]])[] {

@@ -1,8 +1,8 @@
 /**
- * HTTP rules: for each granted HTTP port, the requests from the grant's identities that the workload's sidecar refuses.
- * Every rule is bound to the grant's namespace and to this port's SNIs, in any subset, so other callers and ports are
- * unaffected. On a TCP port of the same workload, a DENY rule loses its HTTP fields and would deny everything that
- * still matches: connections with these SNIs. There are none.
+ * HTTP rules. For each granted HTTP port, they list the requests from the grant's identities that the workload's
+ * sidecar refuses. Every rule is bound to the grant's namespace and to this port's SNIs, in any subset, so other
+ * callers and ports are unaffected. On a TCP port of the same workload, a DENY rule loses its HTTP fields and would
+ * deny everything that still matches, which would be connections with these SNIs. No such connections exist.
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -59,16 +59,16 @@ export function policyName({ service, port }: ResolvedTarget, namespace: string)
   return `${namespace}.${service.name}.${port.port}`;
 }
 
-/** Returns the principal that matches any subject of our issuer. Istio splits at the last `/`. */
+/** Returns the principal that matches any subject of our issuer. Istio splits principals at the last `/`. */
 export function anySubjectPrincipal(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
 }
 
-/** Identity token claim that contains those proof claims that an access file requires somewhere. */
+/** Identity token claim that contains the proof claims that the access file requires anywhere. */
 export const ATTESTED_CLAIMS = 'attested';
 
 /**
- * Collects the values of every claim that calls of some targets require, by claim in alphabetical order.
+ * Collects the values of all claims that the targets require of calls, by claim name in alphabetical order.
  * @example
  * ```ts
  * import { claimsDemanded } from '@meshpass/access/compile';
@@ -99,7 +99,7 @@ function lacking(require: ClaimValues | undefined): readonly { readonly key: str
     }));
 }
 
-/** Sorts operations so that reordering them in the file changes no object. */
+/** Sorts operations so that reordering them in the file does not change any object. */
 function inOrder(operations: readonly Operation[]): readonly Operation[] {
   const key = ({ method, path, require }: Operation) => JSON.stringify([path, method, lacking(require)]);
   return operations.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -116,8 +116,8 @@ interface RefusedOperation {
 }
 
 /**
- * Returns the complement of the granted operations as Istio operations: all other methods, and for each method every
- * path except the granted ones. HEAD and OPTIONS are granted only if listed.
+ * Returns the complement of the granted operations as Istio operations: all other methods, and for each granted method
+ * every path that is not granted. HEAD and OPTIONS are granted only if listed.
  */
 export function refusedOperations(allow: readonly Operation[]): readonly RefusedOperation[] {
   const pathsOf = (method: string) => allow.filter((operation) => operation.method === method).map(({ path }) => path);
@@ -134,9 +134,10 @@ export function refusedOperations(allow: readonly Operation[]): readonly Refused
   ];
 }
 
-// ALLOW policies, only for workloads that a foreign ALLOW already governs. The first ALLOW on a workload changes its
-// default from open to closed, so ours must never be the first. Its selector combines the service's with the foreign
-// policy's, so it never selects a workload that the foreign policy does not.
+// ALLOW policies, only for workloads that are already governed by an ALLOW policy not managed by Meshpass (a foreign
+// one). The first ALLOW policy on a workload changes its default from open to closed, so ours must never be the first.
+// Its selector combines the service's selector with that of the foreign policy, so it never selects a workload that the
+// foreign policy does not.
 
 /** Compiles the ALLOW policies of a granted port. */
 export function compileAllowPolicies(
@@ -174,7 +175,7 @@ export function compileAllowPolicies(
 }
 
 /**
- * Builds the rule. HTTP fields are only set for HTTP ports, because an ALLOW rule with such fields has no effect on
+ * Builds the rule. HTTP fields are set only for HTTP ports, because an ALLOW rule with such fields has no effect on
  * TCP.
  */
 function allowRule(
@@ -199,7 +200,10 @@ function allowedOperations(allow: readonly Operation[]): readonly unknown[] {
   }));
 }
 
-/** Whether a foreign ALLOW closes this service's workloads. In the root namespace, it applies to every namespace. */
+/**
+ * Whether a foreign ALLOW policy governs this service's workloads. A policy in the root namespace applies to every
+ * namespace.
+ */
 function governs(policy: ForeignPolicy, service: MeshService, mesh: Mesh): boolean {
   if (policy.action !== 'ALLOW') return false;
   if (policy.namespace !== service.namespace && policy.namespace !== mesh.rootNamespace) return false;

@@ -1,4 +1,4 @@
-/** Builds the compiler's mesh model from the resources of a cluster or of files. */
+/** Builds the compiler's mesh model from the resources of a cluster or from files. */
 
 import {
   byName,
@@ -21,12 +21,12 @@ import {
 } from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
-/** Mesh settings that no resource contains. */
+/** Mesh settings that are not contained in any resource. */
 export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
 
 /**
- * Builds the mesh for the compiler: Services with their workloads, namespaces, and foreign policies.
- * @param shape settings that no resource contains
+ * Builds the compiler's mesh model: Services with their workloads, namespaces, and foreign policies.
+ * @param shape settings that are not contained in any resource
  * @example
  * ```ts
  * import { meshOf } from '@meshpass/access/compile';
@@ -58,9 +58,9 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
 }
 
 /**
- * Reads the mesh settings that policies depend on, from istiod's ConfigMap if it is among the resources. Without it,
- * external authorizers are unknown, and any may exist.
- * @param aliases trust domain aliases, instead of those in the ConfigMap
+ * Reads the mesh settings that policies depend on from istiod's ConfigMap, if it is among the resources. Without it,
+ * the external authorizers are unknown, so any may exist.
+ * @param aliases trust domain aliases that override those in the ConfigMap
  * @example
  * ```ts
  * import { settingsOf } from '@meshpass/access/compile';
@@ -86,7 +86,7 @@ export function settingsOf(
 }
 
 /**
- * Whether Meshpass wrote an object.
+ * Whether an object is managed by Meshpass.
  * @example
  * ```ts
  * import { isOurs, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
@@ -127,7 +127,8 @@ function withWorkloads(service: ResourceOf<'Service'>, pods: ReadonlyMap<string,
   const found = meshServiceOf(service);
   if (!found) return [];
   const workloads = distinctWorkloads(found.selector, pods.get(found.namespace) ?? []);
-  // Future Pods have at least these labels, so an ALLOW for them selects no Pod that the foreign ALLOW does not.
+  // Future Pods will have at least these labels, so an ALLOW for them never selects a Pod that the foreign ALLOW does
+  // not.
   return [
     { ...found, workloads: workloads.length > 0 ? workloads : [{ labels: found.selector, serviceAccount: 'default' }] },
   ];

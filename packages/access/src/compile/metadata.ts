@@ -2,10 +2,10 @@
 
 import type { Access, Manifest } from '../model.ts';
 
-/** Label on all of our objects, and on no others. */
+/** Label that all Meshpass objects have, and no others. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const MANAGED_BY = 'meshpass';
-/** Label with the grant's name, on objects that belong to a grant. */
+/** Label with the grant's name. Only objects that belong to a grant have it. */
 export const GRANT_LABEL = 'meshpass.dev/grant';
 export interface Origin {
   readonly grant?: string;
@@ -26,7 +26,8 @@ export function metadata(name: string, namespace: string | undefined, origin: Or
 }
 
 /**
- * Returns the source of a compiled object: FILE:LINE of its grant, or the file for an object that exists once.
+ * Returns the source of a compiled object: FILE:LINE of its grant, or the file name if the object does not belong to a
+ * grant.
  * @example
  * ```ts
  * import { parseAccess, sourceOf } from '@meshpass/access';

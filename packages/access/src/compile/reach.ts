@@ -1,4 +1,4 @@
-/** Reach of grants now: services for agents, ports for proxies, namespaces and Kubernetes roles. */
+/** Current reach of grants: services for agents, ports for proxies, namespaces and Kubernetes roles. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-address';
@@ -8,8 +8,8 @@ import { describeAllowed } from './describe-allowed.ts';
 import { type ResolvedTarget, resolveAccess, workloadServiceAccounts } from './resolve.ts';
 
 /**
- * Lists the services of some grants, in the order of the file. Omits services that the mesh does not have (any more).
- * @param grants grant names; unknown ones give nothing
+ * Lists the services that the given grants reach, in file order. Omits services that do not exist in the mesh.
+ * @param grants grant names. Unknown names are ignored
  * @example
  * ```ts
  * import { meshOf, parseAccess, reachableServices } from '@meshpass/access';
@@ -40,7 +40,7 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
 }
 
 /**
- * Lists the namespaces of all Services that the file grants now.
+ * Lists the namespaces of all Services that the file currently grants.
  * @example
  * ```ts
  * import { meshOf, namespacesGranted, parseAccess } from '@meshpass/access';
@@ -69,7 +69,7 @@ export interface GrantedPort {
   /** Full host name. */
   readonly host: string;
   readonly port: number;
-  /** The Service's cluster addresses, empty if it is headless. */
+  /** Cluster IP addresses of the Service. Empty if it is headless. */
   readonly clusterIps: readonly string[];
   /** Allowed operations. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[] | undefined;
@@ -78,7 +78,7 @@ export interface GrantedPort {
 }
 
 /**
- * Lists the ports of all grants, in the order of the file.
+ * Lists the ports of all grants, in file order.
  * @example
  * ```ts
  * import { grantedPorts, meshOf, parseAccess } from '@meshpass/access';
@@ -112,7 +112,7 @@ export function grantedPorts(access: Access, mesh: Mesh): readonly GrantedPort[]
 }
 
 /**
- * Lists the namespaces in which each grant has a role now, sorted. Omits a grant whose roles are all refused.
+ * Lists the namespaces in which each grant currently has a role, sorted. Omits grants whose roles are all refused.
  * @example
  * ```ts
  * import { kubernetesGrants, meshOf, parseAccess } from '@meshpass/access';
@@ -164,9 +164,9 @@ function toReachable(
 // Loopback addresses of hosts in workspaces. They are the same in every workspace and as stable as possible.
 
 /**
- * Assigns each host a distinct address in 127.64.0.0/10. It depends only on the host's name, unless an earlier host has
- * that address; then it is the next free one. So hosts that are added at the end move none, and hosts that are added in
- * between move another only if both hash to the same of four million addresses.
+ * Assigns each host a distinct address in 127.64.0.0/10. The address depends only on the host's name, unless an earlier
+ * host already has it. The host then gets the next free address. Appending hosts therefore never moves existing ones.
+ * Inserting a host moves another one only if both hash to the same of four million addresses.
  * @param hosts full names, at most SERVICE_ADDRESSES
  * @example
  * ```ts
@@ -189,8 +189,8 @@ export function loopbackAddresses(hosts: Iterable<string>): ReadonlyMap<string, 
 }
 
 /**
- * Returns a host's preferred address index. 48 bits of the hash are far more than an address has, so all indexes are
- * equally likely.
+ * Returns a host's preferred address index. The hash is truncated to 48 bits, far more than an address needs, so all
+ * indexes are about equally likely.
  */
 function preferred(host: string): number {
   return Number.parseInt(sha256Hex(host).slice(0, 12), 16) % SERVICE_ADDRESSES;

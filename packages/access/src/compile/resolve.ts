@@ -1,4 +1,4 @@
-/** Resolves the access file against the mesh: which ports are granted, and why others are not. */
+/** Resolves the access file against the mesh. Determines which ports are granted, and why others are not. */
 import {
   formatSni,
   grantNamespace,
@@ -28,15 +28,15 @@ export interface ResolvedTarget {
 
 export interface ResolvedGrant {
   readonly grant: Grant;
-  /** `meshpass-GRANT`. */
+  /** Namespace of the grant: `meshpass-GRANT`. */
   readonly namespace: string;
   readonly targets: readonly ResolvedTarget[];
-  /** Roles that the grant assigns, without those that it does not allow. */
+  /** Roles that the grant assigns, except those whose powers it does not allow. */
   readonly roles: readonly ResolvedRole[];
 }
 
 export interface Resolved {
-  /** Grants in file order, reduced to what can be granted. */
+  /** Grants in file order, reduced to targets and roles that can be granted. */
   readonly grants: readonly ResolvedGrant[];
   readonly problems: readonly AccessFileProblem[];
   /**
@@ -45,12 +45,12 @@ export interface Resolved {
   readonly leftOut: readonly AccessFileProblem[];
 }
 
-/** Maximum ports per grant, to keep its guard and Gateway manageable for Envoy and for people. */
+/** Maximum number of ports per grant. Keeps its guard and Gateway manageable for Envoy and for people. */
 export const MAX_PORTS = 1_000;
 
 /**
- * Resolves all targets of the file. Pure; problems are collected instead of thrown. If several entries of a grant cover
- * the same port, the first one decides.
+ * Resolves all targets of the file. Pure: problems are collected instead of thrown. If several entries of a grant cover
+ * the same port, the first one applies.
  * @example
  * ```ts
  * import { meshOf, parseAccess, resolveAccess } from '@meshpass/access';
@@ -86,7 +86,8 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       problems.push(
         problemAt(grant.place, `namespace ${namespace} already runs services: choose a different name for the grant`),
       );
-      // Keeps the grant without targets. Its certificates may still be valid, and the guard must keep denying them.
+      // Keeps the grant without targets. Certificates issued for it may still be valid, and the guard must continue to
+      // deny them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }
     const found = grant.to.flatMap((target) => {
@@ -135,8 +136,8 @@ export function checkMesh(access: Access, mesh: Mesh): void {
 }
 
 /**
- * Lists targets that entries select by pattern or label but that cannot be granted, with reasons. Compilation leaves
- * them out.
+ * Lists targets that entries select by pattern or label but that cannot be granted, with reasons. The compiler omits
+ * them.
  * @example
  * ```ts
  * import { leftOut, meshOf, parseAccess } from '@meshpass/access';
@@ -159,7 +160,7 @@ export function leftOut(access: Access, mesh: Mesh): readonly AccessFileProblem[
   return resolveAccess(access, mesh).leftOut;
 }
 
-/** Port that can be granted, or why it cannot. */
+/** Port that can be granted, or the reason why it cannot. */
 type Fit = ResolvedTarget | AccessFileProblem;
 
 function selectsServices(target: GrantTarget): boolean {
@@ -168,7 +169,7 @@ function selectsServices(target: GrantTarget): boolean {
   );
 }
 
-/** Finds the port of an entry that names its Service. */
+/** Finds the port for an entry that identifies its Service by name. */
 function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   const { place } = target;
   const named =
@@ -180,7 +181,7 @@ function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
     return problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`);
   }
   if (named.namespace.startsWith('meshpass-')) {
-    // The broker may write there, and every holder of a grant has a ServiceAccount there.
+    // The broker may write to this namespace, and everyone who has a grant has a ServiceAccount in its namespace.
     return problemAt(place, `${name} is in a Meshpass namespace, and its services cannot be granted`);
   }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
@@ -201,7 +202,7 @@ function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   return fitPort(target, service, port, mesh);
 }
 
-/** Lists the currently selected Services that have such a port. */
+/** Finds the selected port in every Service that currently matches. */
 function selectTargets(target: GrantTarget, mesh: Mesh): readonly Fit[] {
   const namespaces = new Set(selectedNamespaces(target, mesh));
   return mesh.services.flatMap((service) => {
@@ -235,7 +236,7 @@ function fitPort(target: GrantTarget, service: MeshService, port: MeshPort, mesh
     );
   }
   if (Object.keys(service.selector).length === 0) {
-    // A policy with an empty selector would govern the whole namespace.
+    // A policy with an empty selector would apply to the whole namespace.
     return problemAt(place, `${name} has no label selector, so no policy can be bound to its pods`);
   }
   const untold = beyondTelling(target, service);
@@ -244,7 +245,10 @@ function fitPort(target: GrantTarget, service: MeshService, port: MeshPort, mesh
   return { target, service, port, host, sni: formatSni({ host, port: port.port }) };
 }
 
-/** Returns why a target exceeds the agents' limits. An agent rejects the whole response if anything exceeds them. */
+/**
+ * Explains why a target exceeds the agents' limits. An agent rejects the entire response if anything in it exceeds
+ * them.
+ */
 function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
   const accounts = workloadServiceAccounts(service).length;
   if (accounts > MAX_SERVICE_ACCOUNTS_PER_SERVICE)
@@ -277,7 +281,7 @@ function split(
   return { code: 'access_service_unknown', place, message };
 }
 
-/** Whether a namespace runs services. A grant's namespace may contain only ServiceAccounts. */
+/** Whether a namespace contains Services. A grant's namespace may contain only ServiceAccounts. */
 function isServed(namespace: string, mesh: Mesh): boolean {
   return mesh.services.some((service) => service.namespace === namespace);
 }

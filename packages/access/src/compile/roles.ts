@@ -1,7 +1,8 @@
 /**
- * A ClusterRole's powers beyond reading and changing objects. Matching follows Kubernetes: a star matches everything, a
- * star before a subresource matches that subresource of everything, and anything else is compared as text (Kubernetes'
- * RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules of an unknown form may mean anything.
+ * Powers of a ClusterRole beyond reading and changing objects. Matching follows Kubernetes: a star matches everything,
+ * a star before a subresource matches that subresource of every resource, and anything else is compared as text
+ * (Kubernetes' RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules in an unknown form may mean
+ * anything.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { didYouMean, type Mesh, type MeshClusterRole, type Place, type RbacRule, selects } from '@meshpass/istio';
@@ -12,7 +13,7 @@ import { isReserved, isSelection, selectedNamespaces } from '../schema/selection
 
 export interface RolePowers {
   readonly powers: ReadonlySet<KubernetesPower>;
-  /** Why the rules are not understood. The role may then allow anything. */
+  /** Reason why the rules could not be interpreted. The role may then allow anything. */
   readonly unknown?: string;
 }
 
@@ -20,9 +21,9 @@ const WRITES = ['create', 'update', 'patch'];
 const CHANGES = [...WRITES, 'delete', 'deletecollection'];
 
 /**
- * Resources by API group, with the verbs that make them a power, or no verbs if any verb does. Deleting includes
- * reading: with `dryRun` or `propagationPolicy`, the API server returns the objects, and `deletecollection` needs no
- * name. A proxy forwards DELETE.
+ * Resources by API group, with the verbs that give a power. Without verbs, any verb gives it. Permission to delete
+ * implies permission to read: with `dryRun` or `propagationPolicy`, the API server returns the objects, and
+ * `deletecollection` needs no object name. A proxy forwards DELETE requests.
  */
 const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: string, verbs?: readonly string[]])[] = [
   ['exec', '', 'pods/exec'],
@@ -36,27 +37,27 @@ const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: s
   ['workloads', 'apps', 'deployments statefulsets daemonsets replicasets controllerrevisions', WRITES],
   ['workloads', 'batch', 'jobs cronjobs', WRITES],
   ['rbac', 'rbac.authorization.k8s.io', 'roles rolebindings clusterroles clusterrolebindings', WRITES],
-  // An Ingress's status contains the address that DNS assigns to its host names.
+  // The status of an Ingress contains the address that DNS assigns to its host names.
   ['policies', 'networking.k8s.io', 'networkpolicies ingresses ingresses/status', CHANGES],
-  // A namespace's labels determine its sidecars, its Pod security and whether grants select it. A RoleBinding inside
-  // the namespace can allow changing them.
+  // A namespace's labels determine sidecar injection, Pod security and whether grants select the namespace. A
+  // RoleBinding inside the namespace can allow changing them.
   ['policies', '', 'namespaces namespaces/status namespaces/finalize', CHANGES],
-  // These decide which Pod receives a name's traffic. Kubernetes removed endpoints from `edit` because of
+  // These resources decide which Pod receives traffic for a name. Kubernetes removed endpoints from `edit` because of
   // CVE-2021-25740. A Pod's status contains its address.
   ['policies', '', 'services services/status endpoints pods/status', WRITES],
   ['policies', 'discovery.k8s.io', 'endpointslices', WRITES],
   ['workloads', 'extensions', 'deployments daemonsets replicasets', WRITES],
   ['policies', 'extensions', 'networkpolicies ingresses ingresses/status', CHANGES],
 ];
-/** API groups whose kinds all control reachability. */
+/** API groups in which every kind controls reachability. */
 const POLICY_GROUPS = [
   ...['security.istio.io', 'networking.istio.io', 'extensions.istio.io', 'telemetry.istio.io'],
   ...['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io', 'policy.networking.k8s.io'],
   ...['cilium.io', 'crd.projectcalico.org', 'projectcalico.org'],
 ];
 /**
- * Kubernetes' own groups, whose kinds are listed above or confer no power. In any other group, controllers decide what
- * a change does.
+ * Kubernetes' own groups. Their kinds are either listed above or give no power. In any other group, the effect of a
+ * change depends on controllers.
  */
 const KNOWN_GROUPS = new Set([
   ...[
@@ -76,15 +77,15 @@ const KNOWN_GROUPS = new Set([
 ]);
 const READS = ['get', 'list', 'watch'];
 /**
- * Subresources that only show data. Other subresources of unknown kinds may open connections, as `get` of a console
- * does.
+ * Subresources that only display data. Other subresources of unknown kinds may open connections, as a `get` of a
+ * console does.
  */
 const SHOWN = ['status', 'scale', 'log'];
 const IMPERSONATED = ['users', 'groups', 'serviceaccounts', 'userextras', 'uids'];
 
 /**
  * Returns the powers that the rules of a ClusterRole give.
- * @param all all known ClusterRoles, because an aggregated one includes the rules of others
+ * @param all all known ClusterRoles, because an aggregated role includes rules of others
  * @example
  * ```ts
  * import { powersOf } from '@meshpass/access/compile';
@@ -104,8 +105,8 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
 }
 
 /**
- * Returns the powers of each ClusterRole; without a cluster, of those that every cluster has. Computed once per list,
- * because every grant with roles needs them, and a cluster has a hundred roles.
+ * Returns the powers of each ClusterRole. Without a cluster, returns those of the roles that every cluster has. The
+ * result is computed once per list, because every grant with roles needs it and a cluster has about a hundred roles.
  * @param clusterRoles must not change afterwards
  * @example
  * ```ts
@@ -118,7 +119,7 @@ export const knownRoles = memoize(
     new Map([...DEFAULTS, ...clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const)]),
 );
 
-/** Returns why a role is refused to a grant with these permissions, or undefined if it is granted. */
+/** Explains why a role is refused for a grant that allows these powers, or returns undefined if the role is granted. */
 export function whyRoleRefused(
   role: string,
   { powers, unknown }: RolePowers,
@@ -137,7 +138,7 @@ export function whyRoleRefused(
 }
 
 /**
- * Checks the roles that every cluster has, if no cluster is available.
+ * Checks the roles that exist in every cluster. For use when no cluster is available.
  * @throws MeshpassError `access_role_powers` with all findings by FILE:LINE:COLUMN
  * @example
  * ```ts
@@ -161,8 +162,8 @@ export function checkKnownRoles(access: Access): void {
 }
 
 /**
- * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy): `view` shows no Secrets,
- * `edit` runs Pods.
+ * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy). `view` does not show Secrets,
+ * and `edit` can run Pods.
  */
 const EDIT: readonly KubernetesPower[] = [
   ...(['exec', 'attach', 'port-forward', 'proxy', 'secrets', 'token-requests', 'impersonate'] as const),
@@ -174,7 +175,7 @@ const DEFAULTS: ReadonlyMap<string, RolePowers> = new Map([
   ['admin', { powers: new Set<KubernetesPower>([...EDIT, 'rbac']) }],
 ]);
 
-/** Returns a role's rules, including those that it aggregates, or why they are unknown. */
+/** Returns a role's rules, including those that it aggregates, or the reason why they are unknown. */
 function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readonly RbacRule[] | string {
   const own = role.rules ?? [];
   if (!Array.isArray(own)) return 'its rules are malformed';
@@ -185,13 +186,13 @@ function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readon
   for (const selector of selectors) {
     const { matchLabels, ...rest } = (selector ?? {}) as { readonly matchLabels?: unknown };
     if (!isLabels(matchLabels) || Object.keys(rest).length > 0) return 'its aggregationRule selects by expressions';
-    // If one of these roles is itself aggregated, Kubernetes copies its rules into this role in a second step.
+    // If one of these roles is itself aggregated, Kubernetes copies its rules into this role in a second pass.
     const others = all.filter((other) => other.name !== role.name && selects(matchLabels, other.labels ?? {}));
     const malformed = others.find((other) => !Array.isArray(other.rules ?? []));
     if (malformed) return `it aggregates ${malformed.name}, whose rules are malformed`;
     rules.push(...others.flatMap((other) => other.rules ?? []));
   }
-  // In a file, an aggregated role has no rules of its own. The cluster adds them.
+  // In a manifest, an aggregated role has no rules of its own. The cluster adds them.
   return rules.length > 0 ? rules : 'it aggregates roles that were not read';
 }
 
@@ -212,7 +213,7 @@ function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
-/** Lists a rule's powers. A RoleBinding grants none of its nonResourceURLs. */
+/** Lists a rule's powers. nonResourceURLs have no effect in a RoleBinding. */
 function powersOfRule(rule: RbacRule): readonly KubernetesPower[] {
   const groups = rule.apiGroups ?? [];
   const resources = rule.resources ?? [];
@@ -246,8 +247,8 @@ function matches(resources: readonly string[], name: string): boolean {
   );
 }
 
-// ClusterRoles that a grant assigns, and their namespaces. A role's rules must be known and must allow nothing beyond
-// what the grant lists.
+// ClusterRoles that a grant assigns, with their namespaces. A role's rules must be known and must not give any power
+// that the grant does not list.
 
 export interface ResolvedRole {
   readonly role: string;
@@ -255,7 +256,7 @@ export interface ResolvedRole {
   readonly place: Place;
 }
 
-/** Resolves a grant's roles, with reasons for those that are refused. */
+/** Resolves a grant's roles, with reasons for the refused ones. */
 export function resolveRoles(
   grant: Grant,
   mesh: Mesh,
@@ -286,8 +287,8 @@ export function isMeshNamespace(namespace: string, mesh: Mesh): boolean {
 }
 
 /**
- * Returns why a namespace is reserved. Grant namespaces contain other people's ServiceAccounts, whose tokens are their
- * identities.
+ * Explains why a namespace is reserved. Grant namespaces contain other people's ServiceAccounts, whose tokens are those
+ * people's identities.
  */
 function whyReserved(namespace: string, mesh: Mesh): string {
   if (isMeshNamespace(namespace, mesh))

@@ -1,9 +1,9 @@
 /**
- * Server names (SNI) of connections to a Service port, in AuthorizationPolicy conditions. A calling sidecar writes
- * `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey), with the subset that a VirtualService chose, or none.
- * Subsets are DNS labels and unknown here, because they come and go with DestinationRules. A policy that listed them
- * would change with each, which drains open connections. So the start of a name identifies the port and its end the
- * host. No host name ends with another one preceded by `_.`.
+ * Server names (SNI) of connections to a Service port, for conditions of AuthorizationPolicies. A client sidecar sends
+ * `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey) with the subset that a VirtualService chose, or an empty
+ * one. Subsets are DNS labels. They are unknown here, because they come and go with DestinationRules. A policy that
+ * listed them would change with every DestinationRule, and every change drains open connections. Conditions therefore
+ * match the port at the start of a name and the host at its end. No host name ends with another one preceded by `_.`.
  */
 
 interface Condition {
@@ -12,7 +12,7 @@ interface Condition {
 }
 
 /**
- * Returns the beginning of the port's server names, as a value of a condition.
+ * Returns the prefix of the port's server names, as a condition value.
  * @example
  * ```ts
  * import { namesOfPort } from '@meshpass/access/compile';
@@ -36,8 +36,7 @@ export function namesOfHost(host: string): string {
 }
 
 /**
- * Builds the conditions of a rule, all of which must hold: the connection is to this port of one of the hosts, in any
- * subset.
+ * Builds the conditions of a rule. Together they match connections to this port of any of the hosts, in any subset.
  * @example
  * ```ts
  * import { connectionsTo } from '@meshpass/access/compile';

@@ -1,6 +1,7 @@
 /**
- * Minimal edit of an access file that allows one more call: an operation in the service's entry, or an entry in the
- * grant. It inserts text at positions from the YAML parser, so that comments, order and style are otherwise preserved.
+ * Makes a minimal edit to an access file to allow one more call. It adds an operation to the service's entry, or an
+ * entry to the grant. Text is inserted at positions from the YAML parser, so comments, order and style are otherwise
+ * preserved.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { isMap, isScalar, isSeq, type Node, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
@@ -11,13 +12,13 @@ export interface CallToAllow {
   readonly service: string;
   readonly namespace: string;
   readonly port: number;
-  /** Operation. If absent, the whole port is allowed, for a service without HTTP. */
+  /** Operation to allow. If absent, the whole port is allowed, for services that do not use HTTP. */
   readonly operation?: { readonly method: string; readonly path: string };
 }
 
 /**
- * Adds a call to a grant.
- * @param text text of the file with the grant, which must have loaded without an error
+ * Adds a call to the ones that a grant allows.
+ * @param text text of the file that contains the grant. It must have loaded without an error
  * @returns the changed text
  * @throws MeshpassError `patch_refused` if the change requires a human decision
  * @example
@@ -39,8 +40,8 @@ export function allowCall(text: string, call: CallToAllow): string {
 }
 
 /**
- * Finds the first entry that lists the service's port, because that one decides. Only the mesh can resolve an entry
- * that selects services.
+ * Finds the first entry that lists the service's port, because that entry applies. Entries that select services can
+ * only be resolved against the mesh.
  */
 function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow): YAMLMap | undefined {
   const named = to.items.filter((item): item is YAMLMap => {
@@ -83,7 +84,10 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
   return appendToMap(text, entry, `allow: [${written}]`);
 }
 
-/** Returns an operation's gRPC method. A gRPC call is a POST to the method's path (gRPC over HTTP/2, "Requests"). */
+/**
+ * Returns the gRPC method of an operation, if any. A gRPC call is a POST to the method's path (gRPC over HTTP/2,
+ * "Requests").
+ */
 function grpcMethod({ method, path }: { readonly method: string; readonly path: string }): string | undefined {
   return method === 'POST' && /^\/[A-Za-z_][\w.]*\/[A-Za-z_]\w*$/.test(path) ? path.slice(1) : undefined;
 }
@@ -94,7 +98,7 @@ function newEntry({ service, namespace, port, operation }: CallToAllow) {
   return { flow: `{ ${members.join(', ')} }`, block: members };
 }
 
-/** Formats a scalar: plain if unambiguous, otherwise quoted. */
+/** Formats a scalar. It is quoted only if the plain form would be ambiguous. */
 function scalar(text: string): string {
   return /^[A-Za-z][A-Za-z0-9 /._~*@-]*$/.test(text) ? text : JSON.stringify(text);
 }

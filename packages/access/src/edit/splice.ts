@@ -6,7 +6,7 @@ export interface Splice {
   readonly insert: string;
 }
 
-/** Item in flow style, plus its block-style lines if it is a map. */
+/** Item in flow style and, if it is a map, also as block-style lines. */
 export interface Item {
   readonly flow: string;
   readonly block?: readonly string[];
@@ -27,7 +27,7 @@ export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }:
   if (list.flow) return { at: end, insert: `, ${flow}` };
   const dash = text.lastIndexOf('-', last.range![0] - 1);
   const indent = ' '.repeat(dash - lineStart(text, dash));
-  // Uses the style of the previous item.
+  // Follows the style of the previous item.
   const asLines = block && isMap(last) && !last.flow;
   const lines = asLines
     ? block.map((line, index) => `${indent}${index === 0 ? '- ' : '  '}${line}`)
@@ -36,7 +36,7 @@ export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }:
 }
 
 /**
- * Appends a pair to a map.
+ * Appends a key-value pair to a map.
  * @param map map with at least one pair
  * @param pair `KEY: VALUE` on one line
  */
@@ -48,7 +48,7 @@ export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   return afterLine(text, end, [`${' '.repeat(key - lineStart(text, key))}${pair}`]);
 }
 
-/** Returns where a value ends, before any comments and blank lines that follow it. */
+/** Returns the offset at which a value ends, before any comments and blank lines that follow it. */
 function valueEnd(node: Node): number {
   const nested = (node as { readonly items?: readonly unknown[]; readonly flow?: boolean }).items;
   if (!nested || (node as { readonly flow?: boolean }).flow) return node.range![1];
@@ -56,7 +56,7 @@ function valueEnd(node: Node): number {
   return valueEnd('key' in last ? (last.value ?? last.key) : last);
 }
 
-/** Inserts lines after a value's line. Its trailing comment stays in place. */
+/** Inserts lines after the line on which a value ends. A trailing comment stays with its value. */
 function afterLine(text: string, end: number, lines: readonly string[]): Splice {
   const newline = text.indexOf('\n', end);
   const eol = text.includes('\r\n') ? '\r\n' : '\n';

@@ -1,18 +1,18 @@
-/** An installation's limits for all access files. Its admission policies also enforce them against the broker. */
+/** Installation-wide limits for all access files. The admission policies also enforce them for the broker. */
 import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantRole, GrantTarget } from '../model.ts';
 import { type AccessFileProblem, accessFileError, formatPlace } from '../problem.ts';
 
 export interface Bounds {
-  /** SERVICE.NAMESPACE, with `*` for any part of a name. If empty, services and namespaces are not limited. */
+  /** SERVICE.NAMESPACE, where `*` matches any part of a name. If empty, services and namespaces are not limited. */
   readonly services: readonly string[];
   /** ClusterRole names. If empty, roles are not limited. */
   readonly roles: readonly string[];
 }
 
 /**
- * Refuses an access file beyond the limits, as far as the file alone can tell. Only the cluster knows which Services an
- * entry selects by labels or patterns.
+ * Rejects an access file that exceeds the limits, as far as the file alone shows. Only the cluster knows which Services
+ * an entry selects by labels or patterns.
  * @throws MeshpassError `policy_forbidden`
  * @example
  * ```ts
@@ -24,7 +24,7 @@ export interface Bounds {
  * ```
  */
 export function checkBounds(access: Access, bounds: Bounds): void {
-  // An entry with several ports becomes one target per port.
+  // An entry with several ports becomes one target per port, so its problems are deduplicated.
   const problems = distinct(
     access.grants.flatMap((grant) => problemsOf(grant, bounds)),
     ({ place, message }) => `${formatPlace(place)} ${message}`,

@@ -1,4 +1,4 @@
-/** Checks of entries against each other: references, duplicates, and entries that match no one or everyone. */
+/** Checks entries against each other for dangling references, duplicates, and entries that match no one or everyone. */
 import { didYouMean, type Place } from '@meshpass/istio';
 import { mayUsePairwiseSubjects } from '../authorize/operators.ts';
 import { identifiesPerson, type Kind, needsGithub, restrictsWorkflowOwner } from '../authorize/who.ts';
@@ -17,7 +17,7 @@ import { type AccessFileProblem, formatPlace, problemAt } from '../problem.ts';
 import { readExpression } from '../schema/expression.ts';
 import { formatOperation } from '../schema/pattern.ts';
 
-/** @returns every finding, in no particular order */
+/** @returns all findings, in no particular order */
 export function checkReferences(
   access: Access,
   issuerPlaces: ReadonlyMap<string, Place>,
@@ -66,7 +66,7 @@ function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
   return message === undefined ? [] : [problemAt(who.place, message)];
 }
 
-/** Explains why an entry matches no one, or anyone on GitHub. Undefined if it does neither. */
+/** Explains why an entry matches no one, or anyone on GitHub. Returns undefined if it does neither. */
 function whyNoOne(who: Who, access: Access): string | undefined {
   if (who.teamId !== undefined && who.team === undefined) return TEAM_ID_ALONE;
   if (who.issuer === undefined) return whyNoGithub(who, access.trust);
@@ -104,7 +104,7 @@ function namesRepository({ repository, repositoryId }: Who): boolean {
   return repository !== undefined || repositoryId !== undefined;
 }
 
-/** Checks that an approver is a person, regardless of repository. */
+/** Checks that an approver is a person, independent of any repository. */
 function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileProblem[] {
   const problem = (message: string) => [problemAt(who.place, message)];
   const { repository, repositoryId, ref, environment } = who;
@@ -131,14 +131,14 @@ function isOfPeople(issuer: string, { trust }: Access): boolean {
 }
 
 /**
- * Explains why an issuer is not known to serve people: its tokens may belong to CI jobs, which carry the name of the
- * user who triggered them.
+ * Explains that an issuer is not known to authenticate people. Its tokens may belong to CI jobs, which carry the name
+ * of the user who triggered them.
  */
 function notOfPeople(issuer: string): string {
   return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn.client to its public OAuth client`;
 }
 
-/** Checks a webhook. Its issuer must authenticate people. */
+/** Checks a webhook. Its issuer must be one that authenticates people. */
 function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): readonly AccessFileProblem[] {
   const known = findIssuer(speaksFor, access);
   if ('message' in known) return [problemAt(place, `speaksFor: ${known.message}`)];
@@ -147,7 +147,7 @@ function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): re
   return [problemAt(place, `speaksFor: ${known.kind === 'actions' ? job : notOfPeople(speaksFor)}`)];
 }
 
-/** Checks a denial. The denied person must not be able to change or hide what its conditions test. */
+/** Checks a denial. The person it denies must not be able to change or hide what its conditions test. */
 function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem[] {
   const { user, repository, team, teamId, role, issuer, claims, when, ref, environment, place } = denial;
   const known = issuer === undefined ? undefined : findIssuer(issuer, access);
@@ -223,7 +223,7 @@ function duplicateTargets(grant: Grant): readonly AccessFileProblem[] {
   });
 }
 
-/** Returns a key that distinguishes a grant's targets. */
+/** Returns a key that is unique among a grant's targets. */
 function nameTarget({ service, namespace, namespaceLabels, labels, host, port }: GrantTarget) {
   const key = JSON.stringify([service, namespace, host, port, sorted(namespaceLabels), sorted(labels)]);
   const selected = host ?? `${service ?? '*'}.${namespace ?? '*'}`;
@@ -246,9 +246,9 @@ function sorted(labels: Readonly<Record<string, string>> | undefined): unknown {
   return labels && Object.entries(labels).sort();
 }
 
-// Checks `operators` and `signIn`: operators must be able to sign in, and no one may get a role by accident.
+// Checks of `operators` and `signIn`. Operators must be able to sign in, and no one may get a role by accident.
 
-/** @returns every finding in `operators`, in no particular order */
+/** @returns all findings in `operators`, in no particular order */
 function checkOperators(access: Access): readonly AccessFileProblem[] {
   const { operators } = access;
   if (!operators) return [];
@@ -264,10 +264,10 @@ function checkOperators(access: Access): readonly AccessFileProblem[] {
   ];
 }
 
-/** Fields that an operator's ID token can support. */
+/** Fields that can be matched against an operator's ID token. */
 const KNOWN = new Set(['place', 'issuer', 'claims', 'when']);
 
-/** Issuer names that the audit log uses for callers that are not people. */
+/** Issuer names that the audit log reserves for callers that are not people. */
 const TAKEN: ReadonlyMap<string, string> = new Map([
   ['kubernetes', 'ServiceAccounts'],
   ['break-glass', 'the operator token'],
@@ -303,19 +303,19 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
     : [];
 }
 
-/** Keys as written in the file. */
+/** Keys as they are spelled in the file. */
 const KEYS: Readonly<Record<string, string>> = {
   userId: 'user_id',
   teamId: 'team_id',
   repositoryId: 'repository_id',
 };
 
-// Checks uses of `login` in expressions, which must be a GitHub login. The name from another issuer is part of an
-// email address or chosen by the user, so no decision may depend on it.
+// Checks of expressions that use `login`, which must be a GitHub login. At other issuers, the name is part of an email
+// address or chosen by the user, so no decision may depend on it.
 
 const INSTEAD = 'compare claims.sub, or claims.email if email_verified is true';
 
-/** @returns a finding for each entry in any list that uses `login` although no GitHub user is attested */
+/** @returns a finding for each entry that uses `login` although no GitHub user is attested */
 function checkLogin(access: Access): readonly AccessFileProblem[] {
   return entriesOf(access).flatMap((who): AccessFileProblem[] => {
     const issuer = looksAtLogin(who.signedIn?.when)
@@ -329,7 +329,7 @@ function checkLogin(access: Access): readonly AccessFileProblem[] {
   });
 }
 
-/** Lists all entries with the form of `who`. */
+/** Lists all entries that have the form of `who`. */
 function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
   return [
     ...deny,
@@ -340,7 +340,7 @@ function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
 
 type Acts = 'approve' | 'take a grant in an emergency' | 'review';
 
-/** Lists the people who act on requests for a grant. If the file lists no reviewers, the approvers review. */
+/** Lists the people who act on requests for a grant. If the file does not list reviewers, the approvers review. */
 function actingPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
   if (!approval) return [];
   const { by, emergency } = approval;
@@ -357,16 +357,16 @@ function looksAtLogin(when: string | undefined): boolean {
   return read !== undefined && 'value' in read && read.value.variables.has('login');
 }
 
-/** Returns an entry's generic issuer, or the only trusted issuer. */
+/** Returns an entry's generic issuer. If the entry names none, returns the only trusted issuer. */
 function issuerWithoutGithub({ issuer: named }: Who, { trust: { codespaces, issuers } }: Access): string | undefined {
   const generic = issuers.filter(({ kind }) => kind === 'generic');
   if (named !== undefined) return generic.find(({ name }) => name === named)?.name;
   return codespaces || generic.length < issuers.length ? undefined : generic[0]?.name;
 }
 
-// Finds denied operations, and operations with required claims, that another spelling of their path bypasses. A
-// server may return the same resource for many spellings (`//`, `;x`, `%20`, another case), while Envoy compares only
-// one. Such a path must therefore cover every allowed path that it overlaps.
+// Finds denied operations, and operations with required claims, that can be bypassed by another spelling of their path.
+// A server may return the same resource for many spellings (`//`, `;x`, `%20`, different case), whereas Envoy compares
+// only one. Such a path must therefore cover every allowed path that it overlaps.
 
 const EVERYTHING: readonly Operation[] = [{ method: '*', path: '/*' }];
 
@@ -395,7 +395,7 @@ function checkDeniedPaths({ allow = EVERYTHING, deny = [], place }: GrantTarget)
   return [...denied, ...required];
 }
 
-/** Whether an allowed operation covers more than this one. */
+/** Whether an allowed operation covers more than this operation. */
 function isWider(allowed: Operation, part: Operation): boolean {
   return meet(part.method, allowed.method) && !covers(part.path, allowed.path) && !areApart(part.path, allowed.path);
 }
@@ -404,12 +404,12 @@ function meet(one: string, other: string): boolean {
   return one === other || one === '*' || other === '*';
 }
 
-/** Whether a path covers all of another. */
+/** Whether a path pattern covers everything that another one matches. */
 function covers(wide: string, narrow: string): boolean {
   return wide === narrow || (isPrefix(wide) && headOf(narrow).startsWith(headOf(wide)));
 }
 
-/** True if no path matches both. */
+/** Whether no path can match both patterns. */
 function areApart(one: string, other: string): boolean {
   const [a, b] = [headOf(one), headOf(other)];
   if (isExact(one) && isExact(other)) return one !== other;
@@ -422,12 +422,12 @@ function isExact(path: string): boolean {
   return !/[*{]/.test(path);
 }
 
-/** Whether a path has the form `/orders/*`, without templates. */
+/** Whether a path has the form `/orders/*` and contains no templates. */
 function isPrefix(path: string): boolean {
   return path.endsWith('*') && !path.includes('{');
 }
 
-/** Returns the fixed beginning of a path. */
+/** Returns the part of a path before its first wildcard or template. */
 function headOf(path: string): string {
   return path.split(/[*{]/)[0]!;
 }

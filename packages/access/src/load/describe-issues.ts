@@ -1,4 +1,4 @@
-/** Describes schema errors with their place in the file. */
+/** Describes schema errors together with their place in the file. */
 import type { ErrorCode } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { didYouMean, nearest } from '@meshpass/istio';
@@ -12,7 +12,7 @@ type Issue = z.core.$ZodIssue;
 
 /**
  * Describes schema errors.
- * @param schema schema of the same document, for suggestions
+ * @param schema schema of the same document, used for suggestions
  */
 export function describeIssues(
   issues: readonly Issue[],
@@ -24,7 +24,10 @@ export function describeIssues(
   return withoutEchoes(flat, yaml, known).flatMap((issue) => toProblems(issue, yaml, known));
 }
 
-/** Reduces a union's errors to the intended alternative, whose type fits the value. */
+/**
+ * Reduces a union's errors to those of the alternative that was probably intended, which is the one whose type fits the
+ * value.
+ */
 function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
   if (!exists(yaml.value, issue.path))
@@ -37,7 +40,7 @@ function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   return [{ code: 'custom', path: issue.path, message, input: issue.input }];
 }
 
-/** Lists the types that the whole value could have had. */
+/** Lists the types that would have been accepted for the whole value. */
 function expected(issue: Issue): readonly string[] {
   if (issue.path.length > 0) return [];
   if (issue.code === 'invalid_type') return [named(issue.expected)];
@@ -46,7 +49,7 @@ function expected(issue: Issue): readonly string[] {
 
 type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
 
-/** Removes follow-up errors: a missing key, or an empty entry, if a mistyped key is in its place. */
+/** Removes follow-up errors. A mistyped key would otherwise also be reported as a missing key or an empty entry. */
 function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
   const meant = new Set(
     issues.flatMap((issue) =>
@@ -93,7 +96,10 @@ function misplaced(path: readonly PropertyKey[], key: string): string | undefine
   return key === 'approval' && path.at(-2) === 'to' ? ENDPOINT_APPROVAL : formerKey(path, key);
 }
 
-/** Returns a prefix like `port: `, or nothing for a list element, whose text the message quotes. */
+/**
+ * Returns a prefix like `port: `. Returns an empty string for a list element, because the message quotes the element's
+ * text.
+ */
 function fieldName(path: readonly PropertyKey[]): string {
   const last = path.at(-1);
   return typeof last === 'string' ? `${last}: ` : '';
@@ -143,7 +149,7 @@ function exists(value: unknown, path: readonly PropertyKey[]): boolean {
   return true;
 }
 
-// Keys of earlier versions, with messages about their replacement.
+// Keys from earlier versions, with messages about their replacements.
 
 const OPERATORS: Readonly<Record<string, string>> = {
   secondPerson:
@@ -153,7 +159,7 @@ const OPERATORS: Readonly<Record<string, string>> = {
     '"confirm" was removed in favor of a fixed interval: the issuer confirms an operator every five minutes. Remove this key',
 };
 
-/** @returns undefined if no earlier version had the key there */
+/** @returns undefined if the key never existed there */
 function formerKey(path: readonly PropertyKey[], key: string): string | undefined {
   const isOperators = path.length === 1 && path[0] === 'operators';
   return isOperators && Object.hasOwn(OPERATORS, key) ? OPERATORS[key] : undefined;

@@ -13,21 +13,22 @@ export interface LoadedAccess {
 }
 
 interface LoadOptions extends SchemaOptions {
-  /** The first file's name in messages. Defaults to its base name. */
+  /** Name of the first file in messages. Defaults to its base name. */
   readonly name?: string;
   /**
-   * Called with every file that is read, even if the access file is rejected.
-   * @param name path as `parseAccess` requests it
+   * Called for every file that is read, even if the access file is rejected.
+   * @param name path that `parseAccess` requested
    */
   readonly onRead?: (path: string, text: string, name: string) => void;
 }
 
-/** Maximum size of a file, bytes. The YAML reader rejects larger files, so they are not read to the end. */
+/** Maximum size of a file, bytes. The YAML reader rejects larger files, so their contents are not read at all. */
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * Reads an access file with its includes. Links are resolved once, for the directory of the first file: a mounted
- * ConfigMap is such a link, and its later replacement is not mixed in. A link out of the directory is refused.
+ * Reads an access file with its includes. Symbolic links are resolved once, for the directory of the first file. A
+ * mounted ConfigMap is such a link, so a replacement during the read does not mix two versions. Links out of the
+ * directory are refused.
  * @throws MeshpassError `access_file_*`; `config_invalid` if the first file cannot be read
  * @example
  * ```ts
@@ -47,7 +48,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
   const paths: string[] = [];
   const take = (from: string, as: string): string => {
     const about = statSync(from);
-    // Reading a pipe would block.
+    // Reading from a pipe would block.
     if (!about.isFile())
       throw Object.assign(new Error('it is not a regular file'), about.isDirectory() && { code: 'EISDIR' });
     if (about.size > MAX_BYTES) return ' '.repeat(MAX_BYTES + 1);

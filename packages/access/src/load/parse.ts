@@ -1,4 +1,4 @@
-/** Parses the text of an access file and its includes to Access, or throws one error with every finding. */
+/** Parses the text of an access file and its includes into `Access`, or throws one error with all findings. */
 
 import { posix } from 'node:path';
 import type { Place } from '@meshpass/istio';
@@ -20,11 +20,12 @@ export interface ParseOptions extends SchemaOptions {
 }
 
 /**
- * Parses an access file. It is accepted only as a whole.
+ * Parses an access file. The file is accepted or rejected as a whole.
  * @param text YAML 1.2, at most 1 MiB
- * @param file name for messages and annotations, e.g. `access.yaml`; included files are in its directory
- * @throws MeshpassError `access_file_*`: the message has a line `FILE:LINE:COLUMN problem` per finding, and
- *   `detail.problems` the same as AccessFileProblem[]
+ * @param file name for messages and annotations, e.g. `access.yaml`. Included files are in the same directory or below
+ *   it
+ * @throws MeshpassError `access_file_*`. The message has one line `FILE:LINE:COLUMN problem` per finding, and
+ *   `detail.problems` contains the same findings as AccessFileProblem[]
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -63,8 +64,8 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
 }
 
 /**
- * Lists the teams that GitHub must be queried for to decide under this file: `org/slug` or `org/#ID`, lower case,
- * sorted, unique.
+ * Lists the teams whose members this file refers to, so that GitHub can be queried for them: `org/slug` or `org/#ID`,
+ * lower case, sorted, unique.
  * @example
  * ```ts
  * import { parseAccess, teamsMentioned } from '@meshpass/access';
@@ -80,8 +81,8 @@ export function teamsMentioned(access: Access): readonly string[] {
 }
 
 /**
- * Lists the teams whose members an entry denies. To decide under this file, GitHub must confirm who is not a member of
- * them. Lower case, sorted, unique.
+ * Lists the teams whose members the file denies access. Before such a denial can be ruled out, GitHub must confirm that
+ * a user is not a member. Lower case, sorted, unique.
  * @example
  * ```ts
  * import { parseAccess, teamsDenied } from '@meshpass/access';
@@ -98,7 +99,8 @@ export function teamsDenied(access: Access): readonly string[] {
 }
 
 /**
- * Lists the roles that GitHub must be queried for: `org/admin` or `org/member`, lower case, sorted, unique.
+ * Lists the organization roles that GitHub must be queried for: `org/admin` or `org/member`, lower case, sorted,
+ * unique.
  * @example
  * ```ts
  * import { parseAccess, rolesMentioned } from '@meshpass/access';
@@ -113,18 +115,19 @@ export function rolesMentioned(access: Access): readonly string[] {
   return mentioned(access, ({ role }) => role);
 }
 
-/** Maximum grants of all files together. Each is a namespace, and a policy on every workload. */
+/** Maximum number of grants in all files together. Each grant adds a namespace, and a policy to every workload. */
 const MAX_GRANTS = 1_000;
 const NOT_HERE = 'cannot be read here: only one file was given';
 
 function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
-  // Emergency grants depend on the session's memberships. Approvers and reviewers are queried when they answer.
+  // Emergency grants depend on the session's memberships. Memberships of approvers and reviewers are queried when they
+  // answer a request.
   const entries = access.grants.flatMap(({ who, approval }) => [...who, ...(approval?.emergency?.who ?? [])]);
   const all = entries.flatMap((entry) => of(entry) ?? []);
   return [...new Set(all)].sort();
 }
 
-/** Limits shared by all files of an access file. */
+/** Limits that all files of one access file share. */
 interface Budgets {
   readonly yaml: YamlBudget;
   readonly overBudget: ReturnType<typeof createExpressionsBudget>;
@@ -133,14 +136,14 @@ interface Budgets {
 interface Reading extends Budgets {
   readonly tree: IncludeTree;
   readonly named: (path: string) => string;
-  /** Grants and problems of the files read so far. */
+  /** Grants from the files read so far. */
   readonly grants: Grant[];
   readonly problems: AccessFileProblem[];
 }
 
 /**
  * Reads included files.
- * @param chain files that led to these, ending with the including file
+ * @param chain files that led to these includes. The last one is the including file
  */
 function readIncluded(
   include: readonly string[] = [],
@@ -165,7 +168,7 @@ function readIncluded(
   }
 }
 
-/** Keys that only the first file may have. */
+/** Keys that are only allowed in the first file. */
 const OF_THE_FIRST = {
   trust: 'only the first file may have "trust": move it there',
   operators: 'only the first file may have "operators": move it there',
@@ -195,7 +198,7 @@ function readDocument<T extends z.ZodType>(
   return { problems: describeIssues(result.error.issues, read.yaml, jsonSchema()) };
 }
 
-/** Checks grants across files. Within one file, the reader and the schema find the same problems. */
+/** Checks grants across files. Within one file, the YAML reader and the schema already find these problems. */
 function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
   const seen = new Map<string, Place>();
   const problems = grants.flatMap(({ name, place }): AccessFileProblem[] => {
@@ -214,17 +217,20 @@ function baseName(file: string): string {
   return file.slice(file.lastIndexOf('/') + 1);
 }
 
-// Limits the total size of the expressions in an access file and its includes, before any is compiled.
+// Limits the total size of the expressions in an access file and its includes before any of them is compiled.
 
-/** Maximum characters plus regular expression instructions. Takes at most a third of a second and 50 MB. */
+/**
+ * Maximum characters plus regular expression instructions. Compiling this much takes at most a third of a second and 50
+ * MB.
+ */
 const MAX_EXPRESSIONS = 100_000;
 
-/** Creates the counter for the files of one access file. */
+/** Creates a counter that is shared by all files of one access file. */
 function createExpressionsBudget(): (yaml: YamlFile) => readonly AccessFileProblem[] {
   let left = MAX_EXPRESSIONS;
   return (yaml) => {
     for (const [path, text] of expressionsIn(yaml.value, [])) {
-      // Charges the text before parsing it, because parsing is the slow part.
+      // Charges for the text before parsing it, because parsing is the slow part.
       left -= text.length;
       const read = left < 0 ? undefined : readExpression(text);
       if (read && 'value' in read) left -= read.value.size - text.length;
@@ -238,7 +244,7 @@ const TOO_MUCH =
   `this expression pushes the total for all files above ${MAX_EXPRESSIONS} characters and matches() steps: shorten the ` +
   '{n} repetitions in matches(), or use claims instead of expressions';
 
-/** Finds texts under the key `when`, wherever the schema may use one. */
+/** Finds the text of every `when` key, wherever the schema may allow one. */
 function* expressionsIn(value: unknown, path: readonly PropertyKey[]): Generator<[readonly PropertyKey[], string]> {
   if (typeof value !== 'object' || value === null) return;
   for (const [key, member] of Object.entries(value)) {
@@ -247,8 +253,8 @@ function* expressionsIn(value: unknown, path: readonly PropertyKey[]): Generator
   }
 }
 
-// Includes: several files that form one access file. Paths are relative to the including file and stay inside the
-// first file's directory. Each file is read once.
+// Includes, which combine several files into one access file. Paths are relative to the including file and must stay
+// inside the first file's directory. Each file is read once.
 
 /** Maximum include depth, excluding the root file. */
 const MAX_INCLUDE_DEPTH = 4;
@@ -258,7 +264,7 @@ const MAX_TOTAL_BYTES = 1024 * 1024;
 
 /**
  * Reads an included file.
- * @param path relative to the directory of the first file, normalised, never outside of it
+ * @param path relative to the first file's directory, normalised, never outside of it
  * @returns the text, or the reason why it cannot be read
  */
 export type ReadIncluded = (path: string) => { readonly text: string } | { readonly problem: string };
@@ -268,7 +274,7 @@ interface Included {
   readonly text: string;
 }
 
-/** Files read so far for one access file. */
+/** Files that have been read so far for one access file. */
 export class IncludeTree {
   readonly #read: ReadIncluded;
   readonly #seen = new Map<string, Place | undefined>();
@@ -287,8 +293,8 @@ export class IncludeTree {
   /**
    * Opens an included file.
    * @param wanted path as written
-   * @param chain including files, first file first
-   * @param place where the entry is
+   * @param chain files that include each other, starting with the first file
+   * @param place place of the entry that includes the file
    */
   open(wanted: string, chain: readonly string[], place: Place): Included | AccessFileProblem {
     const problem = (message: string) => problemAt(place, message);

@@ -1,6 +1,6 @@
 /**
- * Reads YAML as plain data with the place of every value. It accepts only plain YAML, without aliases, tags and
- * duplicate keys, and limits size and depth, so that a file means what it appears to.
+ * Reads YAML as plain data with the place of every value. Accepts only plain YAML without aliases, tags or duplicate
+ * keys, and limits size and depth, so that a file means what it appears to mean.
  */
 
 import type { Place } from '@meshpass/istio';
@@ -23,14 +23,14 @@ const MAX_BYTES = 1024 * 1024;
 const MAX_DEPTH = 16;
 const MAX_NODES = 50_000;
 /**
- * Maximum words, marks, line ends and backslashes. Each may become an error, for which the library allocates up to a
- * kilobyte. A mebibyte of commas took a gigabyte.
+ * Maximum number of words, punctuation marks, line ends and backslashes. Each one may cause an error, for which the
+ * library allocates up to a kilobyte. A mebibyte of commas took a gigabyte.
  */
 export const MAX_YAML_TOKENS = 150_000;
 const MAX_PROBLEMS = 100;
 const MAX_MESSAGE = 300;
 
-/** Remaining budget for all files of one access file. */
+/** Remaining budget, shared by all files of one access file. */
 export interface YamlBudget {
   pieces: number;
 }
@@ -46,10 +46,11 @@ export interface YamlFile {
 }
 
 /**
- * Reads plain YAML with the place of every value: no aliases, tags or duplicate keys, limited size and depth.
+ * Reads plain YAML with the place of every value. Aliases, tags and duplicate keys are rejected, and size and depth are
+ * limited.
  * @param text at most 1 MiB
  * @param file name for messages
- * @param budget shared by files that are read together
+ * @param budget budget that files share if they are read together
  * @returns the file, or every problem with its place
  * @example
  * ```ts
@@ -77,7 +78,7 @@ export function readYaml(
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
   try {
-    // Keys are compared below, because the library's own check is quadratic.
+    // Duplicate keys are detected below, because the library's own check is quadratic.
     const document = parseDocument(text, {
       lineCounter: counter,
       prettyErrors: false,
@@ -85,7 +86,7 @@ export function readYaml(
       version: '1.2',
       schema: 'core',
     });
-    // The library also catches its own stack overflow.
+    // The library catches its own stack overflow and reports it as an error.
     if (document.errors.some(({ message }) => message.includes('call stack'))) return { problems: [tooDeep(start)] };
     const problems: AccessFileProblem[] = [...document.errors, ...document.warnings]
       .slice(0, MAX_PROBLEMS)
@@ -103,15 +104,15 @@ export function readYaml(
       yaml: { value: document.toJS({ maxAliasCount: 0 }), locate: (path, part) => place(find(document, path, part)) },
     };
   } catch (error) {
-    // The library is recursive, so a stack overflow means excessive nesting.
+    // The library is recursive, so a stack overflow means that the file is nested too deeply.
     if (error instanceof RangeError) return { problems: [tooDeep(start)] };
     throw error;
   }
 }
 
 /**
- * Charges the text's pieces to the budget. Costs a tenth of parsing.
- * @returns false if there are more pieces than the budget allows
+ * Charges the text's tokens to the budget. This takes a tenth as long as parsing.
+ * @returns false if the text has more tokens than the budget allows
  */
 function spend(text: string, budget: YamlBudget): boolean {
   for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', at + 1)) budget.pieces--;

@@ -1,4 +1,4 @@
-/** Conversion from the schema's output to the model, with a place for each entry. */
+/** Converts the schema's output to the model, and adds a place to each entry. */
 
 import type { Place } from '@meshpass/istio';
 import {
@@ -38,7 +38,7 @@ export function toWebhooks(
   }));
 }
 
-/** Converts `operators`. Empty if the file has none. */
+/** Converts `operators`. The result is empty if the file has none. */
 export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
   if (!operators) return {};
   const { serviceAccounts, session, deviceFlow } = operators;
@@ -54,7 +54,7 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   };
 }
 
-/** Converts `deny`. Empty if the file has none. */
+/** Converts `deny`. The result is empty if the file has none. */
 export function toDeny({ deny }: AccessDocument, yaml: YamlFile): Pick<Access, 'deny'> {
   return deny ? { deny: placed(deny, (...path) => yaml.locate(path, 'value'), 'deny') } : {};
 }

@@ -1,4 +1,4 @@
-/** Schema of the access file. check-references.ts checks the entries against each other. */
+/** Schema of the access file. Checks of entries against each other are in check-references.ts. */
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
@@ -94,7 +94,8 @@ export function accessSchema(options: SchemaOptions = {}) {
 }
 
 /**
- * Creates the schema of an included file, which contains only grants. Settings for all grants are in the first file.
+ * Creates the schema of an included file, which contains only grants. Settings that apply to all grants belong in the
+ * first file.
  */
 export function includedSchema() {
   return z.strictObject({ include, grants: grants.default({}) });
@@ -110,7 +111,7 @@ function parseGrantName(name: string): Parsed<string> {
       `"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`,
     );
   }
-  // Helm releases use such a namespace, and a grant must not take it over.
+  // Helm releases use this namespace, and a grant must not take it over.
   if (name === 'system')
     return malformedText('a grant cannot be named "system": its namespace would be that of Meshpass itself');
   if (RESERVED_GRANTS.includes(name)) {
@@ -119,7 +120,7 @@ function parseGrantName(name: string): Parsed<string> {
   return { value: name };
 }
 
-// ClusterRoles that the access file may assign.
+// ClusterRoles that an access file may assign.
 
 /** Parses `CLUSTERROLE@NAMESPACE`. */
 function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
@@ -142,7 +143,7 @@ function parseRole(text: string): Parsed<{ readonly role: string; readonly names
 
 const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 
-/** Parses the name of a ClusterRole that workspaces may have. */
+/** Parses the name of a ClusterRole and rejects those that workspaces must not have. */
 function parseRoleName(role: string): Parsed<string> {
   if (role === 'cluster-admin' || role.startsWith('system:')) {
     return malformedText(

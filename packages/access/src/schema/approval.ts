@@ -1,4 +1,4 @@
-/** Schema of `approval`: a grant that another person gives on request, for a limited time. */
+/** Schema of `approval`. Such a grant is active for a limited time after another person has approved a request. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { malformedText, type Parsed } from '../problem.ts';
@@ -9,7 +9,7 @@ import { who } from './who.ts';
 const GIVEN = { least: '1m', most: '12h' };
 
 /**
- * Creates the schema of people, as one entry or a list.
+ * Creates the schema of a list of people. A single entry is also accepted.
  * @param empty message for an empty list
  */
 const people = (description: string, empty: string) =>
@@ -18,7 +18,7 @@ const people = (description: string, empty: string) =>
     .transform((entries) => (Array.isArray(entries) ? entries : [entries]))
     .describe(description);
 
-/** Limits of emergency access. It is short, and reviewed while people still remember the reason. */
+/** Limits of emergency access. It is short, and it is reviewed while people still remember the reason. */
 const TAKEN = { least: '1m', most: '4h' };
 const REVIEWED = { least: '1h', most: '168h' };
 
@@ -54,7 +54,7 @@ export const approval = z
       report(context, 'must not be shorter than "for"', { path: ['max'] });
   });
 
-/** Message for an unsupported `approval` beside an endpoint. */
+/** Message for an `approval` on an endpoint, which is not supported. */
 export const ENDPOINT_APPROVAL =
   'an approval applies to a whole grant: write a separate grant for this endpoint, with the same "who" and the approval';
 

@@ -4,9 +4,9 @@ import type { ClaimValues } from '../model.ts';
 import { malformedText, type Parsed } from '../problem.ts';
 import { keyedByName, report } from './text.ts';
 
-// A bracket would end the name in an Istio condition. Names such as `https://acme.example/roles` are common.
+// A bracket would end the claim name in an Istio condition. Names such as `https://acme.example/roles` are common.
 const NAME = /^[A-Za-z0-9_.:/-]{1,128}$/;
-// In Istio, `*` at either end would be a pattern.
+// Istio would interpret `*` at either end as a pattern.
 const VALUE = /^[^*\p{Cc}]{1,256}$/u;
 
 const scalar = z
@@ -24,7 +24,7 @@ const values = z
   .union([scalar, z.array(scalar).min(1, 'must not be empty').max(50, 'more than 50 values')])
   .transform((value): readonly string[] => [...new Set(Array.isArray(value) ? value : [value])]);
 
-/** At least one claim, each with its accepted values. */
+/** Map with at least one claim and the accepted values of each. */
 export const claimValues = keyedByName(values, parseClaimName, 20)
   .superRefine((entries, context) => {
     if (Object.keys(entries).length === 0) report(context, 'must not be empty: add a claim, or remove it');

@@ -5,19 +5,19 @@ import { read } from './text.ts';
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 const DURATION = /^([1-9][0-9]{0,5})([smh])$/;
 
-/** Limits as durations, for comparison and for messages. */
+/** Limits as durations, used for comparison and in messages. */
 interface DurationBounds {
   readonly least: string;
   readonly most: string;
 }
 
-/** Creates the schema of a duration. Its output is in seconds. */
+/** Creates the schema of a duration. The output is in seconds. */
 export function duration(description: string, bounds: DurationBounds) {
   const pattern = '^[1-9][0-9]{0,5}[smh]$';
   return read((input) => parseDuration(input, bounds), { description, pattern });
 }
 
-/** Parses `90s`, `10m` or `8h` to seconds. */
+/** Parses durations such as `90s`, `10m` or `8h` to seconds. */
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
   if (seconds === undefined)

@@ -1,6 +1,7 @@
 /**
- * Schema of `when`: CEL (https://cel.dev) over an attestation. Expressions are checked as far as possible when the file
- * is read. Compiled size is limited before compilation, and work at run time. Regular expressions are RE2.
+ * Schema of `when`: a CEL expression (https://cel.dev) over an attestation. Expressions are checked as far as possible
+ * when the file is read. Their compiled size is limited before compilation, and their work at run time. Regular
+ * expressions use RE2 syntax.
  */
 import { type CelInput, CelScalar, celEnv, celFunc, celList, isCelError, listType, parse, plan } from '@bufbuild/cel';
 import { RE2JS } from '@bufbuild/re2';
@@ -13,55 +14,58 @@ import { metered, spend, withinBudget } from './work.ts';
 const EXPRESSION_VARIABLES = ['claims', 'issuer', 'subject', 'login', 'teams', 'workspace'] as const;
 
 export interface Expression {
-  /** Returns true or false, or why the result is undecided. */
+  /** Evaluates the expression. Returns true or false, or the reason why the result is undecided. */
   readonly evaluate: (attestation: Attestation) => boolean | { readonly error: string };
 }
 
-/** Expression that has been parsed but not compiled. */
+/** Expression that has been parsed but not yet compiled. */
 interface ReadExpression {
-  /** Characters, plus instructions of its regular expressions. */
+  /** Number of characters, plus the instructions of its regular expressions. */
   readonly size: number;
-  /** Variables that it reads. */
+  /** Variables that the expression reads. */
   readonly variables: ReadonlySet<string>;
-  /** Compiles the expression, once. */
+  /** Compiles the expression on first use. */
   readonly compile: () => Parsed<Expression>;
 }
 
 const MAX_LENGTH = 2000;
-/** Maximum instructions of one regular expression. */
+/** Maximum number of instructions in one regular expression. */
 const MAX_PATTERN = 1_000;
-/** Cost of a regular expression in addition to its instructions. */
+/** Fixed cost of a regular expression, in addition to its instructions. */
 const PATTERN = 100;
 /**
- * Maximum cached states per regular expression, and instructions in all of its states. Beyond that, RE2 processes every
- * character again.
+ * Maximum number of cached states per regular expression, and of instructions in all of those states. Beyond these, RE2
+ * processes every character again.
  */
 const MAX_STATES = 128;
 const MAX_KEPT = 64_000;
 const MAX_LOOPS = 2;
 const MAX_VALUES = 1000;
-/** Units of work (work.ts) for each evaluation of a part of an expression, without its functions. */
+/** Work units (work.ts) for each evaluation of a part of an expression, excluding function calls. */
 const PART = 15;
-/** Additional units in case a field or element is missing. */
+/** Additional units for the case that a field or element is missing. */
 const MEMBER = 120;
-/** Units for converting a value of the attestation. */
+/** Units for converting one value of the attestation to CEL. */
 const MADE_READY = 20;
-/** Units per character and instruction of a regular expression. */
+/** Cost of matching one character against one regex instruction, in units. */
 const INSTRUCTION = 2;
-/** Additional units if it has more states than fit in the cache. */
+/** Additional units if the regular expression has more states than fit in the cache. */
 const ANEW = 5;
-/** Maximum characters times instructions per match. */
+/** Maximum product of characters and instructions per match. */
 const MAX_STEPS = 500_000;
 const TYPES = new Set(['int', 'uint', 'double', 'bool', 'string', 'bytes', 'list', 'map', 'null_type', 'type']);
-/** Operators that the evaluator handles itself instead of by name. */
+/** Operators that the evaluator handles itself instead of looking them up by name. */
 const OPERATORS = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false']);
 /**
- * Functions inserted before a loop's condition, with the units per round, and around its range. No expression can
- * contain their names.
+ * Names of the function inserted before a loop's condition, which charges units per round, and of the function around
+ * its range. No expression can contain these names.
  */
 const [ROUND, RANGE] = ['@round', '@range'];
 
-/** Regular expressions of the expression being evaluated. Evaluation is synchronous. */
+/**
+ * Regular expressions of the expression that is currently being evaluated. A variable suffices because evaluation is
+ * synchronous.
+ */
 let running: ReadonlyMap<string, RE2JS> = new Map();
 
 const { BOOL, DYN, INT } = CelScalar;
@@ -72,8 +76,8 @@ const environment = metered(
     funcs: [
       celFunc(ROUND, [INT], BOOL, () => true),
       celFunc(RANGE, [DYN], DYN, (values) => values),
-      // The library's concatenation keeps references to both lists, so iterating over a list built in a loop would be
-      // quadratic.
+      // The library's concatenation keeps references to both lists, so iterating over a list that was built in a loop
+      // would be quadratic.
       celFunc('_+_', [LIST, LIST], LIST, (a, b) => celList([...a, ...b])),
     ],
   }),
@@ -101,15 +105,15 @@ function match(pattern: RE2JS, text: string): boolean {
   return isMatch;
 }
 
-/** Parsed expressions by text, so that each is parsed and compiled once for checking and use. */
+/** Parsed expressions by text. Each is parsed and compiled only once, for both checking and use. */
 const known = new Map<string, Parsed<ReadExpression>>();
-/** Cache limit, larger than the expressions of one access file. */
+/** Maximum number of characters in the cache. It exceeds the size of all expressions in one access file. */
 const MAX_KNOWN = 4 * MAX_LENGTH * 100;
 let knownCharacters = 0;
 
 /**
  * Parses an expression and rejects misleading ones: unknown variables and functions, expressions without variables,
- * unanchored regular expressions and searches, and expressions whose compiled size exceeds a limit.
+ * unanchored regular expressions and substring searches, and expressions whose compiled size exceeds a limit.
  */
 export function readExpression(text: string): Parsed<ReadExpression> {
   const seen = known.get(text);
@@ -181,13 +185,14 @@ function evaluate(
   attestation: Attestation,
 ): boolean | { readonly error: string } {
   const budget = { values: MAX_VALUES };
-  // The library uses errors as values, and creates and drops them in every round of a loop.
+  // The library represents CEL errors as Error objects, and creates and discards them in every round of a loop. Stack
+  // traces would be slow.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
     const { claims, issuer, subject, teams, workspace } = attestation;
-    // Only GitHub's login identifies one person. From other issuers it is part of an email address: `alice` of
-    // alice@evil.example.
+    // Only a GitHub login identifies one person. A login from another issuer is part of an email address, such as
+    // `alice` in alice@evil.example.
     const login = attestation.githubUser?.login;
     const known = { claims, issuer, subject, ...(login !== undefined && { login }), teams, workspace };
     const bindings = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, toCel(value, budget)]));
@@ -195,7 +200,8 @@ function evaluate(
     spend(units + (MAX_VALUES - budget.values) * MADE_READY);
     running = patterns;
     const result = run(bindings as Record<string, CelInput>);
-    // An exceeded budget only fails the part that exceeded it, and another part could mask that error.
+    // Exceeding the budget only fails the part that exceeded it, and another part could mask that error. Checks the
+    // budget again here.
     spend(0);
     if (typeof result === 'boolean') return result;
     return { error: isCelError(result) ? result.message : 'the expression does not return true or false' };
@@ -207,8 +213,8 @@ function evaluate(
 }
 
 /**
- * Converts own properties only. Integers become CEL `int`, because JSON does not distinguish them and people compare
- * them with `1`.
+ * Converts own properties only. Integers become CEL `int`, because JSON does not distinguish number types and authors
+ * compare integers with `1`.
  */
 function toCel(value: unknown, budget: { values: number }): CelInput {
   if (--budget.values < 0) return null;
@@ -221,7 +227,7 @@ function toCel(value: unknown, budget: { values: number }): CelInput {
   return typeof value === 'string' || typeof value === 'boolean' ? value : null;
 }
 
-/** Fields of cel.expr.Expr (cel-spec, syntax.proto) that are used here. */
+/** Subset of cel.expr.Expr (cel-spec, syntax.proto) that is used here. */
 interface Node {
   readonly exprKind:
     | { readonly case: 'identExpr'; readonly value: { readonly name: string } }
@@ -250,9 +256,10 @@ interface Node {
 type ValueOf<Case extends 'callExpr' | 'comprehensionExpr'> = Extract<Node['exprKind'], { case: Case }>['value'];
 
 /**
- * Returns the first problem of an expression, or undefined. Also instruments its loops to count their rounds.
- * @param patterns receives its regular expressions
- * @param looked receives the variables that it reads
+ * Returns the first problem of an expression, or undefined if there is none. Also instruments its loops so that their
+ * rounds are charged.
+ * @param patterns receives the expression's regular expressions
+ * @param looked receives the variables that the expression reads
  */
 function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string | undefined {
   const walk = (node: Node | undefined, bound: ReadonlySet<string>, loops: number): string | undefined => {
@@ -305,7 +312,7 @@ function whyNoCall({ function: name, args }: ValueOf<'callExpr'>, patterns: Set<
   return name === 'matches' || name === 'contains' ? unanchored(name, args.at(-1), patterns) : undefined;
 }
 
-/** @returns the parsed text, with this function name and with this node instead of `true` */
+/** @returns the parsed text, with the function renamed to `name` and with `node` instead of `true` */
 function parsedWith(text: string, name: string, node: Node | undefined): Node {
   const root = parse(text).expr as unknown as Node;
   const outer = callOf(root);
@@ -319,10 +326,7 @@ function callOf(node: Node): ValueOf<'callExpr'> {
   return (node.exprKind as Extract<Node['exprKind'], { case: 'callExpr' }>).value;
 }
 
-/**
- * Returns the units for evaluating all parts of an expression once, excluding rounds of loops and operands of
- * functions.
- */
+/** Returns the units for evaluating every part of an expression once. Excludes loop rounds and function operands. */
 function unitsOf(node: Node | undefined): number {
   const kind = node?.exprKind;
   const sum = (parts: readonly (Node | undefined)[]) => parts.reduce((units, part) => units + unitsOf(part), PART);
@@ -342,7 +346,7 @@ function unitsOf(node: Node | undefined): number {
   }
 }
 
-/** Returns the length of `a.b.c`, because the evaluator looks up each of its prefixes as a variable. */
+/** Returns the length of a path such as `a.b.c`. The evaluator looks up each of its prefixes as a variable. */
 function pathLength(node: Node | undefined): number {
   const kind = node?.exprKind;
   if (kind?.case === 'selectExpr') return pathLength(kind.value.operand) + kind.value.field.length + 1;
@@ -354,7 +358,7 @@ function pathLength(node: Node | undefined): number {
   return kind?.case === 'identExpr' ? kind.value.name.length : 0;
 }
 
-/** Rejects searches within a string: `x@acme.com.evil.example` contains `@acme.com`. */
+/** Rejects searches within a string. For example, `x@acme.com.evil.example` contains `@acme.com`. */
 function unanchored(
   name: 'matches' | 'contains',
   argument: Node | undefined,
@@ -374,13 +378,16 @@ function unanchored(
   return undefined;
 }
 
-/** Whether a pattern is `^...$` without alternatives outside of a group, which would escape both anchors. */
+/**
+ * Whether a pattern has the form `^...$`. An alternative outside a group is rejected, because it would escape one of
+ * the anchors.
+ */
 function isAnchored(pattern: string): boolean {
   if (!pattern.startsWith('^') || !/(?:^|[^\\])(?:\\\\)*\$$/.test(pattern) || pattern.startsWith('^*')) return false;
-  // Escaped characters and classes count as letters here, except \Q...\E, which quotes text and is not supported.
+  // Escaped characters and character classes count as letters here. \Q...\E, which quotes text, is not supported.
   if (/^(?:[^\\]|\\[^Q])*\\Q/.test(pattern)) return false;
   const bare = pattern.replace(/\\[\s\S]?/g, 'a').replace(/\[\^?\]?[^\]]*\]?/g, 'a');
-  // (?m) makes ^ and $ match lines.
+  // (?m) makes ^ and $ match at line boundaries.
   if (/\(\?(?!:)/.test(bare)) return false;
   let depth = 0;
   for (const character of bare) {

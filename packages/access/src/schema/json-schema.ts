@@ -1,6 +1,6 @@
 /**
- * JSON Schema (draft 2020-12) of the access file, for completion and validation in editors. It excludes checks that
- * need our own parsers (CEL, references, services of the mesh).
+ * JSON Schema (draft 2020-12) of the access file, for completion and validation in editors. It omits checks that need
+ * our own parsers (CEL), the rest of the file (references) or the mesh (services).
  */
 import { z } from 'zod';
 import { accessSchema, includedSchema } from './access-file.ts';
@@ -40,7 +40,7 @@ function toJsonSchema(schema: z.ZodType, id: string, title: string): JsonSchema 
   return { $schema, $id: id, title, ...rest };
 }
 
-/** Lists the keys that a document may have at a path, for suggestions. */
+/** Lists the keys that a document may have at a path. Used for suggestions. */
 export function keysAt(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {
   const [step, ...rest] = path;
   if (step === undefined) return [...new Set(alternatives(schema).flatMap((one) => Object.keys(one.properties ?? {})))];

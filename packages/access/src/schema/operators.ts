@@ -1,4 +1,7 @@
-/** Schema of `operators`: access to the broker itself. load/check-references.ts checks the entries. */
+/**
+ * Schema of `operators`, which controls access to the broker itself. The entries are checked in
+ * load/check-references.ts.
+ */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { OPERATOR_ROLES } from '../model.ts';

@@ -1,12 +1,12 @@
 import { programSize } from '@meshpass/identity/regex/program-size';
 
-/** Size of a class such as `\p{L}`. Repetitions share its table of ranges. */
+/** Size of a Unicode class such as `\p{L}`. Repetitions share its range table. */
 const UNICODE_CLASS = 50;
 
 /**
  * Returns an upper bound of a pattern's compiled size in RE2JS.
- * @param pattern anchored, without flags and `\Q` (see `isAnchored`)
- * @returns instructions, with class tables counted as instructions; never fewer than RE2JS creates
+ * @param pattern anchored pattern without flags and `\Q` (see `isAnchored`)
+ * @returns the number of instructions, where class tables count as instructions. Never less than RE2JS creates
  */
 export function patternSize(pattern: string): number {
   let tables = 0;

@@ -1,13 +1,14 @@
 /**
- * Patterns in the access file. None of them is a regular expression: a pattern is compared with the whole text, so
- * nothing in it can escape its anchors.
+ * Patterns in the access file. None of them is a regular expression. A pattern is always compared with the whole text,
+ * so nothing in it can escape its anchors.
  */
 import { didYouMean } from '@meshpass/istio';
 import type { Operation } from '../model.ts';
 import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 
 /**
- * HTTP methods of IANA's registry (https://www.iana.org/assignments/http-methods), without `PRI`, which no request has.
+ * HTTP methods in the IANA registry (https://www.iana.org/assignments/http-methods), except `PRI`, which requests never
+ * use.
  */
 const HTTP_METHODS: readonly string[] = (
   'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY ' +
@@ -15,17 +16,18 @@ const HTTP_METHODS: readonly string[] = (
   'REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL'
 ).split(' ');
 
-// GitHub logins: letters, digits and inner hyphens. The logins of enterprise-managed users end in `_SHORTCODE`.
+// GitHub logins consist of letters, digits and inner hyphens. The logins of enterprise-managed users end in
+// `_SHORTCODE`.
 const LOGIN = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:_[A-Za-z0-9]{1,16})?$/;
 const REPOSITORY_NAME = /^[A-Za-z0-9._*-]{1,100}$/;
 const TEAM_SLUG = /^[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?$/i;
-// RFC 3986 pchar and `/`, without `%`: Envoy normalises a path before comparing, so an escape would never match.
+// RFC 3986 pchar and `/`, without `%`. Envoy normalises a path before comparing it, so an escape would never match.
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()+,;=:@/]{0,500}\*?$/;
 const SEGMENT = /^[A-Za-z0-9\-._~!$&'()+,;=:@]+$/;
 const GRPC_METHOD = /^([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\/([A-Za-z_][A-Za-z0-9_]*|\*)$/;
 const MAX_PATH = 501;
 
-/** Parses a GitHub login or organization. */
+/** Parses the login of a GitHub user or organization. */
 export function parseLogin(text: string): Parsed<string> {
   if (text.includes('*'))
     return unanchoredPattern(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
@@ -84,7 +86,9 @@ export function parseOrganizationRole(text: string): Parsed<string> {
   return { value: `${organization}/${role}` };
 }
 
-/** Parses a full ref. `*` matches any characters except `/`, and `**` at the end matches everything below. */
+/**
+ * Parses a full ref. `*` matches any characters except `/`, and `**` at the end matches everything below that point.
+ */
 export function parseRef(text: string): Parsed<string> {
   const [refs, kind, ...name] = text.split('/');
   if (refs !== 'refs' || !kind) {
@@ -94,7 +98,8 @@ export function parseRef(text: string): Parsed<string> {
   if (!['heads', 'tags', 'pull'].includes(kind)) {
     return unanchoredPattern(`${JSON.stringify(text)}: a ref must start with refs/heads/, refs/tags/ or refs/pull/`);
   }
-  // git check-ref-format: no empty part, no "..", no space, tilde, caret, colon, question mark, bracket or backslash.
+  // Rules of git check-ref-format: no empty part, no "..", and no space, tilde, caret, colon, question mark, bracket or
+  // backslash.
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
@@ -124,7 +129,7 @@ export function parseEnvironment(text: string): Parsed<string> {
     : malformedText(`${JSON.stringify(text)} is not a valid environment name`);
 }
 
-/** Parses `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
+/** Parses `GET /orders/*`. The method may be `*`. The path is exact, ends in `*`, or is an Istio template. */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
@@ -156,9 +161,9 @@ export function parseOperation(text: string): Parsed<Operation> {
 }
 
 /**
- * Returns why a path is not an Istio template. `{*}` is one segment. `{**}` is any number of segments and must be the
- * last template (istio.io, Authorization Policy, `paths`). Next to templates, Envoy also accepts a bare `*` as a
- * segment, so it is rejected.
+ * Explains why a path is not an Istio template. `{*}` matches one segment. `{**}` matches any number of segments and
+ * must be the last template (istio.io, Authorization Policy, `paths`). In a template, Envoy also accepts a bare `*` as
+ * a segment, so it is rejected here.
  */
 function whyNoTemplate(path: string): string | undefined {
   if (path.length > MAX_PATH) return `is longer than ${MAX_PATH} characters`;
@@ -181,7 +186,9 @@ function whyNoSegment(segment: string, isLast: boolean): string | undefined {
   return isPlain ? undefined : 'contains a character that a normalised path never contains, such as %';
 }
 
-/** Parses `package.Service/Method` or `package.Service/*`, an HTTP/2 POST (gRPC over HTTP/2, "Requests"). */
+/**
+ * Parses `package.Service/Method` or `package.Service/*`. A gRPC call is an HTTP/2 POST (gRPC over HTTP/2, "Requests").
+ */
 export function parseGrpcMethod(text: string): Parsed<Operation> {
   const match = GRPC_METHOD.exec(text);
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
@@ -191,7 +198,7 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
 }
 
 /**
- * Formats an operation as in the file.
+ * Formats an operation as it is written in the access file.
  * @example
  * ```ts
  * import { formatOperation } from '@meshpass/access/compile';
@@ -203,8 +210,8 @@ export function formatOperation(operation: Operation): string {
 }
 
 /**
- * Whether a text matches a pattern with `*` for any characters. Greedy with one backtracking point, so never
- * exponential.
+ * Whether a text matches a pattern in which `*` matches any characters. Matching is greedy with a single backtracking
+ * point, so it never takes exponential time.
  * @example
  * ```ts
  * import { matchesGlob } from '@meshpass/access/compile';

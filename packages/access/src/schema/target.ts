@@ -43,7 +43,7 @@ const operation = z.union([
 
 const operations = (nothing: string) => z.array(operation).min(1, nothing).max(200, 'more than 200 operations');
 
-/** Entry of `to`. The output has one target per port. */
+/** Entry of `to`. The schema's output contains one target per port. */
 export const target = z
   .strictObject({
     service: read(parseServiceName, {

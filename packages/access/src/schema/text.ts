@@ -1,20 +1,20 @@
-/** Zod schemas for strings with their own parsers, and patterns for editors. */
+/** Zod schemas for strings that have their own parsers, with patterns for editors. */
 
 import type { ErrorCode } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Parsed } from '../problem.ts';
 
-/** Hints for editors. The parser decides. */
+/** Hints for editors. Only the parser's result counts. */
 export interface Form {
   readonly description?: string;
-  /** ECMA-262 pattern for the whole text. Must match everything that the parser accepts. */
+  /** ECMA-262 pattern for the whole text. It must match everything that the parser accepts. */
   readonly pattern?: string;
   readonly examples?: string[];
 }
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
-/** Text for readers, which appears in logs and terminals. */
+/** Text for human readers. It appears in logs and terminals. */
 export const displayText = text.refine(
   (value) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value),
   'contains a control character or an invisible character',
@@ -24,8 +24,8 @@ export const displayText = text.refine(
 export const LOGIN_PATTERN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
 
 /**
- * Reports a problem with a value, or with the field at `path`. Its code is `access_file_invalid` by default.
- * @param at whether the key or the value has the problem
+ * Reports a problem with a value, or with the field at `path`. The code defaults to `access_file_invalid`.
+ * @param at set to `key` if the problem is in the key instead of the value
  */
 export function report(
   context: z.RefinementCtx,
@@ -35,7 +35,7 @@ export function report(
   context.addIssue({ code: 'custom', message, path, params });
 }
 
-/** Returns a refinement that reports whatever a parser rejects. */
+/** Creates a refinement that reports whatever a parser rejects. */
 export function refineWithParser<T>(
   parser: (input: T) => Parsed<unknown>,
 ): (input: T, context: z.RefinementCtx) => void {
@@ -45,7 +45,7 @@ export function refineWithParser<T>(
   };
 }
 
-/** Creates the schema of a string with its own parser. Errors keep the parser's code. */
+/** Creates the schema of a string that has its own parser. Errors keep the parser's code. */
 export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
   return text
     .transform((input, context): T => {
@@ -65,12 +65,12 @@ export function validatedString(reader: (input: string) => Parsed<unknown>, form
   }, form);
 }
 
-/** Removes undefined members, which exact optional types distinguish from absent ones. */
+/** Removes members that are undefined. With exact optional types, such members differ from absent ones. */
 export function omitUndefined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** Creates the schema of a map keyed by name. Invalid names are reported at the key. */
+/** Creates the schema of a map keyed by name. An invalid name is reported at its key. */
 export function keyedByName<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
   return z.record(z.string(), value).superRefine((entries, context) => {
     for (const key of Object.keys(entries)) {

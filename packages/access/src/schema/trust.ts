@@ -11,7 +11,7 @@ const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const;
 export const GITHUB_ACTIONS_ISSUER = 'https://token.actions.githubusercontent.com';
 
-/** Options of the schema. Only the lab has identity providers without TLS. */
+/** Schema options. Only the lab has identity providers without TLS. */
 export interface SchemaOptions {
   readonly dangerouslyAllowPlainHttpIssuers?: boolean;
 }
@@ -28,7 +28,7 @@ export function trust(options: SchemaOptions) {
   });
 }
 
-/** Public client (RFC 8252). It has no secret and uses the loopback redirect or the device flow. */
+/** Public client (RFC 8252). It has no secret and uses a loopback redirect or the device flow. */
 const signIn = z.strictObject({
   client: validatedString(parseClient, {
     description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
@@ -100,7 +100,7 @@ function issuer(options: SchemaOptions) {
           path: ['signIn', 'subjectType'],
         });
       const { client, operatorClient } = entry.signIn ?? {};
-      // Other uses of ID tokens from the same issuer.
+      // Finds another use of the operators' client id. ID tokens from the same issuer would then be interchangeable.
       const same = Object.entries({ client, audience: entry.audience }).find(([, id]) => id === operatorClient)?.[0];
       if (operatorClient !== undefined && same !== undefined)
         report(
@@ -121,7 +121,8 @@ function parseIssuerName(name: string): Parsed<string> {
 }
 
 /**
- * Parses an issuer (OpenID Connect Core section 2, `iss`): https, host, optional port and path, no query, no fragment.
+ * Parses an issuer (OpenID Connect Core section 2, `iss`): https with a host and an optional port and path, but without
+ * query or fragment.
  */
 function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   const url = URL.canParse(input) ? new URL(input) : undefined;
@@ -133,7 +134,7 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   return { value: input };
 }
 
-/** Parses a client id (RFC 6749 appendix A.1). Spaces are rejected because it is used in URLs and in `aud`. */
+/** Parses a client id (RFC 6749 appendix A.1). Spaces are rejected because the id appears in URLs and in `aud`. */
 function parseClient(input: string): Parsed<string> {
   return /^[\x21-\x7e]+$/.test(input)
     ? { value: input }
@@ -151,7 +152,7 @@ function parseScope(input: string): Parsed<string> {
       );
 }
 
-/** Audiences that istiod and the broker accept. A workspace must never get a token for them. */
+/** Audiences that istiod and the broker accept. A workspace must never get a token for any of them. */
 const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {

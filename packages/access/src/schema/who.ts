@@ -82,7 +82,7 @@ const signedIn = z
 
 const shape = z.strictObject(members).partial();
 
-/** Renames the keys that GitHub's ids have in the file. */
+/** Renames the keys for GitHub's ids from the file's spelling to the model's. */
 function toModel<T extends Partial<Record<`${'user' | 'team' | 'repository'}_id`, number | undefined>>>(entry: T) {
   const { user_id: userId, team_id: teamId, repository_id: repositoryId, ...rest } = entry;
   return omitUndefined({ ...rest, userId, teamId, repositoryId });
@@ -99,7 +99,7 @@ function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.Refine
   });
 }
 
-/** `team_id` requires `team`, which contains the organization. */
+/** `team_id` requires `team`, because `team` contains the organization. */
 const TEAM_ID = { team_id: ['team'] };
 
 export const who = shape
@@ -118,7 +118,7 @@ export const denial = shape
     anyOf: ['user_id', 'team_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
   });
 
-/** At least one alternative. */
+/** List with at least one alternative. */
 export const whoList = z
   .array(who)
   .max(200, 'more than 200 entries')

@@ -1,23 +1,24 @@
 /**
- * Limits how much work expressions do at run time, in units of about 10 nanoseconds that depend on the size of each
- * function's operands. Exceeding the budget ends the expression at once, whatever else it contains.
+ * Limits the work that expressions do at run time. Work is counted in units of about 10 nanoseconds and depends on the
+ * size of each function's operands. An evaluation that exceeds the budget fails immediately, whatever else the
+ * expression contains.
  */
 import { type CelEnv, isCelError, isCelList, isCelMap } from '@bufbuild/cel';
 
 /** Maximum work units per decision, about 50 milliseconds. */
 const MAX_WORK = 4_000_000;
-/** Units per function call, in addition to its operands. */
+/** Units per function call, in addition to those for its operands. */
 const CALL = 60;
-/** Units per error, from a function or because no overload fits the operands. */
+/** Units per error, whether a function returned it or no overload fits the operands. */
 const ERROR = 400;
 /** Units per operand, and per value in a list or map. */
 const [OPERAND, VALUE] = [5, 20];
 /** Maximum length of a concatenated string or list. */
 const MAX_JOINED = 4096;
 
-/** Functions that read their operands completely. Other functions only use the length of a list or map. */
+/** Functions that read their operands in full. Other functions only use the length of a list or map. */
 const DEEP = new Set(['_==_', '_!=_', '@in']);
-/** Units for slow functions. Those with a time zone create a calendar on every call. */
+/** Units per call for slow functions. Functions that accept a time zone create a calendar on every call. */
 const SLOW = new Map([
   ...['FullYear', 'Month', 'Date', 'DayOfMonth', 'DayOfWeek', 'DayOfYear', 'Hours', 'Minutes', 'Seconds'].map(
     (name) => [`get${name}`, 50_000] as const,
@@ -26,7 +27,7 @@ const SLOW = new Map([
   ['timestamp', 2_000],
   ['duration', 1_000],
 ]);
-/** Units per character, if more than one per 8 characters. */
+/** Units per character, for functions that cost more than one unit per 8 characters. */
 const CHARACTER = new Map<string, number>([
   ...[['size', 4] as const, ['int', 20] as const, ['uint', 20] as const, ['double', 4] as const],
   ...[['bytes', 1] as const, ['string', 1] as const, ['timestamp', 1] as const],
@@ -35,7 +36,7 @@ const CHARACTER = new Map<string, number>([
 let left = MAX_WORK;
 let isShared = false;
 
-/** Wraps work whose expressions share one budget. They run synchronously. */
+/** Wraps a function so that all expressions it evaluates share one budget. The function must be synchronous. */
 export function withinBudget<Given extends readonly unknown[], T>(
   work: (...given: Given) => T,
 ): (...given: Given) => T {
@@ -61,8 +62,8 @@ export function spend(units: number): void {
 }
 
 /**
- * Charges a value.
- * @param isWhole whether all of its content is read, instead of only its length
+ * Charges for a value.
+ * @param isWhole whether all of its content is read, not just its length
  */
 function spendOn(value: unknown, isWhole: boolean, character = 1 / 8): void {
   spend(OPERAND);
@@ -75,12 +76,12 @@ function spendOn(value: unknown, isWhole: boolean, character = 1 / 8): void {
   }
 }
 
-/** Returns the units of a call. */
+/** Calculates the units of a call. */
 type Price = (operands: readonly unknown[]) => number;
 
 /**
- * Wraps an environment so that its functions are charged by their operands.
- * @param priced units per call, for functions with their own price
+ * Wraps an environment so that calls of its functions are charged according to their operands.
+ * @param priced prices in units per call, for functions that have their own
  */
 export function metered(environment: CelEnv, priced: Readonly<Record<string, Price>>): CelEnv {
   const find = (name: string) => {
@@ -110,7 +111,7 @@ function spendCall(name: string, operands: readonly unknown[], price: Price | un
   if (name === '_+_') spendJoined(operands);
 }
 
-/** Limits concatenation, because strings and lists that double in a loop would fill the memory. */
+/** Limits concatenation, because strings and lists that double in a loop would exhaust memory. */
 function spendJoined(operands: readonly unknown[]): void {
   const sizes = operands.map((one) =>
     typeof one === 'string' || one instanceof Uint8Array ? one.length : isCelList(one) ? one.size : 0,

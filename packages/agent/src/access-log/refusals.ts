@@ -1,7 +1,7 @@
 /**
- * Latest refusals from Envoy's access log, with the refusing hop and, if known, its reason. The entries come from the
- * agent's own Envoy but contain paths and responses from programs and from the mesh, so all text is truncated and
- * sanitized.
+ * Latest refusals from Envoy's access log, with the hop that refused and its reason if known. The entries come from the
+ * agent's own Envoy, but they contain paths and responses from programs and from the mesh. All text is therefore
+ * truncated and sanitized.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { toProtoJson } from '@meshpass/envoy';
@@ -16,33 +16,33 @@ export interface Refusal {
   /** Unix ms. */
   readonly at: number;
   readonly hop: Hop;
-  /** Attempted call: `GET orders.shop:8080/admin`, or the service for a connection. */
+  /** Attempted call, such as `GET orders.shop:8080/admin`. For a connection, only the service. */
   readonly what: string;
   /** HTTP status, if any. */
   readonly status?: number;
   /** Meshpass error code (docs/troubleshooting.md), if the hop sent one. */
   readonly code?: ErrorCode;
-  /** Reason from Envoy or from Meshpass. */
+  /** Reason that Envoy or Meshpass gave. */
   readonly reason: string;
-  /** The edge's decision id in the broker's audit log. */
+  /** Decision id of the edge in the broker's audit log. */
   readonly decision?: string;
-  /** Request id, also included in the response and the audit log. */
+  /** Request id. The response and the audit log contain it as well. */
   readonly request?: string;
-  /** Input for `meshpass explain`; absent for connections and for URLs that are too long. */
+  /** Input for `meshpass explain`. Absent for connections and for URLs that are too long. */
   readonly call?: { readonly method: string; readonly url: string };
-  /** Number of consecutive occurrences. */
+  /** Number of times that the refusal occurred in a row. */
   readonly count: number;
 }
 
 const KEPT = 20;
 const LONGEST = 200;
-/** Maximum URL length. A truncated path would be a different path. */
+/** Maximum length of a URL. Longer ones are omitted, because a truncated path would be a different path. */
 const LONGEST_URL = 2_000;
-/** Failures that are not refusals: no response, or no valid credentials to send the request. */
+/** Failures that are not refusals. Either there was no response, or the credentials for the request had expired. */
 const FAILURES: readonly (string | undefined)[] = ['agent_edge_unreachable', 'agent_credentials_expired'];
-/** Response statuses that a workload's sidecar may have sent. All other statuses come from the program. */
+/** Response statuses that may come from a workload's sidecar. All other statuses come from the program. */
 const REFUSED = [401, 403];
-/** Failures caused by the caller or by a VirtualService's fault injection. */
+/** Failures that the caller or a VirtualService's fault injection caused. */
 const NO_REFUSAL = [
   ...['downstream_connection_termination', 'downstream_protocol_error', 'downstream_remote_reset'],
   ...['fault_injected', 'delay_injected'],
@@ -52,9 +52,9 @@ export interface RefusalLogOptions {
   /** Unix ms. */
   readonly now: () => number;
   readonly report: RefusalReport;
-  /** Only refusals at these services are reported, never names that a program made up. */
+  /** Services in use. Only their refusals are reported, so names that a program made up are never sent. */
   readonly services: () => readonly ReachableService[];
-  /** Port of the loopback proxy, on each of its addresses. */
+  /** Port of the loopback proxy on each of its addresses. */
   readonly proxyPort: number;
 }
 
@@ -92,14 +92,17 @@ export class RefusalLog {
   take(message: Message): void {
     const { logEntries: entries } = message as LoggedEntries;
     for (const entry of entries.value?.logEntry ?? []) {
-      // Skips entries that cannot be decoded. The log only explains and decides nothing.
+      // Skips entries that cannot be decoded. The log is only used for explanations, not for decisions.
       const json = asJsonOrNothing(entry);
       const found = json && (entries.case === 'httpLogs' ? this.#ofRequest(json) : ofConnection(json));
       if (found) this.#add(found);
     }
   }
 
-  /** Ignores proxied requests: either the service's own listener logs them, or a host outside the mesh has answered. */
+  /**
+   * Parses a request's entry. Requests that the proxy has passed on are ignored: either the service's own listener logs
+   * them, or a host outside the mesh has answered.
+   */
   #ofRequest(entry: HttpEntry): Found | undefined {
     const { address, port_value: port } = entry.common_properties?.downstream_local_address?.socket_address ?? {};
     const isByProxy =
@@ -173,14 +176,14 @@ function hopOf(
 ): Hop | undefined {
   if (details === 'via_upstream' || code === 'agent_policy_refused')
     return code === undefined && !REFUSED.includes(status ?? 0) ? undefined : 'workload';
-  // A VirtualService may also respond directly.
+  // A VirtualService may also respond directly, without an upstream.
   const byRule =
     details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
   if (code === undefined && byRule) return undefined;
   return isOnTheWay(failed) ? 'mesh' : 'workspace';
 }
 
-/** `ADDRESS:PORT` of a listener. For a listener without a socket, the address in its name. */
+/** Returns `ADDRESS:PORT` of a listener. If the listener has no socket, parses the address in its name. */
 function listenerOf({
   downstream_local_address: { socket_address: socket, envoy_internal_address: internal } = {},
 }: Common): string {
@@ -257,7 +260,7 @@ interface Common {
   readonly stream_id?: string;
   readonly upstream_transport_failure_reason?: string;
   readonly connection_termination_details?: string;
-  /** `envoy.config.core.v3.HeaderMap` */
+  /** Headers as in `envoy.config.core.v3.HeaderMap`. */
   readonly filter_state_objects?: Readonly<
     Record<string, { readonly headers?: readonly { readonly key: string; readonly value?: string }[] }>
   >;

@@ -1,6 +1,6 @@
 /**
- * Refusals to report to the broker, counted by kind. Bounded: ten thousand refusals per second from one program become
- * one kind with a large count.
+ * Refusals to report to the broker, counted by kind. Memory is bounded: ten thousand refusals per second from one
+ * program become one kind with a large count.
  */
 import {
   isReportableId,
@@ -12,7 +12,7 @@ import {
 
 export class RefusalReport {
   #own = new Kinds();
-  /** The previous session's unreported refusals. */
+  /** Refusals of the previous session that have not been reported yet. */
   #earlier: { readonly sessionId: string; readonly kinds: Kinds } | undefined;
 
   get isEmpty(): boolean {
@@ -24,9 +24,9 @@ export class RefusalReport {
     this.#own.add({ ...kind, count: 1, ids: isReportableId(id) ? [id] : [] });
   }
 
-  /** Sends the current report unless it is empty. Keeps the report for the next attempt if sending fails. */
+  /** Sends the current report unless it is empty. If sending fails, the report is kept for the next attempt. */
   async send(send: (report: RefusalReportRequest) => Promise<void>): Promise<void> {
-    // If the session ends meanwhile, its kinds become those of the previous session. Older ones are dropped.
+    // If the session ends during the request, its kinds become those of the previous session. Older ones are dropped.
     const [kinds, before] = [this.#own, this.#earlier];
     const own = kinds.take();
     const left = before?.kinds.take();
@@ -41,8 +41,8 @@ export class RefusalReport {
   }
 
   /**
-   * Starts a new session. The previous session's unreported refusals are sent with the next reports, under that
-   * session's id.
+   * Starts a new session. Refusals of the previous session that have not been reported yet are sent with later reports,
+   * under the previous session's id.
    */
   sessionChanged(before: string): void {
     this.#earlier = { sessionId: before, kinds: this.#own };

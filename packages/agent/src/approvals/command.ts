@@ -1,6 +1,6 @@
 /**
- * Approvals commands on the control socket. Imports no code, because the socket opens before the rest of the agent is
- * loaded.
+ * Approval commands on the control socket. This file imports no code, because the socket opens before the rest of the
+ * agent is loaded.
  */
 import type {
   ApprovalAnswerBody,
@@ -9,7 +9,7 @@ import type {
   EmergencyAccessBody,
 } from '@meshpass/identity/approval';
 
-/** Request body that the broker expects for each change. */
+/** Request bodies that the broker expects for each change. */
 interface Orders {
   readonly ask: ApprovalRequestBody;
   readonly emergency: EmergencyAccessBody;
@@ -27,7 +27,7 @@ export interface ApprovalsList {
 }
 export type ApprovalsCommand = ApprovalsList | ApprovalsChange;
 
-/** Broker route for each change. */
+/** Broker route of each change. */
 export const APPROVAL_PATHS: Readonly<Record<keyof Orders, string>> = {
   ask: '/approvals',
   emergency: '/approvals/emergency',

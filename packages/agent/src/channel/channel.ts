@@ -1,7 +1,7 @@
 /**
- * A session's control channel: one connection to an edge that renews the lease and delivers the session's configuration
- * and its end. The edge is not trusted. If the broker's answers stop, the session's owner is notified and renews over
- * HTTPS.
+ * Control channel of a session. It is one connection to an edge that renews the lease and delivers the session's
+ * configuration and the notice of its end. The edge is not trusted. If the broker's answers stop, the session's owner
+ * is notified and renews over HTTPS.
  */
 import type { SecureContext, TLSSocket } from 'node:tls';
 import {
@@ -21,70 +21,73 @@ import { createLineReader } from './lines.ts';
 import { createReconnectTimer } from './reconnection.ts';
 
 export type ChannelEvent =
-  /** The broker renewed the lease. */
+  /** The broker has renewed the lease. */
   | { readonly type: 'lease'; readonly lease: LeaseStatement; readonly by: LeaseTransport }
-  /** The session has ended, and the channel is closed. */
+  /** The session has ended and the channel is closed. */
   | { readonly type: 'ended'; readonly cause: string; readonly reason: string }
-  /** A new configuration, as the bytes returned by `GET /session/configuration`. */
+  /** A new configuration has arrived. Its bytes are those that `GET /session/configuration` returns. */
   | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
-  /** A newer configuration exists, but no edge delivers it. Request it over HTTPS. */
+  /** A newer configuration exists, but no edge has delivered it. Request it over HTTPS. */
   | { readonly type: 'configuration_missing' }
-  /** No lease was acknowledged for `silentMs`. Renew over HTTPS until `lease` arrives. */
+  /** No lease has been acknowledged for `silentMs`. Renew over HTTPS until `lease` arrives. */
   | { readonly type: 'silent' }
-  /** The broker's statements are signed with an unknown key. Request the keys over HTTPS. */
+  /** The broker's statements are signed with an unknown key. Request the current keys over HTTPS. */
   | { readonly type: 'unknown_key' }
-  /** Unsigned: a terminating edge carries this session's tunnels, the newest of which is `newestMs` old. */
+  /** A terminating edge carries tunnels of this session, and the newest is `newestMs` old. This message is unsigned. */
   | { readonly type: 'tunnels_draining'; readonly newestMs: number }
-  /** Unsigned: the edge reports that it, or the broker, refused. */
+  /** The edge reports that it or the broker has refused the lease. This message is unsigned. */
   | { readonly type: 'refused'; readonly code: string };
 
 export interface ChannelOptions {
-  /** The edges' public address, for the next connection. */
+  /** Public address of the edges, used for the next connection. */
   readonly edge: () => ChannelEdge;
-  /** TLS context with the session's SVID and the edge's roots. Undefined without a valid SVID. */
+  /** TLS context with the session's SVID and the edge's roots. Undefined if no SVID is valid. */
   readonly secureContext: () => SecureContext | undefined;
   readonly sessionId: string;
   readonly key: DpopKey;
-  /** Verifies the session's statements. Shared with HTTPS. */
+  /** Verifies the session's statements. It is shared with HTTPS. */
   readonly received: StatementVerifier;
   readonly heartbeatMs: number;
-  /** Maximum time without an acknowledged lease before the channel counts as silent, ms. */
+  /** Milliseconds without an acknowledged lease after which the channel counts as silent. */
   readonly silentMs: number;
   readonly onEvent: (event: ChannelEvent) => void;
-  /** Best estimate of the broker's time, Unix ms. The broker rejects a lease that is too old or from the future. */
+  /** Best estimate of the broker's time, Unix ms. The broker rejects a lease that is too old or dated in the future. */
   readonly clock?: () => number;
-  /** Random number from 0 to 1 for jitter. */
+  /** Returns a random number between 0 and 1 for jitter. */
   readonly random?: () => number;
 }
 
 export type Channel = ReturnType<typeof openChannel>;
 
 const CONNECT_MS = 10_000;
-/** Minimum time between two leases, ms. An edge that requests leases more often receives no more of them. */
+/** Minimum time between two leases, ms. It also applies if an edge requests leases more often. */
 const LEAST_MS = 1_000;
-/** Maximum time before leaving a terminating edge, ms. The edge notifies all agents at once and continues to serve. */
+/**
+ * Maximum time before the agent leaves a terminating edge, ms. The edge notifies all agents at once and continues to
+ * serve in the meantime.
+ */
 const LEAVE_MS = 2_000;
 /**
- * If the agent leaves an edge this soon after connecting, the load balancer still routes to that edge, so pauses grow,
- * ms.
+ * Milliseconds after connecting. If the agent leaves an edge sooner than this, the load balancer is probably still
+ * routing to that edge, so the pauses grow.
  */
 const SOON_MS = 5_000;
-/** The agent leaves an edge that sends bytes but no lease after this many `silentMs` periods. */
+/** Number of `silentMs` periods after which the agent leaves an edge that sends bytes but no lease. */
 const PATIENCE = 4;
-/** Maximum size of a frame without a configuration, bytes. */
+/** Maximum size of a frame that does not contain a configuration, bytes. */
 const MAX_SMALL_FRAME = MAX_STATEMENT_LENGTH + 256;
 
-/** Opens a control connection and keeps it until the session ends or the channel is closed. */
+/** Opens a control connection and maintains it until the session ends or the channel is closed. */
 export function openChannel(options: ChannelOptions) {
   const { sessionId, key, received, onEvent, clock = Date.now, random = Math.random } = options;
   const stop = new AbortController();
-  // Greater than in the previous process, unless the clock was set back.
+  // Greater than any value of the previous process, unless the clock was set back.
   let seq = clock();
-  /** Broker time of its last answer minus local time, ms. */
+  /** Difference between the broker's time in its last answer and the local time, ms. */
   let offset = 0;
-  /** Whether a lease is being renewed over HTTPS. */
+  /** Whether a lease is currently being renewed over HTTPS. */
   let isPosting = false;
-  /** Local times at which the edge's last acknowledged lease and the current one were requested. */
+  /** Local times at which two leases were requested: the last one that the edge acknowledged, and the current one. */
   let heardAt = clock();
   let askedAt = heardAt;
   let silent = false;
@@ -102,17 +105,17 @@ export function openChannel(options: ChannelOptions) {
   watch.unref();
   const done = run();
   return {
-    /** Renews the lease soon, through the edge. */
+    /** Renews the lease through the edge as soon as possible. */
     renew: () => schedule(0),
     /**
      * Renews the lease over HTTPS, with the same counter and the same checks.
      * @param post sends a fresh proof with each attempt and returns the broker's statement
-     * @throws MeshpassError agent_broker_answer_invalid, or any error of `post`
+     * @throws MeshpassError agent_broker_answer_invalid, or any error from `post`
      */
     renewBy,
-    /** Reports that the broker responded over HTTPS. A disconnected channel then reconnects within a second. */
+    /** Reports that the broker has responded over HTTPS. A disconnected channel then reconnects within a second. */
     brokerAnswered: reconnection.wake,
-    /** Resolves when the connection is closed. */
+    /** Closes the channel. Resolves once the connection is closed. */
     async close() {
       end();
       await done;
@@ -147,7 +150,7 @@ export function openChannel(options: ChannelOptions) {
     if (stop.signal.aborted) return void connected.destroy();
     socket = connected;
     connectedAt = clock();
-    // Accepts no more than currently expected. The broker has announced the size of a configuration.
+    // Limits lines to the size that is currently expected. The broker has announced the size of a configuration.
     const lines = createLineReader(() => MAX_SMALL_FRAME + Math.ceil((received.wanted()?.size ?? 0) / 3) * 4);
     connected.on('data', (chunk: Buffer) => {
       if (!lines.push(chunk, (line) => take(connected, line))) connected.destroy();
@@ -185,14 +188,14 @@ export function openChannel(options: ChannelOptions) {
     }
   }
 
-  /** @param from connection to the edge, absent for an answer over HTTPS */
+  /** @param from connection to the edge. Absent for an answer over HTTPS */
   function believe(belief: ReceivedStatement, from?: TLSSocket): void {
     switch (belief.type) {
       case 'lease':
-        // Never ahead of the broker, because transit time is not subtracted.
+        // The estimate is never ahead of the broker's clock, because transit time is not subtracted.
         offset = belief.lease.at - clock();
         if (from) {
-          // The lease period starts at the request, because an edge may have delayed the answer.
+          // The lease period starts at the time of the request, because an edge may have delayed the answer.
           heardAt = askedAt;
           silent = false;
           schedule(options.heartbeatMs * (0.9 + random() / 10));
@@ -224,7 +227,7 @@ export function openChannel(options: ChannelOptions) {
   }
 
   function lackKey(): void {
-    // Rate-limited, because an edge can trigger it at will and each time costs a request.
+    // Rate-limited, because an edge can trigger this at will and every event costs a request.
     if (performance.now() < unknownKeyAt + options.heartbeatMs) return;
     unknownKeyAt = performance.now();
     onEvent({ type: 'unknown_key' });
@@ -232,11 +235,11 @@ export function openChannel(options: ChannelOptions) {
 
   async function renewBy(post: (proof: () => string) => Promise<string>): Promise<void> {
     if (stop.signal.aborted) return;
-    // No lease goes through the edge during the request, because only the answer to the latest lease is accepted.
+    // No lease is sent through the edge during the request, because only the answer to the latest lease is accepted.
     isPosting = true;
     let attempts = 0;
     const statement = await post(() => {
-      // HTTPS has corrected the clock before any further attempt.
+      // After the first attempt, the HTTPS client has already corrected the clock.
       if (attempts++ > 0) offset = 0;
       return proveLease();
     }).finally(() => {
@@ -259,7 +262,7 @@ export function openChannel(options: ChannelOptions) {
     if (wanted) socket?.write(formatFrame({ type: 'configuration', digest: wanted.digest }));
   }
 
-  /** Schedules the next lease, unless one is sent earlier. */
+  /** Schedules the next lease, unless one is sent before then. */
   function schedule(ms: number): void {
     clearTimeout(leaseTimer);
     const due = Math.max(ms, leaseAt + LEAST_MS - performance.now());
@@ -275,7 +278,7 @@ export function openChannel(options: ChannelOptions) {
     leaseAt = performance.now();
     askedAt = clock();
     socket.write(formatFrame({ type: 'lease', proof: proveLease() }));
-    // If no answer arrives, try again before the lease is at risk.
+    // Tries again before the lease is at risk if no answer arrives.
     schedule(options.heartbeatMs);
   }
 
@@ -286,8 +289,8 @@ export function openChannel(options: ChannelOptions) {
   }
 
   /**
-   * Shifts all recorded times back if the local clock was set back. Otherwise silence would be detected that much
-   * later.
+   * Shifts all recorded times back if the local clock was set back. Otherwise silence would be detected too late by
+   * that amount.
    */
   function followClock(): void {
     const back = Math.max(0, lookedAt - clock());
@@ -305,7 +308,7 @@ export function openChannel(options: ChannelOptions) {
       silent = true;
       onEvent({ type: 'silent' });
     }
-    // Try another edge, unless a configuration is still arriving over a slow connection.
+    // Tries another edge, unless a configuration is still arriving over a slow connection.
     const waited = clock() - Math.max(heardAt, connectedAt);
     const moved = socket?.bytesRead ?? 0;
     if (waited > options.silentMs * (moved > movedBefore ? PATIENCE : 1)) socket?.destroy();

@@ -6,11 +6,11 @@ import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 
-/** The edge's public address. Its host is a name in its certificate. */
+/** Public address of the edge. The host is a name in the edge's certificate. */
 export type ChannelEdge = MeshInfo['edge'];
 
 /**
- * Connects to the edge. Node tries each address of its name in turn (RFC 8305).
+ * Connects to the edge. Node tries each address that its name resolves to (RFC 8305).
  * @param signal aborts the attempt
  * @throws MeshpassError `agent_edge_unreachable`
  */
@@ -33,7 +33,8 @@ export async function connectToEdge(
   socket.on('error', () => {}); // the connection also closes
   try {
     await once(socket, 'secureConnect', { signal });
-    // If ALPN is not agreed, an edge without control connections could keep the connection open and wait for CONNECT.
+    // If ALPN was not negotiated, an edge without control connections could keep the connection open and wait for
+    // CONNECT.
     if (socket.alpnProtocol === CONTROL_ALPN) return socket;
     throw new Error('the edge does not serve control connections');
   } catch (cause) {

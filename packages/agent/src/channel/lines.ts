@@ -1,15 +1,15 @@
-/** Reads lines from a byte stream, each limited to the currently expected length. */
+/** Reads lines from a byte stream. Each line is limited to the length that is currently expected. */
 
 /** Initial buffer size, bytes. */
 const SMALL = 4_096;
 
 /**
  * Creates a reader.
- * @param limit current maximum line length, bytes; called for each line
+ * @param limit returns the current maximum line length in bytes. Called for each line
  */
 export function createLineReader(limit: () => number) {
-  // A single buffer that doubles. Otherwise a peer that sends single bytes would make us allocate a buffer per byte, a
-  // hundred times its size.
+  // A single buffer that doubles when it is full. Otherwise a peer that sends single bytes would make us allocate a
+  // buffer for each byte, which is a hundred times larger than the byte.
   let line = Buffer.allocUnsafeSlow(SMALL);
   let held = 0;
   return {

@@ -1,18 +1,18 @@
-/** Pauses between connection attempts. They grow, have jitter, and are cut short by a response from the broker. */
+/** Pauses between connection attempts. They grow, have jitter, and are cut short when the broker responds. */
 
 export type Reconnection = ReturnType<typeof createReconnectTimer>;
 
 export interface ReconnectionOptions {
-  /** Ends every pause. */
+  /** Ends the current pause and all later ones. */
   readonly signal: AbortSignal;
-  /** Random number from 0 to 1 for jitter. */
+  /** Returns a random number between 0 and 1 for jitter. */
   readonly random: () => number;
 }
 
 const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 /**
- * Maximum time from a broker response to the next attempt, ms. All agents notice a recovered broker at once, but it
- * answers them one by one, so the edge receives connections no faster than the broker responds.
+ * Maximum time from a broker response to the next attempt, ms. All agents notice at the same time that a broker has
+ * recovered. The broker answers them one by one, so the edge receives connections no faster than the broker responds.
  */
 const WAKE_MS = 1_000;
 
@@ -26,11 +26,11 @@ export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
   signal.addEventListener('abort', end);
   return {
     /**
-     * Waits before the next attempt; never rejects.
-     * @param afresh whether the previous attempt delivered anything, which resets the pause to the first one
+     * Waits until the next attempt is due. Never rejects.
+     * @param afresh whether the previous attempt delivered anything. If so, the pause starts over at its minimum
      */
     pause(afresh: boolean): Promise<void> {
-      // A broker response does not reset the backoff, because it proves nothing about the edge.
+      // A response from the broker does not reset the backoff, because it says nothing about the edge.
       backoff = afresh ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, backoff * 2);
       isWoken = false;
       return new Promise((resolve) => {
@@ -39,9 +39,9 @@ export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
         else endIn(backoff * (0.5 + random()));
       });
     },
-    /** Reports that the broker responded over HTTPS, which soon ends the current pause. */
+    /** Reports that the broker has responded over HTTPS. The current pause then ends soon. */
     wake() {
-      // One attempt per pause, however many responses arrive.
+      // Allows one early attempt per pause, however many responses arrive.
       if (!over || isWoken) return;
       isWoken = true;
       endIn(Math.min(WAKE_MS * random(), endsAt - performance.now()));

@@ -1,6 +1,7 @@
 /**
- * The current session's control channel, opened with its current certificates, and its configuration. A channel delivers the configuration. At the start of a session, or if the channel has not delivered a
- * known version, it is requested over HTTPS. Both ways deliver the same signed header and bytes.
+ * Control channel of the current session, which is opened with its current certificates, and the session's
+ * configuration. The channel delivers the configuration. At the start of a session, or if the channel has not delivered
+ * a known version, the agent requests it over HTTPS. Both transports deliver the same signed header and bytes.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { DpopKey } from '@meshpass/identity/dpop';
@@ -17,22 +18,22 @@ export interface SessionChannelOptions {
     'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys' | 'askForConfiguration'
   >;
   readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow' | 'configuration' | 'readConfiguration'>;
-  /** Session key. */
+  /** Key of the session. */
   readonly key: DpopKey;
-  /** PEM of the roots that verify the edge; defaults to Node's own. */
+  /** Roots that verify the edge, PEM. Defaults to Node's own roots. */
   readonly edgeRoots: string | undefined;
   /** Unix ms. */
   readonly now: () => number;
-  /** Called with each verified configuration. */
+  /** Called with each configuration once it has been verified. */
   readonly configured: (configuration: ReceivedConfiguration) => unknown;
-  /** Reports that a terminating edge carries this session's tunnels, the newest of which is `newestMs` old. */
+  /** Called when a terminating edge carries tunnels of this session. The newest of them is `newestMs` old. */
   readonly tunnelsDraining: (newestMs: number) => void;
-  /** Returns a number in [0, 1). */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** The edge's reason for not renewing a lease. Unsigned, so only a hint for the user. */
+/** Reason that the edge gave for not renewing a lease. It is unsigned, so it is only a hint for the user. */
 export interface EdgeRefusal {
   readonly code: string;
   /** Unix ms. */
@@ -40,7 +41,8 @@ export interface EdgeRefusal {
 }
 
 /**
- * Lease periods without an acknowledgement before the agent renews over HTTPS. A lease lasts three periods by default.
+ * Number of lease periods without an acknowledgement after which the agent renews over HTTPS. By default, a lease lasts
+ * three periods.
  */
 const SILENT_PERIODS = 1.5;
 
@@ -56,12 +58,15 @@ export class SessionChannel {
     this.#options = options;
   }
 
-  /** Last refusal since the channel renewed the lease. */
+  /** Last refusal since the channel renewed the lease, if any. */
   get refusal(): EdgeRefusal | undefined {
     return this.#refusal;
   }
 
-  /** Follows a new session. @param first configuration that came with the session, if any */
+  /**
+   * Opens the channel for a new session.
+   * @param first configuration that was delivered with the session, if any
+   */
   begin(first: WholeConfiguration | undefined): void {
     const { manager, client, key, random, log } = this.#options;
     const { id: sessionId, heartbeat_seconds: seconds } = manager.credentials.session;
@@ -93,33 +98,39 @@ export class SessionChannel {
     manager.askForConfiguration();
   }
 
-  /** Follows new information about the mesh. */
+  /** Applies new information about the mesh. */
   follow(): void {
     const { statement_keys: keys } = this.#options.manager.credentials.mesh;
     if (keys !== this.#keys) this.#open?.channel.renew();
     this.#keys = keys;
   }
 
-  /** Renews the current session's lease over HTTPS. @throws MeshpassError the broker's refusal */
+  /**
+   * Renews the current session's lease over HTTPS.
+   * @throws MeshpassError the broker's refusal
+   */
   async renewOverHttps(): Promise<void> {
     if (!this.#open) return;
     const { channel, sessionId } = this.#open;
     await channel.renewBy((proof) => this.#options.client.renewLease(sessionId, proof));
   }
 
-  /** Requests the configuration over HTTPS. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
+  /**
+   * Requests the configuration over HTTPS.
+   * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
+   */
   async fetchConfiguration(): Promise<void> {
     const { manager, client } = this.#options;
     const { session, accessToken } = manager.credentials;
     this.#configure(session.id, await client.configuration(accessToken));
   }
 
-  /** Reports that the broker responded over HTTPS. */
+  /** Reports that the broker has responded over HTTPS. */
   brokerAnswered(): void {
     this.#open?.channel.brokerAnswered();
   }
 
-  /** Ends the channel. No configuration is used from then on. */
+  /** Closes the channel. No further configuration is applied. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#open?.channel.close();
@@ -130,7 +141,10 @@ export class SessionChannel {
     return !this.#closed && this.#open?.sessionId === sessionId && session.id === sessionId;
   }
 
-  /** Verifies and uses a configuration from HTTPS. @throws MeshpassError agent_broker_answer_invalid */
+  /**
+   * Verifies and applies a configuration from HTTPS.
+   * @throws MeshpassError agent_broker_answer_invalid
+   */
   #configure(sessionId: string, { statement, content }: WholeConfiguration): void {
     if (!this.#isCurrent(sessionId)) return;
     const { manager, client, configured } = this.#options;
@@ -148,19 +162,21 @@ export class SessionChannel {
     }
   }
 
-  /** Uses a configuration that the channel has verified. Requests it over HTTPS if it cannot be parsed. */
+  /** Applies a configuration that the channel has verified. If it cannot be parsed, requests it over HTTPS. */
   #use(version: number, content: Buffer): void {
     const { manager, client, configured, log } = this.#options;
     try {
       configured({ version, ...client.readConfiguration(content) });
     } catch (thrown) {
-      // HTTPS returns the same configuration, and the status then shows the error.
+      // HTTPS returns the same configuration, but the error is then shown in the status.
       log('configuration_failed', { code: toMeshpassError(thrown).code });
       manager.askForConfiguration();
     }
   }
 
-  /** Rotates through the valid SVIDs, because an edge may reject an SVID whose grant was lost. */
+  /**
+   * Creates a TLS context with one of the valid SVIDs in turn, because an edge may reject an SVID whose grant was lost.
+   */
   #secureContext(): SecureContext | undefined {
     const { manager, edgeRoots, now } = this.#options;
     const valid = [...manager.credentials.svids.values()].filter(({ expiresAt }) => expiresAt > now());

@@ -1,39 +1,42 @@
-/** Agent configuration. Only the broker's address has no default. */
+/** Configuration of the agent. Only the broker's address has no default. */
 import { BlockList, isIPv4 } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
 
 export interface AgentConfig {
-  /** The broker's public URL. */
+  /** Public URL of the broker. */
   readonly broker: string;
-  /** PEM file with the roots for broker and edge, instead of Node's own. */
+  /** PEM file with the root certificates for the broker and the edge, which replaces Node's own. */
   readonly caFile?: string | undefined;
   readonly proofFile?: string | undefined;
-  /** `aud` of the proof if the agent requests it itself (GitHub Actions). */
+  /** `aud` of a proof that the agent requests itself (GitHub Actions). */
   readonly audience: string;
-  /** Whether to make names resolvable through a hosts file. If false, only the proxy is available. */
+  /**
+   * Whether to make service names resolvable through a hosts file. If false, services are only available through the
+   * proxy.
+   */
   readonly byName: boolean;
   readonly hostsFile: string;
-  /** The cluster's DNS domain. The agent accepts no name outside it from the broker. */
+  /** DNS domain of the cluster. The agent rejects names from the broker that are outside of it. */
   readonly clusterDomain: string;
-  /** 0 for any free port. */
+  /** Port of the loopback proxy. 0 selects any free port. */
   readonly proxyPort: number;
-  /** Address on which the proxy also listens for containers, such as Docker's 172.17.0.1. */
+  /** Additional address on which the proxy listens for containers, such as Docker's 172.17.0.1. */
   readonly bridgeAddress?: string | undefined;
-  /** Port for the broker's challenges, which a devcontainer.json can forward; 0 for any free port. */
+  /** Port for the broker's challenges, which a devcontainer.json can forward. 0 selects any free port. */
   readonly presencePort: number;
   readonly runtimeDirectory: string;
-  /** Command with which kubectl starts `meshpass`; defaults to its name. */
+  /** Command that kubectl uses to start `meshpass`. Defaults to the name `meshpass`. */
   readonly command?: readonly string[] | undefined;
-  /** Issuer in the access file at which the developer signs in before the session opens. */
+  /** Issuer in the access file at which the developer must sign in before the session opens. */
   readonly signIn?: string | undefined;
-  /** Path of the Envoy to run, instead of the installed one. */
+  /** Path of an Envoy binary to run instead of the installed one. */
   readonly envoy?: string | undefined;
 }
 
 /**
- * Reads the configuration from the environment (MESHPASS_...); explicit options take precedence.
+ * Reads the configuration from environment variables (MESHPASS_...). Explicit options take precedence.
  * @throws MeshpassError config_invalid
  */
 export function agentConfig(
@@ -62,7 +65,7 @@ const DEFAULTS = {
   presencePort: 0,
 };
 
-/** Settings that the environment provides. */
+/** Reads the settings that the environment provides. */
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Partial<AgentConfig> {
   const texts = {
     broker: env.MESHPASS_BROKER,

@@ -1,5 +1,6 @@
 /**
- * The running agent's control socket: a Unix socket that only its owner can open, with one JSON line in each direction.
+ * Control socket of the running agent. It is a Unix socket that only its owner can open, and carries one line of JSON
+ * in each direction.
  */
 import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
@@ -15,11 +16,11 @@ import { createPrivateDirectory } from './own-files.ts';
 
 export type ControlRequest =
   | { readonly command: 'status' | 'down' }
-  /** `container`: variables for a program in a bridged container. */
+  /** `container` requests the variables for a program in a bridged container. */
   | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string }
   | SignInRequest
-  /** Requests a token for the Kubernetes API server, by default for the first grant with roles. */
+  /** Requests a token for the Kubernetes API server. Defaults to the first grant with roles. */
   | { readonly command: 'kubernetes'; readonly grant?: string }
   | { readonly command: 'explain'; readonly call: ExplainedCall }
   | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
@@ -38,7 +39,7 @@ export function controlPath(directory: string): string {
 }
 
 /**
- * Opens the control socket, replacing the socket of an agent that has died.
+ * Opens the control socket. Replaces a socket that a dead agent left behind.
  * @throws MeshpassError agent_already_running, config_invalid
  */
 export async function serveControl(
@@ -79,7 +80,7 @@ export async function serveControl(
 
 /**
  * Sends a request to the running agent.
- * @throws MeshpassError agent_not_running, or the agent's error
+ * @throws MeshpassError agent_not_running, or the error that the agent returned
  */
 export function sendControlRequest<T>(directory: string, request: ControlRequest): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -133,7 +134,7 @@ function parse(line: string): ControlRequest {
 type Fields = Readonly<Record<string, unknown>>;
 type ReadFields = (request: Fields) => Fields | undefined;
 
-/** Field parsers for each command. They return undefined if a field is invalid. */
+/** Field parsers of each command. They return undefined if a field is invalid. */
 const FIELDS: Readonly<Record<ControlRequest['command'], ReadFields>> = {
   status: () => ({}),
   down: () => ({}),
@@ -161,7 +162,7 @@ function isCall(call: unknown): call is ExplainedCall {
   return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';
 }
 
-/** Whether an agent is running, even without a session. */
+/** Checks whether an agent is running, even if it has no session. */
 export async function isAgentRunning(directory: string): Promise<boolean> {
   const socket = connect(controlPath(directory));
   const isRunning = await once(socket, 'connect').then(

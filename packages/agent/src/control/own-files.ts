@@ -1,5 +1,5 @@
 /**
- * Runtime directory and log, which may be in a directory that others can write to (`/tmp`). Each is opened without
+ * Runtime directory and log file, which may be in a directory that others can write to (`/tmp`). Each is opened without
  * following links, checked, and then changed through its descriptor, so that it cannot be replaced in between.
  */
 import {
@@ -20,7 +20,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /**
- * Creates the directory or reuses our own, with mode 0700.
+ * Creates a directory with mode 0700, or reuses one that we already own.
  * @throws MeshpassError config_invalid if it is a link, not a directory, or owned by another user
  */
 export function createPrivateDirectory(path: string): void {
@@ -37,14 +37,15 @@ export function createPrivateDirectory(path: string): void {
 }
 
 /**
- * Opens a log for appending, with mode 0600. Truncates it if it is larger than `largest`.
- * @param largest bytes
+ * Opens a log file for appending, with mode 0600. Truncates it if it is larger than `largest`.
+ * @param largest maximum size, bytes
  * @returns a descriptor that the caller must close
- * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has several hard links
+ * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has more than one hard
+ *   link
  */
 export function openPrivateLog(path: string, largest: number): number {
   const what = `${path} must be a file that you own, not a link. Remove it, or set MESHPASS_RUNTIME_DIR.`;
-  // O_NONBLOCK, because opening a pipe that has no reader would block forever.
+  // O_NONBLOCK is set because opening a pipe without a reader would otherwise block forever.
   const opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, what);
   try {
     const found = fstatSync(opened);
@@ -59,7 +60,7 @@ export function openPrivateLog(path: string, largest: number): number {
 }
 
 /**
- * Atomically replaces a file, with mode 0600, so that readers see either the old or the new content.
+ * Replaces a file atomically, with mode 0600. Readers see either the old or the new content.
  * @throws MeshpassError config_invalid
  */
 export function writePrivateFile(path: string, text: string): void {

@@ -1,4 +1,4 @@
-/** Agent status. Contains no secrets. */
+/** Status of the agent. Contains no secrets. */
 import type { Refusal } from '../access-log/refusals.ts';
 import type { ClusterState, ListenerState } from '../envoy/admin.ts';
 import type { LeftOut } from '../session/broker-answers.ts';
@@ -13,7 +13,7 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly login: string;
     readonly workspace: string;
     readonly grants: readonly string[];
-    /** Unix ms, like all times here. */
+    /** Unix ms, like all other times in this file. */
     readonly expiresAt: number;
   };
   readonly credentials: {
@@ -21,10 +21,11 @@ export interface AgentStatus extends DataPlaneStatus {
       readonly grant: string;
       readonly spiffeId: string;
       readonly expiresAt: number;
-      /** Time at which the session loses the grant. Absent if the broker does not support it. */
+      /** Time at which the session loses the grant. Absent if the broker does not report it. */
       readonly heldUntil?: number;
       /**
-       * Why the live session gained the grant: `window_opened`, `access_widened`, `approved`, `emergency`, `signed_in`.
+       * Reason why the live session gained the grant: `window_opened`, `access_widened`, `approved`, `emergency`,
+       * `signed_in`.
        */
       readonly gained?: string;
     }[];
@@ -38,21 +39,23 @@ export interface AgentStatus extends DataPlaneStatus {
   readonly broker: {
     readonly url: string;
     readonly answeredAt: number;
-    /** Last failure of each task that has not succeeded since then. */
+    /** Last failure of each task that has not succeeded since. */
     readonly failures: Readonly<Record<string, string>>;
   };
-  /** The edge's public address. */
+  /** Public address of the edge. */
   readonly edge?: { readonly host: string; readonly port: number };
-  /** Contact for access requests. Absent if the access file lists none. */
+  /** Contact for access requests. Absent if the access file does not list one. */
   readonly contact?: string;
   readonly lease: {
-    /** How the lease is renewed: through an edge's control channel, or at the broker if no edge does. */
+    /**
+     * Transport that renews the lease: an edge's control channel, or HTTPS to the broker if no edge provides a channel.
+     */
     readonly by: 'channel' | 'https';
     readonly since: number;
-    /** The edge's last reason for not renewing a lease. Unsigned, so only a hint. */
+    /** Last reason that the edge gave for not renewing a lease. It is unsigned, so it is only a hint. */
     readonly refused?: { readonly code: string; readonly at: number };
   };
-  /** Milliseconds from process start to readiness. */
+  /** Milliseconds from the start of the process until it was ready. */
   readonly readyAfter: number;
 }
 
@@ -63,39 +66,41 @@ export interface DataPlaneStatus {
     /** Absent while Envoy is starting. */
     readonly pid?: number;
     readonly restarts: number;
-    /** How the previous process ended. */
+    /** Description of how the previous process ended. */
     readonly lastEnd?: string;
-    /** Listeners for programs; empty if Envoy does not respond. */
+    /** Listeners for programs. Empty if Envoy does not respond. */
     readonly listeners: readonly ListenerState[];
     readonly clusters: readonly ClusterState[];
   };
   readonly configuration: {
-    /** Last version that the broker sent and this workspace accepted. */
+    /** Last version that the broker sent and the agent accepted. */
     readonly version?: number;
-    /** Why the agent rejected the latest configuration and kept the previous one. */
+    /** Reasons why the agent rejected the latest configuration and kept the previous one. */
     readonly refused: readonly string[];
     /** Resources that Envoy itself rejected, by kind. */
     readonly rejected: readonly string[];
-    /** Parts from istiod that no workspace accepts, such as other teams' filters. */
+    /** Parts of istiod's configuration that workspaces never accept, such as other teams' filters. */
     readonly leftOut: readonly LeftOut[];
   };
-  /** Notices from edges that are about to end this workspace's tunnels. Unsigned. Absent if there were none. */
+  /**
+   * Notices from edges that are about to end this workspace's tunnels. They are unsigned. Absent if there were none.
+   */
   readonly draining?: {
     /** Time of the last notice. */
     readonly at: number;
-    /** Number of tunnel replacements caused by a notice. */
+    /** Number of tunnel replacements that a notice has caused. */
     readonly replaced: number;
   };
-  /** Latest refused requests and connections, newest first. */
+  /** Latest refused requests and connections, starting with the newest. */
   readonly refusals: readonly Refusal[];
   readonly proxy: { readonly host: '127.0.0.1'; readonly port: number };
-  /** Limitations in this workspace, each with an alternative. */
+  /** Limitations of this workspace, each with an alternative. */
   readonly notes: readonly string[];
 }
 
-/** kubectl configuration. */
+/** Configuration of kubectl. */
 export interface KubernetesStatus {
-  /** Path of the kubeconfig. */
+  /** Path of the kubeconfig file. */
   readonly kubeconfig: string;
   readonly contexts: readonly {
     readonly name: string;
@@ -113,6 +118,6 @@ export interface ServiceStatus {
   readonly names: readonly string[];
   readonly protocol: 'http' | 'http2' | 'tcp';
   readonly allow?: readonly string[];
-  /** Loopback address, if the service is reachable by name. */
+  /** Loopback address. Present if the service is reachable by name. */
   readonly address?: string;
 }

@@ -1,17 +1,17 @@
-/** Envoy's admin interface, on a Unix socket that only its owner can open. */
+/** Client for Envoy's admin interface, which is on a Unix socket that only its owner can open. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isServiceAddress } from '@meshpass/identity/service-address';
 import { request, sendAndRead } from '../http.ts';
 
 export interface ListenerState {
   readonly name: string;
-  /** `127.64.1.2:8080`, or undefined for an internal listener. */
+  /** Address such as `127.64.1.2:8080`. Undefined for an internal listener. */
   readonly address: string | undefined;
 }
 
 export interface ClusterState {
   readonly name: string;
-  /** Connections that are open, were opened, and failed. */
+  /** Number of connections that are open, that were opened, and that failed. */
   readonly active: number;
   readonly opened: number;
   readonly failed: number;
@@ -73,7 +73,7 @@ export class EnvoyAdmin {
   }
 
   /**
-   * Makes listeners stop accepting connections, then waits until no request or TCP connection is open, but at most
+   * Makes listeners stop accepting connections, then waits until no requests or TCP connections are open, for at most
    * `longest` ms.
    * @throws Error if Envoy does not respond
    */
@@ -103,8 +103,9 @@ export class EnvoyAdmin {
 }
 
 /**
- * Counts open requests and TCP connections to services from Envoy's gauges. An idle HTTP connection is neither, so only
- * a listener's connections without an HTTP connection manager count. Manager names have the form `GRANT/ADDRESS_PORT`.
+ * Counts open requests and TCP connections to services from Envoy's gauges. Idle HTTP connections do not count. The
+ * function therefore subtracts the connections of HTTP connection managers from those of the listeners. Manager names
+ * have the form `GRANT/ADDRESS_PORT`.
  */
 export function countOpenRequests(stats: string): number {
   let requests = 0;

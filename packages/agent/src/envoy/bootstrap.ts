@@ -1,24 +1,27 @@
 /**
- * Envoy's bootstrap, which contains only the agent's address. All other configuration and all secrets come from the
- * agent.
+ * Bootstrap configuration of Envoy. It contains only the agent's address. All other configuration and all secrets come
+ * from the agent.
  */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
 import { buildSingleEndpointCluster, extension, typedConfig } from './json.ts';
 
 export interface BootstrapOptions {
-  /** The agent's Unix socket for configuration, secrets and access log. */
+  /** Unix socket on which the agent serves configuration, secrets and the access log service. */
   readonly agentSocket: string;
   /** Unix socket of Envoy's admin interface, mode 0600. */
   readonly adminSocket: string;
 }
 
 const PROTOCOL_OPTIONS = 'extensions.upstreams.http.v3.HttpProtocolOptions';
-/** Maximum open connections from programs: far more than a workspace needs, far fewer than its memory allows. */
+/**
+ * Maximum number of open connections from programs. It is far more than a workspace needs, and far fewer than its
+ * memory allows.
+ */
 const MAX_CONNECTIONS = 10_000;
 
 /**
- * Runtime settings that Istio uses for every sidecar and that routes may depend on. Without the first, Envoy rejects
- * any regular expression that compiles to more than 100 instructions, and the whole resource with it.
+ * Runtime settings that Istio uses for every sidecar and that routes may depend on. Without the first one, Envoy
+ * rejects any resource with a regular expression that compiles to more than 100 instructions.
  */
 const RUNTIME = {
   're2.max_program_size.error_level': '32768',

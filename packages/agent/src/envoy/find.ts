@@ -1,4 +1,4 @@
-/** Finds the Envoy to run: the configured one, the one shipped with Meshpass, or one on the PATH. */
+/** Finds the Envoy binary to run: the configured one, the one shipped with Meshpass, or one on the PATH. */
 import { execFile } from 'node:child_process';
 import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,21 +10,21 @@ import { ENVOY_VERSION, envoyPackage } from './release.ts';
 
 export interface EnvoyBinary {
   readonly path: string;
-  /** `1.40.0` */
+  /** Version such as `1.40.0`. */
   readonly version: string;
 }
 
 /** Location of the Meshpass installation. */
 export interface Installation {
-  /** The single executable if Meshpass runs as one. `envoy` is next to it. */
+  /** Path of the single executable, if Meshpass runs as one. `envoy` is next to it. */
   readonly executable?: string;
   /** File or URL from which Envoy's npm package can be resolved. */
   readonly module?: string;
 }
 
-/** Patch releases have the same API. */
+/** All patch releases of a series have the same API. */
 const SERIES = ENVOY_VERSION.replace(/[0-9]+$/, '');
-/** Timeout for printing the version, ms. */
+/** Time limit for Envoy to print its version, ms. */
 const TIMEOUT = 10_000;
 const ADVICE =
   `Install the package ${envoyPackage('x64')} or ${envoyPackage('arm64')} next to Meshpass, put Envoy ` +
@@ -32,8 +32,8 @@ const ADVICE =
 
 /**
  * Finds Envoy and checks its version.
- * @param configured path from `MESHPASS_ENVOY`; if set, no other is tried
- * @param env only `PATH` is used
+ * @param configured path from `MESHPASS_ENVOY`. If set, no other path is tried
+ * @param env environment, of which only `PATH` is used
  * @throws MeshpassError `agent_envoy_missing` if none is found or its version is not supported
  */
 export async function findEnvoy(
@@ -67,7 +67,7 @@ function inPackage({ module }: Installation): string | undefined {
   }
 }
 
-/** Searches the PATH. Relative folders, including the working directory, are skipped. */
+/** Searches the PATH. Relative directories, including the working directory, are skipped. */
 function onPath(path: string): string | undefined {
   return path
     .split(delimiter)

@@ -1,6 +1,6 @@
 /**
- * Child process that ends with this process, however this process ends. A shell between the two reads one end of a
- * pipe. When the pipe closes because the agent was killed, the shell kills the child. Needs only a POSIX shell.
+ * Child process that ends whenever this process ends, for whatever reason. A shell between the two reads from a pipe.
+ * If the agent is killed, the pipe closes and the shell kills the child. This requires only a POSIX shell.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -8,8 +8,8 @@ import { createInterface } from 'node:readline';
 export type GuardedProcess = ReturnType<typeof startGuardedProcess>;
 
 /**
- * Guard script. Its standard input is the pipe. It prints the process id, waits, and exits with the process's status.
- * Core dumps are disabled because they would contain the keys in memory.
+ * Guard script. Its standard input is the pipe. It prints the child's process id, waits for the child, and exits with
+ * the child's status. Core dumps are disabled, because they would contain the keys in memory.
  */
 const GUARD = `ulimit -c 0
 exec 3<&0
@@ -24,7 +24,7 @@ exit "$code"`;
 
 /**
  * Starts a process.
- * @param line called with each line of standard error
+ * @param line called with each line that the process writes to standard error
  * @param env complete environment of the process
  */
 export function startGuardedProcess(
@@ -38,25 +38,25 @@ export function startGuardedProcess(
     guard.on('error', (error) => resolve(`not started: ${(error as NodeJS.ErrnoException).code ?? error.message}`));
     guard.once('exit', (code, signal) => {
       guard.stdin?.destroy();
-      // The guard alone may have been killed.
+      // Only the guard may have been killed.
       if (signal !== null && pid !== undefined) killQuietly(pid);
       resolve(signal ?? (code! > 128 ? `signal ${code! - 128}` : `exit ${code}`));
     });
   });
-  // If file descriptors run out (EMFILE), the guard has no pipes.
+  // If no file descriptors are left (EMFILE), the guard has no pipes.
   const { stdin, stdout, stderr } = guard;
   if (stdout)
     createInterface({ input: stdout }).once('line', (text) => {
       pid = Number(text);
     });
   if (stderr) createInterface({ input: stderr }).on('line', line);
-  stdin?.on('error', () => {}); // it has ended, which `ended` reports
+  stdin?.on('error', () => {}); // the guard has ended, which `ended` reports
   return {
-    /** Pid of the process itself, not of its guard. Undefined until the process runs. */
+    /** Process id of the process itself, not of its guard. Undefined until the process runs. */
     get pid() {
       return pid;
     },
-    /** Resolves with the cause when the process has ended: `exit 1`, `SIGKILL`. */
+    /** Resolves once the process has ended, with the cause: `exit 1` or `SIGKILL`. */
     ended,
     /** Kills the process. */
     kill: () => void stdin?.destroy(),

@@ -1,7 +1,7 @@
 /**
- * Unix socket through which Envoy reaches the agent. It opens before the agent can answer: an Envoy that starts early
- * connects at once, and its requests wait until the agent serves them. A refused connection would cost Envoy its retry
- * delay.
+ * Unix socket through which Envoy reaches the agent. It opens before the agent can answer, so that an Envoy that starts
+ * early can connect immediately. Its requests then wait until the agent serves them. A refused connection would make
+ * Envoy wait for its retry delay.
  */
 import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { createServer, type Socket } from 'node:net';
 
 export type EnvoySocket = Awaited<ReturnType<typeof openEnvoySocket>>;
 
-/** Maximum waiting connections. Envoy opens one per thread. */
+/** Maximum number of waiting connections. Envoy opens one per thread. */
 const MAX_WAITING = 16;
 
 /** Listens on a new Unix socket with mode 0600. */
@@ -28,13 +28,13 @@ export async function openEnvoySocket(path: string) {
   chmodSync(path, 0o600);
   return {
     path,
-    /** Passes all connections to `take`, waiting ones first. */
+    /** Passes all connections to `next`, starting with those that are waiting. */
     serve: (next: (connection: Socket) => void) => {
       take = next;
       for (const connection of waiting) next(connection);
       waiting.clear();
     },
-    /** Accepts no further connections. */
+    /** Stops accepting connections. */
     close: () => {
       server.close();
       for (const connection of waiting) connection.destroy();

@@ -12,28 +12,29 @@ import { type EnvoySocket, openEnvoySocket } from './socket.ts';
 
 export interface SupervisorOptions {
   readonly envoy: EnvoyBinary;
-  /** The agent's private directory. */
+  /** Private directory of the agent. */
   readonly directory: string;
-  /** Socket from which Envoy requests configuration and secrets. Closes with Envoy. */
+  /** Socket from which Envoy requests configuration and secrets. It is closed together with Envoy. */
   readonly socket: EnvoySocket;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
 /**
- * Worker threads. A single thread carries more traffic than an edge accepts from a workspace, and each thread has its
- * own tunnels.
+ * Number of worker threads. A single thread carries more traffic than an edge accepts from a workspace, and each thread
+ * opens its own tunnels.
  */
 const THREADS = '1';
 /**
- * How a replaced listener drains, for example after a new grant on its port. TCP connections stay for an hour. HTTP
- * connections end with their next response, so that programs soon use the new listener.
+ * Arguments that control how a replaced listener drains, for example after a new grant includes its port. TCP
+ * connections remain for an hour. HTTP connections end with their next response, so that programs soon use the new
+ * listener.
  */
 export const DRAIN_ARGUMENTS = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
-/** Warnings, except those about work-in-progress configuration, which Envoy would repeat on every update. */
+/** Logs warnings, except those about work-in-progress configuration, which Envoy would repeat on every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5_000;
-/** A failure after this run time is not a failed start, ms. */
+/** Run time after which a failure no longer counts as a failed start, ms. */
 const SETTLED = 10_000;
 const READY_POLL = 10;
 /** Maximum time that `close` waits for open requests, ms. */
@@ -43,7 +44,7 @@ const LINES_PER_MINUTE = 60;
 
 /**
  * Starts Envoy (≈100 ms) in parallel with the first broker request. Envoy then waits for its configuration.
- * @param directory the agent's private directory
+ * @param directory private directory of the agent
  */
 export async function launchEnvoy(
   envoy: EnvoyBinary,
@@ -89,13 +90,13 @@ export class EnvoySupervisor {
     return this.#restarts;
   }
 
-  /** How the last process ended. Undefined while the first one runs. */
+  /** Description of how the last process ended. Undefined while the first one is running. */
   get lastEnd(): string | undefined {
     return this.#lastEnd;
   }
 
   /**
-   * @param ended called immediately when Envoy ends by itself, because other users of this machine can then take over
+   * @param ended called immediately when Envoy ends on its own, because other users of this machine can then take over
    *   its addresses
    */
   onEnded(ended: () => void): void {
@@ -109,7 +110,7 @@ export class EnvoySupervisor {
   /**
    * Waits until Envoy has its first configuration and listens.
    * @param within milliseconds
-   * @returns whether Envoy is ready
+   * @returns true if Envoy is ready
    */
   async ready(within: number): Promise<boolean> {
     for (const end = performance.now() + within; !this.#closed && performance.now() < end; await sleep(READY_POLL)) {
@@ -118,7 +119,7 @@ export class EnvoySupervisor {
     return false;
   }
 
-  /** Waits briefly for open requests, then stops Envoy. */
+  /** Waits briefly for open requests to complete, then stops Envoy. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -131,7 +132,7 @@ export class EnvoySupervisor {
   async #run(): Promise<void> {
     for (let pause = FIRST_PAUSE; !this.#closed; ) {
       const started = performance.now();
-      // A full disk or process table must not end the agent. Traffic resumes when there is room again.
+      // A full disk or process table must not end the agent. Traffic resumes once space is available again.
       const how = await this.#once().catch(
         (error: NodeJS.ErrnoException) => `not started: ${error.code ?? error.message}`,
       );
@@ -148,18 +149,18 @@ export class EnvoySupervisor {
 
   /**
    * Runs Envoy once.
-   * @returns how Envoy ended
+   * @returns a description of how Envoy ended
    * @throws Error if Envoy cannot be started
    */
   async #once(): Promise<string> {
     const { envoy, directory } = this.#options;
     const file = join(directory, 'envoy.json');
-    // Recreated each time, because files of an earlier run may have any content.
+    // Recreated each time, because files from an earlier run may have any content.
     rmSync(this.#adminSocket, { force: true });
     writeFileSync(file, createBootstrap({ agentSocket: this.socket.path, adminSocket: this.#adminSocket }), {
       mode: 0o600,
     });
-    // Disables Envoy's shared memory for hot restarts, because it is shared by the whole machine.
+    // Disables Envoy's shared memory for hot restarts, because it would be shared with other Envoys on the machine.
     const argv = [
       envoy.path,
       '--config-path',
@@ -169,13 +170,13 @@ export class EnvoySupervisor {
       THREADS,
       ...DRAIN_ARGUMENTS,
     ];
-    // Omits the agent's environment, which contains a Codespace's tokens: Envoy needs none of it and has formats that
-    // can read it.
+    // Omits the agent's environment, which contains a Codespace's tokens. Envoy does not need it, and has log formats
+    // that can read it.
     this.#process = startGuardedProcess([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
     return this.#process.ended;
   }
 
-  /** Logs Envoy's output, limited to an amount that a person would read. */
+  /** Logs Envoy's output, limited to an amount that a person can read. */
   #line(text: string): void {
     const minute = Math.floor(performance.now() / 60_000);
     if (minute !== this.#lines.minute) this.#lines = { minute, count: 0 };

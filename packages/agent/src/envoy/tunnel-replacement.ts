@@ -1,17 +1,19 @@
 /**
- * Decides when to replace tunnels (decision 0033): after a certificate's principal changed, or before an edge shuts
- * down. A draining edge announces its shutdown repeatedly while it carries a tunnel. A lying edge can cause only a
- * bounded number of new tunnels and no failed requests.
+ * Decides when to replace tunnels (decision 0033): after a certificate's principal has changed, or before an edge shuts
+ * down. A draining edge announces its shutdown repeatedly for as long as it carries a tunnel. An edge that lies can
+ * cause only a bounded number of new tunnels and no failed requests.
  */
 
-/** Maximum random delay in ms, so that agents of draining edges do not all replace their tunnels at once. */
+/** Maximum random delay, ms. It keeps the agents of a draining edge from replacing their tunnels all at once. */
 const SPREAD_MS = 1_500;
-/** Minimum time between two replacements, ms. Edges repeat announcements that are ignored. */
+/**
+ * Minimum time between two replacements, ms. Announcements that are ignored because of it are repeated by the edges.
+ */
 const LEAST_MS = 5_000;
 /**
- * Replacement burst size, and the time in ms until another replacement is allowed. Draining edges repeat their
- * announcement for longer than that (`--drain`, 20 s by default), so an honest edge is heard before it ends, no matter
- * what other edges announced before.
+ * Burst size for replacements, and the time until another replacement is allowed, ms. Draining edges repeat their
+ * announcement for longer than that (`--drain`, 20 s by default). An honest edge is therefore heard before it ends, no
+ * matter what other edges have announced.
  */
 const BURST = 4;
 const REGAINED_MS = 12_000;
@@ -22,20 +24,20 @@ export class TunnelReplacement {
   readonly #now: () => number;
   #generation = 0;
   #forEdges = 0;
-  /** Generation that Envoy has accepted. */
+  /** Generation that Envoy has accepted last. */
   #taken = 0;
-  /** When Envoy began to open tunnels of this generation. */
+  /** Time at which Envoy began to open tunnels of this generation. */
   #since = Number.NEGATIVE_INFINITY;
-  /** When tunnels were last replaced for an edge. */
+  /** Time at which tunnels were last replaced because of an edge. */
   #replacedAt = Number.NEGATIVE_INFINITY;
-  /** Replacements left for edges, as of `#countedAt`. */
+  /** Number of replacements that edges could still cause at `#countedAt`. */
   #left = BURST;
   #countedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
    * @param random returns a number in [0, 1)
-   * @param replace sends Envoy the clusters of a new generation
+   * @param replace sends the clusters of a new generation to Envoy
    * @param now monotonic clock, ms
    */
   constructor(
@@ -48,28 +50,31 @@ export class TunnelReplacement {
     this.#now = now;
   }
 
-  /** Generation of the clusters sent to Envoy. */
+  /** Generation of the clusters that were last sent to Envoy. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** Number of replacements that edges caused. */
+  /** Number of replacements that edges have caused. */
   get forEdges(): number {
     return this.#forEdges;
   }
 
-  /** Replaces all tunnels immediately: the existing ones must not carry further requests. */
+  /** Replaces all tunnels immediately. Existing tunnels must not carry further requests. */
   atOnce(): void {
-    // A replacement scheduled for an edge would only replace new tunnels.
+    // A replacement that is scheduled for an edge would only replace new tunnels.
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
   }
 
-  /** Handles a draining edge's announcement. @param newestMs age of its newest tunnel */
+  /**
+   * Handles the announcement of a draining edge.
+   * @param newestMs age of its newest tunnel, ms
+   */
   draining(newestMs: number): void {
     const now = this.#now();
-    // Tunnels from before the last replacement end on their own once their requests are complete.
+    // Tunnels that existed before the last replacement end on their own once their requests are complete.
     if (this.#timer || now - newestMs < this.#since || !this.#mayReplace(now)) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -86,7 +91,10 @@ export class TunnelReplacement {
     this.#replace(this.#generation);
   }
 
-  /** Records that Envoy accepted clusters. @returns whether their generation is new */
+  /**
+   * Records that Envoy has accepted clusters.
+   * @returns whether their generation is new
+   */
   taken(): boolean {
     if (this.#taken === this.#generation) return false;
     this.#taken = this.#generation;

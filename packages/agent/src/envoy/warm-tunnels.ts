@@ -1,37 +1,43 @@
 /**
- * Opens tunnels before the next call: for the first Envoy, for each successor, and after tunnels are replaced. Each new
- * session replaces them once Envoy has its certificates.
+ * Opens tunnels before they are needed: for the first Envoy, for each of its successors, and after tunnels have been
+ * replaced. A new session replaces all tunnels once Envoy has its certificates.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request, sendAndRead } from '../http.ts';
 
 export interface WarmTunnelsOptions extends Omit<TunnelsOptions, 'clusters'> {
-  /** Names of the clusters to connect to at present. */
+  /** Returns the names of the clusters that Envoy should currently connect to. */
   readonly clusters: () => readonly string[];
 }
 
 export class WarmTunnels {
   readonly #options: WarmTunnelsOptions;
   #begun = false;
-  /** Process id of the Envoy that last opened tunnels. */
+  /** Process id of the Envoy for which tunnels were last opened. */
   #envoy: number | undefined;
 
   constructor(options: WarmTunnelsOptions) {
     this.#options = options;
   }
 
-  /** Opens tunnels once the first Envoy listens. @param envoy its process id */
+  /**
+   * Opens tunnels once the first Envoy listens.
+   * @param envoy its process id
+   */
   begin(envoy: number | undefined): void {
     this.#begun = true;
     this.#open(envoy);
   }
 
-  /** Opens tunnels for a new Envoy that has its listeners and certificates. @param envoy its process id */
+  /**
+   * Opens tunnels for a new Envoy once it has its listeners and certificates.
+   * @param envoy its process id
+   */
   envoyListens(envoy: number | undefined): void {
     if (this.#begun && envoy !== this.#envoy) this.#open(envoy);
   }
 
-  /** Opens new tunnels after Envoy has closed the previous ones. */
+  /** Opens new tunnels once Envoy has closed the previous ones. */
   replaced(): void {
     if (this.#begun) this.#open(this.#envoy);
   }
@@ -42,10 +48,10 @@ export class WarmTunnels {
   }
 }
 
-// Makes Envoy connect to some clusters through its warm-up listener (xds/warm-up.ts).
+// Makes Envoy connect to clusters through its warm-up listener (xds/warm-up.ts).
 
 interface TunnelsOptions {
-  /** The listener's socket. */
+  /** Unix socket of the warm-up listener. */
   readonly socketPath: string;
   readonly header: string;
   readonly clusters: readonly string[];
@@ -57,7 +63,10 @@ const POLL = 50;
 const TIMEOUT = 2_000;
 const LARGEST = 65_536;
 
-/** Returns once Envoy has started to connect. Failures show up in the first call, which reports the reason. */
+/**
+ * Returns once Envoy has started to connect. Failures are not reported here. The first call fails instead and reports
+ * the reason.
+ */
 async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Promise<void> {
   const [first, ...others] = clusters;
   if (first === undefined) return;

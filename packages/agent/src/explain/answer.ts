@@ -13,7 +13,7 @@ import { findRoute, parseClusterTarget, type RouteAnswer, type RouteTarget } fro
 import type { ExplainedRequest } from './route-match.ts';
 
 export interface ExplainedCall extends Omit<ExplainedRequest, 'authority'> {
-  /** Host as written by the program. */
+  /** Host as the program wrote it. */
   readonly host: string;
   readonly port: number;
 }
@@ -25,28 +25,28 @@ export interface ExplainResponse {
     readonly login: string;
     readonly grants: readonly string[];
   };
-  /** Contact for access requests. Absent if the access file lists none. */
+  /** Contact for access requests. Absent if the access file does not list one. */
   readonly contact?: string | undefined;
   readonly trustDomain: string;
   readonly tokenHeader: string;
-  /** Claims of the identity token sent with the call. Empty if they cannot be read. */
+  /** Claims of the identity token that is sent with the call. Empty if they cannot be read. */
   readonly claims: Readonly<Record<string, unknown>>;
   /** Services that the session can reach, in the order of its grants. */
   readonly services: readonly ReachableService[];
-  /** SPIFFE id by grant. */
+  /** SPIFFE ids by grant. */
   readonly principals: Readonly<Record<string, string>>;
   /** Addresses of Envoy's listeners, such as `127.64.1.2:8080`. */
   readonly listening: readonly string[];
-  /** Addresses available only through the proxy, because this user may not listen on their ports. */
+  /** Addresses that are only available through the proxy, because this user may not listen on their ports. */
   readonly byProxyOnly: readonly string[];
-  /** Route by grant, for the grants that include the host and port. */
+  /** Routes by grant, for the grants that include the host and port. */
   readonly routes: Readonly<Record<string, RouteAnswer>>;
 }
 
-/** Envoy's current configuration, by type URL and name. */
+/** Current configuration of Envoy, by type URL and name. */
 export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** Returns the services with this host (or hosts file alias) and port, one per grant. */
+/** Returns the services that have this host (or hosts file alias) and port. There is one per grant. */
 export function servicesAt(
   services: readonly ReachableService[],
   { host, port }: Pick<ExplainedCall, 'host' | 'port'>,
@@ -55,14 +55,14 @@ export function servicesAt(
   return services.filter((one) => one.port === port && (one.host === name || one.aliases.includes(name)));
 }
 
-/** Envoy's configuration and listeners. */
+/** Configuration and listeners of Envoy. */
 export interface EnvoyState extends Pick<ExplainResponse, 'listening' | 'byProxyOnly'> {
   readonly resources: EnvoyResources;
   /** Parts of istiod's configuration that the broker omitted for this session. */
   readonly leftOut: readonly LeftOut[];
 }
 
-/** Explains a call from the session's credentials and Envoy's configuration. */
+/** Explains a call based on the session's credentials and Envoy's configuration. */
 export function createExplainResponse(
   { session, mesh, services, svids, identityToken }: Credentials,
   { resources, leftOut, ...listeners }: EnvoyState,
@@ -87,7 +87,10 @@ export function createExplainResponse(
   };
 }
 
-/** The broker reports omissions for all routes together, so the affected route is unknown here. */
+/**
+ * Describes omitted parts. The broker reports omissions for all routes together, so it is not known which route is
+ * affected.
+ */
 function omissions(leftOut: readonly LeftOut[]): readonly string[] {
   const parts = leftOut.filter(({ where }) => where === 'RouteConfiguration').map(({ what }) => what);
   return parts.length === 0
@@ -107,7 +110,10 @@ function routeIn(resources: EnvoyResources, service: ReachableService, call: Exp
   };
 }
 
-/** Whether the cluster exists but is empty. The broker omits endpoints that do not accept a sidecar's mutual TLS. */
+/**
+ * Whether the cluster exists but has no endpoints. The broker omits endpoints that do not accept a sidecar's mutual
+ * TLS.
+ */
 function isEmpty(resources: EnvoyResources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
   const cluster = read(resources[CLUSTER]?.get(`${grant}/outbound|${port}|${subset}|${host}`));
   return cluster !== undefined && !(cluster.load_assignment?.endpoints ?? []).some(hasEndpoints);

@@ -1,6 +1,6 @@
 /**
- * Finds a request's destination in Envoy's current routes: the service and its VirtualService, or the hop that responds
- * instead.
+ * Finds a request's destination in Envoy's current routes. It is either the service and its VirtualService, or the hop
+ * that responds instead.
  */
 import { parseRefusal } from '../xds/route-refusals.ts';
 import { type ExplainedRequest, evaluateRouteMatch, matchesOnHeaders } from './route-match.ts';
@@ -9,28 +9,28 @@ export interface RouteTarget {
   readonly host: string;
   readonly port: number;
   readonly subset?: string;
-  /** Weight, if the route has several targets. */
+  /** Weight of this target, if the route has more than one. */
   readonly weight?: number;
-  /** Envoy received no endpoint for the target, so every call fails with 503. */
+  /** Set if Envoy has not received any endpoint for the target, so every call fails with 503. */
   readonly hasNoEndpoint?: true;
 }
 
 export type RouteAnswer = {
-  /** `NAMESPACE/NAME` of the VirtualService, if the route has one and identifies it. */
+  /** `NAMESPACE/NAME` of the VirtualService. Absent if the route does not identify one. */
   readonly rule?: string;
-  /** Further effects of the route, as text. */
+  /** Descriptions of further effects of the route. */
   readonly notes: readonly string[];
 } & (
   | {
       readonly kind: 'forward';
       readonly to: readonly RouteTarget[];
-      /** Path after a rewrite, or null for rewrites that this module does not support. */
+      /** Path after a rewrite. Null if this module does not support the rewrite. */
       readonly path?: string | null;
     }
   | {
       readonly kind: 'answer';
       readonly status: number;
-      /** Refusal that the broker put in the route's place. */
+      /** Refusal with which the broker replaced the route. */
       readonly refusal?: { readonly code: string; readonly description: string };
     }
   | { readonly kind: 'redirect' }
@@ -42,8 +42,8 @@ export type RouteAnswer = {
 type Json = any;
 
 /**
- * Finds a request's route.
- * @param configuration JSON of a checked `envoy.config.route.v3.RouteConfiguration`
+ * Finds the route of a request.
+ * @param configuration validated `envoy.config.route.v3.RouteConfiguration` as JSON
  */
 export function findRoute(configuration: Json, request: ExplainedRequest): RouteAnswer {
   const host = virtualHost(configuration.virtual_hosts ?? [], request.authority.toLowerCase());
@@ -64,7 +64,10 @@ export function findRoute(configuration: Json, request: ExplainedRequest): Route
   return { kind: 'no-route', notes: [] };
 }
 
-/** Prefers exact names to `*` (envoy.config.route.v3.VirtualHost, `domains`). Other patterns do not occur. */
+/**
+ * Selects the virtual host. Exact names take precedence over `*` (envoy.config.route.v3.VirtualHost, `domains`). Other
+ * patterns do not occur.
+ */
 function virtualHost(hosts: Json[], authority: string): Json | undefined {
   const name = authority.replace(/:[0-9]+$/, '');
   const of = (wanted: string) => hosts.find(({ domains = [] }) => domains.includes(wanted));

@@ -1,6 +1,7 @@
 /**
- * Maintains the marked block in /etc/hosts. The file is written in place: in a container it is a bind mount, and a
- * rename would leave the container with the old file. The markers also identify a block left behind by a crash.
+ * Maintains the marked block in /etc/hosts. The file is written in place, because in a container it is a bind mount.
+ * After a rename, the container would still see the old file. The markers also identify a block that was left behind by
+ * a crash.
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
@@ -17,19 +18,25 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9]
 const ADDRESS = /^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$/;
 const STALE_LOCK = 5000;
 
-/** Removes the block and the blank line before it. @returns the remaining text */
+/**
+ * Removes the block and the blank line before it.
+ * @returns the remaining text
+ */
 export function removeHostsBlock(text: string): string {
   let rest = text;
   for (let begin = rest.indexOf('# meshpass begin'); begin >= 0; begin = rest.indexOf('# meshpass begin')) {
     const end = rest.indexOf(END, begin);
-    // A crash left a block without an end marker, so only lines in the agent's own format belong to it.
+    // If a crash left a block without an end marker, only lines in the agent's own format belong to it.
     const after = end >= 0 ? rest.indexOf('\n', end) + 1 || rest.length : endOfOwnLines(rest, begin);
     rest = rest.slice(0, begin) + rest.slice(after);
   }
   return rest;
 }
 
-/** Replaces the block. @throws MeshpassError config_invalid if a name or address is not allowed in the block */
+/**
+ * Replaces the block.
+ * @throws MeshpassError config_invalid if a name or address is not allowed in the block
+ */
 export function replaceHostsBlock(text: string, entries: readonly HostsEntry[]): string {
   const base = removeHostsBlock(text);
   if (entries.length === 0) return base;
@@ -47,8 +54,8 @@ export function replaceHostsBlock(text: string, entries: readonly HostsEntry[]):
 }
 
 /**
- * Writes the block, or removes it if there are no entries. Uses passwordless sudo if `options.sudo` is set and the file
- * is not writable.
+ * Writes the block, or removes it if there are no entries. If the file is not writable and `options.sudo` is set, uses
+ * passwordless sudo.
  * @throws MeshpassError agent_hosts_unwritable
  */
 export function writeHostsBlock(
@@ -73,7 +80,10 @@ export function writeHostsBlock(
   }
 }
 
-/** Overwrites the file in place: first the bytes, then the length, so that readers never see a truncated file. */
+/**
+ * Overwrites the file in place. The length is changed after the bytes are written, so readers never see a truncated
+ * file.
+ */
 function overwrite(path: string, text: string): void {
   const file = openSync(path, constants.O_RDWR);
   try {
@@ -99,8 +109,8 @@ function overwriteWithSudo(path: string, text: string): boolean {
 }
 
 /**
- * Locks the file against concurrent agents. If the directory is not writable, the write proceeds without a lock, since
- * no other agent can create one either.
+ * Locks the file against other agents. If the directory is not writable, the file is written without a lock, since no
+ * other agent could create one either.
  */
 function lock(path: string): () => void {
   for (let attempt = 0; attempt < 50; attempt++) {

@@ -1,4 +1,4 @@
-/** Keeps the names of listening services in the hosts file while the agent runs. */
+/** Keeps the names of services that have a listener in the hosts file while the agent runs. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { writeHostsBlock } from './hosts-file.ts';
@@ -16,7 +16,7 @@ export class LoopbackNames {
     this.#mayListenOn = mayListenOn;
   }
 
-  /** Limitations and remedies to show to the user. */
+  /** Limitations to show to the user, with remedies. */
   get notes(): readonly string[] {
     return this.#notes;
   }
@@ -26,8 +26,8 @@ export class LoopbackNames {
   }
 
   /**
-   * Writes the names of services. @param listening `ADDRESS:PORT` of every listener; services without a listener get no
-   * name
+   * Writes the names of services.
+   * @param listening `ADDRESS:PORT` of every listener. Services without a listener are omitted
    */
   write(services: readonly ReachableService[], listening: ReadonlySet<string>): void {
     if (this.#removed) return;
@@ -59,14 +59,14 @@ export class LoopbackNames {
     this.#notes = notes;
   }
 
-  /** Removes all names for good, because a draining Envoy may still report its listeners. */
+  /** Removes all names permanently. A draining Envoy may still report its listeners afterwards. */
   remove(): void {
     this.#removed = true;
     this.#named = new Set();
     try {
       writeHostsBlock(this.#hostsFile, [], { sudo: true });
     } catch {
-      // The file was not writable at startup either.
+      // The file was not writable at startup either, so it contains no names.
     }
   }
 }

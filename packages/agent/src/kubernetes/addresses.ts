@@ -1,4 +1,4 @@
-/** Assigns each grant a loopback address for the API server, derived from the grant's name. */
+/** Assigns each grant a loopback address for the API server. The address is derived from the grant's name. */
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type { Credentials } from '../session/enrol.ts';
@@ -10,12 +10,12 @@ export interface KubernetesGrant {
   readonly port: number;
 }
 
-/** The usual API server port. Port 443 would require a privilege that the agent may lack. */
+/** Usual port of an API server. Port 443 would require a privilege that the agent may not have. */
 const PORT = 6443;
-/** 127.63.0.0/16: adjacent to the addresses of services in 127.64.0.0/10. */
+/** Number of addresses in 127.63.0.0/16, which is adjacent to the services' addresses in 127.64.0.0/10. */
 const ADDRESSES = 65_536;
 
-/** Returns the grants with roles and a certificate, in the session's order, each with a distinct address. */
+/** Returns the grants that have roles and a certificate, in the session's order. Each has a distinct address. */
 export function kubernetesGrants({ kubernetes, svids, session }: Credentials): readonly KubernetesGrant[] {
   const taken = new Set<number>();
   return (kubernetes?.grants ?? [])

@@ -1,4 +1,4 @@
-/** Supports kubectl in the workspace with a kubeconfig and with tokens that kubectl requests from the agent. */
+/** Supports kubectl in the workspace. The agent provides a kubeconfig, and tokens that kubectl requests from it. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -21,13 +21,13 @@ export interface WorkspaceKubernetesOptions {
 
 export interface KubernetesCredential {
   readonly token: string;
-  /** When kubectl requests the next token, as an RFC 3339 time. */
+  /** Time at which kubectl should request the next token, in RFC 3339 format. */
   readonly expirationTimestamp: string;
 }
 
 /**
- * Seconds. A token is no longer issued in its last two minutes, and kubectl requests the next one a minute before
- * expiry.
+ * Minimum remaining lifetime of a token that is still returned, and how long before expiry kubectl requests the next
+ * one. Both in seconds.
  */
 const LEAST_LEFT = 120;
 const EARLIER = 60;
@@ -36,7 +36,7 @@ export class WorkspaceKubernetes {
   readonly #options: WorkspaceKubernetesOptions;
   readonly #path: string;
   #written: string | undefined;
-  /** Tokens by session, grant and principal. A change of any of these starts without tokens. */
+  /** Tokens by session, grant and principal. If any of these changes, no cached token matches. */
   readonly #tokens = new Map<string, Promise<KubernetesTokenResponse>>();
 
   constructor(options: WorkspaceKubernetesOptions) {
@@ -46,7 +46,7 @@ export class WorkspaceKubernetes {
     this.remove();
   }
 
-  /** Rewrites the kubeconfig if a new session, certificate or service list changes it. */
+  /** Rewrites the kubeconfig if a new session, certificate or service list has changed it. */
   update(): void {
     const { credentials, command, runtimeDirectory, log } = this.#options;
     const current = credentials();
@@ -66,7 +66,7 @@ export class WorkspaceKubernetes {
     }
   }
 
-  /** Status for `meshpass status`, or undefined if no grant has roles. */
+  /** Information for `meshpass status`. Undefined if no grant has roles. */
   get status(): KubernetesStatus | undefined {
     if (this.#written === undefined) return undefined;
     const grants = kubernetesGrants(this.#options.credentials());
@@ -87,8 +87,8 @@ export class WorkspaceKubernetes {
 
   /**
    * Returns a token for the API server.
-   * @param grant defaults to the first grant with roles
-   * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, and the broker's other codes
+   * @param grant name of the grant. Defaults to the first grant with roles
+   * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, or another code from the broker
    */
   async credential(grant?: string): Promise<KubernetesCredential> {
     const current = this.#options.credentials();
@@ -103,7 +103,7 @@ export class WorkspaceKubernetes {
     rmSync(this.#path, { force: true });
   }
 
-  /** Determines why there is no token. Only the broker knows whether kubectl access is off. */
+  /** Determines why there is no token. Only the broker knows whether kubectl access is turned off. */
   async #without(current: Credentials, grant: string | undefined): Promise<MeshpassError> {
     const held = current.session.grants;
     if (grant !== undefined && !held.includes(grant))
@@ -124,7 +124,7 @@ export class WorkspaceKubernetes {
     );
   }
 
-  /** Returns a cached token, joins a pending request, or requests a new token if the cached one is about to expire. */
+  /** Returns a cached token. If it is about to expire, joins a pending request or requests a new one. */
   async #token(current: Credentials, grant: string): Promise<KubernetesTokenResponse> {
     const key = keyOf(current, grant);
     const { client } = this.#options;
@@ -151,29 +151,29 @@ async function request(
   );
 }
 
-/** Cache key. A grant that was lost and regained has a different ServiceAccount. */
+/** Returns the cache key. A grant that was lost and regained has a different ServiceAccount. */
 function keyOf({ session, svids }: Credentials, grant: string): string {
   return `${session.id} ${grant} ${svids.get(grant)?.spiffeId}`;
 }
 
 interface KubeconfigParts {
   readonly grants: readonly KubernetesGrant[];
-  /** PEM. If absent, kubectl uses the system's roots. */
+  /** CA certificates, PEM. If absent, kubectl uses the system's roots. */
   readonly certificateAuthority: string | undefined;
   /** Command that starts `meshpass`. */
   readonly command: readonly string[];
   readonly runtimeDirectory: string;
 }
 
-/** Returns the name for cluster, user and context. The prefix avoids conflicts with the user's own contexts. */
+/** Returns the name of the cluster, user and context. The prefix avoids conflicts with the user's own contexts. */
 function contextOf(grant: string): string {
   return `meshpass-${grant}`;
 }
 
 /**
- * Builds a kubeconfig (client.authentication.k8s.io/v1 for the credentials) as JSON, a subset of YAML. It contains no
- * secrets. The server is a loopback address, and `tls-server-name` makes kubectl verify the API server by a name that
- * is in every API server certificate.
+ * Builds a kubeconfig (client.authentication.k8s.io/v1 for the credentials) as JSON, which is a subset of YAML. It
+ * contains no secrets. The server is a loopback address, and `tls-server-name` makes kubectl verify the API server
+ * under a name that every API server certificate contains.
  */
 function kubeconfig({ grants, certificateAuthority, command, runtimeDirectory }: KubeconfigParts): string {
   const [executable, ...words] = command;

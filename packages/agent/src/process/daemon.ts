@@ -1,5 +1,5 @@
 /**
- * The process behind `meshpass up`. Runs the agent until a signal or `meshpass down`, and reports readiness to its
+ * Process behind `meshpass up`. It runs the agent until a signal or `meshpass down`, and reports readiness to its
  * parent.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -14,8 +14,8 @@ export type DaemonMessage =
   | { readonly refused: { readonly code: string; readonly message: string } };
 
 /**
- * Runs the agent in this process until SIGTERM, SIGINT, SIGHUP or `meshpass down`. @throws MeshpassError like
- * `runAgent`
+ * Runs the agent in this process until SIGTERM, SIGINT, SIGHUP or `meshpass down`.
+ * @throws MeshpassError like `runAgent`
  */
 export async function runUntilSignal(
   config: AgentConfig,
@@ -29,13 +29,13 @@ export async function runUntilSignal(
   await agent.closed;
 }
 
-/** Logs events to standard error, one JSON object per line. Callers never pass a token or a key. */
+/** Logs events to standard error as one JSON object per line. Callers never pass tokens or keys. */
 function log(event: string, detail: Readonly<Record<string, unknown>> = {}): void {
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
 }
 
 /**
- * Runs the process that `launch` starts, from configuration to exit.
+ * Runs the process that `launchAgent` starts, from configuration to exit.
  * @param config JSON text of an `AgentConfig`
  */
 export async function runDaemon(config: string): Promise<void> {
@@ -56,7 +56,7 @@ export async function runDaemon(config: string): Promise<void> {
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
     log('refused', { code: error.code, message: error.message });
-    // Parts that have already started end with this process.
+    // Parts of the agent that have already started end with this process.
     tell({ refused: { code: error.code, message: error.message } }, () => process.exit(1));
   }
 }

@@ -1,11 +1,15 @@
-/** `meshpass down`: stops the agent, or cleans up after an agent that crashed. */
+/** Implements `meshpass down`. Stops the agent, or cleans up after an agent that crashed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import { sendControlRequest } from '../control/control.ts';
 import { writeHostsBlock } from '../hosts/hosts-file.ts';
 
-/** Stops the agent. @returns whether it was running. @throws MeshpassError agent_hosts_unwritable */
+/**
+ * Stops the agent.
+ * @returns whether it was running
+ * @throws MeshpassError agent_hosts_unwritable
+ */
 export async function down(config: {
   readonly runtimeDirectory: string;
   readonly hostsFile: string;
@@ -22,7 +26,7 @@ export async function down(config: {
   return true;
 }
 
-/** Whether a process is running. Zombies do not count, because process 1 in a container may be slow to reap them. */
+/** Whether a process is running. Zombies do not count, because process 1 of a container may be slow to reap them. */
 export function isProcessAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -32,6 +36,6 @@ export function isProcessAlive(pid: number): boolean {
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
-    return !existsSync('/proc/self/stat'); // without /proc (macOS), the result of the signal counts
+    return !existsSync('/proc/self/stat'); // without /proc (macOS), only the signal's result is available
   }
 }

@@ -1,4 +1,4 @@
-/** `meshpass up`: starts the agent as a separate process and waits until it carries traffic. */
+/** Implements `meshpass up`. Starts the agent as a separate process and waits until it carries traffic. */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -15,15 +15,16 @@ import { DAEMON_COMMAND } from './daemon-verb.ts';
 
 export interface LaunchOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Time limit for becoming ready, ms. */
+  /** Time limit for the agent to become ready, ms. */
   readonly timeout?: number;
-  /** Called with instructions if the user must sign in. The time limit then starts when the code expires. */
+  /** Called with instructions if the user must sign in. The time limit then starts only when the code expires. */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
 }
 
 /**
- * Starts the agent process. @throws MeshpassError config_invalid; the agent's own error; agent_not_running if the
- * process exits without one
+ * Starts the agent process.
+ * @throws MeshpassError config_invalid, the error that the agent reported, or agent_not_running if the process exits
+ *   without reporting one
  */
 export async function launchAgent(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
   createPrivateDirectory(config.runtimeDirectory);
@@ -36,7 +37,7 @@ export async function launchAgent(config: AgentConfig, options: LaunchOptions): 
       ...options.env,
       ...(isSea() && { NODE_OPTIONS: [options.env.NODE_OPTIONS, ...AGENT_NODE_OPTIONS].filter(Boolean).join(' ') }),
       NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env),
-      // A single malloc arena for all threads: each additional arena reserves half a megabyte.
+      // Uses a single malloc arena for all threads, because each additional arena reserves half a megabyte.
       MALLOC_ARENA_MAX: options.env.MALLOC_ARENA_MAX ?? '1',
     },
   });
@@ -79,13 +80,13 @@ export async function launchAgent(config: AgentConfig, options: LaunchOptions): 
 }
 
 /**
- * Returns the agent process's command line: this executable, or the file next to this one, which is TypeScript in the
- * repository and the output of deploy/npm/agent-process.ts in the published package.
+ * Returns the command line of the agent process. It is this executable, or a file next to this one. That file is
+ * TypeScript in the repository. In the published package, it is the output of deploy/npm/agent-process.ts.
  */
 function entry(): readonly string[] {
   if (isSea()) return [DAEMON_COMMAND];
   const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-  // Node loads TypeScript with WebAssembly, so --jitless is not possible here.
+  // Node uses WebAssembly to load TypeScript, so --jitless is not possible here.
   if (import.meta.url.endsWith('.ts')) return [YOUNG, '--no-opt', beside('./daemon-main.ts')];
   return [...AGENT_NODE_OPTIONS, beside('./daemon-main.cjs')];
 }
@@ -95,14 +96,14 @@ const MAX_LOG = 1_048_576;
 const YOUNG = '--max-semi-space-size=1';
 
 /**
- * Options that reduce memory: a small young generation and no compiler, since the agent computes little. Checking the
- * configuration for 500 services takes half a second without a compiler, and a tenth of that with the simplest
- * compiler, which costs 6 MB. A single executable, whose command line belongs to the program, receives these options in
- * `NODE_OPTIONS`.
+ * Node options that reduce memory: a small young generation and no compiler, since the agent computes little.
+ * Validating the configuration of 500 services takes half a second without a compiler. The simplest compiler would
+ * reduce that to a tenth, but costs 6 MB. A single executable receives these options in `NODE_OPTIONS`, because its
+ * command line belongs to the program.
  */
 export const AGENT_NODE_OPTIONS = [YOUNG, '--jitless'] as const;
 
-/** Compile cache directory for the agent's code. The cache halves the time until the first call. */
+/** Returns the directory of the compile cache for the agent's code. The cache halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
 }

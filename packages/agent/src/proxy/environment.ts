@@ -1,10 +1,10 @@
-/** Environment variables that send programs through the proxy. */
+/** Environment variables that make programs use the proxy. */
 export const PROXY_USER = 'meshpass';
 
 /**
- * Returns the variables in upper and lower case: some programs read only one spelling, and curl reads http_proxy only
+ * Returns the variables in upper and lower case. Some programs read only one spelling, and curl reads http_proxy only
  * in lower case.
- * @param address the proxy's address as the program sees it
+ * @param address address of the proxy as the program sees it
  */
 export function proxyEnvironment(
   proxy: { readonly port: number; readonly secret: string },
@@ -24,7 +24,7 @@ export function proxyEnvironment(
   };
 }
 
-/** Returns lines for `eval "$(meshpass env)"`, with values in single quotes. */
+/** Formats lines for `eval "$(meshpass env)"`, with values in single quotes. */
 export function formatShellExports(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
     .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
@@ -32,7 +32,7 @@ export function formatShellExports(environment: Readonly<Record<string, string>>
 }
 
 /**
- * Returns lines for `docker run --env-file` and Compose's `env_file`, which treat everything after the first `=` as the
+ * Formats lines for `docker run --env-file` and Compose's `env_file`, which treat everything after the first `=` as the
  * value.
  */
 export function envFileLines(environment: Readonly<Record<string, string>>): string {

@@ -1,10 +1,10 @@
 /**
- * Restricts container requests outside the mesh to addresses that do not belong to this machine. A bridge separates
- * containers from the workspace's loopback, on which databases and tools listen without a password because only the
- * workspace's own programs can connect. Requests through the proxy originate from the workspace itself, so the
- * addresses of its interfaces are refused as well. Envoy asks the agent (ext_authz) and connects only to the address in
- * the response. Envoy's own resolver is not suitable: it tries each address of a name, and a filter sees only the first
- * one.
+ * Restricts requests from containers to hosts outside the mesh: they must not reach addresses that belong to this
+ * machine. A bridge separates containers from the workspace's loopback interface, where databases and tools listen
+ * without a password because only the workspace's own programs can connect. Requests through the proxy originate from
+ * the workspace itself, so the addresses of its interfaces are also refused. Envoy asks the agent (ext_authz) and
+ * connects only to the address in the response. Envoy's own resolver is not suitable, because it tries every address of
+ * a name while a filter sees only the first.
  */
 import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
@@ -17,16 +17,16 @@ import { code } from '../xds/http-filters.ts';
 const EXT_AUTHZ = 'envoy.filters.http.ext_authz';
 const ADDRESS = 'address';
 const TIMEOUT_MS = 3_000;
-/** Longer than the resolver's attempts take in total. */
+/** Longer than all of the resolver's attempts together. */
 const ENVOY_WAITS = '15s';
 const MAX_LOOKUPS = 256;
-/** `google.rpc.Code.PERMISSION_DENIED` */
+/** `google.rpc.Code.PERMISSION_DENIED`. */
 const PERMISSION_DENIED = 7;
 
 /**
- * Addresses of the machine itself (RFC 6890). Connections to `::` and 0.0.0.0 reach the loopback, as do IPv4-mapped
- * IPv6 addresses, which BlockList recognizes. Clouds serve the machine's credentials on link-local addresses, Azure
- * also on 168.63.129.16, and AWS on fd00:ec2::254.
+ * Addresses of the machine itself (RFC 6890). Connections to `::` and 0.0.0.0 reach the loopback interface, as do
+ * IPv4-mapped IPv6 addresses, which BlockList recognizes. Clouds serve the machine's credentials on link-local
+ * addresses. Azure also uses 168.63.129.16, and AWS fd00:ec2::254.
  */
 const OWN_NETWORKS = new BlockList();
 OWN_NETWORKS.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -38,7 +38,7 @@ OWN_NETWORKS.addSubnet('fe80::', 10, 'ipv6');
 OWN_NETWORKS.addAddress('fd00:ec2::254', 'ipv6');
 
 /**
- * Subset of `Resolver` from node:dns/promises. It does not read the hosts file, which contains the workspace's own
+ * Subset of `Resolver` from node:dns/promises. It does not read the hosts file, which lists the workspace's own
  * services.
  */
 export interface NameResolver {
@@ -46,12 +46,12 @@ export interface NameResolver {
   resolve6(name: string): Promise<readonly string[]>;
 }
 
-/** Type of `networkInterfaces` from node:os. Called for each request, since bridges come and go. */
+/** Type of `networkInterfaces` from node:os. It is called for each request, since bridges come and go. */
 export type ListInterfaces = typeof networkInterfaces;
 
 /**
- * Resolver that reads the machine's DNS servers on each lookup. A plain `Resolver` keeps the servers that it read
- * first, even after the workspace was suspended and resumed.
+ * Resolver that reads the machine's list of DNS servers for each lookup. A plain `Resolver` would keep the servers that
+ * it read first, even after the workspace was suspended and resumed.
  */
 export const systemResolver: NameResolver = {
   resolve4: (name) => openResolver().resolve4(name),
@@ -62,13 +62,13 @@ export type OutsideAddress =
   | { readonly address: string }
   | { readonly status: 'Forbidden' | 'BadGateway' | 'ServiceUnavailable'; readonly reason: string };
 
-/** Builds the HTTP filter that asks the agent, enabled only on routes with `addressCheckRouteConfig`. */
+/** Builds the HTTP filter that asks the agent. It is enabled only on routes that have `addressCheckRouteConfig`. */
 export function addressFilter(): JsonObject {
   const filter = httpFilter('ext_authz', 'ExtAuthz', {
     transport_api_version: 'V3',
     grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER }, timeout: ENVOY_WAITS },
     status_on_error: { code: 'BadGateway' },
-    // The agent needs only a request's host.
+    // The agent needs only the host of a request.
     disallowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] },
   });
   return { ...filter, disabled: true };
@@ -79,9 +79,7 @@ export const addressCheckRouteConfig: JsonObject = {
   [EXT_AUTHZ]: typedConfig('extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', { check_settings: {} }),
 };
 
-/**
- * Builds a cluster that connects to the address from the agent's response. Without an address, no connection is made.
- */
+/** Builds a cluster that connects to the address in the agent's response. Without an address, no connection is made. */
 export function outsideCluster(name: string): JsonObject {
   return {
     name,
@@ -92,7 +90,7 @@ export function outsideCluster(name: string): JsonObject {
   };
 }
 
-/** Returns the handler of `envoy.service.auth.v3.Authorization.Check`. */
+/** Creates the handler of `envoy.service.auth.v3.Authorization.Check`. */
 export function createAddressCheckHandler(
   resolver: NameResolver = systemResolver,
   interfaces: ListInterfaces = networkInterfaces,
@@ -116,9 +114,9 @@ export function createAddressCheckHandler(
 }
 
 /**
- * Resolves a request's host once.
+ * Resolves the host of a request once.
  * @param authority `HOST` or `HOST:PORT`
- * @returns the address and port to connect to, or the reason for a refusal. The name is refused if any of its addresses
+ * @returns the address and port to connect to, or the reason for a refusal. A name is refused if any of its addresses
  *   belongs to this machine
  */
 export async function resolveOutsideAddress(
@@ -127,7 +125,7 @@ export async function resolveOutsideAddress(
   interfaces: ListInterfaces = networkInterfaces,
 ): Promise<OutsideAddress> {
   if (!URL.canParse(`http://${authority}`)) return { status: 'BadGateway', reason: 'it is not a valid host' };
-  // The URL parser normalizes IPv4: 2130706433 is 127.0.0.1.
+  // The URL parser normalizes IPv4 addresses. For example, 2130706433 becomes 127.0.0.1.
   const { hostname, port } = new URL(`http://${authority}`);
   const host = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
   const addresses = isIP(host) === 0 ? await resolve(host, resolver) : [host];
@@ -151,7 +149,7 @@ function openResolver(): Resolver {
   return new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
 }
 
-/** Prefers IPv4, which bridges carry. IPv6 addresses are used only if there are no others. */
+/** Resolves a name. IPv4 is preferred because bridges carry it. IPv6 addresses are used only if there are no others. */
 async function resolve(name: string, resolver: NameResolver): Promise<readonly string[]> {
   const none = (): readonly string[] => [];
   const addresses = await resolver.resolve4(name).catch(none);

@@ -1,17 +1,17 @@
 /**
  * Tracks whether Envoy has the certificates of a new session, or of a grant that was lost and regained. Envoy updates
- * its clusters one after the other. A connection opened during that time may combine a tunnel of the new session with
- * TLS of the previous one. Edges accept it, but workloads refuse all of its requests. Once Envoy has all certificates,
- * earlier connections must not be used.
+ * its clusters one after the other. A connection that is opened in the meantime may combine a tunnel of the new session
+ * with TLS of the previous one. Edges accept such a connection, but workloads refuse all of its requests. Once Envoy
+ * has all certificates, earlier connections must no longer be used.
  */
 
-/** Maximum number of remembered grants. A broker could keep inventing new ones. */
+/** Maximum number of grants to remember. A broker could keep inventing new ones. */
 const MOST = 1_000;
 
 export class Principals {
-  /** SPIFFE id of every grant that has had a certificate, oldest first. */
+  /** SPIFFE ids of all grants that have had a certificate, oldest first. */
   readonly #known = new Map<string, string>();
-  /** Grants with a changed SPIFFE id whose certificates Envoy does not have yet. */
+  /** Grants whose SPIFFE id has changed and whose certificates Envoy does not have yet. */
   #awaited = new Set<string>();
   #changed = false;
   #begun = false;
@@ -19,9 +19,9 @@ export class Principals {
   /**
    * Records certificates before they are sent to Envoy.
    * @param svids certificates by grant
-   * @param isSession whether they belong to a new session. New grants then count as changed, except in the first
-   *   session
-   * @returns like `taken`, since awaited grants may have been lost
+   * @param isSession whether the certificates belong to a new session. If so, new grants count as changed, except in
+   *   the first session
+   * @returns the same as `taken`, because awaited grants may have been lost
    */
   given(svids: ReadonlyMap<string, { readonly spiffeId: string }>, isSession: boolean): boolean {
     this.#awaited = new Set([...this.#awaited].filter((grant) => svids.has(grant)));
@@ -39,9 +39,9 @@ export class Principals {
   }
 
   /**
-   * Records secrets that Envoy accepted.
+   * Records secrets that Envoy has accepted.
    * @param names current names of these secrets
-   * @returns true once, when Envoy has all changed certificates
+   * @returns true once, as soon as Envoy has all changed certificates
    */
   taken(names: readonly string[]): boolean {
     for (const name of names) this.#awaited.delete(name);

@@ -1,6 +1,6 @@
 /**
- * Secrets that Envoy requests through SDS: a certificate for each grant, roots and the identity token. Keys exist only
- * in memory.
+ * Secrets that Envoy requests through SDS: a certificate for each grant, the roots and the identity token. Keys exist
+ * only in memory.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -8,26 +8,25 @@ import { messageFromJson, pack, SECRET } from '@meshpass/envoy';
 import type { Credentials } from '../session/enrol.ts';
 
 /**
- * Names of secrets that belong to no grant. Those for the agent's own use contain a dot, so they cannot collide with a
- * grant.
+ * Names of secrets that do not belong to a grant. Those that the agent itself uses contain a dot, so they cannot
+ * collide with a grant.
  */
 export const MESH_ROOTS = 'roots';
 export const EDGE_ROOTS = 'edge.roots';
 
-/** Credential that never exists. */
+/** Name of a credential that never exists. */
 export const NO_CREDENTIAL = 'no.credential';
 
-/** Returns the secret name of the identity token for requests under a grant. */
+/** Returns the name of the secret with the identity token for requests under a grant. */
 export function tokenSecretName(grant: string): string {
   return `token.${grant}`;
 }
 
 /**
- * Builds the secrets for a session's credentials.
- * @param edgeRoots PEM of the roots that verify the edge
- * @param now milliseconds since the epoch. After the identity token or a grant's certificate has expired, requests
- *   under the grant receive no token and are refused locally; existing connections would otherwise continue to carry
- *   them
+ * Builds the secrets for the credentials of a session.
+ * @param edgeRoots roots that verify the edge, PEM
+ * @param now milliseconds since the epoch. Once the identity token or a grant's certificate has expired, requests under
+ *   the grant receive no token and are refused locally. Existing connections would otherwise continue to carry them
  */
 export function secretsOf(credentials: Credentials, edgeRoots: string, now: number): ReadonlyMap<string, Any> {
   const { svids, mesh, identityToken } = credentials;
@@ -48,7 +47,8 @@ export function secretsOf(credentials: Credentials, edgeRoots: string, now: numb
 }
 
 /**
- * Returns the time of the next expiry in milliseconds since the epoch, or undefined if all credentials have expired.
+ * Returns the time of the next expiry in milliseconds since the epoch. Returns undefined if all credentials have
+ * expired.
  */
 export function nextExpiry({ svids, identityToken }: Credentials, now: number): number | undefined {
   const ends = [identityToken.expiresAt, ...[...svids.values()].map(({ expiresAt }) => expiresAt)].filter(

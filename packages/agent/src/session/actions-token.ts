@@ -7,14 +7,14 @@ import { sendAndRead } from '../http.ts';
 
 /** Time limit for the complete response, ms. */
 const TIMEOUT = 10_000;
-/** Maximum response size, bytes. */
+/** Maximum size of the response, bytes. */
 const LARGEST = 65_536;
 
 /**
- * Requests the token without `fetch`, which needs 7 MB of memory and WebAssembly, which is disabled in the agent
+ * Requests the token without `fetch`. `fetch` needs 7 MB of memory, and WebAssembly, which is disabled in the agent
  * process.
- * @param requestUrl ACTIONS_ID_TOKEN_REQUEST_URL of the job
- * @param requestToken ACTIONS_ID_TOKEN_REQUEST_TOKEN of the job
+ * @param requestUrl the job's ACTIONS_ID_TOKEN_REQUEST_URL
+ * @param requestToken the job's ACTIONS_ID_TOKEN_REQUEST_TOKEN
  * @throws MeshpassError `issuer_unavailable`
  */
 export async function requestActionsToken(requestUrl: string, requestToken: string, audience: string): Promise<string> {

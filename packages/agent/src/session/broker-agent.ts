@@ -1,5 +1,5 @@
 /**
- * Connections to the broker. The first one opens before there is any request, so that its handshakes overlap with
+ * Connections to the broker. The first one is opened before there is a request, so that its handshakes overlap with
  * loading the agent.
  */
 import { Agent, type RequestOptions } from 'node:https';
@@ -11,15 +11,17 @@ import { type AddressLookup, createAddressLookup } from '@meshpass/identity/addr
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface BrokerAgentOptions {
-  /** PEM. If undefined, Node's own roots (and NODE_EXTRA_CA_CERTS) apply. */
+  /** Root certificates, PEM. If undefined, Node's own roots (and NODE_EXTRA_CA_CERTS) apply. */
   readonly ca?: string | undefined;
-  /** Resolver for the broker's name. Defaults to the system's. */
+  /** Resolver for the broker's host name. Defaults to the system's. */
   readonly addresses?: AddressLookup;
 }
 
-/** At startup, the agent requests certificates, token and configuration concurrently. */
+/**
+ * Maximum number of connections. At startup, the agent requests certificates, a token and a configuration concurrently.
+ */
 const MAX_CONNECTIONS = 3;
-/** Maximum time that loading the rest of the agent waits for the broker's address, ms. */
+/** Maximum time that loading the rest of the agent is delayed for the lookup of the broker's address, ms. */
 const LONGEST_LOOKUP = 50;
 
 export class BrokerAgent extends Agent {
@@ -34,9 +36,9 @@ export class BrokerAgent extends Agent {
     this.#addresses = addresses;
   }
 
-  /** Starts connecting. Errors surface with the first request. */
+  /** Starts connecting. Errors surface in the first request. */
   async openEarly({ hostname, port }: URL): Promise<void> {
-    // URLs contain IPv6 addresses in brackets.
+    // IPv6 addresses are in brackets in URLs.
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
     const early = connect({
       host,
@@ -53,7 +55,10 @@ export class BrokerAgent extends Agent {
     await Promise.race([first(early, 'lookup', 'connect', 'close'), sleep(LONGEST_LOOKUP)]);
   }
 
-  /** Waits until the early connection can carry a request. @param within maximum wait, ms */
+  /**
+   * Waits until the early connection can carry a request.
+   * @param within maximum wait, ms
+   */
   async opened(within: number): Promise<void> {
     await Promise.race([this.#opened, sleep(within)]);
   }
@@ -67,7 +72,7 @@ export class BrokerAgent extends Agent {
     return early && !early.destroyed ? early : super.createConnection(options, done);
   }
 
-  /** Avoids an address that failed and closes idle connections, because another broker replica may be active now. */
+  /** Avoids an address that failed, and closes idle connections, because another broker replica may be active now. */
   avoid(address: string | undefined): void {
     this.#addresses.failed(address);
     for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy();
@@ -79,7 +84,10 @@ export class BrokerAgent extends Agent {
   }
 }
 
-/** Parses the broker's URL. @throws MeshpassError config_invalid unless it is https */
+/**
+ * Parses the broker's URL.
+ * @throws MeshpassError config_invalid if it is not https
+ */
 export function brokerUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:') {

@@ -1,6 +1,6 @@
 /**
- * Validates the broker's responses as untrusted input. The agent runs on the developer's machine, and a compromised
- * broker must not be able to inject names outside the mesh, headers, or lines into the hosts file or a terminal.
+ * Validates the broker's responses as untrusted input. The agent runs on the developer's machine. A compromised broker
+ * must not be able to inject names outside the mesh, headers, or lines into the hosts file or a terminal.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
@@ -19,28 +19,31 @@ import type { ZodType } from 'zod';
 import { serviceShortNames } from './mesh-host.ts';
 
 /**
- * Response parsers. Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid with the field's path,
- * never its value
+ * Response parsers. Each takes parsed JSON.
+ * @throws MeshpassError agent_broker_answer_invalid with the field's path, but never its value
  */
 export type BrokerResponseParsers = ReturnType<typeof createBrokerResponseParsers>;
 
-/** Configuration as received, with unchecked contents. */
+/** Configuration as it was received. Its contents have not been validated. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
   readonly leftOut: readonly LeftOut[];
 }
 
-/** Configuration without its version, which is in the header. */
+/** Configuration without its version, which is in the response header. */
 export type ConfigurationContent = Omit<ReceivedConfiguration, 'version'>;
 
-/** Parts of istiod's configuration that the broker omitted because every workspace would reject them. */
+/** Part of istiod's configuration that the broker omitted because every workspace would reject it. */
 export interface LeftOut {
-  /** Type URL. */
+  /** Type URL of the omitted part. */
   readonly what: string;
   readonly where: string;
   readonly count: number;
 }
 
-/** Creates parsers. @param clusterDomain required suffix of service names, such as `cluster.local` */
+/**
+ * Creates the response parsers.
+ * @param clusterDomain required suffix of service names, such as `cluster.local`
+ */
 export function createBrokerResponseParsers(clusterDomain: string) {
   const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
     ...answer,
@@ -72,7 +75,10 @@ function received({ left_out: leftOut, listeners, clusters, routes }: Configurat
   };
 }
 
-/** Parses a response. @throws MeshpassError agent_broker_answer_invalid with the field's path, never its value */
+/**
+ * Parses a response.
+ * @throws MeshpassError agent_broker_answer_invalid with the field's path, but never its value
+ */
 export function parseBrokerResponse<T>(schema: ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
@@ -91,7 +97,7 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
   const short = aliases[0]!.slice(0, -'.svc'.length);
   const foreign = service.aliases.findIndex((alias) => alias !== short && alias !== aliases[0]);
   if (foreign >= 0) throw invalid(`services.${at}.aliases.${foreign}`, 'not a short form of the host');
-  // Istio's SPIFFE ids contain the workload's namespace, which is the same as its Service's.
+  // Istio's SPIFFE ids contain the workload's namespace, which must be the same as its Service's.
   const namespace = service.host.split('.')[1];
   const stranger = service.spiffe_ids.findIndex((id) => parseSpiffe(id)?.namespace !== namespace);
   if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload in a different namespace');

@@ -1,4 +1,4 @@
-/** Client of the broker's API (docs/interfaces/protocol.md). Callers decide when to send requests. */
+/** Client for the broker's API (docs/interfaces/protocol.md). Callers decide when to send requests. */
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -40,19 +40,19 @@ import {
 import { type PresenceParameters, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
-  /** The broker's public https URL. */
+  /** Public https URL of the broker. */
   readonly url: string;
   readonly key: DpopKey;
-  /** Connections to the broker; new ones by default. */
+  /** Connections to the broker. Defaults to new ones. */
   readonly agent?: BrokerAgent;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly randomId: () => string;
-  /** Time limit for an exchange, ms. */
+  /** Time limit for a request and its response, ms. */
   readonly timeout?: number;
-  /** The mesh's cluster domain, required suffix of service names. Default: `cluster.local`. */
+  /** Cluster domain of the mesh, which service names must end with. Defaults to `cluster.local`. */
   readonly clusterDomain?: string;
-  /** Port of this workspace on which the broker's challenges are answered. Any free port by default. */
+  /** Port of this workspace on which the broker's challenges are answered. Defaults to any free port. */
   readonly presencePort?: number;
   /** Called with the port before a challenge is answered. */
   readonly onChallenge?: (port: number) => void;
@@ -62,33 +62,39 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Maximum response size in bytes; defaults to `MAX_ANSWER`. */
+  /** Maximum response size, bytes. Defaults to `MAX_ANSWER`. */
   readonly largest?: number;
-  /** Additional time for a response if the request asks the broker to wait, ms. */
+  /** Additional time for the response if the request asks the broker to wait, ms. */
   readonly patience?: number;
   readonly accessToken?: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly json?: unknown;
-  /** Creates the body for each attempt. The body proves the session's key, so that the request needs no DPoP proof. */
+  /**
+   * Creates the body for each attempt. The body proves possession of the session's key, so the request does not need a
+   * DPoP proof.
+   */
   readonly proven?: () => unknown;
-  /** Called with the DPoP proof before it is sent. */
+  /** Called with the DPoP proof before the request is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** A configuration as sent by the broker over HTTPS: its signed header and its bytes. */
+/** Configuration as the broker sent it over HTTPS, with its signed header and its bytes. */
 export interface WholeConfiguration {
   readonly statement: string;
   readonly content: Buffer;
 }
 
-/** Maximum wait before a call's second attempt, ms. */
+/** Maximum time to wait before a request's second attempt, ms. */
 const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
-/** Maximum size of responses that list services: a session may have thousands, each with its permissions. */
+/**
+ * Maximum size of responses that list services, bytes. A session may have thousands of services, each with its
+ * permissions.
+ */
 const MAX_SERVICES = 16 * 1_048_576;
-/** How long the agent asks the broker to wait for a session's first configuration, seconds. */
+/** Time that the agent asks the broker to wait for a session's first configuration, seconds. */
 const LONGEST_CONFIGURATION_WAIT = 25;
-/** Maximum `Retry-After` in seconds. A larger value would overflow the timer, which then fires immediately. */
+/** Maximum `Retry-After`, seconds. A larger value could overflow the timer, which would then fire immediately. */
 const LONGEST_RETRY_AFTER = 300;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -97,7 +103,7 @@ export class BrokerClient {
   readonly #base: string;
   readonly #agent: BrokerAgent;
   readonly #read: BrokerResponseParsers;
-  /** Offset of the broker's clock from the local one, ms. */
+  /** Offset of the broker's clock from the local clock, ms. */
   #skew = 0;
 
   /** @throws MeshpassError config_invalid if the URL is not https */
@@ -114,10 +120,10 @@ export class BrokerClient {
   }
 
   /**
-   * Opens a session with a proof (`POST /token`), and proves to the broker that the agent runs in the Codespace, if
-   * required.
-   * @param csrs PEM, for the session's first grants. The response then includes the certificates that the broker can
-   *   issue immediately
+   * Opens a session with a proof (`POST /token`). If the broker requires it, also proves that the agent runs in the
+   * Codespace.
+   * @param csrs CSRs for the session's first grants, PEM. The response then includes the certificates that the broker
+   *   can issue immediately
    */
   openSession(proof: Proof, csrs: readonly string[] = []): Promise<SessionResponse> {
     const form: Record<string, string> = {
@@ -172,8 +178,9 @@ export class BrokerClient {
   }
 
   /**
-   * Requests a token with the session token (`POST /token`).
-   * @param audience audience of an ID token for use outside the mesh. If undefined, requests the mesh's identity token
+   * Requests a token in exchange for the session token (`POST /token`).
+   * @param audience audience of an ID token for use outside the mesh. If undefined, the mesh's identity token is
+   *   requested
    */
   token(accessToken: string, audience?: string): Promise<TokenResponse> {
     const form = {
@@ -186,15 +193,15 @@ export class BrokerClient {
     return this.call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
   }
 
-  /** Reports refusals that the broker does not have yet (`POST /session/refusals`). */
+  /** Reports refusals that the broker does not know about yet (`POST /session/refusals`). */
   reportRefusals(accessToken: string, report: RefusalReportRequest): Promise<void> {
     return this.call({ method: 'POST', path: '/session/refusals', accessToken, json: report }, () => undefined);
   }
 
   /**
    * Renews the lease (`POST /leases`).
-   * @param proof creates the lease proof for each attempt
-   * @returns the broker's signed statement, unverified
+   * @param proof creates a lease proof for each attempt
+   * @returns the broker's signed statement, which has not been verified
    */
   renewLease(sessionId: string, proof: () => string): Promise<string> {
     const proven = () => ({ leases: [{ session_id: sessionId, proof: proof() }] });
@@ -209,8 +216,8 @@ export class BrokerClient {
   }
 
   /**
-   * Requests the configuration (`GET /session/configuration`). The broker waits for the first one (RFC 7240, `Prefer:
-   * wait`), which istiod may not have sent yet.
+   * Requests the configuration (`GET /session/configuration`). If istiod has not sent the first one yet, the broker
+   * waits for it (RFC 7240, `Prefer: wait`).
    */
   async configuration(accessToken: string): Promise<WholeConfiguration> {
     const { body, statement } = await this.#answer({
@@ -224,17 +231,23 @@ export class BrokerClient {
     return { statement: statement ?? '', content: Buffer.from(body) };
   }
 
-  /** Sends any other session request. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
+  /**
+   * Sends any other session request.
+   * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
+   */
   ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
     return this.call({ ...call, accessToken }, (json) => parseBrokerResponse(schema, json));
   }
 
-  /** Parses configuration bytes. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
+  /**
+   * Parses the bytes of a configuration.
+   * @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable
+   */
   readConfiguration(content: Buffer): ConfigurationContent {
     return this.#read.configuration(parseJson(this.#base, content.toString('utf8')));
   }
 
-  /** Ends the session and everything issued under it immediately (`DELETE /session`). */
+  /** Ends the session immediately, together with everything issued under it (`DELETE /session`). */
   async goodbye(accessToken: string): Promise<void> {
     await this.call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
   }
@@ -244,22 +257,27 @@ export class BrokerClient {
   }
 
   /**
-   * Sends a request. @param read called with the parsed body, or undefined if it is empty. @throws MeshpassError the
-   * broker's refusal
+   * Sends a request.
+   * @param read called with the parsed body, or with undefined if the body is empty
+   * @throws MeshpassError the broker's refusal
    */
   async call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
     const { body } = await this.#answer(call);
     return read(body === '' ? undefined : parseJson(this.#base, body));
   }
 
-  /** Sends a request. @throws MeshpassError the broker's refusal */
+  /**
+   * Sends a request.
+   * @throws MeshpassError the broker's refusal
+   */
   async #answer(call: Call): Promise<Answer> {
     let answer = await this.#exchange(call);
-    // The token endpoint refuses a proof with 400 (RFC 6749 section 5.2), others with 401.
+    // The token endpoint refuses an expired proof with 400 (RFC 6749 section 5.2). Other endpoints respond with 401.
     if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
-      // The local clock is wrong, perhaps because a Codespace slept. Adjust to the broker's clock (RFC 9449 section 8).
+      // The local clock is wrong, perhaps because a Codespace was asleep. Adjust to the broker's clock (RFC 9449
+      // section 8).
       this.#skew = answer.date - this.#options.now();
-      // A broker rejects proofs from the second in which it started, and then sends Retry-After.
+      // A broker rejects proofs from the second in which it started. It then sends Retry-After.
       if (answer.retryAfter !== undefined) await sleep(Math.min(answer.retryAfter * 1000, LONGEST_WAIT));
       answer = await this.#exchange(call);
     }
@@ -273,12 +291,12 @@ export class BrokerClient {
     const { method, path, form, largest = MAX_ANSWER, patience = 0 } = call;
     const headers = this.#headers(call);
     const json = call.proven ? call.proven() : call.json;
-    // Without either, JSON.stringify returns undefined.
+    // If the request has neither, JSON.stringify returns undefined.
     const body: string | undefined = form ? new URLSearchParams(form).toString() : JSON.stringify(json);
     if (body !== undefined) headers['content-type'] = `application/${form ? 'x-www-form-urlencoded' : 'json'}`;
     const signal = AbortSignal.timeout((this.#options.timeout ?? 10_000) + patience);
     const outgoing = request(this.#base + path, { method, headers, agent: this.#agent, signal });
-    // Read while the socket is open, because Node.js forgets the address of a closed one.
+    // The address is read while the socket is open, because Node.js no longer knows the address of a closed one.
     let address: string | undefined;
     outgoing.once('socket', (socket) => {
       address = socket.remoteAddress;
@@ -315,21 +333,21 @@ function presenceParameters({ nonce, port }: PresenceParameters): Record<string,
   return { presence_nonce: nonce, presence_port: String(port) };
 }
 
-/** Encodes the DER inside a PEM block. */
+/** Re-encodes the DER content of a PEM block as base64url. */
 function base64url(pem: string): string {
   return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
 }
 
-// Converts a broker's refusals, and responses that did not come from a broker, to errors.
+// Converts refusals from the broker to errors, and also responses that did not come from a broker.
 
 interface Answer {
   readonly status: number;
   readonly isJson: boolean;
   readonly body: string;
-  /** The broker's time in milliseconds since the epoch, if the response has a date. */
+  /** Broker's time in milliseconds since the epoch, if the response has a date. */
   readonly date: number | undefined;
   readonly retryAfter: number | undefined;
-  /** A configuration's signed header. */
+  /** Signed header of a configuration. */
   readonly statement: string | undefined;
 }
 
@@ -346,7 +364,10 @@ function answerOf({ status, headers, text }: Awaited<ReturnType<typeof sendAndRe
   };
 }
 
-/** Parses JSON. @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON */
+/**
+ * Parses JSON.
+ * @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON
+ */
 function parseJson(base: string, text: string): unknown {
   try {
     return JSON.parse(text);
@@ -355,7 +376,7 @@ function parseJson(base: string, text: string): unknown {
   }
 }
 
-/** Converts a refusal to an error, with the broker's own code if it has one. */
+/** Converts a refusal to an error. The error has the broker's own code, if there is one. */
 function refusal(base: string, answer: Answer): MeshpassError {
   const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
   try {
@@ -370,12 +391,12 @@ function refusal(base: string, answer: Answer): MeshpassError {
       });
     }
   } catch {
-    // Not a broker response: handled below.
+    // The response does not come from a broker. It is handled below.
   }
   return brokerUnreachableError(base, `it responded with ${answer.status}`, undefined, options);
 }
 
-/** Creates the error for an unreachable broker, or for a response that no broker would send. */
+/** Creates the error for a broker that is unreachable, or for a response that no broker would send. */
 export function brokerUnreachableError(
   base: string,
   why: string,
@@ -392,7 +413,7 @@ export function brokerUnreachableError(
   });
 }
 
-/** Creates the error for a response that exceeds the size limit. */
+/** Creates the error for a response that is too large. */
 function tooLong(path: string, largest: number): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',

@@ -1,8 +1,8 @@
 /**
- * Keeps credentials fresh. Renews them at half of their lifetime with jitter, renews the lease unless the control
- * channel does, and follows changes to services and roots. Recovers on its own: while the broker is unavailable,
- * traffic continues until the credentials expire. After the session has ended, the manager opens a new one with a new
- * proof.
+ * Keeps credentials fresh. The manager renews them halfway through their lifetime with jitter, renews the lease unless
+ * the control channel does, and follows changes to services and roots. It recovers on its own: while the broker is
+ * unavailable, traffic continues until the credentials expire. If the session has ended, the manager opens a new one
+ * with a new proof.
  */
 import type { LeaseStatement } from '@meshpass/identity/channel/statement';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -22,15 +22,15 @@ import {
 import { hasNewGrant, withoutCertificate, withServices } from './granted.ts';
 import { TaskTimers } from './task-timers.ts';
 
-/** How the lease was renewed: by an edge, or over HTTPS. */
+/** Transport that renewed the lease: an edge's control channel, or HTTPS. */
 export type LeaseTransport = 'channel' | 'https';
 
 export interface Health {
   /** Time of the broker's last response, milliseconds since the epoch. */
   readonly brokerAnsweredAt: number;
-  /** Last failure of each task, until the task next succeeds. */
+  /** Last failure of each task that has not succeeded since. */
   readonly failures: Readonly<Record<string, string>>;
-  /** How the lease was last renewed, and since when that way. Opening a session counts as HTTPS. */
+  /** Transport that last renewed the lease, and since when it has been in use. Opening a session counts as HTTPS. */
   readonly lease: { readonly by: LeaseTransport; readonly since: number };
 }
 
@@ -39,18 +39,21 @@ export interface CredentialManagerOptions {
   readonly source: ProofSource;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Returns a number in [0, 1). */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
-  /** Called after every change. @param what the part that changed */
+  /**
+   * Called after every change.
+   * @param what the part that changed
+   */
   readonly onChange: (what: Change) => void;
   /** Called each time the broker completes a request over HTTPS. */
   readonly onBrokerAnswer?: () => void;
-  /** Renews the current session's lease over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
+  /** Renews the lease of the current session over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
   readonly renewLease: () => Promise<void>;
   /** Requests the current session's configuration over HTTPS. */
   readonly fetchConfiguration: () => Promise<void>;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** Refusals to report, at most once per lease renewal. */
+  /** Refusals to report. They are sent at most once per lease renewal. */
   readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
 }
 
@@ -59,8 +62,8 @@ export type Change = 'session' | 'svids' | 'services' | 'token';
 type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'configuration' | 'session';
 
 /**
- * Fraction of the heartbeat period over which agents spread their requests after a change that reaches all of them at
- * once.
+ * Fraction of the heartbeat period. When a change reaches all agents at once, they spread their requests over this
+ * time.
  */
 const SPREAD = 0.5;
 export class CredentialManager {
@@ -68,14 +71,14 @@ export class CredentialManager {
   readonly #tasks: TaskTimers<Task>;
   #credentials: Credentials | undefined;
   #firstConfiguration: WholeConfiguration | undefined;
-  /** Token of the latest session, open or being opened. Undefined if opening it failed. */
+  /** Token of the latest session, which is open or being opened. Undefined if opening it failed. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
   #lease: Health['lease'] = { by: 'https', since: 0 };
-  /** The session's grants as of the last lease. */
+  /** Grants of the session according to the last lease. */
   #set: string | undefined;
   #closed = false;
-  /** Whether the session has ended and the next one is not open yet. */
+  /** Whether the session has ended and the next one has not been opened yet. */
   #reopening = false;
 
   constructor(options: CredentialManagerOptions) {
@@ -92,34 +95,41 @@ export class CredentialManager {
         options.log('renewal_failed', { task, code });
         return !(task === 'session' ? FINAL : OVER).has(code);
       },
-      // A single task checks whether the broker is back. If four did, every agent would return with four connections.
+      // Only one task checks whether the broker is back. If four tasks did, every agent would return with four
+      // connections.
       waitsForOthers: (task, { code }) =>
         code === 'agent_broker_unreachable' && waitsForLease(task) && this.#tasks.failures.heartbeat !== undefined,
     });
   }
 
-  /** Enrols. @throws MeshpassError like `enrol` */
+  /**
+   * Enrols the workspace.
+   * @throws MeshpassError like `enrol`
+   */
   async start(): Promise<void> {
     await this.#enrol();
   }
 
-  /** Current credentials. @throws MeshpassError agent_credentials_expired before the first enrolment */
+  /**
+   * Current credentials.
+   * @throws MeshpassError agent_credentials_expired before the first enrolment
+   */
   get credentials(): Credentials {
     if (!this.#credentials) throw credentialExpiredError('session');
     return this.#credentials;
   }
 
-  /** Token of the current session, if any. */
+  /** Token of the current session. Undefined if there is none. */
   get accessToken(): string | undefined {
     return this.#reopening ? undefined : this.#credentials?.accessToken;
   }
 
-  /** Retries opening a session now, since a new proof is available. */
+  /** Tries again to open a session immediately, because a new proof is available. */
   openSoon(): void {
     if (this.#reopening) this.#tasks.later('session', 0);
   }
 
-  /** Returns the configuration that came with the current session, but only once. */
+  /** Returns the configuration that was delivered when the current session was opened. It is returned only once. */
   takeFirstConfiguration(): WholeConfiguration | undefined {
     const first = this.#firstConfiguration;
     this.#firstConfiguration = undefined;
@@ -130,15 +140,18 @@ export class CredentialManager {
     return { brokerAnsweredAt: this.#brokerAnsweredAt, failures: this.#tasks.failures, lease: this.#lease };
   }
 
-  /** Obtains an ID token for an audience outside the mesh. @throws MeshpassError the broker's refusal */
+  /**
+   * Obtains an ID token for an audience outside the mesh.
+   * @throws MeshpassError the broker's refusal
+   */
   async idToken(audience: string): Promise<{ readonly token: string; readonly expiresIn: number }> {
     const answer = await this.#options.client.token(this.credentials.accessToken, audience);
     return { token: answer.access_token, expiresIn: answer.expires_in };
   }
 
   /**
-   * Handles a renewal of this session's lease. A renewal through the control channel makes a heartbeat over HTTPS
-   * unnecessary.
+   * Handles a renewal of this session's lease. After a renewal through the control channel, no heartbeat over HTTPS is
+   * needed.
    */
   leaseRenewed(sessionId: string, lease: LeaseStatement, by: LeaseTransport): void {
     if (!this.#isCurrent(sessionId)) return;
@@ -149,20 +162,21 @@ export class CredentialManager {
       this.#brokerAnsweredAt = now();
     }
     if (!report.isEmpty) this.#tasks.later('refusals', 0);
-    // A change for one session may affect all sessions at once, so reads after a renewal through the channel are
-    // spread. Gained grants are read immediately, since the broker announces them to one session after another.
+    // A change for one session may affect all sessions at once. After a renewal through the channel, requests are
+    // therefore spread. If the session gained a grant, the services are requested immediately, since the broker
+    // announces gained grants to one session after another.
     const spread = by === 'https' ? 0 : random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
     const gained = hasNewGrant(this.credentials, lease.set, this.#set);
     this.#set = lease.set;
     this.#learn(lease, gained ? 0 : spread, gained);
   }
 
-  /** Resumes renewing this session's lease over HTTPS, until the control channel renews it again. */
+  /** Resumes renewing this session's lease over HTTPS until the control channel renews it again. */
   channelSilent(sessionId: string): void {
     if (this.#isCurrent(sessionId)) this.#tasks.later('heartbeat', 0);
   }
 
-  /** Handles the end of this session, announced through the control channel. */
+  /** Handles the end of this session, which was announced through the control channel. */
   sessionEnded(sessionId: string, { cause, reason }: { readonly cause: string; readonly reason: string }): void {
     if (!this.#isCurrent(sessionId)) return;
     const { log, random } = this.#options;
@@ -172,19 +186,22 @@ export class CredentialManager {
     this.#tasks.note('session', `The session has ended: ${plainText(reason)}.`);
   }
 
-  /** Requests the services after a statement with an unknown key, because that response includes the broker's keys. */
+  /**
+   * Requests the services after a statement was signed with an unknown key. The response includes the broker's current
+   * keys.
+   */
   askForKeys(sessionId: string): void {
     if (this.#isCurrent(sessionId)) this.#tasks.later('services', 0);
   }
 
-  /** Requests the session's configuration over HTTPS. */
+  /** Requests the configuration of the session over HTTPS. */
   askForConfiguration(): void {
     if (!this.#closed) this.#tasks.later('configuration', 0);
   }
 
   /**
-   * Stops renewals and ends the session, even one that is still being opened. Never throws: if the goodbye fails, the
-   * session ends with its lease.
+   * Stops renewals and ends the session, even if it is still being opened. Never throws. If the request to end it
+   * fails, the session ends when its lease expires.
    */
   async close(): Promise<void> {
     this.#closed = true;
@@ -213,7 +230,7 @@ export class CredentialManager {
     this.#lease = { by: 'https', since: now() };
     this.#tasks.forgive();
     log('enrolled', { session: credentials.session.id, grants: credentials.session.grants.join(',') });
-    // The response to a proof lacks the services version. The first lease renewal supplies it.
+    // The response to a proof does not contain the services version. The first lease renewal supplies it.
     onChange('session');
     this.#scheduleRenewals();
   }
@@ -225,7 +242,7 @@ export class CredentialManager {
     this.#tasks.later('token', this.#jittered(tokenDue(this.credentials, now)));
   }
 
-  /** Shortens a delay by up to a fifth, so that many agents do not renew at once. */
+  /** Shortens a delay by up to a fifth, so that agents do not all renew at once. */
   #jittered(milliseconds: number): number {
     return Math.max(milliseconds * (1 - 0.2 * this.#options.random()), 500);
   }
@@ -235,15 +252,15 @@ export class CredentialManager {
     try {
       await this.#do(task);
     } catch (thrown) {
-      // Several tasks may fail for the same reason. The last failure may come after a new session was opened, which
-      // must not be discarded.
+      // More than one task may fail for the same reason. The last of them may fail after a new session has been opened,
+      // which must not be discarded.
       const isGone = task !== 'session' && OVER.has(toMeshpassError(thrown).code);
       if (isGone && !this.#reopening && this.#credentials?.accessToken === used) this.#restart(0);
       throw thrown;
     }
   }
 
-  /** Schedules only the opening of a session, since nothing in the ended one can be renewed. */
+  /** Schedules only the opening of a new session, since nothing in the ended session can be renewed. */
   #restart(pause: number): void {
     this.#reopening = true;
     this.#tasks.stop();
@@ -270,7 +287,7 @@ export class CredentialManager {
   async #heartbeat(): Promise<void> {
     const { session } = this.credentials;
     await this.#options.renewLease();
-    // The channel renews no lease during the request. Its next renewal settles this task.
+    // The channel does not renew the lease during the request. Its next renewal settles this task.
     if (this.#isCurrent(session.id)) this.#tasks.later('heartbeat', session.heartbeat_seconds * 1000);
   }
 
@@ -281,14 +298,15 @@ export class CredentialManager {
   }
 
   /**
-   * Schedules everything that the lease shows to be stale. @param pause delay in ms before the services are read @param
-   * sooner whether to replace a later time that is already set
+   * Schedules requests for everything that is stale according to the lease.
+   * @param pause delay before the services are requested, ms
+   * @param sooner whether to replace a later time that is already scheduled
    */
   #learn({ services_version: version, token_keys: keys }: LeaseStatement, pause: number, sooner = false): void {
     const { servicesVersion, identityToken } = this.credentials;
     if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))
       this.#tasks.later('services', pause);
-    // The token's key was removed, so sidecars no longer accept the token, regardless of its lifetime.
+    // The token's key has been removed. Sidecars no longer accept the token, regardless of its lifetime.
     if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
   }
 
@@ -306,12 +324,15 @@ export class CredentialManager {
     if (fresh.length > 0) await this.#renewSvids(fresh, true);
     log('services_changed', { services: answer.services.length });
     onChange('services');
-    // A root was removed, so certificates below it are no longer trusted, regardless of their lifetime.
+    // A root has been removed. Certificates below it are no longer trusted, regardless of their lifetime.
     const { svids } = this.credentials;
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
-  /** @param withToken whether to renew the token as well: sidecars reject a token that lacks a newly gained grant */
+  /**
+   * @param withToken whether to renew the token as well. Sidecars reject a token that does not contain a newly gained
+   *   grant
+   */
   async #renewSvids(grants: readonly string[], withToken = false): Promise<void> {
     const { client, now, onChange } = this.#options;
     const { accessToken } = this.credentials;
@@ -338,16 +359,16 @@ export class CredentialManager {
   }
 
   /**
-   * Requests new statement keys after the token key changed, as reported by the broker itself. Otherwise an attacker
-   * (or an edge) with the previous statement keys could continue to impersonate the broker, and the agent would never
-   * request new ones.
+   * Requests new statement keys after the token key has changed, which the broker itself reported. Otherwise an
+   * attacker (or an edge) with the previous statement keys could continue to impersonate the broker, and the agent
+   * would never request new ones.
    */
   #followKey({ kid }: IdentityToken): void {
     if (kid !== this.credentials.identityToken.kid) this.#tasks.later('services', 0);
   }
 }
 
-// Schedules credential renewals and pauses after failures.
+// Schedules for credential renewals, and pauses after failures.
 
 /** Returns half of a credential's lifetime in milliseconds. */
 export function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
@@ -368,35 +389,35 @@ const SHARE_OF_REST = 0.25;
 const LONGEST_PAUSE = 30_000;
 
 /**
- * Returns the milliseconds until the first certificate reaches half of its lifetime, or undefined without certificates.
+ * Returns the milliseconds until the first certificate is halfway through its lifetime. Returns undefined if there are
+ * no certificates.
  */
 function svidsDue({ svids }: Credentials, now: number): number | undefined {
   const first = Math.min(...[...svids.values()].map((svid) => svid.issuedAt + halfLife(svid)));
   return Number.isFinite(first) ? first - now : undefined;
 }
 
-/** Returns the milliseconds until the identity token reaches half of its lifetime. */
+/** Returns the milliseconds until the identity token is halfway through its lifetime. */
 function tokenDue({ identityToken }: Credentials, now: number): number {
   return identityToken.issuedAt + halfLife(identityToken) - now;
 }
 
 /**
- * Whether a task that could not reach the broker waits for a lease renewal. Opening a session does not wait, because
- * the lease needs a session.
+ * Whether a task that could not reach the broker should wait for a lease renewal. Opening a session must not wait,
+ * because the lease needs a session.
  */
 function waitsForLease(task: string): boolean {
   return task !== 'heartbeat' && task !== 'session';
 }
 
 /**
- * Returns the maximum pause after a failure in ms.
- * @param credentials undefined before the first enrolment
+ * Returns the maximum pause after a failure, ms.
+ * @param credentials current credentials. Undefined before the first enrolment
  */
 function longestPause(task: string, credentials: Credentials | undefined, now: number): number {
   if (!credentials) return LONGEST_PAUSE;
   const { session, svids, identityToken } = credentials;
-  // A broker that comes back extends leases only for about two heartbeat periods. A longer pause would lose the
-  // session.
+  // A broker that recovers extends leases by only about two heartbeat periods. A longer pause would lose the session.
   if (task === 'heartbeat') return Math.min(session.heartbeat_seconds * 1000, LONGEST_PAUSE);
   if (task !== 'svids' && task !== 'token') return LONGEST_PAUSE;
   const ends = task === 'token' ? [identityToken.expiresAt] : [...svids.values()].map(({ expiresAt }) => expiresAt);
@@ -406,11 +427,11 @@ function longestPause(task: string, credentials: Credentials | undefined, now: n
   return left > 0 ? Math.min(SHARE_OF_REST * left, LONGEST_PAUSE) : LONGEST_PAUSE;
 }
 
-// Classifies the reasons why a session ends or the broker refuses a new one.
+// Classification of the reasons why a session has ended or the broker refuses a new one.
 
-/** Codes of refusals that mean that the session has ended. */
+/** Error codes that mean that the session has ended. */
 const OVER = new Set<string>(['session_unknown', 'session_closed']);
-/** Codes after which the broker will not open a session, so there is no point in trying again. */
+/** Error codes after which trying again is pointless, because the broker will not open a session. */
 const FINAL = new Set([
   'agent_prebuild',
   'proof_prebuild',
@@ -419,7 +440,7 @@ const FINAL = new Set([
   'proof_token_kind',
 ]);
 /**
- * Causes after which the agent waits for a random time before it opens another session: they affect many sessions at
- * once, or could make two agents of one workspace replace each other's session in a loop.
+ * Causes after which the agent waits for a random time before it opens another session. They either affect many
+ * sessions at once, or could make two agents of one workspace replace each other's session in a loop.
  */
 const UNHURRIED = new Set(['access_removed', 'issuer_removed', 'membership_lost', 'store_restored', 'replaced']);

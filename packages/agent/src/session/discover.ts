@@ -1,35 +1,37 @@
-/** Discovers the proof of this workspace's identity without configuration. */
+/** Finds the proof of this workspace's identity without any configuration. */
 import { readFileSync } from 'node:fs';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { requestActionsToken } from './actions-token.ts';
 
-/** Directory in which a Codespace stores its shells' environment. Some processes start without it. */
+/**
+ * Directory in which a Codespace stores the environment of its shells. Some processes start without that environment.
+ */
 export const CODESPACES_SHARED = '/workspaces/.codespaces/shared';
 
 export interface HostEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** @returns the text, or undefined if the file does not exist or is not readable */
+  /** @returns the text, or undefined if the file does not exist or cannot be read */
   readonly readText: (path: string) => string | undefined;
-  /** Directory of the Codespace's shared environment files. */
+  /** Directory that contains the Codespace's shared environment files. */
   readonly sharedDirectory: string;
 }
 
 export interface DiscoverOptions {
-  /** File with an OIDC ID token. Takes precedence over the environment. */
+  /** File that contains an OIDC ID token. It takes precedence over the environment. */
   readonly proofFile?: string | undefined;
-  /** Audience of the token requested from GitHub Actions. */
+  /** Audience of the token to request from GitHub Actions. */
   readonly audience: string;
 }
 
-/** Source of proofs. Proofs are short-lived and used once, so each enrolment obtains a new one. */
+/** Source of proofs. Proofs are short-lived and can be used only once, so each enrolment obtains a new one. */
 export interface ProofSource {
   readonly kind: 'codespace' | 'actions' | 'file' | 'sign-in';
   proof(): Promise<Proof>;
 }
 
-/** This process's environment and files. */
+/** Environment and files of this process. */
 export const hostEnvironment: HostEnvironment = {
   env: process.env,
   readText: (path) => {
@@ -43,7 +45,7 @@ export const hostEnvironment: HostEnvironment = {
 };
 
 /**
- * Tries, in this order: a proof file, a Codespace, a GitHub Actions job.
+ * Selects the proof source. Checks for a proof file, a Codespace and a GitHub Actions job, in this order.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
 export function discoverProofSource(
@@ -87,7 +89,7 @@ function codespace(token: string | undefined, name: string | undefined, surround
   }
   return {
     kind: 'codespace',
-    // Each start of the Codespace writes a new token, so the files are newer than an old process's environment.
+    // Each start of the Codespace writes a new token, so the files are newer than the environment of an old process.
     proof: async () => ({
       type: 'github-codespace',
       token: readShared(surroundings).get('GITHUB_TOKEN') || token,
@@ -114,7 +116,10 @@ function proofFile(path: string, surroundings: HostEnvironment): ProofSource {
   };
 }
 
-/** Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files win. */
+/**
+ * Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files take
+ * precedence.
+ */
 function readShared(surroundings: HostEnvironment): Map<string, string> {
   const found = new Map<string, string>();
   const read = (name: string) => surroundings.readText(`${surroundings.sharedDirectory}/${name}`);

@@ -17,12 +17,12 @@ import type {
 } from '@meshpass/identity/wire';
 import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
 
-/** A grant's certificate and key. All times are milliseconds on the local clock. */
+/** Certificate and key of a grant. All times are milliseconds on the local clock. */
 export interface Svid {
   readonly grant: string;
   readonly spiffeId: string;
   readonly chain: string;
-  /** PEM, PKCS#8. Kept only in memory. */
+  /** Private key, PEM (PKCS#8). It is kept only in memory. */
   readonly privateKey: string;
   readonly issuedAt: number;
   readonly expiresAt: number;
@@ -30,14 +30,14 @@ export interface Svid {
 
 export interface IdentityToken {
   readonly value: string;
-  /** Id of the signing key. Undefined if the token's header has none. */
+  /** Id of the signing key. Undefined if the token's header does not contain one. */
   readonly kid: string | undefined;
   readonly issuedAt: number;
   readonly expiresAt: number;
 }
 
 export interface Credentials {
-  /** Session token, bound to the DPoP key and useless without it. */
+  /** Session token. It is bound to the DPoP key and useless without it. */
   readonly accessToken: string;
   readonly session: SessionInfo;
   readonly mesh: MeshInfo;
@@ -55,8 +55,8 @@ export function generateDpopKey(): DpopKey {
 }
 
 /**
- * Number of CSRs sent with a proof, before the session's grants are known. Most workspaces have no more grants than
- * that.
+ * Number of CSRs that are sent with a proof, before the session's grants are known. Most workspaces have no more grants
+ * than this.
  */
 const FIRST_CSRS = 4;
 
@@ -67,9 +67,9 @@ export interface EnrolmentResult {
 }
 
 /**
- * Opens a session and fetches its credentials, in one exchange if the broker has all of them ready. Ends the session on
- * failure.
- * @param token called with the session token as soon as it exists
+ * Opens a session and obtains its credentials. This takes a single exchange if the broker has all of them ready. If
+ * anything fails, the session is ended.
+ * @param token called with the session token as soon as it is known
  * @throws MeshpassError the broker's refusal, or agent_broker_unreachable
  */
 export async function enrol(
@@ -88,7 +88,7 @@ export async function enrol(
     const configuration = statement === undefined ? undefined : { statement, content: Buffer.from(content!) };
     return { credentials, configuration };
   } catch (error) {
-    await client.goodbye(opened.access_token).catch(() => {}); // otherwise the session ends with its lease
+    await client.goodbye(opened.access_token).catch(() => {}); // if this fails, the session ends with its lease
     throw error;
   }
 }
@@ -123,7 +123,7 @@ async function fetched(
   };
 }
 
-/** Obtains a certificate with a new key for each grant. */
+/** Obtains a certificate for each grant, each with a new key. */
 export async function obtainSvids(
   client: BrokerClient,
   accessToken: string,
@@ -144,7 +144,10 @@ export async function obtainSvids(
   return { svids, roots: answer.roots };
 }
 
-/** Returns credentials with new certificates and roots. @param identityToken defaults to the previous one */
+/**
+ * Returns credentials with new certificates and roots.
+ * @param identityToken defaults to the previous token
+ */
 export function withCertificates(
   before: Credentials,
   { svids, roots }: Awaited<ReturnType<typeof obtainSvids>>,
@@ -163,8 +166,9 @@ function newKey(): KeyObject {
 }
 
 /**
- * Checks certificates and pairs each with its key. @param keys keys by grant. Certificates for other grants are
- * ignored. @throws MeshpassError if a certificate does not match its grant's key
+ * Checks certificates and pairs each one with its key.
+ * @param keys keys by grant. Certificates for other grants are ignored
+ * @throws MeshpassError if a certificate does not match its grant's key
  */
 function svidsOf(
   client: BrokerClient,
@@ -190,7 +194,7 @@ function svidsOf(
   return svids;
 }
 
-/** Obtains the JWT that is sent with requests. */
+/** Obtains the identity token, which is a JWT that is sent with requests. */
 export async function obtainIdentityToken(
   client: BrokerClient,
   accessToken: string,
@@ -210,14 +214,15 @@ function keyOf(token: string): string | undefined {
   return typeof kid === 'string' ? kid : undefined;
 }
 
-// Checks a certificate from the broker. It must match the key generated for it, and its chain must be readable.
+// Checks of a certificate from the broker. It must match the key that was generated for it, and its chain must be
+// readable.
 
 /** Maximum lifetime of an SVID, seconds. */
 const LONGEST_LIFE = 86_400;
 
 /**
- * Checks a certificate on receipt. A certificate for a different key would fail in every connection, long after the
- * cause.
+ * Checks a certificate when it is received. A certificate for a different key would make every connection fail, long
+ * after the cause.
  * @param now Unix seconds on the broker's clock
  * @throws MeshpassError agent_broker_answer_invalid
  */
@@ -243,19 +248,22 @@ function invalid(grant: string, what: string): MeshpassError {
   );
 }
 
-// Parses the broker's certificates and checks whether the workspace's own certificates still chain to a root.
+// Parsing of the broker's certificates, and a check whether the workspace's own certificates still chain to a root.
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** Parses the certificates in a PEM text. @throws Error if any of them is invalid */
+/**
+ * Parses all certificates in a PEM text.
+ * @throws Error if any of them is invalid
+ */
 function certificatesIn(pem: string): X509Certificate[] {
   return (pem.match(BLOCK) ?? []).map((block) => new X509Certificate(block));
 }
 
 /**
- * Whether one of the roots issued the last certificate in a chain. False if a certificate is invalid.
- * @param chain PEM, leaf first, without its root
- * @param roots PEM, each with one or more certificates
+ * Whether one of the roots issued the last certificate in a chain. False if any certificate is invalid.
+ * @param chain PEM, starting with the leaf and without the root
+ * @param roots PEM texts with one or more certificates each
  */
 export function chainsToRoot(chain: string, roots: readonly string[]): boolean {
   try {

@@ -3,7 +3,7 @@ import type { ServicesResponse } from '@meshpass/identity/wire';
 import type { Credentials } from './enrol.ts';
 
 /**
- * Applies a list of services. Removes the certificates of lost grants, including grants that were regained with a
+ * Applies a list of services. Removes the certificates of lost grants, and of grants that were regained with a
  * different SPIFFE id.
  */
 export function withServices(before: Credentials, answer: ServicesResponse): Credentials {
@@ -26,14 +26,15 @@ export function withServices(before: Credentials, answer: ServicesResponse): Cre
   };
 }
 
-/** Returns the session's grants that lack a certificate. */
+/** Returns the session's grants that have no certificate. */
 export function withoutCertificate({ session, svids }: Credentials): readonly string[] {
   return session.grants.filter((grant) => !svids.has(grant));
 }
 
 /**
- * Whether a grant set, which the broker sends with each lease (`grantSet`), contains a new grant.
- * @param before the previous lease's set. Grants missing from it had been lost, even if their certificates still exist
+ * Whether a grant set contains a new grant. The broker sends the grant set with each lease (`grantSet`).
+ * @param before grant set of the previous lease. Grants that are missing from it had been lost, even if their
+ *   certificates still exist
  */
 export function hasNewGrant({ session, svids }: Credentials, set: string, before: string | undefined): boolean {
   const names = (text: string) => (text === '' ? [] : text.split(','));
@@ -41,7 +42,7 @@ export function hasNewGrant({ session, svids }: Credentials, set: string, before
   return names(set).some((name) => !had.includes(name) || !svids.has(name));
 }
 
-/** Returns the certificates without their keys, each with the time until which its grant is held. */
+/** Returns the certificates without their keys, each with the time until which the session holds the grant. */
 export function certificatesOf({ svids, session }: Credentials) {
   return [...svids.values()].map(({ grant, spiffeId, expiresAt }) => {
     const held = session.held.find((one) => one.grant === grant);

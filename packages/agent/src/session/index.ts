@@ -1,4 +1,6 @@
-/** Session modules that the running agent loads in one step while the first connection to the broker opens. */
+/**
+ * Session modules that the running agent loads in one step, while the first connection to the broker is being opened.
+ */
 export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';
 export { generateDpopKey } from './enrol.ts';

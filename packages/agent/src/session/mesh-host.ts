@@ -1,13 +1,13 @@
 /**
- * Restricts the names that the broker may announce. Programs in this workspace reach the mesh under an announced name
- * instead of its original host. A name must therefore be a Service under the agent's configured cluster domain, and the
- * agent derives its short forms itself.
+ * Restricts the names that the broker may announce. Programs in this workspace that use an announced name reach the
+ * mesh instead of the original host. A name must therefore belong to a Service under the agent's configured cluster
+ * domain, and the agent derives its short forms itself.
  */
 import { isDnsLabel } from '@meshpass/identity/spiffe';
 
 /**
- * Last labels of names that do not belong to a Service: hosts exist under `NAME.com` in public DNS, and `NAME.local` is
- * multicast DNS (RFC 6762). Two-letter labels belong to countries and are excluded by length (ISO 3166-1).
+ * Last labels that a Service's short name must not have. In public DNS, hosts exist under `NAME.com`, and `NAME.local`
+ * is multicast DNS (RFC 6762). Two-letter labels belong to countries and are excluded by their length (ISO 3166-1).
  */
 const TAKEN = new Set([
   ...['com', 'org', 'net', 'edu', 'gov', 'mil', 'int', 'arpa'],
@@ -28,18 +28,21 @@ const TAKEN = new Set([
     'travel',
     'xxx',
   ],
-  // RFC 6761, RFC 6762 appendix G, RFC 7686, RFC 9476, and names that ICANN reserves for private networks.
+  // Labels from RFC 6761, RFC 6762 appendix G, RFC 7686 and RFC 9476, and names that ICANN reserves for private
+  // networks.
   ...['alt', 'corp', 'example', 'home', 'internal', 'intranet', 'invalid', 'lan', 'local', 'localdomain', 'localhost'],
   ...['onion', 'private'],
 ]);
-/** Matches last labels that turn the whole name into an IPv4 address (WHATWG URL, "ends in a number"; inet_aton). */
+/**
+ * Matches last labels that would turn the whole name into an IPv4 address (WHATWG URL, "ends in a number"; inet_aton).
+ */
 const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/;
 
 /**
  * Derives the short names of a Service.
- * @param host host from the broker
+ * @param host host that the broker announced
  * @param clusterDomain domain of the cluster, such as `cluster.local`
- * @returns `NAME.NAMESPACE.svc` and, unless it may be another host, `NAME.NAMESPACE`; undefined if the host is not
+ * @returns `NAME.NAMESPACE.svc` and, unless it could be another host, `NAME.NAMESPACE`. Undefined if the host is not
  *   `NAME.NAMESPACE.svc.CLUSTERDOMAIN`
  */
 export function serviceShortNames(host: string, clusterDomain: string): string[] | undefined {
@@ -52,7 +55,7 @@ export function serviceShortNames(host: string, clusterDomain: string): string[]
   return ambiguous ? [`${short}.svc`] : [`${short}.svc`, short];
 }
 
-/** Whether a text is a valid cluster domain: lower-case labels. */
+/** Whether a text is a valid cluster domain, which consists of lower-case labels. */
 export function isClusterDomain(text: string): boolean {
   return text.length <= 200 && text.split('.').every(isDnsLabel);
 }

@@ -1,8 +1,8 @@
 /**
- * Answers the broker on a port of this workspace, which the broker's request can reach only through GitHub's port
- * forwarding. The agent listens before it requests a session and announces this in the request. A broker without
- * support for it sends a challenge first. The listener serves one exchange at a time with at most a few responses, and
- * closes as soon as the exchange is complete.
+ * Answers challenges from the broker on a port of this workspace. The broker's request can reach the port only through
+ * GitHub's port forwarding. The agent listens before it requests a session, and announces this in the request. A broker
+ * that does not support the announcement sends a challenge first. The listener serves one exchange at a time with only
+ * a few responses, and closes as soon as the exchange is complete.
  */
 
 import { once } from 'node:events';
@@ -15,28 +15,29 @@ import { createServer } from '../http.ts';
 
 export type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
 
-/** Presence parameters of an exchange. */
+/** Presence parameters of one exchange. */
 export interface PresenceParameters {
   readonly port: number;
   /**
-   * Nonce of the challenge whose answer is available. Absent if the agent answers any nonce that the broker chooses.
+   * Nonce of the challenge for which an answer is available. Absent if the agent answers any nonce that the broker
+   * chooses.
    */
   readonly nonce?: string;
-  /** Called with the exchange's DPoP proof before it is sent. */
+  /** Called with the DPoP proof of the exchange before it is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** Challenge to sign. */
+/** Challenge to be signed. */
 export type SignableChallenge = Pick<PresenceChallenge, 'nonce' | 'path' | 'expires_in'> & { readonly dpop?: string };
 
 export interface PresenceOptions {
-  /** Port, or 0 for any free port. */
+  /** Port to listen on. 0 selects any free port. */
   readonly port: number;
   /** Signs the answer to a challenge. */
   readonly sign: (asked: SignableChallenge) => string;
   /** Pause between two attempts, ms. */
   readonly pause?: number;
-  /** Called with the port before the broker is answered. */
+  /** Called with the port before the broker's challenge is answered. */
   readonly onChallenge?: ((port: number) => void) | undefined;
 }
 
@@ -45,22 +46,22 @@ const REQUEST_MS = 5_000;
 const OFFERED_ANSWERS = 4;
 const OFFERED_SECONDS = 60;
 const OFFERED_PATH = /^\/([A-Za-z0-9_-]{43})$/;
-/** Number of attempts: GitHub must detect a port before it forwards it. */
+/** Number of attempts. More than one may be needed, because GitHub forwards a port only after it has detected it. */
 const TRIES = 5;
 const PAUSE_MS = 1_000;
-/** Codes of failures that another attempt may fix. A wrong answer is not one of them. */
+/** Error codes after which another attempt may succeed. A wrong answer is not one of them. */
 const WORTH_ANOTHER = new Set(['presence_unanswered', 'presence_challenge_unknown']);
 
 /**
- * Opens a session with a broker that may require proof that the agent is in the workspace.
+ * Opens a session with a broker that may require proof that the agent runs in the workspace.
  * @param exchange performs the exchange with the given presence parameters
- * @throws MeshpassError like the exchange
+ * @throws MeshpassError like `exchange`
  */
 export async function withPresence<T>(
   exchange: (answer?: PresenceParameters) => Promise<T>,
   { port, sign, pause = PAUSE_MS, onChallenge }: PresenceOptions,
 ): Promise<T> {
-  // A port that is in use matters only if the broker requires presence.
+  // A port that is already in use matters only if the broker requires presence.
   let listener = await startPresenceListener(port).catch(() => undefined);
   const offered = (): PresenceParameters | undefined =>
     listener && { port: listener.port, onProof: (dpop) => offer(listener!, dpop) };
@@ -76,10 +77,10 @@ export async function withPresence<T>(
     return await exchange({ nonce: challenge.nonce, port: listener.port });
   };
   try {
-    // All attempts use the same port, since GitHub must detect it.
+    // All attempts use the same port, because GitHub must detect it.
     for (let left = TRIES; ; ) {
       try {
-        // The last attempt requests a challenge. No other program knows its path, so none can use up the answer.
+        // The last attempt requests a challenge. Other programs do not know its path, so they cannot use up the answer.
         const first = await exchange(left > 1 ? offered() : undefined).then(
           (value) => ({ value }),
           (thrown: unknown) => ({ challenge: challengeIn(thrown) }),
@@ -96,7 +97,10 @@ export async function withPresence<T>(
   }
 }
 
-/** Returns the challenge in a refusal. @throws the error itself if it contains none */
+/**
+ * Returns the challenge that a refusal contains.
+ * @throws the error itself if it does not contain a challenge
+ */
 function challengeIn(thrown: unknown): PresenceChallenge {
   if (thrown instanceof MeshpassError && thrown.code === 'presence_required' && thrown.members.presence)
     return thrown.members.presence as PresenceChallenge;
@@ -104,8 +108,8 @@ function challengeIn(thrown: unknown): PresenceChallenge {
 }
 
 /**
- * Starts the listener, on 127.0.0.1 only.
- * @param port 0 for any free port
+ * Starts the listener. It listens only on 127.0.0.1.
+ * @param port port to listen on. 0 selects any free port
  * @throws MeshpassError `config_invalid` if the port is in use
  */
 export async function startPresenceListener(port: number) {
@@ -124,14 +128,14 @@ export async function startPresenceListener(port: number) {
   });
   return {
     port: (server.address() as AddressInfo).port,
-    /** Replaces the handler. The first GET of this path receives this answer, and all other requests receive 404. */
+    /** Replaces the handler. The first GET of this path receives this answer. All other requests receive 404. */
     expect: (path: string, answer: string) => {
       answerTo = limited(1, (asked) => (asked === path ? answer : undefined));
     },
     /**
-     * Replaces the handler. A GET whose path is a nonce receives the nonce's answer, at most four times, so that another
-     * program in the workspace that asks first cannot use up the broker's turn. Such an answer is valid only for this
-     * exchange.
+     * Replaces the handler. A GET whose path is a nonce receives the answer for that nonce, at most four times. Another
+     * program in the workspace that asks first can therefore not use up the answer for the broker. Such an answer is
+     * valid only for this exchange.
      */
     offer: (answer: (nonce: string) => string) => {
       answerTo = limited(OFFERED_ANSWERS, (asked) => {
@@ -146,7 +150,7 @@ export async function startPresenceListener(port: number) {
   };
 }
 
-/** Limits the number of answers. */
+/** Limits how often a handler answers. */
 function limited(most: number, answerTo: (path: string) => string | undefined) {
   let left = most;
   return (path: string) => {

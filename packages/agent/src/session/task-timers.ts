@@ -1,27 +1,31 @@
-/** Runs tasks when they are due, and retries failed ones with backoff and jitter until they succeed. */
+/** Runs tasks when they are due. Retries failed ones with backoff and jitter until they succeed. */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
 export interface TaskTimersOptions<Task extends string> {
   readonly run: (task: Task) => Promise<void>;
   /** Returns the maximum pause after a failure, ms. */
   readonly longestPause: (task: Task) => number;
-  /** Handles a failure. @returns whether to retry the task */
+  /**
+   * Handles a failure.
+   * @returns whether to retry the task
+   */
   readonly failed: (task: Task, error: MeshpassError) => boolean;
   /**
-   * Whether a failed task waits for another task that is still being retried, but at most for its own maximum pause.
+   * Whether a failed task should wait for another task that is still being retried. It waits at most for its own
+   * maximum pause.
    */
   readonly waitsForOthers: (task: Task, error: MeshpassError) => boolean;
   readonly succeeded: () => void;
-  /** Returns a number in [0, 1). */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
 }
 
 const FIRST_RETRY = 1_000;
-/** Maximum delay in ms from the success of one task to the start of tasks that waited for it. */
+/** Maximum delay from the success of one task to the start of the tasks that waited for it, ms. */
 const AFTER_ANOTHER = 1_000;
-/** Maximum delay in addition to the time that the broker requested, ms. */
+/** Maximum delay that is added to the time that the broker requested, ms. */
 const LONGEST_SPREAD = 5_000;
-/** Maximum delay of a Node timer, ms. Larger values fire immediately. */
+/** Maximum delay of a Node timer, ms. Timers with larger values fire immediately. */
 const LONGEST_TIMER = 2_147_483_647;
 
 export class TaskTimers<Task extends string> {
@@ -30,9 +34,9 @@ export class TaskTimers<Task extends string> {
   readonly #attempts = new Map<Task, number>();
   readonly #failures = new Map<Task, string>();
   readonly #running = new Set<Task>();
-  /** Tasks that became due again while running. */
+  /** Tasks that became due again while they were running. */
   readonly #again = new Set<Task>();
-  /** Tasks that wait for another task to succeed. */
+  /** Tasks that are waiting for another task to succeed. */
   readonly #waiting = new Set<Task>();
   #closed = false;
 
@@ -40,12 +44,15 @@ export class TaskTimers<Task extends string> {
     this.#options = options;
   }
 
-  /** Last failure by task, until the task succeeds. */
+  /** Last failure of each task that has not succeeded since. */
   get failures(): Readonly<Record<string, string>> {
     return Object.fromEntries(this.#failures);
   }
 
-  /** Schedules a task, replacing its previous time. A task that is still running by then runs again afterwards. */
+  /**
+   * Schedules a task and replaces its previous time. If the task is still running at that time, it runs again
+   * afterwards.
+   */
   later(task: Task, milliseconds: number): void {
     clearTimeout(this.#timers.get(task));
     this.#again.delete(task);
@@ -57,12 +64,12 @@ export class TaskTimers<Task extends string> {
     );
   }
 
-  /** Whether a task has a scheduled time. */
+  /** Whether a task is scheduled. */
   isDue(task: Task): boolean {
     return this.#timers.has(task) || this.#again.has(task);
   }
 
-  /** Records that a task was completed in another way. It is no longer scheduled or failing. */
+  /** Records that a task has been completed by other means. It is no longer scheduled or failing. */
   settle(task: Task): void {
     clearTimeout(this.#timers.get(task));
     this.#timers.delete(task);
@@ -71,7 +78,7 @@ export class TaskTimers<Task extends string> {
     this.forgive(task);
   }
 
-  /** Clears failures of the given tasks, or of all by default. */
+  /** Clears the failures of the given tasks. Without arguments, clears all failures. */
   forgive(...tasks: readonly Task[]): void {
     for (const task of tasks.length > 0 ? tasks : [...this.#attempts.keys(), ...this.#failures.keys()]) {
       this.#attempts.delete(task);
@@ -87,20 +94,20 @@ export class TaskTimers<Task extends string> {
     this.#waiting.clear();
   }
 
-  /** Stops permanently. Results of running tasks are ignored. */
+  /** Stops permanently. The results of running tasks are ignored. */
   close(): void {
     this.#closed = true;
     this.stop();
   }
 
-  /** Sets the failure shown to users until the task succeeds. */
+  /** Sets the failure that users see until the task succeeds. */
   note(task: Task, failure: string): void {
     this.#failures.set(task, failure);
   }
 
   async #run(task: Task): Promise<void> {
     this.#timers.delete(task);
-    // The task's own success must not schedule it again.
+    // The success of this task must not schedule the task itself again.
     this.#waiting.delete(task);
     if (this.#running.has(task)) return void this.#again.add(task);
     this.#running.add(task);
@@ -128,8 +135,8 @@ export class TaskTimers<Task extends string> {
     const attempt = this.#attempts.get(task) ?? 0;
     this.#attempts.set(task, attempt + 1);
     const growing = Math.min(FIRST_RETRY * 2 ** attempt, Math.max(FIRST_RETRY, longestPause(task)));
-    // The broker sends the same Retry-After to all agents that connect at once. Identical pauses would bring them all
-    // back together.
+    // The broker sends the same Retry-After to all agents that connect at the same time. With identical pauses, they
+    // would all return together.
     const asked = (error.retryAfter ?? 0) * 1000;
     return Math.max(growing * (0.5 + 0.5 * random()), asked + Math.min(asked / 2, LONGEST_SPREAD) * random());
   }

@@ -4,21 +4,22 @@ import type { SignInsResponse } from '@meshpass/identity/sign-in/wire';
 import type { SignInPrompt } from './device-flow.ts';
 import type { SignIns } from './sign-ins.ts';
 
-/** Control socket requests. */
+/** Requests on the control socket. */
 export type SignInRequest =
   /**
-   * `issuer` defaults to the issuer that the session's grants lack for `sign-in`, and to all issuers for `sign-out`.
+   * For `sign-in`, `issuer` defaults to the issuer that the session's grants still require. For `sign-out`, it defaults
+   * to all issuers.
    */
   | { readonly command: 'sign-in' | 'sign-out'; readonly issuer?: string }
-  /** Waits for a started sign-in to end. */
+  /** Waits until a sign-in that was started earlier has ended. */
   | { readonly command: 'sign-in-result'; readonly issuer: string }
   /** Lists the grants that the session would gain with an additional sign-in. */
   | { readonly command: 'sign-in-lacking' };
 
-/** Grant that lacks only a sign-in at this issuer. */
+/** A grant that requires only one more thing: a sign-in at this issuer. */
 export type MissingSignIn = SignInsResponse['lacking'][number];
 
-/** The agent's responses, in the order of the requests: `sign-in`, `sign-in-result`, `sign-out`, `sign-in-lacking`. */
+/** Responses of the agent, in the order of the requests: `sign-in`, `sign-in-result`, `sign-out`, `sign-in-lacking`. */
 export type SignInCommandResponse =
   | SignInPrompt
   | { readonly done: boolean }
@@ -32,10 +33,13 @@ export function isSignInRequest<Request extends { readonly command: string }>(
   return request.command.startsWith('sign-');
 }
 
-/** Shorter than the control socket's time limit, ms. */
+/** Maximum time to wait for a result, ms. It is shorter than the time limit of the control socket. */
 const PATIENCE_MS = 15_000;
 
-/** Executes a command. @throws MeshpassError usage; failures of the sign-in */
+/**
+ * Executes a command.
+ * @throws MeshpassError usage, or the reason why the sign-in failed
+ */
 export async function runSignInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInCommandResponse> {
   switch (request.command) {
     case 'sign-in':
@@ -50,8 +54,9 @@ export async function runSignInCommand(signIns: SignIns, request: SignInRequest)
 }
 
 /**
- * Returns the only issuer that the session's grants lack or, if they lack none, the only existing issuer. @throws
- * MeshpassError usage
+ * Returns the only issuer that the session's grants still require. If they require none, returns the only issuer that
+ * exists.
+ * @throws MeshpassError usage
  */
 async function onlyIssuer(signIns: SignIns): Promise<string> {
   const { lacking, issuers } = await signIns.ofSession();

@@ -1,5 +1,5 @@
 /**
- * Implements the OAuth 2.0 device flow (RFC 8628) for a public client: the user signs in on any device with a browser,
+ * Implements the OAuth 2.0 device flow (RFC 8628) for a public client. The user signs in on any device with a browser,
  * and the workspace receives the tokens. The four requests are implemented here because a client library would cost
  * every workspace 14 MB of memory.
  */
@@ -9,15 +9,15 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type IssuerRequester, signInFailedError } from './issuer-http.ts';
 
-/** Instructions for the user. */
+/** Sign-in instructions for the user. */
 export interface SignInPrompt {
   readonly issuer: string;
   /** https URL for the user to open. */
   readonly verificationUri: string;
-  /** URL that already contains the code, if the provider supports that. */
+  /** URL that already contains the code. Absent if the provider does not support this. */
   readonly verificationUriComplete?: string;
   readonly userCode: string;
-  /** When the code expires, milliseconds since the epoch. */
+  /** Time at which the code expires, milliseconds since the epoch. */
   readonly expiresAt: number;
 }
 
@@ -62,11 +62,12 @@ const Tokens = z.object({ id_token: plain(16_384), refresh_token: plain(8_192).o
 const Failure = z.object({ error: plain(64) });
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-/** Added to the interval for each `slow_down`, ms (RFC 8628 section 3.5). */
+/** Milliseconds to add to the interval for each `slow_down` (RFC 8628 section 3.5). */
 const SLOW_DOWN = 5_000;
 
 /**
- * Fetches the discovery document (OpenID Connect Discovery 1.0 section 4). @throws MeshpassError agent_sign_in_failed
+ * Fetches the discovery document (OpenID Connect Discovery 1.0 section 4).
+ * @throws MeshpassError agent_sign_in_failed
  */
 export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester): Promise<Endpoints> {
   const base = offer.issuer.replace(/\/$/, '');
@@ -81,7 +82,11 @@ export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester
   return { device, token, revocation };
 }
 
-/** Starts the flow. @param nonce binds the ID token to the session's key. @throws MeshpassError agent_sign_in_failed */
+/**
+ * Starts the flow.
+ * @param nonce binds the ID token to the session's key
+ * @throws MeshpassError agent_sign_in_failed
+ */
 export async function beginDeviceFlow(
   offer: SignInOffer,
   { device }: Endpoints,
@@ -110,8 +115,8 @@ export async function beginDeviceFlow(
 /**
  * Polls until the user has responded.
  * @param pause waits for the given milliseconds, or throws if the result is no longer needed
- * @throws MeshpassError agent_sign_in_refused if the user or provider denied the sign-in or the code expired;
- *   agent_sign_in_failed
+ * @throws MeshpassError agent_sign_in_refused if the user or the provider denied the sign-in or the code has expired,
+ *   or agent_sign_in_failed
  */
 export async function finishDeviceFlow(
   offer: SignInOffer,
@@ -142,8 +147,8 @@ export async function finishDeviceFlow(
 
 /**
  * Obtains a fresh ID token (OpenID Connect Core section 12).
- * @returns undefined if the provider refuses, because the user has signed out there or is disabled, or the refresh
- *   token is too old
+ * @returns undefined if the provider refuses. The user may have signed out there or been disabled, or the refresh token
+ *   may be too old
  * @throws MeshpassError agent_sign_in_failed if the provider is unreachable
  */
 export async function refreshTokens(
@@ -156,7 +161,7 @@ export async function refreshTokens(
   const { status, json } = await ask(token, form);
   if (status === 200) {
     const tokens = readTokens(offer, json);
-    // RFC 6749 section 6: if there is no new refresh token, the old one remains valid.
+    // If the response does not contain a new refresh token, the old one remains valid (RFC 6749 section 6).
     return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
   }
   if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
@@ -181,7 +186,7 @@ function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 
-/** Returns only the error code, since descriptions are free text from the provider. */
+/** Returns only the error code, because descriptions are free text from the provider. */
 function failureOf(json: unknown): string {
   const read = Failure.safeParse(json);
   return read.success ? read.data.error : 'no OAuth error';

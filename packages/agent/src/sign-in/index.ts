@@ -1,3 +1,3 @@
-/** The agent's sign-in modules, loaded once the first connection has been started. */
+/** Sign-in modules of the agent. They are loaded once the first connection has been started. */
 export { createIssuerRequester } from './issuer-http.ts';
 export { createSignInBrokerClient, SignIns } from './sign-ins.ts';

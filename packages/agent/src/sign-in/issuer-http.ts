@@ -7,17 +7,20 @@ import { sendAndRead } from '../http.ts';
 
 export interface IssuerHttpResponse {
   readonly status: number;
-  /** Parsed JSON, or undefined if the body is not JSON. */
+  /** Parsed JSON body. Undefined if the body is not JSON. */
   readonly json: unknown;
 }
 
-/** @throws MeshpassError agent_sign_in_failed if there is no response */
+/** @throws MeshpassError agent_sign_in_failed if no response was received */
 export type IssuerRequester = (url: string, form?: Readonly<Record<string, string>>) => Promise<IssuerHttpResponse>;
 
 const MAX_ANSWER = 262_144;
 const PATIENCE_MS = 10_000;
 
-/** Creates the request function. @param extraCa PEM of roots to trust in addition to the system's */
+/**
+ * Creates the request function.
+ * @param extraCa root certificates to trust in addition to the system's, PEM
+ */
 export function createIssuerRequester(extraCa: string | undefined): IssuerRequester {
   const ca = extraCa === undefined ? undefined : [...getCACertificates('default'), extraCa];
   return async (url, form) => {

@@ -1,6 +1,6 @@
 /**
- * Manages this workspace's sign-ins. Refresh tokens are kept only in memory. The agent regularly sends the broker a
- * fresh ID token, because the broker does not trust the agent's own claim that a user is still signed in.
+ * Manages the sign-ins of this workspace. Refresh tokens are kept only in memory. The agent regularly sends a fresh ID
+ * token to the broker, because the broker does not trust the agent's own claim that a user is still signed in.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -22,14 +22,14 @@ import type { IssuerRequester } from './issuer-http.ts';
 export type SignInBrokerClient = ReturnType<typeof createSignInBrokerClient>;
 
 /**
- * Creates the client. Its methods throw MeshpassError: the broker's refusal, agent_broker_unreachable,
- * agent_broker_answer_invalid.
+ * Creates the broker client for sign-ins. Its methods throw a MeshpassError: the broker's refusal,
+ * agent_broker_unreachable or agent_broker_answer_invalid.
  */
 export function createSignInBrokerClient(client: Pick<BrokerClient, 'call'>) {
   const path = '/session/sign-in';
   const read = (json: unknown) => parseBrokerResponse(SignInsResponse, json);
   return {
-    /** Returns the client with which users sign in at an issuer from the access file. */
+    /** Returns the OAuth client that users sign in with at an issuer in the access file. */
     offer: (name: string) =>
       client.call({ method: 'GET', path: `/sign-in/${encodeURIComponent(name)}` }, (json) =>
         parseBrokerResponse(SignInOffer, json),
@@ -47,13 +47,13 @@ export interface SignInsOptions {
   readonly ask: IssuerRequester;
   /** RFC 7638 thumbprint of the session key. */
   readonly jkt: string;
-  /** The current session's token, or undefined if there is none. */
+  /** Returns the token of the current session, or undefined if there is no session. */
   readonly accessToken: () => string | undefined;
-  /** Called when a sign-in is available for a new session. */
+  /** Called when a sign-in is available for use by a new session. */
   readonly onWaiting: () => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Returns a number in [0, 1). */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
@@ -72,18 +72,18 @@ interface Flow {
   readonly abort: AbortController;
 }
 
-/** Sign-in as shown by `meshpass status`. Times are milliseconds since the epoch. */
+/** Sign-in as `meshpass status` shows it. Times are milliseconds since the epoch. */
 export interface SignInStatus {
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
   readonly since: number;
   readonly until: number;
-  /** Why the last confirmation failed. */
+  /** Reason why the last confirmation failed. */
   readonly failure?: string;
 }
 
-/** Fractions of the broker's time limit for the next ID token. */
+/** Fractions of the broker's time limit between which the next ID token is sent. */
 const EARLIEST = 0.3;
 const LATEST = 0.42;
 const RETRY_MS = 3_000;
@@ -100,8 +100,9 @@ export class SignIns {
   }
 
   /**
-   * Starts a sign-in. @returns instructions for the user. @throws MeshpassError sign_in_unknown, agent_sign_in_failed,
-   * the broker's refusal
+   * Starts a sign-in.
+   * @returns instructions for the user
+   * @throws MeshpassError sign_in_unknown, agent_sign_in_failed, or the broker's refusal
    */
   async begin(name: string): Promise<SignInPrompt> {
     this.#flows.get(name)?.abort.abort();
@@ -122,7 +123,8 @@ export class SignIns {
   /**
    * Waits for a sign-in to end.
    * @param patience maximum wait, ms
-   * @returns whether the sign-in is complete. @throws MeshpassError the reason if it failed
+   * @returns whether the sign-in has completed
+   * @throws MeshpassError the reason if it failed
    */
   async result(name: string, patience: number): Promise<boolean> {
     const flow = this.#flows.get(name);
@@ -130,24 +132,28 @@ export class SignIns {
     return await Promise.race([flow.done.then(() => true), sleep(patience, false, { ref: false })]);
   }
 
-  /** Returns the session's sign-ins and those that its grants lack. @throws MeshpassError the broker's refusal */
+  /**
+   * Returns the session's sign-ins, and those that its grants still require.
+   * @throws MeshpassError the broker's refusal
+   */
   async ofSession(): Promise<SignInsResponse> {
     const token = this.#options.accessToken();
     return token === undefined ? { sign_ins: [], lacking: [] } : await this.#options.broker.read(token);
   }
 
-  /** Returns the ID token of a sign-in that no session has used yet, at most once. */
+  /** Returns the ID token of a sign-in that has not been used for a session yet. Each token is returned only once. */
   takeWaiting(): { readonly issuer: string; readonly token: string } | undefined {
     for (const held of this.#held.values()) {
       if (held.state) continue;
-      // Only the broker knows the expiry. `sessionChanged()` obtains it for the session opened with this token.
+      // Only the broker knows when the sign-in expires. `sessionChanged()` obtains the expiry from the session that was
+      // opened with this token.
       held.state = unconfirmed(held.offer, this.#options.now());
       return { issuer: held.offer.name, token: held.tokens.idToken };
     }
     return undefined;
   }
 
-  /** Adopts a new session, which has only the sign-ins that it was opened with. */
+  /** Adopts a new session. It has only the sign-ins that it was opened with. */
   async sessionChanged(): Promise<void> {
     if (this.#held.size === 0) return;
     const answer = await this.ofSession();
@@ -157,7 +163,10 @@ export class SignIns {
     }
   }
 
-  /** Signs out. @returns the names of the affected issuers */
+  /**
+   * Signs out.
+   * @returns the names of the affected issuers
+   */
   async signOut(name?: string): Promise<readonly string[]> {
     const names = [...this.#held.keys()].filter((one) => name === undefined || one === name);
     for (const one of names) await this.#end(one);
@@ -174,7 +183,7 @@ export class SignIns {
     });
   }
 
-  /** Why sign-ins ended, by issuer. */
+  /** Reasons why sign-ins have ended, by issuer. */
   get notes(): readonly string[] {
     return [...this.#failures]
       .filter(([name]) => !this.#held.has(name))
@@ -191,7 +200,7 @@ export class SignIns {
     await Promise.all(given.map((held) => this.#revoke(held)));
   }
 
-  /** Revokes the refresh token. Otherwise the provider may keep accepting it, even after the user signed out. */
+  /** Revokes the refresh token. Otherwise the provider might continue to accept it after the user has signed out. */
   async #revoke({ offer, endpoints, tokens: { refreshToken } }: Held): Promise<void> {
     if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, this.#options.ask);
   }
@@ -271,7 +280,7 @@ export class SignIns {
     const token = accessToken();
     if (token !== undefined)
       await broker.signOut(token, name).catch((thrown: unknown) => {
-        // Without confirmations, the broker ends the sign-in on its own.
+        // If it receives no more confirmations, the broker ends the sign-in on its own.
         log('sign_out_failed', { issuer: name, code: toMeshpassError(thrown).code });
       });
     await this.#revoke(held);

@@ -1,4 +1,4 @@
-/** Combines proofs with sign-ins: an additional sign-in, or one that replaces the workspace's proof. */
+/** Combines proofs with sign-ins. A sign-in is either added to the workspace's proof or replaces it. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import {
   type DiscoverOptions,
@@ -9,7 +9,7 @@ import {
 import type { SignIns } from './sign-ins.ts';
 
 /**
- * Returns this workspace's proof source. If the user signs in first, no other proof is needed.
+ * Returns the proof source of this workspace. If the user signs in first, no other proof is needed.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
 export function selectProofSource(
@@ -26,7 +26,10 @@ export function selectProofSource(
   }
 }
 
-/** Creates a source that uses a sign-in as the proof. @param issuer name of the issuer */
+/**
+ * Creates a source that uses a sign-in as the proof.
+ * @param issuer name of the issuer
+ */
 function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
   return {
     kind: 'sign-in',
@@ -42,7 +45,7 @@ function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
   };
 }
 
-/** Adds a sign-in that no session includes yet to a Codespace's proofs. */
+/** Adds a sign-in to a Codespace's proofs if no session includes it yet. */
 function withSignIns(source: ProofSource, signIns: () => SignIns): ProofSource {
   if (source.kind !== 'codespace') return source;
   return {

@@ -1,7 +1,7 @@
 /**
- * Decides which of the broker's statements to accept, whether an edge or HTTPS delivers them: only those that the
- * broker signed for this session, and none older than a previous one. The agent runs the configuration that its newest
- * lease names. Pure: each result describes the consequence of a statement.
+ * Decides which statements of the broker to accept, no matter whether an edge or HTTPS delivers them. Accepts only
+ * statements that the broker signed for this session and that are not older than a previous one. The agent runs the
+ * configuration that its newest lease names. Pure: each result describes the consequence of a statement.
  */
 import {
   type ConfigurationStatement,
@@ -15,33 +15,33 @@ import { sha256Base64url } from '@meshpass/identity/hash';
 export type ReceivedStatement =
   | { readonly type: 'lease'; readonly lease: LeaseStatement }
   | { readonly type: 'ended'; readonly ended: EndedStatement }
-  /** The configuration's bytes must be requested. */
+  /** A configuration has been announced. Its bytes must be requested. */
   | { readonly type: 'announced'; readonly announced: ConfigurationStatement }
-  /** No lease has named this configuration's set and its current version yet. The next lease will. */
+  /** No lease has confirmed this configuration's set and current version yet. The next lease will. */
   | { readonly type: 'unsure' }
   | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
-  /** Signed with an unknown key, which must be requested over HTTPS. */
+  /** The statement is signed with an unknown key. The current keys must be requested over HTTPS. */
   | { readonly type: 'unknown_key' }
-  /** Valid, but for another session or set, or out of date. */
+  /** The statement is valid, but out of date or for another session or set. */
   | { readonly type: 'stale' }
-  /** Not signed by the broker. */
+  /** The statement was not signed by the broker. */
   | { readonly type: 'forged' };
 
 export type StatementVerifier = ReturnType<typeof createStatementVerifier>;
 
 export interface StatementVerifierOptions {
   readonly sessionId: string;
-  /** The broker's current keys. A change replaces the array. */
+  /** Returns the broker's current keys. A change replaces the array. */
   readonly keys: () => readonly StatementKey[];
 }
 
-/** Maximum number of grant sets with a stored announcement. */
+/** Maximum number of grant sets for which an announcement is stored. */
 const MAX_SETS = 4;
 
-/** Creates the verifier for all of a session's statements. */
+/** Creates the verifier for all statements of a session. */
 export function createStatementVerifier({ sessionId, keys }: StatementVerifierOptions) {
   let outstanding: number | undefined;
-  /** Grant set and version that the newest lease names. */
+  /** Grant set and configuration version that the newest lease names. */
   let set: string | undefined;
   let current: number | undefined;
   let taken: ConfigurationStatement | undefined;
@@ -49,7 +49,7 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
   let reader = createStatementReader(keys());
   let readerKeys = keys();
   return {
-    /** Records that a lease with this `seq` was sent. Only its answer will be accepted. */
+    /** Records that a lease with this `seq` has been sent. Only its answer will be accepted. */
     sent(seq: number) {
       outstanding = seq;
     },
@@ -66,15 +66,15 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
           return announce(statement);
       }
     },
-    /** Checks the base64-encoded bytes of an announced configuration. */
+    /** Checks the bytes of an announced configuration, which are base64-encoded. */
     content(digest: string, content: string): ReceivedStatement {
       const asked = wanted();
       if (asked?.digest !== digest) return { type: 'stale' };
       return take(asked, Buffer.from(content, 'base64'));
     },
     /**
-     * Checks a configuration that the broker itself sent over HTTPS. It is current even without a lease.
-     * @param text the configuration's header
+     * Checks a configuration that the broker itself has sent over HTTPS. It is current even without a lease.
+     * @param text header of the configuration
      */
     whole(text: string, content: Buffer): ReceivedStatement {
       const read = verify(text);
@@ -86,9 +86,12 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
       if (statement.version < (current ?? 0) || has(statement)) return { type: 'stale' };
       return take(statement, content);
     },
-    /** Returns the announced, current configuration that has not been received yet, or undefined if there is none. */
+    /**
+     * Returns the configuration that has been announced and is current, but has not been received yet. Returns
+     * undefined if there is none.
+     */
     wanted,
-    /** Returns the version that the newest lease names if the agent does not have it, otherwise undefined. */
+    /** Returns the version that the newest lease names, or undefined if the agent already has it. */
     missing: () => (set === undefined || current === undefined || has({ set, version: current }) ? undefined : current),
   };
 
@@ -104,7 +107,7 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
     // Only the answer to the latest request is fresh. Older answers describe the past.
     if (lease.sid !== sessionId || lease.seq !== outstanding) return { type: 'stale' };
     outstanding = undefined;
-    // If the lease has no version, the known one remains valid unless the grants changed.
+    // If the lease does not contain a version, the known one remains valid unless the grants have changed.
     if (lease.configuration_version !== undefined) current = lease.configuration_version;
     else if (lease.set !== set) current = undefined;
     set = lease.set;
@@ -113,18 +116,21 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
 
   function announce(statement: ConfigurationStatement): ReceivedStatement {
     if (statement.version <= (announced.get(statement.set)?.version ?? 0)) return { type: 'stale' };
-    // Stores announcements for other grants as well, because an edge may find out about the session's new grants before
-    // the agent does.
+    // Announcements for other grant sets are also stored, because an edge may learn about the session's new grants
+    // before the agent does.
     announced.delete(statement.set);
     announced.set(statement.set, statement);
     if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
-    // Another broker has taken over and announces bytes that the agent already has.
+    // Another broker has taken over and has announced bytes that the agent already has.
     if (taken?.set === statement.set && taken.digest === statement.digest && !has(statement)) taken = statement;
     if (wanted() === statement) return { type: 'announced', announced: statement };
     return statement.set === set && current === undefined ? { type: 'unsure' } : { type: 'stale' };
   }
 
-  /** Whether the agent has this version of the set, or a newer one. Versions of other sets are not comparable. */
+  /**
+   * Whether the agent already has this version of the set or a newer one. Versions of different sets are not
+   * comparable.
+   */
   function has(one: { readonly set: string; readonly version: number }): boolean {
     return taken?.set === one.set && taken.version >= one.version;
   }
@@ -135,7 +141,7 @@ export function createStatementVerifier({ sessionId, keys }: StatementVerifierOp
     return { type: 'configuration', version: statement.version, content };
   }
 
-  // Until a lease states the current version, an edge could replay a configuration that is a week old.
+  // Until a lease confirms the current version, an edge could replay a configuration that is a week old.
   function wanted(): ConfigurationStatement | undefined {
     const found = set === undefined ? undefined : announced.get(set);
     return found && current !== undefined && found.version >= current && !has(found) ? found : undefined;

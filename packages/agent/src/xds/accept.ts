@@ -1,6 +1,6 @@
 /**
- * Turns the broker's configuration into Envoy's: checks it as a whole, then adds the agent's own parts. A configuration
- * that violates any rule is discarded, and the previous one stays in use.
+ * Converts the broker's configuration to Envoy's. It is validated as a whole before the agent adds its own parts. A
+ * configuration that violates any rule is discarded, and the previous one stays in use.
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -31,9 +31,9 @@ const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3
 export interface SessionFacts {
   readonly services: readonly ReachableService[];
   readonly sessionId: string;
-  /** Contact of the access file. */
+  /** Contact from the access file. */
   readonly contact?: string | undefined;
-  /** Whether Envoy may listen on a port. */
+  /** Checks whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
 }
 
@@ -46,13 +46,16 @@ export type ConfigurationCheckResult =
       /** Addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
       readonly addresses: ReadonlySet<string>;
       /**
-       * Listener names by address, for addresses on which Envoy may not listen. Programs reach these listeners only
-       * through the proxy.
+       * Names of listeners by address, for addresses on which Envoy may not listen. Programs can reach these listeners
+       * only through the proxy.
        */
       readonly internal: ReadonlyMap<string, string>;
     };
 
-/** Checks a configuration. @returns the resources for Envoy, or the reasons why the agent discards it */
+/**
+ * Checks a configuration.
+ * @returns the resources for Envoy, or the reasons why the agent discards the configuration
+ */
 export function acceptConfiguration(
   configuration: WorkspaceConfiguration,
   expected: ExpectedValues,
@@ -75,8 +78,8 @@ export function acceptConfiguration(
     internal.set(at, listener.name);
     return closed(listener);
   });
-  // Encoding the checked messages again removes anything in the broker's bytes that another parser might interpret
-  // differently.
+  // The checked messages are encoded again. This removes anything in the broker's bytes that another parser might
+  // interpret differently.
   const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
   return {
     addresses,
@@ -90,8 +93,8 @@ export function acceptConfiguration(
 }
 
 /**
- * Configures a single socket that all threads share fairly. With a socket per thread (SO_REUSEPORT), another process of
- * the same user could listen on the same address and receive some of the connections.
+ * Configures a single socket that all threads share fairly. If each thread had its own socket (SO_REUSEPORT), another
+ * process of the same user could listen on the same address and receive some of the connections.
  */
 function opened(listener: ListenerMessage): ListenerMessage {
   listener.enableReusePort = false;
@@ -101,7 +104,7 @@ function opened(listener: ListenerMessage): ListenerMessage {
   return listener;
 }
 
-/** Turns a listener into an internal one without a socket. */
+/** Converts a listener to an internal one, which has no socket. */
 function closed(listener: ListenerMessage): ListenerMessage {
   listener.address = undefined;
   listener.listenerSpecifier = {
@@ -123,7 +126,7 @@ function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
         const manager = found as ManagerMessage;
         manager.httpFilters.unshift(...own.filters(at));
         manager.earlyHeaderMutationExtensions.push(own.dropForgedToken);
-        // Error responses and the broker's audit log contain the request id.
+        // Error responses and the broker's audit log contain this request id.
         manager.generateRequestId = true;
         manager.accessLog.push(own.httpLog);
         manager.localReplyConfig = own.localReplies;
@@ -138,7 +141,8 @@ function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
 }
 
 /**
- * The agent's own listener parts. Each is created only once, since a configuration may contain thousands of listeners.
+ * Listener parts that the agent adds. Each is created only once, because a configuration may contain thousands of
+ * listeners.
  */
 class OwnParts {
   readonly #facts: SessionFacts;
@@ -166,7 +170,7 @@ class OwnParts {
     const { services } = this.#facts;
     const service = services.find(({ address, port }) => `${address}:${port}` === at);
     const made = [
-      // If a service is not in the list yet, its names are unknown, so every name counts as foreign.
+      // If a service is not in the list yet, its names are unknown, so every host name counts as foreign.
       foreignCallerFilter(service ? [service.host, ...service.aliases] : []),
       ...(service ? [explainFilter(service, this.#facts)] : []),
     ].map((one) => messageFromJson(HTTP_FILTER, one));
@@ -182,12 +186,15 @@ function addressOf(listener: ListenerMessage): string | undefined {
   return `${host}:${portSpecifier.value}`;
 }
 
-/** Creates the agent's own resources from JSON. @returns resources by name */
+/**
+ * Creates the agent's own resources from JSON.
+ * @returns resources by name
+ */
 export function indexResources(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
   return new Map(written.map((one) => [String(one.name), pack(messageFromJson(type, one))]));
 }
 
-// Fields of Envoy's messages that are used here, since the generated types only support reflection.
+// Fields of Envoy messages that are used here. They are declared because the generated types only support reflection.
 interface Named extends Message {
   readonly name: string;
 }

@@ -1,6 +1,6 @@
 /**
- * Serves one stream of Envoy's state-of-the-world discovery protocol (xDS, version 3), both for ADS and SDS. Tracks
- * subscriptions, sent resources and their acknowledgements.
+ * Serves one stream of Envoy's state-of-the-world discovery protocol (xDS, version 3) for both ADS and SDS. Tracks
+ * subscriptions, the resources that were sent, and their acknowledgements.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -8,17 +8,17 @@ import { messageFromJson, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
 interface Resource {
   readonly any: Any;
-  /** Changes whenever the resource changes. */
+  /** Version, which changes whenever the resource does. */
   readonly version: string;
 }
 
-/** Stores Envoy's resources by type and name, and notifies subscribers of changes. */
+/** Stores resources for Envoy by type and name, and notifies subscribers of changes. */
 export class ResourceStore {
   readonly #types = new Map<string, ReadonlyMap<string, Resource>>();
   readonly #waiting = new Set<() => void>();
   #versions = 0;
 
-  /** Returns the resources of a type. Undefined until they are first set, so that Envoy waits. */
+  /** Returns the resources of a type. Undefined until they are first set, which makes Envoy wait. */
   resources(type: string): ReadonlyMap<string, Resource> | undefined {
     return this.#types.get(type);
   }
@@ -28,7 +28,7 @@ export class ResourceStore {
     return () => this.#waiting.delete(changed);
   }
 
-  /** Replaces all resources of the given types at once. Unchanged resources keep their version. */
+  /** Replaces all resources of the given types at once. Resources that have not changed keep their version. */
   set(types: Readonly<Record<string, ReadonlyMap<string, Any>>>): void {
     for (const [type, resources] of Object.entries(types)) {
       const before = this.#types.get(type);
@@ -43,14 +43,14 @@ export class ResourceStore {
     this.#wake();
   }
 
-  /** Resends all resources of a type. Envoy keeps the ones in use and retries the ones that failed. */
+  /** Resends all resources of a type. Envoy keeps those that are in use and retries those that failed. */
   offerAgain(type: string): void {
     const resources = [...(this.#types.get(type) ?? [])];
     this.#types.set(type, new Map(resources.map(([name, { any }]) => [name, { any, version: this.#newVersion() }])));
     this.#wake();
   }
 
-  /** Wakes all streams. Each sends only what changed. */
+  /** Wakes all streams. Each stream sends only what has changed. */
   #wake(): void {
     for (const wake of this.#waiting) wake();
   }
@@ -64,11 +64,11 @@ export class ResourceStore {
 /** Envoy's reaction to a response. */
 export interface DiscoveryAck {
   readonly type: string;
-  /** Requested names; empty for all resources. */
+  /** Names that Envoy requested. Empty if it requested all resources. */
   readonly names: readonly string[];
-  /** Whether the response contained the current resources. Otherwise another response follows. */
+  /** Whether the response contained the current resources. If not, another response will follow. */
   readonly isNewest: boolean;
-  /** Envoy's error message, or undefined if it accepted the resources. */
+  /** Error message from Envoy. Undefined if it accepted the resources. */
   readonly rejection: string | undefined;
 }
 
@@ -88,14 +88,14 @@ interface Subscription {
   answered: boolean;
 }
 
-/** Types in dependency order: listeners refer to routes, and both refer to clusters. */
+/** Types in dependency order. Listeners refer to routes, and both refer to clusters. */
 const ORDER = ['Cluster', 'Listener', 'RouteConfiguration', 'Secret'];
 /** Maximum number of types and names per stream. Envoy requests only resources that its configuration refers to. */
 const MAX_TYPES = 8;
 const MAX_NAMES = 4_096;
 
 /**
- * Answers a stream of discovery requests.
+ * Serves a stream of discovery requests.
  * @param answered called with Envoy's reaction to each response
  * @yields messages of `envoy.service.discovery.v3.DiscoveryResponse`
  */
@@ -126,7 +126,7 @@ export async function* serveDiscovery(
       const woken = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      // Checks again after each response, because the resources may have changed in between.
+      // Checks again after each response, because the resources may have changed in the meantime.
       for (let due = nextDue(subscriptions, source); due; due = nextDue(subscriptions, source)) {
         nonce += 1;
         Object.assign(due.subscription, { sent: due.sent, nonce: String(nonce), answered: false });
@@ -140,10 +140,10 @@ export async function* serveDiscovery(
 }
 
 /**
- * Returns the first subscription with resources that Envoy does not have. At most one response per type is pending.
- * Later changes wait for its acknowledgement, and so do the types that may refer to its resources. Envoy rejects a
- * listener with an unknown cluster, and if that listener replaced another one, nothing listens on its address until the
- * next offer.
+ * Returns the first subscription for which Envoy does not have the current resources. At most one response per type is
+ * pending. Later changes wait until it is acknowledged, as do types that may refer to its resources. Envoy rejects a
+ * listener with an unknown cluster. If that listener was to replace another one, nothing would listen on its address
+ * until the next offer.
  */
 function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: ResourceStore) {
   for (const [type, subscription] of inOrder(subscriptions)) {
@@ -170,7 +170,7 @@ function take(
     if (subscriptions.size < MAX_TYPES) subscriptions.set(type, { names, sent: undefined, nonce: '', answered: true });
     return;
   }
-  // The nonce belongs to an earlier response. Envoy will also answer the latest one.
+  // The nonce belongs to an earlier response. Envoy will acknowledge the latest one as well.
   if (request.responseNonce !== subscription.nonce) return;
   if (!subscription.answered) {
     const known = source.resources(type) ?? new Map<string, Resource>();

@@ -1,13 +1,13 @@
 /**
- * Implements the server side of gRPC over HTTP/2 for message streams (grpc.io, "gRPC over HTTP2") to the extent that
- * Envoy needs it: no compression, deadlines or metadata. A complete gRPC library would load the web's `fetch` into the
- * agent process: 8 MB of memory.
+ * Implements the server side of gRPC over HTTP/2 for message streams (grpc.io, "gRPC over HTTP2"), limited to what
+ * Envoy needs: no compression, deadlines or metadata. A complete gRPC library would load the web `fetch` into the agent
+ * process, which costs 8 MB of memory.
  */
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 
-/** Call handler. It must end when its requests end, including when Envoy disconnects. */
+/** Call handler. It must end when its requests end, which includes Envoy disconnecting. */
 export type Answer = (requests: AsyncIterable<Message>) => AsyncIterable<Message>;
 
 export interface GrpcMethod {
@@ -15,15 +15,15 @@ export interface GrpcMethod {
   readonly answer: Answer;
 }
 
-/** Status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+/** gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const STATUS = { ok: 0, invalidArgument: 3, resourceExhausted: 8, unimplemented: 12, internal: 13 } as const;
 const CONTENT_TYPE = 'application/grpc';
-/** Size of the compression flag and the length, bytes. */
+/** Size of the compression flag and the message length, bytes. */
 const PREFIX = 5;
 /** Maximum message size, bytes. */
 const LARGEST_MESSAGE = 4_194_304;
 
-/** Creates a server. `take` adopts a connection. */
+/** Creates a server. Its `take` method adopts a connection. */
 export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: Socket): void; close(): void } {
   const byPath = new Map(
     methods.map((method) => [`/${method.described.parent.typeName}/${method.described.name}`, method]),
@@ -70,7 +70,7 @@ async function call(
   }
   if (stream.destroyed) return;
   stream.end();
-  stream.resume(); // discards further data
+  stream.resume(); // discards any further data
 }
 
 async function send(
@@ -88,7 +88,10 @@ async function send(
   }
 }
 
-/** Parses messages and stops at the first invalid one. @param refuse called with the status of the refusal */
+/**
+ * Parses messages and stops at the first invalid one.
+ * @param refuse called with the status code of the refusal
+ */
 async function* messagesOf(
   stream: ServerHttp2Stream,
   { input }: DescMethod,
@@ -118,12 +121,15 @@ async function* messagesOf(
   if (held > 0) refuse(STATUS.invalidArgument);
 }
 
-/** Reads the next message's size, including its prefix, as far as it is known from the bytes. */
+/**
+ * Returns the size of the next message including its prefix. If the prefix is incomplete, returns the size of the
+ * prefix.
+ */
 function readFrame(
   bytes: Buffer,
 ): { readonly size: number; readonly refused?: undefined } | { readonly refused: number } {
   if (bytes.length < PREFIX) return { size: PREFIX };
-  if (bytes[0] !== 0) return { refused: STATUS.unimplemented }; // compressed
+  if (bytes[0] !== 0) return { refused: STATUS.unimplemented }; // compressed messages are not supported
   const length = bytes.readUInt32BE(1);
   return length > LARGEST_MESSAGE ? { refused: STATUS.resourceExhausted } : { size: PREFIX + length };
 }

@@ -1,6 +1,6 @@
 /**
- * HTTP filters that the agent adds to every loopback listener: refusals of foreign callers, and explanatory error
- * responses. The broker's routes may configure filters by name, except those whose name begins with `meshpass`
+ * HTTP filters that the agent adds to every loopback listener. They refuse foreign callers and produce explanatory
+ * error responses. The broker's routes may configure filters by name, except those whose name begins with `meshpass`
  * (packages/envoy).
  */
 import type { JsonObject } from '@bufbuild/protobuf';
@@ -12,13 +12,14 @@ const FORWARDED_HOST = 'x-forwarded-host';
 const FETCH_SITE = 'sec-fetch-site';
 const FOREIGN_ORIGIN = 'foreign-origin';
 /**
- * Content length of the text that Envoy's RBAC filter sends with a 403. Other responses match it only by coincidence.
+ * Content length of the text that Envoy's RBAC filter sends with a 403. Other responses have the same length only by
+ * coincidence.
  */
 const POLICY_ANSWER_LENGTH = '19';
 
 /**
- * Builds the mutation that removes a program's own token header before route selection. @param header header of the
- * mesh's identity token
+ * Builds a mutation that removes a token header set by the program, before a route is selected.
+ * @param header header of the mesh's identity token
  */
 export function removeForgedTokenHeader(header: string): JsonObject {
   const mutation = 'http.early_header_mutation.header_mutation';
@@ -28,13 +29,16 @@ export function removeForgedTokenHeader(header: string): JsonObject {
 }
 
 /**
- * Builds a filter that refuses callers other than programs in the workspace. Requests through a forwarded port are
- * refused because a Codespace may forward any listening port. They are recognized by the original host, which
- * forwarding adds. Requests that a browser sends for another site's page are refused as well. A browser sends the
- * page's origin with every WebSocket and every request except plain reads (Fetch, "Origin header"; RFC 6455, section
- * 10.2). With `Sec-Fetch-Site: same-origin`, no other site is involved: a page called its own server, which forwards
- * the request with the browser's headers, as development servers do.
- * @param names the service's names
+ * Builds a filter that refuses callers other than programs in the workspace.
+ *
+ * Requests through a forwarded port are refused, because a Codespace may forward any listening port. They are
+ * recognized by the original host, which forwarding adds.
+ *
+ * Requests that a browser sends for another site's page are also refused. A browser sends the page's origin with every
+ * WebSocket and with every request except plain reads (Fetch, "Origin header"; RFC 6455, section 10.2).
+ * `Sec-Fetch-Site: same-origin` means that no other site is involved: a page called its own server, which forwards the
+ * request with the browser's headers, as development servers do.
+ * @param names names of the service
  */
 export function foreignCallerFilter(names: readonly string[]): JsonObject {
   const own = `(${names.map((name) => name.replaceAll('.', '\\.')).join('|')})(:[0-9]+)?`;
@@ -53,7 +57,10 @@ function deniesAny(rules: JsonObject[]): JsonObject {
   return { principals: [{ any: true }], permissions: rules };
 }
 
-/** Matches a header that is present with a different value. @param own regular expression for the entire value */
+/**
+ * Matches a header that is present but has a different value.
+ * @param own regular expression for the entire value
+ */
 function isOther(name: string, own: string): JsonObject {
   return allOf(
     { header: { name, present_match: true } },
@@ -69,7 +76,7 @@ function allOf(one: JsonObject, other: JsonObject): JsonObject {
   return { and_rules: { rules: [one, other] } };
 }
 
-/** The refused caller's session. */
+/** Session of the refused caller. */
 interface Caller {
   readonly sessionId: string;
   /** Contact for access requests. Defaults to the platform team. */
@@ -101,12 +108,12 @@ export function explainFilter(service: ReachableService, { sessionId, contact }:
 }
 
 /**
- * Command that explains the last refusal. It omits the path, which an attacker may have chosen, because users paste the
- * command into shells.
+ * Command that explains the last refusal. Users paste it into shells, so it does not contain the path, which an
+ * attacker may have chosen.
  */
 export const EXPLAIN_COMMAND = 'meshpass explain --last';
 
-/** Returns the text in Envoy's format, in which a literal `%` is doubled. */
+/** Builds the text in Envoy's format, in which a literal `%` is doubled. */
 function policyRefusal(service: ReachableService, { sessionId, contact = 'your platform team' }: Caller): string {
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
@@ -117,8 +124,8 @@ function policyRefusal(service: ReachableService, { sessionId, contact = 'your p
 }
 
 /**
- * Builds Envoy's own error responses as `local_reply_config` of an HTTP connection manager: JSON if the request accepts
- * it, otherwise text.
+ * Builds error responses that Envoy generates itself, as the `local_reply_config` of an HTTP connection manager. They
+ * are JSON if the request accepts it, and otherwise plain text.
  */
 export function localReplies(sessionId: string): JsonObject {
   const lost = { response_flag_filter: { flags: ['UF', 'UC', 'UH', 'UT', 'LR', 'UR', 'URX', 'NC'] } };
@@ -163,12 +170,12 @@ export function localReplies(sessionId: string): JsonObject {
 interface Reply {
   readonly code: string;
   readonly sessionId?: string;
-  /** Text in Envoy's format. */
+  /** Response text in Envoy's format. */
   readonly text: string;
   readonly more?: JsonObject;
 }
 
-/** Builds two local reply mappers, the first for requests that accept JSON. */
+/** Builds two local reply mappers. The first one is for requests that accept JSON. */
 export function localReplyMappers(
   filter: JsonObject,
   { code: errorCode, sessionId, text, more = {} }: Reply,
@@ -205,7 +212,10 @@ function both(one: JsonObject, other: JsonObject): JsonObject {
   return { and_filter: { filters: [one, other] } };
 }
 
-/** Matches the response code details. @param details value as it appears in Envoy's access log */
+/**
+ * Matches the response code details.
+ * @param details value as it appears in Envoy's access log
+ */
 function isDetailed(details: string): JsonObject {
   const expression = `response.code_details == '${details}'`;
   return {
@@ -220,7 +230,7 @@ export function statusCodeMatcher(status: number): JsonObject {
   };
 }
 
-/** Builds the header with the error code that marks the agent's own responses. */
+/** Builds the header with the error code. It marks responses that the agent itself generates. */
 export function code(errorCode: string): JsonObject {
   return {
     header: { key: ERROR_CODE_HEADER, value: errorCode },
@@ -233,7 +243,7 @@ export function escapeFormatText(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** Returns the shortest name of a service. */
+/** Returns the shortest name of a service, which may be an alias. */
 export function shortName(service: ReachableService): string {
   return service.aliases.reduce((short, alias) => (alias.length < short.length ? alias : short), service.host);
 }

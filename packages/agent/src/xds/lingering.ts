@@ -1,8 +1,8 @@
 /**
- * Keeps resources that are no longer in the configuration but that existing connections still need. Envoy keeps a
- * connection on its original listener, and further requests look up the cluster in that listener's configuration. If
- * several grants include a port, each has its own cluster and internal listener for it, which would be missing once the
- * grant is lost.
+ * Keeps resources that are no longer in the configuration but that existing connections still need. In Envoy, a
+ * connection stays on its original listener, and further requests look up the cluster in that listener's configuration.
+ * If more than one grant includes a port, each grant has its own cluster and internal listener for it. These would be
+ * missing once the grant is lost.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
@@ -10,7 +10,7 @@ import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
 
 export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** How long resources are kept. A program whose connection was idle for longer receives a single 503. */
+/** Time for which resources are kept, ms. A program whose connection was idle for longer receives a single 503. */
 const LINGERS_MS = DRAIN_SECONDS * 1_000;
 const MOST = 1_000;
 const TYPES = [CLUSTER, LISTENER, ROUTE_CONFIGURATION];
@@ -23,10 +23,13 @@ interface Lingers {
 }
 
 export class LingeringResources {
-  /** Kept resources, oldest first. */
+  /** Resources that are kept, starting with the oldest. */
   #kept = new Map<string, Lingers>();
 
-  /** Records that a configuration replaces the previous one. @param now monotonic clock, ms */
+  /**
+   * Records that one configuration has replaced another.
+   * @param now monotonic clock, ms
+   */
   replaced(before: EnvoyResources | undefined, after: EnvoyResources, now: number): void {
     for (const type of TYPES) {
       for (const [name, any] of before?.[type] ?? []) {
@@ -39,12 +42,15 @@ export class LingeringResources {
     for (const [key, { until }] of this.#kept) if (until <= now || this.#kept.size > MOST) this.#kept.delete(key);
   }
 
-  /** Discards everything, because nothing is kept across sessions. */
+  /** Discards all resources. They are not kept across sessions. */
   clear(): void {
     this.#kept.clear();
   }
 
-  /** Adds the kept resources. @param grants current grants: resources of other grants are omitted immediately */
+  /**
+   * Adds the kept resources.
+   * @param grants current grants. Resources of other grants are omitted immediately
+   */
   with(resources: EnvoyResources, grants: readonly string[]): EnvoyResources {
     const all: Record<string, ReadonlyMap<string, Any>> = { ...resources };
     for (const { type, name, any } of this.#kept.values()) {

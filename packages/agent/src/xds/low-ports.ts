@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 
 const FIRST_OF_ALL = 1024;
-/** Bit of CAP_NET_BIND_SERVICE (capabilities(7)). */
+/** Bit number of CAP_NET_BIND_SERVICE (capabilities(7)). */
 const BIND_SERVICE = 10n;
 
 /** Whether a child of this process may listen on a loopback port. */
@@ -25,7 +25,7 @@ function mayBindAll(): boolean {
   try {
     return inheritsCapability(readFileSync('/proc/self/status', 'latin1'), isRoot());
   } catch {
-    return isRoot(); // not Linux
+    return isRoot(); // the system is not Linux
   }
 }
 
@@ -34,9 +34,9 @@ function isRoot(): boolean {
 }
 
 /**
- * Whether a child process has the privilege. As root, it inherits root's own capabilities. As any other user, only the
- * ambient capabilities count, since this process's file capabilities (setcap) are not inherited.
- * @param status this process's status (proc_pid_status(5))
+ * Whether a child process has the capability. If this process runs as root, a child inherits root's capabilities. For
+ * any other user, only the ambient capabilities count, because file capabilities (setcap) are not inherited.
+ * @param status status of this process (proc_pid_status(5))
  */
 export function inheritsCapability(status: string, byRoot: boolean): boolean {
   const [, set] = (byRoot ? /^CapEff:\s*([0-9a-f]+)$/m : /^CapAmb:\s*([0-9a-f]+)$/m).exec(status) ?? [];

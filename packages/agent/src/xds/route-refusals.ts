@@ -1,7 +1,7 @@
 /**
  * Completes the broker's refusals in routes: 403 for routes outside the session's grants, and 502 for routes that
- * workspaces do not support. The broker writes one response for all sessions with the same grants. The agent adds the
- * session and the header by which programs recognize the response.
+ * workspaces do not support. The broker writes one response for all sessions that have the same grants. The agent adds
+ * the session, and the header that lets programs recognize the response.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageFromJson } from '@meshpass/envoy';
@@ -11,7 +11,8 @@ import { code, EXPLAIN_COMMAND } from './http-filters.ts';
 const CODES = ['agent_route_not_granted', 'agent_route_unsupported'];
 
 /**
- * Adds the session to refusals. Modifies the message. @param configuration `envoy.config.route.v3.RouteConfiguration`
+ * Adds the session to refusals. Modifies the message.
+ * @param configuration `envoy.config.route.v3.RouteConfiguration`
  */
 export function addSessionToRefusals<T extends Message>(configuration: T, sessionId: string): T {
   for (const { routes } of (configuration as unknown as RouteConfigurationMessage).virtualHosts) {
@@ -28,7 +29,7 @@ export function addSessionToRefusals<T extends Message>(configuration: T, sessio
 }
 
 /**
- * Parses a refusal from the broker. Returns undefined for any other text, since a VirtualService may return any
+ * Parses a refusal from the broker. Returns undefined for any other text, because a VirtualService may return any
  * response.
  */
 export function parseRefusal(

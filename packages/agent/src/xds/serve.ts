@@ -1,6 +1,6 @@
 /**
- * Serves the agent's side of Envoy's control socket, a Unix socket that only its owner can open: configuration (ADS),
- * secrets (SDS) and access log entries (ALS) over gRPC.
+ * Serves the agent's side of the Unix socket that Envoy connects to, which only its owner can open. It provides
+ * configuration (ADS) and secrets (SDS), and receives access log entries (ALS), all over gRPC.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageFromJson, serviceType } from '@meshpass/envoy';
@@ -15,7 +15,7 @@ export interface EnvoySocketOptions {
   readonly secrets: ResourceStore;
   /** Called with Envoy's reaction to each configuration. */
   readonly answered: (answer: DiscoveryAck) => void;
-  /** Decides on containers' requests: `envoy.service.auth.v3.Authorization.Check`. */
+  /** Decides on requests from containers. Handles `envoy.service.auth.v3.Authorization.Check`. */
   readonly addresses: Answer;
   /** Called with each `envoy.service.accesslog.v3.StreamAccessLogsMessage`. */
   readonly logged: (entries: Message) => void;
@@ -25,7 +25,10 @@ interface StreamedLog extends Message {
   readonly identifier?: { readonly logName: string };
 }
 
-/** Serves the socket. The result ends its connections. */
+/**
+ * Serves the socket.
+ * @returns an object whose `close` ends the socket's connections
+ */
 export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
   const { socket, configuration, secrets, answered, logged, addresses } = options;
   const described = (service: string, method: string) => serviceType(service).method[method]!;
@@ -52,7 +55,7 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
 async function* takeLogs(entries: AsyncIterable<Message>, logged: (entries: Message) => void): AsyncGenerator<Message> {
   let name: string | undefined;
   for await (const one of entries) {
-    // Only a stream's first message identifies its logger.
+    // Only the first message of a stream identifies its logger.
     name ??= (one as StreamedLog).identifier?.logName;
     if (name === LOG_NAME) logged(one);
   }

@@ -1,6 +1,6 @@
 /**
- * Builds each grant's path out of the workspace. An internal listener accepts an inner TLS connection and asks the
- * edge, over TLS with the grant's certificate, to connect it to the server name in its ClientHello.
+ * Builds the path of each grant out of the workspace. An internal listener accepts an inner TLS connection. Over TLS
+ * with the grant's certificate, it asks the edge to connect to the server name in the connection's ClientHello.
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
@@ -16,16 +16,18 @@ import { EDGE_ROOTS } from '../sds/secrets.ts';
  */
 const GATEWAY_PORT = 15443;
 
-/** Builds a grant's tunnel. @returns `envoy.config.listener.v3.Listener` as JSON */
+/**
+ * Builds the tunnel of a grant.
+ * @returns `envoy.config.listener.v3.Listener` as JSON
+ */
 export function tunnelListener(grant: string): JsonObject {
   const name = `tunnel/${grant}`;
-  // The idle timeout of the listener that the program connected to applies.
+  // The tunnel has no idle timeout of its own. The one of the listener that the program connected to applies.
   return { ...toEdge(name, grant, `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`), internal_listener: {} };
 }
 
 /**
- * Builds the listener for the Kubernetes API server for one grant. Programs use TLS themselves, and the edge limits
- * idle time.
+ * Builds a grant's listener for the Kubernetes API server. Programs use TLS themselves, and the edge limits idle time.
  */
 export function kubernetesListener(
   grant: string,
@@ -38,7 +40,7 @@ export function kubernetesListener(
   };
 }
 
-/** Forwards TLS connections to the edge, with `hostname` as the target. */
+/** Builds a listener that forwards TLS connections to the edge. The target in CONNECT is `hostname`. */
 function toEdge(name: string, grant: string, hostname: string): JsonObject {
   return {
     name,
@@ -55,17 +57,21 @@ function toEdge(name: string, grant: string, hostname: string): JsonObject {
   };
 }
 
-/** Builds the edge's cluster. @returns `envoy.config.cluster.v3.Cluster` as JSON */
+/**
+ * Builds the cluster for the edge.
+ * @returns `envoy.config.cluster.v3.Cluster` as JSON
+ */
 export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
   const name = { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } };
   return {
     ...buildSingleEndpointCluster(`edge/${grant}`, buildSocketAddress(edge.host, edge.port)),
-    // If there are several addresses, Envoy tries the next one when one does not respond promptly (RFC 8305).
+    // If the name has more than one address, Envoy tries the next one when an address does not respond promptly (RFC
+    // 8305).
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',
     connect_timeout: '5s',
-    // Keepalive detects an edge that disappeared without closing the connection.
+    // Keepalive detects an edge that has disappeared without closing the connection.
     upstream_connection_options: {
       tcp_keepalive: { keepalive_time: 20, keepalive_interval: 10, keepalive_probes: 3 },
     },
@@ -74,7 +80,7 @@ export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
       'extensions.transport_sockets.tls.v3.UpstreamTlsContext',
       {
         ...(isAddress ? {} : { sni: edge.host }),
-        // The edge issues this many tickets per full handshake. Each is valid for one more connection.
+        // The edge issues this many tickets per full handshake. Each ticket is valid for one more connection.
         max_session_keys: 2,
         common_tls_context: {
           tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },

@@ -1,9 +1,9 @@
 /**
  * HTTP filters that the agent adds to every cluster that leads into a tunnel. They run for each attempt of a request,
- * after its route has rewritten, redirected or mirrored it. The identity token, like the certificate, therefore belongs
- * to the cluster's grant, and a route that ends in the workspace cannot read it. Upstream filters modify the same
- * header map as the listener. The token is therefore present while response headers are formatted, so no format may
- * contain its header (packages/envoy).
+ * after its route has rewritten, redirected or mirrored it. The identity token therefore belongs to the cluster's
+ * grant, as does the certificate, and a route that ends in the workspace cannot read it. Upstream filters modify the
+ * same header map as the listener. The token is therefore present while response headers are formatted, so no format
+ * may contain its header (packages/envoy).
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -15,24 +15,29 @@ const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3
 const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const REFUSE = 'meshpass.refuse';
 
-/** The last filter, which sends the request. */
+/** Last filter of the chain, which sends the request. */
 const CODEC = httpFilter('upstream_codec', 'UpstreamCodec');
 
 /**
- * Refuses requests on routes with REFUSAL by using a credential that is always empty: Envoy opens a connection for them
- * but sends nothing. Disabled for other routes.
+ * Refuses requests on routes that have REFUSING_FILTER_CONFIG. It uses a credential that is always empty, so Envoy
+ * opens a connection for the request but does not send anything. The filter is disabled on other routes.
  */
 const REFUSER = { ...injector(REFUSE, NO_CREDENTIAL, 'x-meshpass-none'), disabled: true };
 
-/** `typed_per_filter_config` of such a route. An empty configuration enables the filter (`FilterConfig.config`). */
+/**
+ * `typed_per_filter_config` for a route that refuses. An empty configuration enables the filter
+ * (`FilterConfig.config`).
+ */
 export const REFUSING_FILTER_CONFIG: JsonObject = {
   [REFUSE]: typedConfig('config.route.v3.FilterConfig', { config: {} }),
 };
 
-/** Upstream filters of a router whose clusters have none. */
+/** Upstream filters for a router whose clusters do not have any. */
 export const REFUSING_FILTERS = [REFUSER, CODEC];
 
-/** Builds a filter that sets a header to a secret's value. If the secret is empty, the filter responds with 401. */
+/**
+ * Builds a filter that sets a header to the value of a secret. If the secret is empty, the filter responds with 401.
+ */
 function injector(name: string, secret: string, header: string): JsonObject {
   const generic = 'http.injected_credentials.generic';
   return extension(name, 'extensions.filters.http.credential_injector.v3.CredentialInjector', {
@@ -45,13 +50,13 @@ function injector(name: string, secret: string, header: string): JsonObject {
 }
 
 /**
- * Adds the filters to a cluster that leads into a tunnel. Modifies the message. @param header header of the mesh's
- * identity token
+ * Adds the filters to a cluster if it leads into a tunnel. Modifies the message.
+ * @param header header of the mesh's identity token
  */
 export function withUpstreamFilters<T extends Message>(message: T, header: string): T {
   const cluster = message as unknown as ClusterMessage;
   if (!leadsIntoTunnel(cluster)) return message;
-  const grant = cluster.name.split('/')[0]!; // checked to be a grant of the session
+  const grant = cluster.name.split('/')[0]!; // was checked to be a grant of the session
   const given = cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS];
   const options = (
     given ? unpack(given) : messageFromJson(PROTOCOL_OPTIONS, { explicit_http_config: { http_protocol_options: {} } })
@@ -63,7 +68,7 @@ export function withUpstreamFilters<T extends Message>(message: T, header: strin
 }
 
 /**
- * Whether a cluster leads into a tunnel. If several grants include a port, a cluster may instead lead to another
+ * Whether a cluster leads into a tunnel. If more than one grant includes a port, a cluster may instead lead to another
  * listener of the workspace, which does not send the request yet.
  */
 function leadsIntoTunnel({ loadAssignment }: ClusterMessage): boolean {
@@ -75,7 +80,7 @@ function leadsIntoTunnel({ loadAssignment }: ClusterMessage): boolean {
   );
 }
 
-// Fields of Envoy's messages that are used here, since the generated types only support reflection.
+// Fields of Envoy messages that are used here. They are declared because the generated types only support reflection.
 interface OptionsMessage extends Message {
   readonly httpFilters: Message[];
 }

@@ -1,4 +1,4 @@
-/** Authenticated HTTPS requests to the active broker, with the edge's Kubernetes ServiceAccount token. */
+/** Sends HTTPS requests to the active broker, authenticated with the edge's Kubernetes ServiceAccount token. */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
@@ -7,21 +7,27 @@ import { type AddressLookup, createAddressLookup } from '@meshpass/identity/addr
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface BrokerAccess {
-  /** Broker base URLs, https. One broker is active at a time. The others refuse connections or respond with 503. */
+  /**
+   * Base URLs of the brokers, https. Only one broker is active at a time. The others refuse connections or respond with
+   * 503.
+   */
   readonly urls: readonly string[];
-  /** File with a token for audience `meshpass-broker`. Read for every request, because the kubelet rotates it. */
+  /**
+   * File that contains a token for audience `meshpass-broker`. It is read for every request, because the kubelet
+   * rotates it.
+   */
   readonly tokenFile: string;
-  /** PEM of the CA that issued the broker's certificate. Defaults to the system's roots. */
+  /** PEM file of the CA that issued the broker's certificate. Defaults to the system's root certificates. */
   readonly caFile?: string;
-  /** DNS name in the certificate, if different from the URL's host. */
+  /** DNS name in the certificate, if it differs from the URL's host. */
   readonly serverName?: string;
 }
 
-/** Sends a request to the broker that answered last, then to the others in turn if that fails. */
+/** Sends a request to the broker that last answered. If that fails, tries the other brokers in turn. */
 export type BrokerRequester = (path: string, options: BrokerRequestOptions) => Promise<IncomingMessage>;
 
 export interface BrokerRequestOptions {
-  /** How long a connection may be silent before it is aborted, ms. */
+  /** Milliseconds without data after which a connection is aborted. */
   readonly silenceMs: number;
   readonly body?: string;
   readonly signal?: AbortSignal;
@@ -32,7 +38,7 @@ export interface BrokerRequestOptions {
 
 /**
  * Creates a function that sends requests to the active broker.
- * @param addresses address resolver, defaults to the system's
+ * @param addresses address resolver. Defaults to the system's
  */
 export function createBrokerRequester(access: BrokerAccess, addresses = createAddressLookup()): BrokerRequester {
   let urls = access.urls;
@@ -43,7 +49,7 @@ export function createBrokerRequester(access: BrokerAccess, addresses = createAd
         return await ask(access, addresses, new URL(path, url), options);
       } catch (thrown) {
         failure ??= thrown;
-        // The other brokers would reject this edge as well.
+        // The other brokers would also reject this edge.
         if (options.signal?.aborted || (thrown as MeshpassError).code === 'edge_unauthorized') throw thrown;
         urls = [...urls.filter((one) => one !== url), url];
       }
@@ -54,9 +60,9 @@ export function createBrokerRequester(access: BrokerAccess, addresses = createAd
 
 /**
  * Sends one request.
- * @returns the response with its body unread, if the status is 2xx
- * @throws MeshpassError `edge_unauthorized` (401, 403), `agent_broker_unreachable` for any other failure; both can be
- *   retried
+ * @returns the response with its body unread. Its status is 2xx
+ * @throws MeshpassError `edge_unauthorized` (401, 403), or `agent_broker_unreachable` for any other failure. Both can
+ *   be retried
  */
 async function ask(
   access: BrokerAccess,
@@ -104,7 +110,7 @@ async function ask(
 }
 
 function unreachable(cause: Error): MeshpassError {
-  // Node's own message about an untrusted CA suggests flags that are not available to an edge in a Pod.
+  // Node's own message about an untrusted CA suggests flags that an edge in a Pod cannot use.
   const what = tlsFailure(cause)?.what;
   const why = what === undefined ? '' : `: ${what}`;
   return new MeshpassError('agent_broker_unreachable', `Cannot reach the broker${why}.`, { cause });

@@ -1,4 +1,4 @@
-/** Requests of a standalone edge to the broker over HTTPS: those of control connections, and decisions. */
+/** HTTPS requests of a standalone edge to the broker, for control connections and for decisions. */
 import { Agent } from 'node:https';
 import {
   LeaseResponse,
@@ -16,8 +16,8 @@ const MAX_EMPTY = 1_024;
 const MAX_ANSWERS = MAX_LEASES * (MAX_STATEMENT_LENGTH + 256);
 
 /**
- * Creates the broker client for control connections. Keeps a few connections open, because leases arrive several times
- * a second.
+ * Creates the broker client for control connections. It keeps a few connections open, because leases arrive several
+ * times a second.
  */
 export function controlBroker(access: BrokerAccess): ControlBroker & { close(): void } {
   const ask = createBrokerRequester(access);
@@ -45,7 +45,7 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
 
 export type BrokerDecisionQueueOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
 
-/** Creates the queue. If a response is lost, a decision may arrive twice. The broker records each id once. */
+/** Creates the queue. A decision may be delivered twice if a response is lost. The broker records each id once. */
 export function createBrokerDecisionQueue(options: BrokerDecisionQueueOptions): DecisionQueue {
   const ask = createBrokerRequester(options);
   return createDecisionQueue({

@@ -1,5 +1,5 @@
 /**
- * Delivers decisions to the broker's audit log in batches from a bounded queue, retrying until they are accepted. A
+ * Delivers decisions to the broker's audit log in batches from a bounded queue, and retries until they are accepted. A
  * batch is one audit log transaction, which costs as much as dozens of rows.
  */
 import { randomUUID } from 'node:crypto';
@@ -8,19 +8,23 @@ import type { EdgeDecision } from '@meshpass/identity';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { createDecisionSums } from './summed-decisions.ts';
 
-/** Maximum decisions per batch (wire schema limit). */
+/** Maximum number of decisions per batch, which is a limit of the wire schema. */
 const BATCH = 500;
 const MAX_QUEUE = 50_000;
 /**
- * Maximum queued decisions per session. Further decisions are summed up, so that they do not crowd out other sessions.
+ * Maximum number of queued decisions per session. Further decisions are summed, so that they do not crowd out other
+ * sessions.
  */
 const MAX_OF_SESSION = 1_000;
-/** Maximum time that a decision waits for others, ms. */
+/** Maximum time that a decision waits for others to join its batch, ms. */
 const LINGER_MS = 200;
 const BACKOFF_MS = { first: 250, most: 10_000 } as const;
 
 export interface DecisionQueueOptions {
-  /** Resolves once the decisions are in the audit log. A decision may be delivered twice with the same id. */
+  /**
+   * Delivers a batch. Resolves once the decisions are in the audit log. A decision may be delivered twice with the same
+   * id.
+   */
   readonly deliver: (batch: readonly EdgeDecision[]) => Promise<void>;
   readonly log?: EdgeLog;
   readonly random?: () => number;
@@ -31,7 +35,7 @@ export interface DecisionQueueOptions {
 
 export type DecisionQueue = ReturnType<typeof createDecisionQueue>;
 
-/** Creates the queue and starts to deliver decisions as they arrive. */
+/** Creates the queue and starts delivering decisions as they arrive. */
 export function createDecisionQueue(options: DecisionQueueOptions) {
   const { log = SILENT_LOG, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
@@ -43,7 +47,7 @@ export function createDecisionQueue(options: DecisionQueueOptions) {
   let dropped = 0;
   let running: Promise<void> | undefined;
   return {
-    /** Queues a decision. If the queue is full, the decision is only logged and counts as dropped. */
+    /** Queues a decision. If the queue is full, the decision is only logged and counted as dropped. */
     report(decision: EdgeDecision) {
       const { session_id: session } = decision;
       if (session !== undefined && isFull(session)) {
@@ -60,8 +64,8 @@ export function createDecisionQueue(options: DecisionQueueOptions) {
     },
     stats: () => ({ queued: queue.length, posted, dropped }),
     /**
-     * Tries once more to deliver the queue, then stops. Close the edge first, because closing it reports the tunnels that
-     * it cuts.
+     * Makes one more attempt to deliver the queue, then stops. Close the edge first, because closing it reports the
+     * tunnels that it ends.
      */
     async close() {
       stop.abort();

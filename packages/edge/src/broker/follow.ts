@@ -1,4 +1,4 @@
-/** Updates a directory from the broker's HTTPS stream, or from a broker in the same process. */
+/** Updates a session directory from the broker's HTTPS stream, or from a broker in the same process. */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
@@ -8,9 +8,9 @@ import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
 import { readLines } from './lines.ts';
 
-/** Maximum line length, bytes. Enough for a snapshot of about fifty thousand sessions. */
+/** Maximum line length, bytes. This is enough for a snapshot of about fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;
-/** Maximum silence before the edge tries another connection, ms. The broker sends a beat every 2 s. */
+/** Milliseconds without a message after which the edge tries another connection. The broker sends a beat every 2 s. */
 const SILENCE_MS = 8_000;
 /** Minimum time between two log lines about the same failure, ms. The edge retries every second. */
 const REPETITION_MS = 60_000;
@@ -19,7 +19,7 @@ const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 export interface FollowOptions extends BrokerAccess {
   readonly directory: SessionDirectory;
   readonly log?: EdgeLog;
-  /** Random number from 0 to 1 for jitter. */
+  /** Returns a random number between 0 and 1 for jitter. */
   readonly random?: () => number;
   readonly silenceMs?: number;
 }
@@ -31,8 +31,8 @@ export type FollowHandle = ReturnType<typeof followBroker>;
  * failure, the edge reconnects with a growing, jittered delay. An invalid line ends the connection, so that no event is
  * skipped.
  *
- * A broker that sends no beats is followed until another one has sent a snapshot. It may be the only broker, and even
- * without its store it announces ended sessions.
+ * If a broker stops sending beats, the edge continues to follow it until another broker has sent a snapshot. It may be
+ * the only broker, and it announces ended sessions even without its store.
  */
 export function followBroker(options: FollowOptions) {
   const { directory, log = SILENT_LOG, random = Math.random, silenceMs = SILENCE_MS } = options;
@@ -41,7 +41,7 @@ export function followBroker(options: FollowOptions) {
   const readings = new Set<Promise<void>>();
   const done = run();
   return {
-    /** Stops following. Resolves when the connection is closed. */
+    /** Stops following. Resolves once the connection is closed. */
     async close() {
       stop.abort();
       await done;
@@ -69,7 +69,7 @@ export function followBroker(options: FollowOptions) {
     }
   }
 
-  /** Opens a stream. Resolves on the first snapshot. From then on, the previous stream is ignored. */
+  /** Opens a stream. Resolves on the first snapshot, after which the previous stream is ignored. */
   async function begin(before: Reading | undefined): Promise<Reading> {
     const ended = new AbortController();
     const signal = AbortSignal.any([stop.signal, ended.signal]);
@@ -87,14 +87,15 @@ export function followBroker(options: FollowOptions) {
       for await (const event of eventsOf(answer, signal)) {
         if (isFirst) {
           before?.end();
-          // From here on, silence does not close the connection.
+          // From here on, a silent connection is no longer closed by its timeout.
           answer.setTimeout(0);
         }
         directory.apply(event);
         if (isFirst) log.info({ sessions: directory.size() }, 'the edge follows the broker');
         isFirst = false;
         started.resolve();
-        // After a long silence (the machine slept) only a snapshot is valid, and only a new connection brings one.
+        // After a long silence (for example, the machine slept), only a snapshot is valid. Only a new connection starts
+        // with one.
         if (directory.state() === 'abandoned') throw new Error('the stream was silent for too long');
         if (SIGNS_OF_LIFE.includes(event.type)) heard();
       }
@@ -133,7 +134,7 @@ async function* eventsOf(answer: IncomingMessage, signal: AbortSignal): AsyncGen
   throw new Error('the broker ended the stream');
 }
 
-/** Logs a failure if it differs from the previous one, and otherwise once a minute. */
+/** Logs a failure if it differs from the previous one. Otherwise logs it at most once a minute. */
 function withoutRepetition(tell: (error: Error) => void): (error: Error) => void {
   let last = { message: '', at: Number.NEGATIVE_INFINITY };
   return (error) => {
@@ -145,15 +146,15 @@ function withoutRepetition(tell: (error: Error) => void): (error: Error) => void
 }
 
 interface Reading {
-  /** Resolves when the stream has ended or the broker's beats are overdue. */
+  /** Resolves when the stream has ended or when the broker's beats are overdue. */
   readonly quiet: Promise<void>;
   readonly end: () => void;
 }
 
 /**
  * Updates a directory from an in-process broker's feed. Each subscription starts with a snapshot. After a long silence
- * (the process was stopped, the machine slept) it resubscribes, because only a snapshot is valid then.
- * @param subscribe calls the listener with every event, and returns a function that unsubscribes it
+ * (the process was stopped, or the machine slept) it resubscribes, because only a snapshot is valid then.
+ * @param subscribe registers a listener that is called with every event. Returns a function that unsubscribes it
  * @returns a function that stops the updates
  */
 export function followFeed(

@@ -1,7 +1,7 @@
 /** Splits a byte stream into lines of bounded length (NDJSON). */
 
 /**
- * Yields a stream's lines, skipping empty ones.
+ * Yields the lines of a stream. Empty lines are skipped.
  * @param limit maximum bytes per line
  * @throws Error if a line is longer
  */

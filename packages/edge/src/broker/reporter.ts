@@ -1,12 +1,13 @@
 /**
- * Forwards decisions and rate-limits those without a session, so that a port scan neither fills the audit log nor
- * crowds out live sessions' decisions from the queue. Suppressed decisions are reported as sums by code.
+ * Forwards decisions and rate-limits those without a session. A port scan can then neither fill the audit log nor crowd
+ * out the decisions of live sessions. Suppressed decisions are reported as sums by code.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 /**
  * Creates a reporter.
- * @param perSecond maximum decisions without a live session that are reported individually
+ * @param perSecond maximum number of decisions per second that are reported individually although they do not belong to
+ *   a live session
  * @param clock Unix ms
  */
 export function createDecisionReporter(
@@ -27,7 +28,7 @@ export function createDecisionReporter(
       const code = decision.code ?? 'internal';
       held.set(code, (held.get(code) ?? 0) + 1);
     },
-    /** Renews the budget once a second has passed, and reports suppressed decisions. */
+    /** Resets the budget once a second has passed, and reports the sums of suppressed decisions. */
     sweep,
   };
 

@@ -1,18 +1,19 @@
 /**
- * Sums of a session's decisions beyond its share of the queue, by outcome and code. Decisions that reached a target are
- * also summed by grant and target, so that a busy session cannot hide which targets it reached.
+ * Sums the decisions of a session that exceed its share of the queue, by outcome and code. Decisions that reached a
+ * target are also summed by grant and target, so that a busy session cannot hide which targets it reached.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 /**
- * Maximum sums with a target per session. A session has few granted targets. Any others are summed without a target.
+ * Maximum number of sums with a target per session. A session has few granted targets. Any beyond this are summed
+ * without a target.
  */
 const MAX_NAMED = 200;
 
 interface Sum {
-  /** Absent for sums over all targets. */
+  /** Absent if the sum covers all targets. */
   readonly target: string | undefined;
-  /** Newest decision. The sum reports its principal, source and time. */
+  /** Newest decision. Its principal, source and time are reported with the sum. */
   last: EdgeDecision;
   count: number;
   bytesIn: number;
@@ -20,8 +21,8 @@ interface Sum {
 }
 
 /**
- * Creates the sums. Outcomes and codes are few, so a client cannot create many sums. Refusals are summed without their
- * target, because the client chooses it.
+ * Creates the sums. There are few outcomes and codes, so a client cannot create many sums. Refusals are summed without
+ * a target, because the client chooses the target.
  */
 export function createDecisionSums(newId: () => string) {
   const held = new Map<string, Map<string, Sum>>();
@@ -42,7 +43,7 @@ export function createDecisionSums(newId: () => string) {
         bytesOut: before.bytesOut + (decision.bytes_out ?? 0),
       });
     },
-    /** Removes and returns the sums of sessions for which `has` returns true. */
+    /** Removes and returns the sums of all sessions for which `has` returns true. */
     take(has: (session: string) => boolean) {
       const taken: EdgeDecision[] = [];
       for (const [session, sums] of held) {

@@ -1,18 +1,18 @@
-/** An agent's control connection, with bounded frames in both directions. */
+/** Control connection of an agent, with bounded frames in both directions. */
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
 
-/** Maximum frames per agent and window. An agent sends one per lease and per configuration. */
+/** Maximum frames per agent and time window. An agent sends one frame per lease and one per configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
-/** Maximum bytes not yet read by an agent, excluding a configuration that is being sent. */
+/** Maximum number of sent bytes that an agent has not read yet. Excludes a configuration that is being sent. */
 const MAX_BEHIND = 256 * 1024;
 /**
- * Bytes of a configuration that are sent at once. All agents with the same configuration share the buffer of the cache,
- * so an agent that does not read costs no more than this and does not delay other agents.
+ * Size of the slices in which a configuration is sent, bytes. All agents with the same configuration share the cache's
+ * buffer. An agent that does not read therefore costs at most one slice, and does not delay other agents.
  */
 const SLICE = 64 * 1024;
-/** Maximum time for an agent to read a configuration, ms. */
+/** Time limit for an agent to read a configuration, ms. */
 const READ_MS = 60_000;
 
 /** Configuration that the broker announced to a session. */
@@ -28,23 +28,23 @@ export interface ControlOwner {
 
 export class ControlConnection {
   readonly owner: ControlOwner;
-  /** Session of the SVID that opened the connection. */
+  /** Session whose SVID opened the connection. */
   readonly sessionId: string;
-  /** When the agent's last frame arrived, Unix ms. */
+  /** Time at which the agent's last frame arrived, Unix ms. */
   heardAt: number;
-  /** Digest of the configuration that was last announced to the agent. */
+  /** Digest of the configuration that was most recently announced to the agent. */
   told: string | undefined;
   /**
-   * Deadline for the notice that the session has ended, Unix ms. The connection closes when the notice arrives or at
-   * this time.
+   * Deadline for the notice that the session has ended, Unix ms. The connection closes when the notice arrives, or at
+   * this time at the latest.
    */
   endsAt = Number.POSITIVE_INFINITY;
-  /** Configuration that the agent requested last, until it has been sent. */
+  /** Configuration that the agent most recently requested. Cleared once it has been sent. */
   wanted: AnnouncedConfiguration | undefined;
-  /** Frames that wait for the end of a configuration. Undefined if none is being sent. */
+  /** Frames that are queued behind a configuration. Undefined if no configuration is being sent. */
   #after: string | undefined;
   #isLast = false;
-  /** Deadline for reading the configuration, Unix ms. */
+  /** Deadline by which the agent must have read the configuration, Unix ms. */
   readBy = Number.POSITIVE_INFINITY;
   readonly #tls: TLSSocket;
   readonly #clock: () => number;
@@ -76,8 +76,8 @@ export class ControlConnection {
   }
 
   /**
-   * Sends a configuration at the agent's pace. Resolves when the agent has received it or disconnected.
-   * @param line complete frame; one buffer serves all agents
+   * Sends a configuration at the agent's pace. Resolves once the agent has received it or disconnected.
+   * @param line complete frame. All agents share its buffer
    */
   async sendLine(line: Buffer): Promise<void> {
     this.#after = '';
@@ -102,7 +102,7 @@ export class ControlConnection {
     });
   }
 
-  /** Sends a last frame, and closes the connection. */
+  /** Sends a last frame and then closes the connection. */
   end(last: EdgeFrame): void {
     if (this.#after === undefined) this.#tls.end(formatFrame(last));
     else {
@@ -113,7 +113,7 @@ export class ControlConnection {
 
   /**
    * Parses frames.
-   * @returns false for input that an agent never sends
+   * @returns false if the input is something that an agent never sends
    */
   #read(chunk: Buffer, take: (frame: AgentFrame) => void): boolean {
     this.heardAt = this.#clock();
@@ -121,7 +121,7 @@ export class ControlConnection {
       this.#windowAt = this.heardAt;
       this.#frames = 0;
     }
-    // All frames are ASCII: base64url, and names.
+    // All frames are ASCII. They contain only base64url and names.
     const lines = (this.#held + chunk.toString('latin1')).split('\n');
     this.#held = lines.pop()!;
     this.#frames += lines.length;

@@ -1,12 +1,16 @@
-/** Cache of configuration frames by digest. Each configuration is fetched once for all sessions with the same set. */
+/**
+ * Cache of configuration frames by digest. Each configuration is fetched once for all sessions that have the same grant
+ * set.
+ */
 
 import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import type { AnnouncedConfiguration, ControlConnection } from './connection.ts';
 
 /**
- * Maximum bytes of cached frames. The newest frame is kept regardless of its size. The cache holds every frame that an
- * agent is reading: when a frame is evicted, its readers are disconnected and request their configuration again.
+ * Maximum total size of cached frames, bytes. The newest frame is kept regardless of its size. The cache contains every
+ * frame that an agent is reading. If a frame is evicted, its readers are disconnected and request their configuration
+ * again.
  */
 const MAX_KEPT = 64 * 1024 * 1024;
 
@@ -24,7 +28,10 @@ export function createConfigurationCache(
   const sizes = new Map<string, number>();
   const readers = new Map<string, Set<ControlConnection>>();
   return {
-    /** Sends the configuration to a connection, after the previous one. A later request replaces a waiting one. */
+    /**
+     * Sends a configuration to a connection once the previous one has been sent. A newer request replaces one that is
+     * still waiting.
+     */
     async give(connection: ControlConnection, announced: AnnouncedConfiguration) {
       const isServed = connection.wanted !== undefined;
       connection.wanted = announced;
@@ -64,7 +71,7 @@ export function createConfigurationCache(
     const { digest } = announced;
     try {
       const content = await fetch(announced);
-      // The agent verifies the digest again; this check protects the cache.
+      // The agent verifies the digest again. This check protects the cache.
       if (content.length > MAX_ANNOUNCED_CONFIGURATION_BYTES || sha256Base64url(content) !== digest) {
         throw new Error('the broker sent a configuration other than the announced one');
       }

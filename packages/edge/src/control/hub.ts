@@ -1,6 +1,6 @@
 /**
- * An edge's control connections, which carry leases to the broker and the broker's statements to agents. The edge can
- * read and withhold both but cannot forge them, because sessions sign leases and the broker signs statements.
+ * Control connections of an edge. They carry leases to the broker, and statements from the broker to agents. The edge
+ * can read and withhold both but cannot forge them, because sessions sign leases and the broker signs statements.
  */
 import type { TLSSocket } from 'node:tls';
 import type { AgentFrame, DrainingTunnels, LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
@@ -10,7 +10,7 @@ import { type AnnouncedConfiguration, ControlConnection, type ControlOwner } fro
 import { createConfigurationCache } from './contents.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
-/** Requests to the broker. */
+/** Requests that the edge sends to the broker. */
 export interface ControlBroker {
   /**
    * Renews leases.
@@ -20,7 +20,7 @@ export interface ControlBroker {
   renew(leases: readonly LeaseRenewal[]): Promise<readonly LeaseAnswer[]>;
   /**
    * Fetches an announced configuration.
-   * @throws if the broker does not respond, or does not have it
+   * @throws if the broker does not respond or does not have the configuration
    */
   configuration(announced: AnnouncedConfiguration): Promise<Buffer>;
   /**
@@ -43,17 +43,19 @@ interface Announcement extends AnnouncedConfiguration {
   readonly statement: string;
 }
 
-/** How long an agent may send no frame before it counts as gone, ms. */
+/** Milliseconds without a frame after which an agent counts as gone. */
 const SILENT_MS = 180_000;
-/** How long a connection waits for the notice that its session has ended, ms. */
+/** Milliseconds for which a connection waits for the notice that its session has ended. */
 const NOTICE_MS = 2_000;
-/** Maximum grant sets with an announced configuration. Beyond that, the oldest announcement is dropped. */
+/**
+ * Maximum number of grant sets with an announced configuration. The oldest announcement is dropped when it is exceeded.
+ */
 const MAX_SETS = 4_096;
 
 /** Creates the hub, which follows the directory until it is closed. */
 export function createControlHub({ broker, directory, clock, log }: ControlHubOptions) {
   const connections = new Map<string, ControlConnection>();
-  // Connections that have received their notice. Their slot does not depend on the client closing its end.
+  // Connections that have received their notice. Their slot is freed even if the client never closes its end.
   const ending = new Set<ControlConnection>();
   const announced = new Map<string, Announcement>();
   let draining = false;
@@ -86,7 +88,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     draining: tunnelsDraining,
   });
   return {
-    /** Serves a live session's connection and cuts the session's previous one. */
+    /** Serves the connection of a live session. Cuts the session's previous connection. */
     open(owner: ControlOwner, sessionId: string, tls: TLSSocket) {
       const before = connections.get(sessionId);
       const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
@@ -107,7 +109,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       }
     },
     size: () => connections.size,
-    /** Asks all current and future agents to connect to another edge. */
+    /** Asks all connected agents, and those that connect later, to use another edge. */
     drain() {
       draining = true;
       for (const connection of connections.values()) connection.send({ type: 'draining' });
@@ -145,7 +147,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     if (statement === undefined) connection.send({ type: 'refused', error_code: error_code ?? 'internal' });
     else {
       connection.send({ type: 'statement', statement });
-      // Not announced earlier, because only the lease contains the current version and its grants.
+      // The announcement is not sent earlier, because the lease is what contains the current version and its grants.
       const configuration = announcedTo(session_id);
       if (configuration && configuration.digest !== connection.told) announce(connection, configuration);
     }

@@ -1,15 +1,18 @@
-/** Delivers all sessions' leases to the broker in batches, with only the newest lease of each session. */
+/**
+ * Delivers the leases of all sessions to the broker in batches. A batch contains only the newest lease of each session.
+ */
 import { type LeaseAnswer, type LeaseRenewal, MAX_LEASES } from '@meshpass/identity/channel/index';
 
-/** Maximum time that a lease waits for other leases, ms. */
+/** Maximum time that a lease waits for others to join its batch, ms. */
 const GATHER_MS = 250;
-/** Maximum concurrent requests. */
+/** Maximum number of concurrent requests. */
 const AT_ONCE = 4;
 
 /**
- * Creates the batches.
+ * Creates the lease batches.
  * @param renew sends a batch to the broker
- * @param answered called with the answer to each lease, including every lease in a failed request
+ * @param answered called with the answer to each lease. If a request fails, it is called for every lease in that
+ *   request
  */
 export function createLeaseBatches(
   renew: (leases: readonly LeaseRenewal[]) => Promise<readonly LeaseAnswer[]>,
@@ -24,7 +27,7 @@ export function createLeaseBatches(
       waiting.set(sessionId, proof);
       timer ??= setTimeout(flush, GATHER_MS).unref();
     },
-    /** Drops a session's queued lease. */
+    /** Drops the queued lease of a session. */
     remove: (sessionId: string) => waiting.delete(sessionId),
     close: () => clearTimeout(timer),
   };

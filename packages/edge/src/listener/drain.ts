@@ -1,6 +1,6 @@
 /**
- * Shuts down an edge without losing a request (decision 0033). The edge continues to serve, asks agents to open tunnels
- * through other edges, and waits until the old tunnels are idle.
+ * Shuts down an edge without losing requests (decision 0033). The edge continues to serve while it asks agents to open
+ * tunnels through other edges, and waits until the old tunnels are idle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DrainingTunnels, MAX_DRAINING_SESSIONS } from '@meshpass/identity/channel/edge-wire';
@@ -8,7 +8,7 @@ import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 
 export interface DrainOptions {
-  /** All connections. Those without a session are ignored. */
+  /** Returns all connections. Those without a session are ignored. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
   /** Absent if the edge does not serve control connections. */
   readonly control: Pick<ControlHub, 'drain' | 'tunnelsDraining'> | undefined;
@@ -20,22 +20,22 @@ export interface DrainOptions {
 
 export interface DrainedTunnel {
   readonly sessionId: string | undefined;
-  /** When the connection's current use began, Unix ms. Undefined if it is unused. */
+  /** Time at which the connection's current use began, Unix ms. Undefined if the connection is unused. */
   readonly busySince: number | undefined;
 }
 
 /**
- * How often notices are repeated, ms. An agent may be between two control connections, and brokers take over from each
- * other.
+ * Interval at which notices are repeated, ms. An agent may be between two control connections, and another broker may
+ * be taking over.
  */
 const REPEAT_MS = 2_000;
-/** Time without any tunnel before no more are expected, ms. */
+/** Milliseconds without any tunnel after which no more tunnels are expected. */
 const QUIET_MS = 1_000;
 const POLL_MS = 250;
 
 /**
- * Resolves when no tunnel is left, or after `longestMs`.
- * @returns number of remaining tunnels
+ * Waits until no tunnels are left, for at most `longestMs`.
+ * @returns the number of remaining tunnels
  */
 export async function drainTunnels(draining: DrainOptions, longestMs: number): Promise<number> {
   const { control, clock, log } = draining;
@@ -58,7 +58,8 @@ export async function drainTunnels(draining: DrainOptions, longestMs: number): P
       control?.tunnelsDraining(sessions);
       void passOn(sessions);
     }
-    // Not before the first notice, because an agent that reconnects must already know about its tunnels.
+    // Sent only after the first notice, because an agent that reconnects must already know that its tunnels are about
+    // to end.
     if (isFirst) control?.drain();
     isFirst = false;
     await sleep(POLL_MS);
@@ -77,7 +78,7 @@ export async function drainTunnels(draining: DrainOptions, longestMs: number): P
     return { busy, sessions: [...ages].map(([session_id, newest_ms]) => ({ session_id, newest_ms })) };
   }
 
-  /** Notifies agents with a control connection to another edge, through the broker. */
+  /** Notifies agents whose control connection leads to another edge. The broker forwards the notices. */
   async function passOn(sessions: readonly DrainingTunnels[]): Promise<void> {
     if (!draining.broker || passingOn) return;
     passingOn = true;

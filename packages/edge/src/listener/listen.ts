@@ -1,6 +1,6 @@
 /**
- * The edge's listener: accepts and counts connections, terminates the outer TLS, and cuts connections that the
- * directory ends.
+ * Listener of the edge. It accepts and counts connections, terminates the outer TLS, and cuts connections whose
+ * sessions the directory ends.
  */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -34,17 +34,17 @@ export interface EdgeOptions {
   readonly listen: { readonly host?: string; readonly port: number };
   readonly tls: EdgeTls;
   /**
-   * Istio's AUTO_PASSTHROUGH gateway. Apart from the API server, if configured, it is the only target that the edge
-   * dials.
+   * Istio's AUTO_PASSTHROUGH gateway. The edge does not dial any other target, except the API server if that is
+   * configured.
    */
   readonly gateway: GatewayAddress;
   readonly kubernetesApi?: GatewayAddress | undefined;
   readonly directory: SessionDirectory;
-  /** Called with every decision at once. The caller batches them (see createDecisionQueue). */
+  /** Called with each decision as soon as it is made. The caller batches them (see createDecisionQueue). */
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;
-  /** Requests for control connections. If absent, the edge serves none. */
+  /** Broker requests for control connections. If absent, the edge does not serve control connections. */
   readonly control?: ControlBroker;
   /** Unix ms. */
   readonly clock?: () => number;
@@ -52,15 +52,17 @@ export interface EdgeOptions {
 
 export type Edge = Awaited<ReturnType<typeof startEdge>>;
 
-/** Lifetime of a TLS ticket, seconds. SVIDs live for minutes, and a ticket for an expired SVID is refused anyway. */
+/**
+ * Lifetime of a TLS ticket, seconds. SVIDs are valid for minutes, and a ticket for an expired SVID is refused anyway.
+ */
 const TICKET_SECONDS = 600;
 
-/** Maximum handshakes started per turn of the event loop: about ten milliseconds of CPU. */
+/** Maximum number of handshakes started per turn of the event loop. They take about ten milliseconds of CPU. */
 const HANDSHAKES_AT_ONCE = 8;
 
 /**
  * Starts the edge.
- * @throws Error from Node.js if it cannot listen or if the server's certificate and key do not match
+ * @throws Error from Node.js if the edge cannot listen or if the server's certificate and key do not match
  */
 export async function startEdge(options: EdgeOptions) {
   const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT_LOG } = options;
@@ -81,7 +83,7 @@ export async function startEdge(options: EdgeOptions) {
   const secure = createTlsServer({
     ...secureContext(),
     requestCert: true,
-    // `peerOf` decides, so that a refused client receives the reason and the refusal is audited.
+    // `peerOf` verifies the certificate, so that a refused client is told the reason and the refusal is audited.
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1', ...(control ? [CONTROL_ALPN] : [])],
   });
@@ -123,7 +125,7 @@ export async function startEdge(options: EdgeOptions) {
       const held = bySession.get(sessionId);
       if (!held) return;
       for (const tunnel of [...held]) {
-        // A control connection reaches no target, and its agent must still receive the reason.
+        // A control connection does not reach any target, and its agent must still be told the reason.
         if (tunnel.stage !== 'control') tunnel.cut('session_closed', `the session was closed: ${reason}`);
       }
     },
@@ -131,7 +133,7 @@ export async function startEdge(options: EdgeOptions) {
       for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
     },
     roots(_roots, removed) {
-      // A new context has new ticket keys, so that no TLS session under the old roots can be resumed.
+      // A new context has new ticket keys, so TLS sessions from before the change cannot be resumed.
       renewContext();
       if (!removed) return;
       for (const tunnel of [...tunnels]) {
@@ -151,9 +153,9 @@ export async function startEdge(options: EdgeOptions) {
   return {
     address: { host: bound.address, port: bound.port },
     stats,
-    /** Whether the edge is about to shut down. */
+    /** Returns whether the edge is about to shut down. */
     isDraining: () => draining,
-    /** Uses a renewed server certificate for new connections. */
+    /** Applies a renewed server certificate to new connections. */
     renew(tls: EdgeTls) {
       const before = identity;
       identity = tls;
@@ -165,8 +167,8 @@ export async function startEdge(options: EdgeOptions) {
       }
     },
     /**
-     * Continues to serve, and asks agents to open their tunnels at other edges.
-     * @returns the number of remaining tunnels, once none is left or after `longestMs`
+     * Continues to serve, but asks agents to open their tunnels through other edges.
+     * @returns the number of remaining tunnels once none is left, or after `longestMs`
      */
     drain(longestMs: number) {
       draining = true;
@@ -257,11 +259,11 @@ export async function startEdge(options: EdgeOptions) {
   function secureContext() {
     return {
       ...identity,
-      // Always set, because without `ca` Node trusts the public web's roots.
+      // Always set, because Node trusts the public roots if `ca` is absent.
       ca: [...directory.roots()],
       minVersion: 'TLSv1.3' as const,
-      // AES-128-GCM first, because it is the cheapest per byte on processors with AES. The inner TLS provides the
-      // protection.
+      // AES-128-GCM comes first, because it costs least per byte on processors with AES instructions. The inner TLS
+      // provides the protection.
       ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
       honorCipherOrder: true,
       sessionTimeout: TICKET_SECONDS,

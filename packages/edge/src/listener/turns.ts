@@ -1,14 +1,14 @@
 /**
- * Starts handshakes a few at a time, one per source in turn. A handshake costs up to a millisecond of CPU, even without
- * a valid SVID. A busy source's waiting handshakes must not delay other sources or block open tunnels by all starting
- * at once. Handshakes in progress are not limited here, see decision 0014.
+ * Starts handshakes a few at a time, and takes sources in turn. A handshake costs up to a millisecond of CPU, even
+ * without a valid SVID. If many handshakes from a busy source started at once, they would delay other sources and block
+ * open tunnels. Handshakes in progress are not limited here, see decision 0014.
  */
 
 /**
  * Creates the queue.
- * @param atOnce maximum items started per turn of the event loop
- * @param start begins the handshake and returns whether it still existed, since an item that has disappeared costs no
- *   turn. Must not throw
+ * @param atOnce maximum number of items started per turn of the event loop
+ * @param start starts the handshake and returns whether its connection still existed. An item that has disappeared does
+ *   not use up a turn. Must not throw
  * @param later runs a function in the next turn of the event loop
  */
 export function createHandshakeQueue<Item>(
@@ -61,7 +61,7 @@ export function createHandshakeQueue<Item>(
     if (waiting > 0) schedule();
   }
 
-  /** Begins the source's first item that still exists, and queues the remaining ones behind those of other sources. */
+  /** Starts the source's first item that still exists, and queues the remaining ones behind those of other sources. */
   function takeTurn(source: string, queue: Item[]): void {
     queues.delete(source);
     let begun = false;

@@ -1,4 +1,7 @@
-/** Decides whether sessions may reach targets. Checked at every step, because a session may end between two steps. */
+/**
+ * Checks whether sessions may reach targets. The checks are repeated at every step, because a session may end between
+ * two steps.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
 import type { ConnectDestination } from './connect.ts';
@@ -6,7 +9,7 @@ import type { GatewayAddress } from './forward.ts';
 import { assertCurrent, type Peer } from './peer.ts';
 
 /**
- * Returns an SVID's live session.
+ * Returns the live session that an SVID belongs to.
  * @param now Unix ms
  * @throws MeshpassError `tunnel_certificate_untrusted`, `tunnel_directory_stale`, `tunnel_session_unknown`
  */
@@ -20,8 +23,8 @@ export function liveSession(directory: SessionDirectory, peer: Peer, now: number
 
 /**
  * Checks that the session that opened the connection is still live and may reach the target.
- * @param target `host:port` from CONNECT, regardless of the subset
- * @throws MeshpassError as for `liveSession`, and `tunnel_target_not_granted`
+ * @param target `host:port` of the CONNECT request, without the subset
+ * @throws MeshpassError as for `liveSession`, or `tunnel_target_not_granted`
  */
 export function authorizeTarget(
   directory: SessionDirectory,
@@ -39,8 +42,8 @@ export function authorizeTarget(
 }
 
 /**
- * Returns the address of a destination.
- * @throws MeshpassError `tunnel_kubernetes_off` if CONNECT names the API server and this edge has no route to it
+ * Returns the address that the edge dials for a destination.
+ * @throws MeshpassError `tunnel_kubernetes_off` if the destination is the API server and this edge has no route to it
  */
 export function selectUpstream(
   { gateway, kubernetesApi }: { readonly gateway: GatewayAddress; readonly kubernetesApi: GatewayAddress | undefined },

@@ -1,11 +1,11 @@
 /**
  * Reads the server name from a TLS ClientHello without taking part in the handshake (RFC 8446 sections 4.1.2 and 5.1,
- * RFC 6066 section 3). Deliberately strict: input that two parsers could read differently is rejected, so that the
- * gateway never sees a different name than the edge has checked.
+ * RFC 6066 section 3). The reader is deliberately strict. It rejects input that two parsers could read differently, so
+ * that the gateway never sees a different name than the one that the edge has checked.
  */
 export type ClientHelloResult =
   | { readonly state: 'more' }
-  /** `sni` is undefined if the client sent none. */
+  /** `sni` is undefined if the client did not send one. */
   | { readonly state: 'done'; readonly sni: string | undefined }
   | { readonly state: 'error'; readonly reason: string };
 
@@ -24,12 +24,12 @@ export function createClientHelloReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   let needed = RECORD_HEADER;
   return {
-    /** Returns all bytes so far, for the gateway. */
+    /** Returns all bytes read so far, for forwarding to the gateway. */
     bytes: () => bytes,
-    /** Reads the next bytes of the stream. Must not be called again after `done` or `error`. */
+    /** Processes the next bytes of the stream. Must not be called again after `done` or `error`. */
     push(chunk: Buffer) {
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-      // Parsing again before the missing bytes arrive would make one-byte writes take quadratic time.
+      // If it parsed again before the missing bytes arrived, a stream of one-byte writes would take quadratic time.
       if (bytes.length < needed) return bytes[0] === 22 ? MORE : failed('the first record is not a handshake');
       const read = readHello(bytes, limit);
       if (typeof read !== 'number') return read;
@@ -71,7 +71,7 @@ function gather(bytes: Buffer, limit: number): Buffer | number {
   return (parts.length === 1 ? parts[0]! : Buffer.concat(parts)).subarray(HANDSHAKE_HEADER);
 }
 
-/** Returns the content length of the handshake record at an offset. */
+/** Returns the content length of the handshake record that starts at an offset. */
 function recordLength(bytes: Buffer, at: number): number {
   if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
   if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not a TLS version');
@@ -89,7 +89,7 @@ function helloLength(head: Buffer, limit: number): number {
 
 function serverName(body: Buffer): string | undefined {
   const hello = new Cursor(body);
-  hello.take(2 + 32); // legacy_version, random
+  hello.take(2 + 32); // legacy_version and random
   if (hello.vector(1).length > 32) throw new Malformed('the session id is too long');
   const suites = hello.vector(2);
   if (suites.length < 2 || suites.length % 2) throw new Malformed('the cipher suites are malformed');
@@ -159,8 +159,8 @@ function failed(reason: string): ClientHelloResult {
 
 /**
  * Explains a mismatch between the inner server name and CONNECT. Returns undefined if they match.
- * @param sni from the ClientHello, if present
- * @param expected from CONNECT
+ * @param sni server name from the ClientHello, if present
+ * @param expected server name that follows from CONNECT
  */
 export function sniMismatch(sni: string | undefined, expected: string): string | undefined {
   if (sni === expected) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Byte path of an open tunnel. It is as thin as Node allows: one write per read, back-pressure in both directions,
- * half-close preserved, no timer or clock per chunk.
+ * Forwards the bytes of an open tunnel. The path is as thin as Node allows: one write per read, back-pressure in both
+ * directions, half-close preserved, and no timer or clock per chunk.
  */
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -12,22 +12,25 @@ export interface GatewayAddress {
 
 export interface Upstream {
   readonly socket: Socket;
-  /** Starts forwarding: first `head`, then all bytes from the client, and all bytes from the gateway. */
+  /**
+   * Starts forwarding. `head` is sent to the gateway first, followed by all bytes from the client. All bytes from the
+   * gateway are sent to the client.
+   */
   open(head: Buffer): void;
 }
 
-/** Largest read from the gateway, bytes. */
+/** Maximum number of bytes per read from the gateway. */
 const READ_BYTES = 65_536;
 
-// Each chunk has left the buffer before the next read, so all tunnels share one buffer and an idle tunnel needs none. A
-// new buffer per read would trigger V8's garbage collector every few megabytes, which costs more than TLS does. Not on
-// Windows, where a pending read owns its buffer.
+// Each chunk has left the buffer before the next read, so all tunnels share one buffer and an idle tunnel does not need
+// any. A new buffer per read would trigger V8's garbage collector every few megabytes, which costs more than TLS does.
+// Windows cannot share it, because a pending read owns its buffer there.
 const SHARED = Buffer.allocUnsafeSlow(READ_BYTES);
 const readBuffer = process.platform === 'win32' ? () => Buffer.allocUnsafeSlow(READ_BYTES) : () => SHARED;
 
 /**
- * Dials the mesh gateway for one client. Before `open`, no bytes are read from the client or forwarded in either
- * direction. The caller handles the socket's `connect`, `error` and `close`.
+ * Dials the mesh gateway for one client. Until `open` is called, no bytes are read from the client or forwarded in
+ * either direction. The caller handles the socket's `connect`, `error` and `close` events.
  */
 export function dialGateway(gateway: GatewayAddress, client: TLSSocket): Upstream {
   let carrying = false;
@@ -46,8 +49,8 @@ export function dialGateway(gateway: GatewayAddress, client: TLSSocket): Upstrea
           return false;
         }
         const chunk = buffer.subarray(0, length);
-        // Node's TLS encrypts or copies within `write`, so the shared buffer is free again when it returns. Only a
-        // write queued behind another one would retain it.
+        // Node's TLS encrypts or copies the chunk within `write`, so the shared buffer is free again when `write`
+        // returns. A write that is queued behind another one would retain the buffer, so its chunk is copied.
         return client.write(client.writableLength === 0 ? chunk : Buffer.from(chunk));
       },
     },

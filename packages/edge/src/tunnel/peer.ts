@@ -1,4 +1,4 @@
-/** The outer TLS client, identified by a mesh X.509-SVID that is checked again on every use. */
+/** Identity of the outer TLS client: a mesh X.509-SVID that is checked again on every use. */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
@@ -11,9 +11,9 @@ export interface Peer {
 }
 
 /**
- * Returns the client's SVID. Node has verified the chain against the mesh's roots. For a resumed session, however,
- * OpenSSL keeps the first handshake's verdict in the ticket, and a resumed session without a certificate counts as
- * verified. The certificate must therefore be present, and `assertCurrent` compares its dates with the clock.
+ * Returns the client's SVID. Node has verified its chain against the mesh's roots. If a session is resumed, however,
+ * OpenSSL takes the result of the first handshake from the ticket, and a resumed session without a certificate counts
+ * as verified. The certificate must therefore be present, and `assertCurrent` compares its dates with the clock.
  * @throws MeshpassError `tunnel_certificate_missing`, `tunnel_certificate_untrusted`
  */
 export function peerOf(socket: TLSSocket): Peer {

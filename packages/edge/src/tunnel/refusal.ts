@@ -1,12 +1,12 @@
 /**
- * Refusals as sent to the client: before the 200, an HTTP response with the JSON body from docs/interfaces/protocol.md,
- * and after it a TLS alert.
+ * Formats refusals for the client. Before the 200 response, a refusal is an HTTP response with the JSON body from
+ * docs/interfaces/protocol.md. After it, a refusal is a TLS alert.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
 import type { ConnectDestination } from './connect.ts';
 
-/** Fatal TLS alerts (RFC 8446 section 6), the records that end the inner handshake. */
+/** Records with fatal TLS alerts (RFC 8446 section 6), which end the inner handshake. */
 export const TLS_ALERTS = {
   unrecognizedName: Buffer.from([21, 3, 3, 0, 2, 2, 112]),
   decodeError: Buffer.from([21, 3, 3, 0, 2, 2, 50]),
@@ -26,8 +26,8 @@ const PHRASES: Readonly<Record<number, string>> = {
 
 /**
  * Formats a refusal.
- * @param decisionId identifies the refusal in the audit log
- * @param alpn requested protocol. A client that requested a control connection receives a frame
+ * @param decisionId id of the refusal in the audit log
+ * @param alpn protocol that the client requested. A client that requested a control connection receives a frame
  */
 export function formatRefusal(error: MeshpassError, decisionId: string, alpn: string | false | null): string {
   if (alpn === CONTROL_ALPN) return formatFrame({ type: 'refused', error_code: error.code, decision_id: decisionId });
@@ -43,7 +43,8 @@ export function formatRefusal(error: MeshpassError, decisionId: string, alpn: st
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',
     'Connection: close',
-    // Repeats the body's fields as headers. An Envoy that opens the tunnel drops the body but can log headers.
+    // The fields of the body are repeated as headers. An Envoy that opens the tunnel drops the body but can log
+    // headers.
     `Meshpass-Error-Code: ${error.code}`,
     `Meshpass-Decision-Id: ${decisionId}`,
     ...(error.retryAfter === undefined ? [] : [`Retry-After: ${error.retryAfter}`]),
@@ -63,15 +64,15 @@ export function malformedError(message: string): MeshpassError {
 }
 
 /**
- * Creates the error for an unreachable target.
- * @param why for the detail: a Node.js error code or a phrase
+ * Creates the error for a target that cannot be reached.
+ * @param why Node.js error code or a phrase, included in the detail
  */
 export function gatewayUnreachableError(why: string, destination?: ConnectDestination): MeshpassError {
   const message = `The edge cannot reach ${upstreamName(destination)}. Try again shortly.`;
   return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
 }
 
-/** Display name of the target behind the edge. */
+/** Returns the display name of the upstream behind the edge. */
 export function upstreamName(destination: ConnectDestination | undefined): string {
   return destination?.isKubernetes ? 'the Kubernetes API server' : 'the mesh gateway';
 }

@@ -1,6 +1,7 @@
 /**
- * A connection from accept to end: handshake, warm, head, dial, hello, open. Each stage has one way forward and a
- * deadline that the edge's sweep compares with the clock, so no connection needs its own timer.
+ * Connection from accept to end. Its stages are handshake, warm, head, dial, hello and open. Each stage has one
+ * successor, and a deadline that the edge's sweep compares with the clock, so connections do not need timers of their
+ * own.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -29,7 +30,7 @@ const NOTHING = Buffer.alloc(0);
 const HALF_CLOSED = 'one side has closed, and the tunnel was idle afterwards';
 
 export class Tunnel {
-  /** The client's address and port, for the audit log. */
+  /** Address and port of the client, for the audit log. */
   readonly remote: string;
   readonly raw: Socket;
   readonly source: string;
@@ -42,22 +43,24 @@ export class Tunnel {
   #peer: Peer | undefined;
   #destination: ConnectDestination | undefined;
   /**
-   * Bytes that the client sent before the response to its CONNECT: sending the inner ClientHello with CONNECT saves a
-   * round trip. They are read once the gateway is connected, as if they arrived then.
+   * Bytes that the client sent before the response to its CONNECT. A client can save a round trip by sending the inner
+   * ClientHello along with CONNECT. The bytes are processed once the gateway is connected, as if they had arrived then.
    */
   #early: Buffer = NOTHING;
   #connect: ConnectReader | undefined;
   #hello: ClientHelloReader | undefined;
   #deadline: number;
   #openedAt = 0;
-  /** Bytes that an open tunnel has moved, and whether one of its sides has closed, as of the last sweep. */
+  /** Bytes that the open tunnel had moved at the last sweep, and whether one side had closed by then. */
   #moved = 0;
   #halfClosed = false;
-  /** Whether the connection was accepted before the edge knew the mesh's roots, so that its TLS trusts no client. */
+  /**
+   * Whether the connection was accepted before the edge knew the mesh's roots. Its TLS context then trusts no client.
+   */
   readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
-  /** @param source key for connection limits, see sourceOf */
+  /** @param source key for connection limits, see `sourceOf` */
   constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
     this.#host = host;
     this.raw = raw;
@@ -98,20 +101,20 @@ export class Tunnel {
 
   /** Handles a failed outer handshake. */
   handshakeFailed(why: string): void {
-    // A probe that connects and closes sends nothing, so no decision is made.
+    // A probe that connects and closes does not send anything, so no decision is recorded.
     if (this.stage === 'handshake' && this.raw.bytesRead > 0)
       this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
     this.cut();
   }
 
-  /** Ends a connection without a session to make room. */
+  /** Ends a connection without a session to make room for others. */
   evict(reason: string): void {
-    // A refused connection is only waiting for its client to read the response.
+    // A refused connection is only waiting for the client to read the response.
     if (this.stage !== 'refused') this.#decide('refused', reason, 'tunnel_limit');
     this.cut();
   }
 
-  /** Destroys the connection immediately. Kernel buffers are discarded (RST). */
+  /** Destroys the connection immediately. Data in kernel buffers is discarded (RST). */
   cut(code?: ErrorCode, reason?: string): void {
     if (this.stage === 'gone') return;
     if (reason !== undefined) this.#ending ??= code === undefined ? { reason } : { code, reason };
@@ -121,7 +124,7 @@ export class Tunnel {
     this.#gone();
   }
 
-  /** Cuts the tunnel if its session has lost its target. A connection without a target is kept. */
+  /** Cuts the tunnel if its session may no longer reach the target. A connection without a target is kept. */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal no longer belongs to the session');
@@ -143,10 +146,13 @@ export class Tunnel {
     else if (stage === 'hello') this.#drop('The inner ClientHello took too long.', 'tunnel_handshake_timeout');
     else if (stage === 'open')
       this.cut('tunnel_idle', this.#halfClosed ? HALF_CLOSED : 'the tunnel reached its idle timeout');
-    else this.cut(); // the decision about a refused client is already made
+    else this.cut(); // the decision to refuse this client has already been recorded
   }
 
-  /** Extends an open tunnel's deadline if a byte has moved or a side has closed, so the byte path needs no clock. */
+  /**
+   * Extends an open tunnel's deadline if bytes have moved or a side has closed since the last sweep. The byte path
+   * itself needs no clock.
+   */
   #watch(now: number): void {
     const [client, { socket }] = [this.#tls!, this.#upstream!];
     const halfClosed = socket.readableEnded || client.readableEnded;
@@ -158,19 +164,19 @@ export class Tunnel {
     this.#deadline = now + (halfClosed ? Math.min(halfClosedMs, idleMs) : idleMs);
   }
 
-  /** Bytes so far, to and from the mesh. */
+  /** Bytes transferred so far, to and from the mesh. */
   get bytes(): { readonly in: number; readonly out: number } {
     const socket = this.#upstream?.socket;
     return { in: socket?.bytesWritten ?? 0, out: socket?.bytesRead ?? 0 };
   }
 
-  /** When the tunnel's current use began, Unix ms. Undefined before its CONNECT and after its end. */
+  /** Time at which the tunnel's current use began, Unix ms. Undefined before CONNECT and after the end. */
   get busySince(): number | undefined {
     if (this.stage === 'open') return this.#openedAt;
     return ['head', 'dial', 'hello'].includes(this.stage) ? this.#host.clock() : undefined;
   }
 
-  // A single listener for all stages before `open`. The byte path then has its own.
+  // A single listener serves all stages before `open`. After that, the byte path has its own.
   readonly #onData = (chunk: Buffer): void => {
     switch (this.stage) {
       case 'warm':
@@ -200,7 +206,7 @@ export class Tunnel {
     this.#connect = undefined;
     this.#destination = result.destination;
     try {
-      // While the connection was warm, the session may have ended or the SVID expired, so both are checked again.
+      // The session may have ended or the SVID expired while the connection was warm, so both are checked again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
       this.#dial(selectUpstream(this.#host, this.#destination));
@@ -217,8 +223,9 @@ export class Tunnel {
       this.#refuse(malformedError('More data than a ClientHello arrived before the response to CONNECT.'));
   }
 
-  // Dials only addresses from the operator, never a name from the client. Dials before the 200, so that an unreachable
-  // gateway results in an error response. The gateway receives no byte before the inner SNI is checked.
+  // Dials only addresses that the operator configured, never a name from the client. Dials before the 200, so that an
+  // unreachable gateway results in an error response. The gateway receives no bytes until the inner SNI has been
+  // checked.
   #dial(to: GatewayAddress): void {
     this.#enter('dial', this.#host.limits.dialMs);
     const upstream = dialGateway(to, this.#tls!);
@@ -271,8 +278,8 @@ export class Tunnel {
     this.#sayAndLeave(alert);
   }
 
-  // Closing while the client is still sending would reset the connection and lose the response, so the input is read
-  // and dropped.
+  // Closing while the client is still sending would reset the connection and lose the response. The remaining input is
+  // therefore read and discarded.
   #sayAndLeave(last: Buffer | string): void {
     const tls = this.#tls!;
     this.#enter('refused', this.#host.limits.lingerMs);
@@ -295,7 +302,7 @@ export class Tunnel {
     if (this.stage === 'hello') {
       this.#drop(`The connection was closed by ${upstreamName(this.#destination)}.`, 'tunnel_gateway_unreachable');
     }
-    // In `open`, the byte path has forwarded a clean end, and the client closes in turn.
+    // In `open`, the byte path has already forwarded a clean end, and the client closes in turn.
     else if (this.stage === 'open' && !this.#upstream!.socket.readableEnded) this.cut();
   }
 
@@ -343,7 +350,7 @@ export class Tunnel {
   }
 }
 
-/** Dependencies of a tunnel. */
+/** Services that a tunnel depends on. */
 interface TunnelHost<Tunnel> {
   readonly gateway: GatewayAddress;
   /** The Kubernetes API server. Absent if this edge has no route to it. */
@@ -354,13 +361,13 @@ interface TunnelHost<Tunnel> {
   readonly newId: () => string;
   /** @param known whether the decision belongs to a live session */
   decided(decision: EdgeDecision, known: boolean): void;
-  /** Absent if the edge offers no control connections. */
+  /** Absent if the edge does not serve control connections. */
   readonly control: ControlHub | undefined;
   /**
-   * Counts the tunnel towards its session instead of as a stranger.
+   * Counts the tunnel towards its session. It then no longer counts as a stranger.
    * @returns an error if the session has reached a limit
    */
   join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
-  /** Removes a closed connection. Called once. */
+  /** Removes a closed connection. It is called once per tunnel. */
   left(tunnel: Tunnel): void;
 }
