@@ -5,7 +5,7 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 
 /**
- * Sends a request to the agent of this environment.
+ * Sends a request to the agent that runs in this environment.
  * @throws MeshpassError `agent_not_running`, or the agent's refusal
  */
 export function requestLocalAgent<T>(request: ControlRequest): Promise<T> {
@@ -27,7 +27,7 @@ export function sendApprovalsCommand(command: ApprovalsCommand): Promise<unknown
   return requestLocalAgent({ command: 'approvals', approvals: command });
 }
 
-/** Lists the grants that this workspace can request, or none if the agent or the broker does not answer. */
+/** Lists the grants that this workspace can request. Empty if the agent or the broker does not answer. */
 export async function listRequestableGrants(): Promise<ApprovalsResponse['requestable']> {
   const overview = await sendApprovalsCommand({ act: 'list' }).catch(() => undefined);
   return overview?.requestable ?? [];

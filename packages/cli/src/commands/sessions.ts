@@ -58,7 +58,7 @@ export const commands = {
 
 interface Closed {
   readonly closed: readonly string[];
-  /** Ids of sessions that had already ended. */
+  /** Ids of sessions that had already ended and are now denied. */
   readonly denied: readonly string[];
 }
 
@@ -67,9 +67,9 @@ const AGAIN =
   `or add them to its "deny", apply it, and close the session again (${pageUrl('docs/ending-sessions.md#by-hand')}).`;
 
 /**
- * Closes sessions.
+ * Closes the selected sessions.
  * @throws MeshpassError `usage` if the selection is ambiguous, or `--all` has no reason or confirmation; `not_found` if
- *   `--id` matches nothing
+ *   no session matches `--id`
  */
 async function closeSessions(options: CloseOptions): Promise<Answer> {
   const { id, user, workspace, grant, reason } = options;
@@ -103,8 +103,8 @@ export function formatClosedSessions(ids: readonly string[]): string {
 }
 
 /**
- * Lists all matching sessions, following the broker's pages.
- * @throws MeshpassError the broker's codes, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
+ * Lists all matching sessions, fetching every page from the broker.
+ * @throws MeshpassError the broker's error, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
  *   are out of order
  */
 async function findSessions(options: OperatorOptions & OptionsOf<typeof selectorFlags>): Promise<readonly object[]> {

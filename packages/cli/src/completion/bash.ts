@@ -1,4 +1,7 @@
-/** Completion for bash 3.2 and later, without the bash-completion package, and for zsh, which can run bash's. */
+/**
+ * Completion scripts for bash 3.2 and later, which do not need the bash-completion package, and for zsh, which can run
+ * them.
+ */
 import type { CommandCompletion, ValueKind } from './words.ts';
 
 /** @returns a script to source */
@@ -42,12 +45,15 @@ complete -o default -F _meshpass meshpass
 `;
 }
 
-/** @returns a script to source after compinit */
+/**
+ * Builds the zsh completion script.
+ * @returns a script to source after compinit
+ */
 export function zshScript(commands: readonly CommandCompletion[]): string {
   return `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`;
 }
 
-/** Builds the completion for a value. If it offers no candidates, bash completes file names. */
+/** Builds the shell code that completes a value. If the code offers no candidates, bash completes file names. */
 function bashValue(value: ValueKind): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;

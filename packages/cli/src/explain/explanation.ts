@@ -3,13 +3,13 @@ import { type Finding, overall } from '../diagnosis/finding.ts';
 import type { WantedCall } from './call.ts';
 
 export type Verdict = 'allowed' | 'refused' | 'unknown';
-/** Finding about a hop: `ok` lets the call pass, `failed` refuses it. */
+/** A finding about one hop: `ok` means that it allows the call, and `failed` that it refuses the call. */
 export type Hop = Finding<'workspace' | 'edge and gateway' | 'workload'>;
 
 export interface Explanation {
   readonly verdict: Verdict;
   readonly call: WantedCall;
-  /** Session id, for the platform team. */
+  /** Session id, to quote to the platform team. */
   readonly session: string;
   /** Contact for access requests; absent if the access file names no contact. */
   readonly contact?: string | undefined;
@@ -18,14 +18,14 @@ export interface Explanation {
   /** Grant that serves the call. */
   readonly grant?: string;
   readonly hops: readonly Hop[];
-  /** Facts that a workspace cannot know, and how to find out; absent if they make no difference. */
+  /** What a workspace cannot know, and how to find out. Absent if it would not change the verdict. */
   readonly beyond?: string;
 }
 
-/** Words for hop states. */
+/** Verdict for each hop state. */
 export const VERDICTS = { ok: 'allowed', failed: 'refused', unknown: 'unknown' } as const;
 
-/** Combines the hops. Any refusal refuses the call; otherwise, any unknown hop makes the verdict unknown. */
+/** Combines the hops into one verdict: refused if any hop refuses the call, otherwise unknown if any hop is unknown. */
 export function verdictOf(hops: readonly Hop[]): Verdict {
   return VERDICTS[overall(hops)];
 }
