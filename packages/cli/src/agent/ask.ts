@@ -12,7 +12,10 @@ export function requestLocalAgent<T>(request: ControlRequest): Promise<T> {
   return sendControlRequest<T>(runtimeDirectory(process.env), request);
 }
 
-/** @throws MeshpassError `agent_not_running` */
+/**
+ * Fetches the status of the running agent.
+ * @throws MeshpassError `agent_not_running`
+ */
 export function fetchAgentStatus(): Promise<AgentStatus> {
   return requestLocalAgent({ command: 'status' });
 }
