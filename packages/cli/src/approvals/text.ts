@@ -58,7 +58,7 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
 
 /**
  * Formats the overview of `meshpass requests`.
- * @param contact contact for access requests; absent if the access file names no contact
+ * @param contact contact for access requests; absent if the access file does not define one
  */
 export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;

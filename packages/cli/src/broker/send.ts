@@ -11,7 +11,7 @@ import { readTextFile } from '../input/text-file.ts';
 import { parseRefusal } from './ask.ts';
 
 export interface OperatorEndpoint {
-  /** Origin of the broker's listener to connect to. */
+  /** Origin of the broker listener to connect to. */
   readonly operator: string;
   /** PEM file of the broker's CA; defaults to the system's roots. */
   readonly caFile?: string | undefined;

@@ -12,7 +12,7 @@ export interface RedirectOptions {
   /** Port to listen on; 0 selects any free port. */
   readonly port: number;
   readonly patienceMs: number;
-  /** Path to which the browser is redirected. */
+  /** Path that the browser is redirected to. */
   readonly path: string;
   /**
    * Page that sends the browser to the other site. Needed only if opening a URL is not enough, for example to submit a

@@ -15,7 +15,7 @@ const Readiness = z.object({
   break_glass: z.boolean().optional(),
 });
 
-/** Checks the store, istiod's roots, the access file and leadership, as reported by the broker. */
+/** Checks the state that the broker reports about its store, istiod's roots, the access file and leadership. */
 export async function checkBroker(operator: string, namespace: string): Promise<Findings> {
   const url = `${operator.replace(/\/+$/, '')}/readyz`;
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);

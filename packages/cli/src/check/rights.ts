@@ -1,5 +1,5 @@
 /**
- * Checks the permissions of the broker's ServiceAccount: it must have all required permissions and no dangerous ones.
+ * Checks the permissions of the broker's ServiceAccount. It must have all required permissions, and no dangerous ones.
  */
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
@@ -49,8 +49,8 @@ export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
 ];
 
 /**
- * Permissions that the broker must never have. An attacker who controls the broker could use them to take over more of
- * the cluster or of a namespace.
+ * Permissions that the broker must never have. An attacker who controls the broker could use them to extend that
+ * control, across the cluster or within one of its namespaces.
  */
 export const NEVER: readonly KubernetesPermission[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },

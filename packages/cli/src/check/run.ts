@@ -34,7 +34,7 @@ export interface OutsideOptions {
 /** Maximum number of concurrent checks. */
 export const CONCURRENCY = 8;
 
-/** Runs the checks in the cluster and from outside. A check that fails produces a finding and never throws. */
+/** Runs the checks in the cluster and from outside. Never throws: a failed check produces a finding. */
 export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
   const inCluster = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
     names: [name],

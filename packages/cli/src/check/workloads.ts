@@ -66,8 +66,8 @@ interface Reason {
 }
 
 /**
- * Finds out why the Deployment is not ready: a Pod waits (for an image, a Secret or a node) or has exited. If no Pod
- * does, reports whether a container runs without being ready.
+ * Finds out why a Deployment is not ready. Returns the reason of the first Pod that is waiting (for an image, a Secret
+ * or a node) or has exited. If there is none, only reports whether a container is running without being ready.
  */
 async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
   const { http, namespace } = context;

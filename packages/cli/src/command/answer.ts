@@ -1,6 +1,6 @@
 /**
  * Prints the answers of commands. They contain untrusted text from manifests and brokers, so anything that could
- * control a terminal or a CI system is escaped.
+ * control a terminal or a CI system is neutralized.
  */
 import { type Line, printableJson, terminalText } from '@meshpass/identity/text';
 import { EXIT, type ExitCode } from './failure.ts';

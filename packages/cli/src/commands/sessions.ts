@@ -119,7 +119,7 @@ async function findSessions(options: OperatorOptions & OptionsOf<typeof selector
     const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
     found.push(...page.sessions);
     if (page.next === undefined) return found;
-    // Prevents an endless loop.
+    // Prevent an endless loop if the broker repeats a page.
     if (page.next <= (after ?? ''))
       throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned session pages out of order.');
     after = page.next;

@@ -4,7 +4,10 @@
  */
 import type { CommandCompletion, ValueKind } from './words.ts';
 
-/** @returns a script to source */
+/**
+ * Builds the bash completion script.
+ * @returns a script to source
+ */
 export function bashScript(commands: readonly CommandCompletion[]): string {
   const steps = commands.filter(({ path }) => path !== '').map(({ path }) => `      '${path}') at='${path}' ;;`);
   const values = commands.flatMap(({ path, flags }) =>

@@ -17,8 +17,7 @@ export interface Check<Name extends string = string> {
 }
 
 /**
- * Runs checks. A check is skipped if one that it needs has failed. A check that fails produces a finding and never
- * throws.
+ * Runs checks. A check is skipped if one that it needs has failed. Never throws: a failed check produces a finding.
  * @param concurrency maximum number of checks to run at the same time
  * @returns the findings, in the order of the checks
  */

@@ -110,8 +110,8 @@ export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsSer
 /**
  * Performs a TLS handshake with the broker or the edge, and verifies that it was not intercepted.
  * @returns undefined if the connection failed, which another check reports
- * @throws MeshpassError `agent_broker_unreachable` if another server answers; its `detail.tls` is the Node.js error
- *   code; `tunnel_certificate_untrusted` if the client's certificate is rejected
+ * @throws MeshpassError `agent_broker_unreachable` if another server answers (`detail.tls` contains the Node.js error
+ *   code); `tunnel_certificate_untrusted` if the client's certificate is rejected
  */
 export async function performTlsHandshake(handshake: TlsHandshakeOptions): Promise<TlsServer | undefined> {
   const host = handshake.host.replace(/^\[|\]$/g, '');

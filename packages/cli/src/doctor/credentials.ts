@@ -1,4 +1,4 @@
-/** Checks the credentials of the running agent, or of a temporary session. */
+/** Checks the credentials of the running agent or, if no agent is running, of a temporary session. */
 import { randomUUID } from 'node:crypto';
 import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';

@@ -41,7 +41,7 @@ const FORWARDING_DOMAIN = 'app.github.dev';
 
 const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
 
-/** Runs the checks. A check that fails produces a finding and never throws. */
+/** Runs the checks. Never throws: a failed check produces a finding. */
 export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const { config, surroundings } = options;
   let source: ProofSource;

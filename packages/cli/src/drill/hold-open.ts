@@ -42,7 +42,7 @@ export interface Hold {
 }
 
 /**
- * Opens one connection of each kind to a target.
+ * Opens one connection of each kind to the targets.
  * @throws MeshpassError `drill_proves_nothing` if a granted service refuses a live session
  */
 export async function holdConnections(
@@ -179,8 +179,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldConnection | Faile
       why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
     };
   }
-  // Set the flow-control window to 0, so that the next response cannot send its body and its stream stays open with any
-  // service.
+  // Set the flow-control window to 0, so that the next response cannot send its body and its stream stays open.
   await new Promise<void>((resolve, reject) => {
     session.once('close', () => reject(new Error('the connection was shut down')));
     session.settings({ initialWindowSize: 0 }, () => resolve());

@@ -184,8 +184,7 @@ export function findPod({ service }: Target, pods: InClusterAddresses['pods']) {
 export function brokerVerdict({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
-  // Only these error codes prove that the credential is dead. An overloaded or failing broker responds with other
-  // codes.
+  // Only these error codes prove that the credential is dead. An overloaded or failing broker sends other codes.
   const dead = status === 401 && (code?.startsWith('session_') ?? false);
   return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
 }

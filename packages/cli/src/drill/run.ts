@@ -42,7 +42,7 @@ export interface DrillOptions {
   readonly broker: string;
   /** CA of the broker and the edge, in PEM. */
   readonly ca?: string | undefined;
-  /** See AgentConfig. */
+  /** Port for presence challenges, as in AgentConfig. */
   readonly presencePort: number;
   readonly proofs: ProofSource;
   readonly cause: DrillCause;

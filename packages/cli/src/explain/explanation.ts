@@ -11,14 +11,16 @@ export interface Explanation {
   readonly call: WantedCall;
   /** Session id, to quote to the platform team. */
   readonly session: string;
-  /** Contact for access requests; absent if the access file names no contact. */
+  /** Contact for access requests. Absent if the access file does not define one. */
   readonly contact?: string | undefined;
   /** Full name and port of the destination service; absent if unknown. */
   readonly endpoint?: string;
   /** Grant that serves the call. */
   readonly grant?: string;
   readonly hops: readonly Hop[];
-  /** What a workspace cannot know, and how to find out. Absent if it would not change the verdict. */
+  /**
+   * Facts that cannot be known in a workspace, and how to find them out. Absent if they would not change the verdict.
+   */
   readonly beyond?: string;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Decides a call by the guard and rules of one grant. The grant is compiled, and the evaluator of `meshpass policy
- * can-i` is applied to the result.
+ * Decides a call by the guard and rules of one grant. It compiles the grant and applies the evaluator of `meshpass
+ * policy can-i`.
  */
 import type { Access, Grant, GrantTarget } from '@meshpass/access';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
@@ -85,8 +85,7 @@ export function findTargets({ to }: Pick<Grant, 'to'>, { host, port }: Pick<Call
       one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace)),
   );
   const exact = named.filter((one) => one.port === port);
-  // Only the mesh knows the number of a named port. If the service has just one entry, that entry must be for this
-  // port.
+  // Only the mesh knows the number of a named port. If the service has one entry, it must be for this port.
   return exact.length > 0 || named.length !== 1 || typeof named[0]!.port === 'number' ? exact : named;
 }
 

@@ -71,7 +71,7 @@ function operationOf(text: string): Operation {
 
 /**
  * Builds a Service for each host, and a Pod for each ServiceAccount behind it.
- * @param services services; duplicates of the same host and port are ignored
+ * @param services services of the session; duplicates of the same host and port are ignored
  */
 export function sessionMesh(
   services: readonly Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>[],

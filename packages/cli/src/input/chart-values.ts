@@ -23,7 +23,7 @@ const Values = z.object({
 export type ChartValues = z.infer<typeof Values>;
 
 /**
- * Reads the file of `--values`.
+ * Reads the values file that is passed as `--values`.
  * @throws MeshpassError `usage` with `FILE:LINE:COLUMN` for each problem
  */
 export function readChartValues(file: string): ChartValues {

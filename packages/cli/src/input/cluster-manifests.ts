@@ -80,8 +80,8 @@ export async function readCluster(
 }
 
 /**
- * Reads the objects of a cluster with an open client.
- * @param options as for readCluster()
+ * Reads the objects of a cluster through an existing client.
+ * @param options options of readCluster()
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {

@@ -41,8 +41,8 @@ export const meshInputFlags = {
 type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
- * Flags for the mesh's settings. Missing values are taken from the mesh's own configuration if it was read, and
- * otherwise from Istio's defaults.
+ * Flags for the mesh's settings. Missing values come from the mesh's own configuration if it was read, and otherwise
+ * from Istio's defaults.
  */
 export const meshFlags = {
   kubeconfig,
@@ -167,7 +167,10 @@ export async function readMesh(paths: readonly string[], { meshConfig, ...source
   return { ...manifests, config };
 }
 
-/** @throws MeshpassError as readMesh() */
+/**
+ * Reads the mesh and builds a view of it.
+ * @throws MeshpassError as readMesh()
+ */
 export async function readMeshView(paths: readonly string[], input: MeshInput): Promise<MeshView> {
   const { resources, config, unread } = await readMesh(paths, input);
   return viewMesh(resources, config, unread);

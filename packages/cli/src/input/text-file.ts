@@ -28,8 +28,7 @@ export function unreadableFileError(
 
 /**
  * Prefixes the flag's name to errors that `load` throws because a file cannot be read.
- * @throws MeshpassError `code` if a file cannot be read, for example `--access: cannot read access.yaml: it does not
- *   exist.`
+ * @throws MeshpassError `code`, for example `--access: cannot read access.yaml: it does not exist.`
  */
 export function withFlagName<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {
   try {

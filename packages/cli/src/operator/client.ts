@@ -18,8 +18,8 @@ import { confirmOperator, deleteEndedSession } from './confirm-sign-in.ts';
 
 export interface OperatorOptions extends OperatorEndpoint {
   /**
-   * Path of a file that contains the operator token. Defaults to MESHPASS_OPERATOR_TOKEN or the session from `meshpass
-   * login`.
+   * Path of a file that contains the operator token. Defaults to MESHPASS_OPERATOR_TOKEN or the `meshpass login`
+   * session.
    */
   readonly operatorToken?: string;
 }
@@ -72,8 +72,8 @@ export function createOperatorSender(
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
       if (code === 'operator_session_ended') await deleteEndedSession(options, file, session);
       if (code !== 'operator_unconfirmed') throw thrown;
-      // The broker's clock differs from the local one. The broker has not executed the request, so it is safe to repeat
-      // it.
+      // The broker's clock differs from the local one. The broker has not executed the request, so repeating it is
+      // safe.
       session = await confirmOperator(options, file, file.read() ?? session);
       return await send(method, path, body);
     }

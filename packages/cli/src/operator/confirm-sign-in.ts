@@ -107,7 +107,7 @@ export async function deleteEndedSession(
       if (session.refresh) await revokeRefreshToken(session.refresh);
     });
   } catch {
-    // The next login or logout deletes it.
+    // Ignore the failure. The next login or logout deletes the session.
   }
 }
 

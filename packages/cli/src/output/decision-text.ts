@@ -16,8 +16,8 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
 };
 
 /**
- * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, and
- * its notes as further lines.
+ * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. Its
+ * notes follow on separate lines.
  */
 export function formatDecision(decision: Decision): readonly [string, ...string[]] {
   const { allowed, status, reason, rule, as, at } = decision;
@@ -86,7 +86,7 @@ function ruleJson({ place, ...rule }: RuleRef): object {
   return { ...rule, place: place() };
 }
 
-/** Formats an answer: the gateway, the destination, the decision and its rule, and the route. */
+/** Formats an answer with its gateway, its destination, the decision and its rule, and the route. */
 export function formatOutsideAnswer(answer: OutsideAnswer): readonly string[] {
   const { gateway, destination, workload, verdict, status, reason, decision, place, route } = answer;
   const way = [gateway, destination, workload].filter((one) => one !== undefined).join(' -> ');

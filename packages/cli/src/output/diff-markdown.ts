@@ -42,7 +42,7 @@ export function diffMarkdown(
     ),
     ...unknown.map(({ reason, where }) => terminalText([`calls at ${formatWhere(where)}`, `  ${reason}`])),
   ];
-  // If nothing was compared, nothing else in the output mentions the skipped files.
+  // If no port or destination is listed as unknown, report the skipped files here.
   if (unread !== undefined && doubtful.length === 0) doubtful.push(terminalText(['calls', `  ${unread}`]));
   const [opens, closes] = [of('gains'), of('loses')];
   const compared = `${counted(endpoints, 'port')} and ${counted(outside.destinations, 'destination')} of calls from outside were compared`;

@@ -115,7 +115,7 @@ function leftOutLines({ configuration }: AgentStatus): string[] {
   });
 }
 
-/** Formats one line per port, even if several grants contain it. */
+/** Formats one line per port, even if more than one grant contains the port. */
 function serviceLines(services: readonly ServiceStatus[]): string[] {
   const ports = Map.groupBy(services, ({ host, port }) => `${host}:${port}`);
   return [...ports.values()].map((held) => serviceLine(held[0]!, held));

@@ -168,7 +168,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   }).catch((thrown) => {
     if (!givingUp.signal.aborted) throw thrown;
   });
-  // A signal ended the standby broker.
+  // A signal arrived while the broker was on standby.
   if (!broker) return;
   let lost: MeshpassError | undefined;
   begun.defer(async () => {

@@ -19,7 +19,7 @@ export interface PreflightOptions {
   readonly github?: Check | undefined;
 }
 
-/** Runs the preflight checks. A check that fails produces a finding and never throws. */
+/** Runs the preflight checks. Never throws: a failed check produces a finding. */
 export async function runPreflightChecks({
   cluster: given,
   access,

@@ -106,7 +106,7 @@ function diffText(
       ? `The same calls are allowed: ${endpoints} ports were compared.`
       : `On the ${endpoints} compared ports, the same calls are allowed.`;
   return [
-    // If there are no ports to compare, the list of unknown ports is empty and cannot mention skipped files.
+    // If no port is listed as unknown, report the skipped files here.
     ...(unread !== undefined && unknown.length === 0 ? [`unknown: ${unread}`, ''] : []),
     ...(outside.destinations > 0 ? ['What policies at workloads allow:', ''] : []),
     ...unknown.flatMap(({ reason, where }) => [`unknown on ${formatWhere(where)}`, `  ${reason}`, '']),

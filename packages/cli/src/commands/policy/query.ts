@@ -246,7 +246,7 @@ async function meshOf(
 
 /**
  * Default location of the mesh gateway, through which grant holders connect. Decisions at workloads do not depend on
- * it, so the default is always good enough.
+ * it, so the default is good enough here.
  */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
