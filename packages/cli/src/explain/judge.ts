@@ -1,6 +1,6 @@
 /**
- * Decides a call by the guard and rules of one grant. It compiles the grant and applies the evaluator of `meshpass
- * policy can-i`.
+ * Decides a call by the guard and rules of one grant. It compiles the grant and applies the evaluator of
+ * `meshpass policy can-i`.
  */
 import type { Access, Grant, GrantTarget } from '@meshpass/access';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';

@@ -52,8 +52,8 @@ function targetOf({ host, port, allow }: ReachableService): GrantTarget {
 const NOT = 'but not ';
 
 /**
- * Parses an operation such as `POST /refunds (with department finance or audit)`, as formatted by describeAllowed() in
- * @meshpass/access.
+ * Parses an operation in the format of describeAllowed() in @meshpass/access, such as
+ * `POST /refunds (with department finance or audit)`.
  */
 function operationOf(text: string): Operation {
   const [, method, path, demands = ''] = /^(\*|[A-Z-]+) (\/\S*)((?: \(with [^()]+\))*)$/.exec(text) ?? [];
