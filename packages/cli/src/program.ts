@@ -205,7 +205,7 @@ export const TREE: Group = {
 /**
  * Runs one command line.
  * @param argv as `process.argv`
- * @param tree command tree; replaced by programs that add commands of their own
+ * @param tree command tree; programs that compose other commands pass their own
  * @returns the exit code
  */
 export async function run(argv: readonly string[], tree: Group = TREE): Promise<number> {
