@@ -1,7 +1,7 @@
 /**
- * Entry point of the single executable. It contains three programs: the `meshpass` command, the agent for workspaces,
- * and the process that proves access files for the broker. It loads only one of them, so that the agent does not keep
- * the command in memory.
+ * Entry point of the single executable, which contains three programs: the `meshpass` command, the agent for
+ * workspaces, and the process that proves access files for the broker. Only one of them is loaded, so that the agent
+ * does not keep the whole command in memory.
  */
 import { createRequire } from 'node:module';
 import { getRawAsset } from 'node:sea';
@@ -9,13 +9,16 @@ import { Script } from 'node:vm';
 import { DAEMON_COMMAND } from '@meshpass/agent/process/daemon-verb';
 import { PROVE_COMMAND } from '@meshpass/broker/admin/policy/proof';
 
-/** Programs that deploy/executable/build.ts embeds, each as `NAME.cjs` with V8's code cache in `NAME.cache`. */
+/**
+ * Programs that deploy/executable/build.ts embeds. Each one is stored as `NAME.cjs`, with its V8 code cache in
+ * `NAME.cache`.
+ */
 type Embedded = 'agent' | 'command' | 'prove';
 
 type Wrapper = (require: NodeJS.Require, filename: string) => void;
 
 if (process.argv[2] === DAEMON_COMMAND) {
-  // As under Node.js, the agent gets its configuration as the first argument.
+  // Pass the configuration as the first argument, as when the agent runs under Node.js.
   process.argv.splice(2, 1);
   run('agent');
 } else if (process.argv[2] === PROVE_COMMAND) {
@@ -33,7 +36,7 @@ function run(name: Embedded): void {
   (script.runInThisContext() as Wrapper)(createRequire(process.execPath), process.execPath);
 }
 
-/** Returns a read-only view of an asset in the executable itself, without copying it. */
+/** Returns a read-only view of an asset in the executable, without copying it. */
 function embedded(name: string): Buffer | undefined {
   try {
     return Buffer.from(getRawAsset(name));

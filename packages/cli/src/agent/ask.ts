@@ -5,14 +5,17 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 
 /**
- * Sends a request to the agent of this environment.
+ * Sends a request to the agent that runs in this environment.
  * @throws MeshpassError `agent_not_running`, or the agent's refusal
  */
 export function requestLocalAgent<T>(request: ControlRequest): Promise<T> {
   return sendControlRequest<T>(runtimeDirectory(process.env), request);
 }
 
-/** @throws MeshpassError `agent_not_running` */
+/**
+ * Fetches the status of the running agent.
+ * @throws MeshpassError `agent_not_running`
+ */
 export function fetchAgentStatus(): Promise<AgentStatus> {
   return requestLocalAgent({ command: 'status' });
 }
@@ -27,7 +30,7 @@ export function sendApprovalsCommand(command: ApprovalsCommand): Promise<unknown
   return requestLocalAgent({ command: 'approvals', approvals: command });
 }
 
-/** Lists the grants that this workspace can request, or none if the agent or the broker does not answer. */
+/** Lists the grants that this workspace can request. Empty if the agent or the broker does not answer. */
 export async function listRequestableGrants(): Promise<ApprovalsResponse['requestable']> {
   const overview = await sendApprovalsCommand({ act: 'list' }).catch(() => undefined);
   return overview?.requestable ?? [];

@@ -6,7 +6,7 @@ import { printErrorLines } from '../command/answer.ts';
 import { requestLocalAgent } from './ask.ts';
 
 /**
- * Returns grants that lack only a sign-in. Empty if the agent or the broker does not answer, or does not support
+ * Lists the grants that require only a sign-in. Empty if the agent or the broker does not answer, or does not support
  * sign-ins yet.
  */
 export async function listMissingSignIns(): Promise<readonly MissingSignIn[]> {
@@ -14,7 +14,7 @@ export async function listMissingSignIns(): Promise<readonly MissingSignIn[]> {
   return (await asked.catch(() => undefined))?.lacking ?? [];
 }
 
-/** Formats missing sign-ins for `explain`. */
+/** Formats the missing sign-ins for the output of `explain`. */
 export function formatMissingSignIns(lacking: readonly MissingSignIn[]): readonly string[] {
   const lines = lacking.map(
     ({ grant, issuer }) => `  ${grant} requires a sign-in at ${issuer}: meshpass sign-in --issuer ${issuer}`,
@@ -22,7 +22,7 @@ export function formatMissingSignIns(lacking: readonly MissingSignIn[]): readonl
   return lines.length === 0 ? [] : ['Grants you would have with a sign-in:', ...lines];
 }
 
-/** Prints instructions to standard error, because standard output contains only the result. */
+/** Prints sign-in instructions to standard error. Standard output is reserved for the result. */
 export function printPrompt({ issuer, verificationUri, verificationUriComplete, userCode }: SignInPrompt): void {
   printErrorLines(`To sign in at ${issuer}, open ${verificationUri} in any browser and enter the code ${userCode}.`);
   if (verificationUriComplete !== undefined)
@@ -39,7 +39,7 @@ export function formatSignIn({ issuer, login, subject, since, until, failure }: 
 }
 
 /**
- * Formats a time of day, UTC.
+ * Formats a UTC time of day as HH:MM:SS.
  * @param at Unix milliseconds
  */
 function clock(at: number): string {

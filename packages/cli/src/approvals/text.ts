@@ -1,4 +1,4 @@
-/** Approval requests as text. */
+/** Formats approval requests as text. */
 
 import type {
   ApprovalRequest,
@@ -10,7 +10,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { formatDuration } from '@meshpass/identity/text';
 import type { Answer } from '../command/answer.ts';
 
-/** Answers with a request. */
+/** Builds the command's answer from a request. */
 export function requestAnswer(request: ApprovalRequest): Answer {
   return { json: request, text: () => formatRequest(request) };
 }
@@ -58,7 +58,7 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
 
 /**
  * Formats the overview of `meshpass requests`.
- * @param contact contact for access requests; absent if the access file names no contact
+ * @param contact contact for access requests; absent if the access file does not define one
  */
 export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
@@ -75,12 +75,15 @@ export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: s
   return `No requests, and no grants you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
 }
 
-/** Formats the grants that can be requested, for `status`, `up` and `explain`. */
+/** Formats the requestable grants for the output of `status`, `up` and `explain`. */
 export function formatRequestableGrants(offers: readonly RequestableGrant[]): readonly string[] {
   return offers.length === 0 ? [] : ['You can request:', ...offers.map(formatRequestableGrant)];
 }
 
-/** Whether a grant opens a call's port. The access file decides which requests on that port are allowed. */
+/**
+ * Whether a grant opens the port that a call uses. The access file still decides which requests on that port are
+ * allowed.
+ */
 export function opensPort(
   one: RequestableGrant,
   { host, port }: { readonly host: string; readonly port: number },
@@ -88,7 +91,7 @@ export function opensPort(
   return (one.opens ?? []).some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
 }
 
-/** Formats a requestable grant, with the command that requests it. */
+/** Formats a requestable grant together with the command that requests it. */
 export function formatRequestableGrant(offer: RequestableGrant): string {
   const { grant, approval, seconds, reason_required: reason, emergency } = offer;
   const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${formatDuration(seconds)}${reason ? ' --reason "WHY"' : ''}`;
@@ -103,7 +106,7 @@ function clock(unixSeconds: number): string {
 
 /**
  * Validates a request id.
- * @param list command that lists ids, for messages
+ * @param list command that lists request ids; named in the error message
  * @throws MeshpassError `usage`
  */
 export function readRequestId(id: string, list = 'meshpass requests'): string {

@@ -1,4 +1,4 @@
-/** Sends an HTTP request and reads its complete response, whatever the status. */
+/** Sends an HTTP request and reads the complete response, whatever its status. */
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { sendAndRead } from '@meshpass/agent/http';
@@ -18,9 +18,9 @@ export interface BrokerRequest {
   readonly method: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** PEM; defaults to Node's own roots. */
+  /** CA certificates in PEM; defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Name in the server's certificate; defaults to the URL's host. */
+  /** Expected name in the server's certificate; defaults to the host in the URL. */
   readonly servername?: string;
 }
 
@@ -28,13 +28,13 @@ const PATIENCE_MS = 20_000;
 const MAX_ANSWER = 8 * 1024 * 1024;
 
 /**
- * Sends a request.
+ * Sends a request and waits for the complete response.
  * @throws the connection's error, or an Error if the response is not complete within 20 s
  */
 export async function ask(url: string, { method, headers, body, ca, servername }: BrokerRequest): Promise<Answer> {
   const request = url.startsWith('http://') ? requestPlain : requestTls;
   const stop = new AbortController();
-  // A timeout for the whole response, because a server that sends a byte now and then is never idle.
+  // The timeout covers the whole response: an idle timeout never fires if the server keeps sending single bytes.
   const late = setTimeout(() => stop.abort(new Error(`no reply from ${url} in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
   const more = { ...(ca !== undefined && { ca }), ...(servername !== undefined && { servername }) };
   try {
@@ -52,7 +52,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
 /**
  * Sends a GET request to a broker.
  * @param base broker's public URL, without a trailing slash
- * @param hint sentence to append to the error
+ * @param hint sentence to append to the error message
  * @throws MeshpassError `agent_broker_unreachable`
  */
 export async function fetchFromBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
@@ -63,15 +63,15 @@ export async function fetchFromBroker(base: string, path: string, ca: string | u
   });
 }
 
-/** Builds the error for a response that no broker would send. */
+/** Builds the error for a response that cannot have come from a broker. */
 export function notBrokerError(base: string, { status }: Answer): MeshpassError {
   return new MeshpassError('agent_broker_unreachable', `The server at ${base} is not a broker (status ${status}).`);
 }
 
 /**
- * Reads a refusal.
- * @param answer JSON of a response
- * @returns the refusal with its text made safe for a terminal; undefined if the response is not a refusal
+ * Parses an error response from a broker.
+ * @param answer JSON body of a response
+ * @returns the error, with its text made safe for a terminal; undefined if the response is not a broker error
  */
 export function parseRefusal(answer: unknown): MeshpassError | undefined {
   const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;

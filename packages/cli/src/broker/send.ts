@@ -1,4 +1,4 @@
-/** Requests to a broker, the basis of every operator command. */
+/** Sends requests to a broker. Every operator command is built on this module. */
 import { randomUUID } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -11,7 +11,7 @@ import { readTextFile } from '../input/text-file.ts';
 import { parseRefusal } from './ask.ts';
 
 export interface OperatorEndpoint {
-  /** Origin of a broker's listener. */
+  /** Origin of the broker listener to connect to. */
   readonly operator: string;
   /** PEM file of the broker's CA; defaults to the system's roots. */
   readonly caFile?: string | undefined;
@@ -21,16 +21,16 @@ export type Method = 'GET' | 'POST' | 'DELETE';
 
 /**
  * Sends a request. A URLSearchParams body is sent as a form, and any other body as JSON.
- * @returns a response with status 200 or 204 and an unread body
+ * @returns the response, which has status 200 or 204; its body has not been read yet
  */
 export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
 
-/** Returns the headers that authenticate the caller. */
+/** Returns the headers that authenticate a request. */
 export type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record<string, string>>;
 
 /**
- * Tries, a second apart, for a broker that started in the same second as the proof, or whose clock is ahead. Such a
- * broker has done nothing yet and asks for a retry.
+ * Number of retries, one second apart. A broker that started in the same second in which the proof was created, or
+ * whose clock is ahead, rejects the request without executing it and asks for a retry.
  */
 const RESTART_TRIES = 3;
 const MAX_ANSWER = 64 * 1024 * 1024;
@@ -38,7 +38,7 @@ const DONE = new Set([200, 204]);
 
 /**
  * Creates the function that sends requests.
- * @param patienceMs how long the broker may be silent, ms
+ * @param patienceMs how long the broker may stay silent, in milliseconds
  * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the broker's refusal, or
  *   `agent_broker_unreachable`
  */
@@ -80,7 +80,7 @@ export function createSender(options: OperatorEndpoint, authorize: RequestAuthen
 
 /**
  * Reads the body of a response.
- * @returns its JSON; undefined if there is no body
+ * @returns the parsed JSON; undefined if the response has no body
  * @throws MeshpassError `agent_broker_unreachable`
  */
 export async function readJsonResponse(
@@ -98,8 +98,8 @@ export async function readJsonResponse(
 
 /**
  * Authenticates each request with its own DPoP proof (RFC 9449).
- * @param broker broker's public URL, as in its proofs
- * @param token session token; absent before the sign-in with this key
+ * @param broker broker's public URL, which the proofs are bound to
+ * @param token session token; omitted while signing in, when the key has no session yet
  */
 export function createDpopAuthenticator({
   broker,

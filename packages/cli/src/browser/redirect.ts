@@ -1,6 +1,6 @@
 /**
- * Loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 to which another site redirects
- * the browser once. Requests without this redirect's state are rejected, and do not end the wait.
+ * Loopback redirect for a native application (RFC 8252 section 7.3). The command listens on 127.0.0.1 until another
+ * site redirects the browser back once. Requests without the expected `state` are rejected and do not end the wait.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes, timingSafeEqual } from 'node:crypto';
@@ -9,37 +9,43 @@ import type { AddressInfo } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface RedirectOptions {
-  /** 0 for any free port. */
+  /** Port to listen on; 0 selects any free port. */
   readonly port: number;
   readonly patienceMs: number;
-  /** Path to which the browser is redirected. */
+  /** Path that the browser is redirected to. */
   readonly path: string;
-  /** Page from which the browser leaves, if a URL is not enough. */
+  /**
+   * Page that sends the browser to the other site. Needed only if opening a URL is not enough, for example to submit a
+   * form.
+   */
   readonly start?: {
     /** Renders the page's content. */
     readonly html: (redirect: Pick<Redirect, 'url' | 'state'>) => string;
-    /** Origin to which the page's form may be sent. */
+    /** Origin that the page's form may submit to (CSP `form-action`). */
     readonly target: string;
   };
-  /** Sentence that the browser shows after the redirect. */
+  /** Sentence to show in the browser after the redirect. */
   readonly done: string;
-  /** Message if the browser does not return in time. */
+  /** Error message if the browser does not return in time. */
   readonly late: string;
 }
 
 export interface Redirect extends AsyncDisposable {
-  /** Such as `http://127.0.0.1:PORT/callback`. */
+  /** Redirect URL, such as `http://127.0.0.1:PORT/callback`. */
   readonly url: string;
-  /** Value that the other site must return. */
+  /** The `state` value that the other site must send back. */
   readonly state: string;
-  /** URL of the start page, which other users of this machine cannot guess. */
+  /** URL of the start page. Its path is random, so other users of this machine cannot guess it. */
   readonly start: string;
-  /** URL that the browser requested. Rejected with MeshpassError `request_timeout` if it does not return. */
+  /**
+   * Resolves with the URL that the browser requested. Rejects with MeshpassError `request_timeout` if the browser does
+   * not return in time.
+   */
   readonly answer: Promise<URL>;
 }
 
 /**
- * Listens on the loopback interface.
+ * Starts a listener for the redirect on the loopback interface.
  * @throws MeshpassError `usage` if the port is in use
  */
 export async function listenForRedirect(options: RedirectOptions): Promise<Redirect> {
@@ -51,9 +57,9 @@ export async function listenForRedirect(options: RedirectOptions): Promise<Redir
   let isTaken = false;
   let origin = '';
   const server = createServer((request, response) => {
-    // Any page in the browser can request an invalid URL, which must not end the wait.
+    // Any web page can make the browser request an invalid URL. Such a request must not end the wait.
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
-    // Rejects other host names (DNS rebinding).
+    // Reject other host names, to prevent DNS rebinding.
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
       return send(response, 404, 'Page not found.');
     if (start && url.pathname === startPath)
@@ -93,7 +99,7 @@ function isSame(given: string, wanted: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
-/** Sends a page that contains no data from the request. */
+/** Sends a page. To prevent injection, callers must not include data from the request. */
 function send(response: ServerResponse, status: number, html: string, target = "'none'"): void {
   response.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
@@ -110,8 +116,8 @@ function send(response: ServerResponse, status: number, html: string, target = "
 }
 
 /**
- * Opens a page if there is a browser. Failures are ignored, because the URL is printed anyway.
- * @param url from an issuer; passed as one argument, without a shell
+ * Tries to open a page in a browser. Failures are ignored, because the command also prints the URL.
+ * @param url URL from an issuer; passed as a single argument, never through a shell
  */
 export function openBrowser(url: string): void {
   const [program, ...words] = process.platform === 'darwin' ? ['open'] : ['xdg-open'];

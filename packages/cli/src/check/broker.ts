@@ -1,4 +1,4 @@
-/** Check of the broker's own readiness report. */
+/** Checks the readiness report of the broker. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
@@ -6,16 +6,16 @@ import { ask } from '../broker/ask.ts';
 import { type Finding, failedFinding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 
-/** Fields of the report that are checked. Any server may answer at the address. */
+/** Fields of the report that the check uses. They are validated because any server may answer at this address. */
 const Readiness = z.object({
   status: z.string().optional(),
   reasons: z.array(z.string()).default([]),
   warnings: z.array(z.string()).default([]),
-  /** Absent in versions that could not turn it off. */
+  /** Absent in reports from older brokers, in which break-glass could not be turned off. */
   break_glass: z.boolean().optional(),
 });
 
-/** Checks the store, istiod's roots, the access file and leadership, as reported by the broker. */
+/** Checks the state that the broker reports about its store, istiod's roots, the access file and leadership. */
 export async function checkBroker(operator: string, namespace: string): Promise<Findings> {
   const url = `${operator.replace(/\/+$/, '')}/readyz`;
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
@@ -73,7 +73,10 @@ function toMend(what: string, url: string, namespace: string): Finding {
   });
 }
 
-/** Returns the port-forward command for the active broker. The listeners' Service may select a standby. */
+/**
+ * Returns the command that forwards a port to the active broker. Forwarding to the Service is not enough, because it
+ * may select a standby.
+ */
 function forwardToActive(namespace: string): string {
   return `kubectl -n ${namespace} port-forward "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" 9090`;
 }

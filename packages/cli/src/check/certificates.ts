@@ -1,4 +1,7 @@
-/** Checks of the certificates of the broker and the edge: that they are issued, and from outside that they are trusted. */
+/**
+ * Checks the certificates of the broker and the edge. In the cluster, they must be issued; from outside, they must be
+ * trusted.
+ */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
@@ -9,23 +12,26 @@ import { type CheckContext, list } from './context.ts';
 import { checkExpiry } from './expiry.ts';
 
 export interface PublicAddressOptions {
-  /** Namespace of the release. */
+  /** Namespace of the Helm release. */
   readonly namespace: string;
-  /** PEM of an additional CA that agents trust; defaults to Node's own roots. */
+  /** Additional CA that agents trust, in PEM. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Unix milliseconds. */
+  /** Current time in Unix milliseconds. */
   readonly now: number;
 }
 
 const CHECK = 'certificates';
 const DAY = 86_400;
-/** Warns below this many days left, or below a quarter of a short lifetime, as the chart's alert does. */
+/**
+ * Warn when fewer than this many days remain or, for short-lived certificates, when less than a quarter of the lifetime
+ * remains. The chart's alert uses the same thresholds.
+ */
 const WARN_DAYS = 14;
 const WARN_SHARE = 1 / 4;
 
 /**
- * Checks a public address.
- * @param part component behind the address
+ * Checks that a public address resolves, accepts connections, and presents a trusted certificate.
+ * @param part component that the address belongs to
  */
 export async function checkPublicAddress(
   part: 'broker' | 'edge',
@@ -88,9 +94,9 @@ interface Condition {
 const LONGEST = 300;
 
 /**
- * Checks cert-manager's status for the chart's Certificates, if the values contain an issuer. A Secret provided by an
- * operator has none.
- * @returns no findings if all are issued; their lifetime is checked where they are served
+ * Checks the status that cert-manager reports for the chart's Certificates. They exist only if the chart values set an
+ * issuer, and not if an operator provides the Secrets.
+ * @returns no findings if all certificates are issued; checkPublicAddress() checks their lifetime
  */
 export async function checkIssuedCertificates({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const found = await list(http, `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`);

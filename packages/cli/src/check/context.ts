@@ -1,11 +1,11 @@
-/** Context of the installation checks, their requests to the cluster, and the evidence for a refusal. */
+/** Context for the installation checks, with helpers that query the cluster and describe failed requests. */
 import type { KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import type { MeshpassError } from '@meshpass/identity/error';
 import type { Finding } from '../diagnosis/finding.ts';
 
 export interface CheckContext {
   readonly http: Pick<KubernetesHttp, 'call'>;
-  /** Namespace of the release. */
+  /** Namespace of the Helm release. */
   readonly namespace: string;
   readonly rootNamespace: string;
   /** Name of istiod's Service. */
@@ -16,11 +16,11 @@ export interface CheckContext {
     readonly port: number;
   };
   readonly gitops: boolean;
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Kubernetes object with the fields that a check reads. */
+/** A Kubernetes object, typed only as far as the checks need. */
 export interface Seen {
   readonly metadata: {
     readonly name: string;
@@ -33,7 +33,7 @@ export interface Seen {
 }
 
 /**
- * Reads an object.
+ * Reads one object from the API server.
  * @returns undefined if it does not exist
  * @throws MeshpassError `kubernetes_unavailable`
  */
@@ -43,7 +43,7 @@ export async function read(http: CheckContext['http'], path: string): Promise<Se
 }
 
 /**
- * Lists objects.
+ * Lists objects, optionally filtered by labels.
  * @returns an empty list if the kind is not installed
  * @throws MeshpassError `kubernetes_unavailable`
  */
@@ -60,7 +60,7 @@ export async function list(
   return (body as { items?: readonly Seen[] } | undefined)?.items ?? [];
 }
 
-/** Returns the evidence for a failed request to the cluster. */
+/** Describes a failed request to the cluster, as evidence for a finding. */
 export function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
   const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
   if (status !== 403) return seen;

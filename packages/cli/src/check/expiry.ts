@@ -1,10 +1,10 @@
-/** Lifetime of certificates. */
+/** Checks the remaining lifetime of certificates. */
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 
 const DAY_MS = 86_400_000;
 
 export interface ExpiryAdvice {
-  /** Warns if fewer days than this are left. */
+  /** Warn if fewer than this many days remain. */
   readonly days: number;
   readonly seen: string;
   readonly command: string;
@@ -13,8 +13,8 @@ export interface ExpiryAdvice {
 
 /**
  * Checks an expiry time.
- * @param until Unix milliseconds
- * @param now Unix milliseconds
+ * @param until expiry time in Unix milliseconds
+ * @param now current time in Unix milliseconds
  */
 export function checkExpiry(check: string, what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
   const { days, ...more } = advice;

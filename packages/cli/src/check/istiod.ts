@@ -1,4 +1,4 @@
-/** Checks of istiod: readiness, version, and lifetime of the mesh's roots. */
+/** Checks istiod: its readiness, its version, and the lifetime of the mesh's root certificates. */
 
 import { X509Certificate } from 'node:crypto';
 import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -38,7 +38,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
   return ok('istiod', `${ready.length} ready; ${told}.`, seen);
 }
 
-/** Lists the versions of istiod's Pods from their image tags, and omits images without a version. */
+/** Lists the versions of the istiod Pods, taken from their image tags. Images without a version tag are omitted. */
 async function istiodVersions({
   http,
   rootNamespace,
@@ -52,7 +52,7 @@ function versionsOf({ spec }: Seen): readonly string[] {
   return containers.flatMap(({ image }) => /:([0-9]+\.[0-9][\w.-]*)(?:@|$)/.exec(image ?? '')?.[1] ?? []);
 }
 
-/** Checks the lifetime of the mesh's roots. */
+/** Checks the lifetime of the mesh's root certificates. */
 export async function checkRoots({ http, rootNamespace, now }: CheckContext): Promise<readonly Finding[]> {
   const map = await read(http, `/api/v1/namespaces/${rootNamespace}/configmaps/istio-ca-root-cert`);
   const pem: unknown = map?.data?.['root-cert.pem'];
@@ -80,11 +80,12 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
 }
 
 /**
- * Minor Istio releases that the tests run with (docs/testing/releases.md). The README, the install page and docs/versioning.md list the same ones.
+ * Istio minor releases that the tests cover (docs/testing/releases.md). Keep in sync with the README, the install page
+ * and docs/versioning.md.
  */
 export const TESTED_ISTIO_VERSIONS: readonly string[] = ['1.29', '1.30', '1.31'];
 
-/** Checks the version of each istiod. */
+/** Checks that the version of each istiod is one that Meshpass is tested with. */
 export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
   const versions = await istiodVersions(context);
   const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;

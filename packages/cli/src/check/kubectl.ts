@@ -1,5 +1,6 @@
 /**
- * Checks kubectl in workspaces: whether all of its parts or none are enabled, and what the roles bound for it permit.
+ * Checks kubectl access from workspaces. Its parts must be enabled either together or not at all, and the bound roles
+ * must not permit too much.
  */
 import { clusterRoleOf, knownRoles, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
@@ -8,7 +9,7 @@ import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
 
-/** Checks the parts and the bound roles. */
+/** Checks that the parts are enabled consistently, and what the bound roles permit. */
 export async function checkKubectl(context: CheckContext): Promise<readonly Finding[]> {
   return [await checkParts(context), await checkBoundRoles(context)].flat();
 }
@@ -46,7 +47,7 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   );
 }
 
-/** Returns the value of an argument of the first container; the last of several wins. */
+/** Returns the value of a flag of the first container. If the flag is repeated, the last value wins. */
 function flagOf(deployment: Seen | undefined, flag: string): string | undefined {
   const args: readonly unknown[] = deployment?.spec?.template?.spec?.containers?.[0]?.args ?? [];
   const found = args.findLast((one) => typeof one === 'string' && one.startsWith(`${flag}=`));

@@ -1,6 +1,4 @@
-/**
- * Checks that the chart's admission policies and mesh gateway exist and take effect, and checks the cluster's version.
- */
+/** Checks the cluster's version, and that the chart's admission policies and mesh gateway exist and take effect. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
@@ -11,10 +9,10 @@ export const ADMISSION_POLICIES = [
   ...['meshpass-policies', 'meshpass-workloads'],
   ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion', 'meshpass-signing-key'],
 ] as const;
-/** First Kubernetes minor version with stable admission policies. */
+/** First Kubernetes minor version in which ValidatingAdmissionPolicy is stable. */
 const OLDEST_KUBERNETES = 30;
 
-/** Checks the version of Kubernetes. */
+/** Checks that the Kubernetes version is supported. */
 export async function checkKubernetes({ http }: CheckContext): Promise<readonly Finding[]> {
   const { body } = await http.call({ method: 'GET', path: '/version' });
   const { gitVersion = 'unknown', minor = '0' } = body as { gitVersion?: string; minor?: string };
@@ -32,7 +30,7 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
   ];
 }
 
-/** Checks the admission policies. A policy without a denying binding has no effect. */
+/** Checks the admission policies. A policy has no effect without a binding whose action is Deny. */
 export async function checkAdmissionPolicies({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const path = '/apis/admissionregistration.k8s.io/v1';
   const bindings = await list(http, `${path}/validatingadmissionpolicybindings`);
@@ -79,8 +77,8 @@ function reasonAgainst(
 }
 
 /**
- * Whether a binding covers everything. A policy with parameters must be bound to all of them, for Meshpass objects.
- * meshpass-policies denies the broker all other objects.
+ * Whether a binding enforces its policy without exceptions. A policy with parameters must be bound to all of them, but
+ * only for Meshpass objects: meshpass-policies denies the broker access to all other objects.
  */
 function isWhole({ spec: policy }: Seen, { spec }: Seen): boolean {
   if (!spec.validationActions?.includes('Deny')) return false;
@@ -99,8 +97,8 @@ function isWhole({ spec: policy }: Seen, { spec }: Seen): boolean {
 }
 
 /**
- * Whether a policy applies to this broker. Each of the chart's policies has one condition: the request comes from the
- * broker, or concerns its namespace.
+ * Whether a policy applies to this broker. Each of the chart's policies has a single match condition: the request comes
+ * from the broker or concerns its namespace.
  */
 function isAbout(namespace: string, { spec }: Seen): boolean {
   const conditions: readonly { expression?: string }[] = spec.matchConditions ?? [];
@@ -112,7 +110,7 @@ function isAbout(namespace: string, { spec }: Seen): boolean {
   return !isNarrowed && conditions.length === 1 && names.some((name) => conditions[0]!.expression?.includes(name));
 }
 
-/** Checks that the mesh gateway is ready and opens only the granted hosts. */
+/** Checks that the mesh gateway is ready and exposes only granted hosts. */
 export async function checkGateway({ http, gateway }: CheckContext): Promise<readonly Finding[]> {
   const { namespace, labels, port } = gateway;
   const selector = Object.entries(labels)

@@ -1,5 +1,5 @@
 /**
- * Checks the permissions of the broker's ServiceAccount: it must have all required permissions and no dangerous ones.
+ * Checks the permissions of the broker's ServiceAccount. It must have all required permissions, and no dangerous ones.
  */
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
@@ -9,7 +9,7 @@ export interface KubernetesPermission {
   readonly group: string;
   readonly resource: string;
   readonly verbs: readonly string[];
-  /** Namespace of the permission; absent for the whole cluster. */
+  /** Namespace that the permission is limited to. If absent, it applies to the whole cluster. */
   readonly where?: 'release' | 'root';
   readonly name?: string;
 }
@@ -17,7 +17,10 @@ export interface KubernetesPermission {
 const SECURITY = 'security.istio.io';
 const NETWORKING = 'networking.istio.io';
 
-/** Same permissions as in the chart's files/broker-rbac.yaml. The names for `bind` depend on the installation. */
+/**
+ * Permissions that the broker requires. Keep in sync with the chart's files/broker-rbac.yaml, except that the names for
+ * `bind` depend on the installation.
+ */
 export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
   { group: '', resource: 'serviceaccounts', verbs: ['create', 'delete', 'list'] },
   { group: '', resource: 'serviceaccounts/token', verbs: ['create'] },
@@ -46,8 +49,8 @@ export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
 ];
 
 /**
- * Permissions that would let an attacker who controls the broker take over more, in the whole cluster or in one of its
- * namespaces.
+ * Permissions that the broker must never have. An attacker who controls the broker could use them to extend that
+ * control, across the cluster or within one of its namespaces.
  */
 export const NEVER: readonly KubernetesPermission[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },
@@ -60,17 +63,20 @@ export const NEVER: readonly KubernetesPermission[] = [
   { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies', verbs: ['delete', 'patch'] },
 ];
 
-/** Resources that GitOps writes, so the broker must not be able to write them. */
+/** Resources that GitOps manages, so the broker must not have write access to them. */
 const WRITTEN_BY_OTHERS = ['rolebindings', 'sidecars', 'namespaces', 'gateways', 'authorizationpolicies'];
 const READS: readonly string[] = ['get', 'list', 'watch'];
 
-/** Same permissions as files/broker-rbac-gitops.yaml. */
+/** Permissions that the broker requires with GitOps. Keep in sync with the chart's files/broker-rbac-gitops.yaml. */
 export const GITOPS_PERMISSIONS: readonly KubernetesPermission[] = [
   ...BROKER_PERMISSIONS.flatMap(withoutWriting),
   { group: SECURITY, resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch'], where: 'root' },
 ];
 
-/** Checks with SubjectAccessReview, because the API server evaluates every binding and every other authorizer. */
+/**
+ * Checks the broker's permissions with SubjectAccessReview, so that the API server considers every binding and every
+ * authorizer.
+ */
 export async function checkBrokerPermissions(context: CheckContext): Promise<readonly Finding[]> {
   const user = `system:serviceaccount:${context.namespace}:meshpass-broker`;
   const wanted = context.gitops ? GITOPS_PERMISSIONS : BROKER_PERMISSIONS;
@@ -119,14 +125,14 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
 }
 
 /**
- * Adds the namespaces that contain the broker's keys and istiod's, because a cluster-wide query misses Roles in a
- * namespace.
+ * Expands a cluster-wide permission to the release and root namespaces, which contain the keys of the broker and
+ * istiod. A cluster-wide query does not see Roles in a namespace.
  */
 function everywhere(right: KubernetesPermission): readonly KubernetesPermission[] {
   return [right, { ...right, where: 'release' }, { ...right, where: 'root' }];
 }
 
-/** Omits permissions in a namespace that also apply to the whole cluster. */
+/** Drops namespaced permissions that are also granted cluster-wide. */
 function widest<T extends { right: KubernetesPermission; verb: string }>(given: readonly T[]): readonly T[] {
   const of = ({ right, verb }: T) => `${verb} ${right.group}/${right.resource}`;
   const whole = new Set(given.filter(({ right }) => right.where === undefined).map(of));
@@ -140,8 +146,8 @@ function withoutWriting(right: KubernetesPermission): readonly KubernetesPermiss
 }
 
 /**
- * Asks the API server whether a right is granted.
- * @param user a ServiceAccount; undefined for the kubeconfig's user
+ * Asks the API server whether a permission is granted.
+ * @param user user name of a ServiceAccount; undefined for the kubeconfig's own user
  */
 export async function hasKubernetesPermission(
   { http }: Pick<CheckContext, 'http'>,
@@ -176,7 +182,7 @@ export async function hasKubernetesPermission(
   return (body as { status?: { allowed?: boolean } }).status?.allowed === true;
 }
 
-/** Returns the resource as kubectl names it: `roles.rbac.authorization.k8s.io`. */
+/** Formats a resource the way kubectl does: `roles.rbac.authorization.k8s.io`. */
 export function nameOf({ group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>): string {
   const of = group === '' ? resource : `${resource}.${group}`;
   return name ? `${of} ${name}` : of;
@@ -199,9 +205,9 @@ function asked({ group, resource, name }: KubernetesPermission, verb: string, na
 const KEYS_JOB = 'meshpass-keys';
 
 /**
- * Checks for objects left by an installation that was interrupted while it created its keys. Helm removes the Job's
- * permission only if the Job finishes.
- * @returns no findings if there is no such permission, or its Job is running
+ * Checks for objects left behind by an installation that was interrupted while it created its keys. Helm removes the
+ * Job's permissions only if the Job finishes.
+ * @returns no findings if the permissions do not exist or the Job is still running
  */
 export async function checkLeftovers({ http, namespace }: CheckContext): Promise<Findings> {
   const [role, job] = await Promise.all([

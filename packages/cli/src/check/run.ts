@@ -1,4 +1,4 @@
-/** All checks of an installation, in dependency order. */
+/** Runs all checks of an installation, in dependency order. */
 import type { HostPort } from '../command/flag.ts';
 import { type Finding, skippedFinding } from '../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
@@ -15,26 +15,26 @@ export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> 
   readonly cluster: CheckContext;
 }
 
-/** Options of the checks that need no permission in the cluster. */
+/** Options for the checks that run from outside, without access to the cluster. */
 export interface OutsideOptions {
-  /** Namespace of the release, for suggested commands. */
+  /** Namespace of the Helm release, used in suggested commands. */
   readonly namespace: string;
-  /** Origin of the operator listener; if absent, it is not checked. */
+  /** Origin of the operator listener. Omit to skip its check. */
   readonly operator?: string | undefined;
   readonly broker?: HostPort | undefined;
   readonly edge?: HostPort | undefined;
-  /** PEM of an additional CA that agents trust; defaults to Node's own roots. */
+  /** Additional CA that agents trust, in PEM. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Checks the GitHub App; if absent, it is not checked. */
+  /** Checks the GitHub App. Omit to skip the check. */
   readonly github?: Check | undefined;
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Number of checks that run concurrently. */
+/** Maximum number of concurrent checks. */
 export const CONCURRENCY = 8;
 
-/** Runs the checks. Never throws because a check fails: failures are findings. */
+/** Runs the checks in the cluster and from outside. Never throws: a failed check produces a finding. */
 export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
   const inCluster = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
     names: [name],
@@ -57,7 +57,7 @@ export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<
   return await diagnose(checks, CONCURRENCY);
 }
 
-/** Returns the check of the cluster's version, which the in-cluster checks depend on. */
+/** Returns the check of the Kubernetes version. All in-cluster checks depend on it. */
 export function kubernetesCheck(cluster: CheckContext): Check {
   return {
     names: ['kubernetes'],
@@ -70,7 +70,7 @@ export function kubernetesCheck(cluster: CheckContext): Check {
   };
 }
 
-/** Runs the checks that need no permission in the cluster. */
+/** Runs only the checks that do not need access to the cluster. */
 export async function runOutsideChecks(options: OutsideOptions): Promise<readonly Finding[]> {
   return await diagnose(outsideChecks(options), CONCURRENCY);
 }

@@ -1,14 +1,14 @@
-/** Checks the chart's Deployments: whether they exist and run, and what blocks their Pods. */
+/** Checks that the chart's Deployments exist and run. If their Pods are not ready, finds out why. */
 import { plainText } from '@meshpass/identity/text';
 import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
 const LONGEST = 300;
-/** Line among the JSON output in which a command explains why it exited. */
+/** Matches the plain-text line in which a command explains why it exited. All other log lines are JSON. */
 const FAREWELL = /^meshpass: .+$/gm;
 
-/** Checks the Deployments. */
+/** Checks each of the chart's Deployments. */
 export async function checkWorkloads(context: CheckContext): Promise<readonly Finding[]> {
   const { http, namespace } = context;
   return await Promise.all(
@@ -41,7 +41,7 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
     });
   if (ready >= wanted) return ok('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
-  // Without permission to read Pods or events, the finding still reports that they are not ready.
+  // If this user may not read Pods or events, the finding still reports that the Deployment is not ready.
   const { why, hasStarted } = await reasonOf(context, part).catch((): Reason => ({ hasStarted: false }));
   const labels = `app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`;
   return misconfigurationFinding(
@@ -59,15 +59,15 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
 interface Reason {
   readonly why?: string;
   /**
-   * Whether a container has started. By then, Kubernetes has provided everything it needs, and only its log explains
-   * more.
+   * Whether a container has started. If so, Kubernetes has provided everything that the Pod needs, and only the log can
+   * explain the failure.
    */
   readonly hasStarted: boolean;
 }
 
 /**
- * Returns the reason for the first Pod that is waiting (for an image, a Secret or a node) or has ended; otherwise,
- * whether a Pod runs without being ready.
+ * Finds out why a Deployment is not ready. Returns the reason of the first Pod that is waiting (for an image, a Secret
+ * or a node) or has exited. If there is none, only reports whether a container is running without being ready.
  */
 async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
   const { http, namespace } = context;
@@ -97,8 +97,8 @@ async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
 }
 
 /**
- * Returns the last line of the log, which the kubelet keeps for a failed container (the chart's
- * `terminationMessagePolicy`).
+ * Returns the last explanation that a failed container logged. The kubelet keeps the end of the log because of the
+ * chart's `terminationMessagePolicy`.
  */
 function lastWords({ state, lastState, ready }: Seen): string | undefined {
   const said: unknown = (state?.terminated ?? lastState?.terminated)?.message;
@@ -109,12 +109,18 @@ function oneLine(text: string): string {
   return plainText(text.slice(0, LONGEST)).replace(/\.$/, '');
 }
 
-/** Maximum age of an event. The kubelet retries at least every two minutes, so an older event's cause may be fixed. */
+/**
+ * Maximum age of an event. The kubelet retries at least every two minutes, so the cause of an older event may already
+ * be fixed.
+ */
 const LATEST_MS = 5 * 60_000;
-/** Media type that excludes the content of a Secret. */
+/** Requests only the metadata of an object, so that the content of a Secret is never read. */
 const METADATA_ONLY = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 
-/** Finds a missing Secret, ConfigMap or key. Only events report it, and they outlive their cause by an hour. */
+/**
+ * Finds a missing Secret, ConfigMap or key that blocks a Pod. Only events report it, and they remain for an hour after
+ * the cause is fixed.
+ */
 async function mountFailure(context: CheckContext, pod: string): Promise<string | undefined> {
   const { http, namespace, now } = context;
   const fieldSelector = `involvedObject.name=${pod},reason=FailedMount`;
@@ -137,8 +143,8 @@ const MOUNT_FAILURE =
   /(?<kind>secret|configmap) "(?<name>[^"]+)" not found|references non-existent (?:secret|config) key: [\w.-]+/;
 
 /**
- * Whether an event's object is still missing.
- * @param isLatest result if the object has no name, or may not be read
+ * Whether the object that an event refers to is still missing.
+ * @param isLatest whether the event is recent; returned if the object is unnamed or unreadable
  */
 async function isMissing(
   { http, namespace }: CheckContext,

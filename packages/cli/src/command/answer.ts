@@ -1,6 +1,6 @@
 /**
- * Answers of commands. Names, paths and reasons in them come from manifests and brokers, so nothing is printed that
- * could control a terminal or a CI system.
+ * Prints the answers of commands. They contain untrusted text from manifests and brokers, so anything that could
+ * control a terminal or a CI system is neutralized.
  */
 import { type Line, printableJson, terminalText } from '@meshpass/identity/text';
 import { EXIT, type ExitCode } from './failure.ts';
@@ -8,13 +8,13 @@ import { EXIT, type ExitCode } from './failure.ts';
 export interface Answer {
   /** Value for `--output json`. */
   readonly json: unknown;
-  /** Returns lines, whose own line breaks are replaced; or a text that a formatter has composed of lines. */
+  /** Returns either an array of lines, in which embedded line breaks are replaced, or a preformatted string. */
   readonly text: () => string | readonly Line[];
-  /** 0 by default. */
+  /** Exit code; defaults to 0. */
   readonly exit?: ExitCode;
 }
 
-/** Prints an answer, as JSON if `output` is `json`. */
+/** Prints an answer as JSON if `output` is `json`, and as text otherwise. */
 export function printAnswer({ json, text, exit = EXIT.ok }: Answer, output: unknown): ExitCode {
   if (output === 'json') {
     console.log(printableJson(json));
@@ -25,7 +25,7 @@ export function printAnswer({ json, text, exit = EXIT.ok }: Answer, output: unkn
   return exit;
 }
 
-/** Prints lines. */
+/** Prints lines to standard output. */
 export function printLines(...lines: readonly Line[]): void {
   if (lines.length > 0) console.log(terminalText(lines));
 }

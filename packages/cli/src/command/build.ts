@@ -1,4 +1,4 @@
-/** Parser for the command tree, with the definition of the selected command. */
+/** Builds the parser for the command tree. Only the selected command's definition is loaded. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import { printAnswer } from './answer.ts';
@@ -10,10 +10,10 @@ import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
  * Builds the parser.
- * @param path names of the selected command
- * @param command its definition; absent if the command line selects a group
- * @param done receives the exit code of the command
- * @param config values that the command line and the environment override
+ * @param path names that lead to the selected command or group
+ * @param command definition of the command; absent if the command line selects a group
+ * @param done called with the command's exit code
+ * @param config values from the configuration file; the command line and the environment override them
  */
 export function buildParser(
   root: Group,
@@ -91,8 +91,8 @@ function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: 
 }
 
 /**
- * Whether an environment variable counts as set. An empty variable does not, and a negative value does not enable a
- * toggle.
+ * Whether an environment variable counts as set. An empty variable does not count, nor does a value such as `false` or
+ * `0` for a toggle.
  */
 function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean {
   if (variable === '') return false;
@@ -101,7 +101,7 @@ function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean
 
 /**
  * Builds an option.
- * @param source returns the current value's source, because a typed list replaces a configured one
+ * @param source returns where the current value came from; a list on the command line replaces a configured one
  */
 function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
   const long = longFlag(name, flag);

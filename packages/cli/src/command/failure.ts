@@ -1,6 +1,6 @@
 /**
- * A command's outcome: an exit code for scripts and, on failure, one line with the cause, the next step, a stable code
- * and the address that explains it.
+ * Reports the outcome of a command: an exit code for scripts and, on failure, one line with the cause, the next step, a
+ * stable error code and a link that explains it.
  */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -8,19 +8,19 @@ import { terminalText } from '@meshpass/identity/text';
 
 export const EXIT = {
   ok: 0,
-  /** Refused or failed; a retry does not help. */
+  /** The command was rejected or failed. A retry does not help. */
   failed: 1,
-  /** Wrong flags, arguments or configuration. */
+  /** The flags, the arguments or the configuration are invalid. */
   usage: 2,
-  /** A required component does not answer; a retry may help. */
+  /** A required component does not respond. A retry may help. */
   unavailable: 3,
-  /** Neither yes nor no, because a deciding object is not understood. */
+  /** The answer is neither yes nor no, because Meshpass does not understand an object that affects it. */
   unknown: 4,
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** Default meanings of exit codes. `unknown` occurs only in commands that define it. */
+/** Default meanings of the exit codes. Only commands that define `unknown` themselves exit with it. */
 export const EXIT_CODES: Readonly<Partial<Record<ExitCode, string>>> = {
   0: 'done',
   1: 'rejected or failed',
@@ -45,8 +45,8 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
 }
 
 /**
- * Returns the address that explains an error code. Wrong input has none, because its message names the flag or setting
- * and the cause.
+ * Returns the URL of the page that explains an error code. Errors about invalid input have no page, because the message
+ * already names the flag or setting and the cause.
  */
 export function explanationUrl(code: ErrorCode): string | undefined {
   return isWrongInput(code) ? undefined : errorCodeUrl(code);
@@ -58,7 +58,7 @@ function isWrongInput(code: ErrorCode): boolean {
 
 function exitCodeOf(error: MeshpassError): ExitCode {
   if (isWrongInput(error.code)) return EXIT.usage;
-  // `meshpass up` starts the agent, so nothing was refused.
+  // Not a rejection: `meshpass up` starts the agent, and then a retry succeeds.
   if (error.code === 'agent_not_running') return EXIT.unavailable;
   return error.retryable ? EXIT.unavailable : EXIT.failed;
 }

@@ -1,4 +1,6 @@
-/** A command's flags and arguments as data. The type of a value in `run` follows from its reader. */
+/**
+ * Defines flags and arguments as data. The return type of `read` determines the type of the value that `run` receives.
+ */
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface HostPort {
@@ -6,50 +8,58 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** Name of a Kubernetes object. */
+/** Namespaced name of a Kubernetes object. */
 export interface ObjectName {
   readonly namespace: string;
   readonly name: string;
 }
 
 export interface Flag<T> {
-  /** Placeholder in the help: `<file>`, or `<path...>` for several words. Absent if the flag takes no value. */
+  /**
+   * Placeholder in the help: `<file>`, or `<path...>` if the flag takes more than one word. Absent if the flag takes no
+   * value.
+   */
   readonly value?: string;
-  /** Meaning of the value, with its unit. */
+  /** Meaning of the value, including its unit. */
   readonly summary: string;
   readonly env?: string;
   readonly isRequired: boolean;
-  /** Default, as it would be typed. */
+  /** Default value, as it would be typed on the command line. */
   readonly default?: string;
-  /** Description of the behaviour without the flag, if the default is not a plain value. */
+  /** Describes the behaviour without the flag, if the default is not a plain value. */
   readonly defaultText?: string;
   readonly choices?: readonly string[];
   readonly kind: 'value' | 'list' | 'on' | 'off';
-  /** Whether the value may contain a secret. A file that sets it must then be private. */
+  /**
+   * Whether the value may contain a secret. If so, a configuration file that sets it must not be readable by other
+   * users.
+   */
   readonly isSecret?: boolean;
-  /** Whether the flag is rejected in a file, because it must be visible in the process list. */
+  /** Whether configuration files must not set the flag, because it must be visible in the process list. */
   readonly isCommandLineOnly?: boolean;
   /**
-   * Reads a value.
-   * @param name flag name, for messages
-   * @param before result of earlier occurrences, for a list
+   * Parses a value.
+   * @param name name of the flag, for error messages
+   * @param before for a list, the values from earlier occurrences
    */
   readonly read: (text: string, name: string, before: unknown) => T;
 }
 
-/** Positional argument, in the order of the definition. */
+/** A positional argument. Arguments are matched in the order of their definition. */
 export interface Argument<T> {
   readonly summary: string;
   readonly isRequired: boolean;
   readonly isVariadic: boolean;
   readonly choices?: readonly string[];
-  /** Never called; only carries the type. */
+  /** Never called; it exists only to carry the type. */
   readonly read: () => T;
 }
 
 type ValueOf<One> = One extends { readonly read: (...words: never[]) => infer T } ? T : never;
 
-/** Options of `run`: a property for each flag and argument, optional if the value may be absent. */
+/**
+ * Options that `run` receives: one property for each flag and argument, which is optional if the value may be absent.
+ */
 export type OptionsOf<Inputs> = {
   readonly [Name in keyof Inputs as undefined extends ValueOf<Inputs[Name]> ? never : Name]: ValueOf<Inputs[Name]>;
 } & {
@@ -79,7 +89,7 @@ function valueFlag<T>(read: (text: string, name: string) => T): ValueFlag<T> {
 export const text = valueFlag((given) => given);
 
 /**
- * Reads `HOST:PORT`.
+ * Parses `HOST:PORT`.
  * @throws MeshpassError `usage`, naming the flag
  */
 export function parseHostPort(given: string, flag: string): HostPort {
@@ -90,7 +100,7 @@ export function parseHostPort(given: string, flag: string): HostPort {
 }
 
 /**
- * Reads a whole number.
+ * Parses a non-negative whole number.
  * @throws MeshpassError `usage`, naming the flag
  */
 export function parseWholeNumber(given: string, flag: string): number {
@@ -98,11 +108,11 @@ export function parseWholeNumber(given: string, flag: string): number {
   return Number(given);
 }
 
-// Flags for values of other kinds. Each throws MeshpassError `usage`, naming the flag, when it reads a wrong value.
+// Typed flags. On an invalid value, each one throws a MeshpassError `usage` that names the flag.
 
 /** Flag that takes a whole number. */
 export const wholeNumber = valueFlag(parseWholeNumber);
-/** Flag that takes a port, 0 to 65535. */
+/** Flag that takes a port number from 0 to 65535. */
 export const port = valueFlag((given, flag) => {
   if (/^\d{1,5}$/.test(given) && Number(given) <= 65_535) return Number(given);
   throw new MeshpassError('usage', `${flag} must be a port from 0 to 65535, not "${given}".`);
@@ -115,13 +125,13 @@ export const objectName: ValueFlag<ObjectName> = valueFlag((given, flag) => {
   if (namespace !== undefined && name !== undefined) return { namespace, name };
   throw new MeshpassError('usage', `${flag} must be NAMESPACE/NAME, not "${given}".`);
 });
-/** Flag that takes a duration such as `90s`, `10m` or `8h`; the value is in seconds. */
+/** Flag that takes a duration such as `90s`, `10m` or `8h`. The parsed value is in seconds. */
 export const duration = valueFlag((given, flag) => {
   const match = /^([1-9][0-9]{0,5})([smh])$/.exec(given);
   if (!match) throw new MeshpassError('usage', `${flag} must be a duration such as 90s, 30m or 2h, not ${given}.`);
   return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 });
-/** Flag that takes a text other than spaces. */
+/** Flag that takes a text, which must not be blank. */
 export const nonBlankText = valueFlag((given, flag) => {
   if (given.trim() === '') throw new MeshpassError('usage', `${flag} must not be empty.`);
   return given;
@@ -151,7 +161,7 @@ export function choice<const Choice extends string>(
   };
 }
 
-/** Defines a repeatable flag that collects its values. */
+/** Defines a repeatable flag whose values are collected in a list. */
 export function list(value: string, summary: string): Flag<readonly string[]> {
   return {
     value,
@@ -162,19 +172,19 @@ export function list(value: string, summary: string): Flag<readonly string[]> {
   };
 }
 
-/** Defines a flag that is true if given. */
+/** Defines a flag that is true if present. */
 export function toggle(summary: string, more: { readonly env?: string } = {}): Flag<boolean> {
   return { summary, kind: 'on', isRequired: false, read: () => true, ...more };
 }
 
-/** Defines a flag that is false if given: the property `byName` becomes `--no-by-name`. */
+/** Defines a flag that is false if present: the property `byName` becomes `--no-by-name`. */
 export function negatedFlag(summary: string): Flag<boolean> {
   return { summary, kind: 'off', isRequired: false, read: () => false };
 }
 
 /**
  * Defines a required argument.
- * @param choices accepted words; any word if absent
+ * @param choices accepted words; if absent, any word is accepted
  */
 export function argument(summary: string, choices?: readonly string[]): Argument<string> {
   return { summary, isRequired: true, isVariadic: false, ...(choices && { choices }), read: () => '' };
@@ -186,8 +196,8 @@ export function variadicArgument(summary: string, { required = false } = {}): Ar
 }
 
 /**
- * Gives each flag an environment variable named after it, such as `MESHPASS_LOG_LEVEL` for `logLevel`, unless it has
- * one.
+ * Adds an environment variable to each flag that does not define one. The variable is named after the flag, such as
+ * `MESHPASS_LOG_LEVEL` for `logLevel`.
  */
 export function withEnvironmentVariables<const Flags extends Readonly<Record<string, Flag<unknown>>>>(
   flags: Flags,

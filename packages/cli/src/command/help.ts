@@ -1,4 +1,4 @@
-/** Common parts of the help. */
+/** Formats the parts that all help texts share. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Command } from './define.ts';
 import { EXIT_CODES, type ExitCode } from './failure.ts';
@@ -16,10 +16,10 @@ export function formatFlag({ summary, choices, isRequired, default: value, defau
   return more.length === 0 ? summary : `${summary} (${more.join('; ')})`;
 }
 
-/** Meaning of exit code 4, which only policy queries use. */
+/** Meaning of exit code 4, which only policy commands use. */
 export const UNKNOWN = 'policy commands: unknown, because a deciding policy cannot be evaluated';
 
-/** Formats the help that follows a command's flags, or a group's commands. */
+/** Formats the end of the help text, after a command's flags or a group's commands. */
 export function formatHelpFooter(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
   const variables = Object.entries(command.env);
   const width = Math.max(...variables.map(([name]) => name.length));

@@ -1,9 +1,12 @@
-/** Command tree: names, one-line summaries and loaders. A definition is not loaded until its command is called. */
+/**
+ * The command tree contains names, one-line summaries and loaders. A command's definition is loaded only when it is
+ * called.
+ */
 import type { Command } from './define.ts';
 
 interface Listed {
   readonly summary: string;
-  /** Heading under which the parent's help lists it. */
+  /** Heading under which the parent's help lists this command. */
   readonly heading?: string;
 }
 
@@ -12,9 +15,9 @@ export interface Leaf extends Listed {
 }
 
 export interface Group extends Listed {
-  /** Complete command lines. */
+  /** Example command lines, complete and ready to run. */
   readonly examples: readonly string[];
-  /** Documentation page of its commands, relative to the repository's root. */
+  /** Documentation page for the group's commands, as a path relative to the repository root. */
   readonly page: string;
   readonly children: Readonly<Record<string, Leaf | Group>>;
 }
@@ -25,15 +28,15 @@ export interface CommandSelection {
   /** Names of the groups and the command, without `meshpass`. */
   readonly path: readonly string[];
   readonly node: Node;
-  /** Command line to parse. */
+  /** Command line for the parser. */
   readonly words: readonly string[];
 }
 
 const HELP_FLAGS = ['--help', '-h'];
 
 /**
- * Finds the command of a command line. `help policy lint`, `policy help lint` and `--help policy lint` become
- * `policy lint --help`. If the next word is not a command, help flags are dropped, so that the parser reports the word.
+ * Finds the command that a command line selects. `help policy lint`, `policy help lint` and `--help policy lint` become
+ * `policy lint --help`. Help flags are dropped if the next word is not a command, so that the parser reports that word.
  */
 export function findCommand(root: Group, words: readonly string[]): CommandSelection {
   const path: string[] = [];
@@ -56,7 +59,7 @@ export function findCommand(root: Group, words: readonly string[]): CommandSelec
   return { path, node, words: [...path, ...rest, ...(isHelpWanted ? ['--help'] : [])] };
 }
 
-/** Sets the heading under which the help lists commands. */
+/** Sets the heading under which the help lists these commands. */
 export function withHeading(heading: string, children: Group['children']): Group['children'] {
   return Object.fromEntries(Object.entries(children).map(([name, child]) => [name, { ...child, heading }]));
 }
@@ -75,7 +78,7 @@ export function isLeaf(node: Node): node is Leaf {
   return 'load' in node;
 }
 
-/** Describes commands that one module defines, by their names in it. */
+/** Describes commands that share one module, keyed by their names in that module. */
 export function commandsInModule<Name extends string>(
   load: () => Promise<{ readonly commands: Readonly<Record<Name, Command>> }>,
   summaries: Readonly<Partial<Record<Name, string>>>,

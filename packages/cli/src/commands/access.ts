@@ -1,4 +1,4 @@
-/** Defines `meshpass access check`, which reads the access file as the broker does, without a cluster. */
+/** Defines `meshpass access check`, which validates the access file the way the broker does, but without a cluster. */
 
 import { type Access, type Bounds, checkBounds, checkKnownRoles, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -26,7 +26,7 @@ export const command = defineCommand({
 });
 
 /**
- * Checks the file.
+ * Checks the access file.
  * @throws MeshpassError `access_file_*`, `policy_forbidden`
  */
 function check(file: string, bounds: Bounds): Answer {

@@ -60,7 +60,7 @@ export const command = defineCommand({
 });
 
 /**
- * Runs the checks.
+ * Runs the installation checks or, with `--before`, the preflight checks.
  * @throws MeshpassError `usage`, `config_invalid`
  */
 async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
@@ -86,9 +86,10 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
 }
 
 /**
- * Finds the kubeconfig that kubectl would use, so that the command examines the same cluster.
- * @returns KUBECONFIG, or `~/.kube/config`
- * @throws MeshpassError `usage` if neither exists, or KUBECONFIG lists several files, which kubectl would merge
+ * Finds the kubeconfig that kubectl would use, so that the checks examine the same cluster.
+ * @returns the path in KUBECONFIG, or `~/.kube/config`
+ * @throws MeshpassError `usage` if no kubeconfig exists, or if KUBECONFIG lists more than one file. kubectl would merge
+ *   the files, which is not supported here
  */
 export function findKubeconfig(
   { KUBECONFIG }: Readonly<Record<string, string | undefined>>,

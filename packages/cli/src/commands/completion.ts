@@ -5,12 +5,12 @@ import { bashScript, zshScript } from '../completion/bash.ts';
 import { fishScript } from '../completion/fish.ts';
 import { listCommandCompletions } from '../completion/words.ts';
 
-/** Builds a script to source in each shell, with every command of the tree. */
+/** Functions that build the completion script for each shell. */
 export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
 
 /**
- * Defines the command.
- * @param tree returns the tree that contains the command
+ * Defines `meshpass completion`.
+ * @param tree returns the command tree, which includes this command; called only when the command runs
  */
 export function createCompletionCommand(tree: () => Group): Command {
   return defineCommand({

@@ -92,7 +92,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} requires an operator. Run meshpass login.`);
   const call = isOperator ? createOperatorClient({ ...flags, caFile }) : undefined;
-  // Called first, so that a wrong --operator or token fails before a session is opened and ended.
+  // Fail early on a wrong --operator or token, before a session is opened and ended.
   await call?.('GET', '/admin/trust');
   const operator = call && createDrillOperator(call);
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
@@ -110,7 +110,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
       operator,
       cluster,
       progress: (what) => {
-        // An operator who ends the session from outside must see when to do so.
+        // With `outside`, the operator needs the progress to know when to end the session.
         if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY))
           printErrorLines(`… ${what}`);
       },
@@ -175,12 +175,13 @@ function insideOf({ insideGateway, insidePod }: DrillFlags): InClusterAddresses 
   return { gateway: insideGateway, pods: new Map(pods) };
 }
 
-// Evidence file: a report and the broker's record of the session, signed by the broker as a compact JWS (RFC 7515).
+// Evidence files. An evidence file contains a drill report and the broker's record of the session, which the broker
+// signs as a compact JWS (RFC 7515).
 
 /**
  * Verifies an evidence file.
- * @param jws content of the file
- * @param jwks broker's keys at the time of the drill
+ * @param jws content of the evidence file
+ * @param jwks the broker's public keys at the time of the drill
  * @throws MeshpassError `evidence_invalid`
  */
 export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillEvidence> {

@@ -50,7 +50,7 @@ export const command = defineCommand({
 });
 
 /**
- * Explains a call.
+ * Explains why a call is allowed or refused.
  * @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid`
  */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
@@ -81,7 +81,7 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
 }
 
 /**
- * Proposes a change. Standard output contains only the diff, so that it can be piped.
+ * Proposes a change to the access file. Only the diff is written to standard output, so that it can be piped.
  * @throws MeshpassError `patch_refused`, `usage`
  */
 function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Answer {
@@ -89,7 +89,7 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
   const patch = proposePatch({ ...input, files });
   const text = () => {
     printErrorLines(...patchLines(patch, input.call));
-    // As it is: git compares every character.
+    // Write the diff unescaped, because git compares every character.
     process.stdout.write(patch.diff);
     return [];
   };
@@ -103,7 +103,7 @@ function asked(urls: readonly string[], method: string, headers: readonly string
 
 interface LastRefused {
   readonly call: WantedCall;
-  /** Request id, as in the audit log. */
+  /** Request id that also appears in the audit log. */
   readonly request?: string;
 }
 
@@ -115,17 +115,17 @@ async function lastRefused(urls: readonly string[]): Promise<LastRefused> {
   return { call: parseWantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 
-/** Whether a host resolves to an address other than this workspace's own listeners. */
+/** Whether a host resolves to an address outside this workspace's own listeners. */
 async function resolves(host: string): Promise<boolean> {
   const found = await lookup(host, { all: true }).catch(() => []);
   return found.some(({ address }) => !isServiceAddress(address));
 }
 
-// Explanations as text and as JSON.
+// Formatting of explanations as text and JSON.
 
 /**
- * Formats the verdict, and a line for each hop.
- * @param request id of a refused request, if any
+ * Formats the verdict, followed by a line for each hop.
+ * @param request id of the refused request, if the explanation is about one
  */
 export function formatExplanation(
   { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
@@ -143,7 +143,7 @@ export function formatExplanation(
   ];
 }
 
-/** Describes a patch for its reviewers. */
+/** Describes a patch for the people who review it. */
 function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall): readonly string[] {
   return [
     `With this change, grant ${grant} allows ${formatWantedCall(call)}: proven against the compiled policies.`,

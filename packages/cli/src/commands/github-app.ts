@@ -10,7 +10,7 @@ import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts'
 import { registerGithubApp } from '../github-app/create-app.ts';
 import { GITHUB_APP_EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
 
-/** Lifetime of GitHub's code. */
+/** Time to wait for the browser: GitHub's code is valid for an hour. */
 const PATIENCE_MS = 3_600_000;
 const GITHUB_API = 'https://api.github.com';
 /** Maximum length of a GitHub App's name. */
@@ -110,7 +110,7 @@ async function create(options: OptionsOf<typeof flags>): Promise<Answer> {
   };
 }
 
-/** Lists commands to paste, for the chart and for a manually started broker. */
+/** Lists commands to paste next, for the Helm chart and for a broker that is started manually. */
 function nextSteps(id: number, { organization, keyFile, githubApi: api }: OptionsOf<typeof flags>): readonly string[] {
   const isOther = api !== GITHUB_API;
   const app = `--github-app ${id} --github-app-key ${quoteShellWord(keyFile)}${isOther ? ` --github-api ${quoteShellWord(api)}` : ''}`;

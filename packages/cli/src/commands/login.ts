@@ -29,7 +29,7 @@ const loginFlags = {
 
 interface WhoAmI {
   readonly operator: Operator;
-  /** Null for the break-glass token, like `confirmed_until`. */
+  /** Null for the break-glass token, as is `confirmed_until`. */
   readonly expires_at: string | null;
   readonly confirmed_until: string | null;
   readonly actions: readonly string[];
@@ -76,13 +76,13 @@ export const commands = {
   }),
 };
 
-/** Milliseconds to wait for the person, and for the broker. */
+/** How long to wait for the person to sign in. */
 const PATIENCE_MS = 5 * 60_000;
 const BROKER_PATIENCE_MS = 30_000;
 
 /**
  * Signs in.
- * @throws MeshpassError `usage` if flags conflict; errors of loginOperator()
+ * @throws MeshpassError `usage` if flags conflict; also the errors of loginOperator()
  */
 async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
   const { operator, issuer, device, browser, serviceAccountToken } = options;
@@ -120,7 +120,7 @@ async function signOut(file: SessionFile, options: OperatorEndpoint) {
   if (session) {
     const send = createSender(options, createDpopAuthenticator(session), BROKER_PATIENCE_MS);
     await send('DELETE', '/operator/session').catch((thrown: unknown) => {
-      // The session has already ended, as requested.
+      // Ignore a session that has already ended: that is the goal of a logout.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
     });
   }

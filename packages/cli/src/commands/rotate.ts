@@ -31,9 +31,9 @@ export const command = defineCommand({
 
 interface Rotated extends Trust {
   readonly kid: string;
-  /** Revoked keys; absent if no key was revoked. */
+  /** Ids of the revoked keys; absent if no key was revoked. */
   readonly dropped?: readonly string[];
-  /** Whether this request started the rotation, rather than finding one in progress. */
+  /** Whether this request started the rotation. False if one was already in progress. */
   readonly made?: boolean;
 }
 
@@ -41,7 +41,7 @@ const LOOK_MS = 1_000;
 
 /**
  * Rotates the signing key.
- * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; errors of the broker
+ * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; also the broker's errors
  */
 async function rotate(options: RotateOptions): Promise<Answer> {
   const call = createOperatorClient(options);
@@ -62,7 +62,7 @@ async function rotate(options: RotateOptions): Promise<Answer> {
   const { kid, dropped, made, ...at } = (await call('POST', '/admin/trust/rotate', order)) as Rotated;
   const rotated = { kid, dropped, made };
   if (before !== undefined) await untilAnotherSigns(call, before);
-  // A revocation signs operators out, so the broker would refuse this call.
+  // A revocation signs all operators out, so another call would be refused. Use the state in the response instead.
   const now = dropped ? at : await trust(call);
   return { json: { ...rotated, ...now }, text: () => [whatWasDone(rotated), '', ...formatTrust(now)] };
 }
@@ -76,8 +76,8 @@ function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string
 }
 
 /**
- * Waits until another key signs. Ignores retryable errors, because a restarted broker continues the rotation, with
- * another key if the previous one had not signed yet.
+ * Waits until a new key signs. Retryable errors are ignored, because a broker continues the rotation after a restart.
+ * It may use yet another key if the first new key had not signed anything.
  */
 async function untilAnotherSigns(call: OperatorCall, before: string): Promise<void> {
   for (;;) {

@@ -59,7 +59,7 @@ export const commands = {
 
 interface Closed {
   readonly closed: readonly string[];
-  /** Ids of sessions that had already ended. */
+  /** Ids of sessions that had already ended and are now denied. */
   readonly denied: readonly string[];
 }
 
@@ -68,9 +68,9 @@ const AGAIN =
   `or add them to its "deny", apply it, and close the session again (${pageUrl('docs/ending-sessions.md#by-hand')}).`;
 
 /**
- * Closes sessions.
+ * Closes the selected sessions.
  * @throws MeshpassError `usage` if the selection is ambiguous, or `--all` has no reason or confirmation; `not_found` if
- *   `--id` matches nothing
+ *   no session matches `--id`
  */
 async function closeSessions(options: CloseOptions): Promise<Answer> {
   const { id, user, workspace, grant, reason } = options;
@@ -104,8 +104,8 @@ export function formatClosedSessions(ids: readonly string[]): string {
 }
 
 /**
- * Lists all matching sessions, following the broker's pages.
- * @throws MeshpassError the broker's codes, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
+ * Lists all matching sessions, fetching every page from the broker.
+ * @throws MeshpassError the broker's error, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
  *   are out of order
  */
 async function findSessions(
@@ -122,7 +122,7 @@ async function findSessions(
     const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
     found.push(...page.sessions);
     if (page.next === undefined) return found;
-    // Prevents an endless loop.
+    // Prevent an endless loop if the broker repeats a page.
     if (page.next <= (after ?? ''))
       throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned session pages out of order.');
     after = page.next;

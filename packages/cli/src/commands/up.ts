@@ -67,7 +67,7 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   return undefined;
 }
 
-/** Returns the command line that started this program, so that kubectl can start it again from anywhere. */
+/** Returns the command line that started this program. kubectl uses it to run the program from any directory. */
 function ownCommand(): readonly string[] {
   const [node, script] = process.argv as [string, string | undefined];
   return isSea() || script === undefined ? [process.execPath] : [node, script];

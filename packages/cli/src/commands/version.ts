@@ -55,9 +55,9 @@ async function askVersion(
 }
 
 /**
- * Requests `GET /version` of a broker.
+ * Fetches the broker's version from `GET /version`.
  * @param broker broker's public URL
- * @param ca PEM; defaults to Node's own roots
+ * @param ca CA certificates in PEM; defaults to Node's built-in roots
  * @throws MeshpassError `usage`, `agent_broker_unreachable`
  */
 export async function fetchBrokerVersion(broker: string, ca: string | undefined): Promise<string> {
@@ -72,7 +72,8 @@ export async function fetchBrokerVersion(broker: string, ca: string | undefined)
 }
 
 /**
- * Explains an unsupported version skew: agent and broker may differ by one minor version (docs/versioning.md).
+ * Explains why a version skew is not supported. The agent and the broker may differ by at most one minor version
+ * (docs/versioning.md).
  * @returns a sentence; undefined if the skew is supported
  */
 export function explainVersionSkew(client: string, broker: string): string | undefined {

@@ -1,4 +1,4 @@
-/** Commands of the running agent's session. */
+/** Commands for the session of the running agent. */
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/control/config';
@@ -128,7 +128,10 @@ export const commands = {
   }),
 };
 
-/** Puts the kubeconfig before the user's own. kubectl merges the files, and the first file's current context wins. */
+/**
+ * Puts the session's kubeconfig before the user's own. kubectl merges the files, and the current context of the first
+ * file wins.
+ */
 function besideOwn({ KUBECONFIG: ours, ...rest }: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   if (ours === undefined) return rest;
   const own = process.env.KUBECONFIG || join(homedir(), '.kube', 'config');

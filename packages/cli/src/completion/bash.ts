@@ -1,7 +1,13 @@
-/** Completion for bash 3.2 and later, without the bash-completion package, and for zsh, which can run bash's. */
+/**
+ * Completion scripts for bash 3.2 and later, which do not need the bash-completion package, and for zsh, which can run
+ * them.
+ */
 import type { CommandCompletion, ValueKind } from './words.ts';
 
-/** @returns a script to source */
+/**
+ * Builds the bash completion script.
+ * @returns a script to source
+ */
 export function bashScript(commands: readonly CommandCompletion[]): string {
   const steps = commands.filter(({ path }) => path !== '').map(({ path }) => `      '${path}') at='${path}' ;;`);
   const values = commands.flatMap(({ path, flags }) =>
@@ -42,12 +48,15 @@ complete -o default -F _meshpass meshpass
 `;
 }
 
-/** @returns a script to source after compinit */
+/**
+ * Builds the zsh completion script.
+ * @returns a script to source after compinit
+ */
 export function zshScript(commands: readonly CommandCompletion[]): string {
   return `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`;
 }
 
-/** Builds the completion for a value. If it offers no candidates, bash completes file names. */
+/** Builds the shell code that completes a value. If the code offers no candidates, bash completes file names. */
 function bashValue(value: ValueKind): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;

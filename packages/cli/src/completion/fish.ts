@@ -1,7 +1,10 @@
-/** Completion for fish. */
+/** Completion script for fish. */
 import type { CommandCompletion, ValueKind } from './words.ts';
 
-/** @returns a script to source, or to store as `meshpass.fish` in fish's completions directory */
+/**
+ * Builds the fish completion script.
+ * @returns a script to source, or to store as `meshpass.fish` in fish's completions directory
+ */
 export function fishScript(commands: readonly CommandCompletion[]): string {
   const paths = commands.filter(({ path }) => path !== '').map(({ path }) => quoted(path));
   return `# fish completion for meshpass: meshpass completion fish | source

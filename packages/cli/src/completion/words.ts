@@ -1,24 +1,27 @@
-/** Command line words, from the command tree and its definitions. Every shell's script is built from them. */
+/**
+ * Lists the words that can be completed, based on the command tree and its definitions. The scripts for all shells are
+ * built from this list.
+ */
 import type { Command } from '../command/define.ts';
 import { type Flag, longFlag } from '../command/flag.ts';
 import { type Group, isLeaf, type Node } from '../command/tree.ts';
 
-/** Value of a flag or an argument. */
+/** How to complete the value of a flag or an argument. */
 export type ValueKind = 'nothing' | 'word' | 'file' | 'directory' | { readonly choices: readonly string[] };
 
 export interface FlagCompletion {
-  /** Long form, with its dashes. */
+  /** Long form, including the dashes. */
   readonly long: string;
   readonly summary: string;
   readonly value: ValueKind;
 }
 
 export interface CommandCompletion {
-  /** Names of the groups and the command, separated by spaces; empty for `meshpass` itself. */
+  /** Names of the groups and the command, separated by spaces. Empty for `meshpass` itself. */
   readonly path: string;
   readonly children: readonly { readonly name: string; readonly summary: string }[];
   readonly flags: readonly FlagCompletion[];
-  /** Positional arguments. */
+  /** How to complete positional arguments. */
   readonly args: ValueKind;
 }
 

@@ -1,23 +1,23 @@
-/** A diagnosis finding: the subject, the problem, its evidence, and the fix. */
+/** A finding of a diagnosis. It describes the subject, the problem, the evidence, and the fix. */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 
-/** `warning` means that the subject works, but less well than it could. `skipped` means that it was not examined. */
+/** State of a finding. `warning`: the subject works, but with limitations. `skipped`: the subject was not examined. */
 export type FindingState = 'ok' | 'warning' | 'failed' | 'unknown' | 'skipped';
 
 export interface Finding<Check extends string = string> {
   readonly check: Check;
   readonly state: FindingState;
   readonly says: string;
-  /** Such as `access.yaml:12`, if a line in a file decides. */
+  /** File and line that caused the finding, such as `access.yaml:12`. */
   readonly place?: string;
-  /** Evidence: a file, address or request. */
+  /** Evidence for the finding: a file, an address or a request. */
   readonly seen?: string;
   /** Error code of a failure. */
   readonly code?: ErrorCode;
   readonly next?: string;
-  /** Shell command that fixes the problem. */
+  /** Shell command that fixes the problem or shows more about it. */
   readonly command?: string;
   readonly untried?: string;
   /** Whether a retry may help. */
@@ -26,7 +26,7 @@ export interface Finding<Check extends string = string> {
 
 export type More = Pick<Finding, 'seen' | 'command' | 'next'>;
 
-/** Builds a finding without a problem. */
+/** Builds a finding that reports no problem. */
 export function ok<Check extends string>(check: Check, says: string, seen?: string): Finding<Check> {
   return { check, state: 'ok', says, ...(seen !== undefined && { seen }) };
 }
@@ -48,7 +48,7 @@ export function skippedFinding<Check extends string>(check: Check, says: string)
 
 /**
  * Builds a failed finding.
- * @param more overrides the advice for the error's code
+ * @param more overrides the default advice for the error code
  */
 export function failedFinding<Check extends string>(
   check: Check,
@@ -59,7 +59,10 @@ export function failedFinding<Check extends string>(
   return { check, state: 'failed', says, code, retryable, ...adviceFor(code), ...more };
 }
 
-/** Builds a finding about a wrong configuration, with its evidence and a command that fixes it or shows more. */
+/**
+ * Builds a finding about a misconfiguration. It requires evidence, and a command that fixes the problem or shows more
+ * about it.
+ */
 export function misconfigurationFinding(
   check: string,
   says: string,
@@ -68,27 +71,28 @@ export function misconfigurationFinding(
   return failedFinding(check, new MeshpassError('config_invalid', says), more);
 }
 
-/** Combines findings. Any failure fails the result; otherwise, any unknown finding makes it unknown. */
+/** Combines findings into one result: failed if any finding failed, otherwise unknown if any finding is unknown. */
 export function overall(findings: readonly Finding[]): 'ok' | 'failed' | 'unknown' {
   return (['failed', 'unknown'] as const).find((state) => findings.some((one) => one.state === state)) ?? 'ok';
 }
 
 /**
- * Returns the exit code. Later checks depend on earlier ones, so if the first failure is temporary, later failures may
- * also be.
+ * Returns the exit code for findings. If the first failure is temporary, so may be the later ones, because later checks
+ * depend on earlier ones.
  */
 export function exitCodeFor(findings: readonly Finding[]): ExitCode {
   if (findings.find(({ state }) => state === 'failed')?.retryable) return EXIT.unavailable;
   return { ok: EXIT.ok, failed: EXIT.failed, unknown: EXIT.unknown }[overall(findings)];
 }
 
-// Advice about refusals, and the sentences of GitHub's documentation that checks rely on.
+// Advice for error codes, and the claims in GitHub's documentation that the checks rely on.
 
 const FORWARDED = 'a new port is forwarded within seconds, even if no editor is connected';
 const OPENED = "a private forwarded port answers to X-Github-Token with the Codespace's GITHUB_TOKEN";
 
 /**
- * Documented behaviour that has never been tried on the real GitHub: docs/decisions/0012-presence-of-a-codespace.md.
+ * Documented behaviour that has never been verified against the real GitHub. See
+ * docs/decisions/0012-presence-of-a-codespace.md.
  */
 const READ_ONLY: Partial<Record<ErrorCode, string>> = {
   proof_token_kind: "a Codespace's GITHUB_TOKEN begins with ghu_",
@@ -119,7 +123,7 @@ const NEXT: Partial<Record<ErrorCode, string>> = {
 
 interface Advice {
   readonly next: string;
-  /** Documented GitHub behaviour that has never been tried on the real GitHub. */
+  /** Documented GitHub behaviour that the advice relies on and that has never been verified against the real GitHub. */
   readonly untried?: string;
 }
 

@@ -4,12 +4,12 @@ import type { Answer } from '../command/answer.ts';
 import { explanationUrl } from '../command/failure.ts';
 import { exitCodeFor, type Finding } from './finding.ts';
 
-/** A table line: a finding, or a report row with states of its own. */
+/** A table line: either a finding, or a report row that has its own set of states. */
 type Line<State extends string> = Omit<Finding, 'state'> & { readonly state: State };
 
 /**
- * Formats lines in columns. Below each line, its remaining fields have lines of their own.
- * @param marks words for the states
+ * Formats lines in columns. The remaining fields of each line follow on separate lines below it.
+ * @param marks label to print for each state
  */
 export function formatLines<State extends string>(
   lines: readonly Line<State>[],
@@ -28,7 +28,7 @@ export function formatLines<State extends string>(
   ]);
 }
 
-/** Formats the address that explains a code, unless the advice ends with it. */
+/** Formats the URL that explains an error code, unless the advice already contains it. */
 function seeLine(code: ErrorCode | undefined, next: string | undefined, indent: string): string[] {
   const page = code && explanationUrl(code);
   return page === undefined || next?.includes(page) ? [] : [`${indent}see:  ${page}`];
@@ -37,8 +37,8 @@ function seeLine(code: ErrorCode | undefined, next: string | undefined, indent: 
 const STATES = { ok: 'ok', warning: 'warning', failed: 'failed', unknown: 'unknown', skipped: 'skipped' };
 
 /**
- * Answers with findings.
- * @param member JSON property that contains them
+ * Builds a command's answer from findings.
+ * @param member JSON property for the findings
  */
 export function findingsOutput(findings: readonly Finding[], member = 'findings'): Answer {
   return { json: { [member]: findings }, text: () => formatLines(findings, STATES), exit: exitCodeFor(findings) };

@@ -1,24 +1,24 @@
-/** Runs a diagnosis: checks that depend on each other, each with its own findings. */
+/** Runs a diagnosis, which consists of checks that can depend on each other. Each check returns its own findings. */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failedFinding, type More, skippedFinding } from './finding.ts';
 
-/** A check's findings: one or several. */
+/** The findings of a check: either a single finding or a list. */
 export type Findings<Name extends string = string> = Finding<Name> | readonly Finding<Name>[];
 
-/** Examination of one subject, or of several that are examined together. */
+/** A check of one subject, or of subjects that are best examined together. */
 export interface Check<Name extends string = string> {
   readonly names: readonly Name[];
-  /** Earlier checks in the list without which its result would be meaningless. */
+  /** Earlier checks that must succeed first. Otherwise, the result of this check would be meaningless. */
   readonly needs?: readonly Name[];
-  /** Any thrown error becomes a failed finding under the first name. */
+  /** Runs the check. Any error that it throws becomes a failed finding under the first name. */
   readonly run: () => Promise<Findings<Name>> | Findings<Name>;
-  /** Details of that finding. */
+  /** Details to add to the finding for a thrown error. */
   readonly onError?: More | ((error: MeshpassError) => Partial<Finding>);
 }
 
 /**
- * Runs checks, and skips those that need a check that has failed. Never throws because a check fails.
- * @param concurrency maximum number of checks at the same time
+ * Runs checks. A check is skipped if one that it needs has failed. Never throws: a failed check produces a finding.
+ * @param concurrency maximum number of checks to run at the same time
  * @returns the findings, in the order of the checks
  */
 export async function diagnose<Name extends string>(

@@ -1,4 +1,4 @@
-/** DNS names and TLS of the broker and the edge, as a workspace or an operator sees them. */
+/** Examines DNS and TLS of the broker and the edge from the perspective of a workspace or an operator. */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
@@ -9,14 +9,14 @@ import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 const PATIENCE_MS = 10_000;
 /**
- * Time to wait for an alert. A server that rejects a client's certificate sends the alert after the client's handshake
- * (RFC 8446 section 4.4.2).
+ * Time to wait for an alert. If a server rejects the client's certificate, it sends the alert only after the client has
+ * completed the handshake (RFC 8446 section 4.4.2).
  */
 const REFUSAL_MS = 300;
-/** Vendors of TLS-intercepting proxies, as their CAs name them. */
+/** Vendors of TLS-intercepting proxies, as named in their CA certificates. */
 const INTERCEPTORS =
   /zscaler|netskope|forcepoint|palo alto|blue ?coat|symantec web|fortinet|fortigate|sophos|umbrella|mitmproxy|skyhigh|check ?point|barracuda|ssl inspection|tls inspection/i;
-/** Descriptions of failed handshakes by Node's error code. */
+/** Descriptions of failed handshakes, keyed by Node.js error code. */
 const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'connection closed before TLS',
@@ -29,7 +29,7 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Resolves a name.
+ * Resolves a host name to its addresses.
  * @throws MeshpassError `agent_broker_unreachable`
  */
 export async function resolveHost(host: string): Promise<readonly string[]> {
@@ -47,29 +47,29 @@ export async function resolveHost(host: string): Promise<readonly string[]> {
 export interface TlsHandshakeOptions {
   readonly host: string;
   readonly port: number;
-  /** PEM; defaults to Node's own roots. */
+  /** CA certificates in PEM; defaults to Node's built-in roots. */
   readonly ca: string | undefined;
-  /** Client certificate and key, PEM. */
+  /** Client certificate and key in PEM. */
   readonly client?: { readonly cert: string; readonly key: string };
 }
 
-/** Server that completed a handshake, trusted or not. */
+/** A server that completed the handshake, whether or not its certificate is trusted. */
 export interface TlsServer {
   readonly protocol: string;
-  /** Issuer of the last certificate in the chain. */
+  /** Issuer of the topmost certificate in the chain. */
   readonly issuer: string;
   readonly life: CertificateValidity;
-  /** Names in the certificate. */
+  /** Host names in the certificate. */
   readonly names: string;
-  /** Node's error code; absent if the certificate is trusted. */
+  /** Node.js error code that explains why the certificate is not trusted; absent if it is trusted. */
   readonly untrusted?: string;
   /** Alert with which the server rejected the client's certificate. */
   readonly refusal?: string;
 }
 
 /**
- * Performs a handshake, accepting any certificate, and sends nothing.
- * @returns a description of the failure if there was no handshake
+ * Performs a TLS handshake that accepts any certificate. No application data is sent.
+ * @returns the server, or a description of the failure if the handshake did not complete
  */
 export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsServer | { readonly unreached: string }> {
   const { host, port, ca, client } = handshake;
@@ -108,10 +108,10 @@ export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsSer
 }
 
 /**
- * Performs a handshake with the broker or the edge.
- * @returns undefined if there was no connection, which another check reports
- * @throws MeshpassError `agent_broker_unreachable` if another server answers, with Node's code as `tls` in its detail;
- *   `tunnel_certificate_untrusted` if the client's certificate is rejected
+ * Performs a TLS handshake with the broker or the edge, and verifies that it was not intercepted.
+ * @returns undefined if the connection failed, which another check reports
+ * @throws MeshpassError `agent_broker_unreachable` if another server answers (`detail.tls` contains the Node.js error
+ *   code); `tunnel_certificate_untrusted` if the client's certificate is rejected
  */
 export async function performTlsHandshake(handshake: TlsHandshakeOptions): Promise<TlsServer | undefined> {
   const host = handshake.host.replace(/^\[|\]$/g, '');
@@ -134,7 +134,7 @@ export async function performTlsHandshake(handshake: TlsHandshakeOptions): Promi
   );
 }
 
-/** Returns Node's error code for why it does not trust the certificate. */
+/** Returns the Node.js error code that explains why the certificate is not trusted. */
 function reasonAgainst(socket: TLSSocket): string | undefined {
   if (socket.authorized) return undefined;
   const why = socket.authorizationError as unknown as string | Error | undefined;
@@ -152,8 +152,8 @@ function sentenceFor(code: string, { issuer, life }: TlsServer, host: string): s
 }
 
 /**
- * Returns advice about an error of performTlsHandshake().
- * @param otherwise advice if the certificate was not the cause
+ * Returns advice about an error that performTlsHandshake() threw.
+ * @param otherwise advice to return if the certificate was not the cause
  */
 export function tlsAdviceFor({ detail }: MeshpassError, otherwise: string): string {
   return tlsFailure(detail.tls)?.next ?? otherwise;
@@ -173,7 +173,7 @@ function refusalOf(socket: TLSSocket): Promise<string | undefined> {
   });
 }
 
-/** Returns the topmost issuer in the chain; for an intercepting proxy, its own CA. */
+/** Returns the topmost issuer in the chain. For an intercepting proxy, this is the proxy's own CA. */
 function issuerOf(certificate: DetailedPeerCertificate): string {
   let top = certificate;
   for (let depth = 0; depth < 10 && top.issuerCertificate && top.issuerCertificate !== top; depth++)

@@ -1,4 +1,4 @@
-/** Checks the credentials of the running agent, or of a temporary session. */
+/** Checks the credentials of the running agent or, if no agent is running, of a temporary session. */
 import { randomUUID } from 'node:crypto';
 import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
@@ -12,14 +12,17 @@ import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls
 
 export interface DoctorOptions {
   readonly config: AgentConfig;
-  /** PEM of the CA for the broker and the edge. */
+  /** CA of the broker and the edge, in PEM. */
   readonly ca: string | undefined;
   readonly surroundings: HostEnvironment;
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Opens a session, checks it and its credentials (the edge sees one of them), and ends it. Never throws. */
+/**
+ * Opens a session, checks it and its credentials, and ends it. One of the certificates is presented to the edge. Never
+ * throws.
+ */
 export async function checkEnrolment(
   { config, ca, now }: DoctorOptions,
   proof: Proof,
@@ -68,8 +71,8 @@ function issued({ svids }: Credentials): string {
 }
 
 /**
- * Checks the edge.
- * @param client certificate to present; if absent, only the edge's own certificate is checked
+ * Checks that the edge can be reached and presents a trusted certificate.
+ * @param client client certificate to present; if absent, only the edge's own certificate is checked
  */
 export async function checkEdge(
   { host, port }: { readonly host: string; readonly port: number },
@@ -94,7 +97,7 @@ export async function checkEdge(
   }
 }
 
-/** Checks the credentials and the edge from the running agent's status. */
+/** Derives the findings about the credentials and the edge from the status of the running agent. */
 export function checkAgentStatus(status: AgentStatus, now: number): readonly [Finding<'credentials'>, Finding<'edge'>] {
   return [credentialsOf(status, now), edgeOf(status)];
 }

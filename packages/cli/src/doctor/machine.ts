@@ -1,4 +1,4 @@
-/** Checks the workspace itself: Envoy, a writable hosts file, and free ports. */
+/** Checks the workspace itself: Envoy must be installed, the hosts file writable, and the required ports free. */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -13,16 +13,16 @@ export type MachineCheck = 'envoy' | 'hosts' | 'ports';
 export interface MachineOptions {
   readonly config: AgentConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Whether an agent runs here and uses its ports. */
+  /** Whether an agent is running here and already uses the ports. */
   readonly isRunning: boolean;
-  /** Ports of granted services, if known. */
+  /** Ports of granted services, as far as they are known. */
   readonly servicePorts: readonly number[];
 }
 
-/** Unused address in 127.64.0.0/10, the range that services listen in. */
+/** An unused address in 127.64.0.0/10, the range in which the agent listens for services. */
 const PROBE = '127.127.255.254';
 
-/** Runs the checks of the machine, with one finding each. Never throws. */
+/** Runs the machine checks, each of which returns one finding. Never throws. */
 export async function checkMachine(options: MachineOptions): Promise<readonly Finding<MachineCheck>[]> {
   return [await lookAtEnvoy(options), lookAtHosts(options), await lookAtPorts(options)];
 }
@@ -128,7 +128,10 @@ function maySudo(): boolean {
   }
 }
 
-/** @returns the error code if the port is not free */
+/**
+ * Tries to listen on a port.
+ * @returns the error code if the port is not free
+ */
 function listenOn(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -1,4 +1,4 @@
-/** The `meshpass doctor` checks, in the order in which an enrolment depends on them. */
+/** Runs the checks of `meshpass doctor`, in the order in which an enrolment depends on them. */
 import { readFileSync } from 'node:fs';
 import { sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
@@ -32,15 +32,16 @@ type DoctorCheck =
 export type DoctorFinding = Finding<DoctorCheck>;
 
 /**
- * Maximum clock difference. Mesh certificates are valid for minutes, and this clock decides whether they have expired.
+ * Maximum clock skew. Mesh certificates are valid for only minutes, and the local clock decides whether they have
+ * expired.
  */
 const MOST_SKEW_MS = 60_000;
-/** GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker uses. */
+/** Value of GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker expects. */
 const FORWARDING_DOMAIN = 'app.github.dev';
 
 const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
 
-/** Runs the checks. Never throws because a check fails: failures are findings. */
+/** Runs the checks. Never throws: a failed check produces a finding. */
 export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const { config, surroundings } = options;
   let source: ProofSource;
@@ -113,10 +114,10 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
   return await diagnose(checks);
 }
 
-/** Checks the running agent. Opening a second session would end its session. */
+/** Checks the running agent without opening a session, because a second session would end the agent's own. */
 async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const [credentials, edge] = checkAgentStatus(running, now());
-  // If the edge does not serve the agent, the agent's status is only a hint.
+  // If the agent has no connection to the edge, its status does not explain why, so check the edge directly.
   const shown = edge.state === 'ok' || !running.edge ? edge : await checkEdge(running.edge, ca);
   return [
     skippedFinding(
@@ -148,7 +149,7 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
   return source;
 }
 
-/** Repeats the broker's checks that need no request to GitHub. */
+/** Rejects proofs that the broker would reject without asking GitHub. */
 function refuseOtherKinds(proof: Proof): Proof {
   if (proof.type === 'oidc') {
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
@@ -161,7 +162,7 @@ function refuseOtherKinds(proof: Proof): Proof {
   );
 }
 
-/** Returns the checks of the broker's name and TLS. */
+/** Returns the checks that resolve the broker's name and examine its TLS. */
 function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
   const url = base(options);
   const { hostname: host, port } = URL.canParse(url) ? new URL(url) : { hostname: url, port: '' };
@@ -202,7 +203,7 @@ function base({ config }: Pick<DoctorOptions, 'config'>): string {
   return URL.canParse(config.broker) ? new URL(config.broker).href.replace(/\/+$/, '') : config.broker;
 }
 
-/** Hints at a proxy in the environment, through which the workspace may reach the internet. */
+/** Returns a hint if HTTPS_PROXY is set, because the workspace may reach the internet only through that proxy. */
 function throughProxy(env: Readonly<Record<string, string | undefined>>): string {
   const proxy = env.HTTPS_PROXY || env.https_proxy;
   return proxy
@@ -210,7 +211,10 @@ function throughProxy(env: Readonly<Record<string, string | undefined>>): string
     : '';
 }
 
-/** @returns how far the broker's clock is ahead of ours, ms */
+/**
+ * Checks that the broker responds.
+ * @returns how far the broker's clock is ahead of the local clock, in milliseconds
+ */
 async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): Promise<number> {
   const url = base({ config });
   if (!url.startsWith('https://'))
@@ -228,8 +232,8 @@ async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): P
 }
 
 /**
- * Returns the clock difference in seconds.
- * @throws MeshpassError `dpop_expired` if it is too large
+ * Returns the absolute clock skew in seconds.
+ * @throws MeshpassError `dpop_expired` if the skew is too large
  */
 function secondsOff(skew: number): number {
   const seconds = Math.round(Math.abs(skew) / 1000);
@@ -240,15 +244,15 @@ function secondsOff(skew: number): number {
   );
 }
 
-// Checks kubectl: presents one of the agent's tokens to the API server through the edge.
+// Check of kubectl. It presents one of the agent's tokens to the API server through the edge.
 
 const Kubeconfig = z.object({
   clusters: z.array(z.object({ cluster: z.object({ 'certificate-authority-data': z.string().optional() }) })).min(1),
 });
-/** Path that any valid token may read. */
+/** API path that any valid token may read. */
 const PATH = '/apis/authentication.k8s.io/v1';
 
-/** Checks kubectl. Never throws. */
+/** Checks that kubectl can reach the API server. Never throws. */
 async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Promise<Finding<'kubectl'>> {
   const [context] = kubernetes?.contexts ?? [];
   if (!kubernetes || !context) return skippedFinding('kubectl', 'No grant has Kubernetes roles.');

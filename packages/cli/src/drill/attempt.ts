@@ -1,7 +1,10 @@
-/** Attempt to use a credential at one layer, and the time from the cause to its first refusal. */
+/** Attempts to use a credential at one layer, and measures the time from the cause to the first refusal. */
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 
-/** `unclear` means neither accepted nor refused, for example because no server answered. It proves nothing. */
+/**
+ * Result of an attempt. `unclear` means that the credential was neither accepted nor refused, for example because no
+ * server responded. Such a result proves nothing.
+ */
 export interface Verdict {
   readonly verdict: 'taken' | 'refused' | 'unclear';
   readonly how: string;
@@ -9,30 +12,34 @@ export interface Verdict {
 
 export interface Attempt {
   readonly layer: DrillLayer;
-  /** Description of the attempt. */
+  /** Description of the attempt for the report. */
   readonly tried: string;
-  /** Verdict required while the session lives. Otherwise, a later refusal proves nothing. */
+  /**
+   * Verdict that the attempt must produce while the session is live. If it does not, a later refusal proves nothing.
+   */
   readonly before: 'taken' | 'refused';
-  /** How long after the cause the credential may still be accepted, ms. */
+  /** How long the credential may still be accepted after the cause, in milliseconds. */
   readonly limit: number;
-  /** Pause between attempts, ms. */
+  /** Pause between attempts, in milliseconds. */
   readonly pause?: number;
-  /** Part of the report; defaults to replays. */
+  /** Part of the report that contains the result; defaults to `replays`. */
   readonly part?: 'replays' | 'left';
   readonly use: () => Promise<Verdict>;
 }
 
 const AGAIN_MS = 25;
 
-/** Time limit for the first success, and the action between attempts. */
+/** How long to retry, in milliseconds, and what to do between attempts. */
 export interface RetryOptions {
   readonly limit: number;
   readonly between: () => Promise<unknown>;
 }
 
 /**
- * Uses each credential while the session lives, and retries those that must work until they do or the limit has passed.
- * @returns why attempts do not behave as they would with live credentials
+ * Uses each credential while the session is live. Attempts that must succeed are retried until they do or the time
+ * limit has passed.
+ * @returns rows for the credentials that work, and the reasons why the other attempts are unfit: they do not behave as
+ *   expected even with live credentials
  */
 export async function attemptBeforeCause(
   attempts: readonly Attempt[],
@@ -54,7 +61,7 @@ export async function attemptBeforeCause(
 
 /**
  * Uses each credential repeatedly until it is refused or its limit has passed.
- * @param cause time of the cause, performance.now()
+ * @param cause time of the cause, from performance.now()
  */
 export async function attemptAfterCause(
   attempts: readonly Attempt[],
@@ -72,7 +79,7 @@ export async function attemptAfterCause(
 }
 
 /**
- * Repeats a step until its result is good or the limit has passed.
+ * Repeats a step until its result is good or the time limit has passed.
  * @returns the last result
  */
 export async function repeatUntil<T>(
@@ -119,7 +126,7 @@ export async function attemptAgain(
   );
 }
 
-/** Builds a row of the report. */
+/** Builds a row of the drill report. */
 export function row(
   part: DrillRow['part'],
   { layer, tried }: Pick<Attempt, 'layer' | 'tried'>,

@@ -1,11 +1,11 @@
-/** Calls to a service in the mesh with given credentials, through the edge or from inside the cluster. */
+/** Calls a service in the mesh with the given credentials, either through the edge or from inside the cluster. */
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 import type { DrillCredentials } from './credentials.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, probeTunnel, type TunnelReport, type TunnelRequest, waitForClose } from './tunnel.ts';
 
-/** Byte that no protocol accepts as a complete message. */
+/** A byte that no protocol accepts as a complete message. */
 export const PROBE_BYTE = '\0';
 
 export interface Way {
@@ -14,12 +14,12 @@ export interface Way {
 }
 
 export interface Presented {
-  /** Whether to present the certificate of the target's grant. */
+  /** Whether to present the certificate for the target's grant. */
   readonly svid: boolean;
   readonly identityToken: boolean;
 }
 
-/** Builds the tunnel order for a target. */
+/** Builds the tunnel request for a target. */
 export function createTunnelRequest(target: Target, way: Way, svid: boolean): TunnelRequest {
   const { service, authority } = target;
   const alpn = service.protocol === 'tcp' ? ['istio'] : ['istio-http/1.1', 'istio', 'http/1.1'];
@@ -37,7 +37,10 @@ export function formatRequest(
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
-/** Checks whether the edge opens a tunnel. Later layers are ignored, because they would mask the edge. */
+/**
+ * Checks whether the edge opens a tunnel. The layers behind the edge are ignored, because their errors would hide its
+ * decision.
+ */
 export async function probeEdge(
   credentials: DrillCredentials,
   mesh: MeshInfo,
@@ -55,8 +58,8 @@ export async function probeEdge(
 }
 
 /**
- * Makes one call and reports whether the mesh accepted it. Any HTTP status of the service itself, even 404, means that
- * the call arrived.
+ * Makes one call and reports whether the mesh accepted it. Any HTTP status from the service itself, even 404, means
+ * that the call got through.
  */
 export async function call(
   credentials: DrillCredentials,
@@ -86,7 +89,7 @@ export async function call(
   }
 }
 
-/** Converts a tunnel's result into a verdict. */
+/** Converts a tunnel report into a verdict. */
 export function toVerdict(report: TunnelReport, way: Way): Verdict {
   const { stage, edgeStatus, edgeCode, error, answer } = report;
   if (stage === 'edge') {
@@ -107,7 +110,7 @@ export function toVerdict(report: TunnelReport, way: Way): Verdict {
   return { verdict: status === '403' || status === '401' ? 'refused' : 'taken', how: `HTTP ${status}` };
 }
 
-/** Whether a TLS alert says that the peer rejects the certificate, or requires one. */
+/** Whether an error is a TLS alert with which the peer rejects the certificate or requires one. */
 function isTlsRefusal(error: string | undefined): boolean {
   return /ALERT|alert|CERTIFICATE_(?:REQUIRED|UNKNOWN|REVOKED|EXPIRED)/.test(error ?? '');
 }

@@ -1,4 +1,4 @@
-/** Causes that a drill can use to end its own session, and the operator calls that it makes. */
+/** Ways in which a drill can end its own session, and the operator calls that a drill makes. */
 import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
@@ -12,11 +12,11 @@ export interface CauseContext {
   readonly operator: Operator | undefined;
   /** Opens a new session for the same workspace. */
   readonly rebuild: () => Promise<void>;
-  /** Maximum wait for a cause from outside, ms. */
+  /** How long to wait for a cause from outside, in milliseconds. */
   readonly wait: number;
 }
 
-/** Names of the causes in the store (sessions.close_cause). A cause from outside may have any name. */
+/** Maps causes to their names in the store (sessions.close_cause). A cause from outside may have any name. */
 export const STORED_CLOSE_CAUSES: Readonly<Record<Exclude<DrillCause, 'outside'>, string>> = {
   goodbye: 'goodbye',
   admin: 'operator',
@@ -28,9 +28,9 @@ const POLL_MS = 250;
 const SECOND_MS = 1_000;
 
 /**
- * Ends the session, or waits until it has ended.
- * @returns time of the cause, performance.now()
- * @throws MeshpassError if the session cannot be ended by this cause
+ * Ends the session. For an outside cause, waits until the session has ended.
+ * @returns time of the cause, from performance.now()
+ * @throws MeshpassError if this cause cannot end the session
  */
 export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
   const { credentials, session, operator } = context;
@@ -55,7 +55,8 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       const renewal = await renewLease(credentials);
       if (renewal.kind !== 'lease') throw notEnded(`the broker did not renew its lease: ${verdictOf(renewal).how}`);
       const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
-      // A renewal shortly before the end would prolong the session, and the broker's clock may run slower than this one.
+      // Wait one second longer than the lease, because the broker's clock may be slower than the local one. Do not
+      // query the broker before that: a renewal would prolong the session.
       await pause(lapses + SECOND_MS - performance.now());
       return lapses;
     }
@@ -79,10 +80,10 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Operator calls; each throws MeshpassError with the broker's code. */
+/** Operator calls. Each one throws a MeshpassError with the broker's error code. */
 export type Operator = ReturnType<typeof createDrillOperator>;
 
-/** Wraps the broker's admin API for a drill. */
+/** Wraps the parts of the broker's admin API that a drill uses. */
 export function createDrillOperator(call: OperatorCall) {
   return {
     close: async (id: string) => {

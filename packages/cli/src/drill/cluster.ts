@@ -1,4 +1,4 @@
-/** A session's traces in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
+/** Inspects what a session leaves in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
@@ -10,19 +10,19 @@ import type { Attempt, Verdict } from './attempt.ts';
 import type { Svid } from './credentials.ts';
 
 export interface Cluster {
-  /** Creates tokens for the session's ServiceAccounts now, to review them later. */
+  /** Creates tokens for the session's ServiceAccounts now, and returns attempts that review them later. */
   tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
-  /** Attempts for objects that must be gone from Kubernetes, and for objects that must exist. */
+  /** Returns attempts that check for objects that must be gone from Kubernetes, and for objects that must exist. */
   remains(svids: readonly Svid[], limit: number): Attempt[];
   close(): void;
 }
 
-/** Audience with which istiod reviews a token before signing. */
+/** Audience with which istiod reviews a token before it signs a certificate. */
 const AUDIENCE = 'istio-ca';
 const TOKENS = 20;
 
 /**
- * Opens the cluster.
+ * Connects to the cluster.
  * @throws MeshpassError `config_invalid`
  */
 export async function openCluster(kubeconfig: string, rootNamespace: string): Promise<Cluster> {
@@ -38,7 +38,7 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           tried: `token of ServiceAccount ${accountOf(spiffeId).display}`,
         } as const;
         try {
-          // Kubernetes caches reviews for ten seconds, so each token is reviewed only once.
+          // Kubernetes caches token reviews for ten seconds, so a new token is used for each review.
           const tokens: string[] = [];
           for (let left = TOKENS; left > 0; left -= 1) tokens.push(await mint(api, spiffeId));
           const use = async (): Promise<Verdict> => {

@@ -1,6 +1,6 @@
 /**
- * Client that keeps a session's credentials after the session ends, to replay them when they must be dead. It returns
- * every broker response unchanged, including refusals.
+ * Broker client that keeps a session's credentials after the session has ended, so that a drill can replay them when
+ * they must be dead. It returns every broker response unchanged, including refusals.
  */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { startPresenceListener } from '@meshpass/agent/session/presence';
@@ -17,23 +17,23 @@ export interface Svid {
   readonly spiffeId: string;
 }
 
-/** Credentials of one session; in memory only. */
+/** Credentials of one session, kept in memory only. */
 export interface DrillCredentials {
   readonly broker: string;
   readonly dpop: DpopKey;
-  /** PEM of the CA for the broker and the edge; defaults to Node's own roots. */
+  /** CA of the broker and the edge, in PEM. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Port that answers the broker's challenges; any free port if absent. */
+  /** Port on which the broker's presence challenges are answered; any free port if absent. */
   readonly presencePort?: number;
   sessionToken: string;
-  /** Most recently opened session, and the keys of the broker's statements about it. */
+  /** The most recently opened session, and the keys with which the broker signs statements about it. */
   session?: { readonly id: string; readonly statementKeys: readonly StatementKey[] };
   roots: readonly string[];
   readonly svids: Record<string, Svid>;
   identityToken?: string;
 }
 
-/** Session as it was opened, with its credentials. */
+/** A session as the broker opened it, with its credentials. */
 export interface Held {
   readonly credentials: DrillCredentials;
   readonly opened: SessionResponse;
@@ -46,24 +46,27 @@ export interface ProvenRequest {
   readonly accessToken: string | undefined;
 }
 
-/** Creates a request's DPoP proof; if undefined, the request has none. */
+/** Creates the DPoP proof for a request. If it returns undefined, the request is sent without a proof. */
 export type DpopProver = (request: ProvenRequest) => string | undefined;
 
-/** Presence challenge from the broker. */
+/** A presence challenge from the broker. */
 export interface PresenceRequest {
   readonly challenge: PresenceChallenge;
   readonly codespaceName: string;
   readonly credentials: DrillCredentials;
 }
 
-/** Answers a challenge. Returns the form fields for the second exchange, and a function that stops answering. */
+/**
+ * Answers a presence challenge. Returns the form fields for the second token exchange, and a function that stops
+ * answering.
+ */
 export type PresenceResponder = (
   asked: PresenceRequest,
 ) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
 
 /**
- * Creates empty credentials with a new key.
- * @param broker base URL
+ * Creates credentials that contain only a new DPoP key.
+ * @param broker base URL of the broker
  */
 export function createEmptyCredentials(broker: string, ca?: string, presencePort = 0): DrillCredentials {
   const empty = { dpop: generateDpopKey(), sessionToken: '', roots: [], svids: {} };
@@ -76,8 +79,8 @@ export function generateDpopKey(): DpopKey {
 }
 
 /**
- * Sends POST /token with these form fields. Fills in the credentials if the response contains a session.
- * @param respond answers a challenge from the broker; if null, the broker's refusal is returned
+ * Sends `POST /token` with the given form fields. If the response contains a session, it is stored in the credentials.
+ * @param respond answers a presence challenge; if null, the broker's refusal is returned instead
  */
 export async function enrol(
   credentials: DrillCredentials,
@@ -121,7 +124,7 @@ export async function enrol(
   return answer;
 }
 
-/** Answers as the agent does: on a port of this workspace, signed with the exchange's key. */
+/** Answers a challenge as the agent does: on a port of this workspace, signed with the DPoP key of the exchange. */
 export const respondAsAgent: PresenceResponder = async ({ challenge, codespaceName, credentials }) => {
   const listener = await startPresenceListener(credentials.presencePort ?? 0);
   const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
@@ -131,7 +134,7 @@ export const respondAsAgent: PresenceResponder = async ({ challenge, codespaceNa
   return { members, close: listener.close };
 };
 
-/** Sends a request for the session, with its token and a DPoP proof. */
+/** Sends a request with the session token and a DPoP proof. */
 export function callBroker(
   credentials: DrillCredentials,
   method: string,
@@ -164,7 +167,10 @@ export function callBroker(
   });
 }
 
-/** Requests an SVID for a grant and stores it under the grant's name. `csr` replaces the regular request. */
+/**
+ * Requests an SVID for a grant and stores it under the grant's name. If `csr` is set, it is sent instead of a generated
+ * certificate request.
+ */
 export async function requestCertificate(
   credentials: DrillCredentials,
   grant: string,
@@ -182,7 +188,7 @@ export async function requestCertificate(
   return answer;
 }
 
-/** Requests a JWT for an audience or, without one, the identity token, which is stored. */
+/** Requests a JWT for an audience. If no audience is given, requests the identity token and stores it. */
 export async function requestToken(
   credentials: DrillCredentials,
   audience?: string,
@@ -202,7 +208,7 @@ export async function requestToken(
   return answer;
 }
 
-/** Creates a DPoP proof like the agent's. */
+/** Creates the same DPoP proof as the agent would. */
 export function createAgentProof({ key, method, url, accessToken }: ProvenRequest): string {
   return createDpopProof({
     key,

@@ -1,4 +1,7 @@
-/** Connections that are open when the session ends, through the edge and from inside, and when each of them dies. */
+/**
+ * Holds connections open while the session ends, both through the edge and from inside the cluster, and measures when
+ * each of them dies.
+ */
 import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
@@ -15,21 +18,21 @@ const STREAM_PATIENCE_MS = 5_000;
 export interface HeldConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
-  /** Time at which the connection ended (performance.now()); undefined while it is open. */
+  /** Time at which the connection ended, from performance.now(); undefined while it is open. */
   readonly diedAt: () => number | undefined;
-  /** How the connection behaved, for the report. */
+  /** Describes how the connection behaved, for the report. */
   readonly how: () => string;
   readonly end: () => void;
 }
 
-/** Connection that could not be opened, with the reason. */
+/** A connection that could not be opened, and the reason. */
 export interface FailedConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
   readonly why: string;
 }
 
-/** Session to open connections for, and the path that they take. */
+/** Session to open connections for, and the route that they take. */
 export interface Hold {
   readonly credentials: DrillCredentials;
   readonly mesh: MeshInfo;
@@ -39,7 +42,7 @@ export interface Hold {
 }
 
 /**
- * Opens one connection of each kind to a target.
+ * Opens one connection of each kind to the targets.
  * @throws MeshpassError `drill_proves_nothing` if a granted service refuses a live session
  */
 export async function holdConnections(
@@ -60,8 +63,8 @@ export async function holdConnections(
 }
 
 /**
- * Opens a connection that stays open. An Envoy whose policies have just changed drains its connections, including one
- * that is being opened; a retry reaches the new listener.
+ * Opens a connection, and retries until it stays open. Envoy drains its connections after a policy change, including
+ * one that is just being opened. A retry reaches the new listener.
  */
 async function steady(
   open: () => Promise<HeldConnection | FailedConnection>,
@@ -80,9 +83,9 @@ async function steady(
 }
 
 /**
- * Waits until all connections are dead or the limit has passed. If the mesh denies the session, Istio refuses new
- * connections that bypass the edge, and drains open ones within Envoy's drain time. Open ones are noted and do not fail
- * the drill.
+ * Waits until all connections are dead or the time limit has passed. When the mesh denies the session, Istio refuses
+ * new connections that bypass the edge, but drains existing ones only within Envoy's drain time. Such connections are
+ * noted in the report if they are still open, and do not fail the drill.
  */
 export async function waitUntilDead(
   held: readonly (HeldConnection | FailedConnection)[],
@@ -176,7 +179,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldConnection | Faile
       why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
     };
   }
-  // Leaves no room for the body of the next response, so that its stream stays open with any service.
+  // Set the flow-control window to 0, so that the next response cannot send its body and its stream stays open.
   await new Promise<void>((resolve, reject) => {
     session.once('close', () => reject(new Error('the connection was shut down')));
     session.settings({ initialWindowSize: 0 }, () => resolve());
@@ -209,7 +212,7 @@ async function mustOpen({ credentials, way, patience }: Hold, target: Target): P
   throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
 }
 
-/** Tracks an open connection until it dies. */
+/** Tracks an open connection until it ends. */
 export function held(
   { layer }: Pick<Hold, 'layer'>,
   { socket, end }: OpenTunnel,

@@ -1,4 +1,4 @@
-/** Drill attempts at the API server, for a session with Kubernetes grants. */
+/** Drill attempts against the API server, for a session that has Kubernetes grants. */
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import type { SessionResponse } from '@meshpass/identity/wire';
@@ -9,12 +9,12 @@ import { type FailedConnection, type HeldConnection, held } from './hold-open.ts
 import { brokerVerdict } from './replays.ts';
 import { openTunnel, sendAndRead, type TunnelRequest } from './tunnel.ts';
 
-/** Endpoint that any authenticated caller may read. */
+/** API path that any authenticated caller may read. */
 const PATH = '/apis/authentication.k8s.io/v1';
 
 /**
- * Returns two attempts for each Kubernetes grant: requesting a new token, and calling the API server with the first
- * token.
+ * Creates two attempts for each Kubernetes grant. One requests a new token, and the other calls the API server with the
+ * first token.
  */
 export function kubernetesAttempts({ credentials, opened }: Held, limit: number): Attempt[] {
   return grantsOf(opened).flatMap((grant): Attempt[] => {

@@ -12,10 +12,10 @@ import { nextSeq } from './renew-lease.ts';
 
 const PATIENCE_MS = 5_000;
 const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
-/** Refusals that prove that the session has ended. Any other refusal proves nothing. */
+/** Error codes that prove that the session has ended. No other refusal proves it. */
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
 
-/** Renews a session's lease over a control connection to the edge. Never throws: a refusal is a result. */
+/** Renews a session's lease over a control connection to the edge. Never throws: a refusal is returned as a verdict. */
 export async function renewViaEdge(credentials: DrillCredentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
   const { ca, dpop, svids } = credentials;
   const [svid] = Object.values(svids) as [Svid | undefined];

@@ -1,4 +1,4 @@
-/** Lease renewal over HTTPS, as an agent does it when its control channel is silent. */
+/** Renews a lease over HTTPS, as the agent does when its control channel is silent. */
 import { randomUUID } from 'node:crypto';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import {
@@ -25,13 +25,13 @@ export interface LeasedSession {
 
 let last = 0;
 
-/** Returns the number of the next lease proof, greater than all earlier ones in this process. */
+/** Returns the sequence number for the next lease proof. It is greater than all earlier ones in this process. */
 export function nextSeq(): number {
   last = Math.max(last + 1, Date.now());
   return last;
 }
 
-/** Renews a session's lease with a proof by its key. Never throws: a refusal is a result. */
+/** Renews a session's lease with a proof signed by its key. Never throws: a refusal is returned as a result. */
 export async function renewLease({ broker: url, ca, dpop: key, session }: DrillCredentials): Promise<Renewal> {
   if (!session) return { kind: 'refused', code: 'session_unknown' };
   const client = new BrokerClient({ url, key, now: Date.now, randomId: randomUUID, ...(ca !== undefined && { ca }) });
@@ -45,8 +45,8 @@ export async function renewLease({ broker: url, ca, dpop: key, session }: DrillC
 }
 
 /**
- * Renews a session's lease with a client.
- * @throws MeshpassError the broker's refusal; agent_broker_answer_invalid if the broker did not sign the answer
+ * Renews a session's lease through the given client.
+ * @throws MeshpassError the broker's refusal; `agent_broker_answer_invalid` if the response is not signed by the broker
  */
 export async function renewWithClient(
   client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>,
@@ -63,7 +63,7 @@ export async function renewWithClient(
   return read.statement;
 }
 
-/** Converts a renewal into a verdict. Only the session's end proves that its key can no longer renew the lease. */
+/** Converts a renewal into a verdict. Only an ended session proves that its key can no longer renew the lease. */
 export function verdictOf(renewal: Renewal): Verdict {
   if (renewal.kind === 'lease') return { verdict: 'taken', how: 'renewed' };
   if (renewal.kind === 'ended') return { verdict: 'refused', how: `ended: ${renewal.cause}` };

@@ -1,4 +1,4 @@
-/** Drill attempts: each credential of a session, at each layer that accepts it. */
+/** Creates the attempts of a drill, which use each credential of a session at each layer that accepts it. */
 import type { DrillReport } from '@meshpass/identity/drill-report';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Answer } from '../broker/ask.ts';
@@ -12,7 +12,7 @@ import { shortName, type Target } from './targets.ts';
 /** Addresses inside the cluster's network. */
 export interface InClusterAddresses {
   readonly gateway?: { readonly host: string; readonly port: number } | undefined;
-  /** Pod behind a granted service, by the service's `HOST:PORT`. */
+  /** Address of a Pod behind each granted service, keyed by the service's `HOST:PORT`. */
   readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
 }
 
@@ -21,7 +21,7 @@ const SVID_ALONE: Presented = { svid: true, identityToken: false };
 const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
 
 /**
- * Returns attempts to use the session token and its DPoP key at the broker.
+ * Creates attempts that use the session token and its DPoP key at the broker.
  * @param limit how soon after the session's end they must fail, ms
  */
 export function brokerReplayAttempts(
@@ -69,7 +69,7 @@ export function brokerReplayAttempts(
 }
 
 /**
- * Returns attempts to open a tunnel to each target through the edge.
+ * Creates attempts that open a tunnel to each target through the edge.
  * @param limit how soon after the session's end they must fail, ms
  */
 export function edgeReplayAttempts(
@@ -97,7 +97,7 @@ export function edgeReplayAttempts(
   });
 }
 
-/** Returns an attempt to renew the lease through an edge. */
+/** Creates a drill attempt that renews the lease through an edge. */
 export function controlChannelAttempt(
   credentials: DrillCredentials,
   mesh: MeshInfo,
@@ -115,7 +115,10 @@ export function controlChannelAttempt(
   ];
 }
 
-/** Returns attempts that bypass the edge from inside the cluster: through the mesh gateway, and directly to Pods. */
+/**
+ * Creates attempts that bypass the edge from inside the cluster. They connect through the mesh gateway and directly to
+ * Pods.
+ */
 export function inClusterAttempts(
   credentials: DrillCredentials,
   mesh: MeshInfo,
@@ -150,7 +153,7 @@ export function inClusterAttempts(
   }
 }
 
-/** Returns rows for attempts that need an address inside the cluster. */
+/** Returns `not_tried` rows for the attempts that are impossible without an address inside the cluster. */
 export function untriedRows(targets: readonly Target[], { gateway, pods }: InClusterAddresses): DrillReport['rows'] {
   const rows: DrillReport['rows'] = [];
   if (!gateway)
@@ -172,21 +175,21 @@ export function untriedRows(targets: readonly Target[], { gateway, pods }: InClu
   return rows;
 }
 
-/** Finds a target's Pod by any of the service's names, short ones included. */
+/** Finds a target's Pod by any of the service's names, including short ones. */
 export function findPod({ service }: Target, pods: InClusterAddresses['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
 
-/** Converts a broker's answer into a verdict. */
+/** Converts a broker response into a verdict. */
 export function brokerVerdict({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
-  // Only these codes prove that the credential is dead; an overloaded or failing broker answers with others.
+  // Only these error codes prove that the credential is dead. An overloaded or failing broker sends other codes.
   const dead = status === 401 && (code?.startsWith('session_') ?? false);
   return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
 }
 
-/** Copies credentials, so that an attempt cannot replace those that the session had when it ended. */
+/** Copies credentials, so that an attempt cannot overwrite the ones that the session had when it ended. */
 function copyOf(credentials: DrillCredentials): DrillCredentials {
   return { ...credentials, svids: { ...credentials.svids } };
 }

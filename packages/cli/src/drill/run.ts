@@ -1,6 +1,6 @@
 /**
- * A drill opens a session, uses all of its credentials, ends it, and uses them again. Credentials that worked before
- * and are refused afterwards are dead; those still accepted are stale, and fail the drill.
+ * A drill opens a session, uses all of its credentials, ends the session, and uses the credentials again. Credentials
+ * that worked before and are now refused are dead. Credentials that are still accepted are stale, and fail the drill.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
@@ -40,15 +40,15 @@ import { chooseTargets, shortName, type Target, type TargetOptions } from './tar
 export interface DrillOptions {
   /** Public URL of the broker. */
   readonly broker: string;
-  /** CA of the broker and the edge, PEM. */
+  /** CA of the broker and the edge, in PEM. */
   readonly ca?: string | undefined;
-  /** See AgentConfig. */
+  /** Port for presence challenges, as in AgentConfig. */
   readonly presencePort: number;
   readonly proofs: ProofSource;
   readonly cause: DrillCause;
-  /** Opens another session for the same workspace afterwards. */
+  /** Whether to open another session for the same workspace afterwards. */
   readonly rebuild: boolean;
-  /** Milliseconds to wait for an external cause. */
+  /** How long to wait for an external cause, in milliseconds. */
   readonly wait: number;
   readonly choice: TargetOptions;
   readonly inside: InClusterAddresses;
@@ -57,13 +57,13 @@ export interface DrillOptions {
   readonly progress: (what: string) => void;
 }
 
-/** An active cause takes effect at the edge and the broker within this time. */
+/** Time within which an active cause must take effect at the edge and the broker. */
 const EDGE_LIMIT_MS = 2_000;
-/** A lease lasts whole seconds and is checked every second. */
+/** Time limit after a lease lapses. Leases are counted in whole seconds and checked every second. */
 const LAPSE_LIMIT_MS = 3_000;
-/** Covers the write to Kubernetes and istiod's push to every Envoy. */
+/** Time limit for the mesh. It covers the write to Kubernetes and the push from istiod to every Envoy. */
 const MESH_LIMIT_MS = 10_000;
-/** istiod needs this long to configure gateway and sidecars after a grant is applied or a Pod starts. */
+/** How long istiod may take to configure the gateway and the sidecars after a grant is applied or a Pod starts. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
 const PRESENCE_TRIES = 5;
@@ -71,8 +71,8 @@ const PRESENCE_PAUSE_MS = 1_000;
 
 /**
  * Runs a drill.
- * @throws MeshpassError with the broker's code if no session opens; `drill_proves_nothing` if no call passes the edge
- *   before the session's end
+ * @throws MeshpassError with the broker's error code if the session cannot be opened; `drill_proves_nothing` if no call
+ *   passes the edge before the session ends
  */
 export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   const startedAt = new Date().toISOString();
@@ -122,7 +122,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const rebuild = async () => {
       second ??= await openAgain(options);
       const { credentials: fresh, opened: again } = second;
-      // The remaining checks may outlast a lease.
+      // Renew the lease of the new session, because the remaining checks may take longer than a lease lasts.
       beating ??= setInterval(() => void renewLease(fresh), again.session.heartbeat_seconds * 1000);
     };
     const at = await end(cause, { credentials, session, operator, rebuild, wait: options.wait });
@@ -165,7 +165,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-/** Opens connections inside the cluster that bypass the edge. */
+/** Opens connections from inside the cluster that bypass the edge. */
 async function holdInside(
   hold: Pick<Hold, 'credentials' | 'mesh' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
@@ -189,7 +189,7 @@ async function holdInside(
 
 /**
  * Opens a session with a certificate for each grant and an identity token.
- * @throws MeshpassError with the broker's code
+ * @throws MeshpassError with the broker's error code
  */
 async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
   const credentials = createEmptyCredentials(broker, ca, presencePort);
@@ -204,7 +204,9 @@ async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise
   return { credentials, opened };
 }
 
-/** Retries until GitHub notices the port and forwards it for the presence challenge, which takes a while. */
+/**
+ * Retries the enrolment, because it takes GitHub a while to notice the port for the presence challenge and forward it.
+ */
 async function enrolPatiently(credentials: DrillCredentials, form: Readonly<Record<string, string>>): Promise<Answer> {
   for (let left = PRESENCE_TRIES; ; left--) {
     const answer = await enrol(credentials, form);
@@ -259,12 +261,12 @@ function granted({ status, json }: Answer): unknown {
   throw parseRefusal(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
 }
 
-// Rows about the rebuilt workspace: its new credentials work, and the old identity token adds no access to them.
+// Rows about the rebuilt workspace. Its new credentials must work, and the old identity token must not add any access.
 
 /**
- * Uses a new session's credentials, and the old identity token over a connection with the new certificate.
- * @param old session that has ended
- * @param fresh new session of the same workspace
+ * Uses the credentials of the new session, and then the old identity token over a connection with the new certificate.
+ * @param old the session that has ended
+ * @param fresh the new session of the same workspace
  */
 async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
   const { credentials, opened } = fresh;
@@ -294,15 +296,15 @@ async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Prom
   return rows;
 }
 
-// Rows that do not fail a drill because the broker denies only revoked sessions in the mesh (`--deny-ended
-// revoked`). The session's record shows whether the broker denied its principals. If not, the operator accepted what
-// an SVID can still do inside the cluster until it expires.
+// With `--deny-ended revoked`, the broker denies only revoked sessions in the mesh, and some stale rows do not fail the
+// drill. The session's record shows whether the broker denied its principals. If it did not, the operator has accepted
+// what an SVID can still do inside the cluster until it expires.
 
 /** Layers at which only the root DENY stops an unexpired SVID. */
 const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'root DENY']);
 
 /**
- * Turns `stale` rows of these layers into `noted` if the broker denied none of the principals.
+ * Changes `stale` rows of these layers to `noted` if the broker did not deny any of the session's principals.
  * @param recorded the broker's record of the closed session; undefined without an operator token
  */
 export function markUndeniedRows(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {

@@ -1,4 +1,4 @@
-/** Drill report as text: each attempt with its layer, result and milliseconds. */
+/** Formats a drill report as text. Each attempt is shown with its layer, its result and the time in milliseconds. */
 import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
 import { formatLines } from '../diagnosis/print.ts';
 
@@ -19,8 +19,8 @@ const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
 ];
 
 /**
- * Formats a report, without color. Rows of part `before` are only counted, because they are the baseline for the other
- * rows.
+ * Formats a report without colors. Rows in the part `before` are only counted, because they are just the baseline for
+ * the other rows.
  */
 export function formatDrillReport(report: DrillReport): string[] {
   const { session, rows, cause } = report;

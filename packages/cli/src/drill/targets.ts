@@ -1,24 +1,24 @@
-/** Granted services that a drill calls, with requests that have no side effects. */
+/** Chooses the granted services that a drill calls, and requests that should have no side effects. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 
 export interface Target {
   readonly service: ReachableService;
-  /** `host:port`, as in CONNECT. */
+  /** Authority of the CONNECT request: `host:port`. */
   readonly authority: string;
-  /** Path of a GET request; undefined for services that do not speak HTTP. */
+  /** Path for a GET request; undefined if the service does not speak HTTP. */
   readonly path?: string;
 }
 
 export interface TargetOptions {
-  /** `HOST:PORT` of a granted HTTP service; short names are allowed. */
+  /** `HOST:PORT` of a granted HTTP service. Short host names are allowed. */
   readonly service?: string | undefined;
   readonly path?: string | undefined;
 }
 
 /**
  * Chooses one HTTP and one TCP service that have running workloads.
- * @throws MeshpassError `usage` if the named service is not granted, or no service can be called
+ * @throws MeshpassError `usage` if the chosen service is not granted, or if no service can be called
  */
 export function chooseTargets(services: readonly ReachableService[], choice: TargetOptions) {
   const running = services.filter(({ spiffe_ids }) => spiffe_ids.length > 0);
@@ -40,7 +40,7 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
   return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
 }
 
-/** Returns a path that the grant allows for GET, with wildcards replaced by a fixed word. */
+/** Returns a path that the grant allows with GET. Wildcards in it are replaced with a fixed word. */
 function harmlessPath({ allow }: ReachableService): string | undefined {
   if (allow === undefined) return '/';
   for (const operation of allow) {
@@ -52,7 +52,7 @@ function harmlessPath({ allow }: ReachableService): string | undefined {
   return undefined;
 }
 
-/** Shortest name of a target, such as `orders.shop:8080`. */
+/** Returns the shortest name of a target, such as `orders.shop:8080`. */
 export function shortName({ service }: Target): string {
   const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
   return `${name}:${service.port}`;

@@ -1,6 +1,6 @@
 /**
- * Tunnel through the edge, or directly to a gateway or a Pod. It works as the agent's tunnels do, but each part is
- * configurable, and the report names the layer that ended it.
+ * Opens a tunnel through the edge, or directly to a gateway or a Pod. It works like the tunnels of the agent, except
+ * that each part is configurable and the report identifies the layer that ended the tunnel.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
@@ -9,43 +9,46 @@ import { formatSni, parseTarget, spiffeIdFromSan } from '@meshpass/identity/spif
 import type { DrillCredentials } from './credentials.ts';
 
 export interface TunnelRequest {
-  /** `host:port` for CONNECT. */
+  /** Authority of the CONNECT request: `host:port`. */
   readonly target: string;
-  /** Additional header lines of CONNECT, each with CRLF. */
+  /** Additional header lines for the CONNECT request, each ending with CRLF. */
   readonly connectHeaders?: string;
-  /** Grant whose SVID is presented to edge and workload; `none` presents no SVID. */
+  /** Grant whose SVID is presented to the edge and the workload. With `none`, no SVID is presented. */
   readonly grant: string;
-  /** Certificate to present to the edge instead of the SVID, PEM. */
+  /** Certificate to present to the edge instead of the SVID, in PEM. */
   readonly outerCertificate?: { readonly key: string; readonly chain: string };
   /** Address of the edge; absent with `straightTo`. */
   readonly edge?: { readonly host: string; readonly port: number };
-  /** Address of a gateway or a Pod to dial directly, as from inside the mesh. */
+  /** Address of a gateway or a Pod to dial directly, as a client inside the mesh would. */
   readonly straightTo?: { readonly host: string; readonly port: number };
   readonly sni?: string;
   readonly alpn?: readonly string[];
-  /** SPIFFE ids that the workload may present; by default, any id under the mesh's roots. */
+  /** SPIFFE ids that the workload may present. By default, any id that chains to the mesh's roots is accepted. */
   readonly peers?: readonly string[];
-  /** Set for a server outside the mesh, which is identified by a DNS name in its certificate and receives no SVID. */
+  /**
+   * Set this for a server outside the mesh. It is verified by a DNS name in its certificate, and no SVID is presented
+   * to it.
+   */
   readonly outside?: { readonly name: string; readonly ca?: string };
-  /** Text to send over the inner connection; without it, the tunnel is only opened. */
+  /** Text to send over the inner connection. If absent, the tunnel is only opened. */
   readonly send?: string;
 }
 
 export interface TunnelReport {
-  /** Layer at which the tunnel ended: the edge, the inner TLS handshake, or the service's answer. */
+  /** Layer that the tunnel reached: the edge, the inner TLS handshake, or the service's response. */
   readonly stage: 'edge' | 'inner' | 'answer';
   readonly edgeStatus?: number;
-  /** `error_code` of the edge's refusal. */
+  /** The `error_code` with which the edge refused the tunnel. */
   readonly edgeCode?: string;
   readonly error?: string;
-  /** Bytes from the inner connection, at most 64 KiB. */
+  /** Bytes received over the inner connection, at most 64 KiB. */
   readonly answer?: string;
 }
 
 export interface OpenTunnel {
-  /** Inner TLS connection to the workload. */
+  /** The inner TLS connection to the workload. */
   readonly socket: TLSSocket;
-  /** Closes both connections. */
+  /** Closes both the inner and the outer connection. */
   readonly end: () => void;
 }
 
@@ -54,7 +57,7 @@ const PATIENCE_MS = 5_000;
 const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
-/** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is a result. */
+/** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is returned as a report. */
 export async function probeTunnel(credentials: DrillCredentials, order: TunnelRequest): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
@@ -155,8 +158,8 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
 }
 
 /**
- * Waits briefly for the peer to close. A TLS 1.3 client finds out about a rejected certificate only after its own
- * handshake, and Envoy evaluates its TCP rules only on the first byte.
+ * Waits briefly to see whether the peer closes the connection. A TLS 1.3 client learns that its certificate was
+ * rejected only after its own handshake has completed, and Envoy evaluates TCP rules only when the first byte arrives.
  * @param say first bytes to send, if any
  * @returns bytes received while waiting
  * @throws Error if the peer closed the connection
@@ -172,7 +175,7 @@ export function waitForClose(socket: TLSSocket, say?: string): Promise<string> {
 
 /**
  * Sends a request over an open connection.
- * @returns the answer, at most 64 KiB
+ * @returns the response, at most 64 KiB
  */
 export async function sendAndRead(socket: TLSSocket, text: string): Promise<string> {
   socket.write(text);
@@ -197,9 +200,9 @@ function readUntil(socket: Socket, enough: (text: string) => boolean): Promise<s
 
 interface Reading {
   readonly enough: (text: string) => boolean;
-  /** Result when the time is over. */
+  /** Returns the result when the time limit has passed. */
   readonly late: (text: string) => string | Error;
-  /** Result when the peer closes the connection. */
+  /** Returns the result when the peer closes the connection. */
   readonly closed: (text: string) => string | Error;
 }
 
@@ -239,7 +242,7 @@ function open<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): 
 
 function reasonOf(thrown: unknown): string {
   const error = thrown as NodeJS.ErrnoException;
-  // OpenSSL formats errors as thread, code, library, function, reason and source location.
+  // OpenSSL errors consist of the thread, code, library, function, reason and source location, separated by colons.
   const tls = /SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
   if (tls !== undefined) return `${error.code}: ${tls}`;
   return error.code ? `${error.code}: ${error.message}` : String(error.message ?? thrown);

@@ -1,10 +1,10 @@
-/** Call that `meshpass explain` is asked about, parsed from a URL. */
+/** The call to explain, parsed from the URL that is passed to `meshpass explain`. */
 import type { ExplainedCall } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseHeaders } from '../input/request.ts';
 
 export interface WantedCall extends ExplainedCall {
-  /** `tcp` for a connection without HTTP; method and path are then meaningless. */
+  /** `tcp` for a connection without HTTP. In that case, the method and path are meaningless. */
   readonly protocol: 'http' | 'tcp';
 }
 
@@ -13,7 +13,7 @@ const LONGEST = 4_096;
 
 /**
  * Parses a URL into a call.
- * @param given such as `http://orders.shop:8080/orders/1` or `tcp://ledger-db.shop:5432`
+ * @param given URL such as `http://orders.shop:8080/orders/1` or `tcp://ledger-db.shop:5432`
  * @param headers `NAME: VALUE` lines
  * @throws MeshpassError `usage`
  */
@@ -45,7 +45,10 @@ export function parseWantedCall(given: string, method: string, headers: readonly
   };
 }
 
-/** Formats a call as `GET /orders/1`, without the query, which no Meshpass rule inspects; or as `a connection`. */
+/**
+ * Formats a call as `GET /orders/1`, or as `a connection` for TCP. The query string is omitted, because Meshpass rules
+ * do not inspect it.
+ */
 export function formatWantedCall({ protocol, method, path }: WantedCall): string {
   return protocol === 'tcp' ? 'a connection' : `${method} ${path.split('?')[0]}`;
 }

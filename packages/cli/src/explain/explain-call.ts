@@ -1,4 +1,7 @@
-/** Explanation of a call, hop by hop, as far as the workspace knows the hops. It reports decisions and makes none. */
+/**
+ * Explains a call hop by hop, as far as the workspace knows the hops. It only reports decisions that other components
+ * make.
+ */
 
 import type { Access } from '@meshpass/access';
 import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer';
@@ -16,14 +19,14 @@ import { sessionAccess, UnknownOperationError } from './session-access.ts';
 export interface ExplainInput {
   readonly call: WantedCall;
   readonly known: ExplainResponse;
-  /** Access file of a checkout, if given. */
+  /** Access file from a local checkout, if one is given. */
   readonly access?: Access | undefined;
   /** Whether the system resolves the name to an address outside Meshpass. */
   readonly resolves: (host: string) => Promise<boolean>;
 }
 
 /**
- * Explains whether a call would pass, with a line for each hop.
+ * Explains whether a call would be allowed, with a finding for each hop.
  * @throws MeshpassError `access_*` if the access file cannot be compiled
  */
 export async function explainCall(input: ExplainInput): Promise<Explanation> {
@@ -71,8 +74,8 @@ async function unknownName({ call: { host, port }, known, resolves }: ExplainInp
 }
 
 /**
- * Chooses a grant with this port: the first that allows the method and path. For a connection, or if none allows them,
- * the first grant.
+ * Chooses among the grants that contain this port: the first one that allows the method and path. For a TCP connection,
+ * or if no grant allows them, chooses the first grant.
  */
 function servingGrant(held: readonly ReachableService[], { call, known }: ExplainInput): ReachableService {
   const [first] = held;
@@ -147,7 +150,7 @@ function routed(service: ReachableService, input: ExplainInput): readonly Hop[] 
 const NO_ENDPOINT =
   'no Pod behind it accepts the mutual TLS of a sidecar, and the broker omits other Pods, such as those in ambient mode';
 
-/** Evaluates each destination by its own rules, with the rewritten path. */
+/** Evaluates each route destination against its own rules, with the rewritten path. */
 function forwarded(
   service: ReachableService,
   route: Extract<RouteAnswer, { kind: 'forward' }>,
@@ -190,8 +193,8 @@ function formatTarget({ host, port, subset, weight }: RouteTarget): string {
 }
 
 /**
- * Returns a `meshpass policy can-i` command for the platform team. Without the server name and the token, Meshpass's
- * own rules would refuse the call.
+ * Returns a `meshpass policy can-i` command for the platform team. It includes the server name and the token claims,
+ * because Meshpass's own rules would refuse the call without them.
  */
 function beyond(
   { host, port, grant }: ReachableService,
@@ -211,5 +214,5 @@ function beyond(
   );
 }
 
-/** Claims that do not identify the caller. */
+/** Claims that differ from token to token and do not identify the caller. */
 const OF_ONE_TOKEN: readonly string[] = ['exp', 'iat', 'jti', 'nbf'];

@@ -3,29 +3,31 @@ import { type Finding, overall } from '../diagnosis/finding.ts';
 import type { WantedCall } from './call.ts';
 
 export type Verdict = 'allowed' | 'refused' | 'unknown';
-/** Finding about a hop: `ok` lets the call pass, `failed` refuses it. */
+/** A finding about one hop: `ok` means that it allows the call, and `failed` that it refuses the call. */
 export type Hop = Finding<'workspace' | 'edge and gateway' | 'workload'>;
 
 export interface Explanation {
   readonly verdict: Verdict;
   readonly call: WantedCall;
-  /** Session id, for the platform team. */
+  /** Session id, to quote to the platform team. */
   readonly session: string;
-  /** Contact for access requests; absent if the access file names no contact. */
+  /** Contact for access requests. Absent if the access file does not define one. */
   readonly contact?: string | undefined;
   /** Full name and port of the destination service; absent if unknown. */
   readonly endpoint?: string;
   /** Grant that serves the call. */
   readonly grant?: string;
   readonly hops: readonly Hop[];
-  /** Facts that a workspace cannot know, and how to find out; absent if they make no difference. */
+  /**
+   * Facts that cannot be known in a workspace, and how to find them out. Absent if they would not change the verdict.
+   */
   readonly beyond?: string;
 }
 
-/** Words for hop states. */
+/** Verdict for each hop state. */
 export const VERDICTS = { ok: 'allowed', failed: 'refused', unknown: 'unknown' } as const;
 
-/** Combines the hops. Any refusal refuses the call; otherwise, any unknown hop makes the verdict unknown. */
+/** Combines the hops into one verdict: refused if any hop refuses the call, otherwise unknown if any hop is unknown. */
 export function verdictOf(hops: readonly Hop[]): Verdict {
   return VERDICTS[overall(hops)];
 }

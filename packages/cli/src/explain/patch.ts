@@ -1,6 +1,6 @@
 /**
- * `meshpass explain --patch`: the smallest change to the access file that allows a call, proven by the evaluator, along
- * with everything else that it would allow.
+ * Implements `meshpass explain --patch`. It proposes the smallest change to the access file that allows a call, proves
+ * with the evaluator that it does, and lists everything else that the change would allow.
  */
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
@@ -33,12 +33,18 @@ import {
 import { meets } from './rules-hop.ts';
 import { sessionMesh } from './session-access.ts';
 
-/** A checkout's access file with the texts of all its files, so that one file can be changed and the whole parsed again. */
+/**
+ * The access file of a local checkout, with the texts of all its files. One file can be changed, and the whole access
+ * file parsed again.
+ */
 export interface AccessFiles {
   readonly access: Access;
-  /** File contents by the names that places use: the first file as given, included files relative to its directory. */
+  /**
+   * File contents by the names that source locations use. The main file is named as it was given, and included files
+   * are named relative to its directory.
+   */
   readonly texts: ReadonlyMap<string, string>;
-  /** Paths on disk, by the same names. */
+  /** Paths on disk, keyed by the same names. */
   readonly paths: ReadonlyMap<string, string>;
 }
 
@@ -61,13 +67,13 @@ export function readAccessFiles(file: string, flag: string): AccessFiles {
 
 export interface Patch {
   readonly grant: string;
-  /** Diff for `git apply`. */
+  /** Unified diff that `git apply` accepts. */
   readonly diff: string;
   /** Operations that holders gain, including this call, such as `POST /orders on orders.shop:8080`. */
   readonly widens: readonly string[];
-  /** Holders of the grant. */
+  /** Descriptions of the grant's holders. */
   readonly holders: readonly string[];
-  /** Assumptions that a workspace cannot check. */
+  /** Assumptions that cannot be verified from a workspace. */
   readonly assumed: readonly string[];
 }
 
@@ -75,13 +81,15 @@ export interface PatchInput {
   readonly call: WantedCall;
   readonly known: ExplainResponse;
   readonly files: AccessFiles;
-  /** Grant to change; defaults to the grant that serves the service, or the session's only grant. */
+  /**
+   * Grant to change. Defaults to the grant that contains the service or, if there is none, to the session's only grant.
+   */
   readonly grant?: string | undefined;
 }
 
 /**
- * Proposes a patch.
- * @throws MeshpassError `patch_refused`; `access_file_*` for an unreadable file
+ * Proposes a patch to the access file.
+ * @throws MeshpassError `patch_refused`; `access_file_*` if a file cannot be read
  */
 export function proposePatch(input: PatchInput): Patch {
   const { call, known, files } = input;
@@ -112,7 +120,7 @@ export function proposePatch(input: PatchInput): Patch {
   };
 }
 
-/** Returns the service as the session knows it, or as its name implies. */
+/** Returns the destination service. If the session does not know it, its properties are inferred from its name. */
 function destinationOf(
   call: WantedCall,
   known: ExplainResponse,
@@ -149,7 +157,10 @@ function namesOf(grants: readonly Grant[]): string {
   return grants.map(({ name }) => name).join(', ') || 'it has none of them';
 }
 
-/** Refuses if a route leads to another service. That service's rules decide, so another entry must change. */
+/**
+ * Refuses the patch if a route forwards the call to another service. The rules of that service decide, so a different
+ * entry would have to change.
+ */
 function refuseWhereRoutesLeadElsewhere({ host, port }: CallDestination, route: RouteAnswer | undefined): void {
   if (route?.kind === 'answer' && route.refusal?.code === 'agent_route_not_granted')
     throw refusal(
@@ -164,8 +175,8 @@ function refuseWhereRoutesLeadElsewhere({ host, port }: CallDestination, route: 
 }
 
 /**
- * Refuses if the file denies the call or requires claims for it. Such rules are deliberate, and an additional operation
- * would circumvent them.
+ * Refuses the patch if the access file denies the call or requires claims for it. Such rules are deliberate, and adding
+ * an operation would circumvent them.
  */
 function refuseWhatSomebodyMustDecide(grant: Grant, to: CallDestination, call: WantedCall): void {
   for (const { deny, require, allow, place } of targetsThatMayHold(grant, to)) {
@@ -192,7 +203,7 @@ function refuseWhatSomebodyMustDecide(grant: Grant, to: CallDestination, call: W
   }
 }
 
-/** Returns entries that may select the service by a pattern or by labels. */
+/** Returns the entries that may select the service by a pattern or by labels. */
 function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: CallDestination): Grant['to'] {
   const { host, port } = to;
   const [service, namespace] = host.split('.');
@@ -206,7 +217,10 @@ function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: CallDestinat
   );
 }
 
-/** Returns the path as sidecars compare it. Rejects patterns, which would also allow other paths. */
+/**
+ * Returns the normalized path that sidecars match against. Rejects pattern characters, because the path would then
+ * allow other paths as well.
+ */
 function pathOf(call: WantedCall): string {
   const path = normalizePath(call.path.split('?')[0]!, 'BASE');
   if (path === undefined || /[*{}]/.test(path))
@@ -231,7 +245,7 @@ function read(files: AccessFiles, name: string, text: string, call: WantedCall):
   }
 }
 
-/** Returns the operations that holders gain, by planning the change for this service. */
+/** Lists the operations that holders gain. They are computed by planning the change for this service. */
 function widens(
   before: Access,
   after: Access,
@@ -265,7 +279,9 @@ function widens(
   ];
 }
 
-/** Returns the changed entry's named ports, whose numbers only the mesh knows. */
+/**
+ * Lists the named ports whose entries change. They are reported separately, because only the mesh knows their numbers.
+ */
 function widenedByName(before: Access, after: Access, grant: string, to: CallDestination): readonly string[] {
   const of = (access: Access) =>
     new Map(
@@ -283,7 +299,7 @@ function isOf(one: Grant['to'][number], { host }: CallDestination): boolean {
   return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
-/** Returns entries for all ports of the service, because one entry may cover several. */
+/** Returns the entries for all ports of the service, because a change to one entry may affect more than one port. */
 function targetsOfService({ to: targets }: Grant, to: CallDestination): Grant['to'] {
   return targets
     .filter((one) => isOf(one, to))
@@ -295,7 +311,7 @@ function refusal(message: string): MeshpassError {
 }
 
 /**
- * Parses the access file again, with a new text for one of its files.
+ * Parses the access file again, after replacing the text of one of its files.
  * @throws MeshpassError `access_file_*`
  */
 function withText({ access, texts }: AccessFiles, name: string, text: string): Access {
@@ -312,8 +328,8 @@ function withText({ access, texts }: AccessFiles, name: string, text: string): A
 const CONTEXT = 3;
 
 /**
- * Formats a unified diff of one change in one file, as `git apply` accepts it.
- * @param name path from the repository's root, with slashes
+ * Formats a unified diff with one hunk in one file, in the format that `git apply` accepts.
+ * @param name path relative to the repository root, separated by slashes
  */
 function unifiedDiff(name: string, before: string, after: string): string {
   const [old, fresh] = [linesOf(before), linesOf(after)];
@@ -330,7 +346,7 @@ function unifiedDiff(name: string, before: string, after: string): string {
   const range = (changed: number) => `${from + 1},${above.length + changed + below.length}`;
   const marked = (mark: string, lines: readonly string[]) =>
     lines.map((line) => (line.endsWith('\n') ? `${mark}${line}` : `${mark}${line}\n\\ No newline at end of file\n`));
-  // git appends a tab to a name that contains spaces.
+  // Like git, append a tab to a name that contains spaces.
   const shown = name.includes(' ') ? `${name}\t` : name;
   return [
     `--- a/${shown}\n`,
@@ -343,12 +359,12 @@ function unifiedDiff(name: string, before: string, after: string): string {
   ].join('');
 }
 
-/** Splits a text into lines with their line endings. */
+/** Splits a text into lines, which keep their line endings. */
 function linesOf(text: string): string[] {
   return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
-/** Returns a file's path relative to its repository's root, or its base name outside a repository. */
+/** Returns a file's path relative to the root of its repository, or its base name if it is not in a repository. */
 function nameInRepository(path: string): string {
   for (let directory = dirname(path); ; directory = dirname(directory)) {
     if (existsSync(join(directory, '.git'))) return relative(directory, path).split(sep).join('/');

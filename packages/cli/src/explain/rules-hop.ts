@@ -1,4 +1,7 @@
-/** Last hop that Meshpass decides: guard and rules at the workload, with the access file's line if a file is given. */
+/**
+ * Evaluates the last hop that Meshpass decides: the guard and the rules at the workload. If an access file is given,
+ * the finding includes the file's line.
+ */
 import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
@@ -16,7 +19,8 @@ export interface RulesInput {
 }
 
 /**
- * Evaluates a call by the access file or, if no file is given, by the broker's answer to the session.
+ * Evaluates a call against the access file. If no file is given, evaluates it against the broker's answer for the
+ * session.
  * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
 export function rulesHop(to: ReachableService, { call, known, access }: RulesInput): Hop {
@@ -78,7 +82,7 @@ function whyRefused(
 const SHOWN = 10;
 
 /**
- * Whether an operation of the access file covers the call. `explain` uses it to describe the evaluator's decision;
+ * Whether an operation in the access file covers the call. `explain` uses it to describe the evaluator's decision;
  * `--patch` uses it to refuse calls that the file denies or requires claims for.
  */
 export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {

@@ -1,17 +1,17 @@
 /**
- * Converts the broker's answer about a session into an access file and mesh objects, so that one evaluator decides
- * calls here and for the platform team, and no rule is implemented twice.
+ * Converts the broker's answer about a session into an access file and mesh objects. Calls from a workspace are then
+ * decided by the same evaluator that the platform team uses, and no rule is implemented twice.
  */
 import type { Access, ClaimValues, GrantTarget, Operation } from '@meshpass/access';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { loadObject, type Resource } from '@meshpass/istio';
 
-/** File name in places if no file is given. */
+/** File name in source locations if no access file is given. */
 export const SESSION_FILE = "the broker's answer for this session";
 const PLACE = { file: SESSION_FILE, line: 1, column: 1 };
 
-/** Thrown for an operation in an unknown format; the result is then unknown. */
+/** Thrown for an operation in an unknown format. Callers report the result as unknown. */
 export class UnknownOperationError extends Error {}
 
 /**
@@ -51,14 +51,18 @@ function targetOf({ host, port, allow }: ReachableService): GrantTarget {
 
 const NOT = 'but not ';
 
-/** Parses `POST /refunds (with department finance or audit)`, as describeAllowed() of @meshpass/access formats it. */
+/**
+ * Parses an operation in the format of describeAllowed() in @meshpass/access, such as
+ * `POST /refunds (with department finance or audit)`.
+ */
 function operationOf(text: string): Operation {
   const [, method, path, demands = ''] = /^(\*|[A-Z-]+) (\/\S*)((?: \(with [^()]+\))*)$/.exec(text) ?? [];
   if (method === undefined || path === undefined) throw new UnknownOperationError(text);
   const require: Record<string, string[]> = {};
   for (const [, demand] of demands.matchAll(/ \(with ([^()]+)\)/g)) {
     const [name, ...values] = demand!.split(' ');
-    // If a claim is required twice, both sets must match. That is rare, and one set cannot express it.
+    // If a claim is required twice, a value from each set must match. A single set cannot express that, and the case is
+    // rare.
     if (require[name!]) throw new UnknownOperationError(text);
     require[name!] = values.join(' ').split(' or ');
   }
@@ -67,7 +71,7 @@ function operationOf(text: string): Operation {
 
 /**
  * Builds a Service for each host, and a Pod for each ServiceAccount behind it.
- * @param services duplicates of host and port are ignored
+ * @param services services of the session; duplicates of the same host and port are ignored
  */
 export function sessionMesh(
   services: readonly Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>[],

@@ -1,4 +1,4 @@
-/** Requests to GitHub's API as the App. */
+/** Sends requests to GitHub's API as the App. */
 import { createPrivateKey } from 'node:crypto';
 import { signAppJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
@@ -14,9 +14,9 @@ export interface GithubResponse {
   readonly json: any;
 }
 
-/** Login, or short name of an App. */
+/** A login, or the short name (slug) of an App. */
 export const Slug = z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/);
-/** URL of a page at GitHub, safe to print and to use in commands. */
+/** URL of a GitHub page. It contains only characters that are safe to print and to use in commands. */
 export const Page = z.string().regex(/^https?:\/\/[\w.~:/-]{1,290}$/);
 
 const PATIENCE_MS = 15_000;
@@ -24,7 +24,7 @@ const MAX_ANSWER = 2 * 1024 * 1024;
 
 /**
  * Sends a request to GitHub's API.
- * @throws MeshpassError `issuer_unavailable` if the answer is not JSON
+ * @throws MeshpassError `issuer_unavailable` if the response is not JSON
  */
 export async function queryGithub(
   api: string,
@@ -54,9 +54,9 @@ export async function queryGithub(
 }
 
 /**
- * Returns an Authorization header `Bearer JWT` for an App (RFC 7519, RS256).
- * @param now Unix milliseconds
- * @throws MeshpassError `config_invalid` if the key is invalid, or other users can read it
+ * Creates the value of an Authorization header that authenticates the App with a JWT (RFC 7519, RS256).
+ * @param now current time in Unix milliseconds
+ * @throws MeshpassError `config_invalid` if the key is invalid or other users can read it
  */
 export async function githubAppAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
   return `Bearer ${await signAppJwt(appId, keyOf(keyFile), now)}`;

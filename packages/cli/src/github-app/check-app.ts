@@ -1,4 +1,4 @@
-/** Checks a GitHub App, its installations, their permissions and the remaining rate limit. */
+/** Checks a GitHub App: its installations, their permissions, and the remaining rate limit. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
@@ -9,7 +9,7 @@ import type { Check, Findings } from '../diagnosis/run.ts';
 import { githubAppAuthorization, Page, queryGithub, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
-/** Flags that name a GitHub App, as in `meshpass serve`. */
+/** Flags that configure a GitHub App, with the same names as in `meshpass serve`. */
 export const githubAppFlags = {
   ...withEnvironmentVariables({
     githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
@@ -20,8 +20,8 @@ export const githubAppFlags = {
 };
 
 /**
- * Returns a check of the App; undefined if no App is named.
- * @throws MeshpassError `usage` if only one of App and key is named
+ * Returns a check of the App, or undefined if the flags do not specify an App.
+ * @throws MeshpassError `usage` if only one of the App and its key is specified
  */
 export function checkGithubAppFlags({
   githubApi: api,
@@ -36,15 +36,15 @@ export function checkGithubAppFlags({
 }
 
 export interface GithubAppCheckOptions {
-  /** Such as `https://api.github.com`. */
+  /** Base URL of GitHub's API, such as `https://api.github.com`. */
   readonly api: string;
-  /** App id or client id. */
+  /** App id or client id of the App. */
   readonly appId: string;
-  /** Path of the private key. */
+  /** Path of the App's private key. */
   readonly keyFile: string;
-  /** Organizations that must have the App installed; if empty, all installations are checked. */
+  /** Organizations that must have the App installed. If empty, all installations are checked. */
   readonly organizations: readonly string[];
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
 }
 
@@ -60,10 +60,10 @@ const Installation = z.object({
 type Installation = z.infer<typeof Installation>;
 const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.number().max(8.64e12).default(0) });
 
-/** Warns below this share of the hourly limit. */
+/** Warn if less than this share of the hourly rate limit remains. */
 const FEW = 0.2;
 
-/** Returns the check of an App. */
+/** Creates the check of an App. */
 export function createGithubAppCheck(options: GithubAppCheckOptions): Check {
   return { names: ['github'], run: () => look(options), onError: { seen: options.api } };
 }
@@ -145,7 +145,7 @@ function lacks(
   return misconfigurationFinding('github', says, { seen, next, command: `xdg-open ${page}` });
 }
 
-/** Checks the installation's own rate limit. */
+/** Checks the remaining rate limit of an installation. */
 async function budgetOf(one: Installation, api: string, authorization: string): Promise<Findings> {
   const path = `/app/installations/${one.id}/access_tokens`;
   const issued = await queryGithub(api, path, { method: 'POST', authorization });
@@ -174,8 +174,8 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
 }
 
 /**
- * Validates an answer, because its values are printed: none may contain control characters, or more than one word
- * inside a command.
+ * Validates a response from GitHub, because its values are printed. They must not contain control characters, and in a
+ * command each value must be a single word.
  */
 function taken<T>(form: z.ZodType<T>, json: unknown, what: string): T {
   const read = form.safeParse(json);

@@ -1,8 +1,8 @@
 /**
- * Registers the App with GitHub's manifest flow. A page on the loopback interface sends the manifest to GitHub, GitHub
- * redirects the browser back with a code, and the code is exchanged once for the private key. The key is written only
- * to a file that only its owner can read. The App's client secret and webhook secret are discarded, because nothing
- * uses them.
+ * Registers the App with GitHub's manifest flow. A page on the loopback interface sends the manifest to GitHub, and
+ * GitHub redirects the browser back with a code. The code is exchanged once for the private key, which is written only
+ * to a file that other users cannot read. The App's client secret and webhook secret are discarded, because they are
+ * not used.
  */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
 import { describeFileError, MeshpassError } from '@meshpass/identity/error';
@@ -12,22 +12,22 @@ import { Page, queryGithub, Slug } from './ask-github.ts';
 import { buildAppManifest, PERMISSIONS } from './permissions.ts';
 
 export interface RegisterAppOptions {
-  /** Organization that owns the App; by default, the user owns it. */
+  /** Organization that will own the App. If undefined, the user owns it. */
   readonly organization: string | undefined;
   readonly name: string;
-  /** Home page of the App. */
+  /** Home page URL of the App. */
   readonly url: string;
-  /** Such as `https://github.com`. */
+  /** Base URL of GitHub's website, such as `https://github.com`. */
   readonly web: string;
-  /** Such as `https://api.github.com`. */
+  /** Base URL of GitHub's API, such as `https://api.github.com`. */
   readonly api: string;
-  /** Path for the key; must not exist yet. */
+  /** Path of the file for the private key, which must not exist yet. */
   readonly keyFile: string;
   /** Port of the loopback page; 0 for any free port. */
   readonly port: number;
-  /** Milliseconds to wait for the browser. GitHub's code is valid for an hour. */
+  /** How long to wait for the browser, in milliseconds. GitHub's code is valid for an hour. */
   readonly patienceMs: number;
-  /** Receives the URL to open in a browser. */
+  /** Called with the URL to open in a browser. */
   readonly onStart: (url: string) => void;
 }
 
@@ -36,7 +36,7 @@ export interface RegisteredApp {
   readonly clientId: string;
   readonly slug: string;
   readonly owner: string;
-  /** URL of the App's page at GitHub. */
+  /** URL of the App's page on GitHub. */
   readonly page: string;
 }
 
@@ -53,12 +53,12 @@ const Created = z.object({
 });
 
 /**
- * Registers an App and stores its key.
- * @throws MeshpassError `config_invalid` if the file exists or cannot be written; `issuer_unavailable` if GitHub
- *   answers unexpectedly; `request_timeout` if the browser does not return
+ * Registers an App and stores its private key.
+ * @throws MeshpassError `config_invalid` if the file exists or cannot be written; `issuer_unavailable` if GitHub's
+ *   response is unexpected; `request_timeout` if the browser does not return
  */
 export async function registerGithubApp(options: RegisterAppOptions): Promise<RegisteredApp> {
-  // Reserves the file first: GitHub shows the key only once, so an App whose key cannot be written would be useless.
+  // Create the file first. GitHub returns the key only once, so an App whose key cannot be written would be useless.
   const file = reserve(options.keyFile);
   let isWritten = false;
   try {
@@ -115,14 +115,17 @@ async function codeOf({
   return (await redirect.answer).searchParams.get('code') ?? '';
 }
 
-/** Exchanges the code (`POST /app-manifests/{code}/conversions`). It is the only credential, and works once. */
+/**
+ * Exchanges the code for the App (`POST /app-manifests/{code}/conversions`). The code is the only credential for this
+ * request, and can be used only once.
+ */
 async function convert(api: string, code: string): Promise<z.infer<typeof Created>> {
   const { status, json } = await queryGithub(api, `/app-manifests/${encodeURIComponent(code)}/conversions`, {
     method: 'POST',
   });
   const read = Created.safeParse(json);
   if (status === 201 && read.success) return read.data;
-  // The message must not contain the body, which may contain the key.
+  // Keep the response body out of the message, because it may contain the private key.
   throw new MeshpassError(
     'issuer_unavailable',
     `GitHub answered the code exchange with status ${status} instead of an App.`,

@@ -1,11 +1,13 @@
-/** Permissions of a broker's GitHub App, each with a reason. The App has no webhook and receives no events. */
+/**
+ * Permissions that the broker's GitHub App needs, each with a reason. The App has no webhook and receives no events.
+ */
 
 export interface Permission {
   readonly name: string;
   readonly level: 'read';
   readonly of: 'organization' | 'repository';
   readonly reason: string;
-  /** Feature that needs it; absent for permissions that every broker needs. */
+  /** Feature that needs the permission. Absent if every broker needs it. */
   readonly onlyFor?: string;
 }
 
@@ -39,7 +41,7 @@ export const PERMISSIONS: readonly Permission[] = [
   },
 ];
 
-/** Events that the App subscribes to. GitHub has none about Codespaces, so the broker polls. */
+/** Events that the App subscribes to. GitHub has no events about Codespaces, so the broker polls instead. */
 export const GITHUB_APP_EVENTS: readonly string[] = [];
 
 export interface AppManifestOptions {
@@ -50,7 +52,7 @@ export interface AppManifestOptions {
   readonly redirectUrl: string;
 }
 
-/** Builds a manifest in GitHub's format ("Registering a GitHub App from a manifest"). */
+/** Builds an App manifest, as documented by GitHub in "Registering a GitHub App from a manifest". */
 export function buildAppManifest({ name, url, redirectUrl }: AppManifestOptions) {
   return {
     name,
@@ -58,7 +60,7 @@ export function buildAppManifest({ name, url, redirectUrl }: AppManifestOptions)
     redirect_url: redirectUrl,
     public: false,
     description: 'Gives the Meshpass broker read access to members, teams and Codespaces.',
-    // A manifest must name a webhook; this one is inactive.
+    // GitHub requires a webhook in the manifest. This one is inactive.
     hook_attributes: { url, active: false },
     default_events: GITHUB_APP_EVENTS,
     default_permissions: Object.fromEntries(PERMISSIONS.map(({ name, level }) => [name, level])),

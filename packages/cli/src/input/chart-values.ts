@@ -1,11 +1,11 @@
-/** The Helm chart's values file, reduced to the fields that decide what an installation needs. */
+/** Reads the values file of the Helm chart. Only the fields that determine what an installation needs are parsed. */
 import { readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { readTextFile } from './text-file.ts';
 
 const word = z.string().nullish();
-/** Appears in commands that a check prints. */
+/** A name that appears in commands that a check prints, so it must be a DNS name. */
 const name = z
   .string()
   .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'is not a DNS name')
@@ -19,11 +19,11 @@ const Values = z.object({
   mesh: z.object({ rootNamespace: name, istiod: name, clusterDomain: name }).nullish(),
 });
 
-/** Absent fields have the chart's defaults. */
+/** Chart values. For absent fields, the chart's defaults apply. */
 export type ChartValues = z.infer<typeof Values>;
 
 /**
- * Reads the file of `--values`.
+ * Reads the values file that is passed as `--values`.
  * @throws MeshpassError `usage` with `FILE:LINE:COLUMN` for each problem
  */
 export function readChartValues(file: string): ChartValues {

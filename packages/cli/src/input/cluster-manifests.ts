@@ -1,4 +1,4 @@
-/** Objects in a live cluster that policy depends on, read with list calls. Secrets are not read. */
+/** Reads the objects in a live cluster that affect policy. It uses list calls, and never reads Secrets. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -38,7 +38,7 @@ const COLLECTIONS: readonly Collection[] = [
   of('v1', 'Namespace', 'namespaces'),
   of('v1', 'ServiceAccount', 'serviceaccounts'),
   of('v1', 'Pod', 'pods'),
-  // Only the mesh's own ConfigMap.
+  // Read only the ConfigMap that contains the mesh configuration.
   of('v1', 'ConfigMap', 'configmaps', { fieldSelector: 'metadata.name=istio' }),
   of('rbac.authorization.k8s.io/v1', 'Role', 'roles'),
   of('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles'),
@@ -46,22 +46,25 @@ const COLLECTIONS: readonly Collection[] = [
   of('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
 ];
 
-/** API groups whose kinds affect traffic. Kinds in these groups that Meshpass does not understand are counted. */
+/**
+ * API groups whose kinds affect traffic. On request, the kinds in these groups that Meshpass does not understand are
+ * listed too.
+ */
 const TRAFFIC_GROUPS =
   /^(?:[a-z]+\.istio\.io|gateway\.networking\.(?:x-)?k8s\.io|gateway\.envoyproxy\.io|networking\.k8s\.io)\//;
 
 export interface ClusterObjects {
   readonly resources: readonly Resource[];
   readonly problems: readonly ManifestProblem[];
-  /** Objects of kinds that Meshpass does not understand and that affect traffic; empty unless requested. */
+  /** Objects of kinds that affect traffic but that Meshpass does not understand. Empty unless requested. */
   readonly others: readonly KubeObject[];
-  /** Other kinds that affect traffic, but that the kubeconfig may not list. */
+  /** Other kinds that affect traffic, but that the kubeconfig's user is not allowed to list. */
   readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
 }
 
 /**
  * Reads the objects of a cluster.
- * @param options.others also lists the other kinds of API groups that affect traffic, such as routes of the Gateway API
+ * @param options.others also lists the other kinds in API groups that affect traffic, such as Gateway API routes
  * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
  */
 export async function readCluster(
@@ -77,8 +80,8 @@ export async function readCluster(
 }
 
 /**
- * Reads the objects of a cluster with an open client.
- * @param options as for readCluster()
+ * Reads the objects of a cluster through an existing client.
+ * @param options options of readCluster()
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {
@@ -93,7 +96,7 @@ export async function readObjects(http: Client, options: { readonly others?: boo
   };
 }
 
-/** Returns the API server's `group/version` pairs. */
+/** Returns the `group/version` pairs that the API server supports. */
 async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   const { body } = await http.call({ method: 'GET', path: '/apis' });
   const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
@@ -101,8 +104,9 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Lists the kinds in the traffic groups that COLLECTIONS does not contain, from the API server's discovery. Routes of the
- * Gateway API and Ingresses are among them, because a cluster need not have them, nor a kubeconfig the right to list them.
+ * Uses API discovery to list the objects of all kinds in the traffic groups that are not in COLLECTIONS. These include
+ * Gateway API routes and Ingresses, because a cluster may not have those kinds and a kubeconfig may not be allowed to
+ * list them.
  */
 async function listOthers(
   http: Client,
@@ -143,7 +147,10 @@ interface Listed {
   readonly name: string;
 }
 
-/** Lists a kind. One that is not installed, as `TrafficExtension` before Istio 1.30, has no objects. */
+/**
+ * Lists the objects of a kind. If the kind is not installed, such as `TrafficExtension` before Istio 1.30, the list is
+ * empty.
+ */
 async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Listed[]> {
   const found: Listed[] = [];
   let next: string | undefined;

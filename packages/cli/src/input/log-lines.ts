@@ -1,15 +1,15 @@
-/** Lines of log files of any size. */
+/** Reads log files of any size line by line. */
 import { createReadStream } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { unreadableFileError } from './text-file.ts';
 
-/** Maximum length of a line in UTF-16 code units. Envoy limits the headers of a request to 60 KiB. */
+/** Maximum length of a line, in UTF-16 code units. Envoy limits request headers to 60 KiB. */
 const MAX_LINE = 256 * 1024;
 
 /**
- * Passes each line of a file to `read`, and undefined for a line above the limit. Keeps one chunk of the file and one
- * line in memory.
- * @param flag flag that named the file, for messages
+ * Calls `read` with each line of a file, or with undefined if the line is too long. Only one chunk of the file and one
+ * line are kept in memory.
+ * @param flag flag that specified the file, for error messages
  * @throws MeshpassError `usage` if the file cannot be read
  */
 export async function readLines(file: string, flag: string, read: (line: string | undefined) => void): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * Manifests from files, directories and standard input. A file above the size limit is read only as far as needed to
- * reject it.
+ * Reads manifests from files, directories and standard input. A file that exceeds the size limit is read only as far as
+ * needed to reject it.
  */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,20 +11,20 @@ import { unreadableFileError } from './text-file.ts';
 export interface ManifestFile {
   readonly name: string;
   readonly text: Uint8Array;
-  /** Whether the file was found in a directory, rather than named. */
+  /** Whether the file was found in a directory instead of specified on the command line. */
   readonly isFound: boolean;
 }
 
 export interface LeftOut {
   readonly path: string;
   readonly why: string;
-  /** Whether it may contain objects that `kubectl apply` accepts. */
+  /** Whether the file or directory may contain objects that `kubectl apply` would accept. */
   readonly mayHold: boolean;
 }
 
 export interface ManifestFiles {
   readonly files: readonly ManifestFile[];
-  /** Files in directories that were not read as manifests. */
+  /** Files and directories that were found but not read as manifests. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -33,9 +33,9 @@ const MANIFEST = /\.(?:ya?ml|json)$/;
 const ACTION = '{{';
 
 /**
- * Reads named files and, in directories, every `.yaml`, `.yml` and `.json` file that contains objects, recursively and
- * including hidden directories, as `kubectl apply -R` does.
- * @throws MeshpassError `usage` if something cannot be read
+ * Reads the given files. For a directory, reads every `.yaml`, `.yml` and `.json` file that contains Kubernetes
+ * objects. Subdirectories are included, even hidden ones, as with `kubectl apply -R`.
+ * @throws MeshpassError `usage` if a file or directory cannot be read
  */
 export async function readManifestFiles(paths: readonly string[]): Promise<ManifestFiles> {
   const files: ManifestFile[] = [];
@@ -58,7 +58,10 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
   return { files, leftOut };
 }
 
-/** @throws MeshpassError `usage` if neither manifests nor a cluster are named */
+/**
+ * Requires manifests, a cluster, or both.
+ * @throws MeshpassError `usage` if neither manifests nor a cluster are specified
+ */
 export function requireInput(paths: readonly string[], cluster: string | undefined): void {
   if (paths.length === 0 && cluster === undefined)
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
@@ -68,13 +71,13 @@ const TEMPLATE = 'Helm templates must be rendered first: helm template ... | mes
 
 interface Found {
   readonly path: string;
-  /** Whether the file is below a Helm chart's templates. */
+  /** Whether the file is in the templates directory of a Helm chart. */
   readonly isTemplate: boolean;
 }
 
 /**
- * Lists files below a directory. Links to directories are not followed: they may form a loop, and kubectl does not
- * follow them either.
+ * Lists the files below a directory. Symbolic links to directories are not followed: they may form a loop, and kubectl
+ * does not follow them either.
  */
 function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Generator<Found> {
   const isChart = existsSync(join(directory, 'Chart.yaml'));
@@ -95,7 +98,10 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
   }
 }
 
-/** A link to nothing may lead to a directory that was not checked out, such as a Git submodule. */
+/**
+ * Whether a symbolic link points to a regular file. A broken link may point to a directory that was not checked out,
+ * such as a Git submodule.
+ */
 function leadsToFile(path: string): boolean {
   try {
     return statSync(path).isFile();
@@ -104,14 +110,17 @@ function leadsToFile(path: string): boolean {
   }
 }
 
-/** Whether Git LFS has the content, which was not checked out. */
+/** Whether the file is a Git LFS pointer, whose content was not checked out. */
 function isPointer(text: Uint8Array): boolean {
   return Buffer.from(text.subarray(0, POINTER.length)).equals(POINTER);
 }
 
 const POINTER = Buffer.from('version https://git-lfs.github.com/spec/');
 
-/** Tool directories, which contain more files than all manifests together. `.git` has no committed files. */
+/**
+ * Tool directories, which are skipped because they usually contain far more files than there are manifests. Files in
+ * `.git` are never committed, so they cannot be manifests.
+ */
 const NOT_FOLLOWED = new Map([
   ['.git', { why: 'a Git directory', mayHold: false }],
   ['node_modules', { why: 'an npm directory', mayHold: true }],

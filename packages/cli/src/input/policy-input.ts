@@ -1,4 +1,7 @@
-/** Input for the `meshpass policy` commands: an access file, the mesh from files, a cluster or both, and its setup. */
+/**
+ * Reads the input of the `meshpass policy` commands: an access file, the mesh's objects (from files, a cluster or
+ * both), and the mesh's settings.
+ */
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -19,7 +22,7 @@ import { gatewayFlags, gatewayLocation, namespace, tokenAudience } from '../comm
 import { readManifestFiles, requireInput } from './manifest-files.ts';
 import { readTextFile, withFlagName } from './text-file.ts';
 
-/** Flag for the cluster that manifests are compared with. */
+/** Flag for a live cluster to read in addition to manifests. */
 export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {
   env: 'MESHPASS_KUBECONFIG',
 });
@@ -29,7 +32,7 @@ export const MESH_PATHS = variadicArgument(
   'manifest files and directories with Services, workloads and policies; - for standard input',
 );
 
-/** Flags for sources of the mesh other than manifests. */
+/** Flags for reading the mesh from sources other than manifests. */
 export const meshInputFlags = {
   kubeconfig,
   namespace,
@@ -38,8 +41,8 @@ export const meshInputFlags = {
 type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
- * Flags for the mesh's setup. Missing values come from the mesh's own configuration, if it is read, or are Istio's
- * defaults.
+ * Flags for the mesh's settings. Missing values come from the mesh's own configuration if it was read, and otherwise
+ * from Istio's defaults.
  */
 export const meshFlags = {
   kubeconfig,
@@ -72,14 +75,16 @@ export interface PolicyInput extends Manifests {
   readonly tokens: IdentityTokens;
 }
 
-/** Header in which workspaces send the identity token. */
+/** HTTP header in which workspaces send the identity token. */
 const TOKEN_HEADER = 'x-meshpass-token';
 
-/** Placeholder for keys that only the broker knows; objects compiled with it are never written. */
+/**
+ * Placeholder for the broker's keys, which only the broker knows. Objects that are compiled with it are never written.
+ */
 export const PLACEHOLDER_JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
 /**
- * Reads the mesh and its setup.
+ * Reads the mesh's objects and settings.
  * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
  */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
@@ -99,7 +104,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
 }
 
 /**
- * Returns how sidecars recognize identity tokens of the broker.
+ * Returns the settings by which sidecars recognize the broker's identity tokens.
  * @throws MeshpassError `usage`
  */
 export function identityTokens(flags: TokenFlags): IdentityTokens {
@@ -113,14 +118,15 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Text about skipped files and unlisted kinds that may decide. If set, answers are unknown. */
+  /** Describes skipped files and unlisted kinds that might affect the result. If it is set, answers are unknown. */
   readonly unread: string | undefined;
 }
 
 /**
- * Reads manifests and, if given, a cluster. Objects in files replace those in the cluster, as if the files were
- * applied.
- * @param options as for readCluster(). Kinds that the kubeconfig may not list count as skipped files do.
+ * Reads manifests and, if a kubeconfig is given, a cluster. Objects in files replace those in the cluster, as if the
+ * files had been applied.
+ * @param options options of readCluster(). Kinds that the kubeconfig's user may not list are treated like skipped
+ *   files.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readSources(
@@ -148,7 +154,7 @@ export interface MeshObjects extends Manifests {
 }
 
 /**
- * Reads the objects and the mesh's configuration.
+ * Reads the mesh's objects and its configuration.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readMesh(paths: readonly string[], { meshConfig, ...sources }: MeshInput): Promise<MeshObjects> {
@@ -161,15 +167,19 @@ export async function readMesh(paths: readonly string[], { meshConfig, ...source
   return { ...manifests, config };
 }
 
-/** @throws MeshpassError as readMesh() */
+/**
+ * Reads the mesh and builds a view of it.
+ * @throws MeshpassError as readMesh()
+ */
 export async function readMeshView(paths: readonly string[], input: MeshInput): Promise<MeshView> {
   const { resources, config, unread } = await readMesh(paths, input);
   return viewMesh(resources, config, unread);
 }
 
 /**
- * Reads manifests. A named file must be readable; an unreadable file in a directory makes answers unknown.
- * @param namespace namespace of objects without one
+ * Reads manifests. A file that is specified explicitly must be readable, whereas an unreadable file in a directory
+ * makes answers unknown.
+ * @param namespace namespace for objects that do not specify one
  * @throws MeshpassError `usage`, `manifest_*`
  */
 export async function readManifests(paths: readonly string[], namespace?: string): Promise<Manifests> {
@@ -204,7 +214,7 @@ export function readAccessFile(file: string, flag = '--access'): Access {
   return withFlagName(flag, () => loadAccess(file, { name: file }).access);
 }
 
-/** Throws if there are problems, because an object that Meshpass does not understand may mean anything. */
+/** Throws if there are problems, because an object that Meshpass does not understand could have any effect. */
 export function assertNoProblems(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;

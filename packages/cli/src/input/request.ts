@@ -1,4 +1,4 @@
-/** Requests and claims from flags. */
+/** Parses requests and claims from flags. */
 import { isIP } from 'node:net';
 import type { Call, HttpCall, OutsideRequest } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -6,7 +6,7 @@ import { parseJson } from '@meshpass/identity/jws/json';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
-/** Flags for the call that a question is about. */
+/** Flags that describe the call to evaluate. */
 export const requestFlags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   path: text('<path>', 'path as the client sends it', { default: '/' }),
@@ -52,7 +52,7 @@ export function parseHeaders(lines: readonly string[]): Readonly<Record<string, 
 }
 
 /**
- * Parses claims from JSON, or from a file named after `@`.
+ * Parses claims from JSON, or from a file if the value is `@FILE`.
  * @throws MeshpassError `usage`
  */
 export function parseClaims(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
@@ -65,12 +65,12 @@ export function parseClaims(given: string | undefined): Readonly<Record<string, 
 interface Outside {
   readonly url: string;
   readonly claims: Readonly<Record<string, unknown>> | undefined;
-  /** Principal of a client certificate that the gateway trusts. */
+  /** Principal in a client certificate that the gateway trusts. */
   readonly certificate: string | undefined;
 }
 
 /**
- * Builds a request to a gateway from a URL and flags. The token is sent as a bearer token.
+ * Builds a request to a gateway from a URL and flags. Claims are sent in a bearer token.
  * @throws MeshpassError `usage`
  */
 export function buildOutsideRequest(flags: RequestFlags, { url, claims, certificate }: Outside): OutsideRequest {

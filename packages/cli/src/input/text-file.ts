@@ -1,10 +1,10 @@
-/** Files named by flags and arguments. */
+/** Reads files that flags and arguments refer to. */
 import { readFileSync } from 'node:fs';
 import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 
 /**
- * Reads a file.
- * @param flag flag that named the file, for the message; undefined for an argument
+ * Reads a text file.
+ * @param flag flag that specified the file, for the error message; undefined for an argument
  * @throws MeshpassError `code`, by default `usage`
  */
 export function readTextFile(file: string, flag?: string, code?: ErrorCode): string {
@@ -27,8 +27,8 @@ export function unreadableFileError(
 }
 
 /**
- * Adds the flag's name to errors that `load` throws about an unreadable file.
- * @throws MeshpassError `code` for such a file, for example `--access: cannot read access.yaml: it does not exist.`
+ * Prefixes the flag's name to errors that `load` throws because a file cannot be read.
+ * @throws MeshpassError `code`, for example `--access: cannot read access.yaml: it does not exist.`
  */
 export function withFlagName<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {
   try {

@@ -1,6 +1,7 @@
 /**
- * Lock between a user's commands: a file that names its owner. If the owner was killed, another command takes over the
- * lock. Node.js has no flock(2), and only Linux has sockets in an abstract namespace.
+ * Lock between the commands of one user. The lock is a file that identifies its owner. If the owner was killed, another
+ * command takes over the lock. A file is used because Node.js does not support flock(2) and abstract sockets exist only
+ * on Linux.
  */
 import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,15 +10,15 @@ import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 
 const RETRY_MS = 50;
-/** Work under the lock has shorter time limits. */
+/** Age after which a lock is stale. Work under the lock has shorter time limits, so it cannot last this long. */
 const STALE_MS = 120_000;
 
 /**
  * Runs `work` while no other process holds the lock.
- * @param path in an existing directory
- * @param patienceMs milliseconds to wait for the lock
- * @throws MeshpassError `config_invalid` if another process keeps the lock, or the file cannot be written; errors of
- *   `work`
+ * @param path path of the lock file, in an existing directory
+ * @param patienceMs how long to wait for the lock, in milliseconds
+ * @throws MeshpassError `config_invalid` if another process does not release the lock in time or the file cannot be
+ *   written; also the errors of `work`
  */
 export async function withLockFile<T>(path: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
   const self = `${process.pid} ${pidNamespaceId()} ${randomUUID()}`;
@@ -44,14 +45,14 @@ function take(path: string, self: string): boolean {
   }
   const owner = read(path);
   if (owner === undefined || !isStale(path, owner)) return false;
-  // Moves the file instead of deleting it, so that only one of several processes gets it, and a file that is not the
-  // stale one is put back.
+  // Move the file instead of deleting it: only one process can succeed, and if the moved file turns out to be another
+  // owner's, it can be put back.
   const moved = `${path}.${self.slice(-12)}`;
   try {
     renameSync(path, moved);
     if (read(moved) !== owner) linkSync(moved, path);
   } catch {
-    // Another process was faster.
+    // Another process took over the lock first.
   }
   rmSync(moved, { force: true });
   return false;
@@ -61,9 +62,9 @@ function isStale(path: string, owner: string): boolean {
   const [pid, at] = owner.split(' ');
   try {
     if (Date.now() - statSync(path).mtimeMs > STALE_MS) return true;
-    // The owner has created the file, but not yet written its content.
+    // The owner has created the file but has not written its content yet.
     if (owner === '') return false;
-    // Containers and other machines may share a home directory, and their processes are not visible here.
+    // Containers and other machines may share the home directory. Their processes cannot be checked from here.
     if (at !== pidNamespaceId()) return false;
     process.kill(Number(pid), 0);
     return false;
@@ -80,7 +81,7 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Machine and PID namespace in which a process id is valid. */
+/** Identifies the machine and PID namespace in which this process's id is valid. */
 export function pidNamespaceId(): string {
   try {
     return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;

@@ -1,5 +1,6 @@
 /**
- * Opens an operator's session at a broker. The issuer identifies the operator, and the access file assigns their roles.
+ * Opens an operator session at a broker. The issuer authenticates the operator, and the access file assigns the
+ * operator's roles.
  */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
@@ -21,10 +22,10 @@ export interface OperatorLogin {
   /** Origin of the operator listener. */
   readonly operator: string;
   readonly caFile?: string | undefined;
-  /** Issuer name in the access file; required if there are several. */
+  /** Name of the issuer in the access file; required if there is more than one. */
   readonly issuer?: string | undefined;
   readonly device: boolean;
-  /** Path of a Kubernetes ServiceAccount's token, to log in as the ServiceAccount instead of as a person. */
+  /** Path of a file with a Kubernetes ServiceAccount token, to sign in as the ServiceAccount instead of as a person. */
   readonly serviceAccountToken?: string | undefined;
   readonly port: number;
   readonly patienceMs: number;
@@ -34,10 +35,10 @@ export interface OperatorLogin {
 
 export interface OperatorLoginResult {
   readonly operator: Operator;
-  /** Unix seconds. */
+  /** Time at which the session expires, in Unix seconds. */
   readonly expiresAt: number;
   /**
-   * Unix seconds at which a person without a refresh token must sign in again; absent if that is not before
+   * Time at which a person who has no refresh token must sign in again, in Unix seconds. Absent if that is not before
    * `expiresAt`.
    */
   readonly signInAgainAt?: number;
@@ -65,7 +66,7 @@ const SignIns = z.object({
     }),
   ),
 });
-/** A signed token: a compact JWS. */
+/** Matches a signed token (a compact JWS). */
 export const OPERATOR_TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const Session = z.object({
   access_token: z.string().regex(OPERATOR_TOKEN),
@@ -83,12 +84,12 @@ const PATIENCE_MS = 30_000;
 /**
  * Signs in and stores the session.
  * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and
- *   the broker's `operator_no_role`, `operator_unauthorized`
+ *   from the broker `operator_no_role`, `operator_unauthorized`
  */
 export async function loginOperator(login: OperatorLogin): Promise<OperatorLoginResult> {
   const stranger = createSender(login, () => ({}), PATIENCE_MS);
   const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
-  // Each sign-in has a new key, to which the ID token's nonce and the session are bound.
+  // Create a new key for each sign-in. The nonce of the ID token and the session are bound to it.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { token, type, refresh } = await proofOf(login, issuers, privateKey);
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
@@ -121,7 +122,7 @@ export async function loginOperator(login: OperatorLogin): Promise<OperatorLogin
   }
 }
 
-/** Returns the refresh token of the session to replace, if it is readable. */
+/** Returns the refresh token of the session that is being replaced, if the file can be read. */
 function refreshIn(file: SessionFile): StoredRefreshToken | undefined {
   try {
     return file.readRefresh();
@@ -166,8 +167,8 @@ function choose<T extends { readonly name: string }>(issuers: readonly T[], name
 }
 
 /**
- * Sends a request and validates the answer.
- * @throws MeshpassError `agent_broker_unreachable`, and the broker's codes
+ * Sends a request and validates the response.
+ * @throws MeshpassError `agent_broker_unreachable`, or the broker's error
  */
 async function ask<T>(
   login: OperatorLogin,

@@ -1,7 +1,7 @@
 /**
- * Storage of an operator's token, its key and the issuer's refresh token: one file per broker in the user's state
- * directory, readable only by its owner. A token lasts five minutes and is useless without the key, which stays until
- * the session ends. `meshpass logout` and the next sign-in revoke the refresh token.
+ * Stores an operator's token, its key and the issuer's refresh token. Each broker has one file in the user's state
+ * directory, which only the owner can read. A token lasts five minutes and is useless without the key, which is kept
+ * until the session ends. `meshpass logout` and the next sign-in revoke the refresh token.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,30 +14,30 @@ import { z } from 'zod';
 import { unreadableFileError } from '../input/text-file.ts';
 import { withLockFile } from './lock-file.ts';
 
-/** Long enough for another command's requests to issuer and broker. */
+/** How long to wait for the lock. This is long enough for another command's requests to the issuer and the broker. */
 const LOCK_MS = 90_000;
 
 const Refresh = z.object({
-  /** Issuer name in the access file. */
+  /** Name of the issuer in the access file. */
   name: z.string(),
   issuer: z.url(),
   client: z.string(),
   token: z.string().min(1),
 });
-/** Refresh token, with its issuer and client. */
+/** A refresh token, with the issuer and the client that it belongs to. */
 export type StoredRefreshToken = z.infer<typeof Refresh>;
 
 const Stored = z.object({
   /** Origin of the operator listener. */
   operator: z.string(),
-  /** The broker's public URL, for which DPoP proofs are made. */
+  /** Public URL of the broker, which the DPoP proofs are bound to. */
   broker: z.url(),
   token: z.string().min(1),
-  /** PKCS #8, PEM. */
+  /** Private key in PEM-encoded PKCS #8. */
   key: z.string(),
-  /** Unix seconds. */
+  /** Time at which the token expires, in Unix seconds. */
   expiresAt: z.number(),
-  /** When the issuer must next confirm the person, Unix seconds. */
+  /** Time by which the issuer must next confirm the person, in Unix seconds. */
   confirmUntil: z.number(),
   refresh: Refresh.optional(),
 });
@@ -47,7 +47,10 @@ export interface OperatorSession extends Omit<Stored, 'operator' | 'key'> {
   readonly key: DpopKey;
 }
 
-/** Stored session of an operator at one broker. Its methods throw MeshpassError `config_invalid` if a file is unusable. */
+/**
+ * The stored session of an operator at one broker. Its methods throw MeshpassError `config_invalid` if the file cannot
+ * be used.
+ */
 export class SessionFile {
   readonly #origin: string;
   readonly #folder: string;
@@ -55,7 +58,7 @@ export class SessionFile {
 
   /**
    * @param operator origin of the operator listener
-   * @param environment variables that decide the state directory
+   * @param environment environment variables that determine the state directory
    */
   constructor(operator: string, environment: NodeJS.ProcessEnv = process.env) {
     const { MESHPASS_STATE_DIR, XDG_STATE_HOME, HOME } = environment;
@@ -65,10 +68,10 @@ export class SessionFile {
   }
 
   /**
-   * Reads the session.
-   * @param now Unix seconds
-   * @returns undefined if there is no session, or it has expired
-   * @throws MeshpassError `config_invalid` if the file is damaged, or other users can read it
+   * Reads the stored session.
+   * @param now current time in Unix seconds
+   * @returns the session; undefined if none is stored or it has expired
+   * @throws MeshpassError `config_invalid` if the file is damaged or other users can read it
    */
   read(now = Date.now() / 1000): OperatorSession | undefined {
     const stored = this.#stored();
@@ -82,20 +85,23 @@ export class SessionFile {
   }
 
   /**
-   * Reads a refresh token in order to revoke it, even if the session has expired or other users could read the file:
-   * they may have copied the token.
+   * Reads the refresh token in order to revoke it. Succeeds even if the session has expired or other users can read the
+   * file. In the latter case, revocation matters most, because they may have copied the token.
    */
   readRefresh(): StoredRefreshToken | undefined {
     return this.#stored(0)?.refresh;
   }
 
-  /** Stores a session, replacing the previous one. */
+  /** Stores a session, which replaces the previous one. */
   write({ key, ...session }: Omit<OperatorSession, 'key'> & { readonly key: KeyObject }): void {
     const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
     this.#write({ ...session, operator: this.#origin, key: pem });
   }
 
-  /** Updates a session, unless another one, with another key, has replaced it. The caller must hold the lock. */
+  /**
+   * Updates the stored session, unless it has been replaced by a session with a different key. The caller must hold the
+   * lock.
+   */
   change(
     { key }: Pick<OperatorSession, 'key'>,
     change: Partial<Pick<OperatorSession, 'token' | 'expiresAt' | 'confirmUntil' | 'refresh'>>,
@@ -110,15 +116,19 @@ export class SessionFile {
   }
 
   /**
-   * Runs `work` while no other command changes the file, because most issuers accept a refresh token only once.
-   * @throws MeshpassError `config_invalid` if another command holds the lock too long; errors of `work`
+   * Runs `work` while no other command can change the file. The lock is needed because most issuers accept a refresh
+   * token only once.
+   * @throws MeshpassError `config_invalid` if another command holds the lock for too long; also the errors of `work`
    */
   async exclusively<T>(work: () => Promise<T>): Promise<T> {
     this.#writing(() => this.#prepareFolder());
     return await withLockFile(`${this.#path}.lock`, LOCK_MS, work);
   }
 
-  /** @param forbidden mode bits that must not be set */
+  /**
+   * Reads and validates the file.
+   * @param forbidden file mode bits that must not be set
+   */
   #stored(forbidden = 0o077): Stored | undefined {
     let text: string;
     try {

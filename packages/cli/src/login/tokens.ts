@@ -1,6 +1,6 @@
 /**
- * Tokens that an issuer issues to the access file's public client, by authorization code with PKCE, by the device flow, or
- * for a refresh token. An ID token from a refresh confirms an operator.
+ * Obtains tokens from an issuer for the public client in the access file. It supports the authorization code flow with
+ * PKCE, the device flow, and refresh tokens. An ID token from a refresh confirms an operator.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
@@ -10,27 +10,27 @@ import type { StoredRefreshToken } from './session-file.ts';
 export interface Issuer {
   readonly issuer: string;
   readonly client: string;
-  /** Scopes besides `openid`. */
+  /** Scopes to request in addition to `openid`. */
   readonly scopes: readonly string[];
   /** Whether to request a refresh token. */
   readonly refresh: boolean;
-  /** Whether the browser flow requests it with `prompt=consent` (OpenID Connect Core section 11). */
+  /** Whether the browser flow uses `prompt=consent` to request a refresh token (OpenID Connect Core section 11). */
   readonly consent: boolean;
 }
 
 export interface Tokens {
   readonly idToken: string;
-  /** Absent if none was requested or issued. */
+  /** Refresh token; absent if none was requested or issued. */
   readonly refreshToken?: string;
 }
 
 export interface SignInOptions {
-  /** Expected `nonce` of the ID token. */
+  /** Expected `nonce` in the ID token. */
   readonly nonce: string;
   /** Port of the loopback redirect; 0 for any free port. */
   readonly port: number;
   readonly patienceMs: number;
-  /** Receives the URL to open in a browser. */
+  /** Called with the URL to open in a browser. */
   readonly onUrl: (url: string) => void;
 }
 
@@ -43,8 +43,8 @@ export interface DeviceSignInOptions extends Pick<SignInOptions, 'nonce' | 'pati
 }
 
 /**
- * Signs in with a browser: RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and the answer's issuer
- * (RFC 9207).
+ * Signs in with a browser: RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and a check of the
+ * response's issuer (RFC 9207).
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
  */
 export async function signInWithBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
@@ -68,7 +68,7 @@ export async function signInWithBrowser(issuer: Issuer, options: SignInOptions):
   });
   options.onUrl(url.href);
   const answer = await redirect.answer;
-  // Rejects an answer from another issuer (RFC 9207), even if the issuer does not announce support for it.
+  // Reject a response from another issuer (RFC 9207), even if this issuer does not announce support for the parameter.
   const said = answer.searchParams.get('iss');
   if (said !== null && said !== config.serverMetadata().issuer)
     throw new MeshpassError('proof_rejected', 'A different issuer responded (iss). You are not signed in.');
@@ -84,7 +84,7 @@ export async function signInWithBrowser(issuer: Issuer, options: SignInOptions):
 }
 
 /**
- * Signs in with the device flow (RFC 8628). It also sends the nonce, which not every issuer supports.
+ * Signs in with the device flow (RFC 8628). The request also contains a nonce, which not every issuer supports.
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function signInWithDevice(issuer: Issuer, options: DeviceSignInOptions): Promise<Tokens> {
@@ -103,9 +103,9 @@ export async function signInWithDevice(issuer: Issuer, options: DeviceSignInOpti
 /**
  * Requests new tokens (OpenID Connect Core section 12). The issuer may rotate the refresh token (RFC 9700 section
  * 4.14.2).
- * @returns undefined if the issuer permanently rejects the refresh token, because the person was disabled or has signed
- *   out or the token has expired. Also undefined if the issuer returns no ID token, which is optional; the refresh
- *   token is then revoked
+ * @returns undefined if the issuer permanently rejects the refresh token, for example because the person was disabled
+ *   or has signed out, or because the token has expired. Also undefined if the issuer returns no ID token, which is
+ *   optional in a refresh; in that case, the refresh token is revoked
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function refreshTokens({ token, ...issuer }: StoredRefreshToken): Promise<Tokens | undefined> {
@@ -119,7 +119,7 @@ export async function refreshTokens({ token, ...issuer }: StoredRefreshToken): P
     } catch (thrown) {
       if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
       const { status } = thrown;
-      // A busy or failing issuer has not rejected the token.
+      // If the issuer is busy or failing, it has not rejected the token.
       if (status < 500 && status !== 408 && status !== 429) return undefined;
       throw new MeshpassError('issuer_unavailable', `${issuer.issuer} returned status ${status}.`, { cause: thrown });
     }
@@ -161,14 +161,14 @@ function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: 
  */
 async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): Promise<oidc.Configuration> {
   const url = new URL(issuer);
-  // Allows plain HTTP only on the loopback interface.
+  // Allow plain HTTP only on the loopback interface.
   const isLocal = url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
   const execute = isLocal ? [oidc.allowInsecureRequests] : [];
   return await understood({ issuer }, () => oidc.discovery(url, client, undefined, oidc.None(), { execute }));
 }
 
 /**
- * Converts errors from `ask`. Messages never contain the answer, which may contain tokens.
+ * Converts errors that `ask` throws. Messages never contain the response, because it may contain tokens.
  * @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout`
  */
 async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {

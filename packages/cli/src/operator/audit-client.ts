@@ -1,4 +1,4 @@
-/** Client for the broker's audit log: complete answers, and lines as they arrive. */
+/** Client for the broker's audit log. It returns either complete responses or lines as they arrive. */
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -7,12 +7,15 @@ import { brokerUnreachableError } from '../broker/send.ts';
 import { unreadableFileError } from '../input/text-file.ts';
 import { createOperatorSender, type OperatorOptions } from './client.ts';
 
-/** How long the answer may take to begin, ms. The broker first signs a checkpoint or prunes rows. */
+/**
+ * How long the broker may take to start its response, in milliseconds. It may first have to sign a checkpoint or prune
+ * rows.
+ */
 const PATIENCE_MS = 10 * 60_000;
 
 /**
- * Creates a client.
- * @throws MeshpassError `usage`; the client's functions throw the broker's codes or `agent_broker_unreachable`
+ * Creates a client for the audit log.
+ * @throws MeshpassError `usage`; the client's functions throw the broker's error or `agent_broker_unreachable`
  */
 export function createAuditClient(options: OperatorOptions) {
   const send = createOperatorSender(options, process.env, PATIENCE_MS);
@@ -24,7 +27,7 @@ export function createAuditClient(options: OperatorOptions) {
   return {
     json: async (path: string, order?: unknown) => JSON.parse(await whole(path, order)) as unknown,
     text: (path: string) => whole(path),
-    /** @throws MeshpassError `agent_broker_unreachable`, also if the answer is cut off */
+    /** @throws MeshpassError `agent_broker_unreachable` if the broker does not respond or the response is cut off */
     lines: async (path: string) => linesOf(await send('GET', path), failed),
   };
 }

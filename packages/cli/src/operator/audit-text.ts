@@ -1,4 +1,4 @@
-/** Rows and findings of the audit log as text. */
+/** Formats audit log rows and verification findings as text. */
 
 import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import type { Report } from '@meshpass/broker/audit/export/verify';
@@ -6,8 +6,8 @@ import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { plainText } from '@meshpass/identity/text';
 
 /**
- * Formats a row as one line. Control characters from outside are replaced, because they must not start a line or reach
- * the terminal.
+ * Formats a row as one line. Control characters in untrusted text are replaced, so that they cannot start a new line or
+ * control the terminal.
  */
 export function formatAuditRow(row: SealedRow): string {
   const who = row.login ?? row.subject ?? '-';
@@ -21,7 +21,7 @@ export function formatAuditRow(row: SealedRow): string {
     row.rule ?? row.grant_name ?? '',
     row.source === null ? '' : `from ${row.source}`,
     row.session_id === null ? '' : `session ${row.session_id}`,
-    // Refused developers get the request id in the answer, and quote it.
+    // Show the request id, because a developer whose request was refused sees it in the response and may quote it.
     row.action === 'request' && row.request_id !== null ? `request ${row.request_id}` : '',
     row.code === null ? '' : `[${row.code}]`,
     row.reason,
@@ -29,7 +29,7 @@ export function formatAuditRow(row: SealedRow): string {
   return plainText(parts.filter((part) => part !== '').join('  '));
 }
 
-/** Formats a gap that an operator declared after a restore. It is not tampering, but the log is incomplete. */
+/** Formats a gap that an operator declared after a restore. Such a gap is not tampering, but the log is incomplete. */
 function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
   const gone = missing
     ? `signed rows ${missing[0]} to ${missing[1]} are missing from this log`

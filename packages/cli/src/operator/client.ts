@@ -1,6 +1,6 @@
 /**
- * Client for the broker's operator listener, with an operator's session or a token; or for its public URL, with a job's
- * token.
+ * Client for the broker's operator API. It connects either to the operator listener, with an operator's session or
+ * token, or to the broker's public URL, with the token of a CI job.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import {
@@ -17,20 +17,23 @@ import { type OperatorSession, SessionFile } from '../login/session-file.ts';
 import { confirmOperator, deleteEndedSession } from './confirm-sign-in.ts';
 
 export interface OperatorOptions extends OperatorEndpoint {
-  /** Path of a file with the token; by default, MESHPASS_OPERATOR_TOKEN or the session of `meshpass login` is used. */
+  /**
+   * Path of a file that contains the operator token. Defaults to MESHPASS_OPERATOR_TOKEN or the `meshpass login`
+   * session.
+   */
   readonly operatorToken?: string;
 }
 
 const PATIENCE_MS = 30_000;
-/** Confirms this many seconds before the deadline, because the request itself takes time. */
+/** Confirm the operator this many seconds before the deadline, because the request itself takes time. */
 const AHEAD_SECONDS = 5;
 
 export type OperatorCall = (method: Method, path: string, body?: unknown) => Promise<unknown>;
 
 /**
  * Creates a client for JSON requests.
- * @param environment source of the token if no file is named
- * @throws MeshpassError `usage` if there is no token, or the URL is not an origin; calls throw the broker's codes or
+ * @param environment source of the token if no file is specified
+ * @throws MeshpassError `usage` if there is no token or the URL is not an origin; calls throw the broker's error or
  *   `agent_broker_unreachable`
  */
 export function createOperatorClient(options: OperatorOptions, environment = process.env): OperatorCall {
@@ -39,8 +42,9 @@ export function createOperatorClient(options: OperatorOptions, environment = pro
 }
 
 /**
- * Creates a client for requests of any kind. It confirms the operator with the issuer when due.
- * @param patienceMs how long the broker may be silent, ms
+ * Creates a client for requests of any kind. When a confirmation is due, the client has the issuer confirm the operator
+ * before it sends the request.
+ * @param patienceMs how long the broker may stay silent, in milliseconds
  * @throws MeshpassError as createOperatorClient()
  */
 export function createOperatorSender(
@@ -68,7 +72,8 @@ export function createOperatorSender(
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
       if (code === 'operator_session_ended') await deleteEndedSession(options, file, session);
       if (code !== 'operator_unconfirmed') throw thrown;
-      // The clocks differ. The broker has not executed the request, so it can be repeated.
+      // The broker's clock differs from the local one. The broker has not executed the request, so repeating it is
+      // safe.
       session = await confirmOperator(options, file, file.read() ?? session);
       return await send(method, path, body);
     }

@@ -1,6 +1,5 @@
 /**
- * Confirmation of an operator by the issuer, with the refresh token of `meshpass login` (OpenID Connect Core section
- * 12).
+ * Has the issuer confirm an operator, using the refresh token from `meshpass login` (OpenID Connect Core section 12).
  */
 import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -17,17 +16,17 @@ const Confirmed = z.object({
 });
 
 const PATIENCE_MS = 30_000;
-/** Milliseconds after which no provider returns the same ID token again. */
+/** Milliseconds after which a provider no longer returns the same ID token. */
 const NEXT_SECOND_MS = 1_100;
-/** Codes after which the refresh token is useless. */
+/** Error codes that make the refresh token useless. */
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
 /**
  * Confirms an operator, unless another command has done so in the meantime.
  * @param seen the session that needs confirmation
  * @returns the session with its new token
- * @throws MeshpassError `operator_unconfirmed` if there is no refresh token, or the issuer no longer accepts it;
- *   `issuer_unavailable`, and the broker's codes
+ * @throws MeshpassError `operator_unconfirmed` if there is no refresh token or the issuer no longer accepts it;
+ *   `issuer_unavailable`, or the broker's error
  */
 export async function confirmOperator(
   destination: OperatorEndpoint,
@@ -40,8 +39,8 @@ export async function confirmOperator(
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return session ?? seen;
     if (!session.refresh) throw unconfirmed('The issuer no longer accepts the refresh token');
     await confirm(destination, file, session, session.refresh).catch(async (thrown: unknown) => {
-      // A provider without `jti` may return the same ID token twice within a second, and the person's workspace or
-      // another command may have used it already.
+      // A provider that does not set `jti` may return the same ID token twice within a second. The person's workspace
+      // or another command may have used that token already.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'proof_replayed') throw thrown;
       await setTimeout(NEXT_SECOND_MS);
       const { refresh } = file.read() ?? session;
@@ -66,8 +65,8 @@ async function confirm(
     file.change(session, { refresh: undefined });
     throw unconfirmed(`${refresh.name} no longer confirms your identity`);
   }
-  // Stores the new refresh token before calling the broker: the old one may be invalid now, and an issuer that detects
-  // its reuse revokes the new one too.
+  // Store the new refresh token before calling the broker. The old one may already be invalid, and an issuer that
+  // detects its reuse also revokes the new one.
   const next = { ...refresh, token: tokens.refreshToken ?? refresh.token };
   file.change(session, { refresh: next });
   const send = createSender(destination, createDpopAuthenticator(session), PATIENCE_MS);
@@ -90,8 +89,8 @@ async function confirm(
 }
 
 /**
- * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the answer came from
- * the session's own broker, not from another broker behind the same port-forward.
+ * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the response came from
+ * the broker that opened the session, and not from another broker behind the same port-forward.
  */
 export async function deleteEndedSession(
   destination: OperatorEndpoint,
@@ -108,7 +107,7 @@ export async function deleteEndedSession(
       if (session.refresh) await revokeRefreshToken(session.refresh);
     });
   } catch {
-    // The next login or logout deletes it.
+    // Ignore the failure. The next login or logout deletes the session.
   }
 }
 

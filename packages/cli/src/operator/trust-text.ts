@@ -1,4 +1,4 @@
-/** Signing keys and roots as text. */
+/** Formats signing keys and mesh roots as text. */
 import { formatTable } from '../output/table.ts';
 
 export interface Trust {
@@ -11,18 +11,18 @@ export interface Trust {
   }[];
   readonly roots: {
     readonly trusted: readonly {
-      /** SHA-256 of the certificate, hex. */
+      /** SHA-256 fingerprint of the certificate, in hex. */
       readonly sha256: string;
       readonly subject: string;
       readonly not_after: string;
-      /** Number of live sessions' certificates under this root. */
+      /** Number of certificates of live sessions that chain to this root. */
       readonly certificates: number;
     }[];
     readonly other_certificates: number;
   };
 }
 
-/** Formats signing keys and roots. */
+/** Formats the signing keys and the mesh roots. */
 export function formatTrust({ signing_keys: keys, roots }: Trust): readonly string[] {
   const shown = roots.trusted.map((root) => ({ ...root, subject: root.subject.replaceAll('\n', ', ') }));
   return [

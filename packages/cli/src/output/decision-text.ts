@@ -1,4 +1,4 @@
-/** Decision as text: the answer, the reason, and the rule's file and line. */
+/** Formats decisions as text, with the answer, the reason, and the file and line of the rule. */
 import type { Decision, Evaluation, OutsideAnswer, RuleRef } from '@meshpass/analysis/evaluate';
 import { describeAssumption, type Place } from '@meshpass/istio';
 
@@ -16,8 +16,8 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
 };
 
 /**
- * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, and
- * its notes as further lines.
+ * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. Its
+ * notes follow on separate lines.
  */
 export function formatDecision(decision: Decision): readonly [string, ...string[]] {
   const { allowed, status, reason, rule, as, at } = decision;
@@ -35,15 +35,15 @@ export function formatDecision(decision: Decision): readonly [string, ...string[
   return [`${verdict} as ${as.toUpperCase()}${by}: ${why}`, ...notes.map((note) => `    ${note}`)];
 }
 
-/** Formats a decision, or why it is unknown: more than the policies may decide. */
+/** Formats a decision, or explains why it is unknown because something other than the policies may affect it. */
 export function formatEvaluation({ decision, unknown }: Evaluation): readonly [string, ...string[]] {
   return unknown === undefined ? formatDecision(decision) : [`unknown: ${unknown}`];
 }
 
 /**
  * Formats a decision's assumptions, one per line; empty if there are none.
- * @param namespaces namespaces whose Pods are assumed to have a sidecar
- * @param unplaced objects without a namespace, in words
+ * @param namespaces namespaces in which Pods are assumed to have a sidecar
+ * @param unplaced description of the objects that have no namespace
  */
 export function formatAssumptions(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
   const texts = assumptions(namespaces, unplaced);
@@ -60,7 +60,7 @@ function assumptions(namespaces: readonly string[], unplaced: string | undefined
   return [describeAssumption(namespaces), unplaced].filter((one) => one !== undefined);
 }
 
-/** Formats a rule reference, with its place. */
+/** Formats a rule reference with its file and line. */
 function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
   const which = rule === undefined ? '' : ` rule ${rule}`;
   return `${action ?? kind} ${namespace}/${name}${which}, ${placeText(place())}`;
@@ -86,7 +86,7 @@ function ruleJson({ place, ...rule }: RuleRef): object {
   return { ...rule, place: place() };
 }
 
-/** Formats an answer: the gateway, the destination, the decision and its rule, and the route. */
+/** Formats an answer with its gateway, its destination, the decision and its rule, and the route. */
 export function formatOutsideAnswer(answer: OutsideAnswer): readonly string[] {
   const { gateway, destination, workload, verdict, status, reason, decision, place, route } = answer;
   const way = [gateway, destination, workload].filter((one) => one !== undefined).join(' -> ');

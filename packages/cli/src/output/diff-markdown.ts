@@ -1,4 +1,6 @@
-/** Prints a comparison as Markdown, for a comment on a pull request: what opens, what closes, and what is unknown. */
+/**
+ * Formats a comparison as Markdown for a pull request comment. It shows what opens, what closes, and what is unknown.
+ */
 import {
   type Comparison,
   formatChange,
@@ -9,21 +11,21 @@ import {
 import { terminalText } from '@meshpass/identity/text';
 import { formatAssumptions } from './decision-text.ts';
 
-/** Maximum entries of a section and characters of a line, so that a comment stays within GitHub's limit. */
+/** Maximum entries per section and characters per line. They keep a comment within GitHub's size limit. */
 const MAX_ENTRIES = 25;
 const MAX_LINE = 300;
 
-/** Notes on a comparison, in words. */
+/** Notes to add to a comparison. */
 export interface DiffNotes {
-  /** Objects without a namespace. */
+  /** Description of the objects that have no namespace. */
   readonly unplaced: string | undefined;
-  /** Skipped files that may decide. */
+  /** Description of skipped files that might affect the result. */
   readonly unread: string | undefined;
 }
 
 /**
- * Formats the differences as code blocks, because names in manifests are untrusted and must become neither markup nor
- * mentions.
+ * Formats the differences as code blocks. Names in manifests are untrusted, so they must not be interpreted as markup
+ * or as mentions.
  */
 export function diffMarkdown(
   { changes, more, endpoints, unknown, assumed }: Comparison,
@@ -40,7 +42,7 @@ export function diffMarkdown(
     ),
     ...unknown.map(({ reason, where }) => terminalText([`calls at ${formatWhere(where)}`, `  ${reason}`])),
   ];
-  // Without a port or destination, none is unknown.
+  // If no port or destination is listed as unknown, report the skipped files here.
   if (unread !== undefined && doubtful.length === 0) doubtful.push(terminalText(['calls', `  ${unread}`]));
   const [opens, closes] = [of('gains'), of('loses')];
   const compared = `${counted(endpoints, 'port')} and ${counted(outside.destinations, 'destination')} of calls from outside were compared`;
@@ -69,7 +71,9 @@ function section(title: string, entries: readonly string[]): readonly string[] {
   ];
 }
 
-/** Formats lines as a code block. Its fence is longer than any in the text, so that no text ends it. */
+/**
+ * Formats lines as a code block. The fence is longer than any fence in the text, so that the text cannot end the block.
+ */
 function block(texts: readonly string[]): readonly string[] {
   const lines = texts.flatMap((text) => text.split('\n')).map(shortened);
   const fence = '`'.repeat(

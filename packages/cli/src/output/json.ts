@@ -1,8 +1,8 @@
-/** JSON output in snake_case, in which older camelCase fields remain beside their new names. */
+/** Formats JSON output in snake_case. Older camelCase fields are kept next to their new names for compatibility. */
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
-/** Returns a value in which each camelCase field is followed by its snake_case twin. */
+/** Returns a copy of a value in which a snake_case twin follows each camelCase field. */
 export function withSnakeCaseTwins(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value, (_, member) => (isRecord(member) ? twinned(member) : member)));
 }

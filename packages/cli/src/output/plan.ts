@@ -1,4 +1,4 @@
-/** Output and exit code of a plan. */
+/** Formats a plan and determines its exit code. */
 import { type Acceptance, formatPlan, isUnknown, type Plan, refusals } from '@meshpass/analysis/plan';
 import type { Answer } from '../command/answer.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';
@@ -7,12 +7,15 @@ import { choice } from '../command/flag.ts';
 export const planOutput = choice(['text', 'json', 'markdown'], 'output format', { value: '<format>', default: 'text' });
 export type PlanOutput = 'text' | 'json' | 'markdown';
 
-/** Answers with a plan, as text or Markdown. */
+/** Builds a command's answer from a plan, as text or Markdown. */
 export function planAnswer(plan: Omit<Plan, 'manifests'>, output: PlanOutput, json: unknown = plan): Answer {
   return { json, text: () => formatPlan(plan, output === 'json' ? 'text' : output) };
 }
 
-/** Returns a separate exit code if a plan is refused only because it is unknown whether all grants work. */
+/**
+ * Returns the exit code of a plan. There is a separate code for plans that are refused only because it is unknown
+ * whether all grants work.
+ */
 export function planExitCode(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): ExitCode {
   if (refusals(plan, acceptance).length === 0) return EXIT.ok;
   return isUnknown(plan) ? EXIT.unknown : EXIT.failed;

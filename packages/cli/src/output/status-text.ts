@@ -1,8 +1,8 @@
-/** Text output of `meshpass up` and `meshpass status`. */
+/** Formats the text output of `meshpass up` and `meshpass status`. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 import { formatSignIn } from '../agent/sign-in.ts';
 
-/** Descriptions of the broker's reasons for a grant that a live session gained. */
+/** Descriptions of the reasons, reported by the broker, why a live session has gained a grant. */
 const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
   access_widened: 'the access file grants it now',
@@ -15,7 +15,7 @@ const STILL_DRAINING_MS = 10_000;
 
 /**
  * Formats the agent's status.
- * @param now Unix milliseconds
+ * @param now current time in Unix milliseconds
  */
 export function formatStatus(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
@@ -80,7 +80,7 @@ function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
   return `Lease renewed ${way} since ${clock(since)}${hint}`;
 }
 
-/** Warns about a draining edge, which repeats its announcement every two seconds until it ends. */
+/** Warns about a draining edge. Such an edge repeats its announcement every two seconds until it stops. */
 function drainingLines({ draining }: AgentStatus, now: number): string[] {
   if (draining === undefined || now - draining.at > STILL_DRAINING_MS) return [];
   return ['An edge is shutting down: new requests use another edge, and requests in progress may be cut off.'];
@@ -106,7 +106,7 @@ function refusalLine({
   );
 }
 
-/** Summarizes other teams' filters that the broker omits, by kind. */
+/** Summarizes by kind the filters of other teams that the broker omits. */
 function leftOutLines({ configuration }: AgentStatus): string[] {
   const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
   return [...kinds].map(([what, all]) => {
@@ -115,7 +115,7 @@ function leftOutLines({ configuration }: AgentStatus): string[] {
   });
 }
 
-/** Formats one line per port, even if several grants contain it. */
+/** Formats one line per port, even if more than one grant contains the port. */
 function serviceLines(services: readonly ServiceStatus[]): string[] {
   const ports = Map.groupBy(services, ({ host, port }) => `${host}:${port}`);
   return [...ports.values()].map((held) => serviceLine(held[0]!, held));

@@ -1,8 +1,9 @@
-/** Tables of JSON rows. */
+/** Formats JSON rows as tables. */
 
 /**
- * Formats rows as a table. Lists are joined, and numbers in members that end with `_at` are Unix seconds.
- * @param columns members to show, in order
+ * Formats rows as a table. List items are joined with commas. Numbers in properties whose name ends with `_at` are Unix
+ * seconds, and are formatted as dates.
+ * @param columns properties to show, in order
  */
 export function formatTable(rows: readonly object[], columns: readonly string[]): readonly string[] {
   const head = columns.map((column) => column.replaceAll('_', ' ').toUpperCase());

@@ -1,5 +1,6 @@
 /**
- * Edge process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener.
+ * Runs the edge process. It reloads the edge's certificate when the file changes, and serves probes and metrics on a
+ * separate listener.
  */
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -20,7 +21,7 @@ export interface EdgeProcessOptions {
   readonly tlsCert: string;
   readonly tlsKey: string;
   readonly gateway: HostPort;
-  /** Kubernetes API server; absent if this edge does not connect to it. */
+  /** Address of the Kubernetes API server; absent if this edge does not connect to it. */
   readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
   readonly directory: SessionDirectory;
@@ -35,8 +36,8 @@ const CERTIFICATE_POLL_MS = 10_000;
 
 /**
  * Starts an edge.
- * @throws MeshpassError `config_invalid` if certificate and key are unusable, or other users can read the key; errors
- *   of startEdge()
+ * @throws MeshpassError `config_invalid` if the certificate or the key cannot be used or other users can read the key;
+ *   also the errors of startEdge()
  */
 export async function runEdge(options: EdgeProcessOptions) {
   const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
@@ -52,7 +53,7 @@ export async function runEdge(options: EdgeProcessOptions) {
       [taken, problem] = [now, undefined];
       log.info({}, 'the edge loaded its renewed certificate');
     } catch (err) {
-      // Retried at the next poll: the pair may be half replaced, or the key's mode wrong.
+      // The next poll tries again. The pair may be only half replaced, or the key's file mode may be wrong.
       if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; keeping the old one");
       problem = String(err);
     }
@@ -60,7 +61,7 @@ export async function runEdge(options: EdgeProcessOptions) {
   poll.unref();
   const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
   return {
-    /** Fails the readiness probe, and serves until no tunnel is left or `longestMs` has passed. */
+    /** Fails the readiness probe, but continues to serve until no tunnels are left or `longestMs` has passed. */
     drain: async (longestMs: number) => void (await edge.drain(longestMs)),
     async close() {
       clearInterval(poll);

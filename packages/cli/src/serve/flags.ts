@@ -1,4 +1,4 @@
-/** Flags of `meshpass serve`, each with its environment variable; docs/operating-broker.md explains them. */
+/** Flags of `meshpass serve`. Each one has an environment variable. docs/operating-broker.md explains them. */
 
 import {
   address,

@@ -1,4 +1,4 @@
-/** Flags of `meshpass serve` for the jobs that plan and apply access files. */
+/** Flags of `meshpass serve` that define which CI jobs may plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 
@@ -18,7 +18,8 @@ export const policyAuthorFlags = withEnvironmentVariables({
 export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
 
 /**
- * @returns the broker configuration's `policyAuthors`; undefined if only operators apply access files
+ * Converts the flags into the broker's configuration.
+ * @returns the `policyAuthors` setting; undefined if only operators may apply access files
  * @throws MeshpassError `config_invalid` if a flag requires another one
  */
 export function parsePolicyAuthors(flags: PolicyAuthorFlags) {

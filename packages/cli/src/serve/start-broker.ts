@@ -1,4 +1,4 @@
-/** Composes the broker and, with --edge-listen, an edge in the same process. */
+/** Starts the broker and, with --edge-listen, an edge in the same process. */
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,12 +41,12 @@ import { parsePolicyAuthors } from './policy-authors.ts';
 import { waitForSignal } from './until-signal.ts';
 
 /**
- * Silence between broker and edge in one process, ms, after which the process must have been suspended and may have
- * missed events.
+ * Maximum silence between the broker and the edge in one process, in milliseconds. After a longer silence, the process
+ * must have been suspended and may have missed events.
  */
 const OWN_SILENCE_MS = 30_000;
 
-/** Functions that start the two halves of a broker. */
+/** Functions that start the two parts of a broker. */
 export interface Composition {
   readonly connectMesh: typeof connectMesh;
   readonly serveBroker: typeof serveBroker;
@@ -54,7 +54,7 @@ export interface Composition {
 
 type Log = ReturnType<typeof createLogger>;
 
-/** Timeout for GitHub and identity providers, milliseconds; the agent retries. */
+/** Timeout for GitHub and identity providers, in milliseconds. If a request times out, the agent retries. */
 const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
@@ -62,11 +62,11 @@ const PRODUCT: Composition = { connectMesh, serveBroker };
 
 /**
  * Runs a broker until a signal arrives.
- * @throws MeshpassError if it cannot start, or has lost its store
+ * @throws MeshpassError if the broker cannot start or has lost its store
  */
 export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
-  // With an edge in the process, forwarded bytes also become garbage, and more frequent collections cost a tenth of the
-  // throughput.
+  // Do this only without an edge in the process. Bytes that an edge forwards also become garbage, and more frequent
+  // collections would cost a tenth of its throughput.
   if (options.edgeListen === undefined) growHeapSlowly();
   const log = createLogger('broker', options.logLevel);
   const signalled = waitForSignal();
@@ -104,12 +104,13 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     policyAuthors: parsePolicyAuthors(options),
   });
   const { approvalWebhookKeys: keys } = options;
-  // Checked now, so that a missing mount is noticed before a key is needed.
+  // Check this at startup, so that a missing mount is noticed before a key is needed.
   if (keys !== undefined && !statSync(keys, { throwIfNoEntry: false })?.isDirectory())
     throw new MeshpassError('config_invalid', `--approval-webhook-keys: ${keys} is not a directory.`);
   const activeState = createActiveState();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
-  // Any failure, even a wrong flag, must close what was opened before: open watches would keep the process alive.
+  // Any failure, even an invalid flag, must close everything that has been opened so far. Otherwise, open watches would
+  // keep the process alive.
   await using begun = new AsyncDisposableStack();
   const { data, signingKeySecret, auditCheckpointConfigmap, kubeconfig } = options;
   const signingKeys =
@@ -125,7 +126,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   const github = askGithub(options);
   const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'failed to write the Pod label'));
   begun.defer(() => activeLabel?.close());
-  // After a restart, the container finds its predecessor's label.
+  // If the container was restarted, the Pod may still have the active label from before the restart.
   activeLabel?.set(false);
   const checkpointMap =
     auditCheckpointConfigmap && (await openConfigMapSink({ kubeconfig, ...auditCheckpointConfigmap }));
@@ -136,7 +137,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     activeState,
   });
   begun.defer(() => mesh.close());
-  // Logs at startup if GitHub refuses the key, before the first developer arrives.
+  // Sign in at startup, so that a rejected key is logged before the first developer connects.
   github.app?.signIn().catch((err) => log.warn({ err }, 'failed to sign in as the GitHub App'));
   const broker = await serveBroker(config, {
     ...attestors(options, config, mesh, github.app, log),
@@ -167,15 +168,15 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   }).catch((thrown) => {
     if (!givingUp.signal.aborted) throw thrown;
   });
-  // A signal ended the standby broker.
+  // A signal arrived while the broker was on standby.
   if (!broker) return;
   let lost: MeshpassError | undefined;
   begun.defer(async () => {
     if (!lost) await broker.close();
   });
   activeLabel?.set(true);
-  // Deferred after the broker, so it runs before the broker closes: the Pod would otherwise be labeled active until the
-  // next container starts.
+  // Deferred after the broker, so this runs before the broker closes. Otherwise, the Pod would keep the active label
+  // until the next container starts.
   begun.defer(() => activeLabel?.leave());
   const edge = await edgeBeside(broker, edgeFlags, createLogger('edge', options.logLevel));
   begun.defer(() => edge?.close());
@@ -186,7 +187,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
 }
 
 /**
- * Creates the label's writer, or returns undefined without the flag.
+ * Creates the writer of the active label. Returns undefined if the flag is not set.
  * @throws MeshpassError `config_invalid`
  */
 async function activeLabelOf(
@@ -206,8 +207,8 @@ async function activeLabelOf(
 }
 
 /**
- * Exits soon, because another broker is active now and must not wait for connections that this process still keeps
- * open.
+ * Exits the process soon. Another broker is now active, and must not have to wait for connections that this process
+ * still has open.
  */
 function endSoon(): void {
   setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
@@ -232,7 +233,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
 
 const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 
-/** Creates clients that call GitHub for the organization, with a shared rate limit. */
+/** Creates the clients that call GitHub for the organization. They share a rate limit. */
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
   const rateLimiter = createRateLimiter(Date.now);
@@ -283,7 +284,10 @@ function attestors(
   };
 }
 
-/** Returns how presence challenges reach Codespaces. Logs a fatal warning if the lab flag redirects GitHub tokens. */
+/**
+ * Returns the options for forwarding presence challenges to Codespaces. Logs a warning at the `fatal` level if the lab
+ * flag redirects GitHub tokens.
+ */
 export function resolveForwarding(
   { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
   log: Pick<Log, 'fatal'>,
@@ -298,7 +302,7 @@ export function resolveForwarding(
 }
 
 /**
- * Returns the flags for an edge in this process; undefined if there is none.
+ * Returns the flags for the edge in this process, or undefined if there is none.
  * @throws MeshpassError `usage` if the flags are incomplete
  */
 function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, ...more }: ServeOptions) {

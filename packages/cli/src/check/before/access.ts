@@ -1,4 +1,7 @@
-/** Checks the access file and the services that it grants: declared protocol, sidecar, STRICT mutual TLS. */
+/**
+ * Checks the access file and the services that it grants. Each service needs a declared protocol, a sidecar, and STRICT
+ * mutual TLS.
+ */
 import { type Access, type AccessFileProblem, checkKnownRoles, formatPlace } from '@meshpass/access';
 import { meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
 import { whyNotGrantable } from '@meshpass/analysis/evaluate';
@@ -30,8 +33,8 @@ import { readAccessFile } from '../../input/policy-input.ts';
 import type { CheckContext } from '../context.ts';
 
 /**
- * Checks the file as this version's broker reads it, then each granted port.
- * @param file if undefined, only the mesh's default is checked
+ * Checks the access file the way a broker of this version reads it, then checks each granted port.
+ * @param file path of the access file; if undefined, only the mesh-wide mTLS mode is checked
  * @param clusterDomain DNS domain of the cluster
  */
 export async function checkAccess(
@@ -97,7 +100,7 @@ function ofProblem(check: string, { code, message, place }: AccessFileProblem): 
   return { ...failedFinding(check, new MeshpassError(code, message)), place: formatPlace(place) };
 }
 
-/** Checks the mode of workloads without a PeerAuthentication of their own. */
+/** Checks the mTLS mode of workloads that have no PeerAuthentication of their own. */
 function ofMesh(view: MeshView): Finding {
   const { rootNamespace } = view.config;
   const policies = view.all('PeerAuthentication');

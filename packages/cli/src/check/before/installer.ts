@@ -13,7 +13,7 @@ const created = (
 ): readonly KubernetesPermission[] =>
   resources.map((resource) => ({ group, resource, verbs: ['create'], ...(where && { where }) }));
 
-/** Rights to create the objects of `helm install` with the chart's defaults. */
+/** Permissions needed for `helm install` with the chart's default values. */
 export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
   ...created('', 'release', 'configmaps', 'persistentvolumeclaims', 'secrets', 'serviceaccounts', 'services'),
   ...created('apps', 'release', 'deployments'),
@@ -31,7 +31,7 @@ export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
   ),
 ];
 
-/** Checks the rights of the kubeconfig's user with SelfSubjectAccessReview. */
+/** Checks the permissions of the kubeconfig's user with SelfSubjectAccessReview. */
 export async function checkInstallPermissions(context: CheckContext): Promise<Findings> {
   const seen = 'SelfSubjectAccessReview';
   const may = (right: Omit<KubernetesPermission, 'verbs' | 'where'>, verb: string, namespace?: string) =>
@@ -57,7 +57,7 @@ export async function checkInstallPermissions(context: CheckContext): Promise<Fi
         },
       );
     });
-  // Kubernetes lets users grant only rights that they have or may escalate.
+  // Kubernetes lets users grant only permissions that they hold themselves, unless they may use `escalate` and `bind`.
   const escalates = await Promise.all(
     ['escalate', 'bind'].map((verb) => may({ group: RBAC, resource: 'clusterroles' }, verb)),
   );
@@ -69,7 +69,7 @@ export async function checkInstallPermissions(context: CheckContext): Promise<Fi
   });
 }
 
-/** Checks whether the broker's rights already exist in the cluster. Their names are the same in every namespace. */
+/** Checks whether the broker's ClusterRoleBinding already exists. Its name is the same for every release namespace. */
 export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
   const binding = await read(http, `/apis/${RBAC}/v1/clusterrolebindings/meshpass-broker`);
   const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';

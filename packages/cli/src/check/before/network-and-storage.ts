@@ -1,4 +1,7 @@
-/** Checks what a cluster provides for the chart: volumes, load balancers, public names, and a NetworkPolicy engine. */
+/**
+ * Checks that the cluster provides what the chart needs: volumes, load balancers, public names, and a NetworkPolicy
+ * engine.
+ */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import {
@@ -20,7 +23,7 @@ const DEFAULT_CLASS = /^storageclass(?:\.beta)?\.kubernetes\.io\/is-default-clas
 /** Names of DaemonSets whose Pods enforce NetworkPolicies. */
 const ENGINES = ['anetd', 'antrea-agent', 'azure-npm', 'calico-node', 'canal', 'cilium', 'kube-router', 'weave-net'];
 
-/** Checks that the brokers have a database, or a volume for the embedded store. */
+/** Checks that the brokers will have either a database or a volume for the embedded store. */
 export async function checkStorage({ http }: CheckContext, values: Values): Promise<Findings> {
   const { secret, embedded } = values?.database ?? {};
   if (secret)
@@ -57,8 +60,8 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
 }
 
 /**
- * Checks whether the cluster has assigned an address to any Service of type LoadBalancer. Nothing else proves that it
- * can.
+ * Checks whether the cluster has assigned an address to any Service of type LoadBalancer. This is the only proof that
+ * the cluster supports load balancers.
  */
 export async function checkLoadBalancer({ http }: CheckContext, values: Values): Promise<Finding> {
   const types = [values?.broker, values?.edge].map((part) => part?.service?.type || 'LoadBalancer');
@@ -78,7 +81,10 @@ export async function checkLoadBalancer({ http }: CheckContext, values: Values):
   });
 }
 
-/** Looks for an engine that enforces NetworkPolicies. The API server accepts them without one, and they have no effect. */
+/**
+ * Looks for an engine that enforces NetworkPolicies. Without one, the API server still accepts them, but they have no
+ * effect.
+ */
 export async function checkNetworkPolicy({ http }: CheckContext, values: Values): Promise<Finding> {
   if (values?.networkPolicies?.enabled === false)
     return warningFinding(
@@ -105,12 +111,12 @@ export async function checkNetworkPolicy({ http }: CheckContext, values: Values)
 
 function isEngine({ metadata, spec }: Seen): boolean {
   if (ENGINES.includes(metadata.name)) return true;
-  // The VPC CNI of EKS enforces them only with this argument.
+  // The EKS VPC CNI enforces NetworkPolicies only with this argument.
   const containers: readonly { args?: readonly string[] }[] = spec?.template?.spec?.containers ?? [];
   return metadata.name === 'aws-node' && containers.some(({ args }) => args?.includes('--enable-network-policy=true'));
 }
 
-/** Resolves the public names. They usually do not resolve until the load balancers exist. */
+/** Resolves the public host names, which usually do not resolve until the load balancers exist. */
 export async function checkPublicNames(values: Values): Promise<Findings> {
   const hosts = (['broker', 'edge'] as const).flatMap((part) => {
     const host = values?.[part]?.host;

@@ -1,4 +1,4 @@
-/** Checks before an installation or an upgrade: what the cluster has, and what is missing. */
+/** Preflight checks for an installation or an upgrade. They report what the cluster provides and what is missing. */
 
 import { type Finding, skippedFinding } from '../../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../../diagnosis/run.ts';
@@ -12,14 +12,14 @@ import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage }
 
 export interface PreflightOptions {
   readonly cluster: CheckContext;
-  /** Access file to install; without it, no granted service is checked. */
+  /** Access file to install. If omitted, no granted services are checked. */
   readonly access?: string | undefined;
-  /** Chart values. Without them, the chart's defaults apply and no public name is known. */
+  /** Chart values. If omitted, the chart's defaults apply and the public names are unknown. */
   readonly values?: ChartValues | undefined;
   readonly github?: Check | undefined;
 }
 
-/** Runs the checks. Never throws because a check fails: failures are findings. */
+/** Runs the preflight checks. Never throws: a failed check produces a finding. */
 export async function runPreflightChecks({
   cluster: given,
   access,
@@ -36,7 +36,7 @@ export async function runPreflightChecks({
     names,
     needs: ['kubernetes'],
     run,
-    // If this user may not read a list, the check proves nothing about the cluster.
+    // If this user may not list a resource, the check says nothing about the cluster, so the result is unknown.
     onError: (error) => ({ ...kubernetesEvidence(error), ...(error.detail.status === 403 && { state: 'unknown' }) }),
   });
   const checks: readonly Check[] = [

@@ -1,4 +1,7 @@
-/** Answers to requests and reviews of emergencies, as the person of the workspace's session or as an operator. */
+/**
+ * Commands that answer requests and review emergencies. The person who answers is either the user of the workspace
+ * session or an operator.
+ */
 import { APPROVAL_PATHS, type ApprovalsChange } from '@meshpass/agent/approvals/command';
 import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
@@ -12,7 +15,7 @@ import { AGENT_ENV, OPERATOR_ORIGIN, operatorFlags, output, STATE_ENV } from '..
 import { SessionFile } from '../../login/session-file.ts';
 import { createOperatorClient } from '../../operator/client.ts';
 
-/** Flags that select an operator's identity. */
+/** Flags for answering as an operator instead of as the workspace session's user. */
 const answererFlags = {
   operator: text('<url>', "origin of the broker's operator listener, to answer as an operator", {
     env: 'MESHPASS_OPERATOR',
@@ -82,9 +85,10 @@ export const commands = {
 };
 
 /**
- * Sends an answer. Acts as the workspace's session if an agent runs here and the command line names no operator
- * listener.
- * @throws MeshpassError `agent_not_running` if there is neither an agent nor an operator, and the broker's refusals
+ * Sends an answer. Answers as the workspace session if an agent is running here and the command line does not select an
+ * operator listener.
+ * @throws MeshpassError `agent_not_running` if no agent is running and no operator is signed in, or the broker's
+ *   refusal
  */
 async function sendAnswer(
   change: Extract<ApprovalsChange, { readonly act: 'answer' | 'review' }>,

@@ -1,4 +1,4 @@
-/** A session's requests for approval. */
+/** Commands with which a session requests approval for grants. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -85,8 +85,8 @@ function ask(
 }
 
 /**
- * Waits until the request is answered and, if it is approved, until this workspace has the grant's certificate.
- * Survives a broker restart.
+ * Waits until the request is answered. If it is approved, also waits until this workspace has the grant's certificate.
+ * Continues to wait across broker restarts.
  * @throws MeshpassError `approval_unknown` if the session that made the request has ended
  */
 async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {

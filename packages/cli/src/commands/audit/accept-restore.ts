@@ -54,9 +54,9 @@ export const command = defineCommand({
 });
 
 /**
- * Shows what is missing, and declares the restore if `yes` is set.
- * @throws MeshpassError `usage` if the confirmation or the reason is missing; `store_unavailable`, also while a broker
- *   is active
+ * Shows which rows are missing. If `yes` is set, also declares the restore.
+ * @throws MeshpassError `usage` if the confirmation or the reason is missing; `store_unavailable` if the store does not
+ *   respond or a broker is still active
  */
 async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
   const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig } = options;

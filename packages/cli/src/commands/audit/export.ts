@@ -1,4 +1,4 @@
-/** Exports of the audit log, and their verification. */
+/** Commands that export the audit log and verify exports. */
 import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
@@ -74,7 +74,8 @@ function readKeys(given: string): NoteVerifier[] {
 
 async function exportAudit(options: OptionsOf<typeof exportFlags>): Promise<void> {
   const client = createAuditClient(options);
-  // Opened before the request to the broker, so that an existing file is never replaced.
+  // Open the file before sending the request. This fails early if the file exists, so an existing file is never
+  // overwritten.
   const file = options.to === undefined ? undefined : newFile(options.to);
   const lines = await client.lines(`/audit/export?after=${options.after}`);
   const written = options.form === 'jsonl' ? withNewlines(lines) : withNewlines(eventLines(await readExport(lines)));

@@ -1,4 +1,4 @@
-/** Commands that plan and apply access files at the broker: as a GitHub Actions job, or as an operator. */
+/** Commands that plan and apply access files at the broker, either as a GitHub Actions job or as an operator. */
 import { realpathSync } from 'node:fs';
 import { basename, dirname, relative } from 'node:path';
 import { loadAccess } from '@meshpass/access';
@@ -100,7 +100,7 @@ export const commands = {
 };
 
 /**
- * Plans and applies the file.
+ * Plans the change at the broker, and applies it if the plan is accepted.
  * @throws MeshpassError of the broker: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*`
  */
 async function apply(options: OptionsOf<typeof applyFlags>): Promise<ExitCode> {
@@ -125,7 +125,7 @@ async function apply(options: OptionsOf<typeof applyFlags>): Promise<ExitCode> {
   return EXIT.ok;
 }
 
-/** Reads the file and its includes, keyed by path relative to its directory. */
+/** Reads the access file and its includes. File paths are relative to the directory of the main file. */
 function filesOf(path: string): { readonly main: string; readonly files: Readonly<Record<string, string>> } {
   const files: Record<string, string> = {};
   const real: string[] = [];
@@ -145,8 +145,8 @@ function historyLines({ versions }: History): readonly string[] {
 }
 
 /**
- * Creates a client for a GitHub Actions job at `--broker`, or for an operator at `--operator`. The public URL does not
- * serve operators.
+ * Creates a client for a GitHub Actions job, which uses `--broker`, or for an operator, who uses `--operator`. The
+ * broker's public URL does not serve operators.
  * @throws MeshpassError `usage`, `issuer_unavailable`
  */
 async function asAuthor(

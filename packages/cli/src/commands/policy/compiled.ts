@@ -1,4 +1,4 @@
-/** Commands that compile an access file for a mesh: to print it, to plan a change, and to test it. */
+/** Commands that compile an access file for a mesh, in order to print the result, plan a change, or run tests. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { compile, formatManifests, loadAccess } from '@meshpass/access';
@@ -84,23 +84,24 @@ export const commands = {
 };
 
 /**
- * Compiles the access file.
+ * Compiles the access file and prints the manifests.
  * @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`
  */
 async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof compileFlags>): Promise<void> {
-  // The name has no path, as in the broker, so that both compile the same text.
+  // Use a name without a path, as the broker does, so that both produce the same output.
   const { access } = withFlagName('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
   if (unread !== undefined) printErrorLines(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
-  // Only the broker knows the keys. It writes RequestAuthentication itself, even with GitOps.
+  // Without --jwks, omit RequestAuthentication: only the broker knows the keys, so it writes that object itself, even
+  // with GitOps.
   const written =
     options.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
   process.stdout.write(formatManifests(written));
 }
 
 /**
- * Plans a change.
+ * Plans a change to the access file.
  * @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large`
  */
 async function plan({ paths, output, ...options }: OptionsOf<typeof args & typeof planFlags>): Promise<Answer> {

@@ -21,7 +21,7 @@ import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
 import { readTextFile, withFlagName } from '../../input/text-file.ts';
 
-/** File that is read without a flag. */
+/** Rules file that is read if `--rules` is not set. */
 const RULES_FILE = 'meshpass-lint.yaml';
 
 const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
@@ -110,7 +110,7 @@ async function lintAll(
   return { ...linted, problems: [...problems, ...linted.problems] };
 }
 
-/** True if the object could not be read. Objects with an unknown field are still compared. */
+/** Whether the object could not be read at all. An object with an unknown field is still linted. */
 function isUnread({ code }: ManifestProblem): boolean {
   return code !== 'manifest_unknown_field';
 }
@@ -147,8 +147,8 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
 }
 
 /**
- * Reads the settings and the baseline, if there are any. Loaded on demand, for the same reason as the access file. A
- * baseline that is written does not apply to itself.
+ * Reads the settings and the baseline, if they exist. Their parser is loaded on demand, for the same reason as the
+ * access file's. With `--write-baseline`, the existing baseline is ignored.
  * @throws MeshpassError `usage`, `config_invalid`
  */
 async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settings' | 'baseline'>> {
@@ -163,8 +163,8 @@ async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settin
 }
 
 /**
- * Reads the access file. Loaded on demand, because its parser with CEL takes longer to load than most manifests to
- * lint.
+ * Reads the access file. Its parser is loaded on demand: because it includes CEL, loading it takes longer than linting
+ * most manifests.
  */
 async function readAccess(file: string): Promise<Access> {
   const { loadAccess } = await import('@meshpass/access');

@@ -1,4 +1,4 @@
-/** Questions about the calls that a mesh allows. */
+/** Commands that answer questions about which calls a mesh allows. */
 import { existsSync } from 'node:fs';
 import {
   applyAccess,
@@ -126,7 +126,7 @@ export const commands = {
 };
 
 /**
- * Decides the call.
+ * Decides whether the mesh allows the call.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function decide({ paths, ...options }: OptionsOf<typeof args & typeof canIFlags>): Promise<Answer> {
@@ -181,7 +181,7 @@ function answerOutside(view: MeshView, request: OutsideRequest): Answer {
 }
 
 /**
- * Lists the identities that can make the call.
+ * Lists the identities that can call the target.
  * @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable`
  */
 async function listWhoCan(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<Answer> {
@@ -230,7 +230,7 @@ function ofGrant({ endpoint, grant, unknown }: GrantReach): readonly Unknown[] {
 
 type Question = Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never;
 
-/** Builds the current mesh, or the mesh with the access file applied. */
+/** Builds a view of the current mesh or, if an access file is given, of the mesh after it is applied. */
 async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
@@ -244,7 +244,10 @@ async function meshOf(
   return { view, grantsFor: (...question) => grantsThatCan(access, granted, view, tokens, ...question) };
 }
 
-/** Default location of the mesh gateway, through which holders connect. Decisions at workloads do not depend on it. */
+/**
+ * Default location of the mesh gateway, through which grant holders connect. Decisions at workloads do not depend on
+ * it, so the default is good enough here.
+ */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
 function placeOf({ authorizer: { workload }, port }: Endpoint): string {
@@ -284,7 +287,7 @@ function grantLines({ grant, people, except, conditions, claims, decision }: Gra
 }
 
 /**
- * Builds the matrix.
+ * Builds the matrix of identities and endpoints.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof matrixFlags>): Promise<Answer> {
@@ -315,7 +318,7 @@ async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof 
 
 const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;
 
-/** Combines the cells of several workloads behind one name. */
+/** Combines the cells of all workloads behind one name. */
 function together(cells: readonly Cell[]): Cell['allowed'] {
   const all = cells.map(({ allowed }) => allowed);
   if (all.includes('unknown')) return 'unknown';
