@@ -44,11 +44,9 @@ export interface Identity {
   readonly byDefault?: true;
 }
 
-/** Proxy that accepts the calls of an entry point. */
+/** Proxy that accepts calls at an entry point. */
 export type EntryProxy =
-  /**
-   * Istio gateway Pods. Without a selector they are unknown. `account` applies if the files do not contain the Pods.
-   */
+  /** Istio gateway Pods, unknown without a selector. `account` is their ServiceAccount if the files lack the Pods. */
   | {
       readonly by: 'istio';
       readonly namespace: string | undefined;
@@ -75,7 +73,7 @@ export interface EntryPoint {
   readonly kind: EntryKind;
   /** `namespace/name` of the object. */
   readonly name: string;
-  /** Undefined if the object is not among the files. */
+  /** Undefined if the object is not in the files. */
   readonly object: KubeObject | undefined;
   readonly ports: readonly { readonly number: number | undefined; readonly protocol: string | undefined }[];
   /** SNI that a TLS client must send, whatever host it then requests. Undefined if the SNI is that host. */

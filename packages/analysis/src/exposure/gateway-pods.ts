@@ -61,7 +61,10 @@ export function whyReadersUnknown({ name }: Pick<EntryPoint, 'name'>, object: Ex
   return `${describeObject(object)} is exported to some namespaces only, and those of the Pods of Gateway ${name} are not known`;
 }
 
-/** Restricts an entry point to the Pods that receive one of the objects. Returns undefined if none of them does. */
+/**
+ * Returns the entry point if its Pods receive at least one of the objects, or undefined if they receive none. If this
+ * is unknown, the identity that the entry point requires becomes unknown as well.
+ */
 export function restrictEntryPoint(
   mesh: MeshView,
   entry: EntryPoint,

@@ -44,9 +44,7 @@ export interface Passage {
   readonly entry: EntryPoint;
   readonly atEntry: Identity;
   readonly atWorkload: Identity;
-  /**
-   * Proxy in front of the workload. If the destination has multiple workloads, the one with the weakest checks counts.
-   */
+  /** Proxy in front of the workload. If there are multiple workloads, the one with the weakest checks counts. */
   readonly enforcer: Enforcer;
   /**
    * `open`: the files show that an anonymous caller gets through. `unknown`: nothing in the files prevents it, but
@@ -233,9 +231,7 @@ function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
   return namespace ?? config.rootNamespace;
 }
 
-/**
- * Caches results per mesh, because a gateway has many routes, and most of its Pods and ports have the same policies.
- */
+/** Caches results per mesh. A gateway has many routes, and most of its Pods and ports have the same policies. */
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
@@ -329,9 +325,7 @@ function unpatchedAt(
   return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
 }
 
-/**
- * Returns the identity if policies refuse calls from gateway Pods in the files, but allow Pods that may be elsewhere.
- */
+/** Returns the identity if policies refuse the gateway Pods in the files but allow Pods that may exist elsewhere. */
 function refusedToPods(
   { mesh, complete }: KnownMesh,
   point: EnforcementPoint,

@@ -85,9 +85,7 @@ type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'se
 
 /** How a gateway's Pods are published. */
 interface Reach {
-  /**
-   * Why all of the gateway's load balancers are internal. Undefined if Services for its Pods may be outside the files.
-   */
+  /** Why all of the gateway's load balancers are internal. Undefined if the files may lack some of its Services. */
   readonly internal: string | undefined;
   /**
    * Why it is unknown whether the Pods are published. Every Service in front of them is of type ClusterIP or internal,

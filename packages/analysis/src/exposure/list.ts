@@ -17,7 +17,7 @@ import { type KnownMesh, listPassages, type Passage } from './identity.ts';
 import { createNewPassageTest, type ExposedMesh } from './new-ways.ts';
 import { type WitnessRequest, witnessRequest } from './witness.ts';
 
-/** One way into the cluster, from an entry point to a destination. */
+/** Way into the cluster, from one entry point to one destination. */
 export interface ExposureEntry {
   /** Line of the destination, or of the setting that publishes it. */
   readonly place: Place;

@@ -26,7 +26,7 @@ export type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
  * Lists the objects that change a proxy, including objects that may select Pods outside the files.
- * @param isCertain whether to omit objects that may not select the proxy
+ * @param isCertain whether to omit objects that do not certainly select the proxy
  */
 export function patchesAt(
   mesh: MeshView,
@@ -90,7 +90,7 @@ function selectorAt(one: Patch): Labels {
   return labels(one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : selectorOf(one));
 }
 
-/** Explains that an object may add listeners to gateways, if one exists. */
+/** Explains which object may add listeners to gateways. Undefined if none does. */
 export function whyMoreListeners(mesh: MeshView): string | undefined {
   const found = mesh
     .all('EnvoyFilter')

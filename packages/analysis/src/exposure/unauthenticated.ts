@@ -48,7 +48,7 @@ export interface UnauthenticatedCalls {
   readonly throughNodes?: boolean;
 }
 
-/** One combination of the alternatives. */
+/** A combination that contains one of each kind of alternative. */
 interface OneOf {
   readonly peer: Peer | undefined;
   readonly host: string;

@@ -8,7 +8,7 @@ import { type EnforcementPoint, entryEnforcementPoints, workloadEnforcementPoint
 import { findAllowedCall } from './unauthenticated.ts';
 
 export interface WitnessRequest {
-  /** `CONNECT` stands for a connection without HTTP. */
+  /** HTTP method, or `CONNECT` for a non-HTTP connection. */
   readonly method: string;
   /** URL without a default port. An example replaces a wildcard, and `HOST` an unknown host. */
   readonly url: string;

@@ -22,7 +22,7 @@ import { selectionChanges } from './pods-of.ts';
 /** Calls that anonymous outside callers gain or lose. */
 export interface OutsideChange {
   readonly kind: 'gains' | 'loses';
-  /** Host and port of a Service or another destination: `orders.shop.svc.cluster.local:8080`. */
+  /** Host and port of a Service or another destination, such as `orders.shop.svc.cluster.local:8080`. */
   readonly destination: string;
   /** Description of the calls, such as `GET /orders/* of shop.example.com`. */
   readonly what: string;
@@ -142,8 +142,8 @@ function unknownBecause(reason: string): Result {
 }
 
 /**
- * Explains why states cannot be compared: unknown listeners, from missing entry points, can only be compared to each
- * other.
+ * Explains why the states cannot be compared. The listeners of entry points that are not in the files are unknown, and
+ * can only be compared with each other.
  */
 function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destination: string): string | undefined {
   const [was, is] = states;

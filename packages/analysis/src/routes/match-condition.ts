@@ -1,6 +1,6 @@
 /**
  * Translates route matches to formulas. Every kind of route is first translated to Istio's HttpMatch. Parts that
- * formulas cannot express become opaque flags. Equal parts remain equal, but nothing else is known about them.
+ * formulas cannot express become opaque flags. Equal parts remain equal, but their meaning is unknown.
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';

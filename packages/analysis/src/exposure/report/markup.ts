@@ -1,6 +1,6 @@
 /** A template literal for HTML that escapes every value, so callers cannot forget to. */
 
-/** HTML that needs no escaping. */
+/** HTML that does not need escaping. */
 export interface SafeHtml {
   readonly markup: string;
 }

@@ -21,13 +21,13 @@ export interface ExposureReport {
 export interface Access {
   /** Listed ways: open first, then unknown, then closed. */
   readonly ways: readonly ExposureEntry[];
-  /** Counts of all ways, including those that are not listed. */
+  /** Counts of all ways, including ways that are not listed. */
   readonly counts: Readonly<Record<ExposureEntry['verdict'], number>>;
 }
 
 export const VERDICTS = ['open', 'unknown', 'closed'] as const satisfies readonly ExposureEntry['verdict'][];
 
-/** Names and meanings of both kinds of access, for headings. */
+/** Titles and descriptions of both kinds of access. */
 export const ACCESS_HEADINGS = {
   external: { title: 'External access', about: 'ways that the internet may reach, as far as their settings show' },
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },

@@ -43,7 +43,7 @@ export interface RuleWithoutUse {
 
 export interface RuleUsageCollector {
   readonly read: (fields: LogFields) => void;
-  /** Returns the rules and grants that no call used, or may not have used, in the order of the objects. */
+  /** Returns the rules and grants that are unused or whose use is unknown, in the order of the objects. */
   readonly result: () => readonly RuleWithoutUse[];
 }
 

@@ -16,7 +16,7 @@ export interface OutsideAnswer {
   readonly reason: string;
   /** Line of the object that determines the verdict. */
   readonly place?: Place;
-  /** Line of the route that the request takes. */
+  /** Line of the route that the request matches. */
   readonly route?: Place;
   /** `namespace/name` of the gateway. */
   readonly gateway?: string;

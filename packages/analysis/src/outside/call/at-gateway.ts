@@ -23,7 +23,7 @@ const routersOf = memoize((mesh: MeshView): readonly Router[] =>
   [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
 );
 
-/** Lists the gateways that listen at a port. */
+/** Lists the gateways that listen on a port. */
 export function gatewaysOnPort(mesh: MeshView, port: number): readonly GatewayRouters[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
   const groups = [...Map.groupBy(there, keyOf).values()];
