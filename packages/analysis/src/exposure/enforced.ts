@@ -46,8 +46,8 @@ const waypointPoliciesIn = memoize((mesh: MeshView) =>
 );
 
 /**
- * Returns the policies that a ztunnel, or the waypoint in front of it, enforces at a workload's port. Returns undefined
- * for other proxies.
+ * Returns the policies that a ztunnel, or the waypoint in front of it, enforces at a workload's port. Undefined for
+ * other proxies.
  */
 export function policiesAt(
   mesh: MeshView,

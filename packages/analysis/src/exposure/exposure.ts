@@ -104,7 +104,7 @@ export interface Exposure {
   readonly matches: readonly HttpMatch[];
   /** Returns the changes that the route makes to matching calls before the workload sees them. */
   readonly rewrite: (match?: HttpMatch) => Rewrite;
-  /** Headers with which calls avoid being refused by earlier routes. Any caller can send them. */
+  /** Headers that a call needs so that earlier routes do not refuse it. Any caller can send them. */
   readonly unrefused?: HttpMatch['headers'];
   readonly route?: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
   readonly destination: {

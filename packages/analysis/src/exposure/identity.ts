@@ -1,6 +1,6 @@
 /**
  * Determines the identity that a caller needs at an entry point or at the workload behind it. Each point is evaluated
- * separately. If policies at two points refuse all calls only in combination, the result is open.
+ * separately. If two points together refuse all calls but neither does on its own, the result is open.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';

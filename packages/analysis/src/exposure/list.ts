@@ -70,9 +70,10 @@ export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace
  * Istio and Gateway API Gateways, gateways between networks, Ingresses, load balancers, node ports, external addresses,
  * host ports, host networks, EnvoyFilters and Sidecars.
  *
- * Callers are assumed to have no token, no certificate, and an address that no policy lists. The policies at each point
- * are evaluated separately. If two points refuse all calls only in combination, the result is open. If the resources do
- * not determine the result, `verdict` is `unknown`, and the `unknown` member explains why.
+ * Callers are assumed to have no token and no certificate, and to call from an address that no policy lists. The
+ * policies at each point are evaluated separately. If two points together refuse all calls but neither does on its own,
+ * the result is open. If the resources do not determine the result, `verdict` is `unknown`, and the `unknown` member
+ * explains why.
  *
  * Results are sorted by file, line and column, then by entry point.
  * @param resources mesh objects from files or from a cluster

@@ -156,9 +156,7 @@ function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   return types.length === 0 || !types.every((one) => REFUSES.test(one));
 }
 
-/**
- * Lists the types of an Envoy filter. Returns its name only if it has no type, because typed filters can have any name.
- */
+/** Lists the types of an Envoy filter. Falls back to its name, which is arbitrary if the filter has a type. */
 export function filterTypes(value: unknown): readonly string[] {
   const { name, typed_config: typed, config_discovery: discovered } = record(value);
   const { '@type': type, type_url: inner } = record(typed);

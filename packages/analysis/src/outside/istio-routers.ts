@@ -43,9 +43,7 @@ function redirectOf(mesh: MeshView, at: ServerLocation): Step {
   return { on: at.gateway!, path, condition, targets: [], answer: 'redirects it to HTTPS', status: 301 };
 }
 
-/**
- * Translates a route. If it rewrites the path, each match becomes a separate step, because the rewrite depends on it.
- */
+/** Translates a route. If it rewrites the path, each match becomes its own step, because the rewrite depends on it. */
 function stepsOfRoute(mesh: MeshView, served: ServedRoute, listener: Listener): readonly Step[] {
   const { route, matches } = served;
   const { rewrite } = route.route ?? {};

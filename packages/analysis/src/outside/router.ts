@@ -48,10 +48,7 @@ export interface VirtualHost {
   readonly steps: readonly Step[];
 }
 
-/**
- * Step with its rank. Ranks are compared by the first number that differs, and the step with the higher one comes
- * first.
- */
+/** Step with its rank. Ranks are compared number by number, and the step with the higher rank comes first. */
 export interface RankedStep {
   readonly step: Step;
   readonly rank: readonly number[];
@@ -95,9 +92,7 @@ export function formatListener({ protocol, port }: Listener): string {
   return `${protocol}:${port ?? UNKNOWN_PORT}`;
 }
 
-/**
- * Lists the virtual hosts with the calls that each receives, regardless of the listener. The most specific host wins.
- */
+/** Lists the virtual hosts and the calls that each receives, on any listener. The most specific host wins. */
 export const hostConditions = memoize(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
   virtualHosts.map((one) => {
     const narrower = one.host.startsWith('*')

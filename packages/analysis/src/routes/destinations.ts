@@ -27,10 +27,7 @@ interface RoutedTo {
   readonly mirrored: boolean;
 }
 
-/**
- * Lists all destinations to which a VirtualService may route the call, up to the first route that matches all remaining
- * calls.
- */
+/** Lists the destinations to which a VirtualService may route the call. Routes after a catch-all route are ignored. */
 export function possibleDestinations(root: VirtualService, called: SidecarCall, mesh: MeshView): readonly RoutedTo[] {
   const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
   return kinds.flatMap((kind) =>

@@ -109,7 +109,7 @@ function withPort(host: string, port: number | undefined): string {
 }
 
 /**
- * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
+ * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`. Adds no
  * trailing period.
  */
 export function describeRouteOutside({ grant, called, to, does }: RouteOutsideGrant): string {

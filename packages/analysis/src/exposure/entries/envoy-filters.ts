@@ -121,7 +121,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
   };
 }
 
-/** Finds the ports of an added listener, or of the listeners whose routes a patch changes if it specifies them. */
+/** Finds the ports of an added listener, or of the listeners that a route patch specifies. */
 function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' | 'serverName'> {
   const { match, patch } = of;
   const added = record(record(record(patch?.value).address).socket_address).port_value;

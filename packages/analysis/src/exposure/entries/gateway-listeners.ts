@@ -1,6 +1,6 @@
 /**
- * Gateway API listeners that a route attaches to. Source: the reference of `Listener`, `ParentReference` and
- * `ListenerSet`.
+ * Gateway API listeners, and the routes that attach to them. Source: the reference of `Listener`, `ParentReference`
+ * and `ListenerSet`.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -273,9 +273,7 @@ export function entryPointOf(
   };
 }
 
-/**
- * Finds a Gateway's Pods. Istio deploys and labels them, unless the Gateway's address is the host name of a Service.
- */
+/** Finds a Gateway's Pods. Istio deploys and labels them, unless the Gateway's address is a Service's host name. */
 function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;

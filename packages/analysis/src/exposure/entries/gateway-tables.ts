@@ -348,10 +348,7 @@ export function gatewayName(written: string, namespace: string): string {
   return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
 }
 
-/**
- * Whether a gateway is an egress gateway, which sends traffic out of the mesh. Istio's charts label such gateways as
- * egress.
- */
+/** Whether a gateway is an egress gateway, which sends traffic out of the mesh. Istio's charts label it as egress. */
 function letsOut(gateway: Gateway): boolean {
   return Object.values(labels(gateway.spec.selector)).some((value) =>
     /(?<![a-z0-9])egress(?:gateway)?(?![a-z0-9])/i.test(value),

@@ -113,9 +113,7 @@ function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[
   return uris.length === 0 ? [{ headers }] : uris.map((uri) => ({ uri, headers }));
 }
 
-/**
- * Translates a path. `ImplementationSpecific` is treated as a text prefix, the broadest interpretation by controllers.
- */
+/** Translates a path. `ImplementationSpecific` is treated as a text prefix, which is the broadest interpretation. */
 function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (path === '/' && pathType !== 'Exact') return [];
   if (pathType === 'Exact') return [{ exact: path }];

@@ -101,7 +101,10 @@ const UNDECLARED: Identity = {
 /** Endpoint of Envoy's admin interface, which is normally reachable only from within the Pod. */
 export const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
-/** Lists Sidecar listeners. A listener that terminates its own TLS accepts clients that have no mesh certificate. */
+/**
+ * Lists exposed Sidecar listeners. A listener that terminates its own TLS accepts clients that have no mesh
+ * certificate.
+ */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   const { namespace, name } = sidecar.metadata;
   const workload = mesh

@@ -114,7 +114,7 @@ interface Narrowed extends Pick<Exposure, 'matches' | 'unrefused'> {
   readonly route: VirtualServiceRoute;
 }
 
-/** Whether a part of a match has no effect. */
+/** Whether a part of a match is empty, so that it matches everything. */
 function isEmpty(part: unknown): boolean {
   return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
 }

@@ -2,7 +2,7 @@
  * Finds unused access: external ways, rules and grants that do not appear in access logs of Istio gateways and
  * sidecars.
  *
- * An ambiguous line counts as a use, because an operator may remove a way that is reported as unused.
+ * An ambiguous line counts as a use of a way, because an operator may remove a way that is reported as unused.
  */
 
 import { text } from '@meshpass/istio/members';
@@ -26,7 +26,7 @@ export interface UnusedAccess {
   readonly to: string | undefined;
 }
 
-/** Reads access logs to find unused ways. It does not store the lines. */
+/** Reader that finds unused ways in access logs. It does not store any lines. */
 export interface UsageReader {
   /** Reads one line. Pass undefined for a line that is too long to read. */
   readonly read: (line: string | undefined) => void;
@@ -124,7 +124,7 @@ function callOf(fields: LogFields): Logged | undefined {
   };
 }
 
-/** Parses `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters can be configured to have other names. */
+/** Parses `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters may be configured with other names. */
 function destinationOf(cluster: string | undefined): Logged['to'] {
   const [direction, port, subset, host] = (cluster ?? '').replace(/;$/, '').split('|');
   if (direction !== 'outbound' || subset === undefined || !host) return undefined;

@@ -95,10 +95,7 @@ function formulaCall({ method, path, authority, headers = {} }: HttpCall): Formu
   return { flags, texts, lists: new Map(), addresses: new Map() };
 }
 
-/**
- * Lists query parameters in reverse order. If a name repeats, the first value then wins, which is the one Envoy
- * matches.
- */
+/** Lists query parameters in reverse order, so that the first of a repeated name wins. Envoy matches that one. */
 function queryFields(query: string): readonly (readonly [string, string])[] {
   const fields = query.split('&').map((pair) => {
     const [name = '', ...value] = pair.split('=');
