@@ -101,10 +101,7 @@ const UNDECLARED: Identity = {
 /** Endpoint of Envoy's admin interface, which is normally reachable only from within the Pod. */
 export const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
-/**
- * Lists exposed Sidecar listeners. A listener that terminates its own TLS accepts clients that have no mesh
- * certificate.
- */
+/** Lists exposed Sidecar listeners. Those that terminate TLS themselves accept clients without a mesh certificate. */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   const { namespace, name } = sidecar.metadata;
   const workload = mesh
