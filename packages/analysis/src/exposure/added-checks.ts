@@ -1,17 +1,17 @@
-/** Checks that EnvoyFilters and extensions add to proxies. The files do not show what they decide. */
+/** Finds checks that EnvoyFilters and extensions add to proxies. The files do not show what these checks decide. */
 
 import type { EnvoyFilter, MeshView, ProxyExtension, Workload } from '@meshpass/istio';
 import { items, text } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
 import { filterTypes, type PatchContext, patchesAt } from './patches.ts';
 
-/** HTTP filters of Envoy that can authenticate or refuse a call. */
+/** Envoy HTTP filters that can authenticate or refuse a call. */
 const CHECKS =
   /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|rbac)(?:\.|$)/;
 
 /**
  * Describes a check that an object adds to the proxies with these labels.
- * @param ports alternatives; empty if they are not known
+ * @param ports possible ports; empty if unknown
  */
 export function findAddedCheck(
   mesh: MeshView,
@@ -41,8 +41,8 @@ function adds(
 }
 
 /**
- * Whether an extension is for calls at this position: a gateway counts as a client. Source: `workloadModeForListenerClass`
- * in pilot/pkg/model/extensions.go of Istio.
+ * Whether an extension applies at this position. Gateways count as clients. Source: `workloadModeForListenerClass` in
+ * pilot/pkg/model/extensions.go of Istio.
  */
 function isAt({ spec }: ProxyExtension, position: PatchContext, known: readonly number[]): boolean {
   const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';

@@ -4,8 +4,8 @@ import { items, record } from '@meshpass/istio/members';
 type Container = NonNullable<PodSpec['containers']>[number];
 
 /**
- * Lists the containers that run as long as their Pod, with their paths in its spec. Init containers do if they restart
- * always. Source: "Sidecar Containers" in the documentation of Kubernetes.
+ * Lists the containers that run as long as their Pod, with their paths in the Pod spec. These include init containers
+ * with `restartPolicy: Always`. Source: "Sidecar Containers" in the Kubernetes documentation.
  */
 export function longRunningContainers({
   containers,

@@ -1,4 +1,4 @@
-/** Descriptions of an exposure: the reachable calls, the entry point, and the possible callers. */
+/** Describes an exposure: its reachable calls, its entry point, and its possible callers. */
 
 import type { HttpMatch, KubeObject, ParentRef, StringMatch } from '@meshpass/istio';
 import { items, listed, record } from '@meshpass/istio/members';
@@ -10,13 +10,13 @@ export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint):
   const of = shown === undefined ? manifestKind(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
   if (!object) return `${of} ${name} (not among these files)`;
   if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
-  // The API server chooses a node port that no file states.
+  // If the files do not specify a node port, the API server chooses one.
   const stated = ports.filter(({ number, protocol }) => number !== undefined || protocol !== undefined);
   const each = stated.map(({ number, protocol }) => `${number ?? '?'} ${protocol ?? ''}`.trim());
   return each.length === 0 ? `${of} ${name}` : `${of} ${name} (port ${listed([...new Set(each)])})`;
 }
 
-/** Settings of an object that publish it. */
+/** Descriptions of the settings that publish an object. */
 const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   LoadBalancer: 'the load balancer',
   NodePort: 'a port of every node, by NodePort',
@@ -26,7 +26,7 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   Sidecar: 'a listener',
 };
 
-/** Returns the kind as manifests write it: `Gateway` for both kinds of that name. */
+/** Returns the kind as it appears in manifests: `Gateway` for both Istio and the Gateway API. */
 export function manifestKind(kind: string): string {
   return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
@@ -43,7 +43,7 @@ export function describeCalls({ hosts, matches, protocol, entries, root }: Expos
   return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;
 }
 
-/** Whether a match is more than the first part of a prefix of whole segments: `/a` beside `/a/`. */
+/** Whether a match is not merely the exact half of a segment prefix, such as `/a` next to `/a/`. */
 function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[]): boolean {
   const inner = `${uri?.exact}/`;
   return !all.some((one) => one.uri?.prefix === inner && one.method?.exact === method?.exact);
@@ -55,7 +55,7 @@ export function describeDestination({ destination }: Pick<Exposure, 'destination
   return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
 }
 
-/** Describes the possible callers and the inputs that they must send, none of which requires an identity. */
+/** Describes the possible callers and the inputs that they must send. None of these inputs requires an identity. */
 export function describeCallers({ matches, entries }: Exposure): string {
   const guards = matches.map(describeCallerInput);
   const anyone = `anyone who can reach that ${addressOf(entries).replace(/^the /, '')}`;
@@ -63,14 +63,14 @@ export function describeCallers({ matches, entries }: Exposure): string {
   return `${anyone} and sends ${guards[0]}, which requires no identity`;
 }
 
-/** Describes the inputs of a match that any caller can send: headers and query parameters. */
+/** Describes the headers and query parameters that a match requires and any caller can send. */
 export function describeCallerInput(match: HttpMatch): string {
   const inputs = (what: string, matches: Readonly<Record<string, StringMatch>> = {}) =>
     Object.entries(matches).map(([name, value]) => `the ${what} ${name}${describeString(value)}`);
   return [...inputs('header', match.headers), ...inputs('query parameter', match.queryParams)].join(' and ');
 }
 
-/** Names the listeners that a route of the Gateway API attaches to; undefined if it attaches to whole Gateways. */
+/** Describes the listeners that a Gateway API route attaches to. Undefined if it attaches to entire Gateways. */
 function sectionsOf({ kind, spec }: KubeObject & { readonly spec?: object }): string | undefined {
   if (!kind.endsWith('Route')) return undefined;
   const parents = items(record(spec).parentRefs as readonly ParentRef[]).filter((one) => one.kind !== 'Service');
@@ -84,7 +84,7 @@ function addressOf(entries: readonly EntryPoint[]): string {
   return entries.every(({ proxy }) => proxy.by === 'none') ? 'the port' : 'the gateway';
 }
 
-/** Returns an object's kind, namespace and name. Uses `Gateway` for both kinds of that name. */
+/** Formats an object's kind, namespace and name. The kind is `Gateway` for both Istio and the Gateway API. */
 export function describeObject({ kind, metadata }: KubeObject): string {
   const shown = manifestKind(kind);
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;

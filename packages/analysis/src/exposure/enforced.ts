@@ -10,22 +10,22 @@ import type { Enforcer } from './enforcer.ts';
 import type { Exposure } from './exposure.ts';
 
 export interface EnforcedPolicies {
-  /** Policies at workloads. Services and Sidecars declare the protocols of their ports. */
+  /** Policies at workloads. Services and Sidecars declare the port protocols. */
   readonly workloads: PolicyIndex;
-  /** Policies at gateways, whose own servers determine the protocol, whatever their Services declare. */
+  /** Policies at gateways. The gateway's servers determine the protocol, not its Services. */
   readonly gateways: PolicyIndex;
   readonly settings: MeshSettings;
   readonly trustDomain: string;
 }
 
-/** Indexes the enforced policies of a mesh. No caller has a token here, so RequestAuthentications are irrelevant. */
+/** Indexes a mesh's enforced policies. RequestAuthentications are irrelevant because callers have no tokens here. */
 export const indexEnforcedPolicies = memoize((mesh: MeshView): EnforcedPolicies => {
   const { config } = mesh;
   const policies = mesh.all('AuthorizationPolicy');
   const settings: MeshSettings = {
     rootNamespace: config.rootNamespace,
     trustDomain: config.trustDomain,
-    // Without the mesh configuration, the domains in policies count as the mesh's own, which leads to more warnings.
+    // Without the mesh configuration, treat trust domains in policies as the mesh's own. This causes more warnings.
     trustDomainAliases: config.isRead ? config.trustDomainAliases : policies.flatMap(domainsNamed),
     ...(config.isRead && { authorizers: config.authorizers }),
   };
@@ -46,8 +46,8 @@ const waypointPoliciesIn = memoize((mesh: MeshView) =>
 );
 
 /**
- * Returns the policies of a ztunnel, or of the waypoint in front of it, at a port of a workload. Undefined for other
- * proxies.
+ * Returns the policies that a ztunnel, or the waypoint in front of it, enforces at a workload's port. Undefined for
+ * other proxies.
  */
 export function policiesAt(
   mesh: MeshView,

@@ -1,7 +1,7 @@
 /**
- * Proxy that enforces policies in front of a workload, for calls of an entry point. Gateways and other clients outside
- * ambient mode reach a Pod without its waypoint, unless `istio.io/ingress-use-waypoint` sends the calls of gateways
- * there. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
+ * Determines the proxy that enforces policies in front of a workload for calls from an entry point. Gateways and other
+ * clients outside ambient mode bypass a Pod's waypoint, unless `istio.io/ingress-use-waypoint` routes gateway calls
+ * through it. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
  */
 
 import {
@@ -23,15 +23,15 @@ import type { EntryPoint, Exposure } from './exposure.ts';
 
 export interface Enforcer {
   readonly proxy: 'sidecar' | 'ztunnel' | 'waypoint' | 'none' | 'unknown';
-  /** Why it is this proxy; undefined for a sidecar that the files show or that is assumed. */
+  /** Why this proxy was chosen. Undefined for a sidecar, whether the files show it or it is assumed. */
   readonly reason: string | undefined;
 }
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
 
 /**
- * Determines which proxy enforces policies at a port of a workload.
- * @param workload a Pod or template; a workload without Pods among the files is assumed to have a sidecar
+ * Determines which proxy enforces policies at a workload's port.
+ * @param workload a Pod or Pod template; a workload that has no Pods in the files is assumed to have a sidecar
  * @param port the Pod's port; undefined for ports that no object declares
  */
 export function findEnforcer(
@@ -80,7 +80,7 @@ function ambientEnforcer(
   return { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
 }
 
-/** Pods outside the files may ask for a sidecar. */
+/** Handles a workload whose Pods are not in the files. Those Pods may request a sidecar themselves. */
 function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enforcer {
   if (namespaceInjection(namespace, mesh.namespaceLabels(namespace)) !== 'by-pod')
     return { proxy: 'none', reason: why };
@@ -90,12 +90,12 @@ function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enfo
   };
 }
 
-/** Whether a workload is a Pod or template among the files. */
+/** Whether a workload is a Pod or Pod template from the files. */
 export function isPod(workload: object): workload is PodWorkload {
   return 'podPath' in workload;
 }
 
-/** Returns the waypoint for calls of gateways, as its labels name it. */
+/** Returns the name of the waypoint that handles gateway calls. */
 function waypointForGateways(mesh: MeshView, service: Service): string | undefined {
   if (!gatewaysUseWaypoint(mesh, service)) return undefined;
   const found = serviceWaypoint(mesh, service);

@@ -1,6 +1,6 @@
 /**
- * Ways into the cluster: the calls that an entry point carries to a workload. Every kind of entry point is translated
- * into the same form, with matches as Istio's HttpMatch, so that rules and reports treat all of them alike.
+ * Exposures: calls that enter the cluster through an entry point and reach a workload. Every kind of entry point is
+ * translated into the same form, with matches as Istio's HttpMatch, so that rules and reports treat all of them alike.
  */
 
 import type {
@@ -16,8 +16,8 @@ import type {
 import { NO_REWRITE, type Rewrite } from '../routes/rewrite.ts';
 
 /**
- * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway, `Edge`
- * the Service of Meshpass's edge.
+ * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is a Gateway API Gateway, and `Edge`
+ * is the Service of Meshpass's edge.
  */
 export type EntryKind =
   | 'Gateway'
@@ -33,78 +33,78 @@ export type EntryKind =
   | 'Edge';
 
 /**
- * Requirement that a caller proves an identity. `assumed`: a check exists whose decisions the files do not show, such as
- * an external authorizer. `unknown`: the files show no check, and one may exist outside them.
+ * Whether a caller must prove its identity. `assumed`: a check exists, such as an external authorizer, but the files do
+ * not show what it decides. `unknown`: the files show no check, but one may exist outside them.
  */
 export interface Identity {
   readonly state: 'required' | 'assumed' | 'none' | 'unknown';
-  /** Check that requires it, or why none does, or why it is unknown. */
+  /** The check that requires the identity, or the reason why none does or why this is unknown. */
   readonly reason: string;
-  /** Whether it rests on Istio's default for mutual TLS, because no PeerAuthentication among the files applies. */
+  /** Whether the state relies on Istio's default for mutual TLS because no PeerAuthentication in the files applies. */
   readonly byDefault?: true;
 }
 
-/** Proxy that accepts the calls of an entry point. */
+/** Proxy that accepts calls at an entry point. */
 export type EntryProxy =
-  /** Pods of Istio's gateways. Without a selector they are unknown. `account` is that of Pods outside the files. */
+  /** Istio gateway Pods, unknown without a selector. `account` is their ServiceAccount if the files lack the Pods. */
   | {
       readonly by: 'istio';
       readonly namespace: string | undefined;
       readonly selector: Labels | undefined;
       readonly account?: string;
-      /** Whether only Pods of `namespace` are selected. */
+      /** Whether the selector applies only to Pods in `namespace`. */
       readonly confined?: true;
-      /** Whether calls pass no policy filter, as at a listener that an EnvoyFilter adds. */
+      /** Whether calls bypass the policy filters, for example at a listener that an EnvoyFilter adds. */
       readonly withoutPolicies?: true;
     }
-  /** Another controller, which calls workloads without an identity of the mesh unless its Pods have a proxy. */
+  /** Another controller. It calls workloads without a mesh identity unless its Pods have a proxy. */
   | {
       readonly by: 'controller';
       readonly name: string;
-      /** Pods of it that have a proxy of the mesh: they call workloads with an identity, on behalf of anyone. */
+      /** Controller Pods that have a mesh proxy. They call workloads with an identity, on behalf of any caller. */
       readonly meshed?: readonly PodWorkload[];
-      /** Whether only the name of its class suggests that it is not Istio's. */
+      /** Whether the class name is the only evidence that the controller is not Istio. */
       readonly assumed?: true;
     }
-  /** No proxy: connections lead to the workload directly. */
+  /** No proxy: connections go directly to the workload. */
   | { readonly by: 'none' };
 
 export interface EntryPoint {
   readonly kind: EntryKind;
   /** `namespace/name` of the object. */
   readonly name: string;
-  /** Undefined if the object is not among the files. */
+  /** Undefined if the object is not in the files. */
   readonly object: KubeObject | undefined;
   readonly ports: readonly { readonly number: number | undefined; readonly protocol: string | undefined }[];
-  /** Name that a TLS client must send to be served, whatever host it then asks for. Undefined if it is that host. */
+  /** SNI that a TLS client must send, whatever host it then requests. Undefined if the SNI is that host. */
   readonly serverName?: string;
-  /** Headers that a caller must send, because the entry point answers other calls itself. */
+  /** Headers that a caller must send because the entry point answers all other calls itself. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly proxy: EntryProxy;
-  /** Identity that the settings of the entry point require, apart from Istio's policies. */
+  /** Identity that the entry point's own settings require, regardless of Istio's policies. */
   readonly own: Identity;
-  /** Why only a private network reaches it. Undefined if the internet may. */
+  /** Why only a private network can reach the entry point. Undefined if the internet may reach it. */
   readonly internal: string | undefined;
 }
 
 export interface Exposure {
-  /** Object with the route: of a VirtualService the delegate, or the root itself. */
+  /** Object that contains the route. For a VirtualService, this is the delegate or the root itself. */
   readonly on: KubeObject;
-  /** Object with the hosts and the reference to the entry points. */
+  /** Object that declares the hosts and refers to the entry points. */
   readonly root: KubeObject;
-  /** Path of the route within `on`. */
+  /** Path to the route within `on`. */
   readonly path: Path;
-  /** Path of the destination within `on`. */
+  /** Path to the destination within `on`. */
   readonly destinationPath: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
   readonly entries: readonly EntryPoint[];
   /** Hosts that a caller can use to reach the route; `*` for any. */
   readonly hosts: readonly string[];
-  /** Alternatives; empty if everything matches. */
+  /** Alternative matches. Empty if every call matches. */
   readonly matches: readonly HttpMatch[];
-  /** Returns the changes that the route makes to calls of a match, before the workload sees them. */
+  /** Returns the changes that the route makes to matching calls before the workload sees them. */
   readonly rewrite: (match?: HttpMatch) => Rewrite;
-  /** Headers of calls that no earlier route refuses. Any caller can send them. */
+  /** Headers that a call needs so that earlier routes do not refuse it. Any caller can send them. */
   readonly unrefused?: HttpMatch['headers'];
   readonly route?: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
   readonly destination: {
@@ -113,11 +113,11 @@ export interface Exposure {
     readonly port: number | undefined;
   };
   readonly service: Service | undefined;
-  /** Entry that defines the destination, if that is no Service of the cluster. */
+  /** ServiceEntry that defines the destination if it is not a Service in the cluster. */
   readonly external?: ServiceEntry;
-  /** Workload and its port, if an entry point leads to a Pod without a Service. */
+  /** Workload and its port if the entry point sends calls to a Pod without a Service. */
   readonly pod?: { readonly workload: PodWorkload; readonly port: number | undefined };
 }
 
-/** Members of an exposure that forwards every call as it is. */
+/** Exposure members for a route that forwards every call unchanged. */
 export const EVERY_CALL = { hosts: ['*'], matches: [], rewrite: () => NO_REWRITE } as const;

@@ -1,4 +1,4 @@
-/** Pods of Istio's gateways, the objects that istiod shows to them, and the ports at which clients reach them. */
+/** Istio gateway Pods, the objects that istiod sends to them, and the ports at which clients reach them. */
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
   type Exported,
@@ -20,13 +20,13 @@ export type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
-/** Lists the Pods among the objects that run a gateway, in every namespace unless it is confined. */
+/** Lists the Pods that run a gateway. Every namespace is searched unless the gateway is confined to one. */
 export function listGatewayPods(
   mesh: MeshView,
   { namespace, selector = {}, confined }: IstioProxy,
 ): readonly PodWorkload[] {
   if (Object.keys(selector).length === 0) return [];
-  // Gateways of many namespaces select the same Pods.
+  // Gateways in many namespaces may select the same Pods.
   const key = JSON.stringify([confined && namespace, selector]);
   return memoryOf(mesh)(key, () => {
     const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
@@ -37,8 +37,8 @@ export function listGatewayPods(
 type ExportedObject = Exclude<Exported, { readonly kind: 'Service' }>;
 
 /**
- * Determines how many Pods of an entry point get an object from istiod: the namespaces of the Pods decide, not that of the
- * Gateway object. Other controllers do not depend on istiod.
+ * Determines how many of an entry point's Pods receive an object from istiod. This depends on the namespaces of the
+ * Pods, not on the namespace of the Gateway object. Other controllers do not depend on istiod.
  */
 export function countReaders(
   mesh: MeshView,
@@ -56,12 +56,15 @@ export function countReaders(
   return seen.has(true) ? 'all' : 'none';
 }
 
-/** Explains why it is not known whether a gateway serves what an object defines. */
+/** Explains why it is unknown whether a gateway receives an object. */
 export function whyReadersUnknown({ name }: Pick<EntryPoint, 'name'>, object: ExportedObject): string {
   return `${describeObject(object)} is exported to some namespaces only, and those of the Pods of Gateway ${name} are not known`;
 }
 
-/** Returns the entry point as far as its Pods get one of the objects. Undefined if they do not. */
+/**
+ * Returns the entry point if its Pods receive at least one of the objects, or undefined if they receive none. If this
+ * is unknown, the identity that the entry point requires becomes unknown as well.
+ */
 export function restrictEntryPoint(
   mesh: MeshView,
   entry: EntryPoint,
@@ -75,7 +78,7 @@ export function restrictEntryPoint(
   return { ...entry, own: { state: 'unknown', reason: whyReadersUnknown(entry, object) } };
 }
 
-/** Lists the numbers of proxies that the Pods of a gateway trust in front of them. */
+/** Lists the distinct numbers of trusted proxies that are configured for a gateway's Pods. */
 export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[] {
   const pods = listGatewayPods(mesh, proxy);
   const hops = pods.length > 0 ? pods.map((pod) => trustedProxiesOf(mesh, pod)) : [trustedProxiesOf(mesh, {})];
@@ -83,9 +86,9 @@ export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[
 }
 
 /**
- * Lists the Service ports that lead to a server. Istio binds a server to the target port of the Service port with its
- * number, or to the number itself if no Service has it. Without a Service among the files, the number is the port.
- * Source: `resolvePorts` in pilot/pkg/model/gateway.go of Istio.
+ * Lists the Service ports through which clients reach a server. Istio binds a server to the target port of the Service
+ * port that has the server's number, or to that number itself if no Service port has it. If the files contain no
+ * Service, the server's number is the port. Source: `resolvePorts` in pilot/pkg/model/gateway.go of Istio.
  */
 export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): readonly number[] {
   const ports = servicePorts(mesh, pods);
@@ -102,7 +105,7 @@ export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): r
 
 interface ServicePort {
   readonly port: number;
-  /** Undefined if it is the name of a port that is not known. */
+  /** Undefined if the target is a port name that cannot be resolved. */
   readonly target: number | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Identity that a way into the cluster requires, at the entry point or at the workload behind it. Each point is
- * evaluated on its own: policies that refuse all calls only in combination count as open.
+ * Determines the identity that a caller needs at an entry point or at the workload behind it. Each point is evaluated
+ * separately. If two points together refuse all calls but neither does on its own, the result is open.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
@@ -33,27 +33,27 @@ import { type IstioProxy, listGatewayPods } from './gateway-pods.ts';
 import { type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
-/** The mesh, and whether it is read completely, so that a missing object does not exist. */
+/** Mesh, and whether it was read completely. In a complete mesh, a missing object does not exist. */
 export interface KnownMesh {
   readonly mesh: MeshView;
   readonly complete: boolean;
 }
 
-/** Identity required on the way through one entry point of an exposure. */
+/** Path through one entry point of an exposure, with the identities that it requires. */
 export interface Passage {
   readonly entry: EntryPoint;
   readonly atEntry: Identity;
   readonly atWorkload: Identity;
-  /** Proxy in front of the workload; of several workloads, that of the one that is open. */
+  /** Proxy in front of the workload. If there are multiple workloads, the one with the weakest checks counts. */
   readonly enforcer: Enforcer;
   /**
-   * `open`: the files show that a caller without an identity gets through. `unknown`: nothing in the files prevents it,
-   * and something outside them may. `closed`: an identity is required or assumed.
+   * `open`: the files show that an anonymous caller gets through. `unknown`: nothing in the files prevents it, but
+   * something outside them may. `closed`: an identity is required, or assumed to be.
    */
   readonly verdict: 'open' | 'unknown' | 'closed';
 }
 
-/** Determines what each entry point of an exposure requires. */
+/** Determines the identities that each entry point of an exposure requires. */
 export function listPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return passagesIn(known)(exposure);
 }
@@ -69,14 +69,14 @@ const passagesIn = memoize((known: KnownMesh) =>
 );
 
 /**
- * Lists the passages that a caller on the internet without an identity may get through. A private network is a boundary
- * that its owner chose.
+ * Lists the passages that an anonymous caller on the internet may get through. Passages from private networks are
+ * excluded, because the network's owner chose that boundary.
  */
 export function publicPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return openPassages(known, exposure).filter(({ entry }) => entry.internal === undefined);
 }
 
-/** Lists the passages that a caller without an identity may get through. */
+/** Lists the passages that an anonymous caller may get through. */
 export function openPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return listPassages(known, exposure).filter(({ verdict }) => verdict !== 'closed');
 }
@@ -92,7 +92,7 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
   return unknownIfWidened(found, 'GATEWAY', () => patchesAtEntry(known.mesh, proxy), found === entry.own);
 }
 
-/** Lists the objects that change the Pods of a gateway, or may. */
+/** Lists the objects that change, or may change, a gateway's proxies. */
 export function patchesAtEntry(mesh: MeshView, proxy: EntryProxy): readonly Patch[] {
   if (proxy.by !== 'istio') return [];
   return memoryOf(mesh)(`patches ${keyOf(proxy)}`, () => {
@@ -124,20 +124,20 @@ function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoin
   }));
   const seen = byProxy.filter((one) => isPod(one.proxy));
   const home = homeOf(known.mesh, proxy);
-  // In a complete mesh, the Pods are all there are.
+  // In a complete mesh, no other Pods exist.
   const others = known.complete && seen.length > 0 ? [] : byProxy.filter((one) => !isPod(one.proxy));
   const needed = [...seen, ...others.filter((one) => one.proxy.namespace === home)];
   const open = needed.filter(({ identity }) => identity === undefined);
   if (needed.length > 0 && open.length === 0) {
     return weakest(needed.map(({ identity }) => ({ identity: identity! }))).identity;
   }
-  // Anyone may create Pods and policies in a namespace, so those outside the Gateway's own prove nothing about it.
+  // Pods and policies in other namespaces prove nothing about the Gateway, because anyone may create them there.
   const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
   if (places.length === 0 || own.state === 'unknown' || open.some((one) => isPod(one.proxy))) return own;
   return { state: 'unknown', reason: `policies refuse other calls only if ${podsAreIn(places)}` };
 }
 
-/** Identity that a gateway's proxy requires. Undefined if a caller without one gets through. */
+/** Determines the identity that a gateway's proxy requires. Returns undefined if an anonymous caller gets through. */
 function identityAtProxy(
   mesh: MeshView,
   points: readonly EnforcementPoint[],
@@ -154,7 +154,7 @@ function identityAtProxy(
   return { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' };
 }
 
-/** Ports of an entry point, and those of the Pods that Services map them to. */
+/** Lists the ports of an entry point, and the Pod ports that Services map them to. */
 export function listenerPorts(mesh: MeshView, proxy: Workload, ports: EntryPoint['ports']): readonly number[] {
   const stated = ports.flatMap(({ number }) => number ?? []);
   const mapped = mesh
@@ -165,9 +165,9 @@ export function listenerPorts(mesh: MeshView, proxy: Workload, ports: EntryPoint
 }
 
 /**
- * Explains why the addresses that policies list may include those of nodes: a Service replaces the caller's address with
- * a node's, unless its `externalTrafficPolicy` is Local. Undefined if policies refuse such calls as well. Source:
- * https://kubernetes.io/docs/tutorials/services/source-ip/
+ * Explains why the addresses that policies list may include node addresses. A Service replaces the caller's address
+ * with a node's, unless its `externalTrafficPolicy` is Local. Undefined if policies also refuse calls from nodes.
+ * Source: https://kubernetes.io/docs/tutorials/services/source-ip/
  */
 function refusedByAddress(
   mesh: MeshView,
@@ -192,7 +192,7 @@ function podsAreIn(places: readonly string[]): string {
 }
 
 /**
- * Whether every match requires a verified token, because a gateway only recognizes claims of verified tokens. Source:
+ * Whether every match requires a verified token. A gateway only recognizes claims of verified tokens. Source:
  * https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
 function matchRequiresIdentity({ matches }: Exposure): boolean {
@@ -204,9 +204,9 @@ function matchRequiresIdentity({ matches }: Exposure): boolean {
 
 /** Anonymous calls that reach one proxy through one entry point of an exposure, and the policies there. */
 export interface EnforcementPoint {
-  /** Proxy of a gateway or of a workload behind it. Only has labels if its Pods are not among the files. */
+  /** Proxy of a gateway or of a workload behind it. If its Pods are not in the files, only its labels are known. */
   readonly proxy: Workload;
-  /** Undefined for ports that no object names. */
+  /** Undefined for ports that no object specifies. */
   readonly port: number | undefined;
   readonly calls: UnauthenticatedCalls;
   readonly portPolicy: PortPolicy;
@@ -226,19 +226,19 @@ export function entryEnforcementPoints(
 
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 
-/** Namespace that a gateway's Pods are in as far as it is known without them. */
+/** Returns the namespace in which a gateway's Pods are expected. */
 function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
   return namespace ?? config.rootNamespace;
 }
 
-/** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
+/** Caches results per mesh. A gateway has many routes, and most of its Pods and ports have the same policies. */
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
   return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
     const { gateways: policies } = indexEnforcedPolicies(mesh);
     const byProxy = gatewayProxies(mesh, proxy).map((one) => {
-      // The Service that maps a server's port to a Pod port may not be among the files.
+      // The Service that maps a server's port to a Pod port may be missing from the files.
       const all = [undefined, ...policies.portsNamed].map((port) => ({
         proxy: one,
         port,
@@ -258,14 +258,14 @@ function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }
 
-/** Determines the identity that the weakest workload behind an entry point requires. */
+/** Determines the identity required by the workload with the weakest checks behind an entry point. */
 function identityAtWorkload(
   known: KnownMesh,
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
   const points = workloadEnforcementPoints(known.mesh, exposure, entry).map((point) => {
-    // Of an unknown destination, the other ports of policies are candidates only.
+    // If the destination port is unknown, the ports that policies mention are only candidates.
     const enforcer = findEnforcer(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
     return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
@@ -325,7 +325,7 @@ function unpatchedAt(
   return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
 }
 
-/** Identity if policies refuse calls of a gateway's Pods among the files, and allow those that may be elsewhere. */
+/** Returns the identity if policies refuse the gateway Pods in the files but allow Pods that may exist elsewhere. */
 function refusedToPods(
   { mesh, complete }: KnownMesh,
   point: EnforcementPoint,
@@ -339,20 +339,20 @@ function refusedToPods(
   return { state: 'unknown', reason: `policies at the workload refuse other calls only if ${places}` };
 }
 
-/** Explains why policies refuse no call. If only files outside could require mutual TLS, it is unknown. */
+/** Explains why policies do not refuse calls. Unknown if objects outside the files could still require mutual TLS. */
 function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: EnforcementPoint, entry: EntryPoint): Identity {
   const { general, ports } = peerModesOf(mesh, { ...proxy, kind: 'sidecar' });
   const mode = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (calls.peers.length === 0 && !complete && !mode.policy) {
     const reason = "no PeerAuthentication among these files applies, and Istio's default is PERMISSIVE";
-    // A controller outside the mesh would not work otherwise, or has an identity of the mesh.
+    // A controller outside the mesh needs PERMISSIVE to work, unless it has a mesh identity.
     return { state: entry.proxy.by === 'none' ? 'unknown' : 'none', reason, byDefault: true };
   }
   if (calls.peers.length > 0) return { state: 'none', reason: 'its policies allow calls of the gateway' };
   return { state: 'none', reason: `its policies allow calls without a certificate (${mode.mode})` };
 }
 
-/** A waypoint that is not known may enforce any policy with `targetRefs`. */
+/** Determines the identity at an unknown waypoint, which may enforce any policy with `targetRefs`. */
 function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
   const policy = [...new Set([namespace, mesh.config.rootNamespace])]
     .flatMap((place) => mesh.within('AuthorizationPolicy', place))
@@ -362,7 +362,7 @@ function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
     : { state: 'none', reason: 'no policy targets the waypoint' };
 }
 
-/** Lists the enforcement points of every workload of the destination. */
+/** Lists the enforcement points of every workload at the destination. */
 export function workloadEnforcementPoints(
   mesh: MeshView,
   exposure: Exposure,
@@ -374,7 +374,7 @@ export function workloadEnforcementPoints(
     hosts: exposure.hosts,
     matches: rewrittenMatches(exposure.matches, exposure.rewrite),
   };
-  // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
+  // A raw connection may carry HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {
     const port = destinationPort(exposure, proxy);
@@ -398,8 +398,8 @@ function answerAt(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): 'all
 }
 
 /**
- * Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. Pods outside
- * the Gateway's namespace do not replace those that may be in it.
+ * Lists the principals that an entry point uses to call workloads. It has none without a mesh proxy. If Pods are only
+ * found in other namespaces, the Gateway's own namespace may still contain some.
  */
 function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   const { proxy } = entry;
@@ -413,7 +413,7 @@ function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   ];
 }
 
-/** Lists the principals of an entry point's Pods among the files. */
+/** Lists the principals of those entry point Pods that the files contain. */
 function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
   const pods =
     proxy.by === 'istio' ? listGatewayPods(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
@@ -423,8 +423,8 @@ function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
 }
 
 /**
- * Lists the policies that the gateway's own proxies enforce. If its Pods are not among the files, they are assumed to
- * have the selector's labels.
+ * Lists the policies that the gateway's proxies enforce. If the files do not contain its Pods, they are assumed to have
+ * the selector's labels.
  */
 export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): readonly AuthorizationPolicy[] {
   const proxies = gatewayProxies(mesh, {
@@ -436,8 +436,8 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
 }
 
 /**
- * Returns the gateway's Pods, and a stand-in in its own namespace if it has none of them. Without Pods, also stand-ins
- * in each namespace whose policies select them.
+ * Returns the gateway's Pods. Adds a placeholder for the gateway's own namespace if it contains none of them. If no
+ * Pods are known, adds placeholders for each namespace with policies that select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
   const pods = listGatewayPods(mesh, proxy);
@@ -448,7 +448,7 @@ function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] 
   return [...pods, ...[...new Set(places)].map((place) => standIn(mesh, place, selector, 'gateway'))];
 }
 
-/** Lists the namespaces with a policy that selects these labels. */
+/** Lists the namespaces that have a policy for these labels. */
 function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[] {
   return memoryOf(mesh)(`selecting ${JSON.stringify(selector)}`, () =>
     mesh
@@ -459,8 +459,8 @@ function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[
 }
 
 /**
- * Returns the destination's workloads. If none is among the files, returns a stand-in with the labels of the Service's
- * selector, or else with labels that its name suggests.
+ * Returns the destination's workloads. If the files contain none, returns a placeholder with the labels from the
+ * Service's selector, or with labels derived from the destination's name.
  */
 export function workloadsBehind(
   mesh: MeshView,
@@ -470,7 +470,7 @@ export function workloadsBehind(
   const pods = service ? mesh.podsBehind(service) : [];
   if (pods.length > 0) return pods;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
-  // No policy of the mesh applies outside the cluster.
+  // Mesh policies do not apply outside the cluster.
   if (!known) return [];
   const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
   return [standIn(mesh, known.namespace, given, known.name)];
@@ -480,7 +480,7 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
   return { namespace, labels: given, name, kind: mesh.proxyKind(given), portNames: new Map() };
 }
 
-/** Port of the Pod; undefined if it is not known. */
+/** Returns the destination's Pod port. Undefined if it is unknown. */
 function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
   if (pod) return pod.port;
   const ports = (service?.spec.ports ?? []).filter(isTcp);

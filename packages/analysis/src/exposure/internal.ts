@@ -1,7 +1,7 @@
 /**
- * Load balancers that only a private network reaches. Source: the annotations of the cloud providers' controllers
- * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex Cloud),
- * and the Service API reference.
+ * Load balancers that only a private network can reach. Source: the annotations of the cloud providers' controllers
+ * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex
+ * Cloud), and the Service API reference.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
@@ -10,7 +10,7 @@ import { items, labels, text, texts } from '@meshpass/istio/members';
 import { longRunningContainers } from './containers.ts';
 import type { EntryProxy, Identity } from './exposure.ts';
 
-/** Annotations with the values that make a load balancer internal. */
+/** Annotations, and the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
   'networking.gke.io/load-balancer-type': /^internal$/i,
   'cloud.google.com/load-balancer-type': /^internal$/i,
@@ -25,13 +25,13 @@ const INTERNAL: Readonly<Record<string, RegExp>> = {
 };
 
 const AWS_SCHEME = 'service.beta.kubernetes.io/aws-load-balancer-scheme';
-/** Older annotation, which the scheme replaces. */
+/** Legacy annotation. The scheme annotation replaces it. */
 const AWS_INTERNAL = 'service.beta.kubernetes.io/aws-load-balancer-internal';
-/** Class of the AWS Load Balancer Controller, whose load balancers are internal by default. */
+/** Load balancer class of the AWS Load Balancer Controller. Its load balancers are internal by default. */
 const AWS_CLASS = 'service.k8s.aws/nlb';
 const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 
-/** Explains which annotation of a Gateway makes its load balancer internal. */
+/** Explains which Gateway annotation makes its load balancer internal. */
 export function whyInternalAnnotation(annotations: Labels | undefined): string | undefined {
   const name = 'networking.istio.io/service-type';
   return labels(annotations)[name] === 'ClusterIP'
@@ -62,10 +62,10 @@ function whyInternalAtAws(given: Labels, loadBalancerClass: string | undefined):
     : undefined;
 }
 
-/** Addresses of private networks (RFC 1918 and RFC 4193). */
+/** Private network addresses (RFC 1918 and RFC 4193). */
 const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][\da-f]{2}:)/i;
 
-/** Explains why the load balancer or the external addresses of a Service are not open to the internet. */
+/** Explains why the internet cannot reach a Service's load balancer or external addresses. */
 export function whyInternalService({ metadata, spec }: Service): string | undefined {
   const addresses = texts(spec.externalIPs);
   if (!addresses.every((one) => PRIVATE.test(one))) return undefined;
@@ -80,24 +80,25 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
   return whyInternalBalancer(ranges === '' ? given : { ...given, [RANGES]: ranges }, text(spec.loadBalancerClass));
 }
 
-/** Pods of a gateway, as the entry point describes them. */
+/** A gateway's Pods, as described by its entry point. */
 type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
 
-/** How the Pods of a gateway are published. */
+/** How a gateway's Pods are published. */
 interface Reach {
-  /** Why every load balancer of it is internal; undefined if Services of its Pods may be outside the files. */
+  /** Why all of the gateway's load balancers are internal. Undefined if the files may lack some of its Services. */
   readonly internal: string | undefined;
   /**
-   * Why it is unknown whether anything publishes them: every Service in front of them is of type ClusterIP or internal,
-   * and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if the Pods are not among
-   * the files, a Service of another namespace.
+   * Why it is unknown whether the Pods are published. Every Service in front of them is of type ClusterIP or internal,
+   * and no Ingress or route refers to one. However, something outside the files may publish them, such as a tunnel or,
+   * if the files do not contain the Pods, a Service in another namespace.
    */
   readonly unpublished: string | undefined;
 }
 
 /**
- * Returns the identity that a gateway without a check of its own requires: none, as far as something may publish its Pods.
- * @param reason why it has no check
+ * Returns the identity that a gateway without its own check requires: `none`, or `unknown` if it is unknown whether its
+ * Pods are published.
+ * @param reason why the gateway has no check
  */
 export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
   const { unpublished } = determineReach(mesh, pods);
@@ -105,8 +106,8 @@ export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reas
 }
 
 /**
- * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
- * namespaces are no evidence, whatever they select.
+ * Determines how a gateway's Pods are published. A Service only selects Pods in its own namespace, so Services in other
+ * namespaces are irrelevant, whatever they select.
  */
 export function determineReach(
   mesh: MeshView,
@@ -122,7 +123,7 @@ export function determineReach(
       const found = [...Map.groupBy(pods, (pod) => pod.namespace)].map(([home, own]) =>
         servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels))),
       );
-      // Without a Service among the files, one outside may publish the Pods of a namespace.
+      // If the files contain no Service for a namespace's Pods, a Service outside the files may publish them.
       return reachBy(
         mesh,
         found.flat(),
@@ -142,10 +143,10 @@ export function determineReach(
 
 const NO_REACH: Reach = { internal: undefined, unpublished: undefined };
 
-/** Cached results, because a gateway has many routes. */
+/** Caches results per mesh, because a gateway has many routes. */
 const onceIn = memoize((_mesh: MeshView) => createMemo());
 
-/** @param certain whether no other Service leads to the Pods */
+/** @param certain whether no other Service can select the Pods */
 function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels, certain: boolean): Reach {
   const [first] = services;
   if (!first) return NO_REACH;
@@ -176,9 +177,9 @@ function isPublished({ spec }: Service): boolean {
 }
 
 /**
- * Explains why every Service that publishes Pods is internal, if they are published in no other way.
- * @param services in front of the Pods
- * @param selector of the Pods
+ * Explains why every Service that publishes the Pods is internal. Undefined if the Pods are also published otherwise.
+ * @param services Services in front of the Pods
+ * @param selector selector of the Pods
  */
 export function whyAllInternal(mesh: MeshView, services: readonly Service[], selector: Labels): string | undefined {
   const why = whyPublishedInternal(services);
@@ -209,7 +210,7 @@ function isOnNode(mesh: MeshView, selector: Labels): boolean {
   );
 }
 
-/** Names of Services that an Ingress or a route of the Gateway API leads to. */
+/** Names of Services that are backends of an Ingress or a Gateway API route. */
 const backends = memoize((mesh: MeshView): ReadonlySet<string> => {
   const ofIngresses = mesh
     .all('Ingress')
@@ -229,7 +230,7 @@ const backends = memoize((mesh: MeshView): ReadonlySet<string> => {
   return new Set([...ofIngresses, ...ofRoutes]);
 });
 
-/** Prefix length below which a range is too large to count as a list of permitted clients. */
+/** Minimum prefix length for a range to count as a list of permitted clients. */
 const WIDEST_LIST = 8;
 
 /** Whether a range is narrow enough to be a list of known clients. */

@@ -1,4 +1,4 @@
-/** The list of ways into the cluster, for reports. */
+/** Lists the exposures of a cluster for reports. */
 
 import { findMeshConfig, type MeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
@@ -17,32 +17,32 @@ import { type KnownMesh, listPassages, type Passage } from './identity.ts';
 import { createNewPassageTest, type ExposedMesh } from './new-ways.ts';
 import { type WitnessRequest, witnessRequest } from './witness.ts';
 
-/** Way into the cluster: from one entry point to one destination. */
+/** Way into the cluster, from one entry point to one destination. */
 export interface ExposureEntry {
   /** Line of the destination, or of the setting that publishes it. */
   readonly place: Place;
-  /** Object at that line. A Gateway of the Gateway API has the kind `Gateway`. */
+  /** Object at that line. The kind of a Gateway API Gateway is `Gateway`. */
   readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
   readonly entry: {
     readonly kind: EntryKind;
     /** `namespace/name` of the entry point's object. */
     readonly name: string;
-    /** Position of that object; undefined if it is not among the resources. */
+    /** Position of that object. Undefined if the resources do not contain it. */
     readonly place: Place | undefined;
     readonly ports: readonly number[];
-    /** Proxy that accepts the calls: of Istio, of another controller, or none. */
+    /** Proxy that accepts the calls: Istio's, another controller's, or none. */
     readonly proxy: 'istio' | 'controller' | 'none';
-    /** In words, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
+    /** Human-readable description, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
     readonly description: string;
   };
-  /** `internal` if only a private network reaches the entry point, as far as its settings show. */
+  /** `internal` if the settings show that only a private network can reach the entry point. */
   readonly reach: 'external' | 'internal';
-  /** Why it is internal. */
+  /** Why the entry point is internal. Undefined if it is external. */
   readonly internal: string | undefined;
   readonly protocol: Exposure['protocol'];
-  /** Hosts under which it is reached; `*` for any. */
+  /** Hosts that a caller can use; `*` for any. */
   readonly hosts: readonly string[];
-  /** Alternatives. `path` ends with `*` for a prefix and begins with `~` for a regular expression; undefined for any. */
+  /** Alternatives. A `path` that ends with `*` is a prefix, one that starts with `~` a regex; undefined matches any. */
   readonly calls: readonly { readonly method: string | undefined; readonly path: string | undefined }[];
   readonly destination: Exposure['destination'];
   readonly identityAtEntry: Identity;
@@ -50,32 +50,33 @@ export interface ExposureEntry {
   readonly enforcer: Enforcer;
   /** See {@link Passage.verdict}. */
   readonly verdict: Passage['verdict'];
-  /** Request of a caller without an identity that gets through; undefined if none does or no example is known. */
+  /** Example of an anonymous request that gets through. Undefined if none does or no example is known. */
   readonly witness: WitnessRequest | undefined;
-  /** Reasons why the resources do not decide; empty if they do. */
+  /** Reasons why the resources do not determine the verdict. Empty if they do. */
   readonly unknown: readonly string[];
 }
 
-/** Settings for {@link listExposures}; those of the ConfigMap `istio` among the resources are the defaults. */
+/** Settings for {@link listExposures}. They default to those of the ConfigMap `istio` in the resources. */
 export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace' | 'clusterDomain'>> {
-  /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
+  /** Whether the resources cover the whole mesh (a live cluster). If so, a missing object does not exist. */
   readonly complete?: boolean;
-  /** State before a change. Only ways that the change opens are listed then. */
+  /** State before a change. If set, only ways that the change opens are listed. */
   readonly base?: readonly Resource[];
 }
 
 /**
- * Lists every way into the cluster, open or not: from each entry point (Gateways of Istio and of the Gateway API,
- * gateways between networks, Ingresses, load balancers, node ports, external addresses, ports and networks of nodes,
- * EnvoyFilters and Sidecars) to each destination, with the identity that a caller needs at the entry point and at the
- * workload, and the proxy that enforces it.
+ * Lists every way into the cluster, open or not, from each entry point to each destination. Each result includes the
+ * identity that a caller needs at the entry point and at the workload, and the proxy that enforces it. Entry points are
+ * Istio and Gateway API Gateways, gateways between networks, Ingresses, load balancers, node ports, external addresses,
+ * host ports, host networks, EnvoyFilters and Sidecars.
  *
- * Callers are assumed to have no token and no certificate, and an address that no policy lists. Policies of each point
- * are evaluated on their own, so that two that refuse all calls only together count as open. Nothing is guessed: if the
- * resources do not decide, `verdict` is `unknown`, and `unknown` says why.
+ * Callers are assumed to have no token and no certificate, and to call from an address that no policy lists. The
+ * policies at each point are evaluated separately. If two points together refuse all calls but neither does on its own,
+ * the result is open. If the resources do not determine the result, `verdict` is `unknown`, and the `unknown` member
+ * explains why.
  *
- * Sorted by file, line and column, then by entry point.
- * @param resources objects of the mesh, from files or from a cluster
+ * Results are sorted by file, line and column, then by entry point.
+ * @param resources mesh objects from files or from a cluster
  * @example
  * ```ts
  * import { listExposures } from '@meshpass/analysis/exposure';
@@ -149,8 +150,8 @@ function comparePlaces(a: Place, b: Place): number {
 }
 
 /**
- * Lists every way into the cluster: routes of VirtualServices, of the Gateway API and of Ingresses, published ports of
- * Services and Pods, and what EnvoyFilters and Sidecars add.
+ * Lists every way into the cluster: routes of VirtualServices, the Gateway API and Ingresses, published ports of
+ * Services and Pods, and routes and listeners that EnvoyFilters and Sidecars add.
  */
 export function meshExposures(mesh: MeshView): readonly Exposure[] {
   return [

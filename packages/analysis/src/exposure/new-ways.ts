@@ -1,18 +1,18 @@
-/** Ways that a change opens: those of one state that the state before did not have. */
+/** Finds the ways into the cluster that a change opens. */
 
 import { coversHost } from '@meshpass/istio';
 import { coversMatch } from '../routes/text-match.ts';
 import type { Exposure } from './exposure.ts';
 import { type KnownMesh, openPassages, type Passage } from './identity.ts';
 
-/** State with its ways, open or not. */
+/** Mesh with all of its exposures, open or not. */
 export interface ExposedMesh extends KnownMesh {
   readonly exposures: readonly Exposure[];
 }
 
 /**
- * Returns a test of whether a passage is new: callers without an identity did not get through the same entry point to
- * the same destination with the same calls.
+ * Creates a test for new passages. A passage is new if anonymous callers could not previously make the same calls
+ * through the same entry point to the same destination.
  * @param base state before the change
  */
 export function createNewPassageTest(base: ExposedMesh): (exposure: Exposure, passage: Passage) => boolean {

@@ -1,6 +1,6 @@
 /**
- * EnvoyFilters and extensions that change proxies. Their effect is not weighed: docs/decisions/0019-unknown.md. Source:
- * the EnvoyFilter reference.
+ * EnvoyFilters and extensions that change proxies. Their effect is not evaluated (docs/decisions/0019-unknown.md).
+ * Source: the EnvoyFilter reference.
  */
 import {
   type EnvoyFilter,
@@ -21,12 +21,12 @@ import type { Identity } from './exposure.ts';
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 export type Patch = EnvoyFilter | ProxyExtension;
 
-/** Proxies by their position: those of gateways, or those of workloads. */
+/** Kind of proxy that a patch applies to: a gateway, or a workload's sidecar for inbound calls. */
 export type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
- * Lists the objects that change a proxy. Those that may select Pods outside the files count.
- * @param isCertain leaves out objects that only may select the proxy
+ * Lists the objects that change a proxy, including objects that may select Pods outside the files.
+ * @param isCertain whether to omit objects that do not certainly select the proxy
  */
 export function patchesAt(
   mesh: MeshView,
@@ -53,9 +53,9 @@ export function patchesAt(
 }
 
 /**
- * Lists the objects that may change a gateway whose Pods are not among the files.
- * @param home namespace in which the Pods are assumed
- * @param selector of the Pods; undefined if it is not among the files either
+ * Lists the objects that may change a gateway whose Pods are not in the files.
+ * @param home namespace in which the Pods are assumed to be
+ * @param selector the Pods' selector; undefined if it is not in the files either
  */
 export function possiblePatches(mesh: MeshView, home: string, selector: Labels | undefined): readonly Patch[] {
   if (!selector) {
@@ -90,7 +90,7 @@ function selectorAt(one: Patch): Labels {
   return labels(one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : selectorOf(one));
 }
 
-/** Explains which object may add listeners to gateways. */
+/** Explains which object may add listeners to gateways. Undefined if none does. */
 export function whyMoreListeners(mesh: MeshView): string | undefined {
   const found = mesh
     .all('EnvoyFilter')
@@ -101,8 +101,9 @@ export function whyMoreListeners(mesh: MeshView): string | undefined {
 }
 
 /**
- * Replaces an identity that is required or assumed by an unknown one if an object may make the proxy accept more calls.
- * @param isOwn whether no policy requires it, so that filters before those of the policies do not matter
+ * Changes a required or assumed identity to unknown if an object may make the proxy accept more calls.
+ * @param isOwn whether the identity does not depend on policies, so filters that run before the policy filters are
+ *   irrelevant
  */
 export function unknownIfWidened(
   found: Identity,
@@ -126,7 +127,10 @@ export function mayWidenAccess(one: Patch, position: PatchContext, byPolicies: b
     .some((patch) => !adds(patch) || (byPolicies && patch.applyTo === 'HTTP_FILTER' && precedesPolicies(patch)));
 }
 
-/** Whether a patch only adds a filter, or a route that policies guard as they guard all others and that is listed itself. */
+/**
+ * Whether a patch only adds a filter, or a route that is safe to add. Policies apply to such a route as to any other,
+ * and it is listed as an exposure itself.
+ */
 function adds({ applyTo, patch }: ConfigPatch): boolean {
   if (!/^(?:ADD|INSERT_(?:FIRST|BEFORE|AFTER))$/.test(text(patch?.operation) ?? '')) return false;
   if (applyTo === 'HTTP_FILTER') return true;
@@ -134,14 +138,14 @@ function adds({ applyTo, patch }: ConfigPatch): boolean {
   return isRoute && !UNGUARDED.test(JSON.stringify(patch?.value ?? {}));
 }
 
-/** Members of a route that change filters for it, or that hide its destination. */
+/** Route fields that change the route's filters or hide its destination. */
 const UNGUARDED = /"[^"]*(?:filter_?config|cluster_?header|cluster_?specifier)[^"]*":/i;
 
-/** HTTP filters that only refuse calls, or change nothing that policies test. */
+/** HTTP filters that can only refuse calls, or that do not change anything policies test. */
 const REFUSES =
   /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|basic_auth|api_key_auth|rbac|ratelimit|local_ratelimit|rate_limit_quota|admission_control|csrf|buffer|compressor|decompressor|grpc_stats)(?:\.|$)/;
 
-/** Whether a filter may change calls before the policies see them. Only the router is known to be after them. */
+/** Whether a filter may change calls before policies evaluate them. Only the router filter is known to run later. */
 function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   const operation = text(patch?.operation) ?? '';
   const { filterChain } = record(record(match).listener);
@@ -152,7 +156,7 @@ function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   return types.length === 0 || !types.every((one) => REFUSES.test(one));
 }
 
-/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
+/** Lists the types of an Envoy filter. Falls back to its name, which is arbitrary if the filter has a type. */
 export function filterTypes(value: unknown): readonly string[] {
   const { name, typed_config: typed, config_discovery: discovered } = record(value);
   const { '@type': type, type_url: inner } = record(typed);

@@ -1,8 +1,8 @@
 /**
- * Calls from clients without an identity: from outside, without a token. The workload behind a gateway sees the
- * gateway's own principal. The formulas of the diff decide exactly whether policies allow such a call
- * (docs/decisions/0018-one-reading-of-istio.md). If the files do not determine the call completely, one allowed variant
- * is enough for a warning.
+ * Calls from anonymous clients, which come from outside and have no token. A workload behind a gateway sees the
+ * gateway's own principal. The formulas of the diff determine exactly whether policies allow such a call
+ * (docs/decisions/0018-one-reading-of-istio.md). If the files do not fully determine the call, one allowed variant is
+ * enough for a warning.
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { HttpMatch } from '@meshpass/istio';
@@ -32,23 +32,23 @@ import { isNarrow } from './internal.ts';
 export interface Peer {
   readonly trustDomain: string;
   readonly namespace: string;
-  /** Undefined if unknown: any ServiceAccount. */
+  /** Undefined if unknown. It may then be any ServiceAccount. */
   readonly serviceAccount: string | undefined;
 }
 
 /** Anonymous calls on a route, as an enforcing proxy sees them. */
 export interface UnauthenticatedCalls {
-  /** Alternatives. Empty for plain text, or for TLS without a mesh certificate. */
+  /** Alternative peers. Empty for plaintext, or for TLS without a mesh certificate. */
   readonly peers: readonly Peer[];
-  /** Alternative hosts of a VirtualService; empty for any host. */
+  /** Alternative VirtualService hosts. Empty if every host matches. */
   readonly hosts: readonly string[];
-  /** Alternatives; empty if every request matches. */
+  /** Alternative matches. Empty if every request matches. */
   readonly matches: readonly HttpMatch[];
-  /** Whether connections may come from the address of a node, which any private range may contain. */
+  /** Whether connections may come from a node's address. Any private range may contain it. */
   readonly throughNodes?: boolean;
 }
 
-/** Combination of alternatives, one of each. */
+/** A combination that contains one of each kind of alternative. */
 interface OneOf {
   readonly peer: Peer | undefined;
   readonly host: string;
@@ -57,13 +57,13 @@ interface OneOf {
 }
 
 /**
- * Finds an allowed call. Returns `refused` if none is allowed, or `too large` if the policies are too complex to
- * evaluate.
+ * Finds an example of a call that the policies allow. Returns `refused` if none exists, or `too large` if the policies
+ * are too complex to evaluate.
  */
 export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCalls): Call | 'refused' | 'too large' {
   let answer: Call | 'refused' | 'too large' = 'refused';
   for (const one of alternatives(calls)) {
-    // Most rules of a gateway concern other hosts and paths. Simplification removes them before sets are built.
+    // Most of a gateway's rules are for other hosts and paths. Simplifying the formula first removes them.
     const caller = callerCondition(one);
     const allowed = assuming(portPolicy.allowed, one, caller);
     if (allowed === NEVER || caller === NEVER) continue;
@@ -82,7 +82,7 @@ function alternatives({ peers, hosts, matches, throughNodes = false }: Unauthent
 }
 
 /**
- * Adds the host with a port: gateways ignore the port, and policies compare it. Source:
+ * Adds a variant of the host with a port. Gateways ignore the port, but policies compare it. Source:
  * https://istio.io/latest/docs/ops/best-practices/security/, "Host-match policies".
  */
 function spellingsOf(host: string): readonly string[] {
@@ -108,7 +108,7 @@ function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 't
   }
 }
 
-/** Maximum examples to skip when searching for a path that Envoy would not normalize. */
+/** Maximum number of examples to skip while searching for a path that Envoy does not normalize. */
 const MOST_EXAMPLES = 50;
 
 function isSent({ texts: fields }: Call): boolean {
@@ -116,9 +116,9 @@ function isSent({ texts: fields }: Call): boolean {
   return path === undefined || normalizePath(path, 'BASE') === path;
 }
 
-/** Calls of a caller: the connection, the host and the match. */
+/** Returns the condition for a caller's calls: the connection, the host and the match. */
 function callerCondition({ peer, host, match }: OneOf): Condition {
-  // Rules about claims are evaluated apart, and the entry point decides the scheme and the port.
+  // Claims are evaluated separately, and the entry point determines the scheme and port.
   const { scheme: _scheme, port: _port, headers, ...rest } = match;
   const sent = Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@')));
   const listener = { protocol: 'http', port: undefined } as const;
@@ -137,7 +137,10 @@ function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): reado
   ];
 }
 
-/** Clients have IPv4, so that 0.0.0.0/0 matches each. A workload sees the gateway's address, which any range may contain. */
+/**
+ * Requires an IPv4 client address, so that 0.0.0.0/0 matches every client. A workload sees the gateway's address
+ * instead, which may be in any range.
+ */
 function addressCondition(allowed: Condition, { peer }: OneOf): Condition {
   const tests = [...testsOf(allowed, new Set())];
   const asked = (['source.ip', 'remote.ip'] as const).filter(
@@ -146,10 +149,10 @@ function addressCondition(allowed: Condition, { peer }: OneOf): Condition {
   return all(asked.map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })));
 }
 
-/** Ranges that clusters take the addresses of their nodes from: RFC 1918 and RFC 6598. */
+/** Ranges from which clusters assign node addresses: RFC 1918 and RFC 6598. */
 const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/;
 
-/** Simplifies the formula by replacing every test whose result is the same for all calls of a caller. */
+/** Simplifies a formula by replacing tests that have the same result for all of a caller's calls. */
 function assuming(condition: Condition, one: OneOf, caller: Condition): Condition {
   const [required] = requiredTextTests(caller);
   const answer = (test: Test): boolean | undefined => {
@@ -167,7 +170,7 @@ function assuming(condition: Condition, one: OneOf, caller: Condition): Conditio
   });
 }
 
-/** Whether the client is on no such list of a policy: anonymous clients may have any address. */
+/** Whether a policy's address list does not include the client. Anonymous clients are assumed not to be on any list. */
 function isUnlisted(
   { field, range }: Extract<Test, { readonly op: 'address' }>,
   { peer, throughNodes }: OneOf,

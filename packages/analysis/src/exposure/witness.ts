@@ -1,4 +1,4 @@
-/** Example request of a caller without an identity that gets through an entry point. */
+/** Example of an anonymous request that gets through an entry point. */
 
 import type { HttpMatch, MeshView } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
@@ -8,16 +8,17 @@ import { type EnforcementPoint, entryEnforcementPoints, workloadEnforcementPoint
 import { findAllowedCall } from './unauthenticated.ts';
 
 export interface WitnessRequest {
-  /** `CONNECT` stands for a connection without HTTP. */
+  /** HTTP method, or `CONNECT` for a non-HTTP connection. */
   readonly method: string;
-  /** Address, with a port unless it is the scheme's own. Wildcards are replaced by an example, and an unknown host by `HOST`. */
+  /** URL without a default port. An example replaces a wildcard, and `HOST` an unknown host. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
- * Finds a request that the policies at the entry point allow. Where they do not decide, those at the workload do.
- * Returns undefined if a regular expression decides, of which no example is known.
+ * Finds a request that the policies at the entry point allow. Values that they do not determine come from the policies
+ * at the workload. Returns undefined if the route needs a value that matches a regular expression, because no example
+ * of one is known.
  */
 export function witnessRequest(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
   if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
@@ -40,7 +41,7 @@ export function witnessRequest(mesh: MeshView, exposure: Exposure, entry: EntryP
   };
 }
 
-/** Headers that get a call past earlier routes. Any value serves where one is required. */
+/** Returns the headers with which a call gets past earlier routes. If a header only has to exist, any value works. */
 function givenHeaders({ unrefused }: Exposure): NonNullable<HttpMatch['headers']> {
   const entries = Object.entries(unrefused ?? {});
   return Object.fromEntries(
@@ -56,7 +57,7 @@ function textsOf(points: readonly EnforcementPoint[]): readonly (readonly [strin
   return [];
 }
 
-/** Whether no part of a match is a regular expression. */
+/** Whether a match contains no regular expressions. */
 function isLiteral({ uri, method, headers, queryParams }: HttpMatch): boolean {
   return [uri, method, ...Object.values(record(headers)), ...Object.values(record(queryParams))].every(
     (one) => record(one).regex === undefined,

@@ -1,6 +1,7 @@
 /**
- * Calls of anonymous callers from outside that policies allow, at the entry point and at the workload behind it. Callers
- * have no token and no certificate, and an address that no policy lists. A workload sees the identity of the gateway.
+ * Determines which calls of anonymous outside callers the policies allow, at the entry point and at the workload behind
+ * it. Callers have no token, no certificate, and an address that no policy lists. A workload sees the gateway's
+ * identity.
  */
 import type { MeshView } from '@meshpass/istio';
 import { distinct, items } from '@meshpass/istio/members';
@@ -33,7 +34,7 @@ import type { Rewrite } from '../routes/rewrite.ts';
 import { preRewriteCondition } from './before-rewrite.ts';
 import { clientTlsOf, gatewayCallers } from './pods-of.ts';
 
-/** Way of a call. */
+/** An exposure, together with the entry point through which a call reaches it. */
 export interface Way {
   readonly exposure: Exposure;
   readonly entry: EntryPoint;
@@ -41,14 +42,15 @@ export interface Way {
   readonly rewrite: Rewrite;
 }
 
-/** Returns the calls that reach a workload of the destination, as far as policies and checks decide. */
+/** Returns the calls that policies and checks allow to reach one of the destination's workloads. */
 export function anonymousCalls(mesh: MeshView, way: Way): Condition {
   return all([atOwn(way.entry), atEntry(mesh, way), atWorkload(mesh, way)]);
 }
 
 /**
- * Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). Pods that nothing
- * publishes are different: a Service that publishes them may open everything.
+ * Returns the calls that the entry point's own checks allow. If the files do not show whether a check exists, every
+ * call is assumed to be allowed (see `assumed` in a comparison). Gateways that no file publishes are unknown instead,
+ * because a Service that publishes them may open everything.
  */
 function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Condition {
   if (state === 'required') return NEVER;
@@ -102,7 +104,7 @@ function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Conditio
   return any([...byWorkload.values()].map((some) => oneOf(some, allowed)));
 }
 
-/** Explains why DestinationRules leave unknown whether the workload sees the identity of the gateway. */
+/** Explains why DestinationRules make it unknown whether the workload sees the gateway's identity. */
 function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure' | 'entry'>): string | undefined {
   if (entry.proxy.by !== 'istio') return undefined;
   const { host, port, subset } = exposure.destination;
@@ -112,7 +114,7 @@ function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure'
     .find((unknown) => unknown !== undefined);
 }
 
-/** Combines several ports, one of which is meant: all must agree, or it is unknown. */
+/** Combines the conditions for possible ports. If they differ, the result is unknown, because only one port applies. */
 function oneOf(points: readonly EnforcementPoint[], allowed: (point: EnforcementPoint) => Condition): Condition {
   const different = distinct(points, ({ portPolicy }) => portPolicy.key);
   return either(different.map(allowed), 'it is not known at which port, and policies differ by port');
@@ -128,11 +130,11 @@ interface Caller {
   readonly peer: Peer | undefined;
   /** Server name of the gateway's connection. */
   readonly sni: string | undefined;
-  /** Calls whose rewritten request passes the test; undefined if the route does not change its field. */
+  /** Returns the calls whose rewritten request passes the test. Undefined if the route does not change its field. */
   readonly before: (test: Extract<Test, { readonly op: 'text' }>) => Condition | undefined;
 }
 
-/** Replaces a test that the caller decides. */
+/** Replaces a test with its result for a caller. */
 function decided(test: Test, caller: Caller): Condition {
   switch (test.op) {
     case 'address':
@@ -174,8 +176,8 @@ function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni
 const PORT: Condition = { op: 'flag', field: 'host.port' };
 
 /**
- * Translates a policy's test of the host. Routes of a host also get calls whose Host header names a port, and policies
- * compare the whole header: `shop.example.com` does not match `shop.example.com:443`, and `shop.example.com:*` does.
+ * Translates a policy's host test. A host's routes also receive calls whose Host header contains a port, but policies
+ * compare the whole header: `shop.example.com` does not match `shop.example.com:443`, while `shop.example.com:*` does.
  */
 function hostTest({ test }: Extract<Test, { readonly op: 'text' }>): Condition {
   if (test.form !== 'exact' && test.form !== 'prefix' && test.form !== 'suffix') return text('host', test);

@@ -1,4 +1,4 @@
-/** Tests of a request after a rewrite, as conditions on the request before it. */
+/** Translates tests of a rewritten request into conditions on the original request. */
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
@@ -10,8 +10,8 @@ type TextOf = Extract<Test, { readonly op: 'text' }>;
 type Normalization = Parameters<typeof normalizePath>[1];
 
 /**
- * Returns the calls whose rewritten request passes a test; undefined if the rewrite does not change the field.
- * @param normalization what the workload's proxy does to the rewritten path
+ * Returns the calls whose rewritten request passes a test. Undefined if the rewrite does not change the field.
+ * @param normalization how the workload's proxy normalizes the rewritten path
  */
 export function preRewriteCondition(
   rewrite: Rewrite,
@@ -47,7 +47,7 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
   const found = any(testsBefore(rewrite, test).map((one) => (one === ALWAYS ? ALWAYS : text('path', one as TextTest))));
   const joins = !segments && by.endsWith('/') && !prefix.endsWith('/');
   if (!joins) return found;
-  // `/a../x` becomes `/../x`, which the workload's proxy resolves, and `/a/x` becomes `//x`, which it may merge.
+  // `/a../x` becomes `/../x`, which the workload's proxy resolves. `/a/x` becomes `//x`, whose slashes it may merge.
   const merges = normalization === 'MERGE_SLASHES' || normalization === 'DECODE_AND_MERGE_SLASHES';
   const risky = any([
     text('path', { form: 'prefix', text: `${prefix}.` }),
@@ -56,7 +56,7 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
   return any([all([found, not(risky)]), all([risky, unknown('path')])]);
 }
 
-/** Whether a path that begins with the new prefix stays as it is, unless its rest changes. */
+/** Whether normalization leaves the new prefix unchanged. */
 function isPlain(by: string, normalization: Normalization): boolean {
   if (by === '') return true;
   return by.startsWith('/') && !/\.$|\?/.test(by) && normalizePath(`${by}x`, normalization) === `${by}x`;
@@ -106,7 +106,7 @@ function toTest(given: readonly Piece[]): TextTest {
   return { form: 'pattern', pieces };
 }
 
-/** Returns the patterns of what may follow a text within a pattern. */
+/** Returns the patterns that may remain after a pattern has consumed a text. */
 function residuals(pieces: readonly Piece[], start: string): readonly (readonly Piece[])[] {
   let left: readonly (readonly Piece[])[] = [pieces];
   for (const letter of start) {
@@ -135,7 +135,7 @@ function afterWildcard(
   const isIn = new RegExp(`^${source}$`, 's').test(letter);
   if ('class' in first && !first.many) return isIn ? [rest] : [];
   const isSegment = 'any' in first && first.any === 'segment';
-  // Of a segment, one letter is enough.
+  // A segment has at least one letter. After the first one, any further letters are optional.
   const taken: readonly (readonly Piece[])[] = isIn
     ? [[isSegment ? { class: source, many: true } : first, ...rest]]
     : [];

@@ -1,9 +1,9 @@
-/** Bounds of formulas with parts that are not understood. */
+/** Computes lower and upper bounds of formulas with opaque parts. */
 import { ALWAYS, all, any, type Condition, NEVER, not } from '../diff/formula/condition.ts';
 
 /**
- * Replaces every opaque part so that the formula holds for as few calls as possible, or as many.
- * @param possible whether calls that only may meet the formula count
+ * Replaces every opaque part so that the formula matches as few, or as many, calls as possible.
+ * @param possible whether to include calls that may match the formula but do not certainly match it
  */
 export function approximateCondition(condition: Condition, possible: boolean): Condition {
   const known = new Map<Condition, [Condition | undefined, Condition | undefined]>();

@@ -1,7 +1,7 @@
 /**
- * Compares what anonymous callers from outside reach in two states, whichever kinds of objects carry their calls. For
- * each destination the calls of one state are subtracted from those of the other. Parts that formulas cannot express are
- * bounded: a change is only reported if it exists whatever they mean, and the rest is unknown.
+ * Compares what anonymous outside callers can reach in two states, whatever kinds of objects route their calls. For
+ * each destination, the calls of one state are subtracted from those of the other. Parts that formulas cannot express
+ * are bounded: a change is only reported if it exists whatever those parts mean. Otherwise, it is unknown.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { terminalText } from '@meshpass/identity/text';
@@ -19,14 +19,14 @@ import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.
 import { computeOutsideReach, type OutsideDecision, type OutsideReach } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
 
-/** Calls that anonymous callers from outside gain or lose. */
+/** Calls that anonymous outside callers gain or lose. */
 export interface OutsideChange {
   readonly kind: 'gains' | 'loses';
-  /** Host and port of a Service or another destination: `orders.shop.svc.cluster.local:8080`. */
+  /** Host and port of a Service or another destination, such as `orders.shop.svc.cluster.local:8080`. */
   readonly destination: string;
-  /** Calls in words: `GET /orders/* of shop.example.com`. */
+  /** Description of the calls, such as `GET /orders/* of shop.example.com`. */
   readonly what: string;
-  /** Request that gets through in one state and not in the other. */
+  /** Request that gets through in only one of the states. */
   readonly witness: WitnessRequest;
   readonly before: OutsideDecision;
   readonly after: OutsideDecision;
@@ -34,15 +34,15 @@ export interface OutsideChange {
 
 export interface OutsideComparison {
   readonly changes: readonly OutsideChange[];
-  /** Whether more changes exist than are listed. */
+  /** Whether some changes are not listed. */
   readonly more: boolean;
   /** Number of compared destinations. */
   readonly destinations: number;
-  /** Destinations for which it is not known whether they change, with the reasons. */
+  /** Destinations for which it is unknown whether they change, with reasons. */
   readonly unknown: readonly { readonly destination: string; readonly reasons: readonly string[] }[];
-  /** Destinations in both states at which other Pods or ports answer, with what selects them. */
+  /** Destinations that exist in both states but select different Pods or ports, with the changed settings. */
   readonly moved: readonly { readonly destination: string; readonly changes: readonly string[] }[];
-  /** Assumptions about entry points, because the objects do not decide it. */
+  /** Assumptions about entry points that the objects do not fully determine. */
   readonly assumed: readonly string[];
 }
 
@@ -50,16 +50,17 @@ export interface OutsideOptions {
   readonly rootNamespace: string;
   /** Maximum number of changes listed per destination and direction; defaults to 5. */
   readonly listed?: number;
-  /** Reason why some objects may not have been read. If set, nothing is certain. */
+  /** Reason why some objects may not have been read. If set, no result is certain. */
   readonly unread?: string;
 }
 
 /**
- * Compares what anonymous callers from outside reach: callers without a token or certificate, from an address that no
- * policy lists. Entry points are compared together, so that it does not matter whether a VirtualService, an HTTPRoute or
- * an Ingress carries a call. If the result has no change and nothing unknown, the states are equivalent for them.
+ * Compares what anonymous outside callers can reach. They have no token or certificate, and call from an address that
+ * no policy lists. All entry points are compared together, so it does not matter whether a VirtualService, an HTTPRoute
+ * or an Ingress routes a call. If the result contains no changes and nothing unknown, the states are equivalent for
+ * such callers.
  * @param before resources of one state: routes, entry points, policies, Services and workloads
- * @param after resources of the other; objects in both states keep their age
+ * @param after resources of the other state; objects that exist in both states keep their age
  * @example
  * ```ts
  * import { compareOutside } from '@meshpass/analysis/diff';
@@ -125,7 +126,7 @@ function compareDestination(
   if (patched !== undefined) return unknownBecause(patched);
   const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
   const equal = { changes: [], more: false, reasons: certificateChanges(states, destination) };
-  // Most destinations do not change, and equal formulas need no diagrams.
+  // Most destinations do not change. Equal formulas do not need decision diagrams.
   if (contentOf(was) === contentOf(is)) return equal;
   try {
     const found = subtract(states, destination, [was, is], listed);
@@ -140,7 +141,10 @@ function unknownBecause(reason: string): Result {
   return { changes: [], more: false, reasons: [reason] };
 }
 
-/** Listeners of entry points that are not among the files can only be compared with each other. */
+/**
+ * Explains why the states cannot be compared. The listeners of entry points that are not in the files are unknown, and
+ * can only be compared with each other.
+ */
 function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destination: string): string | undefined {
   const [was, is] = states;
   const absent = [...was.absentOf(destination), ...is.absentOf(destination)];
@@ -150,8 +154,8 @@ function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destinat
 }
 
 /**
- * Finds a changed object whose effect is not compared: an EnvoyFilter or extension, a policy at unknown Pods, a
- * SecurityPolicy, or the settings of the mesh.
+ * Finds a changed object whose effect is not evaluated: an EnvoyFilter or extension, a policy for unknown Pods, a
+ * SecurityPolicy, or the mesh settings.
  */
 function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | undefined {
   const names = states.flatMap((state) => [...state.keys()]);
@@ -159,7 +163,10 @@ function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | 
   return changed && `${changed} may change what a proxy on the way accepts, and differs`;
 }
 
-/** Formulas have no server name. They do not show that a server without a certificate takes over the name of another. */
+/**
+ * Lists server names that require a client certificate in only one state. Formulas do not include server names, so they
+ * do not show when a server without client certificates takes over another server's name.
+ */
 function certificateChanges(states: readonly OutsideReach[], destination: string): readonly string[] {
   const names = states.map((state) => state.namesWithCertificate(destination));
   const changed = new Set(
@@ -198,7 +205,7 @@ function subtract(
   };
 }
 
-/** Excludes host names with empty labels, which only matter if a pattern tests labels. */
+/** Excludes host names with empty labels. They only matter if a pattern tests labels. */
 function realHosts(conditions: readonly Condition[]): Condition {
   const seen = new Set<Condition>();
   const tests = conditions.flatMap((one) => [...testsOf(one, seen)]);
@@ -213,7 +220,7 @@ const REAL_HOST = not(
   ]),
 );
 
-/** Maximum products to look at for reasons and readable examples. */
+/** Maximum number of products to examine for reasons and readable examples. */
 const MOST_PRODUCTS = 200;
 
 function reasonsOf(space: Space, rest: Node): readonly string[] {
@@ -258,7 +265,7 @@ function list(
   return { changes: [...found.values()], more: false };
 }
 
-/** Omits each header and query parameter without which the call stays in the set. */
+/** Removes every header and query parameter that the call does not need in order to stay in the set. */
 function simplest({ has }: Space, set: Node, call: Call): Call {
   let simple = call;
   for (const field of call.texts.keys()) {
@@ -269,7 +276,7 @@ function simplest({ has }: Space, set: Node, call: Call): Call {
   return simple;
 }
 
-/** Yields products whose examples clients can send, first those that an entry point does not normalize. */
+/** Yields products whose examples clients can send. Examples that an entry point does not normalize come first. */
 function* sendable(space: Space, set: Node): Generator<Product> {
   const others: Product[] = [];
   let looked = 0;
@@ -287,7 +294,7 @@ function isNormal({ texts }: Call): boolean {
 }
 
 /**
- * Formats a change: the calls, the destination, the witness, and what decides in each state.
+ * Formats a change: the calls, the destination, the witness, and the deciding reason in each state.
  * @example
  * ```ts
  * import { compareOutside, formatOutsideChange } from '@meshpass/analysis/diff';

@@ -1,4 +1,4 @@
-/** Calls from outside in words, and as requests. */
+/** Formats calls from outside as descriptions and as requests. */
 
 import type { Call } from '../diff/formula/call.ts';
 import type { FieldExplanation } from '../diff/formula/explain.ts';
@@ -45,8 +45,8 @@ function values(one: FieldExplanation): string {
 }
 
 /**
- * Formats a call as a request. A connection without HTTP has the method `CONNECT`.
- * @param matters fields that make the difference; a host that does not matter becomes `HOST`
+ * Formats a call as a request. A non-HTTP connection has the method `CONNECT`.
+ * @param matters fields that affect the result; a host that does not affect it becomes `HOST`
  */
 export function witnessRequest({ texts, flags }: Call, matters: ReadonlySet<string>): WitnessRequest {
   const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');

@@ -1,4 +1,4 @@
-/** Routers of published ports, without a gateway, and of what EnvoyFilters and Sidecars add. */
+/** Routers for ports that are published without a gateway, and for ports that EnvoyFilters and Sidecars add. */
 import { fullHost, type MeshView, type Service } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { ALWAYS, all, any } from '../diff/formula/condition.ts';
@@ -11,12 +11,12 @@ import { NO_REWRITE } from '../routes/rewrite.ts';
 import type { Router } from './router.ts';
 import { targetsAt } from './target.ts';
 
-/** Lists the routers of ports that are published without a gateway, each with one destination. */
+/** Lists the routers for ports that are published without a gateway. Each router has one destination. */
 export function directRouters(mesh: MeshView): readonly Router[] {
   return [...connectionRouters(mesh), ...mesh.all('Service').flatMap((service) => datagramRouters(mesh, service))];
 }
 
-/** Lists the routers of UDP ports, which no proxy of the mesh and no policy restricts. */
+/** Lists the routers for UDP ports. Neither mesh proxies nor policies restrict UDP. */
 function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
   const published = findPublication(service);
   if (!published || isGatewayService(mesh, service)) return [];

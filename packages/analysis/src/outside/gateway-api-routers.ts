@@ -1,7 +1,7 @@
 /**
- * Routers of the Gateway API. Rules of all routes with the same host are sorted by the precedence of the API: exact path,
- * longest prefix, method, number of headers, number of query parameters, oldest route, name, and order of rules. Source:
- * the reference of HTTPRoute, GRPCRoute and Listener.
+ * Gateway API routers. Rules of all routes with the same host are sorted by the precedence that the API defines: exact
+ * path, longest prefix, method, number of headers, number of query parameters, oldest route, name, and rule order.
+ * Source: the reference of HTTPRoute, GRPCRoute and Listener.
  */
 import {
   coversHost,
@@ -35,15 +35,15 @@ import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
 
-/** Route with the hosts that it and a listener have in common. */
+/** Route, and the hosts that it has in common with a listener. */
 interface Attached {
   readonly route: Route;
   readonly hosts: readonly string[];
-  /** Whether a more specific listener of the same port may accept some of the calls instead. */
+  /** Opaque if a more specific listener on the same port may accept some of the calls instead. */
   readonly isolated: Condition;
 }
 
-/** Lists the routers of Gateways of the Gateway API, including Gateways that are not among the files. */
+/** Lists the routers of Gateway API Gateways, including Gateways that are not in the files. */
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
   const attachments = routes.flatMap((route) => routeAttachments(mesh, route).map((one) => ({ ...one, route })));
@@ -82,7 +82,7 @@ function attachedAt(
   met: readonly EffectiveListener[],
 ): Attached {
   const hosts = commonHosts(at.listener, route);
-  // The API gives such calls to the more specific listener alone, and not every controller does.
+  // The API assigns such calls only to the more specific listener, but not every controller follows this.
   const narrower = all.find(({ listener }) => {
     const { hostname } = listener;
     if (hostname === undefined || hostname === at.listener.hostname) return false;
@@ -126,7 +126,7 @@ function stepsOf(
     return (alternatives.length > 0 ? alternatives : [[{}]]).flatMap((matches: readonly HttpMatch[], nth) => {
       const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
       const rank = rankOf(matches, route as HTTPRoute, index, nth);
-      // A rewrite depends on which of the two translations of a prefix matches.
+      // A segment prefix has two translations. A rewrite depends on which of them matches.
       return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): RankedStep => {
         const condition = all([
           any(some.map((match) => matchCondition(match, listener))),
@@ -148,14 +148,14 @@ function stepsOf(
   });
 }
 
-/** The precedence of regular expressions is up to the controller. */
+/** Returns an opaque condition for regular expressions, because their precedence depends on the controller. */
 function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Condition {
   const isRegex = matches.some(({ uri }) => uri?.regex !== undefined);
   if (!isRegex || proxy.by !== 'controller') return ALWAYS;
   return opaque(`${proxy.name} decides the precedence of regular expressions`);
 }
 
-/** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */
+/** Ranks a match as Istio does: exact paths, prefixes by length, regular expressions by length, then other fields. */
 function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): RankedStep['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
   const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};

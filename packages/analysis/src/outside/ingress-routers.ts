@@ -1,7 +1,7 @@
 /**
- * Routers of Ingresses. All Ingresses of one class form one routing table: an exact path wins, then the longest prefix.
- * Hosts of `tls` are served at port 443; what port 80 does for them is up to the controller. Source: the Ingress API
- * reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
+ * Routers of Ingresses. All Ingresses of a class form one routing table, in which an exact path wins over the longest
+ * prefix. Hosts in `tls` are served on port 443. Their behaviour on port 80 depends on the controller. Source: the
+ * Ingress API reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
  */
 import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
@@ -55,8 +55,8 @@ function hostsOf({ spec }: Ingress): readonly string[] {
 }
 
 /**
- * Ranks a path: canaries of ingress-nginx, which get some calls of another Ingress, then exact paths, then long ones.
- * istiod compares the length of the text first, with a slash at its end.
+ * Ranks a path. ingress-nginx canaries, which receive some of another Ingress's calls, come first, then exact paths,
+ * then longer paths. istiod compares the text length first, including a trailing slash.
  */
 function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary: boolean): RankedStep['rank'] {
   const { path = '/', pathType } = rule;
@@ -64,7 +64,7 @@ function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary
   return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
 }
 
-/** Lists the paths of an Ingress under each of its hosts. */
+/** Lists an Ingress's paths by host. */
 function pathsOf(
   mesh: MeshView,
   ingress: Ingress,
@@ -77,7 +77,7 @@ function pathsOf(
   const hosts = [...new Set(hostsOf(ingress))];
   const backends = backendsOf(ingress, entry);
   const found = hosts.map((host) => {
-    // istiod binds the routes of a host to the servers of its oldest Ingress only.
+    // istiod binds a host's routes only to the servers of its oldest Ingress.
     const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
     const ranked = backends
       .filter((one) => one.host === host && !one.isDefault)
@@ -97,7 +97,7 @@ function pathsOf(
     step: stepOf(mesh, ingress, entry, fallback, service, condition),
     rank: [-1],
   });
-  // Controllers differ in whether the default backend also answers hosts without a rule.
+  // Whether the default backend also serves hosts without a rule depends on the controller.
   const others =
     hosts.length === 0
       ? ALWAYS
@@ -108,7 +108,7 @@ function pathsOf(
   ];
 }
 
-/** Annotations that change which calls an Ingress gets, in ways that are not modeled. */
+/** Annotations that change which calls an Ingress receives. Their effect is not modeled. */
 const ROUTING =
   /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
 
@@ -133,7 +133,7 @@ interface Served {
   readonly answer: string | undefined;
 }
 
-/** Determines the calls to a host that a listener serves, and whether it redirects them. */
+/** Determines which calls to a host a listener serves, and whether it redirects them. */
 function servedAt({ metadata, spec }: Ingress, entry: EntryPoint, host: string, { protocol }: Listener): Served {
   const tls = items(spec.tls);
   const secure = tls.some(({ hosts, secretName }) => {
@@ -155,7 +155,7 @@ function servedAt({ metadata, spec }: Ingress, entry: EntryPoint, host: string, 
   return { condition: ALWAYS, answer: annotation('ssl-redirect') === 'false' ? undefined : 'redirects it to HTTPS' };
 }
 
-/** The wildcard of an Ingress stands for one label; Istio's class lets it stand for several. */
+/** Restricts an Ingress wildcard to a single label. With Istio's class, it can match more than one. */
 function hostLabel(host: string, { proxy }: EntryPoint): Condition {
   if (!host.startsWith('*.') || proxy.by === 'istio') return ALWAYS;
   const pieces = [

@@ -1,4 +1,4 @@
-/** Routers of Istio's Gateways: their routing tables as steps. */
+/** Translates the routing tables of Istio Gateways to routers. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import type { HttpMatch, HttpRoute, MeshView } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
@@ -15,11 +15,11 @@ import { hostCondition, type Listener, matchCondition, opaque } from '../routes/
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 
-/** Lists the routers of Istio's Gateways. */
+/** Lists the routers of Istio Gateways. */
 export function istioRouters(mesh: MeshView): readonly Router[] {
   return gatewayTables(mesh).map((table): Router => {
     const { listener, serverPort, servers, hosts } = table;
-    // Matches by port compare the number of the first server.
+    // Port matches compare the port of the first server.
     const stepsOf = memoize((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
     const merged = servers.flatMap(({ server }) => server ?? []);
     const virtualHosts = hosts.map(({ host, on, routes, last, redirect }): VirtualHost => {
@@ -30,7 +30,7 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
   });
 }
 
-/** Returns the redirect to HTTPS, which calls escape that a trusted proxy received with TLS (`require_tls` of Envoy). */
+/** Returns the HTTPS redirect. It skips calls that a trusted proxy received over TLS (Envoy's `require_tls`). */
 function redirectOf(mesh: MeshView, at: ServerLocation): Step {
   const hops = trustedHops(mesh, serverProxy(at));
   const isPlain = not(text('header:x-forwarded-proto', { form: 'exact', text: 'https' }));
@@ -43,7 +43,7 @@ function redirectOf(mesh: MeshView, at: ServerLocation): Step {
   return { on: at.gateway!, path, condition, targets: [], answer: 'redirects it to HTTPS', status: 301 };
 }
 
-/** Translates a route. If it rewrites the path, each match is a step of its own, because the rewrite depends on it. */
+/** Translates a route. If it rewrites the path, each match becomes its own step, because the rewrite depends on it. */
 function stepsOfRoute(mesh: MeshView, served: ServedRoute, listener: Listener): readonly Step[] {
   const { route, matches } = served;
   const { rewrite } = route.route ?? {};
@@ -51,7 +51,7 @@ function stepsOfRoute(mesh: MeshView, served: ServedRoute, listener: Listener): 
   return (isSplit ? matches.map((one) => [one]) : [matches]).map((some) => stepOf(mesh, served, some, listener));
 }
 
-/** @param matches alternatives; if the route rewrites the path, only one */
+/** @param matches alternative matches; exactly one if the route rewrites the path */
 function stepOf(
   mesh: MeshView,
   { at, root, route, readers }: ServedRoute,
@@ -66,7 +66,7 @@ function stepOf(
   const targets = routeExposures(mesh, root, route).flatMap((exposure) => {
     const { destination, service } = exposure;
     const [only, ...others] = items(service?.spec.ports);
-    // Without a port, the Service's only port is meant.
+    // A destination without a port refers to the Service's only port.
     const port = destination.port ?? (others.length === 0 ? only?.port : undefined);
     const given = { ...exposure, entries: [entry], destination: { ...destination, port } };
     return targetsAt(mesh, given, entry, matches[0]);
@@ -86,7 +86,7 @@ function stepOf(
   };
 }
 
-/** Routes of connections are chosen by SNI. */
+/** Translates the SNI hosts by which non-HTTP routes are selected. */
 function serverNameCondition({ sniHosts }: ServedRoute['matches'][number]): Condition {
   const names = texts(sniHosts);
   return names.length === 0 ? ALWAYS : any(names.map(hostCondition));

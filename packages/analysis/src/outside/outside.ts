@@ -1,4 +1,4 @@
-/** Reads the calls that reach destinations from outside: the routers of a state, and the destinations of each. */
+/** Computes which calls reach each destination from outside, based on the routers of a mesh state. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
@@ -40,36 +40,36 @@ import {
   type Target,
 } from './router.ts';
 
-/** Decision about a call of an anonymous caller, and its place. */
+/** Decision about a call from an anonymous caller. */
 export interface OutsideDecision {
   readonly reached: boolean;
-  /** In words, with the place. */
+  /** Human-readable reason, including the place. */
   readonly reason: string;
-  /** Undefined if no object decides. */
+  /** Undefined if no object determines the result. */
   readonly place: Place | undefined;
 }
 
 export interface OutsideReach {
   readonly destinations: readonly string[];
-  /** Calls that reach a destination. */
+  /** Returns the calls that reach a destination. */
   readonly callsOf: (destination: string) => Condition;
-  /** Explains what becomes of a call that should reach a destination. */
+  /** Decides whether a call reaches a destination, and explains why. */
   readonly decide: (call: Call, destination: string) => OutsideDecision;
-  /** Entry points of a destination that are not among the files. */
+  /** Lists a destination's entry points that are not in the files. */
   readonly absentOf: (destination: string) => readonly string[];
-  /** Whether an entry point of a destination is among the files. */
+  /** Whether the files contain an entry point of a destination. */
   readonly hasKnown: (destination: string) => boolean;
-  /** Selection of the Pods of a destination. */
+  /** Returns the settings that select a destination's Pods. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
-  /** Objects that affect calls on the way to a destination in a way that is not weighed, with their content. */
+  /** Maps objects whose effect on calls to a destination is not evaluated to their content. */
   readonly patchesOf: (destination: string) => ReadonlyMap<string, string>;
-  /** Server names for which a connection needs a client certificate, and which a server of the destination covers. */
+  /** Server names that require a client certificate although a server of the destination also covers them. */
   readonly namesWithCertificate: (destination: string) => ReadonlySet<string>;
   /** Assumptions about entry points. */
   readonly assumed: readonly string[];
 }
 
-/** Reads a state. */
+/** Computes the calls that anonymous outside callers can make in one mesh state. */
 export function computeOutsideReach(resources: readonly Resource[], rootNamespace: string): OutsideReach {
   const mesh: MeshView = viewMesh(resources, { ...findMeshConfig(resources), rootNamespace });
   const routers = [
@@ -131,14 +131,14 @@ export function computeOutsideReach(resources: readonly Resource[], rootNamespac
   };
 }
 
-/** Lists the policies that may apply to a Gateway among the files whose Pods are not known. */
+/** Lists the policies that may apply to a Gateway if the files contain it but its Pods are unknown. */
 function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): readonly AuthorizationPolicy[] {
   if (!object || proxy.by !== 'istio' || proxy.selector) return [];
   const places = new Set([mesh.config.rootNamespace, object.metadata.namespace, proxy.namespace ?? '']);
   return [...places].flatMap((place) => mesh.within('AuthorizationPolicy', place));
 }
 
-/** Lists the SecurityPolicies for the routes to a destination. */
+/** Lists the SecurityPolicies that apply to routes to a destination. */
 function checksBefore(mesh: MeshView, router: Router, destination: string): readonly ResourceOf<'SecurityPolicy'>[] {
   const steps = router.virtualHosts.flatMap((host) => host.steps);
   const leading = steps.filter(({ targets }) => targets.some((one) => formatDestination(one) === destination));
@@ -148,14 +148,14 @@ function checksBefore(mesh: MeshView, router: Router, destination: string): read
   return policies.filter(isCheck);
 }
 
-/** Settings of the mesh that are not weighed, such as the definitions of authorizers. */
+/** Mesh settings whose effect is not evaluated, such as authorizer definitions. */
 const unreadSettings = memoize(({ resources }: MeshView): ReadonlyMap<string, string> => {
   const map = meshConfigMap(resources);
   const settings = unreadMeshSettings(map?.data?.mesh ?? '');
   return new Map(map && Object.keys(settings).length > 0 ? [[describeObject(map), canonicalJson(settings)]] : []);
 });
 
-/** Lists the server names that a server would serve if others at its listener did not require a certificate for them. */
+/** Lists the server names that a server would serve if others on its listener did not require certificates for them. */
 function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {
   const { listener, table } = router;
   const server = serverOf(router);
@@ -183,10 +183,10 @@ function workloadsAt(mesh: MeshView, destination: Target['destination']) {
   return { destination, service, ...(workload && { pod: { workload, port: destination.port } }) };
 }
 
-/** Decision by how well it explains why a call does not reach a destination. The text is only needed for the best one. */
+/** Decision ranked by how well it explains an unreached destination. Only the best one needs its text. */
 type Explained = readonly [rank: number, decision: () => OutsideDecision];
 
-/** Rank of a router that leads the call elsewhere, and so the best one of routers without the destination. */
+/** Rank of a router that sends the call elsewhere. It is the best rank for routers without the destination. */
 const ELSEWHERE = 2;
 
 function decide(

@@ -1,27 +1,27 @@
-/** Pods of gateways, and of destinations with their ports. */
+/** Pods of gateways, and Pods and ports of destinations. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { type IstioProxy, listGatewayPods } from '../exposure/gateway-pods.ts';
 import type { Target } from './router.ts';
 
-/** Lists a gateway's Pods as callers of workloads; without Pods, a stand-in. */
+/** Lists a gateway's Pods as callers of workloads. If no Pods are known, returns a placeholder. */
 export function gatewayCallers(
   mesh: MeshView,
   proxy: IstioProxy,
-): readonly (ClientProxy & { /** Undefined if it is not known. */ readonly serviceAccount: string | undefined })[] {
+): readonly (ClientProxy & { /** Undefined if unknown. */ readonly serviceAccount: string | undefined })[] {
   const pods = listGatewayPods(mesh, proxy);
   if (pods.length > 0) return pods;
   const { namespace = mesh.config.rootNamespace, selector = {}, account } = proxy;
   return [{ namespace, labels: selector, serviceAccount: account }];
 }
 
-/** Returns the settings of DestinationRules for calls of a proxy. */
+/** Returns the DestinationRule settings that apply to a proxy's calls. */
 export const destinationSettingsOf = memoize((mesh: MeshView) => destinationSettings(mesh, mesh.config));
 
 /**
- * Returns what selects the Pods of a destination, by name: `selector`. Empty if its Service is not among the objects.
- * @param callers Pods of gateways that lead there
+ * Returns the settings that select a destination's Pods, by name (such as `selector`). Empty if its Service is unknown.
+ * @param callers gateway Pods that call the destination
  */
 export function podSelection(
   mesh: MeshView,
@@ -49,7 +49,7 @@ function written(given: Parameters<typeof labels>[0]): string {
   return list.length === 0 ? 'none' : list.toSorted().join(', ');
 }
 
-/** Describes how the Pods of a destination changed: `selector app=admin, previously app=orders`. */
+/** Describes how the selection of a destination's Pods changed: `selector app=admin, previously app=orders`. */
 export function selectionChanges(
   before: ReadonlyMap<string, string>,
   after: ReadonlyMap<string, string>,
@@ -63,11 +63,11 @@ export function selectionChanges(
 interface GatewayTls {
   /** Reason why it is unknown which identity the workload sees. */
   readonly unknown?: string;
-  /** DestinationRule that requires mutual TLS. If undefined, the gateway uses it where the workload accepts it. */
+  /** DestinationRule that requires mutual TLS. If undefined, the gateway uses it only if the workload accepts it. */
   readonly required?: string;
 }
 
-/** Determines the client TLS of a gateway's calls, which decides whether the workload sees the gateway's identity. */
+/** Determines a gateway's client TLS settings, which decide whether the workload sees the gateway's identity. */
 export function clientTlsOf(
   mesh: MeshView,
   gateway: ClientProxy,
@@ -77,7 +77,7 @@ export function clientTlsOf(
   if (!found) return {};
   const { namespace, name } = found.by.metadata;
   const by = `DestinationRule ${namespace}/${name} sets the TLS of calls to ${host}`;
-  // An SNI or SubjectAltNames of the rule's own change the connection.
+  // A rule that sets its own SNI or SubjectAltNames changes the connection.
   const isMutual = found.mode === 'ISTIO_MUTUAL' && Object.keys(found.tls).every((member) => member === 'mode');
   return isMutual ? { required: by } : { unknown: by };
 }

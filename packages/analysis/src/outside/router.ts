@@ -1,6 +1,6 @@
 /**
- * Routing tables of entry points, in one form for every kind of object: a listener has virtual hosts, of which the most
- * specific one decides, and a virtual host has steps, of which the first that matches decides.
+ * Routing tables of entry points, in the same form for every kind of object. A listener has virtual hosts, and the most
+ * specific one applies. A virtual host has steps, and the first matching one applies.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
@@ -14,26 +14,26 @@ import type { Rewrite } from '../routes/rewrite.ts';
 /** Destination of a step. */
 export interface Target {
   readonly destination: Exposure['destination'];
-  /** Calls that policies let through, in front of it and at its workloads. */
+  /** Calls that policies allow, both in front of the destination and at its workloads. */
   readonly condition: Condition;
-  /** Path of the destination within the step's object. */
+  /** Path to the destination within the step's object. */
   readonly path: Path;
-  /** Changes to the request on the way to the destination. */
+  /** Changes that the route makes to the request. */
   readonly rewrite: Rewrite;
 }
 
 export interface Step {
   readonly on: KubeObject;
   readonly path: Path;
-  /** Calls that match, apart from the host and earlier steps. */
+  /** Calls that match, regardless of the host and of earlier steps. */
   readonly condition: Condition;
-  /** Empty if the entry point answers itself. */
+  /** Empty if the entry point responds itself. */
   readonly targets: readonly Target[];
-  /** How it answers itself: `redirects it`. */
+  /** How the entry point responds itself, such as `redirects it`. */
   readonly answer?: string;
-  /** Status of that answer. */
+  /** Status of that response. */
   readonly status?: number;
-  /** Whether the match tests claims of a token. `condition` is that of callers without one. */
+  /** Whether the match tests token claims. `condition` applies to callers without a token. */
   readonly testsClaims?: boolean;
   /** Whether the route answers CORS preflights. */
   readonly answersPreflights?: boolean;
@@ -48,29 +48,29 @@ export interface VirtualHost {
   readonly steps: readonly Step[];
 }
 
-/** Step with what its precedence depends on: the first number that differs decides, and the higher one comes first. */
+/** Step with its rank. Ranks are compared number by number, and the step with the higher rank comes first. */
 export interface RankedStep {
   readonly step: Step;
   readonly rank: readonly number[];
 }
 
-/** Routing table of one listener. */
+/** Routing table for one listener. */
 export interface Router {
   readonly listener: Listener;
   readonly entry: EntryPoint;
   readonly virtualHosts: readonly VirtualHost[];
-  /** Whether it may accept calls at any listener. */
+  /** Whether the router may accept calls at any listener. */
   readonly anywhere?: true;
-  /** Table of Istio's Gateways that it stands for. */
+  /** Routing table of Istio Gateways that the router was created from. */
   readonly table?: GatewayTable;
 }
 
-/** Returns the first server of Istio's Gateway: the only one at a listener with TLS. */
+/** Returns the first server of an Istio Gateway. A TLS listener has only one. */
 export function serverOf({ table }: Router): GatewayServer | undefined {
   return table?.servers[0]?.server;
 }
 
-/** Merges the steps of objects that have a host. Of equal ranks, the earlier object comes first. */
+/** Merges the steps of objects that share a host. If ranks are equal, the earlier object comes first. */
 export function virtualHostsOf(
   hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly RankedStep[] })[],
 ): readonly VirtualHost[] {
@@ -84,7 +84,7 @@ function byPrecedence({ rank: a }: RankedStep, { rank: b }: RankedStep): number 
   return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
-/** Port in the field `listener` if the entry point is not among the files. */
+/** Port in the field `listener` if the entry point is not in the files. */
 export const UNKNOWN_PORT = '?';
 
 /** Formats `https:443`. */
@@ -92,7 +92,7 @@ export function formatListener({ protocol, port }: Listener): string {
   return `${protocol}:${port ?? UNKNOWN_PORT}`;
 }
 
-/** Lists the virtual hosts with the calls that each decides, apart from the listener. The most specific one decides. */
+/** Lists the virtual hosts and the calls that each receives, on any listener. The most specific host wins. */
 export const hostConditions = memoize(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
   virtualHosts.map((one) => {
     const narrower = one.host.startsWith('*')
@@ -102,7 +102,7 @@ export const hostConditions = memoize(({ virtualHosts }: Router): readonly (read
   }),
 );
 
-/** Calls at a listener. Internal entry points only accept calls of their private network. */
+/** Returns the calls that a listener accepts. Internal entry points only accept calls from their private network. */
 export function listenerCondition({ listener, entry, anywhere }: Router): Condition {
   return all([
     anywhere ? ALWAYS : text('listener', { form: 'exact', text: formatListener(listener) }),
@@ -116,7 +116,7 @@ export function callsReaching(router: Router, destination: string): Condition {
     const found = indexes.map((index) => {
       const { condition, targets } = steps[index]!;
       const meant = targets.filter((target) => formatDestination(target) === destination);
-      // Most earlier steps match other paths, and would only make the formula larger.
+      // Most earlier steps match other paths and would only enlarge the formula.
       const earlier = pathsOf(steps)
         .before(index)
         .map((position) => steps[position]!.condition);
@@ -129,14 +129,14 @@ export function callsReaching(router: Router, destination: string): Condition {
 
 const pathsOf = memoize((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
 
-/** Lists the steps that may match a call with a path, in order. */
+/** Lists the steps that may match a call with the given path, in order. */
 export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
   return pathsOf(steps)
     .at(path)
     .map((position) => steps[position]!);
 }
 
-/** Steps of a virtual host that lead to one destination. */
+/** Steps of a virtual host that route to one destination. */
 interface StepsAt {
   readonly steps: readonly Step[];
   readonly host: Condition;
@@ -164,7 +164,7 @@ export function routerDestinations(router: Router): readonly string[] {
   return [...stepsByDestination(router).keys()];
 }
 
-/** Formats `orders.shop.svc.cluster.local:8080`, with the subset. */
+/** Formats `orders.shop.svc.cluster.local:8080`, followed by the subset if one is set. */
 export function formatDestination({ destination: { host, port, subset } }: Pick<Target, 'destination'>): string {
   return `${host}${port === undefined ? '' : `:${port}`}${subset === undefined ? '' : ` (subset ${subset})`}`;
 }

@@ -1,4 +1,4 @@
-/** Targets of routes, each at the destination that its host stands for. */
+/** Route targets, with aliases resolved to their destinations. */
 import { fullHost, type HttpMatch, type MeshView } from '@meshpass/istio';
 import { text } from '@meshpass/istio/members';
 import { ALWAYS, all, type Condition } from '../diff/formula/condition.ts';
@@ -10,9 +10,9 @@ import { anonymousCalls } from './anonymous.ts';
 import type { Target } from './router.ts';
 
 /**
- * Returns the targets of an exposure: an alias (a Service of type ExternalName, or a ServiceEntry with one endpoint) is
- * replaced by what it stands for. Empty if the entry point does not know the host.
- * @param match match of the calls, which determines what the route rewrites
+ * Returns the targets of an exposure. An alias (a Service of type ExternalName, or a ServiceEntry with one endpoint) is
+ * replaced with the destination it refers to. Empty if the entry point does not know the host.
+ * @param match match of the calls, which determines how the route rewrites them
  */
 export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, match?: HttpMatch): readonly Target[] {
   const rewrite = given.rewrite(match);
@@ -20,7 +20,7 @@ export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, ma
     let condition: Condition | undefined;
     return {
       destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
-      // Deciding a single call does not need it.
+      // Computed lazily, because it is not needed to evaluate a single call.
       get condition() {
         condition ??= all([isDefined(mesh, entry, exposure), anonymousCalls(mesh, { exposure, entry, rewrite })]);
         return condition;
@@ -31,14 +31,14 @@ export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, ma
   });
 }
 
-/** Whether all Pods of the entry point get the ServiceEntry that defines the destination. */
+/** Returns an opaque condition unless all of the entry point's Pods receive the destination's ServiceEntry. */
 function isDefined(mesh: MeshView, entry: EntryPoint, { external }: Exposure): Condition {
   return external === undefined || countReaders(mesh, entry, external) === 'all'
     ? ALWAYS
     : opaque(whyReadersUnknown(entry, external));
 }
 
-/** Returns the host outside the cluster that a Service stands for. */
+/** Returns the host that a Service of type ExternalName refers to. */
 function outsideCluster(mesh: MeshView, { service }: Exposure): string | undefined {
   if (service?.spec.type !== 'ExternalName') return undefined;
   const host = text(service.spec.externalName);

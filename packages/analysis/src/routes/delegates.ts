@@ -1,5 +1,5 @@
 /**
- * Routes of delegates, merged with the route of the root that delegates to them. Source: `MergeHTTPRoutes` in
+ * Merges the routes of delegates with the root's delegating route. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -18,7 +18,7 @@ const delegatesIn = memoize(
     new Map(mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one])),
 );
 
-/** Returns the delegate of a route, if the root may use it: one without hosts, exported to the root's namespace. */
+/** Returns a route's delegate if the root may use it. It must have no hosts and be exported to the root's namespace. */
 export function delegateOf(
   mesh: MeshView,
   { metadata: { namespace } }: VirtualService,
@@ -30,7 +30,7 @@ export function delegateOf(
     : undefined;
 }
 
-/** Merges a delegate's route with the root's. Returns undefined if their matches conflict: Istio drops such routes. */
+/** Merges a delegate's route with the root's. Returns undefined if their matches conflict, because Istio drops it. */
 export function mergeRoute(root: HttpRoute, own: HttpRoute): HttpRoute | undefined {
   const match = mergeMatches(items(root.match), items(own.match));
   if (!match) return undefined;
@@ -82,7 +82,7 @@ function isWider(outer: readonly string[], inner: readonly string[]): boolean {
   return outer.length < inner.length || inner.some((one) => !outer.includes(one));
 }
 
-/** Whether the delegate's text match is not within the root's. Regular expressions are never within each other. */
+/** Whether the delegate's text match is not contained in the root's. A regular expression never counts as contained. */
 function differ(outer: StringMatch | undefined, inner: StringMatch | undefined): boolean {
   if (!outer || !inner) return false;
   if (outer.regex || inner.regex) return true;

@@ -1,5 +1,5 @@
 /**
- * Destinations that a VirtualService routes a sidecar's calls to, as istiod translates it for sidecars
+ * Destinations to which a VirtualService routes a sidecar's calls, according to istiod's translation for sidecars
  * (pilot/pkg/networking/core/route).
  */
 
@@ -7,7 +7,7 @@ import type { Destination, L4Match, MeshView, Path, VirtualService } from '@mesh
 import { items } from '@meshpass/istio/members';
 import { isCatchAll, type VirtualServiceRoute, virtualServiceRoutes } from './http-routes.ts';
 
-/** Call from a sidecar of which only the namespace is known. */
+/** Call from a sidecar about which only the namespace is known. */
 export interface SidecarCall {
   /** Namespace of the caller. */
   readonly from: string;
@@ -17,20 +17,17 @@ export interface SidecarCall {
 }
 
 interface RoutedTo {
-  /** VirtualService with the route: a delegate, or the root itself. */
+  /** VirtualService that contains the route: a delegate, or the root itself. */
   readonly on: VirtualService;
-  /** Path of the destination's host. */
+  /** Path to the destination's host. */
   readonly path: Path;
-  /** Host as written. */
+  /** Host as it appears in the route. */
   readonly host: string;
   readonly port: number | undefined;
   readonly mirrored: boolean;
 }
 
-/**
- * Lists all destinations that this VirtualService may route the call to, up to the first route that matches all
- * remaining calls.
- */
+/** Lists the destinations to which a VirtualService may route the call. Routes after a catch-all route are ignored. */
 export function possibleDestinations(root: VirtualService, called: SidecarCall, mesh: MeshView): readonly RoutedTo[] {
   const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
   return kinds.flatMap((kind) =>
@@ -41,7 +38,7 @@ export function possibleDestinations(root: VirtualService, called: SidecarCall, 
   );
 }
 
-/** Lists the routes that the call may take. Of connections, that is the first that matches. */
+/** Lists the routes that may match the call. For non-HTTP connections, only the first match applies. */
 function takenRoutes(routes: readonly VirtualServiceRoute[], called: SidecarCall): readonly VirtualServiceRoute[] {
   const found: VirtualServiceRoute[] = [];
   for (const at of routes) {
@@ -63,7 +60,7 @@ function destinationsAt({
   if (route?.redirect || route?.directResponse) return [];
   const weighted = route ? items(route.route) : given;
   const destinations = weighted.flatMap(({ destination, weight = 0 }, nth) =>
-    // Istio drops destinations with weight 0 if there are others.
+    // Istio drops destinations with weight 0 if the route has others.
     weighted.length > 1 && weight === 0
       ? []
       : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
@@ -80,7 +77,7 @@ function toDestination(
   return host === undefined ? [] : [{ on, path: [...path, 'host'], host, port: port?.number, mirrored }];
 }
 
-/** Whether some call of this kind may match. Callers here lack any labels that a route could require. */
+/** Whether such a call may match. Callers are assumed to have none of the labels that a route can require. */
 function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: SidecarCall): boolean {
   if (gateways.length > 0 && !gateways.includes('mesh')) return false;
   if (port !== undefined && called.port !== undefined && port !== called.port) return false;

@@ -1,5 +1,5 @@
 /**
- * HTTP routes of a VirtualService, as istiod translates them for gateways and sidecars. Source:
+ * VirtualService routes as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -16,17 +16,17 @@ import type {
 import { items, labels, record, texts } from '@meshpass/istio/members';
 import { delegateOf, mergeRoute } from './delegates.ts';
 
-/** Route of a VirtualService, or of its delegate. */
+/** Route of a VirtualService or of its delegate. */
 export interface VirtualServiceRoute {
   readonly on: VirtualService;
   readonly path: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
-  /** Alternatives; empty if everything matches. Those of connections may only match some server names. */
+  /** Alternative matches. Empty if every call matches. Matches for TLS connections may be limited to server names. */
   readonly matches: readonly (HttpMatch & { readonly sniHosts?: Texts })[];
-  /** Undefined for connections. */
+  /** Undefined for non-HTTP connections. */
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
-  /** Destinations of copies, with the object that lists them: a delegate inherits the mirrors of the root. */
+  /** Mirror destinations, with the object that defines them, because a delegate inherits the root's mirrors. */
   readonly mirrors: readonly {
     readonly on: VirtualService;
     readonly destination: Destination | undefined;
@@ -34,7 +34,7 @@ export interface VirtualServiceRoute {
   }[];
 }
 
-/** Lists the routes of a VirtualService for HTTP, for TLS by server name, and for TCP. */
+/** Lists a VirtualService's routes for HTTP, TLS (by server name) and TCP. */
 export const virtualServiceRoutes = memoize((mesh: MeshView) =>
   memoize((root: VirtualService): readonly VirtualServiceRoute[] => [
     ...httpRoutes(mesh, root),
@@ -53,8 +53,8 @@ export const virtualServiceRoutes = memoize((mesh: MeshView) =>
 );
 
 /**
- * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
- * that the proxy answers itself has no destinations.
+ * Returns a VirtualService's HTTP routes in order, with each delegation replaced by the delegate's routes. A route for
+ * which the proxy responds itself has no destinations.
  */
 function httpRoutes(mesh: MeshView, root: VirtualService): readonly VirtualServiceRoute[] {
   const at = (on: VirtualService, index: number, route: HttpRoute) => ({
@@ -86,8 +86,8 @@ function httpRoutes(mesh: MeshView, root: VirtualService): readonly VirtualServi
 type Mirroring = { readonly [Member in 'mirror' | 'mirrors']?: HttpRoute[Member] | undefined };
 
 /**
- * Lists the mirrors of a route.
- * @param at path of the route
+ * Lists a route's mirrors.
+ * @param at path to the route
  */
 export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
   return [
@@ -97,8 +97,8 @@ export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
 }
 
 /**
- * Whether a match takes every call of the proxies that it applies to, so that istiod drops the routes after it. Port,
- * gateways and callers only decide whether it applies, see `isRestrictedToSources`.
+ * Whether a match accepts every call at the proxies it applies to, so that istiod drops all later routes. Port,
+ * gateways and callers only determine whether the match applies (see `isRestrictedToSources`).
  */
 export function isCatchAll(match: HttpMatch): boolean {
   const { uri, method, authority, scheme, headers, withoutHeaders, queryParams } = match;
@@ -111,14 +111,14 @@ export function isCatchAll(match: HttpMatch): boolean {
   );
 }
 
-/** Whether a match applies to the calls of some proxies only. istiod ignores these members beside `gateways`. */
+/** Whether a match only applies to calls from some proxies. istiod ignores these fields if `gateways` is set. */
 export function isRestrictedToSources({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
   return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
 }
 
 /**
- * Whether a route forwards no call: it redirects, answers by itself, or aborts every call. Without a percentage, a fault
- * aborts none. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
+ * Whether a route does not forward any calls, because it redirects, responds to or aborts all of them. A fault without
+ * a percentage does not abort any. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
  */
 export function forwardsNothing(route: HttpRoute): boolean {
   if (route.delegate) return false;

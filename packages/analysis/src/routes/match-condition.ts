@@ -1,6 +1,6 @@
 /**
- * Matches of routes as formulas. Every kind of route is translated to Istio's HttpMatch first. Parts that formulas cannot
- * express become opaque flags: equal parts stay equal, and everything else about them is unknown.
+ * Translates route matches to formulas. Every kind of route is first translated to Istio's HttpMatch. Parts that
+ * formulas cannot express become opaque flags. Equal parts remain equal, but their meaning is unknown.
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
@@ -11,23 +11,23 @@ import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test
 /** Listener of an entry point. */
 export interface Listener {
   readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
-  /** Undefined if the entry point is not among the files. */
+  /** Undefined if the entry point is not in the files. */
   readonly port: number | undefined;
 }
 
-/** Creates a condition that formulas cannot express. */
+/** Creates an opaque condition for a test that formulas cannot express. */
 export function opaque(reason: string): Condition {
   return flag(`opaque:${reason}`);
 }
 
-/** Translates the hosts of a route: `*`, `*.example.com` or a name. */
+/** Translates a route's host: `*`, `*.example.com` or a name. */
 export function hostCondition(host: string): Condition {
   const name = host.toLowerCase();
   if (name === '*') return ALWAYS;
   return text('host', name.startsWith('*') ? { form: 'suffix', text: name.slice(1) } : { form: 'exact', text: name });
 }
 
-/** Translates a match as far as a caller from outside determines it. The host is translated separately. */
+/** Translates the parts of a match that an outside caller can influence. The host is translated separately. */
 export function matchCondition(match: HttpMatch, { protocol, port }: Listener): Condition {
   const { uri, method, authority, scheme, queryParams, headers, withoutHeaders, sourceLabels, sourceNamespace } = match;
   return all([
@@ -51,7 +51,7 @@ export function matchCondition(match: HttpMatch, { protocol, port }: Listener): 
   ]);
 }
 
-/** Pseudo-headers have fields of their own, and a claim of a verified token is no input of an anonymous caller. */
+/** Translates a header match. Pseudo-headers have their own fields, and anonymous callers have no verified claims. */
 function headerCondition(name: string, value: StringMatch): Condition {
   const lower = name.toLowerCase();
   if (lower.startsWith('@request.auth')) return NEVER;
@@ -61,7 +61,7 @@ function headerCondition(name: string, value: StringMatch): Condition {
   return presentCondition(`header:${lower}`, value);
 }
 
-/** A missing header counts as an empty one, unless the match only tests whether it is present. */
+/** Translates `withoutHeaders`. A missing header is treated as empty unless the match only tests for presence. */
 function withoutCondition(name: string, value: StringMatch): Condition {
   const condition = headerCondition(name, value);
   const field: TextField = `header:${name.toLowerCase()}`;
@@ -80,13 +80,13 @@ function withoutCondition(name: string, value: StringMatch): Condition {
   return tests.some((test) => passesTest(test, '')) ? all([present, not(condition)]) : not(condition);
 }
 
-/** Istio translates an empty match, and the regular expression `*`, to a test of presence. */
+/** Whether Istio translates a match to a presence test. This applies to empty matches and to the regex `*`. */
 function isPresenceMatch(match: StringMatch | undefined): boolean {
   const { exact, prefix, regex } = match ?? {};
   return regex === '*' || (exact === undefined && prefix === undefined && regex === undefined);
 }
 
-/** The match compares the whole header with its port, and the field `host` has none. */
+/** Translates a match of the whole header, including its port. The field `host` does not contain the port. */
 function authorityCondition(match: StringMatch | undefined): Condition {
   const { exact } = match ?? {};
   if (exact === undefined)
@@ -103,7 +103,7 @@ function authorityCondition(match: StringMatch | undefined): Condition {
 
 const PORT: Condition = flag('host.port');
 
-/** Translates a path match that ignores case. Envoy ignores it in regular expressions. */
+/** Translates a case-insensitive path match. Envoy ignores `ignoreUriCase` for regular expressions. */
 function withoutCase(uri: StringMatch | undefined): Condition {
   const { exact, prefix } = uri ?? {};
   const written = exact ?? prefix;
@@ -121,10 +121,10 @@ function presentCondition(field: TextField, value: StringMatch): Condition {
   return condition === ALWAYS ? text(field, ANY_TEXT) : condition;
 }
 
-/** Passes for every value that is present, even an empty one. */
+/** Matches every value that is present, even if it is empty. */
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
-/** Translates a string match. Without one, every value passes. */
+/** Translates a string match. If it is undefined, every value matches. */
 function stringCondition(field: TextField, match: StringMatch | undefined): Condition {
   const { exact, prefix, regex } = match ?? {};
   if (exact !== undefined) return text(field, { form: 'exact', text: exact });
@@ -143,7 +143,7 @@ function isEveryPath(field: TextField, test: TextTest): boolean {
   return test.text === '' ? field === 'path' : field === 'path' && test.text === '/';
 }
 
-/** Lists the opaque reasons in texts. */
+/** Returns the reason of an opaque field. Undefined for other fields. */
 export function opaqueReason(field: string): string | undefined {
   return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
 }

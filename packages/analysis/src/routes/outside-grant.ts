@@ -1,6 +1,6 @@
 /**
- * Routes that lead out of a grant: a VirtualService sends calls for a granted name to a service outside the grant.
- * istiod sends the route to the grant's workspaces as to any sidecar, and their calls to the other service are refused.
+ * Finds VirtualServices that route calls for a granted name to a service outside the grant. istiod sends these routes
+ * to the grant's workspaces as it does to any sidecar, so the workspaces' calls are refused at the other service.
  */
 
 import {
@@ -15,7 +15,7 @@ import {
 import { listed, texts } from '@meshpass/istio/members';
 import { possibleDestinations, type SidecarCall } from './destinations.ts';
 
-/** A grant's ports. An absent port number means that it is unknown and may be any. */
+/** A grant's ports. A missing port number is unknown and may be any port. */
 export interface GrantReach {
   readonly grant: string;
   /** `meshpass-GRANT`. */
@@ -28,14 +28,14 @@ export interface RouteOutsideGrant {
   readonly on: VirtualService;
   readonly path: Path;
   readonly grant: GrantReach;
-  /** Granted ports whose calls take the route: `orders.shop.svc.cluster.local:8080`. */
+  /** Granted ports whose calls match the route, such as `orders.shop.svc.cluster.local:8080`. */
   readonly called: readonly string[];
   readonly to: string;
   /** Effect on a workspace's calls. */
   readonly does: 'refused' | 'closed' | 'not mirrored';
 }
 
-/** Lists such routes in grant order, each destination once per grant. */
+/** Lists routes to destinations outside their grant, in grant order. Each destination is listed once per grant. */
 export function findRoutesOutsideGrants(mesh: MeshView, grants: readonly GrantReach[]): readonly RouteOutsideGrant[] {
   const governing = governingRoutes(mesh);
   return grants.flatMap((grant) => {
@@ -66,8 +66,8 @@ export function findRoutesOutsideGrants(mesh: MeshView, grants: readonly GrantRe
 }
 
 /**
- * Creates a function that returns the VirtualServices for a host and the sidecars of a namespace: only those with the
- * most specific matching host, because istiod ignores all others.
+ * Creates a function that returns the VirtualServices that apply to a host for sidecars in a namespace. These are only
+ * the ones with the most specific matching host, because istiod ignores all others.
  */
 function governingRoutes(mesh: MeshView): (host: string, namespace: string) => readonly VirtualService[] {
   const exact = new Map<string, VirtualService[]>();
@@ -95,8 +95,9 @@ function holds({ ports }: GrantReach, host: string, port: number | undefined): b
 }
 
 /**
- * Port of a destination without a port number. For connections, istiod uses the destination's only port. For requests,
- * it searches the services of the called port and therefore uses that port (buildSidecarOutboundHTTPRouteConfig).
+ * Returns the port for a destination that does not specify one. For connections, istiod uses the destination's only
+ * port. For requests, it searches the services of the called port and therefore uses that port
+ * (buildSidecarOutboundHTTPRouteConfig).
  */
 function onlyPort(mesh: MeshView, host: string): number | undefined {
   const ports = mesh.serviceAt(host)?.spec.ports ?? [];
@@ -108,8 +109,8 @@ function withPort(host: string, port: number | undefined): string {
 }
 
 /**
- * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
- * full stop.
+ * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`. Adds no
+ * trailing period.
  */
 export function describeRouteOutside({ grant, called, to, does }: RouteOutsideGrant): string {
   const { file, line } = grant.place;

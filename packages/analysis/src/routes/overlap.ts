@@ -1,17 +1,17 @@
-/** Tells matches apart that no call can meet together, so that formulas of routes need not mention each other. */
+/** Finds matches that no call can satisfy together, so that route formulas do not need to exclude each other. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 import { impliedTestResult } from './text-match.ts';
 
-/** Whether a call may meet both conditions, as far as exact texts and prefixes of single fields show. */
+/** Whether a call may satisfy both conditions. Only exact texts and prefixes of single fields are compared. */
 export function mayOverlap(one: Condition, other: Condition): boolean {
   const [some, others] = [requiredTextTests(one), requiredTextTests(other)];
   return some.some((first) => others.some((second) => !areDisjoint(first, second)));
 }
 
-/** Text tests by field, all of which an alternative requires. */
+/** Text tests by field. An alternative requires all of them. */
 type Required = ReadonlyMap<string, TextTest>;
 
 /** Lists the text tests that each alternative of a condition requires. */
@@ -34,11 +34,11 @@ function areDisjoint(one: Required, other: Required): boolean {
   return false;
 }
 
-/** Finds conditions by the paths that they may match. */
+/** Index that finds conditions by the paths they may match. */
 export interface PathIndex {
-  /** Lists the positions of conditions that a call with a path may meet, in order. */
+  /** Lists, in order, the positions of conditions that a call with the given path may satisfy. */
   readonly at: (path: string) => readonly number[];
-  /** Lists the positions of conditions that a call may meet together with the one at `position`, and that precede it. */
+  /** Lists the positions before `position` whose conditions a call may satisfy together with the one at `position`. */
   readonly before: (position: number) => readonly number[];
 }
 
@@ -87,7 +87,7 @@ export function indexPaths(conditions: readonly Condition[]): PathIndex {
 
 type PathTest = TextTest & { readonly form: 'exact' | 'prefix' };
 
-/** Path tests of the alternatives; undefined for one without an exact path or prefix. */
+/** Returns the path test of each alternative. Undefined for alternatives without an exact path or prefix. */
 function pathsOf(condition: Condition): readonly (PathTest | undefined)[] {
   return requiredTextTests(condition).map((required) => {
     const test = required.get('path');

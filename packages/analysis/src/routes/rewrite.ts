@@ -2,7 +2,7 @@
 import type { HttpMatch, HttpRoute, RouteFilter } from '@meshpass/istio';
 import { items, record, text, texts } from '@meshpass/istio/members';
 
-/** Replacement of a path: all of it, or the prefix that the route matches. The query stays. */
+/** Replacement for the whole path or for the prefix that the route matches. The query string is kept. */
 export type PathRewrite =
   | { readonly whole: true; readonly by: string }
   | {
@@ -10,32 +10,33 @@ export type PathRewrite =
       readonly prefix: string;
       readonly ignoreCase: boolean;
       readonly by: string;
-      /** Whether the prefix consists of whole segments, so that the rest is empty or begins with `/`. */
+      /** Whether the prefix matches whole segments, so that the rest is empty or starts with `/`. */
       readonly segments: boolean;
     };
 
 export interface HeaderChange {
-  /** In lower case. */
+  /** Lowercase header name. */
   readonly name: string;
-  /** `compute`: the value is not known before the call. */
+  /** `compute`: the value is only known at request time. */
   readonly change: 'set' | 'add' | 'remove' | 'compute';
   readonly value: string;
 }
 
 export interface Rewrite {
   readonly path?: PathRewrite | 'unknown';
-  /** New host with its port, if it has one. */
+  /** New host, with a port if it has one. */
   readonly host?: string;
-  /** In order. */
+  /** Header changes in the order in which they are applied. */
   readonly headers: readonly HeaderChange[];
 }
 
 export const NO_REWRITE: Rewrite = { headers: [] };
 
 /**
- * Reads the changes of a VirtualService's route. Source: `TranslateRoute` in pilot/pkg/networking/core/route/route.go.
- * @param match match of the call, which determines the prefix that is replaced
- * @param ofDestination headers of the weighted destination, which Envoy changes first
+ * Parses the changes that a VirtualService route makes. Source: `TranslateRoute` in
+ * pilot/pkg/networking/core/route/route.go.
+ * @param match match of the call, which determines the prefix to replace
+ * @param ofDestination header changes of the weighted destination, which Envoy applies first
  */
 export function routeRewrite(
   { rewrite, headers }: HttpRoute,
@@ -61,7 +62,7 @@ function pathOf(rewrite: HttpRoute['rewrite'], match: HttpMatch = {}): Rewrite['
   return { whole: false, prefix, ignoreCase: match.ignoreUriCase === true, by, segments: false };
 }
 
-/** Headers in Istio's form: `request` with `remove`, `set` and `add`. */
+/** Parses header changes in Istio's format: `request` with `remove`, `set` and `add`. */
 function headerChanges(headers: unknown): readonly HeaderChange[] {
   const { set, add, remove } = record(record(headers).request);
   const written = (change: 'set' | 'add', given: unknown): readonly HeaderChange[] =>
@@ -75,7 +76,7 @@ function headerChanges(headers: unknown): readonly HeaderChange[] {
   ];
 }
 
-/** Envoy replaces `%COMMAND%` in a value. */
+/** Creates a header change. Envoy substitutes `%COMMAND%` in values, so such a value is not known in advance. */
 function headerChange(name: string, change: HeaderChange['change'], value: string): HeaderChange {
   return { name: name.toLowerCase(), change: value.includes('%') ? 'compute' : change, value };
 }
@@ -84,7 +85,7 @@ function isHost(name: string): boolean {
   return name === 'host' || name.startsWith(':');
 }
 
-/** Reads the changes of the filters of a route of the Gateway API. */
+/** Parses the changes that the filters of a Gateway API route make. */
 export function filterRewrite(filters: readonly RouteFilter[], match: HttpMatch | undefined): Rewrite {
   const rewrites = filters.flatMap(({ type, urlRewrite }) => (type === 'URLRewrite' && urlRewrite ? [urlRewrite] : []));
   const path = rewrites.flatMap((one) => (one.path ? [one.path] : []))[0];
@@ -103,7 +104,7 @@ export function filterRewrite(filters: readonly RouteFilter[], match: HttpMatch 
   };
 }
 
-/** A match of whole segments is translated to two of Istio, whose prefix ends with `/`. */
+/** Parses a path rewrite. A segment prefix was translated to two Istio matches, an exact path and a prefix with `/`. */
 function filterPath(
   { replaceFullPath, replacePrefixMatch = '' }: NonNullable<NonNullable<RouteFilter['urlRewrite']>['path']>,
   { uri }: HttpMatch = {},
@@ -111,14 +112,14 @@ function filterPath(
   if (replaceFullPath !== undefined) return { whole: true, by: replaceFullPath };
   if (uri?.regex !== undefined) return 'unknown';
   const by = replacePrefixMatch.replace(/\/$/, '');
-  // Istio replaces the slash that every path begins with, and the API keeps it.
+  // Istio replaces the leading slash of the path, but the API keeps it.
   if (uri === undefined && by !== '') return 'unknown';
   if (uri?.exact !== undefined) return { whole: true, by: by || '/' };
   const prefix = (uri?.prefix ?? '/').replace(/\/$/, '');
   return { whole: false, prefix, ignoreCase: false, by, segments: true };
 }
 
-/** Returns the matches as the workload sees their calls. */
+/** Returns the matches as they apply to the rewritten calls that the workload sees. */
 export function rewrittenMatches(
   matches: readonly HttpMatch[],
   rewrite: (match: HttpMatch) => Rewrite,
@@ -133,14 +134,14 @@ export function rewrittenMatches(
   });
 }
 
-/** Returns the path without its query after a rewrite; undefined if it is not known. */
+/** Returns the rewritten path without its query string. Undefined if it is unknown. */
 export function rewrittenPath(rewrite: Rewrite['path'], path: string): string | undefined {
   if (rewrite === undefined) return path;
   if (rewrite === 'unknown') return undefined;
   return rewrite.whole ? rewrite.by : rewrite.by + path.slice(rewrite.prefix.length);
 }
 
-/** Returns the value of a header after a route's changes: undefined if it is missing, or `unknown`. */
+/** Returns a header's value after a route's changes. The value is undefined if the header is missing. */
 export function rewrittenHeader(
   { headers }: Rewrite,
   name: string,

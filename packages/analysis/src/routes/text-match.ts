@@ -1,9 +1,9 @@
-/** Compares route matches with each other and with the string forms of policies. */
+/** Compares route matches with each other and with the string patterns of policies. */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import { parsePathTest, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 
-/** Whether all texts that pass `wanted` pass the test (true) or fail it (false); undefined if they differ. */
+/** Whether all texts that pass `wanted` also pass the test (true) or all fail it (false). Undefined if they differ. */
 export function impliedTestResult(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
   if (wanted?.form === 'exact') return passesTest(test, wanted.text);
   if (wanted?.form === 'suffix') return test.form === 'exact' && !test.text.endsWith(wanted.text) ? false : undefined;
@@ -14,19 +14,19 @@ export function impliedTestResult(test: TextTest, wanted: TextTest | undefined):
   return test.form === 'exact' || !wanted.text.startsWith(head) ? false : undefined;
 }
 
-/** Whether a policy's path pattern may match a path of a route. */
+/** Whether a policy's path pattern may match a path that a route matches. */
 export function mayMatch(pattern: string, uri: StringMatch | undefined): boolean {
   const test = parsePathTest(pattern);
   return test !== undefined && impliedTestResult(test, readUri(uri)) !== false;
 }
 
-/** Returns undefined if the match may take any path, as a regular expression may. */
+/** Translates a URI match. Returns undefined if it may match any path, as a regular expression may. */
 function readUri({ exact, prefix = '/' }: StringMatch = {}): TextTest | undefined {
   if (exact !== undefined) return { form: 'exact', text: exact };
   return prefix === '/' || prefix === '' ? undefined : { form: 'prefix', text: prefix };
 }
 
-/** Prefix common to every text that passes. */
+/** Returns the common prefix of all texts that pass the test. */
 function headOf(test: TextTest): string {
   if (test.form === 'exact' || test.form === 'prefix') return test.text;
   if (test.form !== 'pattern') return '';
@@ -34,7 +34,7 @@ function headOf(test: TextTest): string {
   return test.pieces.slice(0, any).reduce((head, piece) => head + ('text' in piece ? piece.text : ''), '');
 }
 
-/** Whether `wide` matches every call that `narrow` matches, as far as the request determines it. */
+/** Whether `wide` matches every call that `narrow` matches. Only tests of the request itself are compared. */
 export function coversMatch(wide: HttpMatch, narrow: HttpMatch): boolean {
   return (
     coversUri(wide.uri, narrow.uri) &&
@@ -68,9 +68,9 @@ export function coversUri(wide: StringMatch | undefined, narrow: StringMatch | u
 const EVERYTHING = new Set(['.*', '^.*$', '^.*', '.*$', '/.*', '^/.*', '^/.*$']);
 
 /**
- * Translates a path prefix that matches whole segments, as in the Gateway API and Ingress, to matches of Istio, whose
- * prefix matches text: `/a` matches `/a` and `/a/b`, but not `/ab`. Returns none for `/`,
- * which matches every path.
+ * Translates a segment prefix, as used by the Gateway API and Ingress, to Istio matches, whose prefixes match text. The
+ * segment prefix `/a` matches `/a` and `/a/b`, but not `/ab`. Returns no matches for `/`, because it matches every
+ * path.
  */
 export function segmentPrefix(prefix: string): readonly StringMatch[] {
   const bare = prefix.replace(/\/+$/, '');

@@ -4,12 +4,12 @@ import { opaqueReason } from './match-condition.ts';
 
 type WhyUnknown = (field: string) => string | undefined;
 
-/** Whether a call meets a formula, or why it is not known. */
+/** Whether a call satisfies a formula, or why this is unknown. */
 export type ThreeValued = boolean | { readonly unknown: string };
 
 /**
- * Evaluates a formula whose opaque parts are not known.
- * @param whyUnknown explains why the value of a field is not known; undefined if it is
+ * Evaluates a formula that may contain opaque parts.
+ * @param whyUnknown explains why the value of a field is unknown; returns undefined for known fields
  */
 export function evaluateThreeValued(
   call: Call,
@@ -34,7 +34,7 @@ export function evaluateThreeValued(
   }
 }
 
-/** @param decisive value of a part that decides the whole */
+/** @param decisive part value that determines the result of the whole formula */
 function combined(call: Call, parts: readonly Condition[], decisive: boolean, whyUnknown: WhyUnknown): ThreeValued {
   let result: ThreeValued = !decisive;
   for (const part of parts) {

@@ -1,5 +1,5 @@
 /**
- * Routes, virtual hosts and listeners that EnvoyFilters add at gateways. Source: the EnvoyFilter reference, and Envoy's
+ * Routes, virtual hosts and listeners that EnvoyFilters add to gateways. Source: the EnvoyFilter reference, and Envoy's
  * `RouteConfiguration`.
  */
 
@@ -20,8 +20,8 @@ import { isGatewayPod } from './gateway-service.ts';
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 
 /**
- * Whether a namespace may have gateways. A filter outside the root namespace applies to its own namespace only; if the
- * files show gateway Pods elsewhere and none there, it reaches none.
+ * Whether a filter may apply to gateways. A filter outside the root namespace applies only to its own namespace. If the
+ * files show gateway Pods elsewhere but none there, the filter does not apply to any.
  */
 function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilter): boolean {
   if (namespace === mesh.config.rootNamespace || mesh.podsIn(namespace).length === 0) return true;
@@ -30,11 +30,11 @@ function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilte
   return isThere || gateways.length === 0 || mesh.within('KubernetesGateway', namespace).length > 0;
 }
 
-/** Parts of a configuration that lead to destinations. */
+/** Configuration parts that define routes to destinations. */
 const ROUTES = new Set(['HTTP_ROUTE', 'VIRTUAL_HOST', 'ROUTE_CONFIGURATION']);
 const LISTENERS = new Set(['LISTENER', 'FILTER_CHAIN', 'NETWORK_FILTER']);
 
-/** Lists the destinations that EnvoyFilters add at gateways. */
+/** Lists the destinations that EnvoyFilters add to gateways. */
 export function listEnvoyFilterExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('EnvoyFilter').flatMap((filter) =>
     items(filter.spec.configPatches).flatMap((patch, index) => {
@@ -53,7 +53,7 @@ function adds({ applyTo, patch }: ConfigPatch): boolean {
   );
 }
 
-/** Whether a patch applies to gateways. Without a context it applies to all proxies that its filter selects. */
+/** Whether a patch applies to gateways. A patch without a context applies to all proxies that its filter selects. */
 function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch): boolean {
   const context = match?.context ?? 'ANY';
   if (context === 'GATEWAY') return reachesGateways(mesh, filter);
@@ -64,10 +64,10 @@ function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch
   return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');
 }
 
-/** Members with clusters that get copies of calls. Callers never see the answers. */
+/** Fields whose clusters receive copies of calls. Callers never see their responses. */
 const MIRRORS = /^request_?mirror_?polic(?:y|ies)$/i;
 
-/** Clusters that an added part routes to, by name or by weight. Clusters of authorizers and rate limits are no destinations. */
+/** Lists the clusters that an added part routes to by name or weight, without those of authorizers and rate limits. */
 function clustersIn(value: unknown): readonly string[] {
   const written = JSON.stringify(value ?? '', (key, member) => (MIRRORS.test(key) ? undefined : member));
   const found = [...written.matchAll(/"cluster":"([^"]+)"|"name":"(outbound\|[^"]+)"/g)];
@@ -77,7 +77,7 @@ function clustersIn(value: unknown): readonly string[] {
 }
 
 function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, index: number, cluster: string): Exposure {
-  // Other clusters are defined by the files of the mesh's owner, by any name.
+  // The mesh's owner may define other clusters under any name.
   const [, port = '', subset = '', host = cluster] = cluster.split('|');
   const { applyTo = '' } = patch;
   const path: Path = ['spec', 'configPatches', index];
@@ -101,7 +101,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
   const { namespace, name } = filter.metadata;
   const withoutPolicies = LISTENERS.has(patch.applyTo ?? '');
   const selector = labels(filter.spec.workloadSelector?.labels);
-  // A filter outside the root namespace applies to Pods of its own namespace only.
+  // A filter outside the root namespace applies only to Pods in its own namespace.
   const place = namespace === mesh.config.rootNamespace ? {} : { namespace, confined: true as const };
   const proxy = {
     by: 'istio' as const,
@@ -121,7 +121,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
   };
 }
 
-/** Ports of an added listener, or of the listeners whose routes a patch changes, as far as it names them. */
+/** Finds the ports of an added listener, or of the listeners that a route patch specifies. */
 function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' | 'serverName'> {
   const { match, patch } = of;
   const added = record(record(record(patch?.value).address).socket_address).port_value;
@@ -136,11 +136,11 @@ function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' |
   const served = servers.flatMap(({ hosts }) => texts(hosts).map((one) => serverHost(one, '').host));
   const [domain = '*'] = domainsIn(of);
   if (served.length === 0 || served.some((host) => coversHost(host, domain))) return { ports };
-  // The server name selects the server, and its routes contain the added host.
+  // The SNI selects the server, whose routes contain the added host.
   return { ports, serverName: served[0]!.replace('*', 'x') };
 }
 
-/** Domains of an added virtual host, or any host. */
+/** Returns the domains of an added virtual host, or `*`. */
 function domainsIn({ match, patch }: ConfigPatch): readonly string[] {
   const value = record(patch?.value);
   const domains = texts(value.domains).map((one) => one.replace(/:\d+$|:\*$/, ''));
@@ -149,7 +149,7 @@ function domainsIn({ match, patch }: ConfigPatch): readonly string[] {
   return [vhost === undefined ? '*' : vhost.replace(/:\d+$/, '')];
 }
 
-/** Matches of an added route, or of the routes of an added virtual host. */
+/** Returns the matches of an added route, or of the routes in an added virtual host. */
 function matchesIn(value: unknown): readonly HttpMatch[] {
   const { match, routes } = record(value);
   const own = match === undefined ? [] : [record(match)];

@@ -1,6 +1,6 @@
 /**
- * Listeners of the Gateway API that a route attaches to. Source: the reference of `Listener`, `ParentReference` and
- * `ListenerSet`.
+ * Gateway API listeners, and the routes that attach to them. Source: the reference of `Listener`, `ParentReference`
+ * and `ListenerSet`.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -28,16 +28,16 @@ import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
 
-/** Classes of proxies inside the mesh: waypoints, and gateways between clusters. They accept no calls from outside. */
+/** Classes of proxies inside the mesh (waypoints and east-west gateways). They do not accept calls from outside. */
 const INSIDE = new Set(['istio-waypoint', 'istio-remote', 'istio-east-west']);
 
 const ISTIO_CONTROLLER = 'istio.io/gateway-controller';
 
-/** Classes that the installations of other controllers define. */
+/** Names of classes that other controllers install. */
 const FOREIGN =
   /^(?:nginx|eg|envoy-?gateway|cilium|traefik|kong|contour|haproxy|gke-|azure-alb|amazon-vpc-lattice|alb|apisix)/;
 
-/** Kinds that a listener accepts if it does not list any. */
+/** Route kinds that a listener supports, by protocol. They are also the default if it does not list any. */
 const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
   HTTPS: ['HTTPRoute', 'GRPCRoute'],
@@ -46,37 +46,37 @@ const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   UDP: ['UDPRoute'],
 };
 
-/** Protocols that can share a port, each listener with a host of its own. UDP has ports of its own. */
+/** Protocols with the same value can share a port if their listeners have different hosts. UDP ports are separate. */
 const SHARED_BY: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'TLS', TLS: 'TLS', TCP: 'TCP' };
 
-/** Listener of a Gateway, or of a ListenerSet that the Gateway accepts. */
+/** Listener of a Gateway or of a ListenerSet that the Gateway accepts. */
 export interface EffectiveListener {
   readonly gateway: KubernetesGateway;
-  /** Gateway or ListenerSet that defines it. */
+  /** Gateway or ListenerSet that defines the listener. */
   readonly on: KubernetesGateway | ListenerSet;
   readonly path: Path;
   readonly listener: GatewayListener;
 }
 
-/** Object whose `parentRefs` attach it. */
+/** Object that attaches to Gateways through its `parentRefs`. */
 interface Attached extends KubeObject {
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly hostnames?: readonly string[] };
 }
 
-/** Entry point of a route, and the hosts that its listeners and the route have in common. */
+/** A route's entry point, and the hosts that the route and the listeners have in common. */
 export interface RouteAttachment {
   readonly entry: EntryPoint;
-  /** Listeners that the route attaches to; empty if the Gateway is not among the files. */
+  /** Listeners that the route attaches to. Empty if the Gateway is not in the files. */
   readonly met: readonly EffectiveListener[];
   readonly hosts: readonly string[];
 }
 
-/** Waypoints of other controllers, such as `agentgateway-waypoint`, which have a label as well. */
+/** Waypoint classes of other controllers, such as `agentgateway-waypoint`. A waypoint must also have a label. */
 const WAYPOINT_CLASS = /(?:^|-)waypoint$/;
 
 /**
- * Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. A label alone makes no
- * waypoint: Istio deploys a Gateway of class `istio` as one for calls from outside, whatever its labels.
+ * Whether a Gateway accepts calls from outside the mesh. HBONE is only used inside it. A waypoint label does not turn a
+ * Gateway of class `istio` into a waypoint: Istio deploys it for calls from outside regardless of labels.
  */
 export function isEntryGateway({ metadata, spec }: KubernetesGateway): boolean {
   const name = String(spec.gatewayClassName);
@@ -85,8 +85,8 @@ export function isEntryGateway({ metadata, spec }: KubernetesGateway): boolean {
 }
 
 /**
- * Lists the listeners of a Gateway, including those of ListenerSets. A conflict rejects the listener of the later object:
- * the Gateway comes first, then ListenerSets by age.
+ * Lists the listeners of a Gateway, including those of ListenerSets. If listeners conflict, the later one is rejected.
+ * The Gateway's listeners come first, followed by ListenerSets from oldest to newest.
  */
 export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly EffectiveListener[] {
   const sets = oldestFirst<ListenerSet>([...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')]).filter(
@@ -105,14 +105,14 @@ export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonl
   return accepted;
 }
 
-/** Whether two listeners cannot both serve a port: their protocols differ, or their hosts are equal. */
+/** Whether two listeners conflict on a port because their protocols differ or their hosts are equal. */
 function conflict(one: GatewayListener, other: GatewayListener): boolean {
   const [first, second] = [one, other].map(({ protocol }) => SHARED_BY[String(protocol)]);
   if (one.port === undefined || one.port !== other.port || !first || !second) return false;
   return first !== second || first === 'TCP' || (one.hostname ?? '*') === (other.hostname ?? '*');
 }
 
-/** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
+/** Lists the Gateways that a route attaches to, except Gateways inside the mesh. */
 export function routeAttachments(mesh: MeshView, route: Attached): readonly RouteAttachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
   const { byParent, order } = listenersIn(mesh);
@@ -148,7 +148,7 @@ export const entryGateways = memoize((mesh: MeshView): readonly GatewayListeners
     .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
 );
 
-/** Listeners of these Gateways by the object that defines them, because a mesh has many of both. */
+/** Indexes the listeners of these Gateways by the object that defines them, because a mesh may have many of both. */
 const listenersIn = memoize((mesh: MeshView) => {
   const all = entryGateways(mesh).flatMap(({ listeners }) => listeners);
   return {
@@ -172,7 +172,7 @@ function isKnown(mesh: MeshView, { kind = 'Gateway', namespace, name }: ParentRe
   return mesh.within(own, place).some((one) => one.metadata.name === name);
 }
 
-/** Whether a missing Gateway is a waypoint: a label refers to it, or it has the name that istioctl gives. */
+/** Whether a missing Gateway is a waypoint: a namespace label refers to it, or it has istioctl's default name. */
 function isWaypointName(mesh: MeshView, { namespace, name }: ParentRef, { metadata }: KubeObject): boolean {
   const place = namespace ?? metadata.namespace;
   return name === 'waypoint' || mesh.namespaceLabels(place)?.['istio.io/use-waypoint'] === name;
@@ -201,7 +201,7 @@ function acceptsKind({ allowedRoutes, protocol }: GatewayListener, kind: string)
   return isListed && (KINDS_OF[String(protocol)]?.includes(kind) ?? true);
 }
 
-/** Whether a listener allows only kinds of the Gateway API that its protocol does not support, so no route attaches. */
+/** Whether no route can attach because the listener's protocol supports none of the Gateway API kinds it allows. */
 export function hasNoSupportedKind({ allowedRoutes, protocol }: GatewayListener): boolean {
   const listed = items(allowedRoutes?.kinds);
   const supported = KINDS_OF[String(protocol)] ?? Object.values(KINDS_OF).flat();
@@ -211,7 +211,7 @@ export function hasNoSupportedKind({ allowedRoutes, protocol }: GatewayListener)
   );
 }
 
-/** Whether a namespace is allowed. Of a Namespace that was not read, only the name is known. */
+/** Whether a namespace is allowed. If the Namespace was not read, only its name can be tested. */
 function admits(
   mesh: MeshView,
   { from = 'Same', selector }: AllowedNamespaces,
@@ -225,12 +225,12 @@ function admits(
   return selectsByExpressions(known === undefined ? byName(selector) : selector, { [NAME]: place, ...known });
 }
 
-/** Label that the API server gives every Namespace. */
+/** Label that the API server sets on every Namespace. */
 const NAME = 'kubernetes.io/metadata.name';
 
 type Selector = NonNullable<AllowedNamespaces['selector']>;
 
-/** Returns the part of a selector that concerns the name. */
+/** Returns the part of a selector that tests the Namespace's name. */
 function byName({ matchLabels, matchExpressions }: Selector = {}): Selector {
   const { [NAME]: name } = labels(matchLabels);
   return {
@@ -239,7 +239,7 @@ function byName({ matchLabels, matchExpressions }: Selector = {}): Selector {
   };
 }
 
-/** Intersects the host of a listener with those of a route. Connections without TLS have no host. */
+/** Intersects a listener's host with a route's hosts. TCP connections have no host. */
 export function commonHosts(
   { hostname = '*', protocol }: GatewayListener,
   { spec, kind }: Attached,
@@ -252,7 +252,7 @@ export function commonHosts(
     .map((host) => (coversHost(hostname, host) ? host : hostname));
 }
 
-/** Describes the entry point that listeners of a Gateway form. */
+/** Creates the entry point for listeners of a Gateway. */
 export function entryPointOf(
   mesh: MeshView,
   gateway: KubernetesGateway,
@@ -273,10 +273,7 @@ export function entryPointOf(
   };
 }
 
-/**
- * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the host name of a
- * Service.
- */
+/** Finds a Gateway's Pods. Istio deploys and labels them, unless the Gateway's address is a Service's host name. */
 function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
@@ -295,7 +292,7 @@ function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude
   const [service = '', place = namespace] = (address ?? '').split('.');
   const found = mesh.within('Service', place).find((one) => one.metadata.name === service);
   if (found) return { by: 'istio', namespace: place, selector: labels(found.spec.selector), confined: true };
-  // Istio deploys no Pods then, and those of the Service are not known.
+  // Istio does not deploy Pods in this case, and the Service's Pods are unknown.
   if (isHostname(address)) return { by: 'istio', namespace: place, selector: undefined };
   const account = `${metadata.name}-${name}`;
   return { by: 'istio', namespace, selector: { [GATEWAY_NAME]: metadata.name }, account, confined: true };
@@ -305,7 +302,7 @@ function isHostname(address: string | undefined): address is string {
   return address !== undefined && parseAddress(address) === undefined;
 }
 
-/** Whether every listener requires a client certificate: by frontend validation, or by an option of Istio. */
+/** Whether every listener requires a client certificate, through frontend validation or an Istio option. */
 function requiredByTls(
   mesh: MeshView,
   { spec }: KubernetesGateway,

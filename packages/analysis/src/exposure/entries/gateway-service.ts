@@ -2,7 +2,7 @@ import { memoize } from '@meshpass/identity/memory/remembered';
 import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 
-/** Names (`app.kubernetes.io/name`, `app`) of proxies and controllers whose routes are separate objects. */
+/** Names (`app.kubernetes.io/name`, `app`) of proxies and controllers whose routes are defined by separate objects. */
 const CONTROLLERS = new Set([
   ...[
     'ingress-nginx',
@@ -19,8 +19,8 @@ const CONTROLLERS = new Set([
 ]);
 
 /**
- * Whether a Service belongs to a gateway or an ingress controller. It exposes nothing by itself: the routes of the
- * gateway do, each an exposure of its own.
+ * Whether a Service belongs to a gateway or an ingress controller. Such a Service is not an exposure itself. Instead,
+ * each of the gateway's routes is one.
  */
 export function isGatewayService(mesh: MeshView, service: Service): boolean {
   return answersOf(mesh)(service);
@@ -29,14 +29,14 @@ export function isGatewayService(mesh: MeshView, service: Service): boolean {
 const answersOf = memoize((mesh: MeshView) =>
   memoize((service: Service): boolean => {
     const selector = labels(service.spec.selector);
-    // Labels of the Service itself, and the name of a release, do not show which Pods it leads to.
+    // The Service's own labels and the release name do not show which Pods it selects.
     if (isController(selector)) return true;
     if (Object.keys(selector).length > 0 && mesh.proxyKind(selector) !== 'sidecar') return true;
     return mesh.podsBehind(service).some(isGatewayPod);
   }),
 );
 
-/** Whether Pods are a gateway: of Istio, by label or by the injected template, or of another known controller. */
+/** Whether Pods are gateways of Istio (by label or injection template) or of another known controller. */
 export function isGatewayPod(pod: {
   readonly kind: string;
   readonly labels: Labels;
@@ -49,7 +49,7 @@ export function isGatewayPod(pod: {
   );
 }
 
-/** Lists the Pods of a controller that have a proxy of the mesh, by the name of the class that it serves. */
+/** Lists the Pods with a mesh proxy that belong to a controller, identified by the name of the class it serves. */
 export function meshedPods(mesh: MeshView, className: string): readonly PodWorkload[] {
   return controllersIn(mesh).filter(({ labels: given }) =>
     [given['app.kubernetes.io/name'], given.app].some((name) => name?.split('-').includes(className)),

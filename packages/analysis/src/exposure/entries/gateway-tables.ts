@@ -1,8 +1,8 @@
 /**
- * Routing tables of Istio's Gateways: the routes of VirtualServices under each host of a listener. VirtualServices of one
- * host are merged, oldest first, and routes that match everything go last. Source: VirtualService and Gateway reference;
- * `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and `BuildHTTPRoutesForVirtualService` and
- * `SortVHostRoutes` in route/route.go, of Istio.
+ * Routing tables of Istio Gateways, which list the VirtualService routes for each host of a listener. VirtualServices
+ * for the same host are merged, oldest first, and catch-all routes come last. Source: VirtualService and Gateway
+ * reference; `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and
+ * `BuildHTTPRoutesForVirtualService` and `SortVHostRoutes` in route/route.go, of Istio.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import {
@@ -32,31 +32,31 @@ import {
 import type { Listener } from '../../routes/match-condition.ts';
 import { clientPorts, countReaders, type IstioProxy, listGatewayPods } from '../gateway-pods.ts';
 
-/** Server of a Gateway, or a Gateway that is not among the files. */
+/** Server of a Gateway. The server is undefined if the Gateway is not in the files. */
 export interface ServerLocation {
   readonly gateway: Gateway | undefined;
   readonly name: string;
   readonly server: GatewayServer | undefined;
 }
 
-/** Route of a VirtualService at a server. */
+/** VirtualService route that a server serves. */
 export interface ServedRoute {
   readonly at: ServerLocation;
   readonly root: VirtualService;
   readonly route: VirtualServiceRoute;
-  /** Alternatives among its matches that apply at the server. */
+  /** Alternative matches of the route that apply to the server. */
   readonly matches: VirtualServiceRoute['matches'];
-  /** How many Pods of the gateway get the VirtualService. */
+  /** How many of the gateway's Pods receive the VirtualService. */
   readonly readers: 'all' | 'some' | 'unknown';
 }
 
-/** Routes of one host, from all servers and VirtualServices. */
+/** Routes for one host, from all servers and VirtualServices. */
 export interface HostTable {
   readonly host: string;
   /** Object that declares the host. */
   readonly on: KubeObject;
   readonly routes: readonly ServedRoute[];
-  /** Routes that match everything. */
+  /** Catch-all routes. */
   readonly last: readonly ServedRoute[];
   /** Server that redirects every call to HTTPS. */
   readonly redirect: ServerLocation | undefined;
@@ -65,15 +65,15 @@ export interface HostTable {
 /** Routing table of a listener. */
 export interface GatewayTable {
   readonly listener: Listener;
-  /** Number of the first server, with which matches by port are compared. */
+  /** Port number of the first server, which port matches are compared with. */
   readonly serverPort: number | undefined;
   readonly servers: readonly ServerLocation[];
-  /** Selectors of the Gateways that the same Pods merge. */
+  /** Selectors of the Gateways that are merged because the same Pods run them. */
   readonly merged: readonly Labels[] | undefined;
   readonly hosts: readonly HostTable[];
 }
 
-/** Lists the routing tables of Istio's Gateways, including Gateways that are not among the files. */
+/** Lists the routing tables of Istio Gateways, including Gateways that are not in the files. */
 export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] => {
   const known: readonly ServerLocation[] = oldestFirst(mesh.all('Gateway'))
     .filter((gateway) => !letsOut(gateway))
@@ -89,13 +89,14 @@ export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] =
     );
   });
   const found = mergedServers(mesh, known).flatMap(({ servers, selectors }) => {
-    // Servers of the same Pods share the listener of a port.
+    // Servers that run in the same Pods share one listener per port.
     const at = servers.flatMap((one) => listenersOf(mesh, one).map((listener) => ({ one, listener })));
     const byListener = Map.groupBy(at, ({ listener }) => JSON.stringify(listener));
     return [...byListener.values()].flatMap((some) => {
       const { listener } = some[0]!;
       const ats = some.map(({ one }) => one);
-      // Plain servers share one routing table. The others are chosen by SNI, and have different requirements.
+      // Plaintext servers share one routing table. Other servers are selected by SNI and may have different
+      // requirements.
       const tables = listener.protocol === 'http' ? [ats] : withoutDuplicates(ats).map((one) => [one]);
       return tables.map((each) => tableOf(mesh, listener, each, selectors));
     });
@@ -103,22 +104,22 @@ export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] =
   return [...found, ...elsewhere.filter(({ hosts }) => hosts.length > 0)];
 });
 
-/** Lists the routes of a host in order, without those of VirtualServices behind one that takes every call. */
+/** Lists a host's routes in order, except those of VirtualServices that come after one with a catch-all route. */
 export function listReachableRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
-  // A Gateway that is not among the files may limit its hosts to one of the namespaces.
+  // A Gateway that is not in the files may restrict its hosts to one of the namespaces.
   const end = last.findIndex(({ at, readers }) => at.server && readers === 'all');
   return [...routes, ...last.filter(({ root }, index) => end < 0 || index < end || root === last[end]!.root)];
 }
 
-/** Servers of Gateways that the same Pods run. */
+/** Gateway servers that run in the same Pods. */
 interface MergedServers {
   readonly servers: readonly ServerLocation[];
   readonly selectors?: readonly Labels[];
 }
 
 /**
- * Groups the servers of Gateways that the same Pods run, as `MergeGateways` in pilot/pkg/model/gateway.go does: those whose
- * selectors match. Without the Pods, only equal selectors are known to match the same ones. An empty one matches all.
+ * Groups servers of Gateways whose selectors match the same Pods, like `MergeGateways` in pilot/pkg/model/gateway.go.
+ * If the files contain no Pods, only equal selectors are known to match the same Pods. An empty selector matches all.
  */
 function mergedServers(mesh: MeshView, servers: readonly ServerLocation[]): readonly MergedServers[] {
   const bySelector = new Map(servers.map((at) => [selectorText(at), labels(at.gateway?.spec.selector)]));
@@ -144,7 +145,7 @@ function selectorText({ gateway }: ServerLocation): string {
   return JSON.stringify(Object.entries(labels(gateway?.spec.selector)).sort());
 }
 
-/** Lists the listeners of a server, one for each port at which clients reach it. */
+/** Lists a server's listeners, one for each port at which clients reach it. */
 function listenersOf(mesh: MeshView, at: ServerLocation): readonly Listener[] {
   const { protocol, port } = listenerOf(at.server!);
   const reached = port === undefined ? [undefined] : clientPorts(mesh, serverProxy(at), port);
@@ -185,7 +186,7 @@ function tableOf(
   return { listener, serverPort, servers, merged, hosts };
 }
 
-/** Lists the routes of each VirtualService under each of its hosts at a server. */
+/** Lists the routes that each VirtualService attaches to a server, by host. */
 function attachedTo(
   mesh: MeshView,
   at: ServerLocation,
@@ -196,7 +197,7 @@ function attachedTo(
   const attached = (rootsOf(mesh).get(at.name) ?? []).flatMap((root): readonly HostTable[] => {
     const hosts = commonHosts(root, at);
     const { routes, last } = hosts.length === 0 ? NO_ROUTES : servedRoutes(mesh, root, at, protocol, port);
-    // Istio leaves out a VirtualService of which no route applies to the gateway.
+    // Istio omits a VirtualService if none of its routes applies to the gateway.
     if (routes.length + last.length === 0) return [];
     return hosts.map((host) => ({ host, on: root, routes, last, redirect }));
   });
@@ -206,7 +207,7 @@ function attachedTo(
 
 const NO_ROUTES = { routes: [], last: [] };
 
-/** Lists the routes of a VirtualService at a server, and the one that matches everything. Later routes are dropped. */
+/** Lists a VirtualService's routes at a server, and its first catch-all route. Later routes are dropped. */
 function servedRoutes(
   mesh: MeshView,
   root: VirtualService,
@@ -230,13 +231,13 @@ function servedRoutes(
   return { routes, last: [] };
 }
 
-/** Proxy that runs a server. */
+/** Returns the proxy that runs a server. */
 export function serverProxy({ gateway, name }: ServerLocation): IstioProxy {
   const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
   return { by: 'istio', namespace, selector: gateway && labels(gateway.spec.selector) };
 }
 
-/** Lists the matches that apply at a gateway, which Istio knows when it translates them. */
+/** Lists the matches that apply to a gateway. Istio drops the others at translation time. */
 function appliedMatches(
   mesh: MeshView,
   root: VirtualService,
@@ -265,7 +266,7 @@ function isFromPod(
   return selects(labels(sourceLabels), pod.labels) && (!sourceNamespace || sourceNamespace === pod.namespace);
 }
 
-/** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */
+/** Maps gateways to VirtualServices in Istio's order: private, then exported to some namespaces, then all others. */
 const rootsOf = memoize((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
   const found = new Map<string, VirtualService[]>();
   const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
@@ -287,7 +288,7 @@ function visibility(root: VirtualService, config: MeshConfig): number {
   return exported.every((one) => one === '.' || one === root.metadata.namespace) ? 0 : 1;
 }
 
-/** Omits servers that name the same host as an earlier one, as `mergeGateways` in pilot/pkg/model/gateway.go does. */
+/** Omits servers that repeat a host of an earlier server, like `mergeGateways` in pilot/pkg/model/gateway.go. */
 function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerLocation[] {
   const known = new Set<string>();
   return servers.filter(({ gateway, server }) => {
@@ -302,7 +303,7 @@ function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerL
   });
 }
 
-/** Lists the hosts of a server that are not limited to a namespace. */
+/** Lists a server's hosts that are not restricted to a namespace. */
 function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
   return texts(server?.hosts).flatMap((written) => {
     const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
@@ -310,7 +311,7 @@ function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
   });
 }
 
-/** Intersects the hosts of a VirtualService with those of a server. */
+/** Intersects a VirtualService's hosts with a server's hosts. */
 function commonHosts(root: VirtualService, { gateway, server }: ServerLocation): readonly string[] {
   const hosts = texts(root.spec.hosts);
   if (!gateway || !server) return hosts;
@@ -338,8 +339,8 @@ export function gatewayNames({ metadata, spec }: VirtualService): readonly strin
 }
 
 /**
- * Resolves `NAME` in the same namespace, `NAMESPACE/NAME`, or the old `NAME.NAMESPACE.svc.cluster.local` to
- * `namespace/name`.
+ * Resolves a gateway reference to `namespace/name`. Accepts `NAME` in the same namespace, `NAMESPACE/NAME`, and the
+ * legacy form `NAME.NAMESPACE.svc.cluster.local`.
  */
 export function gatewayName(written: string, namespace: string): string {
   if (written.includes('/')) return written;
@@ -347,10 +348,7 @@ export function gatewayName(written: string, namespace: string): string {
   return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
 }
 
-/**
- * Whether a gateway is an egress gateway, which carries traffic out of the mesh. Istio's charts label such gateways as
- * egress.
- */
+/** Whether a gateway is an egress gateway, which sends traffic out of the mesh. Istio's charts label it as egress. */
 function letsOut(gateway: Gateway): boolean {
   return Object.values(labels(gateway.spec.selector)).some((value) =>
     /(?<![a-z0-9])egress(?:gateway)?(?![a-z0-9])/i.test(value),

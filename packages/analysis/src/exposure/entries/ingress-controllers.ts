@@ -1,7 +1,7 @@
 /**
- * Controllers of Ingresses outside Istio, and what their annotations mean. An annotation counts by its full name, and
- * only at the controller that reads it. Source: the annotations of ingress-nginx, NGINX Ingress Controller, the AWS Load
- * Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
+ * Ingress controllers other than Istio, and the meaning of their annotations. An annotation is recognized by its full
+ * name and only for the controller that reads it. Source: the annotations of ingress-nginx, NGINX Ingress Controller,
+ * the AWS Load Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -11,14 +11,14 @@ import type { Identity } from '../exposure.ts';
 import { isNarrow, whyAllInternal } from '../internal.ts';
 
 interface Family {
-  /** Names of classes, which count only if the IngressClass is not among the files. */
+  /** Class names. They only matter if the IngressClass is not in the files. */
   readonly classes: RegExp;
-  /** Values of `spec.controller` of an IngressClass. */
+  /** Values of an IngressClass's `spec.controller`. */
   readonly controller: RegExp;
   readonly prefixes: readonly string[];
-  /** Whether all checks for an Ingress are annotations of it. */
+  /** Whether all checks for an Ingress are defined by its annotations. */
   readonly isReadable?: true;
-  /** Names (`app.kubernetes.io/name`) of its Pods. */
+  /** The value of `app.kubernetes.io/name` on the controller's Pods. */
   readonly pods?: string;
 }
 
@@ -44,7 +44,7 @@ const AZURE: Family = {
 };
 const GOOGLE: Family = { classes: /^gce(?:-|$)/, controller: /gce|networking\.gke\.io/, prefixes: [] };
 
-/** In order: of several whose classes have the same name, the first is the usual one. */
+/** Known controllers. If a class name fits more than one of them, the first is the most common. */
 const FAMILIES: readonly Family[] = [
   ...[INGRESS_NGINX, AWS, AZURE, GOOGLE],
   {
@@ -68,7 +68,7 @@ const FAMILIES: readonly Family[] = [
 
 const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class';
 
-/** Class of an Ingress, and its IngressClass if that is among the files. */
+/** Finds the class name of an Ingress, and its IngressClass if the files contain it. */
 export function ingressClassOf(
   mesh: MeshView,
   { metadata, spec }: Ingress,
@@ -98,7 +98,7 @@ function readerOf(mesh: MeshView, ingress: Ingress): Reader {
     : { family: found[0], others: controller === undefined ? found.slice(1) : [] };
 }
 
-/** Annotations of an Ingress that its controller reads. None if the controller is unknown. */
+/** Returns the annotations of an Ingress that its controller reads. Empty if the controller is unknown. */
 export function controllerAnnotations(mesh: MeshView, ingress: Ingress): Labels {
   return readBy(readerOf(mesh, ingress).family, ingress);
 }
@@ -112,10 +112,10 @@ function readBy(family: Family | undefined, { metadata }: Ingress): Labels {
   );
 }
 
-/** Annotations that authenticate callers, with the values that do. */
+/** Annotations that authenticate callers, with tests for the values that enable this. */
 const AUTHENTICATES: Readonly<Record<string, (value: string, given: Labels) => boolean>> = {
   [`${NGINX}auth-url`]: (_, given) => !anyAddressSatisfies(given),
-  // Without a type, ingress-nginx ignores `auth-secret`.
+  // ingress-nginx ignores `auth-secret` without a type.
   [`${NGINX}auth-type`]: (value, given) => /basic|digest/.test(value) && !anyAddressSatisfies(given),
   [`${NGINX}auth-tls-secret`]: (_, given) => verifies(given[`${NGINX}auth-tls-verify-client`]),
   'nginx.org/basic-auth-secret': () => true,
@@ -140,7 +140,7 @@ function verifies(client: string | undefined): boolean {
   return !/^(?:off|optional)/.test(client ?? '');
 }
 
-/** Annotations that list the addresses of permitted clients. */
+/** Annotations that list permitted client addresses. */
 const LISTS: readonly string[] = [
   ...[`${NGINX}whitelist-source-range`, `${NGINX}allowlist-source-range`, `${ALB}inbound-cidrs`],
   ...['haproxy.org/whitelist', 'haproxy.org/allow-list', 'k8s.apisix.apache.org/allowlist-source-range'],
@@ -148,7 +148,7 @@ const LISTS: readonly string[] = [
   ...['ingress.kubernetes.io/allowlist-source-range', 'ingress.kubernetes.io/whitelist-source-range'],
 ];
 
-/** Whether `satisfy: any` accepts every address without the other checks. Client certificates are checked before. */
+/** Whether `satisfy: any` skips the other checks for every address. Client certificates are still checked first. */
 function anyAddressSatisfies(given: Labels): boolean {
   const ranges = [given[`${NGINX}whitelist-source-range`], given[`${NGINX}allowlist-source-range`]];
   return given[`${NGINX}satisfy`] === 'any' && ranges.some((one) => one !== undefined && one !== '' && !areNarrow(one));
@@ -163,7 +163,7 @@ const SNIPPETS: readonly string[] = [
   ...['nginx.org/location-snippets', 'nginx.org/server-snippets'],
 ];
 
-/** Annotations that may authenticate callers by means of other objects or of configuration. */
+/** Annotations that may authenticate callers through other objects or controller configuration. */
 const MAY_AUTHENTICATE: Readonly<Record<string, (value: string) => boolean>> = {
   ...Object.fromEntries(SNIPPETS.map((name) => [name, mayRefuse])),
   'nginx.org/policies': () => true,
@@ -172,20 +172,20 @@ const MAY_AUTHENTICATE: Readonly<Record<string, (value: string) => boolean>> = {
   'k8s.apisix.apache.org/plugin-config-name': () => true,
 };
 
-/** Directives of nginx that refuse calls or authenticate callers. */
+/** nginx directives that refuse calls or authenticate callers. */
 const REFUSES = /^(?:auth_(?:request|jwt)\b|auth_basic\s+(?!off)|deny\s+all|access_by_lua|return\s+40[13]\b)/;
 
-/** Whether directives may refuse every call, or answer it. */
+/** Whether the directives may refuse or answer every call. */
 function mayRefuse(snippet: string): boolean {
   return directivesIn(snippet).some(({ text, inner }) => !inner && (REFUSES.test(text) || /^return\b/.test(text)));
 }
 
-/** Whether directives in a condition may refuse some calls. */
+/** Whether conditional directives may refuse some calls. */
 function mayRefuseSome(snippet: string): boolean {
   return directivesIn(snippet).some(({ text, inner }) => inner && REFUSES.test(text));
 }
 
-/** Directives outside of locations, whose directives apply to their paths only. */
+/** Lists the directives outside `location` blocks. Directives inside apply only to the paths of their location. */
 function directivesIn(snippet: string): readonly { readonly text: string; readonly inner: boolean }[] {
   const found: { readonly text: string; readonly inner: boolean }[] = [];
   let depth = 0;
@@ -202,7 +202,7 @@ function directivesIn(snippet: string): readonly { readonly text: string; readon
   return found;
 }
 
-/** Determines which identity the annotations of an Ingress require. */
+/** Determines the identity that an Ingress's annotations require. */
 export function identityFromAnnotations(mesh: MeshView, ingress: Ingress, name: string): Identity {
   const { family, others } = readerOf(mesh, ingress);
   const found = checkIn(readBy(family, ingress));
@@ -230,14 +230,14 @@ function checkIn(given: Labels): Identity | undefined {
   const lists = LISTS.find((name) => given[name] !== undefined && given[name] !== '' && areNarrow(given[name]));
   if (lists) return { state: 'required', reason: `annotation ${lists} lists the permitted addresses` };
   const may = find(MAY_AUTHENTICATE);
-  // Two values are two checks for a comparison.
+  // The reason includes the value, so that a comparison treats different values as different checks.
   const shown = may === undefined || SNIPPETS.includes(may) ? '' : ` (${given[may]})`;
   if (may) return { state: 'assumed', reason: `annotation ${may}${shown} may require one` };
   const some = SNIPPETS.find((name) => mayRefuseSome(given[name] ?? ''));
   return some === undefined ? undefined : { state: 'unknown', reason: `annotation ${some} refuses some calls` };
 }
 
-/** Explains why only a private network reaches the controller of an Ingress. */
+/** Explains why only a private network can reach the controller of an Ingress. */
 export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | undefined {
   const { family } = readerOf(mesh, ingress);
   const given = readBy(family, ingress);
@@ -251,7 +251,7 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
 }
 
 /**
- * Returns the scheme of a load balancer of AWS. Undefined if parameters of its class outside the files may set it: they
+ * Returns the scheme of an AWS load balancer. Undefined if class parameters outside the files may set it, because they
  * take precedence over annotations.
  */
 function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
@@ -263,8 +263,8 @@ function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
 }
 
 /**
- * Explains why every Service of a controller is internal. Anyone may label a Service like one of the controller's, so
- * that only those in Namespaces named after a controller count: the owner of the cluster creates these.
+ * Explains why every Service of a controller is internal. Anyone can label a Service like the controller's. Therefore
+ * only Services in Namespaces that are named after a controller count, because the cluster owner creates these.
  */
 const whyInternalController = memoize((mesh: MeshView) =>
   memoize(({ pods, classes }: Family): string | undefined => {

@@ -1,6 +1,6 @@
 /**
- * Ingresses of every class. Istio's own gateway serves those of class `istio`; the checks of other controllers are
- * known only by their annotations. Source: the Ingress API reference, and pilot/pkg/config/kube/ingress of Istio.
+ * Ingresses of every class. Istio's own gateway serves those of class `istio`. For other controllers, only annotations
+ * show which checks apply. Source: the Ingress API reference, and pilot/pkg/config/kube/ingress of Istio.
  */
 
 import {
@@ -26,23 +26,23 @@ import {
 } from './ingress-controllers.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
-/** Pods that serve Ingresses unless the mesh configuration (`ingressSelector`) says otherwise. */
+/** Default selector of the Pods that serve Ingresses. The mesh configuration (`ingressSelector`) can override it. */
 const ISTIO_SELECTOR = { istio: 'ingressgateway' };
 
-/** Backend of a rule, or the default backend. */
+/** A rule's backend, or the default backend. */
 export interface BackendLocation {
   readonly host: string;
-  /** Rule of the path; one without a path for the default backend. */
+  /** Rule for the path. The default backend's rule has no path. */
   readonly rule: IngressPath;
-  /** Alternatives; empty for every path. */
+  /** Alternative path matches. Empty if every path matches. */
   readonly uris: readonly StringMatch[];
-  /** Path of the rule, or of the spec for the default backend. */
+  /** Path to the rule, or to `spec` for the default backend. */
   readonly path: Path;
   readonly backendPath: Path;
   readonly isDefault: boolean;
 }
 
-/** Lists everything that Ingresses expose. */
+/** Lists the backends that Ingresses expose. */
 export function listIngressExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Ingress').flatMap((ingress) => {
     if (redirectsEveryCall(mesh, ingress)) return [];
@@ -54,7 +54,7 @@ export function listIngressExposures(mesh: MeshView): readonly Exposure[] {
   });
 }
 
-/** Returns what a backend exposes; undefined if it is no Service. */
+/** Returns the exposure of a backend. Undefined if the backend is not a Service. */
 export function backendExposure(
   mesh: MeshView,
   ingress: Ingress,
@@ -62,7 +62,7 @@ export function backendExposure(
   { host, rule, uris, path, backendPath }: BackendLocation,
 ): Exposure | undefined {
   const { name, port } = rule.backend?.service ?? {};
-  // An action of an annotation, such as a redirect of the AWS Load Balancer Controller, is no Service.
+  // An action defined in an annotation, such as an AWS Load Balancer Controller redirect, is not a Service.
   if (name === undefined || port?.name === 'use-annotation') return undefined;
   const full = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
   const service = mesh.serviceAt(full);
@@ -85,7 +85,7 @@ export function backendExposure(
   };
 }
 
-/** Lists the backends of an Ingress in order, the default backend last. */
+/** Lists the backends of an Ingress in order. The default backend comes last. */
 export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendLocation[] {
   const byIstio = proxy.by === 'istio';
   const rules = items(spec.rules).flatMap(({ host, http }, index) =>
@@ -102,7 +102,7 @@ export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly B
   return [...rules, { host: '*', rule, uris: [], path: ['spec'], backendPath, isDefault: true }];
 }
 
-/** A canary of ingress-nginx may need a header or a cookie. */
+/** Returns the matches for paths. An ingress-nginx canary may also require a header. */
 function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
   const given = controllerAnnotations(mesh, ingress);
   const ofNginx = (name: string) => given[`${NGINX}${name}`];
@@ -113,7 +113,7 @@ function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[
   return uris.length === 0 ? [{ headers }] : uris.map((uri) => ({ uri, headers }));
 }
 
-/** `ImplementationSpecific` counts as a prefix of text, the widest reading of controllers. */
+/** Translates a path. `ImplementationSpecific` is treated as a text prefix, which is the broadest interpretation. */
 function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (path === '/' && pathType !== 'Exact') return [];
   if (pathType === 'Exact') return [{ exact: path }];
@@ -121,7 +121,7 @@ function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   return /[()[\]*+?|^$\\]/.test(path) ? [{ regex: path }] : [{ prefix: path }];
 }
 
-/** Lists the alternatives of a path of class `istio`; empty for every path. */
+/** Translates a path of class `istio` into alternatives. Returns none if every path matches. */
 function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (pathType === 'Exact') return [{ exact: path }];
   if (pathType === 'Prefix') return segmentPrefix(path);
@@ -130,7 +130,7 @@ function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[
   return prefix === undefined ? [{ exact: path }] : segmentPrefix(prefix);
 }
 
-/** Describes the entry point that an Ingress forms. */
+/** Creates the entry point for an Ingress. */
 export function entryPointOf(mesh: MeshView, ingress: Ingress): EntryPoint {
   const { metadata } = ingress;
   const proxy = proxyOf(mesh, ingress);
@@ -159,7 +159,7 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
   return { by: 'controller', name: `class ${name}`, ...(meshed.length > 0 && { meshed }) };
 }
 
-/** Whether the controller answers every call with a redirect. */
+/** Whether the controller redirects every call. */
 export function redirectsEveryCall(mesh: MeshView, ingress: Ingress): boolean {
   const given = controllerAnnotations(mesh, ingress);
   return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given[`${NGINX}${name}`] ?? ''));

@@ -1,7 +1,7 @@
 /**
- * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as Meshpass's behind its edge: the SNI selects the
- * Service, and the workload itself terminates TLS. MP203 and MP204 judge the hosts of such servers, so only the list of
- * exposures contains them. Source: the Gateway reference, `ServerTLSSettings`.
+ * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as Meshpass's gateway behind its edge. The SNI
+ * selects the Service, and the workload itself terminates TLS. MP203 and MP204 check the hosts of such servers, so
+ * these exposures only appear in the list. Source: the Gateway reference, `ServerTLSSettings`.
  */
 
 import {
@@ -68,7 +68,7 @@ function exposuresOfHost(
   });
 }
 
-/** The gateway forwards the caller's own TLS, so that the workload sees the caller. */
+/** Describes the gateway as an entry point. It forwards the caller's TLS, so the workload sees the caller itself. */
 function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): EntryPoint {
   const { namespace, name } = gateway.metadata;
   return {
@@ -79,8 +79,9 @@ function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): Entry
 }
 
 /**
- * Lists the published ports of Meshpass's edge in front of a gateway that nothing else publishes. Its chart labels the
- * Pods. The edge forwards connections of sessions, each to what its grants name.
+ * Lists the published ports of Meshpass's edge in front of a gateway that is not published otherwise. Edge Pods are
+ * recognized by the labels that the chart adds. The edge forwards each session's connections only to the targets of its
+ * grants.
  */
 function edgesBefore(mesh: MeshView, { metadata: { namespace }, spec }: Gateway): readonly EntryPoint[] {
   if (determineReach(mesh, { namespace, selector: labels(spec.selector) }).unpublished === undefined) return [];

@@ -1,6 +1,6 @@
 /**
- * Pods that accept calls without a Service: at ports of their node, in its network, or at listeners of a Sidecar that
- * terminate TLS themselves or lead to Envoy's administration interface. Source: the Pod API reference, and the reference of Istio's Sidecar.
+ * Pods that accept calls without a Service: on a host port, in the host network, or at Sidecar listeners that terminate
+ * TLS themselves or forward to Envoy's admin interface. Source: the Pod API reference, and Istio's Sidecar reference.
  */
 
 import {
@@ -18,7 +18,7 @@ import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identi
 import { isGatewayPod } from './gateway-service.ts';
 import { findPublication, NO_GATEWAY } from './services.ts';
 
-/** Namespaces of node agents, which need the network of their node. */
+/** Namespaces of node agents, which need the host network. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
 
 /** Whether a namespace is for node agents. */
@@ -26,19 +26,19 @@ export function isSystemNamespace({ config }: MeshView, namespace: string): bool
   return SYSTEM.has(namespace) || namespace === config.rootNamespace;
 }
 
-/** Addresses that only processes of the same node reach. */
+/** Addresses that are reachable only from the same node. */
 const LOOPBACK = /^(?:127\.|::1$)/;
 
 interface PodPort {
   readonly kind: EntryKind;
   readonly path: Path;
-  /** Port of the Pod; undefined if no container declares one. */
+  /** Pod port. Undefined if no container declares one. */
   readonly port: number | undefined;
-  /** Port of the node. */
+  /** Node port. */
   readonly at: number | undefined;
 }
 
-/** Lists the ports of Pods that nodes publish, and the listeners of Sidecars that terminate TLS. */
+/** Lists the Pod ports that nodes publish, and the Sidecar listeners that terminate TLS. */
 export function listPodExposures(mesh: MeshView): readonly Exposure[] {
   const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod));
   return [
@@ -98,10 +98,10 @@ const UNDECLARED: Identity = {
     'no container declares a port, so that these files do not show whether one listens in the network of the node',
 };
 
-/** Endpoint of Envoy's administration interface, which only the Pod itself reaches otherwise. */
+/** Endpoint of Envoy's admin interface, which is normally reachable only from within the Pod. */
 export const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
-/** A listener with its own TLS accepts clients without a certificate of the mesh. */
+/** Lists exposed Sidecar listeners. Those that terminate TLS themselves accept clients without a mesh certificate. */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   const { namespace, name } = sidecar.metadata;
   const workload = mesh
@@ -138,7 +138,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   });
 }
 
-/** Whether a Service that leads to the listener is an entry point itself. */
+/** Whether a Service in front of the listener is itself an entry point. */
 function isPublished(mesh: MeshView, workload: PodWorkload, listener: number | undefined): boolean {
   return mesh
     .servicesBefore(workload)

@@ -1,5 +1,5 @@
 /**
- * Services that lead to workloads without a gateway: load balancers, node ports and external addresses. Source: the
+ * Services that expose workloads without a gateway: load balancers, node ports and external addresses. Source: the
  * Service API reference.
  */
 
@@ -9,7 +9,7 @@ import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identi
 import { whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 
-/** Lists the ports of Services that are published outside the cluster, except those of gateways. */
+/** Lists the Service ports that are published outside the cluster, except those of gateways. */
 export function listServiceExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Service').flatMap((service) => {
     const published = findPublication(service);
@@ -34,7 +34,7 @@ export function listServiceExposures(mesh: MeshView): readonly Exposure[] {
   });
 }
 
-/** Returns how a Service is published, and the field that does it. */
+/** Determines how a Service is published, and which field publishes it. */
 export function findPublication({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
   if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
   if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
@@ -47,7 +47,7 @@ function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
   return /^http/.test(protocolOf(port, appProtocol ?? name));
 }
 
-/** Describes the entry point that a port of a published Service forms. */
+/** Creates the entry point for a port of a published Service. */
 export function entryPointOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
   const { name, namespace } = service.metadata;
   return {

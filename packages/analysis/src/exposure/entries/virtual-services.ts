@@ -1,5 +1,5 @@
 /**
- * Routes that VirtualServices expose through Istio's Gateways: per route and destination, with hosts and matches.
+ * Routes that VirtualServices expose through Istio Gateways, listed by route and destination.
  * Source: VirtualService and Gateway reference.
  */
 
@@ -37,7 +37,7 @@ import {
   serverProxy,
 } from './gateway-tables.ts';
 
-/** Lists everything that VirtualServices expose through gateways. */
+/** Lists the routes that VirtualServices expose through gateways. */
 export function listVirtualServiceExposures(mesh: MeshView): readonly Exposure[] {
   const servers = serversOfRoutes(mesh);
   return mesh.all('VirtualService').flatMap((root) => {
@@ -50,12 +50,12 @@ export function listVirtualServiceExposures(mesh: MeshView): readonly Exposure[]
   });
 }
 
-/** Lists the destinations of a route, as exposures without entry points. */
+/** Lists a route's destinations as exposures without entry points. */
 export function routeExposures(mesh: MeshView, root: VirtualService, route: VirtualServiceRoute): readonly Exposure[] {
   const { on, path, protocol, matches, destinations } = route;
   return destinations.flatMap(({ destination, weight = 0, headers }, index): readonly Exposure[] => {
     const host = text(destination?.host);
-    // Istio drops destinations with weight 0 if there are others.
+    // Istio drops destinations with weight 0 if the route has others.
     if (host === undefined || (weight === 0 && destinations.length > 1)) return [];
     const full = fullHost(host, on.metadata.namespace, mesh.config.clusterDomain);
     return [
@@ -77,7 +77,7 @@ export function routeExposures(mesh: MeshView, root: VirtualService, route: Virt
   });
 }
 
-/** Finds the servers at which calls reach each route. */
+/** Finds the servers through which calls reach each route. */
 function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, readonly ServerLocation[]> {
   const found = new Map<VirtualServiceRoute, ServerLocation[]>();
   const tables = gatewayTables(mesh).flatMap(({ hosts }) => hosts);
@@ -90,7 +90,7 @@ function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, reado
   return found;
 }
 
-/** Lists the entry points that servers form, one for each Gateway. */
+/** Lists the entry points for a route's servers, one per Gateway. */
 function entriesOf(
   mesh: MeshView,
   root: VirtualService,
@@ -109,17 +109,17 @@ function entriesOf(
   });
 }
 
-/** Route with its matches as far as earlier routes leave calls to them. */
+/** Route whose matches exclude calls that an earlier route refuses. */
 interface Narrowed extends Pick<Exposure, 'matches' | 'unrefused'> {
   readonly route: VirtualServiceRoute;
 }
 
-/** Whether a part of a match restricts nothing. */
+/** Whether a part of a match is empty, so that it matches everything. */
 function isEmpty(part: unknown): boolean {
   return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
 }
 
-/** Calls without a header or claim, which a route takes that forwards nothing. */
+/** Calls that a route refuses because they lack a header or claim. */
 interface Refusal {
   readonly uri: HttpMatch['uri'];
   readonly header: string;
@@ -127,7 +127,8 @@ interface Refusal {
 }
 
 /**
- * Adds the claim or header that calls need to get past earlier routes: a route that forwards nothing takes those without it.
+ * Adds the claim or header that calls need to get past earlier routes. Calls without it match a route that does not
+ * forward them.
  * Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
 function behindRefusals(routes: readonly VirtualServiceRoute[], root: VirtualService): readonly Narrowed[] {
@@ -141,7 +142,7 @@ function behindRefusals(routes: readonly VirtualServiceRoute[], root: VirtualSer
     return refusal ? { ...match, headers: { ...match.headers, [refusal.header]: refusal.value } } : match;
   };
   return routes.map((route): Narrowed => {
-    // Connections have no request that a match could test.
+    // Non-HTTP connections have no request that a match can test.
     if (route.protocol !== 'http')
       return { route, matches: route.matches.map(({ gateways }) => (gateways ? { gateways } : {})) };
     const given = route.matches.length > 0 ? route.matches : [{}];
@@ -171,8 +172,8 @@ function isClaim(header: string): boolean {
 }
 
 /**
- * Whether a server that redirects to HTTPS never forwards a call. Those that a trusted proxy received with TLS are
- * forwarded, and an EnvoyFilter may remove the redirect.
+ * Whether a server that redirects to HTTPS never forwards a call. It does forward calls that a trusted proxy received
+ * over TLS, and an EnvoyFilter may remove the redirect.
  */
 function alwaysRedirects(mesh: MeshView, at: ServerLocation): boolean {
   const proxy = serverProxy(at);
@@ -184,7 +185,7 @@ function whyRedirectRemoved(mesh: MeshView, proxy: EntryProxy): string | undefin
   return patch && `${describeObject(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
 }
 
-/** Adds the header that calls need at servers that redirect all others. */
+/** Adds the header that calls need if every server redirects calls without it. */
 function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh: MeshView): EntryPoint {
   const { proxy, own } = entry;
   if (proxy.by !== 'istio' || servers.length === 0 || !servers.every(({ tls }) => tls?.httpsRedirect)) return entry;
@@ -193,7 +194,7 @@ function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh
   return reason === undefined || own.state !== 'none' ? entry : { ...entry, own: { state: 'unknown', reason } };
 }
 
-/** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */
+/** Creates the entry point for servers of a Gateway. The object is undefined if the Gateway is not in the files. */
 export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readonly GatewayServer[]): EntryPoint {
   const proxy = serverProxy(at);
   return {
@@ -211,7 +212,7 @@ export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readon
   };
 }
 
-/** Requires a client certificate if every server verifies one by its own roots (`MUTUAL`). */
+/** Returns `required` if every server verifies client certificates (`MUTUAL` or `ISTIO_MUTUAL`). */
 function requiredByTls(mesh: MeshView, servers: readonly GatewayServer[], proxy: IstioProxy): Identity {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL')
     ? { state: 'required', reason: 'the gateway requires a client certificate' }

@@ -1,12 +1,13 @@
-/** Prints a report about exposure as JSON. */
+/** Prints an exposure report as JSON. */
 
 import { printableJson } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 
 /**
- * Prints one JSON document: `external` and `internal` access, each with `open`, `unknown` and `closed` counts and its
- * `ways`; `unused` access if logs were read; `objects` and `notes`. New members may be added, and none is removed.
+ * Prints an exposure report as one JSON document. `external` and `internal` access each contain `open`, `unknown` and
+ * `closed` counts and a list of `ways`. `unused` access is present if logs were read. `objects` and `notes` follow.
+ * Future versions may add members but do not remove any.
  * @example
  * ```ts
  * import { listExposures, printExposureJson, reportOf } from '@meshpass/analysis/exposure';

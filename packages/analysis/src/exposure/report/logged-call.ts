@@ -1,4 +1,4 @@
-/** Formulas of policies, evaluated for a call of which a log shows some fields. */
+/** Evaluates policy formulas for logged calls. A log line shows only some of the fields of a call. */
 
 import { parseCidr } from '../../address.ts';
 import type { Call } from '../../diff/formula/call.ts';
@@ -6,19 +6,19 @@ import { type Condition, testsOf } from '../../diff/formula/condition.ts';
 import { evaluateThreeValued } from '../../routes/truth.ts';
 import { type LogFields, logFieldText, pathOf } from './access-log.ts';
 
-/** Call of which a log shows some fields. A field that is known and has no value is one that the call does not have. */
+/** Call with the fields that a log line shows. If a known field has no value, the call does not have that field. */
 export interface LoggedCall {
   readonly call: Call;
-  /** Fields of formulas that the log shows. */
+  /** Formula fields that the log shows. */
   readonly known: ReadonlySet<string>;
 }
 
-/** Envoy decodes or merges parts of such a path before policies compare it. */
+/** Paths that Envoy normalizes (by decoding or merging parts) before policies match against them. */
 const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
 
 /**
- * Returns the fields that a line shows.
- * @param isRewritten whether routes rewrite paths. A sidecar then logs the earlier path (`x-envoy-original-path`)
+ * Returns the call fields that a log line shows.
+ * @param isRewritten whether routes rewrite paths. A sidecar then logs the original path (`x-envoy-original-path`)
  */
 export function loggedCall(fields: LogFields, isRewritten: boolean): LoggedCall {
   const has = (name: string) => Object.hasOwn(fields, name);
@@ -52,7 +52,7 @@ const ADDRESSES = [
   ['downstream_local_address', 'destination.ip'],
 ] as const;
 
-/** Field for `%DOWNSTREAM_PEER_URI_SAN%`, which Istio's default format does not have. */
+/** Field for `%DOWNSTREAM_PEER_URI_SAN%`, which Istio's default log format does not include. */
 const PEER = 'downstream_peer_uri_san';
 
 function peerFields(name: string | undefined): readonly (readonly [string, string | undefined])[] {
@@ -65,13 +65,13 @@ function peerFields(name: string | undefined): readonly (readonly [string, strin
   ];
 }
 
-/** Evaluates a formula. Undefined if it depends on fields that the log does not show. */
+/** Evaluates a formula for a logged call. Returns undefined if the result depends on fields that are not logged. */
 export function evaluateLoggedCall({ call, known }: LoggedCall, condition: Condition): boolean | undefined {
   const truth = evaluateThreeValued(call, condition, (field) => (known.has(field) ? undefined : describe(field)));
   return typeof truth === 'boolean' ? truth : undefined;
 }
 
-/** Lists what a formula needs and the log does not show, in words. */
+/** Describes the fields that a formula needs but the log does not show. */
 export function listMissingFields({ known }: LoggedCall, condition: Condition): readonly string[] {
   return [...testsOf(condition, new Set())]
     .filter(({ field }) => !known.has(field))

@@ -1,19 +1,19 @@
-/** Ports of workloads at which lines of access logs were written. */
+/** Finds the workload ports at which access log lines were written. */
 
 import type { Endpoint } from '../../diff/endpoint.ts';
 import { type LogFields, logFieldText } from './access-log.ts';
 
 export interface LoggedPlace {
   readonly endpoints: readonly Endpoint[];
-  /** Whether the proxies of these workloads may write the line, and no other. */
+  /** Whether only the proxies of these workloads could have written the line. */
   readonly isCertain: boolean;
 }
 
 /**
- * Returns a function that finds where a line was written. A sidecar's line names the Service in the server name that
- * Istio's clients send, or in the host; without either, every workload with that port may have written it. A line about
- * an outbound call does not name its proxy: it is a gateway's if a host outside the mesh was called, and the caller's
- * address was added (`x_forwarded_for`).
+ * Creates a function that finds where a log line was written. A sidecar's line identifies the Service by the server
+ * name that Istio clients send, or by the host. Without either, any workload with that port may have written the line.
+ * A line about an outbound call does not identify its proxy. It comes from a gateway if the host is outside the mesh
+ * and the caller's address was added (`x_forwarded_for`).
  */
 export function createLogLocator(all: readonly Endpoint[]): (fields: LogFields) => LoggedPlace {
   const [http, tcp] = [indexOf(all, 'http'), indexOf(all, 'tcp')];

@@ -1,4 +1,4 @@
-/** Prints a report about exposure as Markdown, for a comment on a pull request: tables, and a Mermaid graph. */
+/** Prints an exposure report as Markdown tables and a Mermaid graph, for use in a pull request comment. */
 
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
@@ -16,15 +16,15 @@ import {
   pluralize,
 } from './words.ts';
 
-/** Maximum rows of a table and characters of a cell, so that a comment stays within GitHub's limit (65,536 characters). */
+/** Maximum table rows and cell characters, so that a comment stays within GitHub's limit of 65,536 characters. */
 const MAX_ROWS = 25;
 const MAX_CELL = 200;
-/** Maximum arrows of the graph, so that it stays readable. */
+/** Maximum number of arrows in the graph, to keep it readable. */
 const MAX_ARROWS = 30;
 const MAX_LABEL = 60;
 
 /**
- * Prints tables of external, internal and unused access, and a graph from entry points to destinations.
+ * Prints tables of external, internal and unused access, and a graph that connects entry points to destinations.
  * @example
  * ```ts
  * import { listExposures, printExposureMarkdown, reportOf } from '@meshpass/analysis/exposure';
@@ -107,7 +107,7 @@ interface Arrow {
   readonly calls: Set<string>;
 }
 
-/** Draws an arrow for each pair of entry point and destination: thick if open, dotted if unknown, thin if closed. */
+/** Draws arrows from entry points to their destinations: thick if open, dotted if unknown, thin if closed. */
 function graph(ways: readonly ExposureEntry[]): readonly string[] {
   const arrows = arrowsOf(ways);
   if (arrows.length === 0) return [];
@@ -134,7 +134,7 @@ const ARROWS = { open: '==>', unknown: '-.->', closed: '-->' } as const;
 function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
   const arrows = new Map<string, Arrow>();
   for (const way of ways) {
-    // Entry points and destinations with the same name are different nodes.
+    // An entry point and a destination with the same name must remain separate nodes.
     const [from, to] = [`entry ${way.entry.description}`, `destination ${describeEntryDestination(way)}`];
     const key = `${way.verdict}\n${from}\n${to}`;
     const arrow = arrows.get(key) ?? { from, to, verdict: way.verdict, calls: new Set() };
@@ -144,7 +144,7 @@ function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
   return [...arrows.values()];
 }
 
-/** Formats a label. Every other character becomes an entity of Mermaid, so that no name can end it or add markup. */
+/** Formats a label. Unsafe characters become Mermaid entities, so that a name cannot close the label or add markup. */
 function label(text: string): string {
   return [...shortened(plainText(text), MAX_LABEL)]
     .map((one) => (/[A-Za-z0-9 .,:/()_-]/.test(one) ? one : `#${one.codePointAt(0)};`))

@@ -1,6 +1,6 @@
-/** HTML as a template literal that escapes every value, so that no caller can forget it. */
+/** A template literal for HTML that escapes every value, so callers cannot forget to. */
 
-/** HTML that needs no escaping. */
+/** HTML that does not need escaping. */
 export interface SafeHtml {
   readonly markup: string;
 }
@@ -8,7 +8,7 @@ export interface SafeHtml {
 type Value = string | number | SafeHtml | readonly SafeHtml[];
 
 /**
- * Builds HTML. Texts are escaped, for element content and for attribute values in double quotes.
+ * Builds HTML. Strings are escaped for use as element content and in double-quoted attribute values.
  * @example
  *   html`<p>${'<script>'}</p>`.markup; // => '<p>&lt;script&gt;</p>'
  */
@@ -16,7 +16,7 @@ export function html(parts: TemplateStringsArray, ...values: readonly Value[]): 
   return { markup: parts.reduce((text, part, at) => `${text}${formatValue(values[at - 1]!)}${part}`) };
 }
 
-/** Marks constant text as HTML. */
+/** Marks constant text as safe HTML. The text is not escaped. */
 export function rawHtml(text: string): SafeHtml {
   return { markup: text };
 }

@@ -1,4 +1,4 @@
-/** Report about the ways into a cluster, in the terms of AWS's Access Analyzer: external, internal and unused access. */
+/** Report on the ways into a cluster. Like AWS's Access Analyzer, it covers external, internal and unused access. */
 
 import type { ExposureEntry } from '../list.ts';
 import type { UnusedAccess } from './unused.ts';
@@ -6,43 +6,43 @@ import type { UnusedAccess } from './unused.ts';
 export interface ExposureReport {
   /** Ways that the internet may reach. */
   readonly external: Access;
-  /** Ways that only a private network reaches. */
+  /** Ways that only a private network can reach. */
   readonly internal: Access;
-  /** External ways that access logs do not show; undefined without logs. */
+  /** External ways that the access logs do not show. Undefined without logs. */
   readonly unused: UnusedAccess | undefined;
-  /** Whether closed ways are listed too. */
+  /** Whether closed ways are also listed. */
   readonly isAll: boolean;
   /** Number of objects that were read. */
   readonly objects: number;
-  /** Parts of the input that were not read or are assumed, in words. */
+  /** Messages about input that was not read, and about assumptions. */
   readonly notes: readonly string[];
 }
 
 export interface Access {
   /** Listed ways: open first, then unknown, then closed. */
   readonly ways: readonly ExposureEntry[];
-  /** Counts of all ways, including those that are not listed. */
+  /** Counts of all ways, including ways that are not listed. */
   readonly counts: Readonly<Record<ExposureEntry['verdict'], number>>;
 }
 
 export const VERDICTS = ['open', 'unknown', 'closed'] as const satisfies readonly ExposureEntry['verdict'][];
 
-/** Names and meanings of both kinds of access, for headings. */
+/** Titles and descriptions of both kinds of access. */
 export const ACCESS_HEADINGS = {
   external: { title: 'External access', about: 'ways that the internet may reach, as far as their settings show' },
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
 } as const;
 export const UNUSED_TITLE = 'Unused access';
-/** Headings of rules and grants without a use, and of those that the logs cannot show. */
+/** Headings for unused rules and grants, and for those whose use the logs cannot show. */
 export const RULES_TITLE = {
   unused: 'Rules and grants without a use',
   unknown: 'Rules and grants whose use is unknown',
 } as const;
 
 /**
- * Sorts ways into a report.
+ * Creates a report from a list of ways.
  * @param ways result of `listExposures`
- * @param options.isAll also lists closed ways
+ * @param options.isAll whether to list closed ways as well
  * @example
  * ```ts
  * import { listExposures, reportOf } from '@meshpass/analysis/exposure';

@@ -1,4 +1,4 @@
-/** Prints a report about exposure as SARIF 2.1.0, for code scanning. */
+/** Prints an exposure report as SARIF 2.1.0 for code scanning. */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { plainText } from '@meshpass/identity/text';
@@ -33,8 +33,9 @@ const IDS = Object.keys(RULES) as readonly RuleId[];
 const PAGE = pageUrl('docs/policy/exposure.md');
 
 /**
- * Prints open and unknown ways as results of the rules `external-access` and `internal-access`, and ways without a use
- * as results of `unused-access`. Closed ways are not results. Unknown ways have the level `note`.
+ * Prints an exposure report as SARIF. Open and unknown ways are results of the rules `external-access` and
+ * `internal-access`, and unused ways are results of `unused-access`. Closed ways are omitted. Unknown ways have the
+ * level `note`.
  * @example
  * ```ts
  * import { listExposures, printExposureSarif, reportOf } from '@meshpass/analysis/exposure';
@@ -105,7 +106,7 @@ function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<st
     ruleId,
     ruleIndex: IDS.indexOf(ruleId),
     level,
-    // Viewers show `[text](address)` as a link, also in plain messages.
+    // Viewers render `[text](address)` as a link even in plain messages.
     message: { text: message.replaceAll('](', '] (') },
     locations: [
       {

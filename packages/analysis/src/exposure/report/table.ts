@@ -1,4 +1,4 @@
-/** Prints a report about exposure for a terminal. */
+/** Prints an exposure report for a terminal. */
 
 import { type ColouredText, type Line, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
@@ -22,7 +22,7 @@ export interface TableOptions {
 }
 
 /**
- * Prints the ways one below the other, because their columns together are wider than a terminal.
+ * Prints an exposure report with one field per line, because a row with all columns is wider than a terminal.
  * @example
  * ```ts
  * import { listExposures, printExposureTable, reportOf } from '@meshpass/analysis/exposure';

@@ -1,7 +1,7 @@
 /**
- * Rules of AuthorizationPolicies, and grants of an access file, that access logs do not show. A rule is unused only if
- * the logs cover every workload that it guards and no call there may have met it; it is unknown if a field that decides
- * is not logged, or if the logs have no line from a workload.
+ * Finds AuthorizationPolicy rules and access file grants that the access logs do not show in use. A rule is unused only
+ * if the logs cover every workload that it protects and no call there can have matched it. Its use is unknown if a
+ * field that it depends on is not logged, or if the logs contain no lines from one of the workloads.
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
@@ -24,44 +24,44 @@ import { type LogFields, logFieldText, refusalOf } from './access-log.ts';
 import { evaluateLoggedCall, type LoggedCall, listMissingFields, loggedCall } from './logged-call.ts';
 import { createLogLocator, type LoggedPlace } from './logged-place.ts';
 
-/** Mesh whose rules are looked for in the logs. */
+/** Mesh whose rules and grants are compared with the logs. */
 export interface LoggedMesh {
   readonly resources: readonly Resource[];
-  /** Grants of an access file, resolved for this mesh. */
+  /** Access file grants, resolved for this mesh. */
   readonly grants?: readonly ResolvedGrant[];
 }
 
-/** Rule or grant that the logs do not show in use, or cannot show. */
+/** Rule or grant that the logs do not, or cannot, show in use. */
 export interface RuleWithoutUse {
   readonly kind: 'rule' | 'grant';
-  /** In words: `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
+  /** Description such as `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
   readonly name: string;
   readonly place: Place;
-  /** Why the logs do not show whether it was used; undefined if it was not. */
+  /** Why the logs do not show whether it was used. Undefined if it was not used. */
   readonly unknown: string | undefined;
 }
 
 export interface RuleUsageCollector {
   readonly read: (fields: LogFields) => void;
-  /** Rules and grants without a use, in the order of the objects. */
+  /** Returns the rules and grants that are unused or whose use is unknown, in the order of the objects. */
   readonly result: () => readonly RuleWithoutUse[];
 }
 
-/** Rule or grant, with what the lines so far show. */
+/** Rule or grant, together with what the log lines have shown so far. */
 interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
   readonly isDeny: boolean;
-  /** Workloads that it guards. */
+  /** Workloads that the rule or grant applies to. */
   readonly workloads: Set<Workload>;
-  /** Fields that the log does not show of calls that may have met it. */
+  /** Fields that are missing from the log for calls that may have matched this rule. */
   readonly missing: Set<string>;
   used: boolean;
-  /** Reason that no log can change. */
+  /** Why no log can show whether the rule was used. */
   readonly undecided?: string;
 }
 
 type Check = readonly [Subject, Condition];
 
-/** Starts to look for uses of every rule and grant. */
+/** Creates a collector that finds which rules and grants the log lines use. */
 export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh): RuleUsageCollector {
   const { authorizers, ...config } = findMeshConfig(resources);
   const settings: MeshSettings = { ...config, ...(config.isRead && { authorizers }) };
@@ -114,10 +114,10 @@ export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh)
   };
 }
 
-/** Rule that refused a call. Source: Istio's pilot/pkg/security/authz/builder, and Envoy's RBAC filter. */
+/** Extracts the rule that denied a call. Source: Istio's pilot/pkg/security/authz/builder, and Envoy's RBAC filter. */
 const DENYING = /^rbac_access_denied_matched_policy\[(ns\[.*\]-policy\[.*\]-rule\[\d+\])\]$/;
 
-/** Notes rules whose denials a line cannot show. */
+/** Marks the DENY rules whose denials a line cannot show because the response details are not logged. */
 function noteDenials(checks: readonly Check[], fields: LogFields): void {
   const details =
     logFieldText(fields.method) === undefined ? 'connection_termination_details' : 'response_code_details';
@@ -125,12 +125,12 @@ function noteDenials(checks: readonly Check[], fields: LogFields): void {
   for (const [{ isDeny, missing }] of checks) if (isDeny) missing.add(`why calls were refused (${details})`);
 }
 
-/** Notes rules and grants that an allowed call met, or may have met. */
+/** Marks the rules and grants that an allowed call matched, or may have matched. */
 function noteCalls(checks: readonly Check[], { endpoints, isCertain }: LoggedPlace, call: LoggedCall): void {
   const allowing = checks.filter(([{ isDeny, undecided }]) => !isDeny && undecided === undefined);
   for (const [subject, some] of Map.groupBy(allowing, ([one]) => one)) {
     const results = some.map(([, condition]) => evaluateLoggedCall(call, condition));
-    // Each of the endpoints may be the one that was called.
+    // The call may have reached any of the endpoints, so the rule must match at all of them.
     if (isCertain && results.length === endpoints.length && results.every((one) => one === true)) subject.used = true;
     else if (results.includes(true)) subject.missing.add('which workload was called');
     else if (results.includes(undefined))
@@ -167,23 +167,23 @@ function subjectsOf(resources: readonly Resource[]): ReadonlyMap<AuthorizationPo
   );
 }
 
-/** Actions whose matches no access log shows. */
+/** Rule actions whose matches never appear in access logs. */
 const UNLOGGED: Readonly<Record<string, string>> = {
   AUDIT: 'access logs do not show audited calls',
   CUSTOM: 'access logs do not show which calls the authorizer was asked about',
 };
 
-/** Name of a rule in Envoy's configuration. */
+/** Returns the name that Envoy's configuration uses for a rule. */
 function idOf({ metadata }: AuthorizationPolicy, rule: number): string {
   return `ns[${metadata.namespace}]-policy[${metadata.name}]-rule[${rule}]`;
 }
 
-/** Adds a workload that a log can show: one behind a Service, or a gateway. */
+/** Adds a workload if logs can identify it: a gateway, or a workload behind a Service. */
 function guard({ workloads }: Subject, { workload, services }: Endpoint): void {
   if (services.length > 0 || workload.kind === 'gateway') workloads.add(workload);
 }
 
-/** Lists the ports that a grant opens, with the calls of its holders there, whose identities are in its namespace. */
+/** Lists the endpoints that a grant opens, and the calls there from its holders (identities in its namespace). */
 function* callsGranted(
   { namespace, targets }: ResolvedGrant,
   endpoints: readonly Endpoint[],

@@ -1,7 +1,8 @@
 /**
- * Unused access: external ways, rules and grants that access logs of Istio's gateways and sidecars do not show.
+ * Finds unused access: external ways, rules and grants that do not appear in access logs of Istio gateways and
+ * sidecars.
  *
- * A doubtful line counts as a use of a way, because an operator may remove a way that is reported as unused.
+ * An ambiguous line counts as a use of a way, because an operator may remove a way that is reported as unused.
  */
 
 import { text } from '@meshpass/istio/members';
@@ -10,39 +11,39 @@ import { type LogFields, logFieldText, parseLogFields, pathOf, refusalOf } from 
 import { createRuleUsageCollector, type LoggedMesh, type RuleWithoutUse } from './unused-rules.ts';
 
 export interface UnusedAccess {
-  /** External ways that no line used, in the order of the list. */
+  /** External ways that no log line used, in the order of `listExposures`. */
   readonly ways: readonly ExposureEntry[];
-  /** Rules and grants without a use, and those of which the logs do not show it. Empty if no mesh is given. */
+  /** Unused rules and grants, and those whose use the logs do not show. Empty if no mesh is given. */
   readonly rules: readonly RuleWithoutUse[];
-  /** Number of external ways whose calls no proxy of Istio accepts, so that their use is not in its logs. */
+  /** Number of external ways that do not pass through an Istio proxy, so Istio's logs cannot show their use. */
   readonly unlogged: number;
-  /** Number of lines, without empty ones. */
+  /** Number of lines, excluding empty ones. */
   readonly lines: number;
-  /** Number of lines that are not an access log in JSON. */
+  /** Number of lines that are not JSON access log lines. */
   readonly unreadable: number;
   /** Earliest and latest `start_time`, in ISO 8601; undefined if no line has one. */
   readonly from: string | undefined;
   readonly to: string | undefined;
 }
 
-/** Reader of access logs that keeps the ways without a use, but no line. */
+/** Reader that finds unused ways in access logs. It does not store any lines. */
 export interface UsageReader {
-  /** Reads one line; undefined for a line that is too long to read. */
+  /** Reads one line. Pass undefined for a line that is too long to read. */
   readonly read: (line: string | undefined) => void;
   readonly result: () => UnusedAccess;
 }
 
-/** Call or connection in a log. */
+/** Logged call or connection. */
 interface Logged {
   readonly host: string;
   readonly method: string | undefined;
   readonly path: string | undefined;
-  /** Destination; undefined if the line does not contain it, as at a sidecar. */
+  /** Destination. Undefined if the line does not contain one, for example in a sidecar's log. */
   readonly to: { readonly host: string; readonly port: number; readonly subset: string } | undefined;
 }
 
 /**
- * Starts to look for uses of the external ways, and of the rules and grants of a mesh.
+ * Creates a reader that finds uses of the external ways, and of a mesh's rules and grants.
  * @param ways result of `listExposures`
  * @example
  * ```ts
@@ -86,7 +87,7 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
   };
 }
 
-/** Ways by host, and those of them that a call used. */
+/** Ways grouped by host, and the set of ways that a call has used. */
 class Candidates {
   readonly used = new Set<ExposureEntry>();
   readonly #byHost: ReadonlyMap<string, readonly { readonly way: ExposureEntry }[]>;
@@ -109,7 +110,7 @@ function keyOf(host: string): string {
   return host.includes('*') ? WILDCARD : host.toLowerCase();
 }
 
-/** Returns the call of a line; undefined if it was refused, or reached no destination. */
+/** Returns the logged call. Undefined if it was refused or did not reach a destination. */
 function callOf(fields: LogFields): Logged | undefined {
   if (refusalOf(fields) !== undefined) return undefined;
   const cluster = logFieldText(fields.upstream_cluster);
@@ -123,7 +124,7 @@ function callOf(fields: LogFields): Logged | undefined {
   };
 }
 
-/** Reads `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters may have other names, by configuration. */
+/** Parses `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters may be configured with other names. */
 function destinationOf(cluster: string | undefined): Logged['to'] {
   const [direction, port, subset, host] = (cluster ?? '').replace(/;$/, '').split('|');
   if (direction !== 'outbound' || subset === undefined || !host) return undefined;
@@ -137,7 +138,7 @@ function isUse(way: ExposureEntry, { host, method, path, to }: Logged): boolean 
     if (destination.port !== undefined && to.port !== destination.port) return false;
     if (destination.subset !== undefined && to.subset !== destination.subset) return false;
   }
-  // Connections without HTTP have no host in the log, apart from a server name of TLS.
+  // Logs of non-HTTP connections have no host except the TLS server name.
   if (protocol !== 'http') return to !== undefined || hosts.some((one) => hostMatches(one, host));
   if (!hosts.some((one) => hostMatches(one, host))) return false;
   return calls.length === 0 || calls.some((one) => callMatches(one, method, path));
@@ -154,7 +155,7 @@ function callMatches(
   path: string | undefined,
 ): boolean {
   if (one.method !== undefined && method !== undefined && one.method !== method) return false;
-  // A regular expression counts as matched.
+  // Regular expressions are not evaluated and count as a match.
   if (one.path === undefined || path === undefined || one.path.startsWith('~')) return true;
   return one.path.endsWith('*') ? path.startsWith(one.path.slice(0, -1)) : path === one.path;
 }

@@ -1,4 +1,4 @@
-/** Words for ways into the cluster. Names in manifests are untrusted, so all texts are free of control characters. */
+/** Describes ways into the cluster. Names in manifests are untrusted, so control characters are removed. */
 
 import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
@@ -10,7 +10,7 @@ import type { Access, ExposureReport } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
 import type { RuleWithoutUse } from './unused-rules.ts';
 
-/** Columns of a way, in the order of the path of a call. */
+/** Report columns for a way, in the order in which a call passes through them. */
 export interface ExposureEntryColumns {
   readonly verdict: string;
   readonly calls: string;
@@ -35,7 +35,7 @@ export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
   place: 'Place',
 };
 
-/** Describes a way, a text for each column. */
+/** Returns the text of each column for a way. */
 export function describeExposureEntry(way: ExposureEntry): ExposureEntryColumns {
   const { entry, internal, verdict, unknown, enforcer, place, object } = way;
   return {
@@ -86,7 +86,7 @@ function describeWitness({ witness, verdict }: ExposureEntry): string {
   return plainText([`${witness.method} ${witness.url}`, ...headers].join(', with header '));
 }
 
-/** Formats `mesh/shop.yaml:12`; only the name for objects from a cluster. */
+/** Formats `mesh/shop.yaml:12`. Objects from a cluster have a name only. */
 export function formatPlace({ file, line }: Place): string {
   return plainText(line > 0 ? `${file}:${line}` : file);
 }
@@ -97,7 +97,7 @@ export function describeCounts({ counts }: Access, { isAll }: Pick<ExposureRepor
   return `${counts.open} open, ${counts.unknown} unknown, ${counts.closed} closed${hidden}`;
 }
 
-/** Describes the logs behind a list of unused ways: the period, the lines, and what they cannot show. */
+/** Describes the logs behind a list of unused ways: their period, the number of lines, and what they cannot show. */
 export function describeLogCoverage({ from, to, lines, unreadable, unlogged }: UnusedAccess): readonly string[] {
   const period = from === undefined ? 'no line with a time' : `${from} to ${to}`;
   return [
@@ -118,7 +118,7 @@ export function pluralize(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** Lists rules and grants without a use, and then those that the logs cannot show, a line for each. */
+/** Describes each unused rule or grant, and each one whose use the logs cannot show, in one line. */
 export function describeRules({ rules }: UnusedAccess): {
   readonly unused: readonly string[];
   readonly unknown: readonly string[];

@@ -2,31 +2,31 @@ import type { Place } from '@meshpass/istio';
 import type { Decision } from '../../evaluate/call.ts';
 import type { Verdict } from '../../evaluate/verdict.ts';
 
-/** Decision about a request at one gateway, and at one of its destinations. */
+/** Decision about a request at one gateway and one of its destinations. */
 export interface OutsideAnswer {
   readonly verdict: Verdict;
   /**
-   * Part that decides: no server listens, its TLS settings, policies of the gateway, its routes, or policies of the
-   * workload.
+   * The part that determines the verdict: the listener (for example because no server listens), its TLS settings, the
+   * gateway's policies, its routes, or the workload's policies.
    */
   readonly by: 'listener' | 'tls' | 'gateway' | 'route' | 'workload';
-  /** Status that the client gets from a proxy; absent if the connection ends, or the workload answers. */
+  /** Status that a proxy returns to the client. Absent if the connection is closed or the workload responds. */
   readonly status?: number;
-  /** In words. */
+  /** Human-readable reason. */
   readonly reason: string;
-  /** Line of the object that decides. */
+  /** Line of the object that determines the verdict. */
   readonly place?: Place;
-  /** Line of the route that the request takes. */
+  /** Line of the route that the request matches. */
   readonly route?: Place;
   /** `namespace/name` of the gateway. */
   readonly gateway?: string;
-  /** Host and port to which the route leads. */
+  /** Host and port of the route's destination. */
   readonly destination?: string;
   /** `namespace/name:port` of the workload. */
   readonly workload?: string;
-  /** Whether the workload's sidecar is only assumed, because its Namespace was not read. */
+  /** Whether the workload is only assumed to have a sidecar because its Namespace was not read. */
   readonly assumesSidecar?: true;
-  /** Decision of the policies, if they decide. */
+  /** The policies' decision if they determine the verdict. */
   readonly decision?: Decision;
 }
 

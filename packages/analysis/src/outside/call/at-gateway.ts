@@ -1,4 +1,4 @@
-/** Gateways at a port: the routers that share its listener, and the proxies that run it. */
+/** Finds the gateways at a port: the routers that share its listener, and the proxies that run them. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
@@ -11,7 +11,7 @@ import { type Router, serverOf } from '../router.ts';
 import { type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
-/** Routers of one port of the same Pods. */
+/** Routers that the same Pods run on one port. */
 export interface GatewayRouters {
   /** `namespace/name` of the first object. */
   readonly name: string;
@@ -23,19 +23,19 @@ const routersOf = memoize((mesh: MeshView): readonly Router[] =>
   [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
 );
 
-/** Lists the gateways that listen at a port. */
+/** Lists the gateways that listen on a port. */
 export function gatewaysOnPort(mesh: MeshView, port: number): readonly GatewayRouters[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
   const groups = [...Map.groupBy(there, keyOf).values()];
   return groups.map((some) => {
     const { entry } = some[0]!;
-    // Gateways of the other API at the same Pods, whose listeners would be the same.
+    // Gateways of the other API may run in the same Pods, and would then share the listener.
     const others = groups.filter((other) => other !== some && sharePods(mesh, entry, other[0]!.entry)).flat();
     return { name: entry.name, entry, routers: [...some, ...others] };
   });
 }
 
-/** Gateways of Istio in different namespaces select the same Pods. */
+/** Returns a key for the Pods of a router. Istio Gateways in different namespaces may select the same Pods. */
 function keyOf({ entry: { proxy }, table }: Router): string {
   if (table?.merged) return `merged ${JSON.stringify(table.merged)}`;
   return JSON.stringify(proxy.by === 'istio' ? [proxy.selector, proxy.confined && proxy.namespace] : proxy);
@@ -47,13 +47,13 @@ function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean 
   return listGatewayPods(mesh, other.proxy).some((pod) => known.has(pod));
 }
 
-/** Lists the proxies of a gateway whose policies differ. Without its Pods, they are assumed to have the selector's labels. */
+/** Lists a gateway's proxies that have different policies. Unknown Pods are assumed to have the selector's labels. */
 export function listGatewayProxies(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
   const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
   return entryEnforcementPoints(mesh, exposure as never, entry).map(([point]) => point!.proxy);
 }
 
-/** Chooses the router of a connection: by protocol, and of a TLS connection by its SNI and certificate. */
+/** Selects the router for a connection by protocol. TLS connections are also selected by SNI and certificate. */
 export function selectRouter(
   { routers, name }: GatewayRouters,
   { tls, http }: Pick<OutsideRequest, 'tls' | 'http'>,
@@ -77,7 +77,7 @@ function socketOf(protocol: Router['listener']['protocol']): 'http' | 'tls' | 't
 
 type Tls = NonNullable<OutsideRequest['tls']>;
 
-/** Routes of several listeners are one router, so the SNI must name the host. */
+/** Checks the SNI. One router contains the routes of all listeners at the port, so the SNI must equal the host. */
 function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideRequest['http']): Router | PartialAnswer {
   const [router] = routers as [Router];
   if (routers.length > 1 || router.listener.protocol !== 'https' || !http)
@@ -93,7 +93,7 @@ function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideReque
   return router;
 }
 
-/** Chooses the server with the most specific host that covers the SNI. */
+/** Selects the server with the most specific host that matches the SNI. */
 function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | PartialAnswer {
   const hosts = routers.flatMap((router) =>
     texts(serverOf(router)?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
@@ -112,7 +112,7 @@ function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | 
   return checked(best.router, certificate);
 }
 
-/** Exact hosts first, then longer wildcards. */
+/** Ranks exact hosts above wildcards, and longer wildcards above shorter ones. */
 function rankOf(host: string): number {
   return host.startsWith('*') ? host.length : Number.MAX_SAFE_INTEGER;
 }
@@ -138,7 +138,7 @@ function checked(router: Router, certificate: Tls['certificate']): Router | Part
   }
 }
 
-/** Principal of a client that the gateway's policies see; `unnamed` if its certificate has no SPIFFE ID. */
+/** Returns the client principal that the gateway's policies see. `unnamed` if its certificate has no SPIFFE ID. */
 export function clientPrincipal(
   router: Router,
   certificate: Tls['certificate'],

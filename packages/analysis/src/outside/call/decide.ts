@@ -1,4 +1,4 @@
-/** Decides a single request of a client outside the mesh, at its gateways and at the workloads behind them. */
+/** Evaluates one request from a client outside the mesh, at the gateways and at the workloads behind them. */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import { type MeshView, requestAuthentications, targetPortOf, trustedProxiesOf, type Workload } from '@meshpass/istio';
@@ -27,14 +27,14 @@ import { resolveAtDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 
 export interface OutsideAnswers {
-  /** `some`: gateways, destinations or workloads differ. */
+  /** `some`: the verdict differs between gateways, destinations or workloads. */
   readonly allowed: Verdict | 'some';
   readonly answers: readonly OutsideAnswer[];
 }
 
 /**
- * Decides what becomes of a request from outside: the gateway's listener, TLS settings, policies and routes, then the
- * policies of the workload, which sees the gateway as its peer. Only gateways of Istio are evaluated.
+ * Determines whether a request from outside is allowed. Evaluates the gateway's listener, TLS settings, policies and
+ * routes, and then the policies of the workload, which sees the gateway as its peer. Only Istio gateways are evaluated.
  * @example
  * ```ts
  * import { canIOutside } from '@meshpass/analysis/evaluate';
@@ -107,7 +107,7 @@ function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: Outsi
   return 'verdict' in step ? [step] : forwarded(mesh, router, step, outcome.http, request);
 }
 
-/** Connections with TLS that the gateway does not terminate: their routes are chosen by SNI. */
+/** Evaluates TLS connections that the gateway does not terminate. The SNI selects their routes. */
 function passedThrough(
   mesh: MeshView,
   router: Router,
@@ -128,12 +128,12 @@ function passedThrough(
   return 'verdict' in outcome ? [outcome] : forwarded(mesh, router, step, undefined, request);
 }
 
-/** Clients call a gateway like a sidecar: neither is in ambient mode. */
+/** A gateway is treated like a sidecar, because neither is in ambient mode. */
 const AT_GATEWAY: Guard = { proxy: 'sidecar', callerProxy: () => 'sidecar' };
 type Guard = Pick<Endpoint, 'proxy' | 'callerProxy'>;
 
 /**
- * Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes.
+ * Evaluates the gateway's policies. Returns the request as the workload sees it, without the route's changes.
  * @param received undefined for connections that the gateway only forwards
  */
 function byPolicies(
@@ -201,13 +201,13 @@ function withoutTokens(mesh: MeshView, proxy: Workload, call: Call, http: HttpCa
   return { ...http, headers: Object.fromEntries(left) };
 }
 
-/** Port of the Pod that a server's port stands for, if a Service maps it. */
+/** Returns the Pod port for a server's port. They differ if a Service maps the port. */
 function podPort(mesh: MeshView, proxy: Workload, port: number): number {
   const mapped = mesh.servicesBefore(proxy).flatMap(({ spec }) => items(spec.ports).filter((one) => one.port === port));
   return mapped[0] ? (targetPortOf(proxy.portNames, mapped[0]) ?? port) : port;
 }
 
-/** Finds the route of a request. */
+/** Finds the route for a request. */
 function stepFor(
   router: Router,
   { call, unknownFields, http }: ReceivedRequest,
@@ -218,7 +218,7 @@ function stepFor(
     const place = router.entry.object?.origin.at(['metadata', 'name']);
     return refusal('route', `no route has host ${http.authority}`, 404, place && { place });
   }
-  // Matches compare the Host header with its case, and virtual hosts without.
+  // Route matches on the Host header are case-sensitive, but virtual hosts are not.
   const lower = http.authority.toLowerCase() === http.authority;
   const unknown = lower
     ? unknownFields

@@ -1,4 +1,4 @@
-/** Decision of the workloads behind a route: their own policies, with the gateway's identity as the peer. */
+/** Evaluates the policies of the workloads behind a route, with the gateway's identity as the peer. */
 import { type AuthorizationRule, type ClientProxy, type MeshView, selects, serviceName } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import type { Authorizer } from '../../evaluate/authorizer.ts';
@@ -12,9 +12,9 @@ import { formatDestination } from '../router.ts';
 import { type PartialAnswer, unknownAnswer } from './answer.ts';
 import { GATEWAY_GENERATED_HEADERS } from './request.ts';
 
-/** Call of a gateway. */
+/** Call from a gateway to a destination. */
 export interface GatewayCall {
-  /** Request as the gateway received it, before the route's changes; absent for other connections. */
+  /** Request as the gateway received it, before the route's changes. Undefined for non-HTTP connections. */
   readonly http: HttpCall | undefined;
   readonly tokens: Call['tokens'];
   readonly now: number | undefined;
@@ -22,7 +22,7 @@ export interface GatewayCall {
   readonly peer: ClientProxy & { readonly serviceAccount: string | undefined };
 }
 
-/** @param listenerPort port of the gateway, which a route without a port keeps */
+/** @param listenerPort the gateway's port, which is also the destination port if the route has none */
 export function resolveAtDestination(
   mesh: MeshView,
   target: Target,
@@ -53,7 +53,7 @@ export function resolveAtDestination(
 interface Sent {
   readonly sni: string;
   readonly destination: string;
-  /** DestinationRule that makes the gateway use mutual TLS, whatever the workload accepts. */
+  /** DestinationRule that makes the gateway use mutual TLS even if the workload does not accept it. */
   readonly required: string | undefined;
 }
 
@@ -107,7 +107,7 @@ function acceptsMutualTls({ proxy, authorizer, port }: Endpoint): boolean {
   return proxy === 'sidecar' && authorizer.peerMode(port).mode !== 'DISABLE';
 }
 
-/** Applies a route's changes. Unknown values are listed: `path`, and names of headers. */
+/** Applies a route's changes. `unknown` lists the values that cannot be determined: `path` and header names. */
 function rewritten(
   http: HttpCall,
   rewrite: Target['rewrite'],
@@ -134,7 +134,7 @@ interface Tested {
   readonly headers: readonly string[];
 }
 
-/** @param unknown what the route changes in a way that is not known */
+/** @param unknown the path (`path`) and headers that the route changes to unknown values */
 function whyUndecided(
   tested: Tested,
   unknown: ReadonlySet<string> = new Set(),
@@ -148,7 +148,7 @@ function whyUndecided(
   return header && `a policy of the workload tests header ${header}, which the gateway changes`;
 }
 
-/** Lists what policies test that a gateway may change. */
+/** Finds which values that a gateway may change are tested by policies. */
 function testedBy({ policies }: Authorizer, namespace: string): Tested {
   const text = JSON.stringify(policies.map(({ spec }) => spec.rules));
   return {
@@ -159,7 +159,7 @@ function testedBy({ policies }: Authorizer, namespace: string): Tested {
   };
 }
 
-/** Whether a rule tests which ServiceAccount of a namespace calls. */
+/** Whether a rule tests the caller's ServiceAccount within a namespace. */
 function testsAccount({ from, when }: AuthorizationRule, namespace: string): boolean {
   const sources = items(from).map(({ source }) => source ?? {});
   const conditions = items(when).filter(({ key }) => /^source\.(?:principal|serviceAccount)$/.test(String(key)));

@@ -1,49 +1,49 @@
-/** Request of a client outside, and what a gateway makes of it before policies and routes apply. */
+/** Request from an outside client, and how a gateway changes it before it applies policies and routes. */
 import type { PathNormalization } from '@meshpass/istio';
 import { parseAddress } from '../../address.ts';
 import type { Call as FormulaCall } from '../../diff/formula/call.ts';
 import type { CallToken, HttpCall } from '../../evaluate/call.ts';
 import { normalizePath, withoutQuery } from '../../evaluate/rule/path.ts';
 
-/** Certificate that a client offers. */
+/** Certificate that a client presents. */
 export interface ClientCertificate {
-  /** Whether the gateway verifies it: with its `credentialName` or `caCertificates`, or the mesh's roots. */
+  /** Whether it is valid for the gateway's `credentialName` or `caCertificates`, or for the mesh's roots. */
   readonly trusted: boolean;
-  /** `cluster.local/ns/shop/sa/web`, if its URI is a SPIFFE ID. */
+  /** `cluster.local/ns/shop/sa/web` if the certificate's URI is a SPIFFE ID. */
   readonly principal?: string;
 }
 
 export interface OutsideRequest {
-  /** Port of the Service in front of a gateway, or of the Gateway's server or listener if no Service is known. */
+  /** Port of the Service in front of the gateway. If no Service is known, port of the Gateway's server or listener. */
   readonly port: number;
-  /** Absent for plain text. */
+  /** Absent for plaintext. */
   readonly tls?: { readonly sni?: string; readonly certificate?: ClientCertificate };
-  /** Absent for bytes that are not HTTP. */
+  /** Absent for non-HTTP connections. */
   readonly http?: HttpCall;
   /** Address that the gateway sees. */
   readonly sourceIp?: string;
   readonly tokens?: readonly CallToken[];
-  /** Unix time in seconds, for `exp` and `nbf`; if absent, both are ignored. */
+  /** Unix time in seconds, used to check `exp` and `nbf`. If absent, both are ignored. */
   readonly now?: number;
 }
 
-/** HTTP request after the gateway's connection manager has read it. */
+/** HTTP request after the gateway's connection manager has processed it. */
 export interface ReceivedRequest {
   readonly http: HttpCall;
-  /** Client behind trusted proxies. */
+  /** Address of the client behind any trusted proxies. */
   readonly remoteIp: string | undefined;
-  /** Input of route formulas. */
+  /** Input for route formulas. */
   readonly call: FormulaCall;
-  /** Why the values of some of its fields are not known. */
+  /** Maps fields with unknown values to the reasons. */
   readonly unknownFields: ReadonlyMap<string, string>;
 }
 
-/** Headers that gateways generate or replace, with values that the request does not determine. */
+/** Headers that gateways generate or replace. The request does not determine their values. */
 export const GATEWAY_GENERATED_HEADERS =
   /^(?:x-request-id|x-envoy-.*|x-b3-.*|b3|traceparent|tracestate|x-forwarded-client-cert|x-forwarded-host|x-ot-span-context|forwarded)$/;
 
 /**
- * Applies the gateway's own changes to headers, and splits the request into the fields of formulas.
+ * Applies the gateway's own header changes, and splits the request into formula fields.
  * @returns undefined if Envoy rejects the path with status 400
  */
 export function receive(
@@ -72,7 +72,10 @@ export function receive(
   };
 }
 
-/** The last address that a trusted proxy added. Source: Envoy, "x-forwarded-for" with `use_remote_address`. */
+/**
+ * Returns the client address that the trusted proxies report. Source: Envoy, "x-forwarded-for" with
+ * `use_remote_address`.
+ */
 function trustedAddress(hops: readonly string[], trustedProxies: number): string | undefined {
   const address = trustedProxies > 0 ? hops.at(-trustedProxies) : undefined;
   return address !== undefined && parseAddress(address) !== undefined ? address : undefined;
@@ -92,7 +95,7 @@ function formulaCall({ method, path, authority, headers = {} }: HttpCall): Formu
   return { flags, texts, lists: new Map(), addresses: new Map() };
 }
 
-/** Lists query parameters, the first of several with one name last, because Envoy matches it. */
+/** Lists query parameters in reverse order, so that the first of a repeated name wins. Envoy matches that one. */
 function queryFields(query: string): readonly (readonly [string, string])[] {
   const fields = query.split('&').map((pair) => {
     const [name = '', ...value] = pair.split('=');
