@@ -79,7 +79,7 @@ export function applyResources<Object extends KubeObject>(
 }
 
 /**
- * Identifies an object by kind, namespace and name.
+ * Formats an object's kind, namespace and name as an identifier.
  * @example
  * ```ts
  * import { identityOf } from '@meshpass/istio';
@@ -91,8 +91,8 @@ export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metada
 }
 
 /**
- * Compares objects by namespace and name, by code unit. Compiled resources are hashed, so their order must not depend
- * on the API server.
+ * Compares objects by namespace and name, using code units. Compiled resources are hashed, so their order must not
+ * depend on the API server.
  * @example
  * ```ts
  * import { byName } from '@meshpass/istio';
@@ -107,7 +107,7 @@ export function byName(
   return compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`);
 }
 
-/** Creation time, ms. Infinite if the object has none. */
+/** Returns the creation time in milliseconds, or infinity if the object has none. */
 function createdAt({ metadata }: Aged): number {
   const { creationTimestamp } = metadata;
   const time = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : Number.NaN;
