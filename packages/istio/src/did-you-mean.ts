@@ -1,4 +1,4 @@
-/** Suggestions for mistyped words. */
+/** Suggests corrections for mistyped words. */
 
 /**
  * Formats a suggestion such as ` (did you mean "allow"?)`. Returns an empty string if no candidate is similar.

@@ -62,7 +62,7 @@ export interface StateDifferences {
 }
 
 /**
- * Explains which effect of a difference at a port formulas do not capture. Returns undefined if they capture all
+ * Explains which effect of a difference is not captured by a port's formulas. Returns undefined if they capture all
  * relevant effects.
  */
 type Unread<Kind extends ResourceKind> = (forms: Forms<Kind>, port: ComparedPort) => string | undefined;

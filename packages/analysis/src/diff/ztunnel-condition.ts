@@ -21,8 +21,8 @@ export function isEnforcedByZtunnel(policy: AuthorizationPolicy): boolean {
 }
 
 /**
- * Connections that a ztunnel accepts before it evaluates policies: plain text, or certificates of the mesh's own trust
- * domain.
+ * Connections that a ztunnel accepts before it evaluates policies. These use a certificate of the mesh's own trust
+ * domain or, unless the mode is STRICT, plain text.
  */
 export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings: MeshSettings): Condition {
   const isOurs =

@@ -1,6 +1,6 @@
 /**
- * Proves for all possible calls that a change to the access file is safe: each grant works, its holders reach nothing
- * else, and all other mesh traffic is unchanged.
+ * Proves for all possible calls that a change to the access file is safe: each grant works, its holders cannot make any
+ * other calls, and all other mesh traffic is unchanged.
  */
 
 import { actionOf, providerOf } from '@meshpass/istio';

@@ -33,7 +33,7 @@ interface YamlValues {
 
 /**
  * Parses the documents of `text`.
- * @throws YamlError for the first problem
+ * @throws YamlError that describes the first problem
  */
 export function parseYamlValues(text: string): YamlValues {
   const { joined, events } = parse(text);

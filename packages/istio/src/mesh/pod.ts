@@ -1,4 +1,4 @@
-/** Pods and Pod templates, from which guarded workloads are derived. */
+/** Pods and Pod templates. Guarded workloads are derived from them. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import { compare, distinct, items, labels as labelsOf, text } from '../object/members.ts';

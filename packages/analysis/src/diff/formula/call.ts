@@ -6,7 +6,7 @@ import { isMultiValued } from './condition.ts';
 import { passesTest } from './text-test.ts';
 
 export interface Call {
-  /** Flags that are set. Flags that are not listed are false. Fields that may have more than one value are lists. */
+  /** Flags that are set. All others are false. Fields that may have more than one value are in `lists`. */
   readonly flags: ReadonlySet<string>;
   readonly texts: ReadonlyMap<string, string>;
   readonly lists: ReadonlyMap<string, readonly string[]>;

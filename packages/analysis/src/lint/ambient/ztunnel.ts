@@ -75,8 +75,8 @@ function* deadRules(policy: AuthorizationPolicy, { described }: AmbientWorkload)
 }
 
 /**
- * Reports RequestAuthentications of ambient workloads. Those in the root namespace are skipped if they also apply to
- * sidecars.
+ * Reports RequestAuthentications of ambient workloads. Those in the root namespace are skipped, because they also apply
+ * to sidecars.
  */
 function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   const isOwn = (policy: RequestAuthentication) => policy.metadata.namespace !== mesh.config.rootNamespace;

@@ -142,7 +142,8 @@ function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undef
   const doubtful = weighed.filter(({ weight }) => weight === 'ambiguous');
   const nameOf = (part: NamedPart) => names.find((one) => one.part === part)?.name ?? '';
   const service = nameOf('service');
-  // An ambiguous namespace or subset name indicates tests, unless the whole product has that name.
+  // An ambiguous subset name indicates tests. So does an ambiguous namespace name, unless the service has the same
+  // name, because it is probably a product's name then.
   const place = doubtful.find(({ part, name }) => part === 'subset' || (part === 'namespace' && name !== service));
   if (place) return place.why;
   const ofService = doubtful.find(({ part }) => part === 'service');

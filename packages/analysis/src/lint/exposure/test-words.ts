@@ -162,7 +162,8 @@ function weighPosition(known: Words, segment: readonly string[], index: number, 
   if (PRODUCTS_BEFORE.test(`${segment[index - 1]}-${word}`)) return 'ambiguous';
   const after = segment.slice(index + 1).filter((one) => !PLAIN_ENDS.test(one) && !isWord(known, one));
   if (after.length === 0) return 'clear';
-  // For a namespace, an ambiguous name does not need a second indication.
+  // An ambiguous namespace name does not need a second indication, so the name of a product must not count as
+  // ambiguous.
   if (PRODUCTS.test(after.join('-'))) return part === 'namespace' ? undefined : 'ambiguous';
   return known.prefixes.has(word.replace(/\d+$/, '')) ? 'clear' : 'ambiguous';
 }

@@ -102,7 +102,7 @@ type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
 
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;
-  // If this depends on a file that was not read, a controller may be part of the mesh.
+  // A controller may be part of the mesh if the files do not rule this out.
   return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
 }
 
