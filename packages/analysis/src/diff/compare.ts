@@ -83,6 +83,20 @@ export function* realProducts(
  * allowed in only one of the states, except on the ports in `unknown`.
  * @param before resources of one state: its policies, and all known Services and workloads
  * @param after resources of the other state; objects in both states keep their age
+ * @throws MeshpassError `policy_too_large`
+ * @example
+ * ```ts
+ * import { compareMeaning } from '@meshpass/analysis/diff';
+ * import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const before = loadManifests(orders, 'before.yaml').resources;
+ * const after = loadManifests(`${orders}\n---\n${policy}`, 'after.yaml').resources;
+ * const { changes } = compareMeaning(before, after, DEFAULT_MESH_CONFIG);
+ * changes.every(({ kind }) => kind === 'loses'); // => true
+ * ```
  */
 export function compareMeaning(
   before: readonly Resource[],
