@@ -195,7 +195,7 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
 
 /**
  * Assumes that all external authorizers allow the call, because their decisions are unknown, and that the request
- * contains no second, invalid token. Neither would make a grant wrong.
+ * contains no second, invalid token. Neither of them breaks a grant.
  */
 function agreeing(flags: ReadonlySet<FlagField>): Condition {
   return all([...flags].map((field) => (field.startsWith('custom:') ? flag(field) : not(flag(field)))));

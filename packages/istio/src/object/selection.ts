@@ -15,7 +15,7 @@ interface Targeting {
 export const REVISION_LABEL = 'istio.io/rev';
 
 /**
- * Returns `targetRefs`, or the deprecated `targetRef` as a list.
+ * Returns `targetRefs`, or the older `targetRef` as a list.
  * @example
  * ```ts
  * import { targetRefs } from '@meshpass/istio';

@@ -1,6 +1,6 @@
 /**
- * PeerAuthentication: determines which peers must use mutual TLS. The narrowest scope that sets a mode takes
- * precedence. Within a scope, the oldest policy takes precedence. Sources: `ComposePeerAuthentication` in
+ * Evaluates PeerAuthentications, which determine the peers that must use mutual TLS. The narrowest scope that sets a
+ * mode takes precedence. Within a scope, the oldest policy takes precedence. Sources: `ComposePeerAuthentication` in
  * pilot/pkg/security/authn/policy_applier.go of Istio 1.31, and for ztunnels
  * pilot/pkg/serviceregistry/ambient/authorization.go.
  */

@@ -1,6 +1,6 @@
 /**
- * Waypoints: determines which waypoint handles the calls to a Service, and the identity it uses to forward them.
- * Source: pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
+ * Determines which waypoint handles the calls to a Service, and the identity that it uses to forward them. Source:
+ * pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
  */
 
 import { GATEWAY_NAME, MANAGED_GATEWAY_LABEL, type MeshProxy, WAYPOINT_CONTROLLER } from '../mesh/proxy.ts';

@@ -100,7 +100,7 @@ function* localEndpoints(entry: ServiceEntry): Generator<Report> {
   for (const { on, path, value } of endpoints) {
     const { address } = value;
     if (address === undefined || !/^(?:127\.|::1$|169\.254\.169\.254$|localhost$)/.test(address)) continue;
-    // Istio's recommended external authorizer next to the workload uses this form.
+    // Istio's own external authorizer uses this form when it runs next to the workload.
     if (address.startsWith('127.') && entry.spec.resolution === 'STATIC' && endpoints.length === 1) continue;
     yield {
       on,

@@ -106,7 +106,10 @@ function leadsAround({ entry, atWorkload }: Passage): boolean {
   return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
 }
 
-/** Node agents need the host network, and Istio's default is not something that these files chose. */
+/**
+ * Returns the severity. Node agents and Istio's default only result in notes, because node agents need the host network
+ * and the files did not choose the default.
+ */
 function weightOf({ on }: Exposure, passages: readonly Passage[]): Severity {
   const counts = passages.some(
     ({ entry, atWorkload }) =>
