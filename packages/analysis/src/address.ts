@@ -1,6 +1,6 @@
 /**
- * IP addresses and ranges as numbers, in the syntax of Go's net/netip (no zones, no leading zeros). IPv6 follows IPv4
- * in one number space, because Envoy never treats one kind of address as the other.
+ * Represents IP addresses and ranges as numbers, in the syntax of Go's net/netip (no zones, no leading zeros). IPv6
+ * addresses follow the IPv4 addresses in one number space, because Envoy never treats one address family as the other.
  */
 
 import { isIP } from 'node:net';
@@ -10,7 +10,7 @@ export interface Range {
   readonly last: bigint;
 }
 
-/** Number of the IPv6 address `::`. */
+/** Number that represents the IPv6 address `::`. */
 export const IPV6 = 1n << 32n;
 
 /** Parses `10.0.0.0/8`, `10.1.2.3` or `2001:db8::/32`. Returns undefined for any other string. */
@@ -32,7 +32,7 @@ export function parseAddress(text: string): bigint | undefined {
   const version = text.includes('%') ? 0 : isIP(text);
   if (version === 0) return undefined;
   if (version === 4) return text.split('.').reduce((value, part) => (value << 8n) | BigInt(part), 0n);
-  // A trailing IPv4 address is two groups, and :: as many as are missing.
+  // A trailing IPv4 address counts as two groups, and `::` as all missing groups.
   const plain = text.replace(/[\d.]+\.[\d.]+$/, (embedded) => {
     const value = parseAddress(embedded)!;
     return `${(value >> 16n).toString(16)}:${(value & 0xffffn).toString(16)}`;

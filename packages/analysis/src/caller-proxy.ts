@@ -1,17 +1,20 @@
-/** Proxies through which workloads call others: the one reading for single calls and for comparisons. */
+/**
+ * Determines the proxies through which workloads call others. Evaluations of single calls and comparisons share this
+ * implementation.
+ */
 import { anyPod, type Labels, type MeshView, type PodFacts, type ProxyKind, proxyOfPod } from '@meshpass/istio';
 
 export type CallerProxy =
   | 'ambient'
-  /** Labelled for ambient mode, and not captured yet. */
+  /** The Pod is labelled for ambient mode but has not been captured yet. */
   | 'uncaptured'
   | 'sidecar'
-  /** The Namespace was not read. */
+  /** The Pod's Namespace was not read. */
   | 'assumed sidecar'
   | 'gateway'
   | 'none';
 
-/** Returns the proxy of a Pod. */
+/** Determines the proxy through which a Pod makes calls. */
 export function resolveCallerProxy(view: MeshView, pod: PodFacts & { readonly kind?: ProxyKind }): CallerProxy {
   if (pod.kind !== undefined && pod.kind !== 'sidecar') return 'gateway';
   const found = proxyOfPod(view, pod);
@@ -28,8 +31,9 @@ export function resolveCallerProxy(view: MeshView, pod: PodFacts & { readonly ki
 }
 
 /**
- * Lists the proxies of the workloads with an account, or of their Namespace if no Pod has it. Empty if neither was read.
- * @param account undefined for any other account of the namespace
+ * Lists the proxies of all workloads that use a ServiceAccount. If no Pod uses it, returns the proxy that its Namespace
+ * implies. Empty if neither was read.
+ * @param account ServiceAccount; undefined for any other account of the namespace
  */
 export function listCallerProxies(
   view: MeshView,
@@ -42,7 +46,7 @@ export function listCallerProxies(
   return { proxies: new Set(isRead ? [resolveCallerProxy(view, anyPod(namespace))] : []), isOfPods: false };
 }
 
-/** Whether a sidecar accepts HBONE: the injector adds the label if the mesh's configuration says so. */
+/** Whether a sidecar accepts HBONE. The injector adds this label if the mesh configuration enables HBONE. */
 export function acceptsHbone(labels: Labels): boolean {
   return labels['networking.istio.io/tunnel'] === 'http';
 }

@@ -1,5 +1,5 @@
 /**
- * Compares two mesh states by the calls that they allow. The result is exact and includes an example of each
+ * Compares two mesh states by the calls that they allow. The result is exact and includes an example for each
  * difference.
  */
 export { type Change, type CompareOptions, type Comparison, compareMeaning, formatChange } from './diff/compare.ts';

@@ -1,4 +1,4 @@
-/** Decides single calls as a workload's proxy would, and identifies the deciding rule. */
+/** Decides single calls like a workload's proxy would, and identifies the deciding rule. */
 export { type Authorizer, createAuthorizer } from './evaluate/authorizer.ts';
 export type * from './evaluate/call.ts';
 export { type Caller, callOf, parseCaller } from './evaluate/caller.ts';

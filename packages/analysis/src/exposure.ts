@@ -1,4 +1,4 @@
-/** Ways into the cluster, the identity that each requires, and reports about them. */
+/** Entry points of the cluster, the identity that each one requires, and reports about them. */
 export type { Enforcer } from './exposure/enforcer.ts';
 export type { EntryKind, Identity } from './exposure/exposure.ts';
 export { type ExposureEntry, type ExposureOptions, listExposures } from './exposure/list.ts';

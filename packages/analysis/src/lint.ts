@@ -1,4 +1,4 @@
-/** Lints manifests for configurations that bypass policy or expose a test route, and prints the findings. */
+/** Lints manifests for configurations that bypass a policy or expose a test route, and prints the findings. */
 export {
   ALL_RULES,
   type LeftOut,

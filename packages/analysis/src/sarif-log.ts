@@ -1,6 +1,6 @@
 /**
- * SARIF 2.1.0 log with one run, for code scanning. Source: OASIS Static Analysis Results Interchange Format 2.1.0;
- * GitHub, "SARIF support for code scanning".
+ * SARIF 2.1.0 log with a single run, for code scanning. Sources: OASIS Static Analysis Results Interchange Format
+ * 2.1.0; GitHub, "SARIF support for code scanning".
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -17,7 +17,7 @@ interface Run {
   readonly results: Result[];
 }
 
-/** Prints a log with one run of `meshpass`. */
+/** Formats a log with a single run of `meshpass`. */
 export function formatSarifLog({ rules, executionSuccessful, notifications, results }: Run): string {
   const log: Log = {
     $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
@@ -40,8 +40,8 @@ export function sarifName(name: string): string {
 }
 
 /**
- * Identifies a result by its parts and its index among equal results.
- * @param seen counts of the results before it
+ * Creates a fingerprint from a result's parts and its index among equal results.
+ * @param seen number of previous results with the same parts
  */
 export function numberedFingerprint(parts: readonly string[], seen: Map<string, number>): string {
   const text = parts.join('\n');
@@ -50,7 +50,7 @@ export function numberedFingerprint(parts: readonly string[], seen: Map<string, 
   return `${sha256Hex(text).slice(0, 32)}:${nth}`;
 }
 
-/** Converts a place. Objects from a cluster have no line number. */
+/** Converts a position. Objects from a cluster do not have line numbers. */
 export function physicalLocation({ file, line, column }: Place): PhysicalLocation {
   return {
     artifactLocation: { uri: uriOf(file) },
@@ -58,7 +58,10 @@ export function physicalLocation({ file, line, column }: Place): PhysicalLocatio
   };
 }
 
-/** URI relative to the checkout root, which CI runs in. A name that is not a path is encoded like a path. */
+/**
+ * Returns a URI relative to the root of the checkout, which is the working directory in CI. A name that is not a path
+ * is encoded like a path.
+ */
 function uriOf(file: string): string {
   return file
     .replace(/^\.\//, '')

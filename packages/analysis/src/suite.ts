@@ -1,4 +1,4 @@
-/** Tests of an access file: cases and properties in a YAML file, decided without a cluster. */
+/** Tests an access file with cases and properties from a YAML file. No cluster is needed. */
 export type { Coverage } from './suite/coverage.ts';
 export { formatJunit } from './suite/junit.ts';
 export {

@@ -1,7 +1,7 @@
-/** Suggestions for mistyped words. */
+/** Suggests corrections for mistyped words. */
 
 /**
- * Formats a suggestion such as ` (did you mean "allow"?)`, or an empty text if no candidate is similar.
+ * Formats a suggestion such as ` (did you mean "allow"?)`. Returns an empty string if no candidate is similar.
  * @example
  * ```ts
  * import { didYouMean } from '@meshpass/istio';
@@ -14,7 +14,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
 }
 
 /**
- * Finds the nearest candidate, if at most a third of the word differs.
+ * Finds the nearest candidate whose edit distance is at most a third of the word's length.
  * @param word as written
  * @param candidates accepted words
  * @example
@@ -35,7 +35,9 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best?.candidate;
 }
 
-/** Optimal string alignment distance. Counts swapping two neighbours, a common typing error, as one edit. */
+/**
+ * Computes the optimal string alignment distance. Swapping two adjacent characters, a common typo, counts as one edit.
+ */
 function editDistance(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {

@@ -1,6 +1,6 @@
 /**
- * Model of an Istio mesh: manifests become objects with source positions, objects become workloads, ports and hosts,
- * and policies attach to workloads by istiod's rules.
+ * Model of an Istio mesh. Manifests are loaded as objects with source positions, workloads, ports and hosts are derived
+ * from those objects, and policies are attached to workloads by istiod's rules.
  */
 export * from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';

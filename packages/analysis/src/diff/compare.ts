@@ -1,7 +1,7 @@
 /**
- * Compares two states of a mesh's policies by meaning: for every port of every workload, the calls that one state
- * allows and the other does not. The comparison is exact: it subtracts sets of calls as formulas, and each difference
- * includes a call that proves it. If no difference is found, no such call exists.
+ * Compares the policies of two mesh states by meaning. For every port of every workload, it finds the calls that one
+ * state allows and the other does not. The comparison is exact: it subtracts sets of calls as formulas, and each
+ * difference includes a call that proves it. If no difference is found, no such call exists.
  */
 
 import { terminalText } from '@meshpass/identity/text';
@@ -21,7 +21,7 @@ import { assumedSidecarNamespaces, type UnknownPorts, unknownPorts, whyUnknown }
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
-  /** Ports with this change. */
+  /** Ports that have this change. */
   readonly where: readonly Endpoint[];
   /** Call that proves the change. */
   readonly example: Call;
@@ -31,26 +31,26 @@ export interface Change extends Description {
 
 export interface Comparison {
   readonly changes: readonly Change[];
-  /** Whether more changes exist than are listed. */
+  /** Whether there are more changes than are listed. */
   readonly more: boolean;
-  /** Number of compared ports, without those in `unknown`. */
+  /** Number of ports that were compared, excluding those in `unknown`. */
   readonly endpoints: number;
-  /** Ports with differences whose effect is unknown. */
+  /** Ports that have differences with an unknown effect. */
   readonly unknown: readonly UnknownPorts[];
   /** Namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
 }
 
 export interface CompareOptions {
-  /** Maximum number of changes listed per pair of policy sets; defaults to 20. */
+  /** Maximum number of changes to list per pair of policy sets; defaults to 20. */
   readonly listed?: number;
-  /** Reason why some policies may not have been read. If set, every port is unknown. */
+  /** Reason why some policies may not have been read. If set, the result for every port is unknown. */
   readonly unread?: string;
 }
 
 /**
- * Condition that every possible call meets: without mutual TLS no SNI is visible, and with it the peer belongs to a
- * trust domain of the mesh.
+ * Condition that every possible call satisfies. Without mutual TLS, no SNI is visible. With mutual TLS, the peer
+ * belongs to one of the mesh's trust domains.
  */
 export function possibleCalls(settings: MeshSettings): Condition {
   return any([
@@ -63,8 +63,8 @@ export function possibleCalls(settings: MeshSettings): Condition {
 }
 
 /**
- * Yields the products of a set that contain a real call, each with an example. Products are not restricted to real
- * calls, so that descriptions can omit that obvious condition.
+ * Yields the products of a set that contain a possible call, each with an example. The products themselves are not
+ * restricted to possible calls, so that descriptions can omit this obvious condition.
  */
 export function* realProducts(
   space: Space,
@@ -79,10 +79,10 @@ export function* realProducts(
 }
 
 /**
- * Compares two states of a mesh by the calls that they allow. Exact: if the result has no change, no call is allowed by
- * one state and not by the other, except on the ports in `unknown`.
- * @param before resources of one state: policies, and all known Services and workloads
- * @param after resources of the other; objects in both states keep their age
+ * Compares two mesh states by the calls that they allow. The result is exact: if it contains no change, no call is
+ * allowed in only one of the states, except on the ports in `unknown`.
+ * @param before resources of one state: its policies, and all known Services and workloads
+ * @param after resources of the other state; objects in both states keep their age
  * @throws MeshpassError `policy_too_large`
  * @example
  * ```ts
@@ -104,7 +104,7 @@ export function compareMeaning(
   settings: MeshSettings,
   options: CompareOptions = {},
 ): Comparison {
-  // Applying updates existing objects, which keep their creation times.
+  // When an object is applied again, it keeps its creation time.
   const applied = withCreationTimes(after, before);
   const indexes = indexStates(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], indexes, settings);
@@ -148,7 +148,7 @@ export function compareMeaning(
   return { changes, more, endpoints: compared.length, assumed: assumedSidecarNamespaces(indexes, understood), unknown };
 }
 
-/** Indexes both states together, so that the same call has the same meaning in each. */
+/** Indexes both states together, so that a call has the same meaning in each of them. */
 export function indexStates(
   before: readonly Resource[],
   after: readonly Resource[],
@@ -159,8 +159,8 @@ export function indexStates(
 }
 
 /**
- * Formats a change: the callers, what they gain or lose and where, an example call, and the deciding rules before and
- * after.
+ * Formats a change: the callers, what they gain or lose at which ports, an example call, and the deciding rules before
+ * and after the change.
  * @example
  * ```ts
  * import { compareMeaning, formatChange } from '@meshpass/analysis/diff';

@@ -1,4 +1,4 @@
-/** Explains why a port allows or denies a call: the deciding rule and its source position. */
+/** Explains why a port allows or denies a call, with the deciding rule and its source position. */
 import { GRANT_LABEL } from '@meshpass/access/compile';
 import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
@@ -6,16 +6,16 @@ import type { PortPolicy } from './port-policy.ts';
 
 export interface Decision {
   readonly allowed: boolean;
-  /** Explanation for display. */
+  /** Explanation to display. */
   readonly reason: string;
-  /** Policy of the deciding rule and the rule's index; absent if no rule decides. */
+  /** Policy that contains the deciding rule, and the rule's index. Absent if no rule decides. */
   readonly policy?: AuthorizationPolicy;
   readonly rule?: number;
-  /** Whether an external authorizer decides. The call is then denied only if the authorizer disagrees. */
+  /** Whether an external authorizer decides. In that case, the call is denied only if the authorizer refuses it. */
   readonly undecided?: true;
 }
 
-/** Explains a decision in Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
+/** Explains a decision in the order in which Envoy evaluates: connection and token, CUSTOM, DENY, ALLOW. */
 export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (portPolicy.stages) return explainStages(portPolicy.stages, call);
   const policies = portPolicy.policies();
@@ -63,7 +63,7 @@ function describeIgnored({ ignored }: PortPolicy): string {
   return `; the ztunnel ignores ${formatRule(first.policy, first.rule)}${more}`;
 }
 
-/** Explains a call through a waypoint. */
+/** Explains the decision about a call that goes through a waypoint. */
 function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, call: Call): Decision {
   const first = explainDecision(atWaypoint, call);
   const second = explainDecision(atPod, call);
@@ -72,8 +72,8 @@ function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, c
 }
 
 /**
- * Formats `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, counting from 1. Without a rule, formats the
- * policy.
+ * Formats a rule as `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, with a 1-based number. If `rule` is
+ * absent, formats the policy.
  */
 function formatRule({ kind, metadata, origin }: AuthorizationPolicy, rule?: number): string {
   const { file, line } = rule === undefined ? origin : origin.at(['spec', 'rules', rule]);
@@ -82,7 +82,7 @@ function formatRule({ kind, metadata, origin }: AuthorizationPolicy, rule?: numb
   return place === undefined ? name : `${name} (${place})`;
 }
 
-/** Formats `grant payments-dev` for a policy compiled from a grant. */
+/** Returns `grant payments-dev` if the policy was compiled from a grant, or undefined otherwise. */
 function grantOf({ labels }: AuthorizationPolicy['metadata']): string | undefined {
   const grant = labels?.[GRANT_LABEL];
   return grant === undefined ? undefined : `grant ${grant}`;

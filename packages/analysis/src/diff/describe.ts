@@ -1,21 +1,21 @@
-/** Describes sets of calls: callers, operations and circumstances, limited to what matters. */
+/** Describes sets of calls by their callers, operations and circumstances. Anything irrelevant is omitted. */
 import type { Call } from './formula/call.ts';
 import type { FieldExplanation } from './formula/explain.ts';
 
 export interface Description {
-  /** Callers: `workloads of namespace shop`. */
+  /** Callers, such as `workloads of namespace shop`. */
   readonly who: string;
-  /** Operations: `GET /orders/*`. */
+  /** Operations, such as `GET /orders/*`. */
   readonly what: string;
-  /** Further conditions: `with a token of https://...`; empty if there are none. */
+  /** Further conditions, such as `with a token of https://...`. Empty if there are none. */
   readonly circumstances: string;
-  /** Fields that make the difference. */
+  /** Fields that are relevant to the difference. */
   readonly matters: ReadonlySet<string>;
 }
 
 /**
  * Describes the fields of a product.
- * @param given fields to omit because the context implies them
+ * @param given fields to omit, because the context implies them
  */
 export function describeProduct(
   explained: readonly FieldExplanation[],
@@ -37,8 +37,8 @@ export function describeProduct(
 }
 
 /**
- * Formats one call with the fields that matter.
- * @param matters fields that make the difference
+ * Formats a single call, limited to the relevant fields.
+ * @param matters fields that are relevant to the difference
  */
 export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: ReadonlySet<string>): string {
   const of = <T>(all: Iterable<readonly [string, T]>) => new Map([...all].filter(([field]) => matters.has(field)));

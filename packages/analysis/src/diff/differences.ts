@@ -1,7 +1,7 @@
 /**
- * Objects that differ between two states, and what formulas do not show of them. Two states count as equal at a port only
- * if each difference was read by the formulas of the port, or cannot affect it. Each kind of object states here which of
- * the two holds, so that a new kind does not compile without an answer.
+ * Lists the objects that differ between two states, and the effects that formulas do not capture. Two states only count
+ * as equal at a port if each difference is either captured by the port's formulas or cannot affect the port. This
+ * module must state which of the two applies for each kind of object, so a new kind does not compile without an entry.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -30,37 +30,44 @@ import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { PortPolicy } from './port-policy.ts';
 
-/** Forms of an object before and after a change: one each, or none in a state without it. */
+/**
+ * An object before and after a change. Each state has one form of the object, or none if the object does not exist
+ * there.
+ */
 type Forms<Kind extends ResourceKind = ResourceKind> = readonly [
   readonly ResourceOf<Kind>[],
   readonly ResourceOf<Kind>[],
 ];
 
-/** Port to compare. */
+/** Port that is being compared. */
 interface ComparedPort {
   readonly endpoint: Endpoint;
-  /** Policies of both states; empty if the port is not understood. */
+  /** Policies in both states; empty if the port's proxy cannot be modelled. */
   readonly portPolicies: readonly PortPolicy[];
   readonly views: readonly MeshView[];
 }
 
 export interface StateDifferences {
   /**
-   * Explains which difference may change the calls that a port allows although formulas do not show it. Undefined if there
-   * is none.
+   * Explains which difference may change the calls that a port allows without being captured by formulas. Returns
+   * undefined if there is none.
    */
   readonly whyUnread: (port: ComparedPort) => string | undefined;
   /**
-   * Whether a difference may affect a port that is not understood.
-   * @param namespaces those whose objects decide about its calls; the empty name for objects without a namespace
+   * Whether a difference may affect a port whose proxy cannot be modelled.
+   * @param namespaces namespaces whose objects affect the port's calls; the empty name stands for objects without a
+   * namespace
    */
   readonly mayAffect: (port: ComparedPort, namespaces: readonly string[]) => boolean;
 }
 
-/** Explains what formulas do not show of a difference at a port. Undefined if they show all that matters there. */
+/**
+ * Explains which effect of a difference is not captured by a port's formulas. Returns undefined if they capture all
+ * relevant effects.
+ */
 type Unread<Kind extends ResourceKind> = (forms: Forms<Kind>, port: ComparedPort) => string | undefined;
 
-/** Formulas, or the reasons why ports are unknown, show every effect. */
+/** Every effect is captured by formulas or by the reasons why ports are unknown. */
 const READ = () => undefined;
 /** The object never affects which calls a proxy accepts. */
 const NO_EFFECT = 'no effect';
@@ -69,13 +76,13 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   AuthorizationPolicy: READ,
   PeerAuthentication: READ,
   RequestAuthentication: unreadTokens,
-  // Patches and extensions make the ports unknown whose proxies they change.
+  // If a patch or an extension changes a port's proxy, the port is unknown.
   EnvoyFilter: READ,
   WasmPlugin: READ,
   TrafficExtension: READ,
   Sidecar: READ,
   Service: READ,
-  // Pods and their Namespaces decide about their own ports, and about the way of calls that they make.
+  // Pods and their Namespaces affect their own ports, and the path of the calls that they make.
   Namespace: unreadNamespace,
   Pod: READ,
   Deployment: READ,
@@ -94,7 +101,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   GRPCRoute: unreadParents,
   TCPRoute: unreadParents,
   TLSRoute: unreadParents,
-  // Objects of entry points decide what reaches a port, not what its proxy accepts.
+  // Objects for entry points determine what reaches a port, not what its proxy accepts.
   ListenerSet: READ,
   XListenerSet: READ,
   ReferenceGrant: READ,
@@ -110,7 +117,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   ClusterRoleBinding: NO_EFFECT,
 };
 
-/** Lists the differences between two states. */
+/** Lists the objects that differ between two states. */
 export function compareStates(before: readonly Resource[], after: readonly Resource[]): StateDifferences {
   const [was, is] = [Map.groupBy(before, identityOf), Map.groupBy(after, identityOf)];
   const found = [...new Set([...was.keys(), ...is.keys()])].flatMap((name): readonly Forms[] => {
@@ -137,13 +144,13 @@ export function compareStates(before: readonly Resource[], after: readonly Resou
     whyUnread,
     mayAffect: (port, namespaces) =>
       namespaces.some((namespace) => changed.has(namespace)) ||
-      // A Gateway selects Pods of every namespace.
+      // A Gateway may select Pods in any namespace.
       gateways.some(({ spec }) => selects(spec.selector, port.endpoint.workload.labels)) ||
       whyUnread(port) !== undefined,
   };
 }
 
-/** Returns the object after the change, or else before it. */
+/** Returns the object after the change, or before it if the change removes the object. */
 function oneOf([was, is]: Forms): Resource {
   return (is[0] ?? was[0])!;
 }
@@ -155,7 +162,9 @@ function hasSameContent([was, is]: Forms): boolean {
   return old === now;
 }
 
-/** Content that can affect calls. The states come from different sources, so only these metadata count. */
+/**
+ * Returns the content that may affect calls. The two states come from different sources, so most metadata is ignored.
+ */
 function contentOf(one: Resource): string {
   const { metadata, apiVersion: _, ...members } = one;
   const { labels = {}, annotations = {} } = metadata;
@@ -163,14 +172,17 @@ function contentOf(one: Resource): string {
   return canonicalJson({ ...kept, labels, annotations });
 }
 
-/** Formats `DestinationRule shop/orders (mesh.yaml:12)`. */
+/** Formats an object as `DestinationRule shop/orders (mesh.yaml:12)`. */
 function formatObject(object: Resource): string {
   const { file, line } = object.origin;
-  // A Namespace has no namespace itself.
+  // A Namespace does not belong to a namespace.
   return `${identityOf(object).replace(' /', ' ')}${line > 0 ? ` (${file}:${line})` : ''}`;
 }
 
-/** Formulas show issuers, audiences and places of tokens, but not what makes a token valid and what a rule writes. */
+/**
+ * Formulas capture the issuers, audiences and locations of tokens, but not the criteria for valid tokens or the headers
+ * that a rule writes.
+ */
 function unreadTokens(forms: Forms<'RequestAuthentication'>, { portPolicies }: ComparedPort): string | undefined {
   const isRead = portPolicies.some(({ requests = [] }) => forms.flat().some((one) => requests.includes(one)));
   const [was, is] = isRead ? portPolicies.map(unreadByIssuer) : [];
@@ -199,7 +211,7 @@ const changesSettings = memoize((forms: Forms<'ConfigMap'>): boolean => {
   return was !== is;
 });
 
-/** Settings that affect which calls a proxy accepts, and those of the injector of sidecars. */
+/** Returns the settings that affect which calls a proxy accepts, and the settings of the sidecar injector. */
 function settingsIn(map: ConfigMap | undefined): string {
   if (map && /^istio-sidecar-injector(?:-|$)/.test(map.metadata.name)) return canonicalJson(map.data ?? {});
   const text = map?.data?.mesh;
@@ -213,12 +225,12 @@ function settingsIn(map: ConfigMap | undefined): string {
   ]);
 }
 
-/** Client TLS other than Istio's takes the identity of callers. */
+/** If clients use any TLS mode except Istio's, callers have no identity. */
 function unreadTls(forms: Forms<'DestinationRule'>, { endpoint, views }: ComparedPort): string | undefined {
   if (endpoint.services.length === 0 || !changesTls(forms)) return undefined;
   const isHere = ({ spec, metadata }: DestinationRule) =>
     endpoint.services.some((service) => namesService(spec.host ?? '', metadata.namespace, service));
-  // A mesh has many rules, most of which have another host.
+  // A mesh may have many rules, most of which apply to other hosts.
   if (!forms.some((some) => some.some(isHere))) return undefined;
   const isOther = views.some((view) => rulesOfOtherTls(view).some(isHere));
   return isOther ? 'the client TLS of callers is not compared' : undefined;
@@ -235,7 +247,7 @@ const changesTls = memoize((forms: Forms<'DestinationRule'>): boolean => {
   return was!.join() !== is!.join();
 });
 
-/** Lists the DestinationRules of a mesh whose client TLS is not Istio's. */
+/** Lists the DestinationRules of a mesh that configure client TLS other than Istio mutual TLS. */
 const rulesOfOtherTls = memoize((view: MeshView): readonly DestinationRule[] =>
   view.all('DestinationRule').filter(({ spec }) => {
     const policies = [spec.trafficPolicy, ...items(spec.subsets).map(({ trafficPolicy }) => trafficPolicy)];
@@ -244,13 +256,16 @@ const rulesOfOtherTls = memoize((view: MeshView): readonly DestinationRule[] =>
   }),
 );
 
-/** Client TLS of a policy in general and by port. Undefined without a policy, which then is no part of a merged rule. */
+/**
+ * Returns the client TLS settings of a traffic policy, in general and by port. Returns undefined if there is no policy,
+ * because it then does not contribute to a merged rule.
+ */
 function tlsOf(policy: TrafficPolicy | undefined) {
   const ports = items(policy?.portLevelSettings).map(({ port, tls }) => [port?.number, tls] as const);
   return policy && [[undefined, policy.tls] as const, ...ports];
 }
 
-/** istiod enforces the policies of a namespace only if the mesh's `discoverySelectors` select it. */
+/** istiod enforces the policies in a namespace only if the mesh's `discoverySelectors` select the namespace. */
 function unreadNamespace(forms: Forms<'Namespace'>, { endpoint, views }: ComparedPort): string | undefined {
   const { name } = oneOf(forms).metadata;
   const places = [endpoint.workload.namespace, ...views.map(({ config }) => config.rootNamespace)];
@@ -267,8 +282,8 @@ function isWatched({ metadata }: ResourceOf<'Namespace'>, view: MeshView): boole
 const settingsOf = memoize(({ resources }: MeshView) => findMeshConfig(resources));
 
 /**
- * A ServiceEntry gives Pods in ambient mode another host, with a waypoint of its own. One with the host of a Service
- * decides where its callers go, and whether they use mutual TLS.
+ * A ServiceEntry may give Pods in ambient mode an additional host with its own waypoint. If it uses the host of a
+ * Service, it determines where that Service's callers connect and whether they use mutual TLS.
  */
 function unreadEntry(forms: Forms<'ServiceEntry'>, { endpoint, views }: ComparedPort): string | undefined {
   const { namespace, labels } = endpoint.workload;
@@ -285,14 +300,17 @@ const hostsOfEntries = memoize((forms: Forms<'ServiceEntry'>) =>
   forms.flat().flatMap(({ metadata: { namespace }, spec }) => texts(spec.hosts).map((host) => ({ host, namespace }))),
 );
 
-/** A waypoint applies routes: calls that it accepts may go to other Pods. */
+/** A waypoint applies routes, so the calls that it accepts may be sent to other Pods. */
 function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: ComparedPort): string | undefined {
   const isHere = ({ host, namespace }: ReturnType<typeof hostsInMesh>[number]) =>
     namesService(host, namespace, `${through!.name}.${through!.namespace}`);
   return through && hostsInMesh(forms).some(isHere) ? AT_WAYPOINT : undefined;
 }
 
-/** Lists the hosts whose calls within the mesh VirtualServices route. Those without hosts may be delegates of any other. */
+/**
+ * Lists the hosts for which VirtualServices route calls inside the mesh. VirtualServices without hosts may be delegates
+ * of any other VirtualService.
+ */
 const hostsInMesh = memoize((forms: Forms<'VirtualService'>) =>
   forms
     .flat()
@@ -319,13 +337,13 @@ function unreadParents(
 const AT_WAYPOINT = 'routes at a waypoint are not compared';
 
 /**
- * Whether a host is a Service.
- * @param service `orders.shop`, with or without its port
+ * Whether a host refers to a Service.
+ * @param service Service such as `orders.shop`, with or without a port
  */
 function namesService(host: string, namespace: string, service: string): boolean {
   const name = `${service.replace(/:.*/, '')}.svc`;
   const { clusterDomain } = DEFAULT_MESH_CONFIG;
   const full = fullHost(host, namespace, clusterDomain);
-  // The domain of the cluster may be another.
+  // The cluster may use a different DNS domain.
   return coversHost(full, `${name}.${clusterDomain}`) || full.startsWith(`${name}.`);
 }

@@ -1,4 +1,4 @@
-/** Ports of a comparison, grouped by equal policies. */
+/** Ports in a comparison. Ports with equal policies are grouped. */
 
 import {
   type MeshSettings,
@@ -11,20 +11,20 @@ import { type PolicyIndex, type ServedPort, serviceOf } from './policy-index.ts'
 import type { PortPolicy } from './port-policy.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
-/** Workload port to compare in both states. */
+/** Workload port that is compared in both states. */
 export interface Endpoint {
   readonly workload: Workload;
-  /** Pod port, or undefined for all ports that neither a Service nor a policy names. */
+  /** Port of the Pod. Undefined for all ports that are not in any Service or policy. */
   readonly port: number | undefined;
   readonly protocol: Protocol;
   readonly services: readonly string[];
-  /** Service by whose waypoint the calls come; absent for calls straight to the Pod. */
+  /** Service whose waypoint forwards the calls. Absent for calls directly to the Pod. */
   readonly through?: ServedPort;
-  /** Principals of the waypoints in front of the port, for calls that do not come through them. */
+  /** Principals of the waypoints in front of the port, if the calls do not go through them. */
   readonly besides?: readonly string[];
 }
 
-/** Lists every port of every workload in either state, with the protocols that clients may speak. */
+/** Lists every port of every workload in either state, once for each protocol that clients may use. */
 export function endpointsOf(
   resources: readonly Resource[],
   indexes: readonly PolicyIndex[],
@@ -47,7 +47,7 @@ export function endpointsOf(
       (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
     );
     const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
-    // The principals of a waypoint that is not known are not known either.
+    // If a waypoint is unknown, its principals are unknown too.
     const direct = [...declared, ...others].map((one) => (besides.length === 0 ? one : { ...one, besides }));
     const ways = known.flatMap(({ port, services }) =>
       services.flatMap((service) => throughWaypoint({ workload, port, services: [service] }, indexes)),
@@ -56,13 +56,18 @@ export function endpointsOf(
   });
 }
 
-/** Protocols that clients may speak. On an undeclared port, the client's first bytes determine the protocol. */
+/**
+ * Returns the protocols that clients may use. On an undeclared port, the client's first bytes determine the protocol.
+ */
 function protocolsOf(declared: readonly (SpokenProtocol | undefined)[]): readonly Protocol[] {
   const spoken = new Set(declared.map((one = 'undeclared') => one));
   return (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
 }
 
-/** Lists the ways of calls to a Service port through its waypoint, which parses what the Service declares. */
+/**
+ * Lists the endpoints for calls to a Service port through its waypoint. The waypoint parses the protocol that the
+ * Service declares.
+ */
 function throughWaypoint(endpoint: Omit<Endpoint, 'protocol'>, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
   const [host = '', digits] = endpoint.services[0]!.split(':');
   const [name = '', namespace = ''] = host.split('.');
@@ -78,7 +83,7 @@ export interface Pair {
   readonly where: readonly Endpoint[];
 }
 
-/** Groups endpoints that share both their old and their new policies. */
+/** Groups endpoints that share both their previous and their new policies. */
 export function pairUp(
   endpoints: readonly Endpoint[],
   [before, after]: readonly [PolicyIndex, PolicyIndex],
@@ -102,8 +107,8 @@ export function pairUp(
 const SHOWN = 5;
 
 /**
- * Formats the ports of a change: `orders in shop, port 8080 (orders.shop:8080)`. Lists five ports and counts the
- * others.
+ * Formats the ports of a change as `orders in shop, port 8080 (orders.shop:8080)`. Up to five ports are listed, and the
+ * others are counted.
  * @example
  * ```ts
  * import { compareMeaning, formatWhere } from '@meshpass/analysis/diff';

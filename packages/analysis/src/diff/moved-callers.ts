@@ -1,6 +1,6 @@
 /**
- * Callers whose way differs between two states: through a waypoint or straight to a Pod, with mutual TLS or in plain text.
- * Their calls may be decided differently even if nothing changes at the port.
+ * Finds callers whose path to a workload differs between two states: through a waypoint or directly to a Pod, with
+ * mutual TLS or in plain text. Their calls may be decided differently even if the port itself does not change.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
@@ -22,12 +22,12 @@ const PROXIES: Readonly<Record<CallerProxy, string>> = {
   none: 'no proxy',
 };
 
-/** Callers whose way differs between the states. */
+/** Callers whose path differs between the states. */
 interface MovedCallers {
-  /** Identity of the callers. Absent parts may be any. */
+  /** Identity of the callers. An absent part may have any value. */
   readonly namespace?: string;
   readonly account?: string | undefined;
-  /** Their proxies in each state. */
+  /** Proxies of the callers in each state. */
   readonly proxies: readonly [ReadonlySet<CallerProxy>, ReadonlySet<CallerProxy>];
   readonly reason: string;
 }
@@ -35,7 +35,7 @@ interface MovedCallers {
 type States = readonly [PolicyIndex, PolicyIndex];
 
 /**
- * Lists callers of which something was read in both states, and whose proxies differ. A ServiceAccount without Pods has
+ * Lists callers that were read in both states and whose proxies differ. A ServiceAccount without Pods is assumed to use
  * the proxy of its Namespace.
  */
 export function findMovedCallers([before, after]: States): readonly MovedCallers[] {
@@ -47,7 +47,7 @@ export function findMovedCallers([before, after]: States): readonly MovedCallers
       const [was, is] = found.map(({ proxies }) => namesOf(proxies)) as [ReadonlySet<string>, ReadonlySet<string>];
       const all = new Set([...was, ...is]);
       const isRead = was.size > 0 && is.size > 0;
-      // A new Pod in a Namespace that injects only on request does not change any caller.
+      // A new Pod in a Namespace that injects sidecars only on request does not change any caller.
       const isInvented = all.has(PROXIES.none) && account !== undefined && !found.every(({ isOfPods }) => isOfPods);
       if (!isRead || isInvented || (all.size === was.size && all.size === is.size)) return [];
       const [from, to] = [was, is].map((names) => [...names].join(' and '));
@@ -61,12 +61,12 @@ function namesOf(proxies: ReadonlySet<CallerProxy>): ReadonlySet<string> {
   return new Set([...proxies].map((one) => PROXIES[one]));
 }
 
-/** Way of a call to a port. */
+/** Path of a call to a port. */
 type Way = 'waypoint' | 'pod' | 'plain';
 
 /**
- * Lists the ports that decide calls of moved callers and gateways by their way. The comparison of a port compares each way with
- * itself, which covers callers that change from one way to another if one of the states decides both alike.
+ * Lists the ports that treat moved callers and gateways differently depending on their path. The comparison of a port
+ * compares each path with itself. This covers callers that switch paths if one of the states decides both paths alike.
  */
 export function listMovedCallerPorts(
   endpoints: readonly Endpoint[],
@@ -105,7 +105,7 @@ export function listMovedCallerPorts(
   }));
 }
 
-/** Whether gateways call a Service through the waypoint in one state and not in the other. */
+/** Whether gateways call a Service through its waypoint in only one of the states. */
 function movesGateways({ through }: Endpoint, states: States): boolean {
   const services = states.flatMap(({ view }) => {
     const service = through && serviceOf(view, through);
@@ -114,21 +114,21 @@ function movesGateways({ through }: Endpoint, states: States): boolean {
   return new Set(services).size > 1;
 }
 
-/** Gateways that change between the waypoint of a Service and its Pods. */
+/** Gateways that switch between a Service's waypoint and its Pods. */
 const GATEWAYS: MovedCallers = {
   proxies: [new Set(['gateway']), new Set(['gateway'])],
   reason:
     'gateways call its Service through the waypoint in one state only, and this may change which calls are allowed',
 };
 
-/** Lists the ways that callers with the given proxies may take. */
+/** Lists the paths that callers with the given proxies may use. */
 function waysIn(
   state: PolicyIndex,
   { workload, services, through }: Endpoint,
   proxies: ReadonlySet<CallerProxy>,
 ): readonly Way[] {
   const isAtSidecar = state.dataPlane().proxyOf(workload) === 'sidecar';
-  // Behind no Service, sidecars are assumed to accept HBONE.
+  // Sidecars that are not behind a Service are assumed to accept HBONE.
   const isPlain = services.length > 0 && isAtSidecar && !acceptsHbone(workload.labels);
   const ambient: readonly Way[] = [through ? 'waypoint' : 'pod', ...(isPlain ? (['plain'] as const) : [])];
   const ways: Readonly<Record<CallerProxy, readonly Way[]>> = {
@@ -144,7 +144,9 @@ function waysIn(
 
 type AllowedByWay = ReadonlyMap<Way, Condition>;
 
-/** Returns the calls that a port allows on each way. Without a waypoint in a state, the way leads straight to the Pod. */
+/**
+ * Returns the calls that a port allows for each path. If a state has no waypoint, that path leads directly to the Pod.
+ */
 function allowedIn(
   state: PolicyIndex,
   { workload, port, protocol, through }: Endpoint,
@@ -160,7 +162,7 @@ function allowedIn(
   ]);
 }
 
-/** Callers in plain text have neither an identity nor an SNI. */
+/** Callers that use plain text have neither an identity nor an SNI. */
 function seenInPlain(test: Test): Condition {
   if (test.op === 'flag' && test.field === 'peer') return NEVER;
   return test.op === 'text' && /^(?:peer\.|connection\.sni$)/.test(test.field) ? NEVER : test;

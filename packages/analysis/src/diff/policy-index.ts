@@ -1,6 +1,6 @@
 /**
- * Index of the calls that each port of each workload allows under all policies of one mesh state. Formulas are built
- * once per set of policies: two ports with the same key have the same meaning.
+ * Index of the calls that each port of each workload allows under all policies of a single mesh state. Formulas are
+ * built only once per set of policies, so two ports with the same key have the same meaning.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
@@ -44,7 +44,7 @@ import { type TokenConditions, type TokenLocations, tokenConditions, tokenLocati
 import type { Protocol } from './workloads.ts';
 import { isEnforcedByZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
 
-/** Port of a Service that a waypoint serves. */
+/** Service port that a waypoint serves. */
 export interface ServedPort {
   readonly namespace: string;
   readonly name: string;
@@ -53,31 +53,34 @@ export interface ServedPort {
 
 export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {
   /**
-   * @param port the Pod's port; undefined for a port that no object names
-   * @param spoken the client's protocol, which selects the rules of an undeclared port
-   * @param service by whose waypoint the call comes, if the Service has one in this state
+   * @param port the Pod's port; undefined for a port that is not in any object
+   * @param spoken the client's protocol, which determines the rules that apply on an undeclared port
+   * @param service Service whose waypoint forwards the call, if the Service has one in this state
    */
   readonly at: (workload: Workload, port: number | undefined, spoken: Protocol, service?: ServedPort) => PortPolicy;
-  /** Policies of the ztunnel of a workload, if it had one. */
+  /** Returns the policies that the workload's ztunnel would enforce if it had one. */
   readonly atZtunnel: (workload: Workload, port: number | undefined) => PortPolicy;
-  /** Waypoint of a Service in front of a workload in ambient mode, or why it is not known. */
+  /** Returns the waypoint of a Service in front of a workload in ambient mode, or the reason why it is unknown. */
   readonly waypointOf: (
     workload: Workload,
     service: Pick<ServedPort, 'namespace' | 'name'>,
   ) => ServiceWaypoint | undefined;
-  /** Principals of the waypoints before a workload in ambient mode, also for Services that do not exist yet. */
+  /**
+   * Returns the principals of all waypoints in front of a workload in ambient mode, including those of Services that do
+   * not exist yet.
+   */
   readonly waypointPrincipals: (workload: Workload) => readonly string[];
   readonly view: MeshView;
-  /** Ports that Services route to in this state. */
+  /** Returns the ports that Services route to in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
-  /** Ports that policies name, even without a Service. */
+  /** Ports that policies list, even if no Service routes to them. */
   readonly portsNamed: readonly number[];
 }
 
 type Policy = AuthorizationPolicy | RequestAuthentication;
 
 /**
- * Indexes the policies of one state.
+ * Indexes the policies of a single state.
  * @param places token locations of all compared states
  */
 export function indexPolicies(
@@ -100,8 +103,8 @@ export function indexPolicies(
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
   const listed = new Map<string, number>();
   /**
-   * Returns a short id that is equal for equal policies. All workloads share the arrays of the mesh and namespace
-   * layers.
+   * Returns a short ID, which is the same for equal policies. All workloads share the policy arrays of the mesh and
+   * namespace layers.
    */
   const idOf = memoize((policies: readonly Policy[]): number => {
     const names = policies.map((one) => numbers.get(one)).join();
@@ -210,7 +213,7 @@ export function indexPolicies(
         protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
       const plain = mode === 'DISABLE';
       const place: Place = { protocol, port, trust: settings, accepted, plain };
-      // Envoy asks authorizers before it verifies tokens (pilot/pkg/networking/core/listener_builder.go).
+      // Envoy calls authorizers before it verifies tokens (pilot/pkg/networking/core/listener_builder.go).
       const early: Place = { ...place, accepted: NEVER };
       const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
       const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
@@ -218,7 +221,10 @@ export function indexPolicies(
         return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
       };
       const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
-      /** Conditions per layer. Many workloads share a layer, and each layer has one formula for all of them. */
+      /**
+       * Returns the conditions for each layer. Many workloads share a layer, and each layer has a single formula for
+       * all of them.
+       */
       const matching = (action: string): readonly Condition[] =>
         layers.flatMap((layer) => {
           const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer, port)}|${plain}`;
@@ -247,7 +253,7 @@ export function indexPolicies(
       const policies = () =>
         inForce.map((policy) => ({
           policy,
-          // Computed on demand, because callers need the rules of only a few policies.
+          // Computed on demand, because only a few policies' rules are needed.
           get rules() {
             return rulesOf(policy);
           },
@@ -278,7 +284,7 @@ export function serviceOf(view: MeshView, { namespace, name }: Pick<ServedPort, 
   return view.within('Service', namespace).find(({ metadata }) => metadata.name === name);
 }
 
-/** A CUSTOM policy in dry run can still refuse. */
+/** Even in dry-run mode, a CUSTOM policy may refuse calls. */
 function isEnforced(policy: AuthorizationPolicy): boolean {
   return !isDryRun(policy) || actionOf(policy) === 'CUSTOM';
 }

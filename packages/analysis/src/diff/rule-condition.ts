@@ -1,7 +1,8 @@
 /**
- * Formula of one AuthorizationPolicy rule, as istiod translates the rule for Envoy. A value that the port does not
- * support (HTTP fields on TCP, an invalid address) drops a whole ALLOW rule. From any denying rule, only the value is
- * dropped, so that the rule denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
+ * Formula for a single AuthorizationPolicy rule, corresponding to how istiod translates the rule for Envoy. If the port
+ * does not support a value (HTTP fields on TCP, an invalid address), an ALLOW rule is dropped as a whole. From any
+ * denying rule, only the value is dropped, so that the rule denies more calls. Source: Istio's
+ * pilot/pkg/security/authz/model, Generate and checkError.
  */
 
 import {
@@ -18,26 +19,26 @@ import { parseTextTest, type TextTest } from './formula/text-test.ts';
 import { namespace, principal, serviceAccountCondition, trustDomains } from './peer-condition.ts';
 import { claimCondition, requestPrincipal } from './token-condition.ts';
 
-/** Enforcement context. */
+/** Context in which a rule is enforced. */
 export interface Place {
   readonly protocol: 'http' | 'tcp';
-  /** Pod port, or undefined for a port that no object names. */
+  /** Port of the Pod. Undefined for a port that is not in any object. */
   readonly port: number | undefined;
   readonly trust: TrustDomains;
-  /** Condition that the workload accepts a token. */
+  /** Condition under which the workload accepts a token. */
   readonly accepted: Condition;
-  /** Whether mutual TLS is disabled, so that rules see neither a peer nor a server name. */
+  /** Whether mutual TLS is disabled. Rules then see neither a peer nor a server name. */
   readonly plain: boolean;
 }
 
 type Read = (value: string) => Condition | undefined;
-/** Key that Istio does not recognize. Istio drops the whole rule, whatever the action. */
+/** Signals a key that Istio does not recognize. Istio drops the whole rule, regardless of its action. */
 const UNKNOWN = Symbol('unknown key');
 const DROPPED = Symbol('rule dropped');
 
 /**
  * Translates a rule.
- * @returns NEVER for a rule that istiod drops
+ * @returns NEVER if istiod drops the rule
  */
 export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPolicy, place: Place): Condition {
   const tolerant = actionOf(policy) !== 'ALLOW';
@@ -61,7 +62,7 @@ export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPoli
   }
 }
 
-/** Whether a policy's meaning depends on the port. */
+/** Whether the meaning of a policy depends on the port. */
 export function dependsOnPorts({ spec }: AuthorizationPolicy): boolean {
   return (spec.rules ?? []).some(
     ({ to = [], when = [] }) =>
@@ -70,7 +71,7 @@ export function dependsOnPorts({ spec }: AuthorizationPolicy): boolean {
   );
 }
 
-/** Lists the ports that a policy names. */
+/** Lists the ports that a policy mentions. */
 export function listPolicyPorts({ spec }: AuthorizationPolicy): readonly number[] {
   const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
     ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
@@ -102,7 +103,7 @@ function known(key: string, own: string, place: Place): Read {
   }
 }
 
-/** Reads the keys of `when` (Istio: "Authorization Policy Conditions"). */
+/** Interprets the keys of `when` (Istio: "Authorization Policy Conditions"). */
 function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN {
   const { trust } = place;
   const ofPeer = (test: (value: string) => Condition) => (place.plain ? () => NEVER : test);
@@ -146,7 +147,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
   return UNKNOWN;
 }
 
-/** A header can be present but empty. */
+/** A header may be present but empty. */
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
 function address(field: AddressField, range: string): Condition | undefined {

@@ -1,6 +1,6 @@
 /**
- * Conditions on a request's token. A token counts only if the workload accepts its issuer, which its
- * RequestAuthentications determine. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and
+ * Conditions on the token of a request. A token only counts if the workload accepts its issuer, which depends on the
+ * workload's RequestAuthentications. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and
  * others).
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
@@ -12,16 +12,19 @@ const PRESENT: TextTest = { form: 'present' };
 export interface TokenConditions {
   /** The workload accepts the token's issuer and audience. */
   readonly accepted: Condition;
-  /** The call has no token that the workload must reject because it is unverified or has a foreign audience. */
+  /**
+   * The call does not contain a token that the workload must reject because it cannot be verified or has a different
+   * audience.
+   */
   readonly tolerable: Condition;
 }
 
-/** Locations of valid tokens by issuer: every location that a rule for the issuer reads. */
+/** Locations of valid tokens by issuer. For each issuer, these are all locations that any of its rules reads. */
 export type TokenLocations = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
  * Collects the token locations.
- * @param resources resources of all compared states, because each state receives the same token
+ * @param resources resources of all compared states, because every state receives the same token
  */
 export function tokenLocations(resources: readonly Resource[]): TokenLocations {
   const places = new Map<string, Set<string>>();
@@ -36,9 +39,10 @@ export function tokenLocations(resources: readonly Resource[]): TokenLocations {
 }
 
 /**
- * Translates istiod's requirement, "any of the rules, or no token", as Envoy enforces it. A rule accepts a token of its
- * issuer and audiences if nothing in its locations fails verification. One accepting rule is enough, whatever the
- * locations of other rules contain. Otherwise no rule may find a token, not even one from an issuer without a rule.
+ * Translates istiod's requirement, "any of the rules, or no token", in the way that Envoy enforces it. A rule accepts a
+ * token from its issuer for its audiences if no token in the rule's locations fails verification. One accepting rule is
+ * sufficient, regardless of the tokens in other rules' locations. Otherwise, no rule may find a token, not even one
+ * from an issuer without a rule.
  * @param rules rules of every RequestAuthentication of a workload; without rules, tokens are ignored
  */
 export function tokenConditions(rules: readonly JwtRule[], places: TokenLocations): TokenConditions {
@@ -58,7 +62,7 @@ export function tokenConditions(rules: readonly JwtRule[], places: TokenLocation
 }
 
 /**
- * Lists the locations that a workload with these rules reads tokens from: `header x-token`, `parameter token`, `cookie
+ * Lists the locations from which a workload with these rules reads tokens: `header x-token`, `parameter token`, `cookie
  * token`.
  */
 function locationsOf(rules: readonly JwtRule[]): readonly string[] {
@@ -92,12 +96,12 @@ export function requestPrincipal(value: string): Condition {
     const forSubject: TextTest = subject === '*' ? PRESENT : { form: 'prefix', text: subject.slice(0, -1) };
     return both({ form: 'exact', text: issuer }, forSubject);
   }
-  // Without a slash, the value requires an empty subject, which no token has.
+  // A value without a slash requires an empty subject, which no token has.
   return at < 0 ? NEVER : both({ form: 'exact', text: issuer }, { form: 'exact', text: subject });
 }
 
 /**
- * Condition on a claim.
+ * Condition for a claim.
  * @param names path to the claim
  */
 export function claimCondition(names: readonly string[], value: string): Condition {

@@ -1,6 +1,6 @@
 /**
- * Ports for which a comparison has no result: a proxy on the way of their calls is not understood, and something about
- * them differs, or formulas do not show a difference.
+ * Finds ports for which a comparison has no result. Either a proxy on the path of their calls cannot be modelled and
+ * something about the ports differs, or formulas do not capture a difference.
  */
 
 import { type MeshView, namedWaypoint, whyPodWaypoint } from '@meshpass/istio';
@@ -13,12 +13,12 @@ export interface UnknownPorts {
   readonly where: readonly Endpoint[];
 }
 
-/** Explains why decisions about the calls of an endpoint are unknown in one of the states. */
+/** Explains why decisions about calls to an endpoint are unknown in one of the states. */
 export function whyUnknown(states: readonly PolicyIndex[], endpoint: Endpoint): string | undefined {
   return states.map((state) => whyIn(state, endpoint)).find((reason) => reason !== undefined);
 }
 
-/** Lists the namespaces whose Pods are assumed to have a sidecar because nothing indicates otherwise. */
+/** Lists the namespaces whose Pods are assumed to have a sidecar because no object contradicts this. */
 export function assumedSidecarNamespaces(
   states: readonly PolicyIndex[],
   endpoints: readonly Endpoint[],
@@ -28,7 +28,7 @@ export function assumedSidecarNamespaces(
   return [...new Set(names.map(({ namespace }) => namespace))].sort();
 }
 
-/** Explains why decisions about the calls of an endpoint are unknown in one state. */
+/** Explains why decisions about calls to an endpoint are unknown in a single state. */
 function whyIn(state: PolicyIndex, { workload, port, protocol, through }: Endpoint): string | undefined {
   const plane = state.dataPlane();
   const reason = plane.unknownAt(workload, port);
@@ -39,9 +39,10 @@ function whyIn(state: PolicyIndex, { workload, port, protocol, through }: Endpoi
 }
 
 /**
- * Lists the ports about which nothing is sure: those that are not understood and that a difference may affect, and those
- * at which formulas do not show a difference. Without a difference nothing changes, whatever guards the port.
- * @param pairs understood ports
+ * Lists the ports for which the result is uncertain. These are ports that cannot be modelled and may be affected by a
+ * difference, and ports at which formulas do not capture a difference. Without a difference nothing changes, regardless
+ * of the port's proxy.
+ * @param pairs ports that can be modelled
  * @param callersDiffer whether the proxies of some callers differ
  */
 export function unknownPorts(
@@ -58,12 +59,12 @@ export function unknownPorts(
   const isAffected = (endpoint: Endpoint): boolean => {
     const { workload, services } = endpoint;
     const own = workload.namespace || rootNamespace;
-    // Future Pods are not affected by what applies to the whole mesh.
+    // Settings that apply to the whole mesh do not affect Pods that do not exist yet.
     const isThere = services.length > 0 || views.some((view) => view.dataPlane().isThere(workload));
     const port = { endpoint, portPolicies: [], views };
     if (!isThere) return mayAffect(port, [own]);
     const waypoints = waypointNamespaces(views, endpoint);
-    // A GatewayClass has no namespace.
+    // A GatewayClass does not belong to a namespace.
     const namespaces = [own, rootNamespace, ...waypoints, ...(waypoints.length > 0 ? [''] : [])];
     return callersDiffer || whyIn(states[0], endpoint) !== whyIn(states[1], endpoint) || mayAffect(port, namespaces);
   };
@@ -84,7 +85,7 @@ export function unknownPorts(
   return [...found].map(([reason, where]) => ({ reason, where }));
 }
 
-/** Namespaces of the waypoints that an endpoint or its Service names in some state. */
+/** Lists the namespaces of the waypoints that an endpoint or its Service uses in any state. */
 function waypointNamespaces(views: readonly MeshView[], { workload, through }: Endpoint): readonly string[] {
   const namespace = through?.namespace ?? workload.namespace;
   return views.flatMap((view) => {

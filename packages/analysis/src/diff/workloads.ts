@@ -1,7 +1,7 @@
 /**
- * Workloads that policies can distinguish, and their ports: all known workloads, and one representative of each kind
- * that a policy could select but that does not exist yet. A comparison therefore covers every workload, including
- * future ones.
+ * Workloads that policies can distinguish, and their ports. The list contains all known workloads, and one
+ * representative of each kind that a policy could select but that does not exist yet. A comparison therefore covers
+ * every workload, including future ones.
  */
 
 import {
@@ -24,7 +24,7 @@ export type Protocol = 'http' | 'tcp';
 
 /**
  * Lists the workloads.
- * @param resources resources of all compared states, because each state is evaluated for the same workloads
+ * @param resources resources of all compared states, because every state is evaluated for the same workloads
  */
 export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
   const { all } = indexObjects(resources);

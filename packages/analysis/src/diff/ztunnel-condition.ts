@@ -1,4 +1,4 @@
-/** Formulas of what a ztunnel lets through. */
+/** Formulas for the connections that a ztunnel allows. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -15,12 +15,15 @@ import { principal, serviceAccountCondition } from './peer-condition.ts';
 
 const PEER = flag('peer');
 
-/** Whether a ztunnel enforces a policy: not those that only log or delegate. */
+/** Whether a ztunnel enforces a policy. It ignores policies that only log or delegate. */
 export function isEnforcedByZtunnel(policy: AuthorizationPolicy): boolean {
   return !isDryRun(policy) && (actionOf(policy) === 'ALLOW' || actionOf(policy) === 'DENY');
 }
 
-/** Connections that a ztunnel accepts before it reads policies: certificates of the mesh's own trust domain, or plain text. */
+/**
+ * Connections that a ztunnel accepts before it evaluates policies. These use a certificate of the mesh's own trust
+ * domain or, unless the mode is STRICT, plain text.
+ */
 export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings: MeshSettings): Condition {
   const isOurs =
     trustedPeerDomains(settings).length === 1
@@ -31,8 +34,8 @@ export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings
 }
 
 /**
- * Translates a rule as a ztunnel reads it.
- * @param port the Pod's port; undefined for a port that no object names
+ * Translates a rule in the way that a ztunnel interprets it.
+ * @param port the Pod's port; undefined for a port that is not in any object
  */
 export function ztunnelRuleCondition(
   rule: AuthorizationRule,

@@ -1,4 +1,4 @@
-/** Compiled guard of a workload. Policies are compiled once and not read again for each call. */
+/** Compiled policies of a workload. They are compiled once, so that they are not interpreted again for each call. */
 
 import {
   type AttachedService,
@@ -32,21 +32,21 @@ import {
 
 export interface Authorizer {
   readonly workload: Workload;
-  /** Decides a call to this workload. Pure and fast, because policies are compiled. */
+  /** Decides a call to this workload. Pure and fast, because the policies are already compiled. */
   readonly decide: (call: Call) => Decision;
   readonly protocolOf: (port: number) => SpokenProtocol;
   readonly peerMode: (port: number) => PeerMode;
-  /** AuthorizationPolicies that apply. */
+  /** AuthorizationPolicies that apply to the workload. */
   readonly policies: readonly AuthorizationPolicy[];
-  /** Token rules that apply. */
+  /** JWT rules that apply to the workload. */
   readonly tokenRules: readonly JwtRule[];
 }
 
 /**
- * Compiles everything that applies to a workload into one decision function: that of its sidecar, or of the ztunnel if it
- * is in ambient mode.
- * @param service destination of the call, for a waypoint
- * @param protocols protocols by port of the workload, instead of those that Services declare
+ * Compiles everything that applies to a workload into one decision function. It represents the workload's sidecar, or
+ * the ztunnel if the workload is in ambient mode.
+ * @param service destination of the call if the workload is a waypoint
+ * @param protocols protocol of each workload port; overrides the protocols that Services declare
  * @example
  * ```ts
  * import { createAuthorizer } from '@meshpass/analysis/evaluate';
@@ -92,7 +92,8 @@ export function createAuthorizer(
 
   const factsOf = (call: Call, principal: string, sni: string, http?: HttpCall, path?: string): CallFacts => {
     const facts = new CallFacts(call, principal, sni, http, path);
-    // It passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's is `remote.ip`.
+    // A waypoint passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's address is
+    // `remote.ip`.
     if (workload.kind === 'waypoint') facts.sourceIp = undefined;
     return facts;
   };
@@ -105,7 +106,7 @@ export function createAuthorizer(
     if (mode.mode === 'STRICT' && call.principal === undefined)
       return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: ruleRef(mode.policy) }) };
     if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
-    // A calling sidecar knows that the port disables TLS, and sends plain text.
+    // The calling sidecar knows that the port disables TLS, so it sends plain text.
     const principal = mutual ? call.principal! : '';
     const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
     return as === 'http'
@@ -131,7 +132,10 @@ export function createAuthorizer(
   return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
 }
 
-/** A ztunnel sees connections. It accepts HBONE with a certificate of the mesh's own trust domain, whatever the mode. */
+/**
+ * Creates the authorizer of a ztunnel, which evaluates connections. A ztunnel accepts HBONE with a certificate of the
+ * mesh's own trust domain, regardless of the mode.
+ */
 function ztunnelAuthorizer(view: MeshView, workload: Workload): Authorizer {
   const policies = authorizationPolicies(view, workload);
   const rules = compileZtunnelRules(policies);
@@ -153,8 +157,8 @@ const PLAINTEXT: Decision = { allowed: false, reason: 'plaintext', as: 'tcp' };
 const FOREIGN_PEER: Decision = { allowed: false, reason: 'foreign-peer', as: 'tcp' };
 
 /**
- * Protocol that a port treats a call as. Only a mutual TLS handshake can announce a protocol other than the one it
- * carries. Plain text is recognized by its first bytes.
+ * Returns the protocol that a port treats a call as. Only a mutual TLS handshake can announce a protocol that differs
+ * from the one it carries. For plain text, the protocol is detected from the first bytes.
  */
 function spokenAs(declared: SpokenProtocol, { announces, http }: Call, mutual: boolean): 'http' | 'tcp' {
   if (declared !== 'undeclared') return declared;

@@ -1,19 +1,19 @@
-/** Callers: a mesh service account, a token holder, or an unauthenticated client. */
+/** Callers: a mesh ServiceAccount, a token holder, or an unauthenticated client. */
 import { MeshpassError } from '@meshpass/identity';
 import type { JwtRule } from '@meshpass/istio';
 import type { Call, HttpCall, HttpRequest } from './call.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Caller {
-  /** Absent for plain text. */
+  /** Principal of the caller; absent for plain text. */
   readonly principal?: string;
   /** Payload of the caller's token. */
   readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Parses a caller: `shop/client` is a service account, `cluster.local/ns/shop/sa/client` its complete principal,
- * `nobody` plain text.
+ * Parses a caller. `shop/client` is a ServiceAccount, `cluster.local/ns/shop/sa/client` is its full principal, and
+ * `nobody` is a client without mutual TLS.
  * @throws MeshpassError `usage`
  * @example
  * ```ts
@@ -34,9 +34,10 @@ export function parseCaller(text: string, trustDomain: string): Caller {
 }
 
 /**
- * Builds the call of a caller to an endpoint. Its token is placed where the workload's RequestAuthentication reads it.
+ * Builds a caller's call to an endpoint. The caller's token is placed where the workload's RequestAuthentication
+ * expects it.
  * @param request undefined for a TCP connection without HTTP
- * @param more members of the call that do not follow from caller and endpoint
+ * @param more members of the call that caller and endpoint do not determine
  * @example
  * ```ts
  * import { callOf, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -68,7 +69,10 @@ export function callOf(
   };
 }
 
-/** Puts a token in a location that the workload's rules read for its issuer, or else sends it as a bearer token. */
+/**
+ * Places a token where the workload's rules expect tokens of its issuer. If there is no such location, sends it as a
+ * bearer token.
+ */
 function carrying(
   http: HttpCall,
   text: string,

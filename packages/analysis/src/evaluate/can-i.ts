@@ -1,4 +1,4 @@
-/** Answers whether an identity can make a call, with the deciding rule, its file and its line. */
+/** Answers whether an identity can make a call, and reports the deciding rule with its file and line. */
 
 import type { MeshView } from '@meshpass/istio';
 import type { Call, HttpRequest } from './call.ts';
@@ -8,14 +8,17 @@ import { combineVerdicts, type Evaluation, evaluate, type Verdict } from './verd
 
 export interface Answer extends Evaluation {
   readonly endpoint: Endpoint;
-  /** Whether the client's choice of protocol selects between HTTP and TCP rules, because the port declares none. */
+  /**
+   * Whether the port declares no protocol, so that the client's choice of protocol determines whether HTTP or TCP rules
+   * apply.
+   */
   readonly chosenByClient: boolean;
 }
 
 export interface CanI {
   /**
-   * `some`: the result depends on the workload behind the name or on the announced protocol. `unknown`: the result for
-   * one of them is unknown.
+   * `some` if the result depends on the workload behind the name or on the announced protocol. `unknown` if the result
+   * for one of them is unknown.
    */
   readonly allowed: Verdict | 'some';
   readonly answers: readonly Answer[];
@@ -24,8 +27,8 @@ export interface CanI {
 /**
  * Evaluates a call on every workload behind a target.
  * @param target `orders.shop:80`, or `shop/orders:8080`
- * @param http absent for bytes that are not HTTP
- * @throws MeshpassError `usage` for a target that does not exist
+ * @param http absent for a connection that is not HTTP
+ * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts
  * import { canI, parseCaller } from '@meshpass/analysis/evaluate';

@@ -1,27 +1,27 @@
-/** Input of rules: a call after Envoy has normalized it and verified its tokens. */
+/** Input of rules: a call after Envoy has normalized its path and verified its tokens. */
 import { parseAddress } from '../address.ts';
 import type { Call, HttpCall } from './call.ts';
 import { withoutQuery } from './rule/path.ts';
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
-/** Single class for HTTP and TCP, so that every test receives objects of the same shape. */
+/** Facts about a call. HTTP and TCP share a single class, so that every test receives objects of the same shape. */
 export class CallFacts {
-  /** SPIFFE id without its scheme; empty if the peer is not authenticated. */
+  /** SPIFFE ID without its scheme; empty if the peer is not authenticated. */
   readonly principal: string;
-  /** Address of the peer. A waypoint does not see it. */
+  /** Address of the peer. Unknown to a waypoint. */
   sourceIp: string | undefined;
   readonly destinationIp: string | undefined;
   readonly port: number;
   readonly sni: string;
   readonly method: string;
-  /** Normalized path without its query. */
+  /** Normalized path without its query string. */
   readonly path: string;
   readonly authority: string;
   readonly metadata: Call['metadata'];
-  /** Claims of the accepted token; undefined if there is none. */
+  /** Claims of the accepted token; undefined if no token was accepted. */
   claims: Readonly<Record<string, unknown>> | undefined = undefined;
-  /** Headers as the rules see them, after changes by a valid token. */
+  /** Headers that the rules match against, after a valid token has changed them. */
   headers: Headers | undefined;
   readonly #call: Call;
   readonly #http: HttpCall | undefined;
@@ -29,8 +29,8 @@ export class CallFacts {
 
   /**
    * @param principal empty if the peer is not authenticated
-   * @param sni empty if the handshake has none
-   * @param path normalized, with its query; absent for calls that are not HTTP
+   * @param sni empty if the handshake has no server name
+   * @param path normalized path, including its query string; absent for calls that are not HTTP
    */
   constructor(call: Call, principal: string, sni: string, http?: HttpCall, path = '') {
     this.principal = principal;
@@ -48,7 +48,10 @@ export class CallFacts {
     this.#wholePath = path;
   }
 
-  /** Client address. A proxy that trusts no other proxies uses the last address, which the previous hop observed. */
+  /**
+   * Client address. A proxy that trusts no other proxies uses the last address in the header, which is the one that the
+   * previous hop observed.
+   */
   get remoteIp(): string | undefined {
     const { remoteIp, sourceIp } = this.#call;
     if (remoteIp !== undefined) return remoteIp;

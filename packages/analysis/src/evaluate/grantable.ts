@@ -1,11 +1,11 @@
 import type { MeshView, Workload } from '@meshpass/istio';
 
-/** Reason why no grant works at a workload in ambient mode. */
+/** Reason why grants do not work for workloads in ambient mode. */
 export const AMBIENT_NOT_GRANTABLE =
   'it is in ambient mode, which grants do not support yet: a ztunnel checks neither the token nor the method or path of a call';
 
 /**
- * Explains why no grant can work at a workload. Returns undefined if one can.
+ * Explains why grants cannot work for a workload. Returns undefined if they can.
  * @example
  * ```ts
  * import { whyNotGrantable } from '@meshpass/analysis/evaluate';

@@ -1,6 +1,6 @@
 /**
- * Finds the grants of an access file that allow a call. Applies the file to the mesh and evaluates the call for a
- * holder of each grant.
+ * Finds the grants of an access file that allow a call. The file is applied to the mesh, and the call is evaluated for
+ * a holder of each grant.
  */
 
 import {
@@ -33,25 +33,25 @@ export interface GrantReach {
   readonly grant: Grant;
   /** Possible holders, one alternative per entry. */
   readonly people: readonly string[];
-  /** Exceptions to this grant and to all grants. */
+  /** Exceptions that apply to this grant or to all grants. */
   readonly except: readonly string[];
-  /** Conditions that limit the holders: time windows, an approval. */
+  /** Conditions that further restrict the holders: time windows or an approval. */
   readonly conditions: readonly string[];
   /** Claims that the proof must contain for this call; empty if none are needed. */
   readonly claims: ClaimValues;
   readonly decision: Decision;
-  /** Reason why the result is unknown; absent if the grant allows the call. */
+  /** Reason why the result is unknown. Absent if the grant allows the call. */
   readonly unknown?: string;
 }
 
 export interface GrantedMesh {
-  /** Mesh objects once the file is applied, without objects that Meshpass wrote before. */
+  /** Mesh objects after the file is applied. Objects that Meshpass wrote previously are not included. */
   readonly resources: readonly Resource[];
   readonly mesh: Mesh;
 }
 
 /**
- * Builds the mesh that results from applying an access file.
+ * Builds the mesh that results when an access file is applied.
  * @param cluster current objects; those that Meshpass wrote are replaced
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`
  * @example
@@ -85,18 +85,18 @@ export function applyAccess(
 ): GrantedMesh {
   const others = cluster.filter((one) => !isOurs(one));
   const mesh = meshOf(others, shape);
-  // Objects are named after their line in the access file, so that decisions refer to that line.
+  // The source name of each object is its line in the access file, so that decisions refer to that line.
   const compiled = compile(access, mesh, tokens).flatMap((one) => loadObject(one, sourceOf(access, one)).resources);
   return { resources: [...others, ...compiled], mesh };
 }
 
 /**
- * Evaluates a call by a holder of each grant. Holders call the name of a granted port, with an identity token of the
- * grant.
- * @param view view of the mesh to which `access` is applied (`applyAccess`)
+ * Evaluates a call for a holder of each grant. Holders call a granted port by its name and send an identity token for
+ * the grant.
+ * @param view view of the mesh after `access` was applied with `applyAccess`
  * @param target,http,more as for `whoCan`
  * @returns grants that allow the call, and those whose result is unknown
- * @throws MeshpassError `usage` for a target that does not exist
+ * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -135,7 +135,7 @@ export function grantsThatCan(
   return resolveAccess(access, mesh).grants.flatMap(({ grant, targets }) => {
     const leading = targets.map((one) => ({ one, to: findEndpoints(view, serviceName(one)) }));
     return endpoints.flatMap((endpoint): GrantReach[] => {
-      // A port may be granted under the names of several Services.
+      // A port may be granted under the names of more than one Service.
       for (const { one, to } of leading) {
         if (!to.some((other) => isSame(other, endpoint))) continue;
         // Workspaces always use mutual TLS.
@@ -166,7 +166,7 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
 }
 
 /**
- * Builds a holder's principal. Sessions have their own accounts in the grant's namespace, and policies match the
+ * Builds a holder's principal. Each session has its own account in the grant's namespace, and policies match that
  * namespace.
  */
 function principalOf({ name }: Grant, { trustDomain }: Mesh): string {

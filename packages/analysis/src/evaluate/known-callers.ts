@@ -1,4 +1,7 @@
-/** Known identities of a mesh, from its objects and policies: one of each kind that policies can distinguish. */
+/**
+ * Known identities of a mesh, derived from its objects and policies. The list contains one identity of each kind that
+ * policies can distinguish.
+ */
 
 import type { AuthorizationRule, MeshView } from '@meshpass/istio';
 import type { Caller } from './caller.ts';
@@ -9,11 +12,11 @@ export interface KnownCaller extends Caller {
   readonly name: string;
 }
 
-/** Name that no real identity has. */
+/** Name that no real identity uses. */
 const STRANGER = 'meshpass-stranger';
 
 /**
- * Lists service accounts of objects, workloads and policies; an unauthenticated caller; and a mesh identity that no
+ * Lists the ServiceAccounts of objects, workloads and policies, an unauthenticated caller, and a mesh identity that no
  * object mentions.
  */
 export function knownPeers(view: MeshView): readonly KnownCaller[] {
@@ -41,8 +44,8 @@ export function knownPeers(view: MeshView): readonly KnownCaller[] {
 }
 
 /**
- * Lists tokens that the endpoint's own rules accept: one per issuer for a stranger, and the tokens that its policies
- * require.
+ * Lists tokens that the endpoint's own rules accept: one token per issuer for an unknown subject, and the tokens that
+ * its policies require.
  */
 export function knownTokens(
   endpoint: Endpoint,
@@ -66,7 +69,7 @@ export function knownTokens(
   });
 }
 
-/** Lists the principals that a rule names. */
+/** Lists the principals in a rule. */
 export function principalsOf(rule: AuthorizationRule): readonly string[] {
   const sources = (rule.from ?? []).flatMap(({ source }) => [
     ...(source?.principals ?? []),
@@ -77,8 +80,8 @@ export function principalsOf(rule: AuthorizationRule): readonly string[] {
 }
 
 /**
- * Lists claims that a rule can match, for exact values only: the first value of each condition, with each subject in
- * the rule.
+ * Lists claims that a rule can match. Only exact values are used: the first value of each condition, combined with each
+ * subject in the rule.
  */
 function claimsRequiredBy(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
   const claims: Record<string, unknown> = {};

@@ -1,4 +1,4 @@
-/** Matrix of identities and endpoints: full, partial or no access. */
+/** Matrix of identities and endpoints. Each cell states whether access is full, partial or denied. */
 
 import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
 import type { Call } from './call.ts';
@@ -10,11 +10,11 @@ import { combineVerdicts, evaluate, type Verdict } from './verdict.ts';
 export interface Cell {
   readonly who: string;
   readonly endpoint: Endpoint;
-  /** `some`: the result depends on method, path or host, or on the workload behind the name. */
+  /** `some` if the result depends on the method, path or host, or on the workload behind the name. */
   readonly allowed: Verdict | 'some';
-  /** Allowed call, if `allowed` is `some`. */
+  /** Example of an allowed call, if `allowed` is `some`. */
   readonly example?: string;
-  /** Reason, if `allowed` is `unknown`. */
+  /** Reason why `allowed` is `unknown`. */
   readonly unknown?: string;
 }
 
@@ -29,7 +29,7 @@ export interface Matrix {
 const MOST_OPERATIONS = 400;
 
 /**
- * Evaluates every known identity on every port of every Service.
+ * Evaluates every known identity at every port of every Service.
  * @example
  * ```ts
  * import { matrixOf } from '@meshpass/analysis/evaluate';
@@ -80,8 +80,8 @@ export function matrixOf(view: MeshView): Matrix {
 }
 
 /**
- * Lists one request for each combination that the policies name, and one that they do not name. For a TCP port, lists
- * one connection without HTTP.
+ * Lists one request for each combination in the policies, and one request that matches none of them. For a TCP port,
+ * lists a single connection without HTTP.
  */
 function operationsOf({ authorizer, port, authority }: Endpoint): readonly Call['http'][] {
   if (authorizer.protocolOf(port) === 'tcp') return [undefined];

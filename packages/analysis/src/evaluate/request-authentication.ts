@@ -1,6 +1,7 @@
 /**
- * Evaluates RequestAuthentication like Envoy's `jwt_authn` filter with istiod's requirements: the first rule (by
- * issuer) whose tokens are all valid wins. If there is no such rule, no location of any rule may contain a token.
+ * Evaluates RequestAuthentication like Envoy's `jwt_authn` filter with the requirements that istiod generates. The
+ * first rule (by issuer) whose tokens are all valid is accepted. If there is none, the request must not contain a token
+ * in any location of any rule.
  */
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
@@ -22,9 +23,9 @@ export interface TokenRule {
 export type TokenOutcome =
   | {
       readonly valid: true;
-      /** Absent if there was no token. */
+      /** Claims of the accepted token. Absent if there was no token. */
       readonly claims?: Readonly<Record<string, unknown>>;
-      /** Resulting request headers. Removed headers are undefined. */
+      /** Request headers after the check. The value of a removed header is undefined. */
       readonly headers: RequestHeaders | undefined;
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
@@ -32,25 +33,25 @@ export type TokenOutcome =
 interface CheckedTokens {
   readonly outcome: TokenOutcome;
   /**
-   * Result with Envoy older than 1.40, for a call that sends headers which a rule writes. Older versions remove a
-   * rule's headers only when they evaluate the rule. The caller's own headers remain in a preflight, or if an earlier
-   * rule ends the check.
+   * Result with Envoy older than 1.40, if the call sends headers that a rule writes. Older versions remove a rule's
+   * headers only when they evaluate that rule. The caller's headers are therefore kept in a preflight request, and if
+   * an earlier rule ends the check.
    */
   readonly older?: { readonly outcome: TokenOutcome; readonly headers: readonly string[] };
 }
 
 type TokenCheck = (call: Call, http: HttpCall) => CheckedTokens;
 
-/** Envoy's clock skew tolerance, seconds. */
+/** Clock skew that Envoy tolerates, seconds. */
 const CLOCK_SKEW = 60;
-/** No token and no changed headers. */
+/** Result without a token and without changed headers. */
 export const NONE: TokenOutcome = { valid: true, headers: undefined };
 const NOTHING: CheckedTokens = { outcome: NONE };
 
 /**
- * Compiles the token rules.
+ * Compiles the JWT rules.
  * @param policies applicable policies in istiod's order: the workload's namespace before the root namespace
- * @returns undefined if nothing is checked
+ * @returns undefined if there is nothing to check
  */
 export function compileTokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
   const rules = policies
@@ -63,14 +64,14 @@ export function compileTokenCheck(policies: readonly RequestAuthentication[]): T
     if (!http.headers && !http.path.includes('?')) return NOTHING;
     const headers = written.filter((name) => http.headers?.[name] !== undefined);
     if (headers.length === 0) return { outcome: checked(rules, call, http, http.headers) };
-    // Since 1.40 Envoy does this first (`jwt_authn_sanitize_payload_headers_filter_wide`).
+    // Since version 1.40, Envoy does this first (`jwt_authn_sanitize_payload_headers_filter_wide`).
     const removed = { ...http.headers, ...Object.fromEntries(headers.map((name) => [name, undefined])) };
     const outcome = checked(rules, call, http, removed);
     return { outcome, older: { headers, outcome: checked(rules, call, http, http.headers) } };
   };
 }
 
-/** @param headers request headers when the rules are evaluated */
+/** @param headers request headers at the time the rules are evaluated */
 function checked(
   rules: readonly Provider[],
   call: Call,
@@ -85,8 +86,8 @@ function checked(
     if (outcome === 'ok') return done(run, http);
     outcomes.push({ one, outcome });
   }
-  // No rule accepts the request, so no rule may find a token. The check runs again, because an accepted token has been
-  // removed, and ends with the first rule that finds one.
+  // No rule accepts the request, so no rule may find a token. The check runs again, because accepted tokens have been
+  // removed. It stops at the first rule that finds a token.
   const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
   const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
   if (rules.length > 1 && !found) return done(run, http);
@@ -97,14 +98,14 @@ function checked(
   return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
 }
 
-/** `foreign`: the token's issuer differs from the rule's. */
+/** `foreign` means that the token's issuer is not the rule's issuer. */
 type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
 
 interface Provider {
   readonly source: TokenRule;
-  /** Headers that the rule writes, in lower case. The caller's own values are removed. */
+  /** Headers that the rule writes, in lower case. Values that the caller sent in these headers are removed. */
   readonly outputs: readonly string[];
-  /** Verifies all tokens that the rule finds, last one first. All of them must be valid. */
+  /** Verifies all tokens that the rule finds, starting with the last one. All of them must be valid. */
   readonly verify: (run: Run) => Outcome;
 }
 
@@ -156,7 +157,7 @@ function verifyToken(
   return token.genuine === false ? 'invalid' : 'ok';
 }
 
-/** Normalizes an audience like the verifier does, by removing the scheme and a trailing slash. */
+/** Normalizes an audience like Envoy's verifier does: removes the scheme and a trailing slash. */
 function audience(text: string): string {
   return text.replace(/^https?:\/\//, '').replace(/\/$/, '');
 }

@@ -1,4 +1,4 @@
-/** Compiled rules of the policies at one proxy, and the decision of a call by them. */
+/** Compiled rules of a proxy's policies, and the decisions that they make about a call. */
 
 import {
   type AuthorizationAction,
@@ -24,10 +24,10 @@ const OPEN = {
 interface CompiledRule {
   readonly ref: RuleRef;
   readonly test: Test;
-  /** Decision for a match, created once. */
+  /** Decision if the rule matches. It is created only once. */
   readonly decision: Decision;
   readonly provider?: string;
-  /** Principals that can match. The rule matches no other caller. */
+  /** Principals that the rule can match. Calls from all other callers never match. */
   readonly principals?: readonly string[];
 }
 
@@ -37,23 +37,23 @@ export interface RuleSets {
   readonly allow: RuleIndex | undefined;
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
-  /** Rules whose matches require a request to an authorizer. */
+  /** CUSTOM rules for which the proxy calls an authorizer. */
   readonly customAsks: readonly CompiledRule[];
-  /** Rules whose matches the proxy refuses without a request. */
+  /** CUSTOM rules for which the proxy refuses the call without calling an authorizer. */
   readonly customRefuses: readonly CompiledRule[];
   readonly dryDeny: RuleIndex | undefined;
   readonly dryAllow: RuleIndex | undefined;
 }
 
-/** Compiles one rule. Returns undefined if it matches no call. */
+/** Compiles a single rule. Returns undefined if the rule cannot match any call. */
 type Compile = (
   policy: AuthorizationPolicy,
   rule: NonNullable<AuthorizationPolicy['spec']['rules']>[number],
 ) => { readonly test: Test; readonly principals: readonly string[] | undefined } | undefined;
 
 /**
- * Compiles the policies of an Envoy.
- * @param forTcp whether for connections on which HTTP is not parsed
+ * Compiles the policies that an Envoy proxy enforces.
+ * @param forTcp whether to compile for connections on which HTTP is not parsed
  */
 export function compileEnvoyRules(
   policies: readonly AuthorizationPolicy[],
@@ -69,7 +69,10 @@ export function compileEnvoyRules(
   return ruleSets(policies, forTcp ? 'tcp' : 'http', compile, config);
 }
 
-/** Compiles the policies of a ztunnel, which ignores those that only log or delegate, and compares principals as written. */
+/**
+ * Compiles the policies that a ztunnel enforces. A ztunnel ignores policies that only log or delegate, and compares
+ * principals as written.
+ */
 export function compileZtunnelRules(policies: readonly AuthorizationPolicy[]): RuleSets {
   const enforced = policies.filter((one) => !isDryRun(one) && ['ALLOW', 'DENY'].includes(actionOf(one)));
   const compile: Compile = (policy, rule) => {
@@ -87,7 +90,7 @@ function ruleSets(
 ): RuleSets {
   const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
   const several = new Set(customs.map(providerOf)).size > 1;
-  /** A configuration that was not read may define the provider, whose authorizer would then be asked. */
+  /** A configuration that was not read may define the provider. In that case the proxy would call its authorizer. */
   const mayBeKnown = (provider: string | undefined): boolean =>
     provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
   const of = (action: AuthorizationAction, dry: boolean) =>
@@ -142,7 +145,7 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
   return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
 }
 
-/** Decides by external authorizers. Returns undefined if none applies. */
+/** Decides a call by its external authorizers. Returns undefined if none applies. */
 export function decideByAuthorizers(
   sets: RuleSets,
   facts: CallFacts,
@@ -160,7 +163,7 @@ export function decideByAuthorizers(
   return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
 }
 
-/** Decides a request after its tokens were verified. */
+/** Decides a request after its tokens have been verified. */
 export function decideByTokens(
   sets: RuleSets,
   outcome: TokenOutcome,
@@ -183,7 +186,7 @@ export function decideByTokens(
   return decideByPolicies(sets, facts, call, 'http', custom);
 }
 
-/** Decides a call by DENY and ALLOW rules. */
+/** Decides a call by the DENY and ALLOW rules. */
 export function decideByPolicies(
   sets: RuleSets,
   facts: CallFacts,
@@ -191,7 +194,7 @@ export function decideByPolicies(
   as: 'http' | 'tcp',
   custom?: Decision,
 ): Decision {
-  // Non-HTTP connections reach the authorizers here. Authorizers that speak only HTTP are skipped.
+  // Connections that are not HTTP reach the authorizers here. Authorizers that only support HTTP are skipped.
   const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
   if (asked && !asked.allowed) return asked;
   const decision = decideByRules(sets, facts, as);
@@ -222,7 +225,7 @@ function matching({ byPrincipal, others }: RuleIndex, facts: CallFacts): Compile
   return undefined;
 }
 
-/** Rules indexed by their exact principals, because most rules of a mesh concern other callers. */
+/** Index of rules by their exact principals. Most rules in a mesh do not concern the current caller. */
 interface RuleIndex {
   readonly byPrincipal: ReadonlyMap<string, readonly CompiledRule[]>;
   readonly others: readonly CompiledRule[];

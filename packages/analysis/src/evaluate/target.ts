@@ -19,22 +19,25 @@ import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import { callerProxy, compileWaypointAuthorizer, type PortProxies } from './ways.ts';
 
 export interface Endpoint extends PortProxies {
-  /** Target as requested: `orders.shop:80`. */
+  /** Target as the user requested it: `orders.shop:80`. */
   readonly name: string;
   /** Port of the workload. */
   readonly port: number;
-  /** Default `Host` header. */
+  /** Default value of the `Host` header. */
   readonly authority: string;
-  /** Reason why decisions about calls to the endpoint are unknown; absent if an unmodified sidecar or a ztunnel guards it. */
+  /**
+   * Reason why decisions about calls to the endpoint are unknown. Absent if an unmodified sidecar or a ztunnel guards
+   * it.
+   */
   readonly unknown?: string;
 }
 
 /**
  * Finds the endpoints of a target. `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service,
- * `shop/orders:8080` a workload by its own port. A Service without known workloads has one stand-in with exactly the
- * labels of its selector.
+ * `shop/orders:8080` is a workload and its own port. A Service without known workloads gets one placeholder workload,
+ * whose labels are exactly those of the selector.
  * @returns one endpoint for each workload behind it
- * @throws MeshpassError `usage` for a malformed target, or one that does not exist
+ * @throws MeshpassError `usage` if the target is malformed or does not exist
  * @example
  * ```ts
  * import { findEndpoints } from '@meshpass/analysis/evaluate';
@@ -60,7 +63,7 @@ export function findEndpoints(view: MeshView, text: string): readonly Endpoint[]
   return place.includes('/') ? ofWorkload(view, place, port) : ofService(view, place, port);
 }
 
-/** Lists every port of every Service, and every workload behind it. */
+/** Lists every port of every Service, once for each workload behind it. */
 export function allEndpoints(view: MeshView): readonly Endpoint[] {
   const once = createMemo();
   return view
@@ -100,7 +103,7 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
   const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
   const guarded = { ...at, ...guardOf(view, workload), authorizer: createAuthorizer(view, workload), port };
-  // Calls to a Pod's own address.
+  // The target is the Pod's own address.
   return [{ ...guarded, ...addressedPod(view, workload, guarded.proxy), ...unknownOf(view, workload, port) }];
 }
 
@@ -140,7 +143,7 @@ function behind(
     return {
       ...guarded,
       ...(guarded.proxy === 'ztunnel' && behindWaypoint(view, service, port, authorizer)),
-      // Callers of a headless Service connect to the own addresses of its Pods.
+      // Callers of a headless Service connect directly to the addresses of its Pods.
       ...(service.spec.clusterIP === 'None' && addressedPod(view, workload, guarded.proxy)),
       ...unknownOf(view, workload, reached.port),
     };
@@ -157,7 +160,7 @@ function guardOf(view: MeshView, workload: Workload): Pick<Endpoint, 'proxy' | '
   };
 }
 
-/** Adds the waypoint of the Service. Its policies and token rules count as those of the endpoint. */
+/** Adds the Service's waypoint. Its policies and JWT rules count as the endpoint's own. */
 function behindWaypoint(
   view: MeshView,
   service: ResourceOf<'Service'>,
@@ -180,7 +183,7 @@ function behindWaypoint(
   };
 }
 
-/** Unknown, if a waypoint may take the calls to a Pod's own address. */
+/** Returns a reason if a waypoint may handle the calls to a Pod's own address. */
 function addressedPod(view: MeshView, workload: Workload, proxy: Endpoint['proxy']): Pick<Endpoint, 'unknown'> {
   const unknown = proxy === 'ztunnel' ? whyPodWaypoint(view, workload.namespace, workload.labels) : undefined;
   return unknown === undefined ? {} : { unknown };
@@ -192,7 +195,7 @@ function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpo
 }
 
 /**
- * Lists namespaces whose Pods are assumed to have a sidecar because nothing contradicts it.
+ * Lists namespaces whose Pods are assumed to have a sidecar because no object contradicts this.
  * @example
  * ```ts
  * import { assumedNamespaces, findEndpoints } from '@meshpass/analysis/evaluate';

@@ -1,4 +1,4 @@
-/** Finds the tokens in a request that RequestAuthentication rules read, and removes them from it. */
+/** Finds the tokens in a request that RequestAuthentication rules expect, and removes them from the request. */
 import type { JwtRule } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
 import type { Call } from './call.ts';
@@ -8,7 +8,7 @@ export type RequestHeaders = Readonly<Record<string, string | undefined>>;
 /** Request whose tokens are being checked. */
 export interface Run {
   readonly call: Call;
-  /** The call's headers until one of them changes, then a copy. */
+  /** Headers of the call. They are copied when a header is changed for the first time. */
   headers: RequestHeaders | undefined;
   path: string;
   claims: Readonly<Record<string, unknown>> | undefined;
@@ -16,13 +16,13 @@ export interface Run {
 
 export interface ExtractedToken {
   readonly text: string;
-  /** Removes the token from the request that the workload receives. Cookies stay. */
+  /** Removes the token from the request that is forwarded to the workload. Cookies are not removed. */
   readonly takeAway: (run: Run) => void;
 }
 
 /**
- * Creates a function that finds a rule's tokens: in headers by name and prefix, then parameters, then cookies, each in
- * alphabetical order.
+ * Creates a function that finds a rule's tokens. It searches headers by name and prefix, then query parameters, then
+ * cookies, each in alphabetical order.
  */
 export function tokenLocations(rule: JwtRule): (run: Run) => readonly ExtractedToken[] {
   const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
@@ -72,8 +72,8 @@ function removeParameter(run: Run, name: string): void {
 const TOKEN_START = /[A-Za-z0-9\-_.]/;
 
 /**
- * Returns the token after a prefix. Envoy finds the prefix anywhere in the value, and the token at the next character
- * that a token may contain.
+ * Returns the token after a prefix. Envoy accepts the prefix anywhere in the value. The token starts at the next
+ * character that tokens may contain.
  */
 function afterPrefix(value: string, prefix: string): string | undefined {
   if (prefix === '') return value;

@@ -1,4 +1,4 @@
-/** Verdict on a call to an endpoint: yes, no or unknown. */
+/** Verdict about a call to an endpoint: yes, no or unknown. */
 import type { Call, Decision } from './call.ts';
 import type { Endpoint } from './target.ts';
 import { decideEveryPath, type Way } from './ways.ts';
@@ -7,16 +7,16 @@ export type Verdict = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {
   readonly verdict: Verdict;
-  /** Decision of the policies; of several ways, that of the first. */
+  /** Decision of the policies. If the call may take more than one path, this is the decision for the first path. */
   readonly decision: Decision;
   /** Reason why the verdict is unknown. */
   readonly unknown?: string;
 }
 
 /**
- * Evaluates a call by the policies on its way to the endpoint. The verdict is `unknown` if something else also decides: a
- * nonstandard proxy, an external authorizer, a provider from a mesh configuration that was not read, the version of Envoy,
- * or whether the caller is in ambient mode.
+ * Evaluates a call by all policies on its path to the endpoint. The verdict is `unknown` if it also depends on
+ * something else: a nonstandard proxy, an external authorizer, a provider from a mesh configuration that was not read,
+ * the Envoy version, or whether the caller is in ambient mode.
  * @example
  * ```ts
  * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -48,7 +48,7 @@ function describeWay({ by, decision }: Way): string {
   return `${by} it is ${decision.allowed ? 'allowed' : 'refused'}`;
 }
 
-/** Explains which unknown fact could reverse the decision. Returns undefined if none could. */
+/** Explains which unknown fact could reverse the decision. Returns undefined if there is none. */
 function whyOpen(decision: Decision, call: Call): string | undefined {
   const { allowed, external, unknownProvider, headersOfOlderEnvoy: headers } = decision;
   if (unknownProvider !== undefined)
@@ -60,7 +60,7 @@ function whyOpen(decision: Decision, call: Call): string | undefined {
 }
 
 /**
- * Combines verdicts: `unknown` if one is unknown, `some` if they differ, `no` if there are none.
+ * Combines verdicts. Returns `unknown` if any of them is unknown, `some` if they differ, and `no` if the list is empty.
  * @example
  * ```ts
  * import { combineVerdicts } from '@meshpass/analysis/evaluate';

@@ -1,6 +1,6 @@
 /**
- * Ways of a call to a workload: callers in ambient mode go through the waypoint of a Service, and callers with a sidecar
- * connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
+ * Determines the paths that a call to a workload may take. Callers in ambient mode go through a Service's waypoint,
+ * while callers with a sidecar connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
  */
 import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
 import {
@@ -17,15 +17,15 @@ import type { Call, Decision } from './call.ts';
 
 /** Waypoint in front of a Service's port. */
 export interface WaypointAuthorizer {
-  /** `shop/gate` */
+  /** Namespace and name: `shop/gate`. */
   readonly name: string;
   readonly authorizer: Authorizer;
-  /** Port and address of the Service, which its policies see. */
+  /** Port and address of the Service. The waypoint's policies match against them. */
   readonly port: number;
   readonly address: string | undefined;
-  /** Principals with which it calls the workload. */
+  /** Principals that the waypoint uses to call the workload. */
   readonly principals: readonly string[];
-  /** Whether gateways also call it. */
+  /** Whether gateways also send their calls to the waypoint. */
   readonly forGateways: boolean;
 }
 
@@ -37,13 +37,16 @@ export interface PortProxies {
   readonly proxy: 'sidecar' | 'ztunnel';
   /** Waypoint of the Service, if the workload is in ambient mode. */
   readonly waypoint?: WaypointAuthorizer;
-  /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
+  /**
+   * Whether the workload's sidecar accepts HBONE. If so, callers in ambient mode have an identity. Undefined if
+   * unknown.
+   */
   readonly acceptsHbone?: boolean;
-  /** Proxy of the workloads with an identity. Undefined if it is not known. */
+  /** Returns the proxy of the workloads that have an identity. Undefined if it is unknown. */
   readonly callerProxy: (principal: string) => KnownProxy | undefined;
 }
 
-/** Compiles the policies of a waypoint for one port of a Service. */
+/** Compiles a waypoint's policies for one Service port. */
 export function compileWaypointAuthorizer(
   view: MeshView,
   waypoint: Waypoint,
@@ -68,7 +71,7 @@ export function compileWaypointAuthorizer(
   };
 }
 
-/** Decides a call through a waypoint, which then calls the workload with its own identity. */
+/** Decides a call that goes through a waypoint. The waypoint calls the workload with its own identity. */
 export function decideThroughWaypoint(
   guard: WaypointAuthorizer,
   authorizer: Authorizer,
@@ -94,13 +97,16 @@ export function decideThroughWaypoint(
 
 export interface Way {
   readonly decision: Decision;
-  /** `through waypoint shop/gate` */
+  /** Path that the call takes: `through waypoint shop/gate`. */
   readonly by: string;
-  /** Why several ways are possible. */
+  /** Explains why more than one path is possible. */
   readonly why: string;
 }
 
-/** Decides a call on each way that it may take. There is one, if the caller's proxy is known or makes no difference. */
+/**
+ * Decides a call for each path that it may take. There is only one path if the caller's proxy is known or makes no
+ * difference.
+ */
 export function decideEveryPath(guarded: PortProxies, call: Call): readonly [Way, ...Way[]] {
   const { authorizer, waypoint, proxy } = guarded;
   const direct = (by: string, one: Call = call): Way => ({ decision: authorizer.decide(one), by, why: NOT_KNOWN });
@@ -135,7 +141,7 @@ function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointAuthoriz
   return caller === 'sidecar' ? 'pod' : undefined;
 }
 
-/** Determines the proxy of the workloads with an identity, or of their namespace if none is known. */
+/** Determines the proxy of the workloads that have an identity. If none of them is known, uses their namespace. */
 export function callerProxy(view: MeshView, principal: string): KnownProxy | undefined {
   return proxiesIn(view)(principal, () => {
     const [, , namespace = '', , account = ''] = principal.split('/');
@@ -145,5 +151,5 @@ export function callerProxy(view: MeshView, principal: string): KnownProxy | und
   });
 }
 
-/** Cached per mesh, because a matrix asks for each caller at each endpoint. */
+/** Cached per mesh, because a matrix queries each caller at each endpoint. */
 const proxiesIn = memoize((_view: MeshView) => createMemo());

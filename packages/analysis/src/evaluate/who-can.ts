@@ -1,4 +1,6 @@
-/** Lists the identities that can make a call: identities known to the mesh, and one of each unknown kind. */
+/**
+ * Lists the identities that can make a call: the identities known to the mesh, and one identity of each unknown kind.
+ */
 
 import type { MeshView } from '@meshpass/istio';
 import type { Call, Decision, HttpRequest } from './call.ts';
@@ -10,25 +12,24 @@ import { evaluate } from './verdict.ts';
 export interface Reacher {
   readonly endpoint: Endpoint;
   readonly who: string;
-  /** Absent if no token is needed. */
+  /** Token that the identity needs; absent if it needs none. */
   readonly token?: string;
   readonly decision: Decision;
 }
 
 export interface WhoCan {
-  /** Allowed identities. An identity that needs no token is listed without one. */
+  /** Identities that are allowed. An identity is listed without a token if it does not need one. */
   readonly reachers: readonly Reacher[];
   /**
-   * Identities whose result is unknown, each with its reason. Entries without an identity concern an endpoint as a
-   * whole.
+   * Identities whose result is unknown, with the reason. An entry without an identity concerns the endpoint as a whole.
    */
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly who?: string; readonly why: string }[];
 }
 
 /**
  * Evaluates a call for every known identity.
- * @param http absent for bytes that are not HTTP
- * @throws MeshpassError `usage` for a target that does not exist
+ * @param http absent for a connection that is not HTTP
+ * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts
  * import { whoCan } from '@meshpass/analysis/evaluate';

@@ -11,21 +11,21 @@ import type { LintOptions } from './model.ts';
 export interface LintContext {
   readonly mesh: MeshView;
   readonly access: Access | undefined;
-  /** Whether the resources cover the whole mesh, so that a missing object does not exist. */
+  /** Whether the resources cover the whole mesh. If so, an object that is not among them does not exist. */
   readonly complete: boolean;
-  /** Ways into the cluster, open or not. */
+  /** Entry points of the cluster, whether or not they are open. */
   readonly exposures: readonly Exposure[];
-  /** State to compare with, if given. */
+  /** State to compare with; undefined if there is none. */
   readonly base: LintContext | undefined;
-  /** Hosts of granted Services, with ports and grants. */
+  /** Hosts of granted Services, with their ports and grants. */
   readonly granted: GrantedHosts;
-  /** Words and labels that show a test route. */
+  /** Words and labels that indicate a test route. */
   readonly testWords: TestWords;
 }
 
 /**
  * Creates the input for lint rules.
- * @param options mesh settings here override the mesh's own configuration (ConfigMap `istio`) and Istio's defaults
+ * @param options mesh settings in the options override the mesh configuration (ConfigMap `istio`) and Istio's defaults
  */
 export function lintContext(resources: readonly Resource[], options: LintOptions): LintContext {
   const found = findMeshConfig(resources);

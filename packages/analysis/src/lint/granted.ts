@@ -1,4 +1,7 @@
-/** Hosts of granted Services, as far as the manifests show which Services the access file's entries select. */
+/**
+ * Determines the hosts of granted Services, as far as the manifests show which Services the access file's entries
+ * select.
+ */
 
 import { type Access, type GrantTarget, isSelection, selectedNamespaces } from '@meshpass/access/compile';
 import { fullHost, type MeshView, type Namespace, selects } from '@meshpass/istio';

@@ -1,4 +1,4 @@
-/** Linter: turns manifests into findings, each with its position, consequence and fix. */
+/** Lints manifests. Each finding has a position, a consequence and a fix. */
 
 import {
   decodeText,
@@ -30,20 +30,20 @@ import { createSettingsFilter } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { countUnreadKinds, type UnreadKind } from './unread-kinds.ts';
 
-/** File, or standard input. */
+/** File to lint, or standard input. */
 export interface LintFile {
   readonly name: string;
   readonly text: string | Uint8Array;
 }
 
 export interface LintedFiles extends LintResult {
-  /** Text that could not be read as manifests and was therefore not linted. */
+  /** Text that could not be loaded as manifests and was therefore not linted. */
   readonly problems: readonly ManifestProblem[];
-  /** Kinds of objects that no rule reads, with their counts. */
+  /** Kinds of objects that no rule checks, with the number of objects. */
   readonly notLookedAt: readonly UnreadKind[];
-  /** Warning about objects without a namespace; undefined if all have one. */
+  /** Warning about objects without a namespace; undefined if every object has one. */
   readonly unplaced: string | undefined;
-  /** Files and directories that may contain objects and were not read. */
+  /** Files and directories that were not read but may contain objects. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -52,7 +52,7 @@ export interface LeftOut {
   readonly why: string;
 }
 
-/** Objects that are already in the mesh. */
+/** Objects that already exist in the mesh. */
 export interface LintedCluster {
   readonly resources: readonly Resource[];
   /** Objects of unsupported kinds. */
@@ -61,7 +61,7 @@ export interface LintedCluster {
   readonly unlisted?: readonly UnreadKind[];
 }
 
-/** Loader finding. Rules still check the rest of the object. */
+/** Finding of the loader. Rules still check the rest of the object. */
 const UNKNOWN_FIELD: RuleText = {
   code: 'MP005',
   name: 'unknown-field',
@@ -70,15 +70,15 @@ const UNKNOWN_FIELD: RuleText = {
   fix: 'Correct its name. The restriction that it was meant to add is not in force.',
 };
 
-/** Every rule, for documentation and SARIF. */
+/** All rules, for documentation and SARIF. */
 export const ALL_RULES: readonly RuleText[] = [...SUPPRESSION_RULES, UNKNOWN_FIELD, ...RULES];
 
 const TEXT_OF = new Map(ALL_RULES.map((rule) => [rule.code, rule]));
 
 /**
- * Reads files and lints them together, so that a VirtualService in one file finds its Gateway in another. Invalid files
- * result in `problems`, never in an exception.
- * @param cluster objects that are already in the mesh; a file's object with the same name replaces one
+ * Loads files and lints them together, so that a VirtualService in one file can refer to a Gateway in another. Invalid
+ * files are reported in `problems` and never throw.
+ * @param cluster objects that already exist in the mesh; an object with the same name in a file replaces them
  * @example
  * ```ts
  * import { lintFiles } from '@meshpass/analysis/lint';
@@ -125,7 +125,7 @@ export function lintFiles(
 
 /**
  * Lints objects, for example those of a cluster.
- * @param before loader findings
+ * @param before findings of the loader
  * @param comments suppressions that the loader found
  */
 export function lint(
@@ -139,7 +139,7 @@ export function lint(
     [...rule.check(context)].map((report) => ({ finding: toFinding(rule, report), on: report.on })),
   );
   const taken = new Set(found.map(({ finding }) => placeKey(finding.place)));
-  // A rule that knows the effect of the wrong field describes it better.
+  // If a rule knows the effect of the unknown field, its finding is more helpful.
   const unknown = before.filter(({ place }) => !taken.has(placeKey(place))).map((finding) => ({ finding }));
   const suppressions = [...comments, ...suppressionsOn(resources, options.now)];
   const used = new Set<Suppression>();

@@ -1,4 +1,4 @@
-/** Types of the linter: rules, findings and options. */
+/** Types that the linter uses: rules, findings and options. */
 
 import type { Access } from '@meshpass/access/compile';
 import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -6,25 +6,25 @@ import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Vocabulary } from './exposure/test-words.ts';
 
 /**
- * `error`: something is open that should not be, or a policy does not mean what it seems to. `warning`: likely so, or
- * open only under a condition that the files do not show. `note`: worth knowing.
+ * `error`: something is open that should not be, or a policy does not mean what it appears to mean. `warning`: one of
+ * these is likely, or depends on a condition that the files do not show. `note`: worth knowing.
  */
 export const SEVERITIES = ['note', 'warning', 'error'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
-/** `MP` and three digits. Never renamed or reused. */
+/** `MP` and three digits. Codes are never renamed or reused. */
 export type RuleCode = `MP${number}`;
 
 /** Describes a rule. Each rule has a section in docs/lint.md. */
 export interface RuleText {
   readonly code: RuleCode;
-  /** Display name in kebab-case. */
+  /** Display name in kebab case. */
   readonly name: string;
   /** Default severity of findings; a report may override it. */
   readonly severity: Severity;
-  /** Problem, in one line. */
+  /** The problem, in one line. */
   readonly title: string;
-  /** General fix. */
+  /** How to fix the problem in general. */
   readonly fix: string;
 }
 
@@ -38,13 +38,13 @@ export interface Finding {
   readonly page: string;
   readonly place: Place;
   readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
-  /** Helm template of the object. */
+  /** Helm template that produced the object. */
   readonly template?: string;
 }
 
 /**
- * Finding that was accepted with a reason: by a suppression until a date, by a declared entry point with an owner, by a
- * rule that is off, or by a baseline.
+ * Finding that was accepted for a stated reason: by a suppression with an end date, by a declared entry point with an
+ * owner, by a disabled rule, or by a baseline.
  */
 export interface SuppressedFinding extends Finding {
   readonly suppressedBy: {
@@ -55,59 +55,62 @@ export interface SuppressedFinding extends Finding {
   };
 }
 
-/** Returns why a finding is accepted; undefined if it is not. */
+/** Returns why a finding is accepted, or undefined if it is not. */
 export type SuppressionMatcher = (finding: Finding, on?: KubeObject) => SuppressedFinding['suppressedBy'] | undefined;
 
-/** Entry point that is open on purpose. */
+/** Entry point that is intentionally open. */
 export interface DeclaredEntryPoint {
   readonly kind: string;
   readonly namespace: string;
   readonly name: string;
   readonly reason: string;
-  /** Person or team that answers for it. */
+  /** Person or team responsible for the entry point. */
   readonly owner: string;
   readonly place: Place;
 }
 
-/** Severity that replaces the one of every finding of a rule. */
+/** Severity that replaces the severity of all findings of a rule. */
 export interface RuleSeverity {
-  /** `off` suppresses the findings. */
+  /** New severity; `off` suppresses the findings. */
   readonly severity: Severity | 'off';
-  /** Whether it is lower than the rule's own. */
+  /** Whether the new severity is lower than the rule's own. */
   readonly isLower: boolean;
-  /** Present if the severity is lower. */
+  /** Reason for the lower severity; empty if it is not lower. */
   readonly reason: string;
   readonly place: Place;
 }
 
 export interface LintSettings {
-  /** File of the settings, for reports. */
+  /** Name of the settings file, for reports. */
   readonly file: string;
   readonly severities: ReadonlyMap<RuleCode, RuleSeverity>;
   readonly testWords: Vocabulary;
-  /** Labels whose values show what an environment is for. */
+  /** Labels whose values state the purpose of an environment. */
   readonly testLabels: Vocabulary;
   readonly entryPoints: readonly DeclaredEntryPoint[];
 }
 
-/** Effect of settings on a run. Every output shows it, because a change under review may bring the settings. */
+/**
+ * Effect of the settings on a run. Every output format includes it, because the change under review may also change the
+ * settings.
+ */
 export interface AppliedSettings {
   readonly file: string;
-  /** Rules that are off or lowered, with the number of findings that are suppressed or lowered. */
+  /** Rules that are disabled or have a lower severity, with the number of findings affected. */
   readonly weakened: readonly {
     readonly code: RuleCode;
     readonly severity: Severity | 'off';
     readonly reason: string;
     readonly findings: number;
   }[];
-  /** Words and labels that no longer show a test route. */
+  /** Words and labels that no longer indicate a test route. */
   readonly removed: readonly string[];
 }
 
-/** Known finding. */
+/** Finding that is already known. */
 export interface BaselineEntry {
   readonly code: string;
-  /** `KIND NAMESPACE/NAME`, or the file of a finding without an object. */
+  /** `KIND NAMESPACE/NAME`, or the file if the finding has no object. */
   readonly object: string;
   readonly message: string;
 }
@@ -118,25 +121,28 @@ export interface Baseline {
 }
 
 export interface LintResult {
-  /** Sorted by file, line and column. */
+  /** Findings, sorted by file, line and column. */
   readonly findings: readonly Finding[];
   readonly suppressed: readonly SuppressedFinding[];
-  /** Entries of the baseline that match no finding any longer. */
+  /** Baseline entries that no longer match any finding. */
   readonly gone: readonly BaselineEntry[];
-  /** Undefined without settings. */
+  /** Effect of the settings; undefined if there are none. */
   readonly settings: AppliedSettings | undefined;
   /** Number of linted objects. */
   readonly objects: number;
 }
 
 export interface LintOptions {
-  /** Access file. Without it, rules about grants report nothing. */
+  /** Access file. Without it, rules about grants do not report anything. */
   readonly access?: Access;
-  /** State to compare with: its existing exposures are not new. */
+  /** State to compare with. Exposures that already exist there are not new. */
   readonly base?: readonly Resource[];
-  /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
+  /**
+   * Whether the resources cover the whole mesh (a live cluster). If so, an object that is not among them does not
+   * exist.
+   */
   readonly complete?: boolean;
-  /** Namespace of objects in files without one; defaults to `default`. */
+  /** Namespace for objects in files that have none; defaults to `default`. */
   readonly namespace?: string;
   /** Istio's root namespace; defaults to `istio-system`. */
   readonly rootNamespace?: string;
@@ -145,9 +151,9 @@ export interface LintOptions {
   /** `meshConfig.pathNormalization`; defaults to `BASE`, Istio's own default. */
   readonly pathNormalization?: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
   readonly settings?: LintSettings;
-  /** Known findings, which are not reported again. */
+  /** Known findings. They are not reported again. */
   readonly baseline?: Baseline;
-  /** Current time for the expiry of suppressions, Unix ms. */
+  /** Current time in Unix ms, used to check whether suppressions have expired. */
   readonly now: number;
 }
 

@@ -1,4 +1,4 @@
-/** Parts of objects that rules check, each with its path in the manifest. */
+/** Selects the parts of objects that rules check, each with its path in the manifest. */
 
 import {
   type AuthorizationCondition,
@@ -37,7 +37,7 @@ export function textsOf<On extends KubeObject>(on: On, path: Path, list: unknown
   return texts(list).map((value, index) => ({ on, path: [...path, index], value }));
 }
 
-/** Creates a function that returns the objects of a kind as a whole. */
+/** Creates a function that returns all objects of a kind, each as a single part. */
 export function objectsOfKind<Kind extends ResourceKind>(kind: Kind) {
   return ({ mesh }: LintContext) => mesh.all(kind).map((on) => ({ on: on as ResourceOf<Kind> & KubeObject, path: [] }));
 }
@@ -78,26 +78,26 @@ export function conditionsOf({ on, path, value }: PolicyRule): readonly PolicyPa
   return itemsOf(on, [...path, 'when'], value.when);
 }
 
-/** String in a list of a rule. */
+/** String in one of a rule's lists. */
 export interface RuleEntry extends PolicyPart<string> {
-  /** Name of the list, such as `notPaths`, and its strings. */
+  /** Name of the list, such as `notPaths`, and all strings in it. */
   readonly list: string;
   readonly all: readonly string[];
 }
 
-/** Returns every string in the lists of a source, operation or condition. */
+/** Returns every string in all lists of a source, operation or condition. */
 export function ruleEntries({ on, path, value }: PolicyPart<object>): readonly RuleEntry[] {
   return Object.entries(value).flatMap(([list, values]) =>
     textsOf(on, [...path, list], values).map((one) => ({ ...one, list, all: texts(values) })),
   );
 }
 
-/** Returns every string in the sources of AuthorizationPolicies. */
+/** Returns every string in the sources of all AuthorizationPolicies. */
 export function sourceEntries(context: LintContext): readonly RuleEntry[] {
   return policyRules(context).flatMap(sourcesOf).flatMap(ruleEntries);
 }
 
-/** Returns every string in the operations of AuthorizationPolicies. */
+/** Returns every string in the operations of all AuthorizationPolicies. */
 export function operationEntries(context: LintContext): readonly RuleEntry[] {
   return policyRules(context).flatMap(operationsOf).flatMap(ruleEntries);
 }
@@ -122,7 +122,7 @@ export function gatewayServers({ mesh }: LintContext): readonly Part<GatewayServ
   return mesh.all('Gateway').flatMap((on) => itemsOf(on, ['spec', 'servers'], on.spec.servers));
 }
 
-/** Returns the hosts of a server, as written and as read by `serverHost`. */
+/** Returns the hosts of a server, both as written and as parsed by `serverHost`. */
 export function hostsOf({ on, path, value }: Part<GatewayServer, Gateway>) {
   return textsOf(on, [...path, 'hosts'], value.hosts).map((one) => ({
     ...one,
@@ -135,7 +135,9 @@ export function httpRoutes({ mesh }: LintContext): readonly Part<HttpRoute, Virt
   return mesh.all('VirtualService').flatMap((on) => itemsOf(on, ['spec', 'http'], on.spec.http));
 }
 
-/** Whether a match needs a claim of a verified token. Without a RequestAuthentication, it matches no call. */
+/**
+ * Whether a match requires a claim from a verified token. Without a RequestAuthentication, such a match never applies.
+ */
 export function needsClaim({ headers }: HttpMatch): boolean {
   return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }
@@ -149,7 +151,7 @@ export function virtualServiceDestinations(service: VirtualService) {
   );
 }
 
-/** Returns the token rules of every RequestAuthentication. */
+/** Returns the JWT rules of every RequestAuthentication. */
 export function jwtRules({ mesh }: LintContext): readonly Part<JwtRule, RequestAuthentication>[] {
   return mesh.all('RequestAuthentication').flatMap((on) => itemsOf(on, ['spec', 'jwtRules'], on.spec.jwtRules));
 }

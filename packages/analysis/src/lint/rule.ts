@@ -1,13 +1,13 @@
-/** Lint rules, the parts of objects that they check, and their reports. */
+/** Defines lint rules, the parts of objects that they check, and their reports. */
 import type { KubeObject, Path } from '@meshpass/istio';
 import type { LintContext } from './context.ts';
 import type { RuleText, Severity } from './model.ts';
 
-/** Single problem found by a rule. */
+/** Single problem that a rule found. */
 export interface Report {
   readonly on: KubeObject;
   readonly path: Path;
-  /** Part that the caret marks; defaults to the value. */
+  /** Part that the caret points to; defaults to the value. */
   readonly part?: 'key' | 'value';
   readonly message: string;
   readonly severity?: Severity;
@@ -25,13 +25,13 @@ export interface Part<Value, On extends KubeObject = KubeObject> {
   readonly value: Value;
 }
 
-/** Problem of a part. */
+/** Problem with a part of an object. */
 export interface Problem extends Omit<Report, 'on' | 'path'> {
   /** Path from the part to the field; defaults to the part itself. */
   readonly at?: Path;
 }
 
-/** Creates the check of a rule that judges each part by itself. */
+/** Creates a rule's check if the rule judges each part separately. */
 export function each<Judged extends Pick<Report, 'on' | 'path'>>(
   partsOf: (context: LintContext) => Iterable<Judged>,
   judge: (part: Judged, context: LintContext) => Problem | undefined,

@@ -53,9 +53,9 @@ export interface Suppression {
   readonly codes: readonly string[];
   readonly reason: string;
   readonly until: string;
-  /** Whether the suppression covers a finding. */
+  /** Whether the suppression applies to a finding. */
   readonly reaches: (finding: Finding, on: KubeObject | undefined) => boolean;
-  /** Error that makes the suppression ineffective. */
+  /** Mistake that makes the suppression ineffective. */
   readonly fault: { readonly code: 'MP001' | 'MP002'; readonly message: string } | undefined;
 }
 
@@ -81,7 +81,7 @@ export function suppressionsIn(text: string, file: string, now: number): readonl
   return found;
 }
 
-/** Finds suppressions by annotation, one per line. They apply to every finding on their object. */
+/** Finds suppressions in annotations, one per line. They apply to all findings for their object. */
 export function suppressionsOn(resources: readonly Resource[], now: number): readonly Suppression[] {
   const found: Suppression[] = [];
   for (const resource of resources) {
@@ -95,7 +95,7 @@ export function suppressionsOn(resources: readonly Resource[], now: number): rea
   return found;
 }
 
-/** Number of the first line after a comment that is neither blank nor a comment, counting from 1. */
+/** Returns the 1-based number of the first line after a comment that is neither blank nor a comment. */
 function nextLine(lines: readonly string[], index: number): number {
   let next = index + 1;
   while (next < lines.length && /^\s*(?:#.*)?$/.test(lines[next]!)) next++;
@@ -122,7 +122,7 @@ function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'>
       ...given,
       fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it has no effect.` },
     };
-  // The suppression still applies on its end date in every time zone.
+  // A suppression still applies on its end date in every time zone.
   const over = Date.parse(`${until}T00:00:00Z`) + 36 * 3600_000 < now;
   return {
     ...given,
@@ -134,12 +134,12 @@ function isDay(text: string): boolean {
   return DAY.test(text) && new Date(`${text}T00:00:00Z`).toISOString().startsWith(text);
 }
 
-/** Whether a comment or settings may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
+/** Whether comments or settings may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
 export function isSuppressible(code: RuleCode): boolean {
   return !SUPPRESSION_RULES.some((rule) => rule.code === code);
 }
 
-/** Formats the reason why a finding was accepted, with its end or owner: `the public demo (team shop)`. */
+/** Formats the reason why a finding was accepted, with its end date or owner: `the public demo (team shop)`. */
 export function describeAcceptance({ suppressedBy: { reason, until, owner } }: SuppressedFinding): string {
   const more = until === undefined ? owner : `until ${until}`;
   return more === undefined ? reason : `${reason} (${more})`;

@@ -1,4 +1,7 @@
-/** Counts objects that no rule reads, by kind, so that the absence of findings is not mistaken for a passed check. */
+/**
+ * Counts the objects that no rule checks, by kind, so that the absence of findings is not mistaken for a successful
+ * check.
+ */
 
 import type { KubeObject, Resource } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
@@ -6,15 +9,15 @@ import { listed } from '@meshpass/istio/members';
 export interface UnreadKind {
   readonly apiVersion: string;
   readonly kind: string;
-  /** Number of objects; absent if the cluster has the kind but does not allow listing it. */
+  /** Number of objects. Absent if the cluster has the kind but does not permit listing it. */
   readonly count?: number;
 }
 
-/** Kinds that other commands read but no lint rule does. */
+/** Kinds that other commands read but no lint rule checks. */
 const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['ServiceAccount']);
 
 /**
- * Counts the unread kinds.
+ * Counts the kinds that no rule checks.
  * @param resources objects of supported kinds
  * @param others objects of unsupported kinds
  * @param unlisted cluster kinds that could not be listed
@@ -33,16 +36,16 @@ export function countUnreadKinds(
   return [...counts.values(), ...unlisted].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
-/** Formats `2 UDPRoute (gateway.networking.k8s.io/v1alpha2), 1 NetworkPolicy (networking.k8s.io/v1)`. */
+/** Formats kinds as `2 UDPRoute (gateway.networking.k8s.io/v1alpha2), 1 NetworkPolicy (networking.k8s.io/v1)`. */
 export function describeUnreadKinds(kinds: readonly UnreadKind[]): string {
   const named = kinds.map(({ apiVersion, kind, count }) => `${count ?? 'unlisted'} ${kind} (${apiVersion})`);
   return listed(named, MOST_NAMED);
 }
 
-/** Maximum number of kinds listed, because files may contain any number of invented kinds. */
+/** Maximum number of kinds listed, because files may contain any number of made-up kinds. */
 const MOST_NAMED = 30;
 
-/** True if no rule reads the object. The only ConfigMap that rules read is the mesh configuration. */
+/** Whether no rule checks the object. The only ConfigMap that rules read is the mesh configuration. */
 function isUnread({ kind, metadata }: Resource): boolean {
   return READ_BY_NO_RULE.has(kind) || (kind === 'ConfigMap' && metadata.name !== 'istio');
 }

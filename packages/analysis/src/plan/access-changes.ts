@@ -1,6 +1,6 @@
 /**
  * Compares two access files and lists everything that the later one grants and revokes. Unknown fields are compared
- * like any other and shown by name.
+ * like all others and reported by name.
  */
 import type { Access } from '@meshpass/access/compile';
 import { plainText } from '@meshpass/identity/text';
@@ -8,20 +8,20 @@ import { describeChange, describeValue, type ValueChange } from './change-words.
 import { comparableAccess, type EntriesByIdentity, identityKey } from './stated.ts';
 
 export interface AccessChange {
-  /** Path in the file: `grants.dev.ttl`, `operators.admin`. List entries have the path of their list. */
+  /** Path in the file, such as `grants.dev.ttl` or `operators.admin`. The entries of a list share the list's path. */
   readonly path: string;
-  /** Whether an entry or a field is added, removed or changed. */
+  /** Whether an entry or a field was added, removed or changed. */
   readonly does: 'gains' | 'loses' | 'changes';
-  /** Description of the value; absent if there was none. */
+  /** Description of the previous value; absent if there was none. */
   readonly before?: string;
   readonly after?: string;
-  /** True if the change permits more, requires less, or has an unknown effect. */
+  /** Whether the change permits more, requires less, or has an unknown effect. */
   readonly wider: boolean;
   /** Sentence that describes the change. */
   readonly says: string;
 }
 
-/** Fields that restrict access, so that removing one permits more. */
+/** Fields that restrict access. Removing one permits more. */
 const NARROWS: ReadonlySet<string> = new Set([
   ...['deny', 'grants.*.except', 'grants.*.to.deny', 'grants.*.during', 'grants.*.approval'],
 ]);
@@ -37,17 +37,17 @@ const NAMED: ReadonlySet<string> = new Set([
   ...['grants', 'trust.issuers', 'operators.serviceAccounts', 'approvals.webhooks'],
 ]);
 
-/** Objects that are shown field by field when added or removed. All others are shown as a whole. */
+/** Objects that are described field by field when they are added or removed. All others are described as a whole. */
 const OPENED: ReadonlySet<string> = new Set(['grants.*', 'grants.*.approval', 'grants.*.approval.emergency']);
-/** Objects with no meaning of their own, shown only through their fields. */
+/** Objects that have no meaning of their own and are only described through their fields. */
 const CONTAINERS: ReadonlySet<string> = new Set(['grants.*.kubernetes', 'operators.serviceAccounts.*']);
 
-/** Lists for which absent does not mean empty. */
+/** Lists for which an absent value differs from an empty list. */
 const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
 
 /**
- * Lists everything that `after` grants and revokes, wider changes first.
- * @param before NO_ACCESS if no file was in force
+ * Lists everything that `after` grants and revokes. Changes that widen access come first.
+ * @param before access file before the change; NO_ACCESS if no file was in force
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -99,7 +99,7 @@ function* entryDifferences(
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     const [was, is] = [before.get(key), after.get(key)];
     if (was === undefined || is === undefined) yield differenceAt(path, field, was, is);
-    // Same entry, but it differs outside its identity.
+    // The entry is the same, but fields outside its identity differ.
     else if (identityKey(was) !== identityKey(is)) yield differenceAt(path, `${field}.*`, was, is);
   }
 }
@@ -125,7 +125,7 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> | undefine
   return isObject ? (value as Readonly<Record<string, unknown>>) : undefined;
 }
 
-/** Users choose the names, so `constructor` must not find an inherited property. */
+/** Users choose the names, so a name such as `constructor` must not find an inherited property. */
 function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: string): unknown {
   return members && Object.hasOwn(members, name) ? members[name] : undefined;
 }
@@ -133,7 +133,7 @@ function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: 
 function isWider({ field, does, before, after }: ValueChange): boolean {
   if (NEUTRAL.has(field)) return false;
   if (does !== 'changes') return NARROWS.has(field) === (does === 'loses');
-  // The effect of a change that is neither a number nor a switch is unknown.
+  // The effect of a change is unknown if the value is neither a number nor a boolean.
   if (typeof before === 'boolean') return after === true;
   if (typeof before !== 'number' || typeof after !== 'number') return true;
   return LESS_IS_WIDER.has(field) ? after < before : after > before;

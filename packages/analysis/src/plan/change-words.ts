@@ -1,4 +1,4 @@
-/** Describes changes of an access file in sentences. */
+/** Describes changes to an access file in sentences. */
 import {
   type Denial,
   describeApproval,
@@ -21,7 +21,7 @@ import { formatDuration } from '@meshpass/identity/text';
 /** Change to a single value in the file. */
 export interface ValueChange {
   readonly path: readonly string[];
-  /** Path with `*` for user-chosen names: `grants.*.ttl`. */
+  /** Path in which `*` replaces names that users chose: `grants.*.ttl`. */
   readonly field: string;
   readonly does: 'gains' | 'loses' | 'changes';
   readonly before: unknown;
@@ -85,7 +85,7 @@ function holds(what: string): Sentence {
   return comes(({ entry, gains }) => `${entry} ${gains} ${what}`);
 }
 
-/** Describes a changed reason, the only difference between two denials of the same people. */
+/** Describes a changed reason, if two denials of the same people differ only in that. */
 function reasonChanges(denied: (grant: string) => string): Sentence {
   return ({ path, before, after }) => {
     const [was, is] = [before, after] as Denial[];
@@ -93,7 +93,7 @@ function reasonChanges(denied: (grant: string) => string): Sentence {
   };
 }
 
-/** Maximum characters for the approvers in each holder's sentence. A change to `by` lists all approvers. */
+/** Maximum length of the approvers in each holder's sentence, characters. A change to `by` lists all approvers. */
 const APPROVAL_ROOM = 100;
 
 const EVERYTHING = 'every grant and every role';
@@ -149,7 +149,7 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   },
 };
 
-/** Generic sentence for a change that has no specific one: `dev changes: ttl 1h, previously 10m`. */
+/** Generic sentence for changes without a specific one: `dev changes: ttl 1h, previously 10m`. */
 function general({ does, path, field, before, after }: ValueChange): string {
   const [subject, ...members] = subjectOf(path);
   const member = members.join('.');

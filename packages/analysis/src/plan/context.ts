@@ -1,4 +1,4 @@
-/** Input for evaluating an access file change: both mesh states, all ports, and the relevant sets of calls. */
+/** Input for evaluating a change to the access file: both mesh states, all ports, and the relevant sets of calls. */
 
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { formatSni, grantNamespace } from '@meshpass/identity';
@@ -22,11 +22,11 @@ export interface Change {
   readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain' | 'gateway'>;
   readonly settings: MeshSettings;
   readonly tokens: IdentityTokens;
-  /** Grants before and after the change, whose holders do not count as other traffic. */
+  /** Grants before and after the change. Their holders are not part of other traffic. */
   readonly holders: readonly string[];
-  /** Whether the mesh gateway forwards no call to a Service port, whatever the access file grants. */
+  /** Whether the mesh gateway never forwards calls to a Service port, regardless of the access file. */
   readonly isUnseen?: (host: string, port: number) => boolean;
-  /** Additional formulas whose sets are needed. */
+  /** Additional formulas whose sets of calls are needed. */
   readonly also?: readonly Condition[];
   /** Reason why some policies may not have been read. */
   readonly unread?: string | undefined;
@@ -42,43 +42,46 @@ export interface GrantedPort {
 export interface AnalysisContext {
   readonly space: Space;
   readonly indexes: readonly [PolicyIndex, PolicyIndex];
-  /** Endpoints whose decisions are known. Nothing is proven about other endpoints. */
+  /** Endpoints for which decisions are known. Nothing is proven about any others. */
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
   /** Namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
-  /** Mesh gateway, which forwards connections and enforces no policy. */
+  /** Mesh gateway. It forwards connections and does not enforce policies. */
   readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
   readonly ports: readonly GrantedPort[];
-  /** Callers with a grant's certificate. */
+  /** Calls from callers that have a grant's certificate. */
   readonly holders: Condition;
-  /** Holders with an identity token of their own grant. */
+  /** Calls from holders that have an identity token for their own grant. */
   readonly prepared: Condition;
   /** Connections to each granted port, in any subset, keyed by the port's plain server name. */
   readonly names: ReadonlyMap<string, Condition>;
-  /** Connections that use the name of a granted port. */
+  /** Connections whose server name is that of a granted port. */
   readonly grantedNames: Condition;
-  /** Requests with an identity token, or another value in its place. */
+  /** Requests that carry an identity token, or another value where the token belongs. */
   readonly ourTokens: Condition;
-  /** Calls that can exist (see `possibleCalls`). */
+  /** Calls that are possible (see `possibleCalls`). */
   readonly real: Condition;
-  /** Calls that no unknown fact can block (see `agreeing`). */
+  /** Calls that cannot be blocked by an unknown fact (see `agreeing`). */
   readonly agreed: Condition;
-  /** Calls that the mesh gateway may have forwarded, and those without tested headers (see `workspaceCalls`). */
+  /**
+   * Calls that the mesh gateway may have forwarded, and calls without headers that policies test (see
+   * `workspaceCalls`).
+   */
   readonly forwarded: Condition;
   readonly headerless: Condition;
-  /** Fields that every holder provides, its own SNI and token, and those that `agreed` assumes. */
+  /** Fields that are known for every call: each holder's own SNI and token, and the fields that `agreed` assumes. */
   readonly given: readonly string[];
-  /** Fields that ordinary calls of holders have or lack. */
+  /** Fields that are known to be present or absent in ordinary calls of holders. */
   readonly ordinarilyGiven: readonly string[];
-  /** Hosts that the mesh gateway forwards, before and after the change. */
+  /** Hosts to which the mesh gateway forwards calls, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
   readonly isUnseen: (host: string, port: number) => boolean;
 }
 
 /**
- * Computes the input.
+ * Computes the input for evaluating a change.
  * @throws MeshpassError `policy_too_large`
  */
 export function analysisContext(change: Change): AnalysisContext {
@@ -124,7 +127,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const conditions = [
     ...names.values(),
     ...portPolicies.map(({ allowed }) => allowed),
-    // Added individually, because simplified formulas may omit some of their tests.
+    // These are added individually, because simplified formulas may omit some of their tests.
     ...portPolicies.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
@@ -150,7 +153,8 @@ export function analysisContext(change: Change): AnalysisContext {
 }
 
 /**
- * Returns the calls that a port allows. Workspaces always use mutual TLS, so a port that disables it allows no holder.
+ * Returns the calls that a port allows. Workspaces always use mutual TLS, so a port that disables mutual TLS does not
+ * allow any holder.
  */
 export function callsAllowedByPort(
   { space, holders }: Pick<AnalysisContext, 'space' | 'holders'>,
@@ -160,7 +164,7 @@ export function callsAllowedByPort(
   return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
 }
 
-/** Formats a Service port like `Endpoint.services`. */
+/** Formats a Service port in the same format as `Endpoint.services`. */
 export function serviceOf({ service, port }: ResolvedTarget): string {
   return `${service.name}.${service.namespace}:${port.port}`;
 }
@@ -190,14 +194,14 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
 }
 
 /**
- * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token
- * is present. Neither breaks a grant.
+ * Assumes that all external authorizers allow the call, because their decisions are unknown, and that the request
+ * contains no second, invalid token. Neither of them breaks a grant.
  */
 function agreeing(flags: ReadonlySet<FlagField>): Condition {
   return all([...flags].map((field) => (field.startsWith('custom:') ? flag(field) : not(flag(field)))));
 }
 
-/** Flags of authorizers and of invalid tokens. */
+/** Collects the flags of external authorizers and of invalid tokens. */
 function agreedFlags(portPolicies: readonly PortPolicy[]): ReadonlySet<FlagField> {
   const seen = new Set<Condition>();
   const flags = new Set<FlagField>();

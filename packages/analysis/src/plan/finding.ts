@@ -1,4 +1,4 @@
-/** Problems with a change, each with a call that proves it and the rule that decides the call. */
+/** Problems with a change. Each one includes a call that proves it and the rule that decides this call. */
 import { realProducts } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
 import { type Description, describeProduct, formatCall } from '../diff/describe.ts';
@@ -11,9 +11,9 @@ export type FindingKind =
   | 'grant-does-not-work'
   | 'reaches-more'
   | 'changes-others'
-  /** The result is unknown. The change is refused until an operator accepts the risk. */
+  /** The result is unknown. The change is refused unless an operator accepts the risk. */
   | 'not-known'
-  /** Does not prevent the change. */
+  /** The finding does not prevent the change. */
   | 'note';
 
 export interface Finding {
@@ -22,30 +22,30 @@ export interface Finding {
   /** Describes the calls and their ports. */
   readonly message: string;
   readonly example: string;
-  /** Deciding rule. */
+  /** Rule that decides the example call. */
   readonly because: string;
 }
 
-/** Unwanted calls, with their ports and the rules after the change. */
+/** Calls that would be a problem, with their ports and the rules after the change. */
 export interface Suspicion {
   readonly kind: FindingKind;
   readonly calls: Node;
   readonly where: readonly Endpoint[];
   readonly portPolicy: PortPolicy;
   readonly grant?: string;
-  /** Builds a sentence from the description of the calls, without the ports. */
+  /** Creates the sentence from a description of the calls. The ports are not included. */
   readonly sentence: (said: Description) => string;
-  /** Fields that the context implies. */
+  /** Fields that the context already implies. */
   readonly given?: ReadonlySet<string>;
   /** Position in the access file. */
   readonly source?: string;
 }
 
-/** Maximum findings per suspicion. Any further findings are similar. */
+/** Maximum number of findings per suspicion. Any others would be similar. */
 const LISTED = 3;
 
 /**
- * Lists findings for a suspicion.
+ * Lists the findings for a suspicion.
  * @returns an empty list if no such call exists
  */
 export function suspicionFindings(

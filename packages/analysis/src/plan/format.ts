@@ -1,4 +1,4 @@
-/** Formats a plan for a terminal, or as a comment on a pull request. */
+/** Formats a plan for a terminal or as a pull request comment. */
 import { terminalText } from '@meshpass/identity/text';
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
@@ -17,7 +17,7 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
 };
 
 /**
- * Formats a plan as text, or as Markdown for a comment on a pull request.
+ * Formats a plan as text, or as Markdown for a pull request comment.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -46,7 +46,7 @@ export function formatPlan(plan: Shown, form: 'text' | 'markdown'): string {
   return terminalText(form === 'markdown' ? markdown(plan) : text(plan));
 }
 
-/** Lists changes to the file and to calls, wider changes first, without duplicates. */
+/** Lists the changes to the file and to calls without duplicates. Changes that widen access come first. */
 function meaning({ reach, changes = [] }: Shown): readonly string[] {
   const said = (isWider: boolean) => changes.filter(({ wider }) => wider === isWider).map(({ says }) => says);
   const calls = reach.map(({ grant, does, what, service }) => `${grant} ${does} ${what} on ${service}`);
@@ -97,7 +97,7 @@ function text(plan: Shown): readonly string[] {
   ];
 }
 
-/** Maximum objects listed, so that the comment stays within GitHub's limit (65,536 characters). */
+/** Maximum number of objects listed, so that the comment stays within GitHub's limit of 65,536 characters. */
 const LISTED = 100;
 
 function markdown(plan: Shown): readonly string[] {
@@ -118,7 +118,7 @@ function markdown(plan: Shown): readonly string[] {
         `**${TITLES[kind]}**: ${inline(message)}`,
         ...['', `- for example ${inline(example)}`, `- ${inline(because)}`],
       ]),
-    // Not truncated, because a reviewer must not miss one change after a hundred others.
+    // The list is not truncated, because a reviewer must not miss a change that follows a hundred others.
     ...(changes.length > 0 ? ['', '### What it means', '', ...changes.map((line) => `- ${inline(line)}`)] : []),
     ...(plan.resources.length > 0
       ? [
@@ -131,7 +131,7 @@ function markdown(plan: Shown): readonly string[] {
   ];
 }
 
-/** Formats text as code, because service names and paths are untrusted and must not become links or markup. */
+/** Formats text as code. Service names and paths are untrusted and must not become links or markup. */
 function inline(text: string): string {
   return `\`${text.replaceAll('`', "'").replace(/\s+/g, ' ')}\``;
 }

@@ -1,6 +1,6 @@
 /**
- * Set of calls that an access file grants. Derived from the file alone and not from its compiled policies, so that the
- * two can be compared.
+ * Set of calls that an access file grants. It is derived from the file itself rather than from the compiled policies,
+ * so that the two can be compared.
  */
 
 import {
@@ -14,12 +14,14 @@ import {
 import { all, any, type Condition, flag, not, path, text } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 
-/** Certificate from one of these namespaces. */
+/** Condition that the peer has a certificate from one of these namespaces. */
 export function namespacePeerCondition(namespaces: readonly string[]): Condition {
   return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
 }
 
-/** Valid identity token for this grant, and no invalid token in its place. */
+/**
+ * Condition that the request has a valid identity token for this grant, and no invalid token where that token belongs.
+ */
 export function validTokenCondition(grant: string, tokens: IdentityTokens): Condition {
   return all([
     text('token.issuer', exactly(tokens.issuer)),
@@ -30,7 +32,9 @@ export function validTokenCondition(grant: string, tokens: IdentityTokens): Cond
   ]);
 }
 
-/** Connection whose server name has this port and host, in any subset: `outbound_.PORT_.SUBSET_.HOST`. */
+/**
+ * Condition that the connection's server name has this port and host, in any subset: `outbound_.PORT_.SUBSET_.HOST`.
+ */
 export function sniCondition(host: string, port: number): Condition {
   return all([
     text('connection.sni', { form: 'prefix', text: `outbound_.${port}_.` }),
@@ -38,7 +42,7 @@ export function sniCondition(host: string, port: number): Condition {
   ]);
 }
 
-/** Calls that a grant allows at one port of one Service. */
+/** Returns the calls that a grant allows at one port of a Service. */
 export function grantedCalls(
   { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
   { target, port, host }: ResolvedTarget,
@@ -56,7 +60,7 @@ export function grantedCalls(
   ]);
 }
 
-/** Required proof claims in the identity token. One listed value of each is enough. */
+/** Requires proof claims in the identity token. For each claim, at least one of the listed values must match. */
 function has(require: ClaimValues = {}): Condition {
   return all(
     Object.entries(require).map(([name, values]) =>

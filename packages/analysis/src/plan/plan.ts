@@ -1,6 +1,6 @@
 /**
- * Plan for an access file change: the objects it writes, its effect, and whether it may be applied. A plan is valid for
- * one cluster state, identified by its hash.
+ * Plan for a change to the access file: the objects that it writes, its effect, and whether it may be applied. A plan
+ * is only valid for a single cluster state, which is identified by its hash.
  */
 
 import {
@@ -34,9 +34,9 @@ import { determineVisibility, findInvisibleServices } from './visible.ts';
 
 export interface PlanInput {
   readonly access: Access;
-  /** Access file in force, if known. */
+  /** Access file that is currently in force, if known. */
   readonly inForce?: Access | undefined;
-  /** All known cluster objects: Services, workloads, policies, and objects that Meshpass wrote earlier. */
+  /** All known cluster objects: Services, workloads, policies, and objects that Meshpass wrote previously. */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly trustDomainAliases?: readonly string[];
@@ -46,20 +46,20 @@ export interface PlanInput {
 }
 
 export interface Plan {
-  /** SHA-256, hex, of the access file's content, the file in force that it replaces, and the cluster state. */
+  /** SHA-256 in hex over the content of the access file, the file in force that it replaces, and the cluster state. */
   readonly id: string;
-  /** SHA-256 of the cluster state alone. */
+  /** SHA-256 of the cluster state. */
   readonly state: string;
   readonly manifests: readonly Manifest[];
   readonly resources: readonly ResourceChange[];
-  /** Calls that each grant's holders gain and lose. */
+  /** Calls that the holders of each grant gain or lose. */
   readonly reach: readonly ReachChange[];
-  /** Everything that the access file grants and revokes; absent if the file in force is unknown. */
+  /** Everything that the access file grants and revokes. Absent if the file in force is unknown. */
   readonly changes?: readonly AccessChange[];
   readonly findings: readonly Finding[];
   /** Namespaces whose Pods are assumed to have a sidecar because they were not read. */
   readonly assumed: readonly string[];
-  /** Warning about objects without a namespace, which are assumed to be in `default`. */
+  /** Warning about objects without a namespace. They are assumed to be in `default`. */
   readonly unplaced?: string;
 }
 
@@ -68,7 +68,7 @@ const COMPILED_KINDS: readonly string[] = [
 ];
 
 /**
- * Plans a change of the access file for one state of the cluster.
+ * Plans a change to the access file for a single state of the cluster.
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
@@ -152,7 +152,7 @@ export function planChange(input: PlanInput): Plan {
 }
 
 export interface Acceptance {
-  /** Whether an operator accepts unknown results. */
+  /** Whether an operator accepts that some results are unknown. */
   readonly acceptUnknown?: boolean;
 }
 
@@ -189,7 +189,7 @@ export function refusals(
 }
 
 /**
- * Whether only unknown results prevent a change.
+ * Whether unknown results are the only findings that prevent a change.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -219,7 +219,7 @@ export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
 }
 
 /**
- * Rejects a change that must not be applied.
+ * Throws if a change must not be applied.
  * @throws MeshpassError `plan_refused` with every finding that prevents it
  * @example
  * ```ts
@@ -253,12 +253,14 @@ export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptanc
   });
 }
 
-/** Lists grants with at least one object. An export may lack the Namespaces. */
+/** Lists the grants that have at least one object. An export may omit the Namespaces. */
 function labelled(present: readonly Resource[]): readonly string[] {
   return [...new Set(present.flatMap(({ metadata }) => metadata.labels?.[GRANT_LABEL] ?? []))];
 }
 
-/** Adds the DENY that the broker applies to a removed grant's certificates until the last of them has expired. */
+/**
+ * Adds the DENY policy that the broker applies to the certificates of a removed grant until all of them have expired.
+ */
 function retired(before: readonly string[], access: Access, { rootNamespace }: MeshShape): readonly Manifest[] {
   const gone = before.filter((name) => !access.grants.some((grant) => grant.name === name));
   if (gone.length === 0) return [];

@@ -1,6 +1,6 @@
 /**
- * Proves for all calls what every access file change requires: each grant works, its holders reach nothing more, and
- * all other mesh traffic is unchanged.
+ * Proves for all possible calls that a change to the access file is safe: each grant works, its holders cannot make any
+ * other calls, and all other mesh traffic is unchanged.
  */
 
 import { actionOf, providerOf } from '@meshpass/istio';
@@ -12,14 +12,14 @@ import { findUnknownEndpoints } from './unknown.ts';
 import { ordinaryCalls } from './workspace-calls.ts';
 
 /**
- * Lists violations.
+ * Lists violations of these requirements.
  * @returns an empty list if the change may be applied
  */
 export function findViolations(context: AnalysisContext): readonly Finding[] {
   return [...findUnknownEndpoints(context), ...proveGrants(context), ...proveRest(context)];
 }
 
-/** Checks granted ports: everything granted works, and the port's name allows no other calls. */
+/** Checks granted ports. Everything that is granted must work, and the port's name must not allow any other calls. */
 function proveGrants(context: AnalysisContext): readonly Finding[] {
   const { space, indexes, endpoints, ports } = context;
   const { diagram, set } = space;
@@ -32,8 +32,8 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
     return endpoint.services.flatMap((service) => {
       const here = byService.get(service) ?? [];
       if (here.length === 0) return [];
-      // All grants here concern one port of one Service. If another object declares the protocol of the workload's
-      // port, that protocol applies to the holder's calls. On an undeclared port the client chooses the protocol, and
+      // All grants here concern a single port of a Service. If another object declares the protocol of the workload's
+      // port, that protocol applies to the holder's calls. On an undeclared port, the client chooses the protocol, but
       // only the granted protocol is granted.
       const spoken = speaks(here[0]!.target);
       const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
@@ -46,8 +46,8 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
         const usual = diagram.and(wanted, ordinaryCalls(space, context, { host: target.host, port: target.port.port }));
         const missing = diagram.minus(wanted, lets);
         const usuallyMissing = diagram.minus(usual, lets);
-        // An explicit operation must work, except with a header or host that a policy denies. A whole port is granted as
-        // far as the mesh allows calls on it, provided that it allows any.
+        // An explicitly granted operation must work, except with headers or hosts that a policy denies. A grant for a
+        // whole port covers the calls that the mesh allows there, and the mesh must allow at least one.
         const fails = usuallyMissing !== NONE && (target.target.allow !== undefined || usuallyMissing === usual);
         return {
           ...at,
@@ -62,7 +62,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           source: `${target.target.place.file}:${target.target.place.line}`,
         };
       });
-      // The proof assumes that authorizers agree, so report that in a note.
+      // The proof assumes that external authorizers allow the calls. A note reports this assumption.
       const authorizers = portPolicy
         .policies()
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
@@ -95,7 +95,8 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
 }
 
 /**
- * Checks all other ports: holders are not accepted under any other name, and no other caller gains or loses anything.
+ * Checks all other ports. Holders must not be accepted under any other name, and the access of all other callers must
+ * not change.
  */
 function proveRest(context: AnalysisContext): readonly Finding[] {
   const { space, pairs, holders, grantedNames, ourTokens, agreed } = context;
@@ -127,7 +128,7 @@ function proveRest(context: AnalysisContext): readonly Finding[] {
       {
         ...at,
         kind: 'note',
-        // A call with an additional invalid token is not counted as a gain, because no caller has to send one.
+        // A call with an additional invalid token does not count as a gain, because callers do not have to send one.
         calls: diagram.andAll([gained, set(ourTokens), set(agreed)]),
         sentence: ({ who, what }) =>
           `a policy accepts any token, including identity tokens of workspaces: with one, ${who} would gain ${what}`,

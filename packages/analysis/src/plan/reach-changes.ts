@@ -1,4 +1,4 @@
-/** Calls that grant holders gain and lose when the access file changes. */
+/** Calls that the holders of grants gain and lose when the access file changes. */
 
 import { grantNamespace } from '@meshpass/identity';
 import { compare } from '@meshpass/istio/members';
@@ -12,17 +12,17 @@ import { ordinaryCalls } from './workspace-calls.ts';
 export interface ReachChange {
   readonly grant: string;
   readonly does: 'gains' | 'loses';
-  /** `orders.shop:8080` */
+  /** Service port, such as `orders.shop:8080`. */
   readonly service: string;
-  /** `GET /orders/*`, with the claims that it requires, or `connections` on a TCP port. */
+  /** Calls, such as `GET /orders/*`, with the claims that they require, or `connections` for a TCP port. */
   readonly what: string;
 }
 
 /**
- * Lists the changes, sorted by grant and service. A workspace reaches a port if the mesh gateway is open for it and
+ * Lists the changes, sorted by grant and service. A workspace reaches a port if the mesh gateway forwards to it and
  * policies allow the call.
- * @param grantsBefore grants before the change. A new grant has no certificates yet, and no guard covers its namespace.
- *   Without this list, its holders would count as having reached every port of other grants.
+ * @param grantsBefore grants before the change. A new grant has no certificates yet, and no policy restricts its
+ * namespace. Without this list, its holders would seem to have had access to every port of the other grants.
  */
 export function findReachChanges(
   context: AnalysisContext,
@@ -39,7 +39,7 @@ export function findReachChanges(
   const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
     if (!open[state].has(host) || context.isUnseen(host, port)) return NONE;
     const allowed = callsAllowedByPort(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
-    // The name comes first, because few grants match it.
+    // The name is tested first, because it matches only a few grants.
     const possible = [prepared, agreed, forwarded].map(set);
     const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
     return named === NONE ? NONE : diagram.and(named, ordinaryCalls(space, context, { host, port }));
@@ -68,7 +68,7 @@ export function findReachChanges(
   return [...found.values()].sort((a, b) => compare(a.grant, b.grant) || compare(a.service, b.service));
 }
 
-/** Returns the grants whose holders make these calls. */
+/** Returns the grants whose holders can make these calls. */
 function grantsIn(explained: readonly FieldExplanation[]): readonly string[] {
   const holder = explained.find(({ field }) => field === 'peer.namespace');
   if (holder?.kind !== 'text' || holder.except) return [];

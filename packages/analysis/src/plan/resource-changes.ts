@@ -1,4 +1,4 @@
-/** Objects that a change creates, modifies and removes. */
+/** Objects that a change creates, modifies or removes. */
 
 import type { Manifest } from '@meshpass/access/compile';
 import type { Resource } from '@meshpass/istio';
@@ -9,15 +9,16 @@ export interface ResourceChange {
   /** `NAMESPACE/NAME`, or the name of a cluster-scoped object. */
   readonly name: string;
   readonly does: 'create' | 'change' | 'remove';
-  /** FILE:LINE of the grant that requires it, or the file. */
+  /** FILE:LINE of the grant that requires the object, or the file. */
   readonly source?: string;
 }
 
 /**
  * Lists the objects that an apply creates, changes and deletes.
- * @param present objects that Meshpass wrote before
+ * @param present objects that Meshpass wrote previously
  * @param wanted manifests compiled from the access file
- * @param sourceOf returns an object's source in the access file, like the function of that name in `@meshpass/access`
+ * @param sourceOf returns the position in the access file that an object comes from, like the function of the same name
+ * in `@meshpass/access`
  * @example
  * ```ts
  * import { resourceChanges } from '@meshpass/analysis/plan';
@@ -45,7 +46,7 @@ export function resourceChanges(
 }
 
 /**
- * Filters the manifests that an apply writes.
+ * Returns only the manifests that an apply must write.
  * @param changes result of `resourceChanges`
  * @example
  * ```ts
@@ -73,7 +74,7 @@ function keyOf(object: Named): string {
   return `${object.kind} ${nameOf(object).name}`;
 }
 
-/** Content of the fields that Meshpass writes. All other fields belong to the API server. */
+/** Returns the content of the fields that Meshpass writes. The API server owns all other fields. */
 function contentOf(object: object, ours: object): string {
   const { metadata, ...members } = object as Record<string, unknown>;
   const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };

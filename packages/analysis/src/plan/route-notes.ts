@@ -1,6 +1,6 @@
 /**
- * Plan notes about routes that lead out of a grant. Policies still limit every call, but some workspace calls fail
- * although the same calls from a Pod succeed.
+ * Plan notes about routes to destinations outside a grant. Policies still restrict every call, but some calls from a
+ * workspace fail although the same calls from a Pod succeed.
  */
 import type { MeshShape, ResolvedGrant } from '@meshpass/access/compile';
 import { findMeshConfig, type Resource, viewMesh } from '@meshpass/istio';
@@ -13,7 +13,7 @@ import {
 import type { Finding } from './finding.ts';
 
 /**
- * Creates the notes.
+ * Creates the notes for a change.
  * @param grants grants after the change
  */
 export function routeNotes(

@@ -1,16 +1,19 @@
-/** Grants that already do not work by the file in force. They do not prevent a change that keeps them as they are. */
+/**
+ * Finds grants that are already broken under the file in force. They do not prevent a change that leaves them
+ * unchanged.
+ */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Finding } from './finding.ts';
 import { identityKey, withoutPlaces } from './stated.ts';
 
-/** Start of a note about a grant that already does not work. */
+/** Prefix of notes about grants that are already broken. */
 export const IN_FORCE_PREFIX = 'as by the file in force, ';
 
 /**
- * Turns findings that the file in force has as well into notes: the same grant, call and reason, for a grant without a new
- * or changed entry of `to`.
- * @param findingsInForce plans the file in force; only called if a grant does not work
+ * Turns findings into notes if the file in force already has them, with the same grant, call and reason. Only applies
+ * to grants whose `to` has no new or changed entries.
+ * @param findingsInForce plans the file in force and returns its findings; only called if a grant does not work
  */
 export function demoteExistingFindings(
   findings: readonly Finding[],
@@ -31,7 +34,7 @@ export function demoteExistingFindings(
   );
 }
 
-/** Whether each entry of a grant's `to` is in the file in force. */
+/** Whether the file in force contains every entry of a grant's `to`. */
 function addsNothing(name: string, inForce: Access, access: Access): boolean {
   const [before, after] = [inForce, access].map(({ grants }) =>
     grants
@@ -42,12 +45,12 @@ function addsNothing(name: string, inForce: Access, access: Access): boolean {
   return after!.every((target) => known.has(target));
 }
 
-/** Identifies a finding without the grant's position, which other changes of the file move. */
+/** Identifies a finding regardless of the grant's position, because other changes to the file may move the grant. */
 function keyOf({ kind, grant, message, example, because }: Finding): string {
   return JSON.stringify([kind, grant, message, example, because.replace(/; granted at [^;]*$/, '')]);
 }
 
-/** The file in force may not compile, for example because a Service is gone. */
+/** The file in force may no longer compile, for example because a Service was deleted. */
 function orNone(plan: () => readonly Finding[]): readonly Finding[] {
   try {
     return plan();

@@ -1,4 +1,4 @@
-/** Cluster state of a plan. */
+/** Cluster state that a plan depends on. */
 import { isOurs } from '@meshpass/access/compile';
 import { sha256Hex } from '@meshpass/identity/hash';
 import {
@@ -12,12 +12,12 @@ import {
 import { items } from '@meshpass/istio/members';
 import { canonicalJson } from '../canonical-json.ts';
 
-/** Marks objects that exist for sessions rather than for the access file. */
+/** Label of objects that exist for sessions and not because of the access file. */
 const COMPONENT = 'app.kubernetes.io/component';
 
 /**
- * Hash of everything that a plan depends on, independent of object order. Excludes VirtualServices, because a plan only
- * has notes about them and rollouts change them often.
+ * Hash of everything that a plan depends on, regardless of object order. VirtualServices are excluded, because they
+ * only result in notes and rollouts change them often.
  */
 export function stateOf(cluster: readonly Resource[]): string {
   const parts = cluster
@@ -27,7 +27,7 @@ export function stateOf(cluster: readonly Resource[]): string {
       const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
       const { namespace, name, labels, annotations } = metadata;
       const kept = decidingPart(kind, spec);
-      // Replicas of one workload count as one, so that a rollout does not make a plan stale.
+      // Replicas of a workload count as one, so that a rollout does not make a plan stale.
       const { 'pod-template-hash': _, ...stable } = labels ?? {};
       const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
       return canonicalJson([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
@@ -36,8 +36,8 @@ export function stateOf(cluster: readonly Resource[]): string {
 }
 
 /**
- * Annotations that affect policies and proxies. The injector's status is excluded, because it differs between versions
- * of Istio.
+ * Annotations that affect policies and proxies. The injector's status is excluded, because it differs between Istio
+ * versions.
  */
 const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
 
@@ -46,20 +46,25 @@ function decidingPart(kind: Resource['kind'], spec: unknown): unknown {
   return kind === 'DestinationRule' ? ofDestinationRule(spec as DestinationRule['spec']) : spec;
 }
 
-/** Fields that decide the client TLS of the mesh gateway. Rollouts rewrite the labels of subsets. */
+/**
+ * Returns the fields that determine the mesh gateway's client TLS. Subsets are excluded, because rollouts rewrite their
+ * labels.
+ */
 function ofDestinationRule({ host, exportTo, workloadSelector, trafficPolicy }: DestinationRule['spec']): unknown {
   const ports = items(trafficPolicy?.portLevelSettings).flatMap(({ port, tls }) => (tls ? [[port?.number, tls]] : []));
-  // The oldest traffic policy applies, even if it sets no TLS.
+  // The oldest traffic policy applies, even if it does not configure TLS.
   return [host, exportTo, workloadSelector, trafficPolicy && { tls: trafficPolicy.tls, ports }];
 }
 
-/** Fields of a running Pod that affect policies and its data plane. Other fields differ between replicas. */
+/**
+ * Returns the fields of a running Pod that affect policies and its data plane. Other fields differ between replicas.
+ */
 function ofPod(spec: PodSpec): unknown {
   const ports = [...portNamesOf(spec)];
   return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ pod: spec }), ports];
 }
 
-/** Whether an object is one of the broker's revocations. */
+/** Whether an object is a revocation that the broker wrote. */
 export function isRevocation(one: Resource): boolean {
   return isOurs(one) && one.metadata.labels?.[COMPONENT] === 'revocation';
 }

@@ -1,14 +1,14 @@
 /**
- * Converts an access file to a single comparable value that contains everything except source positions. Fields unknown
- * to this module are part of the value.
+ * Converts an access file to a single comparable value, which contains everything except source positions. This
+ * includes fields that this module does not know.
  */
 import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
 import { canonicalJson } from '../canonical-json.ts';
 
-/** Entries by identity. Their order has no meaning, and entries with equal identities are the same. */
+/** Entries by identity. Their order is irrelevant, and entries with equal identities are the same entry. */
 export type EntriesByIdentity = ReadonlyMap<string, unknown>;
 
-/** Defaults of a file without `operators`. */
+/** Defaults for a file without `operators`. */
 const NOBODY: Operators = {
   roles: { viewer: [], approver: [], operator: [], 'security-officer': [], admin: [] },
   serviceAccounts: [],
@@ -16,10 +16,10 @@ const NOBODY: Operators = {
   deviceFlow: false,
 };
 
-/** Empty file to compare the first access file with. */
+/** Empty access file, which the first access file is compared with. */
 export const NO_ACCESS: Access = { file: '', trust: { issuers: [], audiences: [] }, grants: [] };
 
-/** Converts an access file. File names and positions are not part of its content. */
+/** Converts an access file. File names and positions are omitted, because they are not part of its content. */
 export function comparableAccess({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
   const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = withoutPlaces(access);
   const { issuers, ...trusted } = trust;
@@ -33,7 +33,7 @@ export function comparableAccess({ file: _, files: __, ...access }: Access): Rea
   };
 }
 
-/** Serializes JSON with sorted keys and entries, because order has no meaning in an access file. */
+/** Serializes JSON with sorted keys and entries, because their order is irrelevant in an access file. */
 export function identityKey(value: unknown): string {
   return canonicalJson(unordered(value) ?? null);
 }
@@ -64,28 +64,28 @@ function statedCalls({ allow, deny: _, ...rest }: GrantTarget): readonly object[
 }
 
 /**
- * Compares denied operations separately, because a new denial does not change the target's other calls. A grant lists a
- * target once.
+ * Compares denied operations separately, because a new denial does not change the other calls to the target. A grant
+ * lists each target only once.
  */
 function statedDenials({ allow: _, require: __, deny = [], ...on }: GrantTarget): readonly object[] {
   return deny.map((call) => ({ ...on, call }));
 }
 
-/** @param asking default holders of the emergency right */
+/** @param asking people who may use the emergency approval by default */
 function statedApproval({ emergency, ...rest }: Approval, asking: readonly Who[]): object {
   if (!emergency) return rest;
   const { who = asking, review, ...bounds } = emergency;
   return { ...rest, emergency: { ...bounds, who, review } };
 }
 
-/** The reason describes a denial and is not part of its identity. */
+/** The reason only describes a denial and is not part of its identity. */
 function denials(all: readonly Denial[]): EntriesByIdentity {
   return new Map(
     all.map(({ reason, ...who }) => [identityKey(who), { ...who, ...(reason !== undefined && { reason }) }]),
   );
 }
 
-/** Omits source positions. A claim may also be named `place`. */
+/** Omits source positions. A claim may also have the name `place`. */
 export function withoutPlaces<T>(value: T): T {
   if (Array.isArray(value)) return value.map(withoutPlaces) as T;
   if (typeof value !== 'object' || value === null) return value;

@@ -1,6 +1,6 @@
 /**
- * Plan findings for ports without a standard sidecar. No grant works in ambient mode, and elsewhere it is unknown whether
- * one does.
+ * Plan findings for ports without a standard sidecar. Grants do not work in ambient mode. Elsewhere, it is unknown
+ * whether they work.
  */
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio';
@@ -9,12 +9,12 @@ import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
-/** Start of a note about ports without a proof. */
+/** Prefix of notes about ports without a proof. */
 export const UNPROVEN_NOTE_PREFIX = 'nothing is proven about';
 
 /**
- * For granted ports, creates one finding per grant and reason, which prevents the change. For other ports, creates one
- * note per reason. A plan's policies there only concern grant holders, who have no access.
+ * Creates one finding per grant and reason for granted ports, which prevents the change. For all other ports, creates
+ * one note per reason. The policies of a plan only concern grant holders there, who have no access to those ports.
  */
 export function findUnknownEndpoints({
   unknown,
@@ -38,7 +38,7 @@ export function findUnknownEndpoints({
   return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
 }
 
-/** Finding for a cluster that was not fully read: a missing policy may open or close any port. */
+/** Finding for a cluster that was not read completely. A missing policy may open or close any port. */
 export function unreadClusterFinding(reason: string): Finding {
   return {
     kind: 'not-known',
@@ -48,7 +48,7 @@ export function unreadClusterFinding(reason: string): Finding {
   };
 }
 
-/** Finding for a granted port about which nothing is known. */
+/** Finding for a granted port at which decisions are unknown. */
 export function unknownGrantFinding({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
   const { place, allow } = target.target;
   const [first] = allow ?? [];

@@ -1,7 +1,7 @@
 /**
- * Objects that istiod reads, and Services that it shows to a namespace. Sources: `discoverySelectors` and
- * `defaultServiceExportTo` of MeshConfig, pkg/kube/namespace/filter.go, and `IsServiceVisible` in
- * pilot/pkg/model/push_context.go of Istio 1.31.
+ * Determines the objects that istiod reads, and the Services that it exports to a namespace. Sources:
+ * `discoverySelectors` and `defaultServiceExportTo` of MeshConfig, pkg/kube/namespace/filter.go, and `IsServiceVisible`
+ * in pilot/pkg/model/push_context.go of Istio 1.31.
  */
 
 import type { MeshShape } from '@meshpass/access/compile';
@@ -24,7 +24,7 @@ import type { Finding } from './finding.ts';
 import { unknownGrantFinding } from './unknown.ts';
 
 interface Invisible {
-  /** Whether this is unknown. */
+  /** Whether it is unknown if the Service is visible. */
   readonly unknown?: true;
   readonly because: string;
 }
@@ -32,15 +32,15 @@ interface Invisible {
 type Named = Pick<Resource['metadata'], 'name' | 'namespace'>;
 
 export interface Visibility {
-  /** Omits objects in namespaces that istiod does not read. Workloads stay, because their proxies run. */
+  /** Omits objects in namespaces that istiod does not read. Workloads are kept, because their proxies run anyway. */
   readonly read: (resources: readonly Resource[]) => readonly Resource[];
   /**
-   * Returns why calls to a Service port cannot arrive: the mesh gateway or workspaces of a grant do not see the Service,
-   * or the gateway does not forward to it.
+   * Explains why calls to a Service port cannot arrive. Either the mesh gateway or the workspaces of a grant cannot see
+   * the Service, or the gateway does not forward calls to it.
    * @param grant namespace of the grant
    */
   readonly whyInvisible: (service: Named, port: number, grant: string) => Invisible | undefined;
-  /** Whether the mesh gateway forwards no call to a Service port. */
+  /** Whether the mesh gateway does not forward any calls to a Service port. */
   readonly isUnseen: (host: string, port: number) => boolean;
 }
 
@@ -49,7 +49,7 @@ const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
 ]);
 
 /**
- * Determines the visibility of objects.
+ * Determines which objects are visible.
  * @param cluster all objects, including those that are not visible
  */
 export function determineVisibility(
@@ -103,7 +103,9 @@ export function determineVisibility(
   };
 }
 
-/** Returns whether istiod reads a namespace; undefined if its labels are unknown. */
+/**
+ * Creates a function that returns whether istiod reads a namespace, or undefined if the namespace's labels are unknown.
+ */
 function watchedNamespaces(
   cluster: readonly Resource[],
   { discoverySelectors }: MeshConfig,
@@ -121,9 +123,9 @@ function watchedNamespaces(
 type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'> & { readonly config: MeshConfig };
 
 /**
- * Creates a function that returns why the mesh gateway forwards no connection to a Service port. It forwards only to
- * endpoints that istiod considers to accept mutual TLS of Istio, which a DestinationRule decides before anything else.
- * Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
+ * Creates a function that explains why the mesh gateway does not forward connections to a Service port. The gateway
+ * only forwards to endpoints that accept Istio mutual TLS according to istiod. For this, a DestinationRule takes
+ * precedence over everything else. Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
  */
 function forwarding(
   cluster: readonly Resource[],
@@ -142,7 +144,7 @@ function keyOf({ namespace, name }: Named): string {
   return `${namespace}/${name}`;
 }
 
-/** Creates a finding for each granted port whose Service is invisible. */
+/** Creates a finding for each granted port whose Service is not visible. */
 export function findInvisibleServices(
   ports: readonly GrantedPort[],
   { whyInvisible }: Pick<Visibility, 'whyInvisible'>,

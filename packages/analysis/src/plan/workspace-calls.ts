@@ -1,29 +1,32 @@
-/** Calls that workspaces make, as far as the access file does not decide about them: addresses, host names and headers. */
+/**
+ * Calls that workspaces make, restricted by properties that the access file does not determine: addresses, host names
+ * and headers.
+ */
 
 import { type Mesh, ofKind, type Resource, selects } from '@meshpass/istio';
 import { type AddressField, ALWAYS, all, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import type { Space } from '../diff/formula/space.ts';
 
-/** Fields with the address of the mesh gateway in calls of workspaces. */
+/** Fields that contain the mesh gateway's address in calls from workspaces. */
 const ADDRESSES = ['source.ip', 'remote.ip'] as const;
 
 export interface WorkspaceCalls {
   /**
-   * Calls with a certificate of the mesh's trust domain, from an address of the mesh gateway, which forwards every call.
-   * If its Pods were not read, from any address.
+   * Calls with a certificate of the mesh's trust domain that come from an address of the mesh gateway, which forwards
+   * all workspace calls. If the gateway's Pods were not read, calls from any address.
    */
   readonly forwarded: Condition;
-  /** Calls without any header that a policy tests. */
+  /** Calls without any of the headers that policies test. */
   readonly headerless: Condition;
-  /** Fields that every call has or lacks. */
+  /** Fields that are known to be present or absent in every call. */
   readonly given: readonly string[];
-  /** Fields that an ordinary call has or lacks. */
+  /** Fields that are known to be present or absent in an ordinary call. */
   readonly ordinarilyGiven: readonly string[];
 }
 
 /**
- * Describes the calls.
+ * Describes the calls that workspaces make.
  * @param allowed formulas of all ports
  */
 export function workspaceCalls(
@@ -52,7 +55,10 @@ export function workspaceCalls(
   };
 }
 
-/** Returns the calls that name a Service as clients do in their Host header, and have no header that a policy tests. */
+/**
+ * Returns the calls whose Host header names a Service in the way that clients usually do, without any headers that
+ * policies test.
+ */
 export function ordinaryCalls(
   { diagram, set, withText }: Space,
   { headerless }: Pick<WorkspaceCalls, 'headerless'>,

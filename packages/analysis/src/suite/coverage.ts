@@ -1,28 +1,28 @@
-/** Coverage of a test suite: rules that decided a case, and rules that decided none. */
+/** Coverage of a test suite: elements that decided a case, and elements that did not decide any. */
 
 import { formatOperation, formatPlace, type ResolvedGrant } from '@meshpass/access/compile';
 import { ofKind, type Resource } from '@meshpass/istio';
 import { parsePathTest, passesTest } from '../diff/formula/text-test.ts';
 import type { CaseCall } from './read-suite.ts';
 
-/** Elements that decided cases. */
+/** Elements that decided at least one case. */
 export interface CoveredElements {
   /** Positions of `who` entries, FILE:LINE:COLUMN. */
   readonly who: Set<string>;
-  /** JSON of grant and call. */
+  /** Granted ports, as JSON of the grant and the call. */
   readonly ports: Set<string>;
-  /** NAMESPACE/NAME#RULE of policies from outside Meshpass. */
+  /** NAMESPACE/NAME#RULE of policies that Meshpass did not create. */
   readonly rules: Set<string>;
 }
 
 export interface Coverage {
   readonly covered: number;
   readonly total: number;
-  /** Elements that decide no case: FILE:LINE and a description. */
+  /** Elements that did not decide any case, as FILE:LINE and a description. */
   readonly missed: readonly string[];
 }
 
-/** Computes which entries, granted ports and rules the cases cover. */
+/** Computes which entries, granted ports and rules are covered by the cases. */
 export function computeCoverage(
   grants: readonly ResolvedGrant[],
   others: readonly Resource[],

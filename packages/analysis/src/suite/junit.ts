@@ -1,8 +1,8 @@
-/** Test results as JUnit XML, which every CI supports. */
+/** Formats test results as JUnit XML, which every CI system supports. */
 import type { SuiteResult } from './run-suite.ts';
 
 /**
- * Formats the outcomes of test files as JUnit XML, for CI.
+ * Formats the results of test files as JUnit XML for CI systems.
  * @example
  * ```ts
  * import { formatJunit } from '@meshpass/analysis/suite';
@@ -34,7 +34,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '\n': '&#10;',
 };
 
-/** Escapes text for XML 1.0, which allows only these characters below U+0020. Other control characters are replaced. */
+/** Escapes text for XML 1.0. Control characters that XML 1.0 does not allow are replaced. */
 function escaped(text: string): string {
   return (
     text

@@ -1,4 +1,7 @@
-/** Reads a test suite of an access file: callers, calls and expected results. docs/policy.md is its reference. */
+/**
+ * Reads a test suite for an access file: callers, calls and expected results. The format is documented in
+ * docs/policy.md.
+ */
 
 import { readYaml } from '@meshpass/access';
 import { formatPlace } from '@meshpass/access/compile';
@@ -6,25 +9,25 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { z } from 'zod';
 
-/** Call of a case: `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
+/** Call in a case, such as `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
 export interface CaseCall {
   readonly service: string;
   readonly namespace: string;
   readonly port: number;
-  /** Absent on a TCP port. */
+  /** HTTP request; absent for a TCP port. */
   readonly http?: { readonly method: string; readonly path: string };
 }
 
-/** Caller of a case: a workspace with a proof, a grant holder, a mesh workload, or a caller without mutual TLS. */
+/** Caller in a case: a workspace with a proof, a grant holder, a mesh workload, or a caller without mutual TLS. */
 export type CaseWho =
   | {
       readonly kind: 'proof';
       readonly issuer: string;
       readonly login?: string;
       readonly teams: readonly string[];
-      /** `ORGANIZATION/admin`. */
+      /** Organization roles, such as `ORGANIZATION/admin`. */
       readonly roles: readonly string[];
-      /** Unix seconds; without it no time window is open. */
+      /** Time of the call, Unix seconds. If absent, no time window is open. */
       readonly at?: number;
       readonly repository?: string;
       readonly ref?: string;
@@ -40,33 +43,35 @@ export interface PolicyCase {
   readonly who: CaseWho;
   readonly call: CaseCall;
   readonly headers: Readonly<Record<string, string>>;
-  /** True if a workspace sends no identity token. */
+  /** Whether the workspace does not send an identity token. */
   readonly tokenless: boolean;
   readonly expect: 'allowed' | 'refused';
-  /** Name of the grant, or NAMESPACE/NAME of the policy, that must decide. */
+  /** Name of the grant, or NAMESPACE/NAME of the policy, that must decide the call. */
   readonly by?: string;
 }
 
-/** Property of all calls of a kind, without exception. */
+/** Property that must hold for all calls of a kind, without exception. */
 export interface PolicyProperty {
   readonly place: Place;
   readonly name: string;
-  /** `workspaces`, `everybody`, a grant, or workloads of a namespace (`NAMESPACE/*` or `NAMESPACE/ACCOUNT`). */
+  /**
+   * Callers: `workspaces`, `everybody`, a grant, or workloads in a namespace (`NAMESPACE/*` or `NAMESPACE/ACCOUNT`).
+   */
   readonly who:
     | { readonly kind: 'workspaces' | 'everybody' }
     | { readonly kind: 'grant'; readonly grant: string }
     | { readonly kind: 'workload'; readonly namespace: string; readonly account?: string };
-  /** Method in policy notation; absent for any. */
+  /** Method in policy notation; absent for any method. */
   readonly method?: string;
   readonly path?: string;
-  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with or without a port; absent for all ports. */
+  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with or without a port. Absent for all ports. */
   readonly at?: { readonly service: string; readonly namespace: string; readonly port?: number };
   readonly expect: 'allowed' | 'refused';
 }
 
 export interface PolicySuite {
   readonly file: string;
-  /** Paths of manifests, relative to the file. */
+  /** Paths of manifests, relative to the suite file. */
   readonly manifests: readonly string[];
   readonly cases: readonly PolicyCase[];
   readonly properties: readonly PolicyProperty[];
@@ -131,8 +136,8 @@ const schema = z.strictObject({
 });
 
 /**
- * Reads a suite.
- * @param file name for messages
+ * Reads a test suite.
+ * @param file file name for messages
  * @throws MeshpassError `policy_cases_invalid` with every problem by FILE:LINE:COLUMN
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** Decides every case of a suite, and proves every property for all of its calls. */
+/** Decides every case of a suite, and proves every property for all calls that it covers. */
 
 import { authorize, claimsRequired } from '@meshpass/access';
 import {
@@ -27,7 +27,7 @@ import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-s
 export interface SuiteInput {
   readonly suites: readonly PolicySuite[];
   readonly access: Access;
-  /** Services, workloads and policies of the mesh. Meshpass's own objects are ignored. */
+  /** Services, workloads and policies of the mesh. Objects that Meshpass created are ignored. */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly tokens: IdentityTokens;
@@ -35,7 +35,7 @@ export interface SuiteInput {
   readonly unread?: string | undefined;
 }
 
-/** Outcome of one case or property. */
+/** Outcome of a single case or property. */
 export interface Outcome extends CaseOutcome {
   readonly file: string;
   readonly line: number;
@@ -48,7 +48,7 @@ export interface SuiteResult {
 }
 
 /**
- * Runs the cases and properties of test files against an access file, without a cluster.
+ * Runs the cases and properties of test files against an access file. No cluster is needed.
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
@@ -152,7 +152,10 @@ function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
   return compareToExpected(one, false, told.join('; '), []);
 }
 
-/** Explains why some port that a call may reach is unknown. Ambient mode counts last, because it decides some calls. */
+/**
+ * Explains why a port that a call may reach is unknown. Ambient mode is considered last, because some calls to such
+ * ports can be decided.
+ */
 function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
   const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
   return reasons.find((reason) => reason !== AMBIENT_NOT_GRANTABLE) ?? reasons[0];
@@ -160,7 +163,7 @@ function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string 
 
 type Verdict = Decision & { readonly names: readonly string[] };
 
-/** Decides the call of one identity, or explains why the decision is unknown. */
+/** Decides a call made by one identity, or explains why the decision is unknown. */
 function decideIdentity(
   identity: Identity,
   one: PolicyCase,
@@ -181,8 +184,8 @@ function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): st
 }
 
 /**
- * Decides the call of a workload, or of a caller outside the mesh, at ports in ambient mode: through the waypoint if the
- * caller is also in ambient mode.
+ * Decides a call from a workload, or from a caller outside the mesh, to ports in ambient mode. The call goes through
+ * the waypoint if the caller is also in ambient mode.
  */
 function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench): Verdict | string {
   const { context } = bench;
@@ -207,8 +210,8 @@ function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench)
 const OTHER_WAY = 'the caller may be in ambient mode or not, and the waypoint decides differently';
 
 /**
- * Returns the first refusal by an endpoint, or else the first endpoint's decision, with the name of its policy. Its
- * rule counts as touched.
+ * Returns the first refusal, or the first endpoint's decision if no endpoint refuses the call, with the name of the
+ * policy. The deciding rule is recorded in `touched`.
  */
 function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { context, touched }: Bench): Verdict {
   const verdicts = endpoints.map(({ workload, port, protocol, through }): Decision => {
@@ -221,7 +224,7 @@ function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { c
   return { ...decisive, names };
 }
 
-/** Records the entry and port that admitted an identity. Returns the name of its grant. */
+/** Records the `who` entry and the port that admitted an identity. Returns the name of the identity's grant. */
 function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Bench): readonly string[] {
   if (who !== undefined) touched.who.add(who);
   if (grant === undefined) return [];
@@ -229,7 +232,7 @@ function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Benc
   return [grant];
 }
 
-/** Decision for workspaces, which always use mutual TLS. */
+/** Decision for workspaces if the port disables mutual TLS, which they always use. */
 const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port disables mutual TLS' };
 
 function unknownResult({ expect }: PolicyCase, reason: string): CaseOutcome {
@@ -252,11 +255,11 @@ function compareToExpected(
 interface Identity {
   readonly call: Call;
   readonly grant?: string;
-  /** Position of the `who` entry. */
+  /** Position of the `who` entry that admits the identity. */
   readonly who?: string;
 }
 
-/** Lists the identities of the caller: for a workspace, one for each of its grants. */
+/** Lists the identities of a case's caller. A workspace has one identity for each of its grants. */
 function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
   const { who } = one;
   switch (who.kind) {
@@ -314,7 +317,7 @@ function callOf(
   return { flags: new Set(peer ? ['peer'] : []), texts, lists: new Map(), addresses: new Map() };
 }
 
-/** Builds an attestation that the file trusts, with the issuer and audience from its `trust.issuers` entry. */
+/** Builds an attestation that the file trusts. Its issuer and audience come from an entry of `trust.issuers`. */
 function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>, { trust }: Access): Attestation {
   const { issuer, login, teams, roles, repository, ref } = who;
   const isGithub = issuer === 'github';
@@ -345,7 +348,7 @@ function endpointsAt(endpoints: readonly Endpoint[], call: CaseCall): readonly E
   return endpoints.filter(({ services }) => services.includes(nameOf(call)));
 }
 
-/** Formats a Service port like `Endpoint.services`. */
+/** Formats a Service port in the same format as `Endpoint.services`. */
 function nameOf({ service, namespace, port }: CaseCall): string {
   return `${service}.${namespace}:${port}`;
 }

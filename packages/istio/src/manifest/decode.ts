@@ -1,8 +1,8 @@
-/** Decodes manifests like kubectl: UTF-8, or UTF-16 if a byte order mark announces it. */
+/** Decodes manifests like kubectl does: as UTF-8, or as UTF-16 if they start with a byte order mark. */
 import { isUtf8 } from 'node:buffer';
 
 /**
- * Decodes text and removes its byte order mark. Returns undefined if the bytes are invalid in their encoding.
+ * Decodes bytes and removes the byte order mark. Returns undefined if the bytes are not valid in their encoding.
  * Source: kubectl decodes files with `unicode.BOMOverride` (cli-runtime, pkg/resource/visitor.go).
  * @example
  * ```ts
@@ -23,8 +23,8 @@ export function decodeText(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * Number of the first line that is not UTF-8, from 1. No byte of a multi-byte UTF-8 sequence is a line feed, so each
- * line can be checked separately.
+ * Returns the 1-based number of the first line that is not valid UTF-8. A line feed byte never occurs inside a
+ * multi-byte UTF-8 sequence, so each line can be checked separately.
  */
 export function firstInvalidUtf8Line(bytes: Uint8Array): number {
   let line = 1;

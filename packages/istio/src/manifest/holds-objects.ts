@@ -1,19 +1,22 @@
-/** Decides from its content, never from its name, whether a discovered file must be loaded as manifests. */
+/**
+ * Decides whether a discovered file must be loaded as manifests. The decision is based on the file's content, not on
+ * its name.
+ */
 import { basename } from 'node:path';
 import { decodeText } from './decode.ts';
 import { cutDocuments, whyTooLarge } from './documents.ts';
 import { MAX_BYTES } from './load.ts';
 import { parseYamlDocuments } from './read-yaml.ts';
 
-/** Matches the usual start of an object. Only a shortcut: a text that does not match is parsed. */
+/** Matches the usual first line of an object. This is only a shortcut: text that does not match is parsed instead. */
 const USUAL = /^apiVersion:/m;
 
-/** Files for kustomize itself. The API server has no such kind. */
+/** API group of files that only kustomize reads. The API server has no such kind. */
 const FOR_TOOLS = /^kustomize\.config\.k8s\.io\//;
 
 /**
- * Whether a text may contain an object that `kubectl apply` accepts. A text that cannot be parsed counts as containing
- * one, unless it cannot spell the name of a required field.
+ * Whether a text may contain an object that `kubectl apply` accepts. Text that cannot be parsed is assumed to contain
+ * one, unless it cannot contain the name of a required field.
  * @param name file name: a `Chart.yaml` has an `apiVersion` but is no object
  * @example
  * ```ts
@@ -45,8 +48,8 @@ function isManifest(document: unknown, isChart: boolean): boolean {
 }
 
 /**
- * Whether the text could contain the field `apiVersion`. Only an escape, a tag (`!!binary`) or another encoding can hide
- * its letters. UTF-16 without a byte order mark has NUL characters.
+ * Whether the text could contain the field `apiVersion`. Its letters can only be hidden by an escape, a tag
+ * (`!!binary`) or another encoding. UTF-16 without a byte order mark contains NUL characters.
  */
 function couldSpellField(text: string): boolean {
   return /apiVersion|[\\!]/i.test(text) || text.includes('\0');

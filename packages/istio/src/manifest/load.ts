@@ -1,6 +1,6 @@
 /**
- * Loads manifests: YAML or JSON, several documents in one text, Lists, Helm output. The text may be hostile. Loading
- * always finishes soon, uses bounded memory, and reports each problem with file and line.
+ * Loads manifests from YAML or JSON, including texts with more than one document, Lists, and Helm output. The text may
+ * be hostile. Loading always finishes quickly, uses bounded memory, and reports each problem with its file and line.
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
@@ -26,19 +26,21 @@ export interface ManifestProblem {
 }
 
 export interface LoadedManifests {
-  /** Valid objects of supported kinds, in text order. */
+  /** Valid objects of supported kinds, in the order of the text. */
   readonly resources: readonly Resource[];
-  /** Objects of kinds that do not affect policy, unchanged. */
+  /** Objects whose kinds do not affect policy, unchanged. */
   readonly others: readonly KubeObject[];
-  /** All problems, in text order. An object whose only problem is an unknown field is still in `resources`. */
+  /**
+   * All problems, in the order of the text. An object whose only problem is an unknown field is still in `resources`.
+   */
   readonly problems: readonly ManifestProblem[];
 }
 
 /**
- * Loads manifests. Invalid text results in `problems`, never in an exception.
+ * Loads manifests. Invalid text is reported in `problems` and never throws.
  * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
  * @param name file name for source positions
- * @param namespace namespace of objects without one, such as those of `helm template`; `default` is assumed otherwise
+ * @param namespace namespace for objects that have none, such as `helm template` output; defaults to `default`
  * @example
  * ```ts
  * import { loadManifests } from '@meshpass/istio';
@@ -63,9 +65,9 @@ export function loadManifests(text: string | Uint8Array, name: string, namespace
 }
 
 /**
- * Loads an object from an API server. Routes and traffic policies change with every version of Istio, so their unknown
- * members are accepted: the API server has already dropped those that it does not know.
- * @param name source, for source positions
+ * Loads an object that an API server returned. The fields of routes and traffic policies change with every Istio
+ * version, so unknown members are accepted there: the API server has already dropped those that it does not know.
+ * @param name source name, for source positions
  * @example
  * ```ts
  * import { loadObject } from '@meshpass/istio';
@@ -84,11 +86,11 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
   return loading;
 }
 
-/** An object's source. */
+/** Source of an object. */
 interface Source {
-  /** Returns the position of a path from the document's root. */
+  /** Returns the position of a path that starts at the document's root. */
   readonly at: Origin['at'];
-  /** First line of an object that is a document or an item of a List. */
+  /** Returns the first line of an object that is a document or a List item. */
   readonly lineOf: (object: object) => number;
   readonly template?: string;
   /** Whether an API server returned the object. */
@@ -123,8 +125,8 @@ class Loading implements LoadedManifests {
   }
 
   /**
-   * Adds an object or its problems.
-   * @param object a document, or an item of a List at `path` in a document
+   * Adds an object, or the problems with it.
+   * @param object document, or List item at `path` in a document
    */
   take(object: unknown, path: Path, source: Source): void {
     const { at } = source;
@@ -192,7 +194,7 @@ class Loading implements LoadedManifests {
 
   #list(items: readonly unknown[], apiVersion: string, kind: string, path: Path, source: Source): void {
     for (const [index, item] of items.entries()) {
-      // Items of a typed list omit their kind.
+      // Items of a typed List omit their kind.
       if (kind !== 'List' && typeof item === 'object' && item !== null && !Object.hasOwn(item, 'kind'))
         Object.assign(item, { apiVersion, kind: kind.slice(0, -'List'.length) });
       this.take(item, [...path, 'items', index], source);
@@ -288,7 +290,9 @@ const METADATA: Shape = {
   },
 };
 
-/** Creates a function that converts an offset in a text. The lines are found once, for the first place. */
+/**
+ * Creates a function that converts a text offset to a position. Line breaks are located only once, on the first call.
+ */
 function placesIn(text: string, file: string, first: number): (offset: number) => Place {
   let breaks: number[] | undefined;
   return (offset) => {
@@ -307,7 +311,7 @@ function placesIn(text: string, file: string, first: number): (offset: number) =
   };
 }
 
-/** Creates a function that returns an object's line. Must be called in text order. */
+/** Creates a function that returns an object's line. Objects must be passed in the order of the text. */
 function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
   let line = first;
   let counted = 0;

@@ -1,20 +1,20 @@
 /**
- * Parses YAML manifests into plain values. They may come from anyone and contain thousands of objects. Unlike the
- * access file, they may use anchors and aliases, whose expansion is bounded. Source positions are computed on demand by
- * parsing the text again.
+ * Parses YAML manifests into plain values. Manifests may come from untrusted sources and contain thousands of objects.
+ * Unlike the access file, they may use anchors and aliases, whose expansion is bounded. Source positions are computed
+ * on demand by parsing the text again.
  */
 import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
 import type { Path } from '../object/object.ts';
 import { plainScalar } from './scalar.ts';
 
 export const MAX_DEPTH = 64;
-/** Maximum number of values that aliases and merge keys expand to. */
+/** Maximum number of values that aliases and merge keys may expand to. */
 const MAX_ALIASED_NODES = 100_000;
 
-/** Error for rejected text, with the offset of the problem. */
+/** Error for rejected text. Contains the offset of the problem. */
 export class YamlError extends Error {
   readonly offset: number;
-  /** Whether a limit was exceeded. If not, the text is malformed. */
+  /** Whether a limit was exceeded. Otherwise, the text is malformed. */
   readonly bound: boolean;
 
   constructor(message: string, offset: number, bound = false) {
@@ -25,15 +25,15 @@ export class YamlError extends Error {
 }
 
 interface YamlValues {
-  /** Value of each document, or null if it is empty. */
+  /** Value of each document, or null if the document is empty. */
   readonly documents: readonly unknown[];
-  /** Offset of each mapping that is a document, or an item of a list directly inside a document. */
+  /** Offset of each mapping that is a document or an item of a list directly inside a document. */
   readonly starts: ReadonlyMap<unknown, number>;
 }
 
 /**
  * Parses the documents of `text`.
- * @throws YamlError for the first problem
+ * @throws YamlError that describes the first problem
  */
 export function parseYamlValues(text: string): YamlValues {
   const { joined, events } = parse(text);
@@ -51,7 +51,8 @@ export function parseYamlDocuments(text: string): readonly unknown[] | undefined
 }
 
 /**
- * Returns the offset of the value (or its key) at `path` in a document, or of its nearest existing ancestor.
+ * Returns the offset of the value (or its key) at `path` in a document. If the path does not exist, returns the offset
+ * of its nearest existing ancestor.
  * @param text must be well-formed, as shown by an earlier parse
  * @param document index of the document
  */
@@ -71,20 +72,20 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
 }
 
 interface Indexed extends Parsed {
-  /** Index of the event after the node that begins at this index. */
+  /** Index of the event after the node that starts at this index. */
   readonly next: Int32Array;
   /** Index of the first event in each document. */
   readonly documents: readonly number[];
-  /** Indexes of the items of each list that was entered, by the index of the list. */
+  /** Item indexes of each list that was entered, by the index of the list. */
   readonly items: Map<number, readonly number[]>;
 }
 
-/** Maximum characters of the texts whose indexes are kept. */
+/** Maximum total length of the texts whose indexes are cached, characters. */
 const MAX_INDEXED = 1_000_000;
 
 /**
- * Indexes of the texts queried last, oldest first. Most positions are queried in text order, but a report may alternate
- * between the object of an entry point and those of its routes.
+ * Indexes of the most recently queried texts, oldest first. Most positions are queried in text order, but a report may
+ * alternate between an entry point's object and the objects of its routes.
  */
 const indexes = new Map<string, Indexed>();
 let held = 0;
@@ -118,18 +119,18 @@ function index(text: string): Indexed {
 }
 
 interface Parsed {
-  /** The text with some line breaks replaced by spaces, so that offsets do not change. */
+  /** The text after some line breaks were replaced by spaces. Offsets do not change. */
   readonly joined: string;
   readonly events: readonly Event[];
 }
 
-/** Maximum characters parsed again per text, in total. */
+/** Maximum total number of characters parsed again per text. */
 const MAX_REREAD = 4_000_000;
 
 /**
- * Parses the text. YAML requires every line within brackets to be indented further than its parent. Kubernetes' tools
- * do not, and a `]` in the first column is common. Such a line is joined to the previous one, which changes no offset,
- * and the text is parsed again.
+ * Parses the text. YAML requires every line inside brackets to be indented further than its parent. Kubernetes' tools
+ * do not, and manifests with a `]` in the first column are common. Such a line is joined to the previous one, which
+ * does not change any offset, and the text is parsed again.
  */
 function parse(text: string): Parsed {
   let joined = text;
@@ -154,7 +155,7 @@ function refusal(reason: string, offset: number): YamlError {
 
 /**
  * Joins the line at `offset` to the previous one. Returns undefined if the previous line is empty or may end in a
- * comment, because its line break is then significant.
+ * comment, because its line break is significant then.
  */
 function joinLine(text: string, offset: number): string | undefined {
   const end = text.lastIndexOf('\n', offset - 1);
@@ -169,7 +170,7 @@ interface Frame {
   readonly anchor: string | undefined;
   readonly start: number;
   key: string | undefined;
-  /** Values of `<<`. */
+  /** Values of the merge key `<<`. */
   merges: unknown[] | undefined;
   nodes: number;
 }
@@ -262,7 +263,9 @@ function build(text: string, events: readonly Event[]): YamlValues {
 
 const MERGE = '<<';
 
-/** Applies YAML 1.1 merge keys: the mapping's own keys win, then the mapping that was merged first. */
+/**
+ * Applies YAML 1.1 merge keys. The mapping's own keys take precedence, followed by the mapping that was merged first.
+ */
 function merge({ map, merges, start }: Frame): number {
   let copied = 0;
   for (const source of merges!.flat()) {
@@ -297,7 +300,10 @@ function refuseTag(text: string, event: { readonly tagStart: number; readonly ta
   throw new YamlError(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not allowed`, event.tagStart);
 }
 
-/** Finds member `step` of the collection at `at`. Returns the index of its event and the offset of its key. */
+/**
+ * Finds member `step` of the collection at index `at`. Returns the index of the member's event and the offset of its
+ * key.
+ */
 function enter(
   { joined: text, events, next, items }: Indexed,
   at: number,

@@ -1,5 +1,5 @@
 /**
- * Ambient mode: which Pods a ztunnel captures. Sources: cni/pkg/util/podutil.go of Istio 1.31 and
+ * Determines which Pods in ambient mode a ztunnel captures. Sources: cni/pkg/util/podutil.go of Istio 1.31 and
  * https://istio.io/latest/docs/ambient/usage/add-workloads/.
  */
 import type { Labels } from '../object/object.ts';
@@ -11,23 +11,23 @@ const REDIRECTION = 'ambient.istio.io/redirection';
 const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
 
 /**
- * Whether a Pod is in ambient mode: the CNI agent skips Pods with a sidecar and Pods in the network of their node.
- * @param ofNamespace labels of its Namespace; undefined if the Namespace was not read
+ * Whether a Pod is in ambient mode. The CNI agent skips Pods that have a sidecar or use the host network.
+ * @param ofNamespace labels of the Pod's Namespace; undefined if the Namespace was not read
  */
 export function isAmbient(pod: PodFacts, ofNamespace: Labels | undefined): boolean {
   if (hasProxy(pod) || pod.pod.hostNetwork === true) return false;
   if (pod.annotations[REDIRECTION] === 'enabled') return true;
   if ((pod.labels[DATAPLANE_MODE] ?? ofNamespace?.[DATAPLANE_MODE]) !== 'ambient') return false;
-  // The label of a Pod is proof enough if its Namespace was not read, unless the Pod also requests a sidecar.
+  // If the Namespace was not read, the Pod's label is sufficient, unless the Pod also requests a sidecar.
   return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
 }
 
-/** Explains why calls from outside ambient mode bypass the ztunnel of a Pod. Returns undefined if they do not. */
+/** Explains why calls from outside ambient mode bypass a Pod's ztunnel. Returns undefined if they do not. */
 export function whyBypassed({ annotations }: PodFacts): string | undefined {
   return bypassesZtunnel(annotations) ? `${BYPASS} lets calls from outside ambient mode bypass the ztunnel` : undefined;
 }
 
-/** Explains why it is not known whether a ztunnel captures a Pod in ambient mode. Returns undefined if it does. */
+/** Explains why it is unknown whether a ztunnel captures a Pod in ambient mode. Returns undefined if a ztunnel does. */
 export function whyNotCaptured({ annotations, running }: PodFacts): string | undefined {
   return running && annotations[REDIRECTION] !== 'enabled'
     ? `it is labelled for ambient mode, and the CNI agent has not annotated the Pod with ${REDIRECTION}: enabled`
@@ -35,7 +35,7 @@ export function whyNotCaptured({ annotations, running }: PodFacts): string | und
 }
 
 /**
- * Whether calls to a Pod in ambient mode bypass its ztunnel. Source: `getPodLevelTrafficOverrides` in
+ * Whether calls from outside ambient mode bypass the ztunnel of a Pod. Source: `getPodLevelTrafficOverrides` in
  * cni/pkg/nodeagent/net.go of Istio.
  * @example
  * ```ts

@@ -1,7 +1,7 @@
 /**
- * Decides which proxy enforces policies at a workload, and whether it is understood: an unmodified Istio sidecar, or a
- * ztunnel. For anything else (gateways, no proxy, patched proxies) the result is unknown. See
- * docs/decisions/0019-unknown.md.
+ * Determines which proxy enforces policies at a workload, and whether Meshpass can model that proxy. It can model an
+ * unmodified Istio sidecar and a ztunnel. For anything else (gateways, no proxy, patched proxies), the result is
+ * unknown. See docs/decisions/0019-unknown.md.
  */
 
 import { createMemo } from '@meshpass/identity/memory/remembered';
@@ -28,20 +28,21 @@ import type { Workload } from './workload.ts';
 type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
 
 export interface DataPlane {
-  /** Proxy in front of a workload; only meaningful if `unknownAt` has no reason. */
+  /** Proxy in front of a workload. Only meaningful if `unknownAt` does not return a reason. */
   readonly proxyOf: (workload: SelectedWorkload) => 'sidecar' | 'ztunnel';
   /**
-   * Explains why verdicts about a port are unknown. Undefined if an unmodified sidecar or a ztunnel guards the port.
+   * Explains why verdicts about a port are unknown. Returns undefined if an unmodified sidecar or a ztunnel guards the
+   * port.
    * @param port the Pod's port; undefined for ports that no object declares
    */
   readonly unknownAt: (workload: SelectedWorkload, port: number | undefined) => string | undefined;
-  /** Whether the sidecar of a workload is only assumed, because its Namespace was not read. */
+  /** Whether a workload is only assumed to have a sidecar because its Namespace was not read. */
   readonly assumes: (workload: SelectedWorkload) => boolean;
   /** Whether a Pod or Pod template with these labels was read. */
   readonly isThere: (workload: SelectedWorkload) => boolean;
 }
 
-/** Labels that the injector adds, which a template does not have, and those that select the proxy. */
+/** Labels that the injector adds and that a template therefore lacks, and labels that select the proxy. */
 const INJECTED = [
   DATAPLANE_MODE,
   'security.istio.io/tlsMode',
@@ -60,12 +61,12 @@ interface DataPlaneSource extends MeshObjects {
 /**
  * Determines the data plane of each workload.
  * @param rootNamespace namespace whose EnvoyFilters and extensions apply to the whole mesh
- * @param unread reason why some policies may not have been read; every workload is unknown then
+ * @param unread reason why some policies may not have been read; the result is then unknown for every workload
  */
 export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
   const { within, namespaceLabels } = source;
   const pods = Map.groupBy(source.pods, keyOf);
-  /** Returns objects that apply to workloads of a namespace, those of the root namespace first. */
+  /** Returns the objects that apply to the workloads of a namespace, starting with those in the root namespace. */
   const applied = <Kind extends ResourceKind>(kinds: readonly Kind[], namespace: string) =>
     [...new Set([rootNamespace, namespace])].flatMap((place) => kinds.flatMap((kind) => within(kind, place)));
   const injectionOf = (namespace: string): NamespaceInjection =>
@@ -88,7 +89,10 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
     );
   };
 
-  /** istiod sends no ztunnel a policy with an empty selector, which sidecars apply to every workload. */
+  /**
+   * istiod does not send a ztunnel any policy with an empty selector, although sidecars apply such a policy to every
+   * workload.
+   */
   const whyUnselective = (namespace: string): string | undefined => {
     const policy = applied(['AuthorizationPolicy', 'PeerAuthentication'], namespace).find(
       ({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined,
@@ -127,7 +131,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
     const running = pods.filter((one) => one.running);
     const injected = running.length > 0 && running.every(hasProxy);
     for (const pod of pods) {
-      // A running sidecar proves that the namespace is injected, whatever its labels.
+      // A running sidecar proves that the namespace is injected, regardless of its labels.
       const why = whyNoSidecar(pod, injected && !pod.running ? 'on' : injectionOf(namespace));
       if (why) return `no standard sidecar: ${why}`;
     }
@@ -206,7 +210,8 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
 }
 
 /**
- * Formats a warning, `Pods of dev and shop are assumed to have a sidecar...`; undefined if no sidecar is assumed.
+ * Formats the warning `Pods of dev and shop are assumed to have a sidecar...`. Returns undefined if no sidecar is
+ * assumed.
  * @example
  * ```ts
  * import { describeAssumption } from '@meshpass/istio';
@@ -232,8 +237,8 @@ const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
 };
 
 /**
- * Explains why it is not known what guards Pods in ambient mode.
- * @param ambient those of the Pods that are in ambient mode
+ * Explains why it is unknown which proxy guards Pods in ambient mode.
+ * @param ambient subset of the Pods that is in ambient mode
  */
 function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts[]): string | undefined {
   if (ambient.length > 0 && ambient.length < pods.length)
@@ -250,7 +255,7 @@ const POLICIES = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentic
 
 const PATCHES = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
 
-/** Whether an object patches a workload's proxy for inbound calls, or adds code to it. */
+/** Whether an object patches how a workload's proxy handles inbound calls, or adds code to the proxy. */
 function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
   if (!isForSidecars(one)) return false;
   if (one.kind === 'EnvoyFilter') return (one.spec.configPatches ?? []).some(isInbound);
@@ -259,8 +264,8 @@ function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
 }
 
 /**
- * Whether a patch affects inbound calls. Clusters only apply once a call has been accepted, and outbound and gateway
- * patches are irrelevant here.
+ * Whether a patch affects inbound calls. Cluster patches only apply after a call has been accepted. Patches for
+ * outbound calls and for gateways are irrelevant here.
  */
 function isInbound({ applyTo, match }: NonNullable<EnvoyFilter['spec']['configPatches']>[number]): boolean {
   return applyTo !== 'CLUSTER' && match?.context !== 'SIDECAR_OUTBOUND' && match?.context !== 'GATEWAY';

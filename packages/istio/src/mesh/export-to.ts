@@ -1,5 +1,5 @@
 /**
- * Namespaces to which objects are exported. Sources: `initServiceRegistry`, `initVirtualServices` and
+ * Determines the namespaces that objects are exported to. Sources: `initServiceRegistry`, `initVirtualServices` and
  * `setDestinationRules` in pilot/pkg/model/push_context.go of Istio 1.31.
  */
 import { texts } from '../object/members.ts';
@@ -7,7 +7,7 @@ import type { Labels, Texts } from '../object/object.ts';
 import type { ResourceOf } from '../object/resources.ts';
 import type { MeshConfig } from './mesh-config.ts';
 
-/** Object that istiod shows only to some namespaces. */
+/** Object that istiod may export to only some namespaces. */
 export type Exported =
   | ResourceOf<'VirtualService' | 'DestinationRule' | 'ServiceEntry'>
   | {
@@ -15,14 +15,15 @@ export type Exported =
       readonly metadata: { readonly namespace: string; readonly annotations?: Labels };
     };
 
-/** Defaults of the mesh for objects without `exportTo`. */
+/** The mesh's defaults for objects without `exportTo`. */
 export type ExportDefaults = Pick<MeshConfig, 'serviceExportTo' | 'virtualServiceExportTo' | 'destinationRuleExportTo'>;
 
-/** Annotation of Services, which have no such field. */
+/** Annotation that replaces the field `exportTo`, which Services do not have. */
 export const EXPORT_TO = 'networking.istio.io/exportTo';
 
 /**
- * Returns the `exportTo` that applies to an object, as written: its own, or the mesh's default for its kind.
+ * Returns the `exportTo` value that applies to an object, as written. This is its own value or the mesh's default for
+ * its kind.
  * @example
  * ```ts
  * import { exportToOf, readMeshConfig } from '@meshpass/istio';
@@ -32,7 +33,7 @@ export const EXPORT_TO = 'networking.istio.io/exportTo';
  * ```
  */
 export function exportToOf(object: Exported, config: ExportDefaults): Texts {
-  // istiod keeps such a rule in its namespace.
+  // istiod does not export such a rule beyond its own namespace.
   if (object.kind === 'DestinationRule' && object.spec.workloadSelector !== undefined) return ['.'];
   const own = ownExportTo(object);
   const applied = own.length > 0 ? own : defaultExportTo(object.kind, config);
@@ -58,7 +59,7 @@ function defaultExportTo(kind: Exported['kind'], config: ExportDefaults): Texts 
 }
 
 /**
- * Whether istiod shows an object to the proxies of a namespace. For a gateway, that is the namespace of its Pods.
+ * Whether istiod exports an object to the proxies of a namespace. For a gateway, pass the namespace of its Pods.
  * @example
  * ```ts
  * import { isExportedTo } from '@meshpass/istio';
@@ -70,7 +71,7 @@ function defaultExportTo(kind: Exported['kind'], config: ExportDefaults): Texts 
 export function isExportedTo(object: Exported, namespace: string, config: ExportDefaults): boolean {
   const exported = exportToOf(object, config);
   if (exported.includes('*')) return true;
-  // `~` means no namespace, whatever else is listed.
+  // `~` hides the object from all namespaces, regardless of other values.
   if (exported.includes('~')) return false;
   return exported.includes(namespace) || (exported.includes('.') && object.metadata.namespace === namespace);
 }

@@ -1,8 +1,8 @@
-/** Host names by Istio's rules: a short name is completed with the namespace of the object that contains it. */
+/** Resolves host names by Istio's rules: a short name is expanded with the namespace of the object that contains it. */
 
 /**
- * Expands `orders` in namespace `shop` to `orders.shop.svc.cluster.local`. Names with a dot and wildcards stay
- * unchanged, except `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
+ * Expands `orders` in namespace `shop` to `orders.shop.svc.cluster.local`. Wildcards and names that contain a dot are
+ * unchanged, except for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
  * @example
  * ```ts
  * import { fullHost } from '@meshpass/istio';
@@ -17,7 +17,7 @@ export function fullHost(host: string, namespace: string, clusterDomain: string)
 }
 
 /**
- * Splits a Service's full host name into name and namespace; undefined for other hosts.
+ * Splits a Service's fully qualified host name into name and namespace. Returns undefined for other hosts.
  * @example
  * ```ts
  * import { serviceName } from '@meshpass/istio';
@@ -36,7 +36,7 @@ export function serviceName(
 }
 
 /**
- * Whether `*`, `*.example.com` or a name covers a host. A name covers itself. Case-insensitive.
+ * Whether a pattern (`*`, `*.example.com` or a plain name) covers a host. A name covers itself. Case-insensitive.
  * @example
  * ```ts
  * import { coversHost } from '@meshpass/istio';
@@ -51,7 +51,7 @@ export function coversHost(pattern: string, host: string): boolean {
 }
 
 /**
- * Whether two patterns have a host in common.
+ * Whether two patterns can match the same host.
  * @example
  * ```ts
  * import { hostsMeet } from '@meshpass/istio';
@@ -64,7 +64,7 @@ export function hostsMeet(one: string, other: string): boolean {
 }
 
 /**
- * Splits a Gateway's `NAMESPACE/HOST`. `.` means the Gateway's own namespace.
+ * Splits a host of a Gateway server, `NAMESPACE/HOST`. `.` stands for the Gateway's own namespace.
  * @example
  * ```ts
  * import { serverHost } from '@meshpass/istio';

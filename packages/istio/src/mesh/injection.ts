@@ -1,7 +1,7 @@
 /**
- * Decides whether a Pod has a sidecar that captures all inbound traffic. For a running Pod its containers decide, for a
- * template the rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go, mutatingwebhook.yaml
- * and injection-template.yaml of Istio 1.31.
+ * Decides whether a Pod has a sidecar that captures all inbound traffic. For a running Pod, its containers are
+ * decisive; for a template, the rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go,
+ * mutatingwebhook.yaml and injection-template.yaml of Istio 1.31.
  */
 
 import type { Container, PodSpec } from '../object/kubernetes.ts';
@@ -10,14 +10,14 @@ import type { Labels } from '../object/object.ts';
 import { REVISION_LABEL } from '../object/selection.ts';
 import type { PodFacts } from './pod.ts';
 
-/** A namespace's injection setting. `unknown` if the Namespace was not read. */
+/** Injection setting of a namespace. `unknown` if the Namespace was not read. */
 export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
 
 const PROXY = 'istio-proxy';
 const INJECT = 'sidecar.istio.io/inject';
 /** Namespaces that the injector always skips (pkg/kube/inject/initializer.go). */
 const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
-/** The proxy's own ports: health, Prometheus, and the agent's merged metrics. */
+/** The proxy's own ports: health checks, Prometheus, and the agent's merged metrics. */
 const NEVER_CAPTURED = [15020, 15021, 15090];
 
 /**
@@ -34,7 +34,7 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
   if (NEVER_INJECTED.has(name)) return 'off';
   if (labels === undefined) return 'unknown';
   const injection = labels['istio-injection'];
-  // This label takes precedence over the revision; any value except `enabled` disables injection.
+  // This label takes precedence over the revision label. Any value except `enabled` disables injection.
   if (injection !== undefined) return injection === 'enabled' ? 'on' : 'off';
   return labels[REVISION_LABEL] === undefined ? 'by-pod' : 'on';
 }
@@ -66,14 +66,14 @@ export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): stri
   return whyNotPlain(pod);
 }
 
-/** Whether a Pod's sidecar is only assumed, because its namespace is unknown. */
+/** Whether a Pod is only assumed to have a sidecar, because its namespace is unknown. */
 export function isSidecarAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
   return namespace === 'unknown' && !hasProxy(pod) && !pod.running;
 }
 
 /**
- * Whether connections to a port pass through the sidecar. Annotations decide, and for a running Pod also the arguments
- * of its init container.
+ * Whether connections to a port pass through the sidecar. This depends on annotations and, for a running Pod, also on
+ * the arguments of its init container.
  * @param port undefined for ports that no object declares
  * @example
  * ```ts
@@ -93,7 +93,7 @@ export function isCaptured({ annotations, pod }: PodFacts, port: number | undefi
 }
 
 /**
- * Whether a Pod has Istio's proxy, as a container or as a restartable init container (Kubernetes: "Sidecar
+ * Whether a Pod runs Istio's proxy, either as a container or as a restartable init container (Kubernetes: "Sidecar
  * containers").
  * @example
  * ```ts
@@ -110,7 +110,7 @@ export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
   );
 }
 
-/** Explains which changed setting makes a sidecar non-standard, if there is one. */
+/** Explains which changed setting makes a sidecar non-standard. Returns undefined if there is none. */
 function whyNotPlain({ annotations }: PodFacts): string | undefined {
   if (annotations['sidecar.istio.io/interceptionMode'] === 'NONE')
     return 'its sidecar does not intercept traffic (interceptionMode NONE)';
@@ -123,7 +123,7 @@ function whyNotPlain({ annotations }: PodFacts): string | undefined {
   return changed && `${changed} changes which traffic its sidecar captures`;
 }
 
-/** Returns the value of an `istio-iptables` flag from the Pod's init container. */
+/** Returns the value of an `istio-iptables` flag that the Pod's init container was started with. */
 function setUp(spec: PodSpec, flag: string): string | undefined {
   const made = items(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
   const args = Array.isArray(made?.args) ? (made.args as readonly unknown[]) : [];

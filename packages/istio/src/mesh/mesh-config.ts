@@ -1,4 +1,4 @@
-/** Istio MeshConfig settings that affect access, from istiod's ConfigMap or a file. */
+/** Reads the Istio MeshConfig settings that affect access, from istiod's ConfigMap or from a file. */
 
 import { parseYamlDocuments } from '../manifest/read-yaml.ts';
 import type { LabelSelector } from '../object/gateway-api.ts';
@@ -21,17 +21,19 @@ export interface MeshConfig {
   readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
   /** The cluster's DNS domain. */
   readonly clusterDomain: string;
-  /** Number of proxies in front of gateways whose `x-forwarded-for` they trust; absent for none. */
+  /**
+   * Number of proxies in front of gateways from which the gateways trust `x-forwarded-for`; absent if there are none.
+   */
   readonly trustedProxies?: number;
-  /** Labels of the namespaces whose objects istiod reads; absent for all namespaces. */
+  /** Label selectors for the namespaces that istiod watches; absent for all namespaces. */
   readonly discoverySelectors?: readonly LabelSelector[];
-  /** `exportTo` of Services and ServiceEntries without their own; absent or empty for all namespaces. */
+  /** Default `exportTo` of Services and ServiceEntries; absent or empty for all namespaces. */
   readonly serviceExportTo?: Texts;
-  /** `exportTo` of VirtualServices without their own; absent or empty for all namespaces. */
+  /** Default `exportTo` of VirtualServices; absent or empty for all namespaces. */
   readonly virtualServiceExportTo?: Texts;
-  /** `exportTo` of DestinationRules without their own; absent or empty for all namespaces. */
+  /** Default `exportTo` of DestinationRules; absent or empty for all namespaces. */
   readonly destinationRuleExportTo?: Texts;
-  /** Whether the configuration was read; absent for Istio's defaults. */
+  /** Whether the configuration was read. Absent for Istio's defaults. */
   readonly isRead?: true;
 }
 
@@ -45,14 +47,15 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
   trustDomain: 'cluster.local',
   trustDomainAliases: [],
   caTrustDomains: [],
-  // Istio's DEFAULT means BASE.
+  // DEFAULT means BASE in Istio.
   pathNormalization: 'BASE',
   authorizers: [],
   clusterDomain: 'cluster.local',
 };
 
 /**
- * Finds the ConfigMap with the mesh configuration: `istio` of the root namespace, or of another one if only that exists.
+ * Finds the ConfigMap with the mesh configuration. It is named `istio` and belongs to the root namespace, or to another
+ * namespace if the root namespace has none.
  * @example
  * ```ts
  * import { meshConfigMap } from '@meshpass/istio';
@@ -65,8 +68,9 @@ export function meshConfigMap(resources: readonly Resource[]): ConfigMap | undef
 }
 
 /**
- * Finds the mesh configuration in `resources`: ConfigMap `istio` of the root namespace, or of another one if only that
- * exists. Returns the defaults if none exists. Like istiod, each value of the wrong type is replaced by its default.
+ * Finds the mesh configuration in `resources`: the ConfigMap `istio` of the root namespace, or of another namespace if
+ * the root namespace has none. Returns the defaults if no such ConfigMap exists. Like in istiod, each value of the
+ * wrong type is replaced by its default.
  * @example
  * ```ts
  * import { findMeshConfig, loadManifests } from '@meshpass/istio';
@@ -117,20 +121,20 @@ export function readMeshConfig(text: string): MeshConfig {
   };
 }
 
-/** Members of a MeshConfig that `readMeshConfig` reads completely. */
+/** MeshConfig members that `readMeshConfig` reads completely. */
 const READ: readonly string[] = [
   ...['rootNamespace', 'trustDomain', 'trustDomainAliases', 'pathNormalization', 'discoverySelectors'],
   ...['defaultServiceExportTo', 'defaultVirtualServiceExportTo', 'defaultDestinationRuleExportTo'],
 ];
 
-/** Members of a MeshConfig that never affect which calls a proxy accepts: logs, metrics, traces and timeouts. */
+/** MeshConfig members that never affect which calls a proxy accepts: logs, metrics, traces and timeouts. */
 const NO_EFFECT: readonly string[] = [
   ...['accessLogFile', 'accessLogFormat', 'accessLogEncoding', 'enableEnvoyAccessLogService'],
   ...['disableEnvoyListenerLog', 'enableTracing', 'enablePrometheusMerge', 'defaultProviders', 'connectTimeout'],
   ...['tcpKeepalive', 'dnsRefreshRate', 'hboneIdleTimeout', 'localityLbSetting', 'defaultHttpRetryPolicy'],
 ];
 
-/** Members of a ProxyConfig that never do. */
+/** ProxyConfig members that never affect which calls a proxy accepts. */
 const NO_EFFECT_OF_PROXY: readonly string[] = [
   ...['tracing', 'concurrency', 'discoveryAddress', 'drainDuration', 'terminationDrainDuration', 'readinessProbe'],
   ...['holdApplicationUntilProxyStarts', 'proxyStatsMatcher', 'statsdUdpAddress', 'zipkinAddress', 'extraStatTags'],
@@ -138,8 +142,8 @@ const NO_EFFECT_OF_PROXY: readonly string[] = [
 ];
 
 /**
- * Returns the members of a MeshConfig that may affect calls and that `readMeshConfig` does not read or reads in part, such
- * as the definitions of authorizers.
+ * Returns the MeshConfig members that may affect calls and that `readMeshConfig` ignores or reads only in part, such as
+ * authorizer definitions.
  * @param text YAML; unreadable text has no members
  * @example
  * ```ts
@@ -154,7 +158,7 @@ export function unreadMeshSettings(text: string): Readonly<Record<string, unknow
   return without(
     {
       ...config,
-      // The default.
+      // True is the default.
       enableAutoMtls: config.enableAutoMtls === true ? null : config.enableAutoMtls,
       defaultConfig: without({ ...proxy, gatewayTopology: topology }, NO_EFFECT_OF_PROXY),
       extensionProviders: items(config.extensionProviders as readonly object[] | undefined).filter(isAuthorizer),
@@ -163,7 +167,7 @@ export function unreadMeshSettings(text: string): Readonly<Record<string, unknow
   );
 }
 
-/** Omits members by name, and those without content. */
+/** Omits the named members and members without content. */
 function without(
   config: Readonly<Record<string, unknown>>,
   names: readonly string[],
@@ -188,8 +192,8 @@ function trustedIn(proxyConfig: unknown): number | undefined {
 }
 
 /**
- * Returns the number of proxies in front of a gateway whose `x-forwarded-for` it trusts: that of its Pod's annotation
- * `proxy.istio.io/config`, or of the mesh.
+ * Returns the number of proxies in front of a gateway from which the gateway trusts `x-forwarded-for`. It is set by the
+ * Pod's annotation `proxy.istio.io/config`, or else by the mesh.
  * @example
  * ```ts
  * import { DEFAULT_MESH_CONFIG, trustedProxiesOf } from '@meshpass/istio';

@@ -7,30 +7,30 @@ export interface MeshService {
   readonly namespace: string;
   readonly ports: readonly {
     readonly port: number;
-    /** The Pod's port number or port name. */
+    /** Port number or port name of the Pod. */
     readonly targetPort: number | string;
     readonly name: string;
     /**
-     * Protocol that Istio selects, declared by appProtocol or port-name prefix. If `undeclared`, Istio detects it at
-     * run time.
+     * Protocol that Istio selects, which is declared by appProtocol or by a prefix of the port's name. If it is
+     * `undeclared`, Istio detects the protocol at run time.
      */
     readonly protocol: 'http' | 'http2' | 'tcp' | 'undeclared';
   }[];
   readonly selector: Readonly<Record<string, string>>;
   /** The Service's own labels. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** Cluster IPs; absent if the Service is headless or they are unknown. */
+  /** Cluster IPs; absent if they are unknown or the Service is headless. */
   readonly addresses?: readonly string[];
   /** Labels and ServiceAccounts of the Service's Pods. */
   readonly workloads: readonly { readonly labels: Readonly<Record<string, string>>; readonly serviceAccount: string }[];
 }
 
-/** AuthorizationPolicy from outside Meshpass, reduced to what the compiler needs. */
+/** AuthorizationPolicy that Meshpass did not create, reduced to what the compiler needs. */
 export interface ForeignPolicy {
   readonly name: string;
   readonly namespace: string;
   readonly action: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
-  /** Absent if it applies to every workload in the namespace (or in the mesh, for the root namespace). */
+  /** Absent if the policy applies to every workload in the namespace, or in the mesh if it is in the root namespace. */
   readonly selector?: Readonly<Record<string, string>>;
 }
 
@@ -47,11 +47,11 @@ export interface Mesh {
     readonly port: number;
   };
   readonly services: readonly MeshService[];
-  /** Namespaces that are not being deleted. If absent, they are unknown and no rule selects on them. */
+  /** Namespaces that are not being deleted. If absent, the namespaces are unknown and rules cannot select on them. */
   readonly namespaces?: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
   readonly foreignPolicies: readonly ForeignPolicy[];
   /**
-   * All ClusterRoles of the cluster. If Kubernetes' built-in roles are missing, they are assumed to have their default
+   * All ClusterRoles of the cluster. Built-in Kubernetes roles that are missing are assumed to have their default
    * rules.
    */
   readonly clusterRoles?: readonly MeshClusterRole[];
@@ -62,6 +62,6 @@ export interface MeshClusterRole {
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly rules?: readonly RbacRule[];
-  /** Selects ClusterRoles whose rules it includes. */
+  /** Selects the ClusterRoles whose rules this role includes. */
   readonly aggregationRule?: unknown;
 }

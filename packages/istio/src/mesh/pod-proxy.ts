@@ -1,24 +1,24 @@
-/** Proxy that captures the calls of a Pod: the one reading for all commands. */
+/** Determines the proxy that captures a Pod's calls. All commands share this implementation. */
 import type { Labels } from '../object/object.ts';
 import { isAmbient, whyNotCaptured } from './ambient.ts';
 import { isSidecarAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
 import type { PodFacts } from './pod.ts';
 
 export type PodProxy =
-  /** `assumed`: its Namespace was not read. */
+  /** `assumed` is set if the Pod's Namespace was not read. */
   | { readonly proxy: 'sidecar'; readonly assumed?: true }
   | { readonly proxy: 'ztunnel' }
-  /** A sidecar that an annotation of the Pod changes. */
+  /** A sidecar that a Pod annotation modifies. */
   | { readonly proxy: 'changed sidecar'; readonly reason: string }
   | { readonly proxy: 'none'; readonly reason: string }
-  /** Labelled for ambient mode, and not captured yet. */
+  /** The Pod is labelled for ambient mode but has not been captured yet. */
   | { readonly proxy: 'unknown'; readonly reason: string };
 
 const INJECT = 'sidecar.istio.io/inject';
 
 /**
- * Determines which proxy captures a Pod. Calls may still bypass it, see `isCaptured` and `bypassesZtunnel`.
- * @param mesh labels of the Namespaces; undefined if a Namespace was not read
+ * Determines which proxy captures a Pod. Calls may still bypass it: see `isCaptured` and `bypassesZtunnel`.
+ * @param mesh returns the labels of a Namespace; undefined if the Namespace was not read
  * @example
  * ```ts
  * import { anyPod, loadManifests, proxyOfPod, viewMesh } from '@meshpass/istio';

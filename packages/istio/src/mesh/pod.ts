@@ -1,4 +1,4 @@
-/** Pods and Pod templates, the source of guarded workloads. */
+/** Pods and Pod templates. Guarded workloads are derived from them. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import { compare, distinct, items, labels as labelsOf, text } from '../object/members.ts';
@@ -7,21 +7,21 @@ import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts'
 import { selectsSome } from '../object/selection.ts';
 import { isTcp } from './port-protocol.ts';
 
-/** Fields that determine whether a Pod has a sidecar and which traffic the sidecar captures. */
+/** Fields that determine whether a Pod has a sidecar and which traffic that sidecar captures. */
 export interface PodFacts {
   readonly namespace: string;
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly pod: PodSpec;
   /**
-   * Whether the API server returned this Pod, so that it contains everything that was injected. False for templates and
-   * for Pods in files.
+   * Whether the API server returned this Pod, in which case it includes everything that was injected. False for
+   * templates and for Pods read from files.
    */
   readonly running: boolean;
 }
 
 /**
- * Returns the facts of a Pod that was not read, of which only the labels are known.
+ * Returns facts for a Pod that was not read and of which only the labels are known.
  * @example
  * ```ts
  * import { anyPod } from '@meshpass/istio';
@@ -46,7 +46,7 @@ export interface PodTemplateOf extends PodFacts {
 export const CONTROLLER_KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
 
 /**
- * Lists every template and every Pod that has not ended. Succeeded and Failed Pods serve no traffic
+ * Lists every template and every Pod that has not ended. Succeeded and Failed Pods do not serve traffic
  * (pilot/pkg/serviceregistry/kube/controller/pod.go).
  * @param of returns the objects of a kind
  * @example
@@ -72,8 +72,8 @@ export function podTemplates(
 }
 
 /**
- * Whether a Pod has ended and serves no traffic.
- * @param phase phase from the status
+ * Whether a Pod has ended and no longer serves traffic.
+ * @param phase phase in the Pod's status
  * @example
  * ```ts
  * import { hasEnded } from '@meshpass/istio';
@@ -86,7 +86,7 @@ export function hasEnded(phase: string | undefined): boolean {
 }
 
 /**
- * Returns a Pod's ServiceAccount; `default` if it has none, as Kubernetes' admission sets it.
+ * Returns a Pod's ServiceAccount. Defaults to `default`, which Kubernetes' admission controller also sets.
  * @example
  * ```ts
  * import { serviceAccountOf } from '@meshpass/istio';
@@ -99,7 +99,7 @@ export function serviceAccountOf(spec: PodSpec): string {
 }
 
 /**
- * Resolves the Pod port of a Service port; undefined if the Pod has no port with that name.
+ * Resolves the Pod port that a Service port targets. Returns undefined if the Pod has no port of that name.
  * Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
  * @example
  * ```ts
@@ -119,7 +119,7 @@ export function targetPortOf(
 }
 
 /**
- * Maps the names of container ports to their numbers. The first of two equal names wins.
+ * Maps the names of container ports to their numbers. If two ports have the same name, the first one wins.
  * @example
  * ```ts
  * import { portNamesOf } from '@meshpass/istio';
@@ -140,7 +140,7 @@ export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number
 }
 
 /**
- * Maps port names for a Service without a known Pod: each has the number of the Service port.
+ * Maps port names for a Service without a known Pod. Each name maps to the number of the Service port.
  * @example
  * ```ts
  * import { standInPorts } from '@meshpass/istio';
@@ -153,7 +153,7 @@ export function standInPorts({ ports = [] }: ResourceOf<'Service'>['spec']): Rea
   );
 }
 
-/** Labels that differ between the Pods of one template. */
+/** Labels that differ between Pods created from the same template. */
 const PER_POD: readonly string[] = [
   'pod-template-hash',
   'controller-revision-hash',
@@ -166,7 +166,7 @@ const PER_POD: readonly string[] = [
 ];
 
 /**
- * Removes labels that differ between the Pods of one template, except those that a selector uses.
+ * Removes labels that differ between Pods created from the same template. Labels used by a selector are kept.
  * @example
  * ```ts
  * import { lastingLabels } from '@meshpass/istio';
@@ -182,7 +182,8 @@ export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = ne
 }
 
 /**
- * Lists the workloads behind a selector, replicas merged. Sorted, so that the same Pods always result in the same list.
+ * Lists the workloads that match a selector, with replicas merged. The list is sorted, so the same Pods always produce
+ * the same list.
  * @example
  * ```ts
  * import { distinctWorkloads } from '@meshpass/istio';
@@ -204,8 +205,8 @@ export function distinctWorkloads(
 }
 
 /**
- * Lists label names by which policies, Services, Gateways, Sidecars and other objects select, among those that differ between the Pods
- * of one template.
+ * Lists the labels that policies, Services, Gateways, Sidecars and other objects select on and that differ between Pods
+ * created from the same template.
  * @example
  * ```ts
  * import { labelsSelectedBy, loadManifests } from '@meshpass/istio';
@@ -218,7 +219,7 @@ export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<str
   return new Set(names.filter((name) => PER_POD.includes(name)));
 }
 
-/** Returns the labels that an object selects Pods by, or undefined if it does not select by label. */
+/** Returns the labels by which an object selects Pods. Returns undefined if the object does not select by label. */
 export function podSelector({ kind, ...resource }: Resource): Labels | undefined {
   const { selector, workloadSelector } = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
     readonly selector?: Labels | { readonly matchLabels?: Labels };

@@ -1,4 +1,4 @@
-/** Protocol that istiod selects for a Service port. */
+/** Determines the protocol that istiod selects for a Service port. */
 import type { MeshService } from './mesh.ts';
 
 export type PortProtocol = MeshService['ports'][number]['protocol'];
@@ -15,17 +15,17 @@ const PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
   redis: 'tcp',
   mysql: 'tcp',
 };
-/** Kubernetes' own appProtocol names. TLS inside the mesh's TLS is plain TCP to the mesh. */
+/** appProtocol names defined by Kubernetes. TLS that the application itself speaks is plain TCP to the mesh. */
 const APP_PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
   'kubernetes.io/h2c': 'http2',
   'kubernetes.io/ws': 'http',
   'kubernetes.io/wss': 'tcp',
 };
-/** SMTP, DNS, MySQL, MongoDB: protocols in which the server speaks first, so Istio never sniffs them. */
+/** Ports of SMTP, DNS, MySQL and MongoDB. In these protocols the server speaks first, so Istio never sniffs them. */
 const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
 
 /**
- * Whether a Service or container port is TCP, which is the default. Meshes carry no other protocol.
+ * Whether a Service or container port uses TCP, the default. A mesh does not carry any other protocol.
  * @example
  * ```ts
  * import { isTcp } from '@meshpass/istio';
@@ -38,8 +38,8 @@ export function isTcp({ protocol }: { readonly protocol?: string | undefined }):
 }
 
 /**
- * Selects a protocol like istiod (pkg/config/kube/conversion.go): by appProtocol, or else by the port name up to its
- * first dash.
+ * Selects a protocol like istiod does (pkg/config/kube/conversion.go): by appProtocol, or otherwise by the part of the
+ * port name before the first dash.
  * @param declared appProtocol, or the port's name if absent
  * @example
  * ```ts

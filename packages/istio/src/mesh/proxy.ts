@@ -1,4 +1,4 @@
-/** Kinds of proxies. Sidecars, gateways and waypoints enforce different policies. */
+/** Proxy kinds. Sidecars, gateways and waypoints enforce different policies. */
 import { distinct } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
 import type { ResourceOf } from '../object/resources.ts';
@@ -13,17 +13,20 @@ export interface MeshProxy {
   readonly kind: ProxyKind;
 }
 
-/** Label on Pods that belong to a Gateway of the Kubernetes Gateway API. */
+/** Label on Pods that belong to a Gateway API Gateway. */
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
-/** Label on objects that a controller of istiod creates for a Gateway, with the name of that controller. */
+/**
+ * Label that an istiod controller adds to the objects that it creates for a Gateway. Its value is the controller's
+ * name.
+ */
 export const MANAGED_GATEWAY_LABEL = 'gateway.istio.io/managed';
-/** Controller of waypoints. */
+/** Controller that manages waypoints. */
 export const WAYPOINT_CONTROLLER = 'istio.io-mesh-controller';
 
 /**
- * Creates a function that returns the proxy kind of Pods with given labels.
- * @param gateways Istio Gateways, which select Pods
+ * Creates a function that returns the proxy kind of Pods with the given labels.
+ * @param gateways Istio Gateways, which select Pods by label
  * @example
  * ```ts
  * import { GATEWAY_NAME, proxyKinds } from '@meshpass/istio';
@@ -36,7 +39,7 @@ export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels:
   const selecting = gateways.flatMap(({ spec }) =>
     spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
   );
-  // Gateways of many namespaces select the same Pods.
+  // Gateways in many namespaces often select the same Pods.
   const selectors = distinct(selecting, (one) => JSON.stringify(one));
   return (labels) => {
     if (labels[MANAGED_GATEWAY_LABEL] === WAYPOINT_CONTROLLER) return 'waypoint';

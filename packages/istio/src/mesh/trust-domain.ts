@@ -8,7 +8,7 @@ import type { MeshConfig } from './mesh-config.ts';
 export type TrustDomains = Pick<MeshConfig, 'trustDomain' | 'trustDomainAliases'>;
 
 /**
- * Lists the trust domains with which a principal of the mesh may begin: the mesh's own, then its aliases.
+ * Lists the trust domains that a principal of the mesh may start with: the mesh's own domain, then its aliases.
  * @example
  * ```ts
  * import { trustDomainsOf } from '@meshpass/istio';
@@ -20,8 +20,8 @@ export function trustDomainsOf({ trustDomain, trustDomainAliases }: TrustDomains
 }
 
 /**
- * Lists the trust domains whose certificates a sidecar accepts: the mesh's, and those of additional authorities
- * (`caCertificates`).
+ * Lists the trust domains whose certificates a sidecar accepts: those of the mesh and those of additional certificate
+ * authorities (`caCertificates`).
  * @example
  * ```ts
  * import { trustedPeerDomains } from '@meshpass/istio';
@@ -35,9 +35,9 @@ export function trustedPeerDomains(
 }
 
 /**
- * Expands a policy's principal like istiod: a principal of this mesh matches under each of its trust domains, and
- * `cluster.local` stands for all of them.
- * @param domains result of `trustDomainsOf`; empty for proxies that compare principals as they are written
+ * Expands a policy's principal like istiod does. A principal of this mesh matches under each of the mesh's trust
+ * domains, and `cluster.local` stands for all of them.
+ * @param domains result of `trustDomainsOf`; empty for proxies that compare principals as written
  * @example
  * ```ts
  * import { withAliases } from '@meshpass/istio';
@@ -54,7 +54,7 @@ export function withAliases(principal: string, domains: readonly string[]): read
 }
 
 /**
- * Expands a `trustDomains` value: any name of the mesh stands for all of them.
+ * Expands a `trustDomains` value. Any trust domain of the mesh stands for all of them.
  * @example
  * ```ts
  * import { expandTrustDomain } from '@meshpass/istio';

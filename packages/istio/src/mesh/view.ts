@@ -17,24 +17,24 @@ import { type PodWorkload, toWorkload, type Workload, withoutReplicas } from './
 export interface MeshView extends MeshObjects {
   readonly resources: readonly Resource[];
   readonly config: MeshConfig;
-  /** Every Pod that has not ended, and every controller's template. */
+  /** Every Pod that has not ended, and the template of every controller. */
   readonly pods: readonly PodWorkload[];
   readonly podsIn: (namespace: string) => readonly PodWorkload[];
   /** `pods` with replicas merged. */
   readonly workloads: readonly PodWorkload[];
-  /** Pods that a Service selects; none if the Service has no selector. */
+  /** Pods that a Service selects; empty if the Service has no selector. */
   readonly podsBehind: (service: Service) => readonly PodWorkload[];
   /** Services that select a workload. */
   readonly servicesBefore: (workload: Pick<Workload, 'namespace' | 'labels'>) => readonly Service[];
-  /** Service with a full host name such as `orders.shop.svc.cluster.local`. */
+  /** Finds a Service by its fully qualified host name, such as `orders.shop.svc.cluster.local`. */
   readonly serviceAt: (host: string) => Service | undefined;
-  /** A Namespace's labels, or undefined if the Namespace was not read. */
+  /** Returns the labels of a Namespace, or undefined if the Namespace was not read. */
   readonly namespaceLabels: (namespace: string) => Labels | undefined;
   /** Proxy kind of Pods with these labels. */
   readonly proxyKind: (labels: Labels) => ProxyKind;
-  /** Warning about objects without a namespace; undefined if all have one. */
+  /** Warning about objects without a namespace; undefined if every object has one. */
   readonly unplaced: string | undefined;
-  /** Why some policies may not have been read. Every verdict is then unknown. */
+  /** Reason why some policies may not have been read; every verdict is then unknown. */
   readonly unread: string | undefined;
   /** Data plane of each workload. */
   readonly dataPlane: () => DataPlane;
@@ -42,8 +42,8 @@ export interface MeshView extends MeshObjects {
 
 /**
  * Builds the model. Indexes are built on first use.
- * @param resources everything that was read; of several conflicting objects the oldest wins, as in istiod
- * @param config defaults to the ConfigMap `istio` among the resources, or Istio's own defaults
+ * @param resources everything that was read; if objects conflict, the oldest one wins, as in istiod
+ * @param config defaults to the ConfigMap `istio` among the resources, or else to Istio's own defaults
  * @param unread reason why some policies may not have been read
  * @example
  * ```ts

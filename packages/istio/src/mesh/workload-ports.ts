@@ -1,4 +1,4 @@
-/** Declared protocols of workload ports, which determine whether HTTP or TCP rules apply. */
+/** Protocols declared for workload ports. They determine whether HTTP or TCP rules apply. */
 
 import type { Service, ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
@@ -12,21 +12,21 @@ import type { Workload } from './workload.ts';
 
 type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
 
-/** `undeclared` means that the client's ALPN or its first bytes decide. */
+/** `undeclared` means that the protocol is detected from the client's ALPN or its first bytes. */
 export type SpokenProtocol = 'http' | 'tcp' | 'undeclared';
 
 export interface WorkloadPort {
   readonly port: number;
   readonly protocol: SpokenProtocol;
-  /** Name of the Service (`shop/orders`) or other object that declares it. */
+  /** Name of the Service (`shop/orders`) or other object that declares the protocol. */
   readonly declaredBy: string;
-  /** Service ports that lead to this port: `orders.shop:80`. */
+  /** Service ports that forward to this port, such as `orders.shop:80`. */
   readonly reachedAs: readonly string[];
 }
 
 /**
- * Maps each port of a workload to its declaration. A port without a Service is missing and counts as `undeclared`. Of
- * several Services the oldest decides.
+ * Maps each port of a workload to its declaration. Ports without a Service are absent and count as `undeclared`. If
+ * more than one Service declares a port, the oldest one wins.
  * @example
  * ```ts
  * import { loadManifests, viewMesh, workloadPorts } from '@meshpass/istio';
@@ -71,7 +71,8 @@ export function workloadPorts(
 }
 
 /**
- * Maps the TCP ports of a Service to the protocols that they declare, which a waypoint in front of it parses.
+ * Maps the TCP ports of a Service to their declared protocols. A waypoint in front of the Service parses these
+ * protocols.
  * @example
  * ```ts
  * import { loadManifests, ofKind, servicePortProtocols } from '@meshpass/istio';
@@ -85,8 +86,8 @@ export function servicePortProtocols({ spec }: Pick<Service, 'spec'>): ReadonlyM
 }
 
 /**
- * Protocol that a Service port declares by `appProtocol`, or otherwise by its name's prefix. Policies treat HTTP/2 as
- * HTTP.
+ * Returns the protocol that a Service port declares by `appProtocol`, or otherwise by the prefix of its name. Policies
+ * treat HTTP/2 as HTTP.
  */
 function declaredProtocol({ port, appProtocol, name = '' }: ServicePort): SpokenProtocol {
   return declared(port, appProtocol ?? name);
@@ -98,7 +99,8 @@ function declared(port: number, word = ''): SpokenProtocol {
 }
 
 /**
- * Finds a workload's Sidecar: one that selects the workload, otherwise the namespace's, otherwise the root namespace's.
+ * Finds the Sidecar that applies to a workload: one that selects the workload, or else the namespace's default, or else
+ * the root namespace's default.
  */
 function sidecarOf(objects: MeshObjects, rootNamespace: string, workload: Serving) {
   const ours = objects.within('Sidecar', workload.namespace);

@@ -1,4 +1,4 @@
-/** Workloads: the Pods behind a proxy, identified by the labels that policies and Services select on. */
+/** Workloads are the Pods behind a proxy. They are identified by the labels that policies and Services select on. */
 
 import type { Service } from '../object/kubernetes.ts';
 import { distinct } from '../object/members.ts';
@@ -6,15 +6,15 @@ import type { Labels } from '../object/object.ts';
 import { lastingLabels, type PodTemplateOf, portNamesOf, standInPorts } from './pod.ts';
 import type { MeshProxy, ProxyKind } from './proxy.ts';
 
-/** Pods with the same labels in one namespace, even if none of them was read. */
+/** Pods in one namespace that have the same labels, even if none of them was read. */
 export interface Workload extends MeshProxy {
-  /** Name of the Pod or its controller, or a description of a workload that does not exist yet. */
+  /** Name of the Pod or its controller, or a description if the workload does not exist yet. */
   readonly name: string;
   /** Container ports by name. */
   readonly portNames: ReadonlyMap<string, number>;
 }
 
-/** Workload from a Pod, or from the controller that creates its Pods. */
+/** Workload derived from a Pod or from the controller that creates its Pods. */
 export interface PodWorkload extends Workload, PodTemplateOf {}
 
 /**
@@ -36,7 +36,7 @@ export function toWorkload(template: PodTemplateOf, kindOf: (labels: Labels) => 
 
 /**
  * Merges replicas: Pods with the same namespace, ServiceAccount and labels, together with their controller.
- * @param selected labels used by selectors; Pods that differ in one of them are different workloads
+ * @param selected labels that selectors use; Pods that differ in any of them are different workloads
  * @example
  * ```ts
  * import { loadManifests, viewMesh, withoutReplicas } from '@meshpass/istio';
@@ -54,7 +54,8 @@ export function withoutReplicas(pods: readonly PodWorkload[], selected: Readonly
 }
 
 /**
- * Creates a workload for a Service none of whose Pods were read. It has exactly the labels of the selector.
+ * Creates a workload for a Service if none of its Pods were read. The workload's labels are exactly those of the
+ * selector.
  * @example
  * ```ts
  * import { loadManifests, ofKind, proxyKinds, standInFor } from '@meshpass/istio';

@@ -1,4 +1,6 @@
-/** Kubernetes' Ingress, reduced to the fields that affect access. Source: the API reference of `networking.k8s.io/v1`. */
+/**
+ * Kubernetes Ingress, reduced to the fields that affect access. Source: the API reference of `networking.k8s.io/v1`.
+ */
 
 import type { Item, ValueOf } from './custom.ts';
 import type { SpecObject } from './object.ts';
@@ -14,5 +16,5 @@ export type IngressBackend = NonNullable<Ingress['spec']['defaultBackend']>;
 export type IngressPath = Item<NonNullable<Item<Ingress['spec']['rules']>['http']>['paths']>;
 
 export type IngressClass = Own<'IngressClass'>;
-/** Settings of a class of the AWS Load Balancer Controller. */
+/** Class settings of the AWS Load Balancer Controller. */
 export type IngressClassParams = Own<'IngressClassParams'>;

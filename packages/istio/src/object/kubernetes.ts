@@ -1,4 +1,4 @@
-/** Kubernetes objects: Services, the Pods behind them, RBAC. Source: the Kubernetes API reference. */
+/** Kubernetes objects: Services, their Pods, and RBAC. Source: the Kubernetes API reference. */
 
 import type { Item, ValueOf } from './custom.ts';
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
@@ -11,7 +11,7 @@ export interface ServicePort {
   /** Defaults to TCP, as in Kubernetes. */
   readonly protocol?: string;
   readonly appProtocol?: string;
-  /** Port of every node, for the types NodePort and LoadBalancer. The API server chooses one if it is absent. */
+  /** Port on every node, for the types NodePort and LoadBalancer. The API server chooses a port if it is absent. */
   readonly nodePort?: number;
 }
 
@@ -50,7 +50,7 @@ export interface Container {
 
 export interface PodSpec {
   readonly serviceAccountName?: string;
-  /** Older spelling. */
+  /** Deprecated spelling of `serviceAccountName`. */
   readonly serviceAccount?: string;
   readonly hostNetwork?: boolean;
   readonly containers?: readonly Container[];
@@ -73,7 +73,7 @@ export type PodController = SpecObject<
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
 >;
 
-/** Object whose content is beside its metadata. */
+/** Object whose content is at the top level, next to its metadata. */
 type Flat<Kind extends keyof typeof KUBERNETES> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
 
 export type Role = Flat<'Role'> | Flat<'ClusterRole'>;

@@ -1,7 +1,7 @@
 /** Typed access to fields of unvalidated objects. A field of the wrong type counts as absent. */
 
 /**
- * Returns the objects of a list; an empty list for any other value.
+ * Returns the objects in a list, or an empty list for any other value.
  * @example
  * ```ts
  * import { items } from '@meshpass/istio/members';
@@ -14,7 +14,7 @@ export function items<T>(value: readonly T[] | undefined): readonly T[] {
 }
 
 /**
- * Returns the strings of a list; an empty list for any other value.
+ * Returns the strings in a list, or an empty list for any other value.
  * @example
  * ```ts
  * import { texts } from '@meshpass/istio/members';
@@ -26,7 +26,7 @@ export function texts(value: unknown): readonly string[] {
 }
 
 /**
- * Returns a string, or undefined for any other value.
+ * Returns the value if it is a string, or undefined otherwise.
  * @example
  * ```ts
  * import { text } from '@meshpass/istio/members';
@@ -39,7 +39,7 @@ export function text(value: unknown): string | undefined {
 }
 
 /**
- * Returns the members of an object; none for any other value.
+ * Returns the members of an object, or an empty object for any other value.
  * @example
  * ```ts
  * import { record } from '@meshpass/istio/members';
@@ -54,7 +54,7 @@ export function record<T = unknown>(
 }
 
 /**
- * Returns labels, omitting every value that is not text.
+ * Returns labels without the values that are not strings.
  * @example
  * ```ts
  * import { labels } from '@meshpass/istio/members';
@@ -75,7 +75,7 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
 }
 
 /**
- * Omits each element whose key an earlier one has.
+ * Omits every element whose key already occurred.
  * @example
  * ```ts
  * import { distinct } from '@meshpass/istio/members';
@@ -87,7 +87,7 @@ export function distinct<T>(all: readonly T[], keyOf: (one: T) => string): T[] {
 }
 
 /**
- * Compares texts by code unit, or numbers, for sorting.
+ * Compares two numbers, or two strings by code unit. For use with `sort`.
  * @example
  * ```ts
  * import { compare } from '@meshpass/istio/members';
@@ -99,7 +99,7 @@ export function compare<Value extends string | number>(a: Value, b: Value): numb
 }
 
 /**
- * Formats a list for messages, `a, b, c and 3 more`.
+ * Formats a list for messages, such as `a, b, c and 3 more`.
  * @example
  * ```ts
  * import { listed } from '@meshpass/istio/members';

@@ -1,4 +1,4 @@
-/** Inbound traffic and routing: Istio's `networking.istio.io` and `extensions.istio.io`. */
+/** Kinds for inbound traffic and routing: Istio's `networking.istio.io` and `extensions.istio.io`. */
 import type { CustomObject, Item } from './custom.ts';
 
 export type Gateway = CustomObject<'Gateway'>;
@@ -7,7 +7,7 @@ export type GatewayServer = Item<Gateway['spec']['servers']>;
 export type VirtualService = CustomObject<'VirtualService'>;
 export type HttpRoute = Item<VirtualService['spec']['http']>;
 export type HttpMatch = Item<HttpRoute['match']>;
-/** Istio's StringMatch, in which at most one field is set. */
+/** Istio's StringMatch. At most one of its fields is set. */
 export type StringMatch = NonNullable<HttpMatch['uri']>;
 export type WeightedDestination = Item<HttpRoute['route']>;
 export type Destination = NonNullable<WeightedDestination['destination']>;

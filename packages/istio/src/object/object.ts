@@ -1,6 +1,6 @@
 /**
- * Fields common to all Kubernetes and Istio objects. Names and nesting follow the manifests, and every optional field
- * is optional here. Other modules interpret them.
+ * Fields common to all Kubernetes and Istio objects. Names and nesting are those of the manifests, and every optional
+ * field is optional here. Other modules interpret the fields.
  */
 import type { Place } from './place.ts';
 
@@ -10,11 +10,11 @@ export type Labels = Readonly<Record<string, string>>;
 /** Steps from an object's root: keys and indexes, such as `['spec', 'rules', 0]`. */
 export type Path = readonly (string | number)[];
 
-/** An object's source position. */
+/** Source position of an object. */
 export interface Origin {
-  /** File or cluster name. */
+  /** Name of the file or cluster. */
   readonly file: string;
-  /** The object's first line, from 1. 0 if it has none, as in a cluster. */
+  /** First line of the object, 1-based. 0 if it has none, like an object from a cluster. */
   readonly line: number;
   /** Helm template that produced the object (`# Source:` before the document). */
   readonly template?: string;
@@ -29,13 +29,13 @@ export interface Origin {
 
 export interface Metadata {
   readonly name: string;
-  /** `default` if a namespaced object has none. Empty for cluster-scoped kinds. */
+  /** Namespace. Defaults to `default` for namespaced objects, and is empty for cluster-scoped kinds. */
   readonly namespace: string;
   readonly labels?: Labels;
   readonly annotations?: Labels;
-  /** RFC 3339. If policies conflict, Istio prefers the oldest. */
+  /** RFC 3339. If policies conflict, Istio prefers the oldest one. */
   readonly creationTimestamp?: string;
-  /** Assigned by the API server, so the object is or was in a cluster. */
+  /** Assigned by the API server. If present, the object is or was in a cluster. */
   readonly uid?: string;
 }
 

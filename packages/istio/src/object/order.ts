@@ -1,14 +1,14 @@
-/** Orders objects by age, because istiod prefers the oldest of several that conflict. */
+/** Orders objects by age, because istiod prefers the oldest of conflicting objects. */
 import { compare } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 type Aged = Pick<KubeObject, 'metadata'>;
 
 /**
- * Sorts objects in istiod's order: by creation time, then name, then namespace. An object without a time is not in the
- * cluster yet. It will receive its time when it is created, so it is younger than all existing objects.
- * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes
- * API conventions, "Metadata").
+ * Sorts objects in istiod's order: by creation time, then name, then namespace. An object without a creation time is
+ * not in the cluster yet. It receives that time when it is created, so it is younger than all existing objects. Source:
+ * `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes API
+ * conventions, "Metadata").
  * @example
  * ```ts
  * import { oldestFirst } from '@meshpass/istio';
@@ -25,8 +25,8 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
 }
 
 /**
- * Adds the creation times that objects will have once applied: applying an existing object keeps its time. An object
- * that has a time already comes from a cluster and keeps it.
+ * Adds the creation times that objects will have after they are applied. An existing object keeps its creation time
+ * when it is applied again. An object that already has a creation time comes from a cluster and keeps it.
  * @param standing objects before the change
  * @example
  * ```ts
@@ -52,14 +52,14 @@ export function withCreationTimes<Object extends KubeObject>(
     const creationTimestamp = times.get(identityOf(one));
     if (creationTimestamp === undefined || one.metadata.creationTimestamp) return one;
     const aged = { ...one, metadata: { ...one.metadata, creationTimestamp } };
-    // The spread did not copy the property, because it is not enumerable.
+    // The spread did not copy this property, because it is not enumerable.
     return Object.defineProperty(aged, 'origin', { value: one.origin, enumerable: false });
   });
 }
 
 /**
- * Applies manifests to a mesh: an object with the same kind, namespace and name replaces the existing one and keeps its
- * age. If several manifests define the same object, the last one wins, as if they were applied in sequence.
+ * Applies manifests to a mesh: an object replaces the existing object of the same kind, namespace and name, and keeps
+ * its age. If more than one manifest defines an object, the last one wins, as if they were applied in sequence.
  * @example
  * ```ts
  * import { applyResources, loadManifests } from '@meshpass/istio';
@@ -79,7 +79,7 @@ export function applyResources<Object extends KubeObject>(
 }
 
 /**
- * Identifies an object by kind, namespace and name.
+ * Formats an object's kind, namespace and name as an identifier.
  * @example
  * ```ts
  * import { identityOf } from '@meshpass/istio';
@@ -91,8 +91,8 @@ export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metada
 }
 
 /**
- * Compares objects by namespace and name, by code unit. Compiled resources are hashed, so their order must not depend
- * on the API server.
+ * Compares objects by namespace and name, using code units. Compiled resources are hashed, so their order must not
+ * depend on the API server.
  * @example
  * ```ts
  * import { byName } from '@meshpass/istio';
@@ -107,7 +107,7 @@ export function byName(
   return compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`);
 }
 
-/** Creation time, ms. Infinite if the object has none. */
+/** Returns the creation time in milliseconds, or infinity if the object has none. */
 function createdAt({ metadata }: Aged): number {
   const { creationTimestamp } = metadata;
   const time = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : Number.NaN;

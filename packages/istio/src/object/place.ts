@@ -1,4 +1,4 @@
-/** Position in a file. Line and column start at 1. */
+/** Position in a file. Lines and columns are 1-based. */
 export interface Place {
   readonly file: string;
   readonly line: number;

@@ -1,4 +1,4 @@
-/** Every kind of object that affects policy. */
+/** All kinds of objects that affect policy. */
 import type { CustomKind, CustomObject } from './custom.ts';
 import type { ListenerSet, SecurityPolicy } from './gateway-api.ts';
 import type { Ingress, IngressClass, IngressClassParams } from './ingress.ts';
@@ -14,12 +14,12 @@ import type {
 } from './kubernetes.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from './security.ts';
 
-/** Kinds whose types are those of their definitions. */
+/** Kinds whose types match their definitions exactly. */
 type PlainKind = Exclude<CustomKind, (AuthorizationPolicy | RequestAuthentication | ListenerSet)['kind']>;
 
 /**
- * Supported objects, discriminated by `kind`. A `Gateway` of the Kubernetes Gateway API, whose kind is the same as
- * Istio's, becomes a `KubernetesGateway`. Objects of any other kind go to `others`.
+ * Supported objects, discriminated by `kind`. A Gateway API `Gateway` has the same kind as Istio's, so it is
+ * represented as a `KubernetesGateway`. Objects of all other kinds are listed in `others`.
  */
 export type Resource =
   | { [Kind in PlainKind]: CustomObject<Kind> }[PlainKind]
@@ -41,5 +41,5 @@ export type Resource =
 
 export type ResourceKind = Resource['kind'];
 
-/** Object of a kind: `ResourceOf<'Gateway'>` is Istio's Gateway. */
+/** Object of the given kind. `ResourceOf<'Gateway'>` is Istio's Gateway. */
 export type ResourceOf<Kind extends ResourceKind> = Extract<Resource, { readonly kind: Kind }>;

@@ -1,10 +1,13 @@
-/** Istio's policies, `security.istio.io`. */
+/** Istio's security policies, `security.istio.io`. */
 import type { CustomObject, Item, SpecOf } from './custom.ts';
 import type { SpecObject } from './object.ts';
 
 type PolicySpec = SpecOf<'AuthorizationPolicy'>;
 
-/** Scope of a policy. Without any member it is the whole namespace, or the mesh in the root namespace. */
+/**
+ * Scope of a policy. If all members are absent, the scope is the whole namespace, or the whole mesh for a policy in the
+ * root namespace.
+ */
 export type Attachment = Pick<PolicySpec, 'selector' | 'targetRef' | 'targetRefs'>;
 export type WorkloadSelector = NonNullable<Attachment['selector']>;
 export type TargetRef = NonNullable<Attachment['targetRef']>;

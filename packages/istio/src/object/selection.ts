@@ -1,5 +1,5 @@
 /**
- * Selects workloads by labels or by reference. Source: the reference of `WorkloadSelector` and `PolicyTargetReference`.
+ * Selects workloads by label or by reference. Source: the reference of `WorkloadSelector` and `PolicyTargetReference`.
  */
 import type { LabelSelector } from './gateway-api.ts';
 import { items, texts } from './members.ts';
@@ -11,7 +11,7 @@ interface Targeting {
   readonly targetRefs?: readonly unknown[];
 }
 
-/** Label of an object that only istiods of one revision read. Source: `LabelsInRevision` in pkg/config/model.go. */
+/** Label that restricts an object to istiods of one revision. Source: `LabelsInRevision` in pkg/config/model.go. */
 export const REVISION_LABEL = 'istio.io/rev';
 
 /**
@@ -29,7 +29,8 @@ export function targetRefs(spec: Attachment): readonly TargetRef[] {
 }
 
 /**
- * Whether sidecars may enforce a policy: it does not target a Gateway, a waypoint or a Service behind one.
+ * Whether sidecars may enforce a policy. They do not if it targets a Gateway, a waypoint, or a Service behind a
+ * waypoint.
  * @example
  * ```ts
  * import { isForSidecars } from '@meshpass/istio';
@@ -42,8 +43,8 @@ export function isForSidecars({ spec }: { readonly spec?: Targeting }): boolean 
 }
 
 /**
- * Returns the labels that a policy selects by; undefined if it applies to a whole namespace (in the root namespace:
- * the mesh).
+ * Returns the labels that a policy selects on. Returns undefined if it applies to a whole namespace, or to the mesh for
+ * a policy in the root namespace.
  * @example
  * ```ts
  * import { selectorOf } from '@meshpass/istio';
@@ -57,7 +58,7 @@ export function selectorOf({ spec }: { readonly spec?: Pick<Attachment, 'selecto
 }
 
 /**
- * Whether `labels` contain every label of the selector. An empty selector selects everything.
+ * Whether `labels` include every label of the selector. An empty selector matches everything.
  * @example
  * ```ts
  * import { selects } from '@meshpass/istio';
@@ -71,7 +72,8 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
 }
 
 /**
- * Whether a sidecar policy selects Pods with these labels in its namespace. A policy with `targetRefs` selects none.
+ * Whether a sidecar policy selects Pods that have these labels in its namespace. A policy with `targetRefs` does not
+ * select any Pods.
  * @example
  * ```ts
  * import { selectsPods } from '@meshpass/istio';
@@ -83,14 +85,14 @@ export function selectsPods(policy: { readonly spec: Attachment }, labels: Label
   return isForSidecars(policy) && selects(selectorOf(policy), labels);
 }
 
-/** Whether a selector matches. As in a Service, an empty selector matches no Pod. */
+/** Whether a selector matches. Like in a Service, an empty selector does not match any Pod. */
 export function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
   return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
 }
 
 /**
- * Whether a label selector of Kubernetes matches. An empty selector matches everything, and an unknown operator nothing.
- * Source: `LabelSelector` in the Kubernetes API reference.
+ * Whether a Kubernetes label selector matches. An empty selector matches everything, and an unknown operator matches
+ * nothing. Source: `LabelSelector` in the Kubernetes API reference.
  * @example
  * ```ts
  * import { selectsByExpressions } from '@meshpass/istio';

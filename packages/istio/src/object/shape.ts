@@ -1,5 +1,6 @@
 /**
- * Expected type and fields of a value. Detects misspelled and mistyped fields, which the API server drops or rejects.
+ * Checks the type and the fields of a value. Detects misspelled fields and fields of the wrong type, which the API
+ * server drops or rejects.
  */
 
 import type { Path } from './object.ts';
@@ -9,13 +10,13 @@ export type Shape =
   | 'bool'
   | 'int'
   | 'number'
-  /** Not checked. */
+  /** The value is not checked. */
   | 'any'
   | { readonly list: Shape }
   | { readonly map: Shape }
   | { readonly oneOf: readonly string[] }
   | { readonly fields: Readonly<Record<string, Shape>> }
-  /** Checks only these fields. */
+  /** Only these fields are checked. */
   | { readonly open: Readonly<Record<string, Shape>> };
 
 interface ShapeProblem {
@@ -32,7 +33,7 @@ export function checkShape(value: unknown, shape: Shape, path: Path = []): Shape
   return problems;
 }
 
-/** Checks for values without fields. */
+/** Type checks for values that have no fields. */
 const SCALARS: Readonly<
   Record<Exclude<Extract<Shape, string>, 'any'>, { readonly wanted: string; readonly is: (value: unknown) => boolean }>
 > = {
@@ -52,7 +53,7 @@ function walk(value: unknown, shape: Shape, path: (string | number)[], problems:
   } else walkMembers(value as Record<string, unknown>, shape, path, problems);
 }
 
-/** Returns the type that a shape requires, if the value has a different type. */
+/** Returns the type that a shape requires. Returns undefined if the value has that type. */
 function typeWanted(value: unknown, shape: Shape): string | undefined {
   if (shape === 'any') return undefined;
   if (typeof shape === 'string') return SCALARS[shape].is(value) ? undefined : SCALARS[shape].wanted;

@@ -1,6 +1,6 @@
 /**
  * Known fields of each kind. For Istio and the Gateway API, they are generated from the CustomResourceDefinitions. For
- * Kubernetes' own kinds, this file lists only the fields that affect access.
+ * Kubernetes' own kinds, this file lists only fields that affect access.
  */
 import { KNOWN_FIELDS } from '../generated/known-fields.ts';
 import type { Path } from './object.ts';
@@ -14,7 +14,7 @@ interface ObjectShape {
   readonly open: Readonly<Record<string, Shape>>;
 }
 
-/** Shape of an object that has these fields, and others, in its spec. */
+/** Returns the shape of an object whose spec may contain these fields and others. */
 function specOf<const Fields extends Readonly<Record<string, Shape>>>(fields: Fields) {
   return { open: { spec: { open: fields } } };
 }
@@ -89,7 +89,7 @@ export const KUBERNETES = {
 const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...KUBERNETES,
   ...Object.fromEntries(Object.entries(KNOWN_FIELDS).map(([kind, spec]) => [kind, { open: { spec } }])),
-  // The experimental form, which later versions of the Gateway API no longer define.
+  // The experimental kind, which later versions of the Gateway API no longer define.
   XListenerSet: { open: { spec: KNOWN_FIELDS.ListenerSet } },
 };
 
@@ -98,7 +98,7 @@ export function objectShape(kind: string): ObjectShape | undefined {
   return Object.hasOwn(SHAPES, kind) ? SHAPES[kind] : undefined;
 }
 
-/** Fields that may gain subfields in newer versions of Istio without affecting policy. */
+/** Fields to which newer Istio versions may add subfields without affecting policy. */
 const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   VirtualService: ['spec.http', 'spec.tls', 'spec.tcp'],
   DestinationRule: ['spec.trafficPolicy', 'spec.subsets'],
@@ -108,7 +108,7 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   EnvoyFilter: ['spec.configPatches'],
 };
 
-/** Kinds that may gain any field. */
+/** Kinds to which any field may be added. */
 const EXTENSIBLE: ReadonlySet<string> = new Set([
   ...['WasmPlugin', 'TrafficExtension', 'KubernetesGateway', 'GatewayClass', 'ListenerSet', 'XListenerSet'],
   ...['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'BackendTLSPolicy'],

@@ -1,12 +1,15 @@
-/** Warning about objects without a namespace. They can be applied to any namespace, so the assumed one is reported. */
+/**
+ * Warns about objects without a namespace. They could be applied to any namespace, so the warning states which one is
+ * assumed.
+ */
 import { listed } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 const SHOWN = 5;
 
 /**
- * Formats the warning, `AuthorizationPolicy open (mesh.yaml:3) has no namespace and is assumed to be in default.`;
- * undefined if every object has a namespace.
+ * Formats the warning `AuthorizationPolicy open (mesh.yaml:3) has no namespace and is assumed to be in default.`
+ * Returns undefined if every object has a namespace.
  * @example
  * ```ts
  * import { describeUnplaced, loadManifests } from '@meshpass/istio';
@@ -22,7 +25,7 @@ export function describeUnplaced(objects: readonly KubeObject[]): string | undef
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);
   if (names.length === 0) return undefined;
   const verbs = names.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
-  // Names are unvalidated and reach a terminal.
+  // Names are not validated and may be printed to a terminal.
   const shown = listed(names, SHOWN).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
   return `${shown} ${verbs} assumed to be in default.`;
 }

@@ -1,5 +1,5 @@
 /**
- * Selects the policies that a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of
+ * Determines which policies a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of
  * Istio 1.31.
  */
 
@@ -9,7 +9,7 @@ import type { Resource } from '../object/resources.ts';
 import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../object/security.ts';
 import { selects, targetRefs } from '../object/selection.ts';
 
-/** Service (or ServiceEntry) behind a waypoint. */
+/** Service or ServiceEntry behind a waypoint. */
 export interface AttachedService {
   readonly kind: 'Service' | 'ServiceEntry';
   readonly namespace: string;
@@ -19,9 +19,9 @@ export interface AttachedService {
 export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attachment };
 
 /**
- * Whether a proxy enforces a policy from one of its namespaces (its own, the root's, the service's). Sidecars and
- * Istio's own gateways select by labels and ignore policies with `targetRefs`. Gateways of the Gateway API use both;
- * waypoints use only `targetRefs`.
+ * Whether a proxy enforces a policy from one of the namespaces that apply to it: its own, the root namespace, or the
+ * Service's. Sidecars and Istio's own gateways select by labels and ignore policies with `targetRefs`. Gateway API
+ * Gateways use both. Waypoints use only `targetRefs`.
  * @param service destination of a call through a waypoint; absent for other proxies
  * @example
  * ```ts
@@ -56,7 +56,7 @@ export function attaches(
 }
 
 /**
- * Lists the AuthorizationPolicies that a proxy enforces, those of the root namespace first.
+ * Lists the AuthorizationPolicies that a proxy enforces, starting with those in the root namespace.
  * @param service destination of a call through a waypoint; absent for other proxies
  * @example
  * ```ts
@@ -82,8 +82,8 @@ export function authorizationPolicies(
 }
 
 /**
- * Lists the RequestAuthentications that a proxy enforces. Unlike AuthorizationPolicies, those of the workload's own
- * namespace precede those of the root namespace.
+ * Lists the RequestAuthentications that a proxy enforces. Unlike with AuthorizationPolicies, those in the workload's
+ * own namespace precede those in the root namespace.
  * @example
  * ```ts
  * import { loadManifests, requestAuthentications, viewMesh } from '@meshpass/istio';

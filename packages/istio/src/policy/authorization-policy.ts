@@ -1,5 +1,5 @@
 /**
- * Effect of an AuthorizationPolicy as a whole, independent of its rules. Source: pilot/pkg/security/authz/builder of
+ * Effect of an AuthorizationPolicy as a whole, regardless of its rules. Source: pilot/pkg/security/authz/builder of
  * Istio 1.31.
  */
 
@@ -13,9 +13,9 @@ export const DRY_RUN = 'istio.io/dry-run';
 const TRUE: readonly unknown[] = ['1', 't', 'T', 'TRUE', 'true', 'True'];
 
 /**
- * Whether an AuthorizationPolicy is in dry run, so that its effect is only logged. A value that Go does not parse as a
- * boolean (`yes`, `on`, `tRUE`) leaves the policy in force. No other kind has a dry run, so call this only for
- * AuthorizationPolicies. Source: `isDryRun` in builder.go.
+ * Whether an AuthorizationPolicy is in dry-run mode, so that its effect is only logged. If Go cannot parse the
+ * annotation as a boolean (`yes`, `on`, `tRUE`), the policy is enforced. Other kinds do not support dry run, so call
+ * this only for AuthorizationPolicies. Source: `isDryRun` in builder.go.
  * @example
  * ```ts
  * import { DRY_RUN, isDryRun } from '@meshpass/istio';
@@ -28,7 +28,7 @@ export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'anno
 }
 
 /**
- * Returns a policy's action; defaults to ALLOW, as in the API's enumeration.
+ * Returns a policy's action. Defaults to ALLOW, as in the API's enumeration.
  * @example
  * ```ts
  * import { actionOf } from '@meshpass/istio';
@@ -45,18 +45,19 @@ export function actionOf({
 }
 
 /**
- * Effect of a CUSTOM policy on a matching call: the proxy asks the authorizer, refuses the call itself, or does
- * nothing.
+ * Effect of a CUSTOM policy on a matching call. The proxy calls the authorizer (`asked`), refuses the call itself
+ * (`refused`), or does nothing.
  */
 export type CustomEffect = 'asked' | 'refused' | 'nothing';
 
 /**
- * Determines how each CUSTOM policy of a proxy works in istiod 1.31. A policy refuses every matching call if its
- * provider is unknown to the mesh or if the workload has several providers. A policy in dry run also refuses if it is
- * the mesh's only one and the mesh knows its provider. Providers that speak HTTP are not asked about other connections.
+ * Determines the effect of each CUSTOM policy of a proxy in istiod 1.31. A policy refuses every matching call if its
+ * provider is unknown to the mesh or if the workload has more than one provider. A policy in dry-run mode also refuses
+ * calls if it is the mesh's only one and the mesh knows its provider. HTTP providers are not called for other
+ * connections.
  * @param policies the CUSTOM policies of one proxy
- * @param authorizers from the mesh configuration; undefined if unknown, so that any provider may exist
- * @param protocol whose rules apply to the call
+ * @param authorizers authorizers from the mesh configuration; if undefined, any provider may exist
+ * @param protocol protocol whose rules apply to the call
  * @example
  * ```ts
  * import { customEffects, loadManifests, ofKind } from '@meshpass/istio';
@@ -87,7 +88,7 @@ export function customEffects(
 }
 
 /**
- * Returns the name of the extension provider to which a CUSTOM policy delegates.
+ * Returns the name of the extension provider that a CUSTOM policy delegates to.
  * @example
  * ```ts
  * import { loadManifests, ofKind, providerOf } from '@meshpass/istio';

@@ -1,7 +1,7 @@
 /**
- * Settings of DestinationRules for the calls of one proxy. Sources: `destinationRule` in pilot/pkg/model/push_context.go,
- * `mergeDestinationRule` in pilot/pkg/model/destination_rule.go, `DestinationRule` in pilot/pkg/model/sidecar.go, and
- * `tlsModeForDestinationRule` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
+ * Resolves the DestinationRule settings for one proxy's calls. Sources: `destinationRule` in
+ * pilot/pkg/model/push_context.go, `mergeDestinationRule` in pilot/pkg/model/destination_rule.go, `DestinationRule` in
+ * pilot/pkg/model/sidecar.go, and `tlsModeForDestinationRule` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
  */
 import { createMemo } from '@meshpass/identity/memory/remembered';
 import { type ExportDefaults, exportToOf } from '../mesh/export-to.ts';
@@ -13,16 +13,19 @@ import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { selects } from '../object/selection.ts';
 
-/** Proxy that calls a Service. */
+/** Proxy that makes calls to a Service. */
 export interface ClientProxy {
   readonly namespace: string;
   readonly labels: Labels;
 }
 
 export interface DestinationSettings {
-  /** Client TLS of calls to a Service port. Undefined if no rule sets it, and mutual TLS is automatic. */
+  /**
+   * Returns the client TLS setting for calls to a Service port. Undefined if no rule sets it, in which case mutual TLS
+   * is automatic.
+   */
   readonly clientTls: (port: number | undefined, subset?: string) => ClientTlsSetting | undefined;
-  /** Labels of a subset. Undefined if no rule defines it. */
+  /** Returns the labels of a subset. Undefined if no rule defines the subset. */
   readonly subsetLabels: (subset: string) => Labels | undefined;
 }
 
@@ -33,7 +36,7 @@ export interface ClientTlsSetting {
 }
 
 /**
- * Returns the mode of client TLS. The protobuf default of a missing mode is DISABLE.
+ * Returns the client TLS mode. A missing mode means DISABLE, the protobuf default.
  * @example
  * ```ts
  * import { clientTlsMode } from '@meshpass/istio';
@@ -45,7 +48,7 @@ export function clientTlsMode({ mode }: ClientTls): NonNullable<ClientTls['mode'
 }
 
 /**
- * Creates a function that returns the settings of a proxy's calls to a Service.
+ * Creates a function that returns the settings for a proxy's calls to a Service.
  * @example
  * ```ts
  * import { destinationSettings, indexObjects, loadManifests } from '@meshpass/istio';
@@ -91,7 +94,7 @@ export function destinationSettings(
   };
 }
 
-/** Rules of one host in one namespace that istiod merges. */
+/** Rules for one host in one namespace, which istiod merges. */
 interface MergedRule {
   readonly namespace: string;
   readonly exportTo: ReadonlySet<string>;
@@ -109,12 +112,12 @@ interface Index {
   readonly includes: (one: ExportedRule) => boolean;
 }
 
-/** Rules for proxies of their own namespace. */
+/** Rules that apply to proxies in their own namespace. */
 const LOCAL: Index = {
   name: 'local',
   includes: ({ rule, exportTo }) => isExported(exportTo, rule.metadata.namespace) || exportTo.has('.'),
 };
-/** Rules for proxies of their own namespace only. */
+/** Rules that apply only to proxies in their own namespace. */
 const PRIVATE: Index = { name: 'private', includes: isPrivate };
 const EXPORTED: Index = { name: 'exported', includes: (one) => !isPrivate(one) };
 
@@ -126,7 +129,7 @@ function isExported(exportTo: ReadonlySet<string>, namespace: string): boolean {
   return exportTo.has('*') || exportTo.has(namespace);
 }
 
-/** Returns the rules for the host itself, or else those with the longest wildcard that covers it. */
+/** Returns the rules for exactly this host, or otherwise the rules with the longest wildcard that covers it. */
 function mostSpecific(rules: readonly ExportedRule[], host: string, clusterDomain: string): readonly ExportedRule[] {
   const covering = rules
     .map((one) => ({ one, name: hostOf(one.rule, clusterDomain) }))
@@ -140,7 +143,7 @@ function hostOf({ metadata, spec }: DestinationRule, clusterDomain: string): str
   return fullHost(spec.host ?? '', metadata.namespace, clusterDomain).toLowerCase();
 }
 
-/** Merges rules of one host, oldest first. Rules for chosen workloads come before all others. */
+/** Merges the rules for one host, oldest first. Rules with a workload selector precede all others. */
 function merge(rules: readonly ExportedRule[]): readonly MergedRule[] {
   const entries: MergedRule[] = [];
   for (const { rule, exportTo } of rules.toSorted((a, b) => rankOf(a.rule) - rankOf(b.rule))) {
@@ -148,7 +151,7 @@ function merge(rules: readonly ExportedRule[]): readonly MergedRule[] {
     const selector = rule.spec.workloadSelector && labels(rule.spec.workloadSelector.matchLabels);
     const ways = entries.map((entry) => ({ entry, way: wayInto(entry, { exportTo, selector }) }));
     for (const { entry, way } of ways) if (way !== 'apart') entry.rules.push(rule);
-    // As in istiod, the last entry decides.
+    // The last entry is decisive, as in istiod.
     if (ways.at(-1)?.way !== 'merged') entries.push({ namespace, exportTo, selector, rules: [rule] });
   }
   return entries;
@@ -158,7 +161,7 @@ function rankOf({ spec }: DestinationRule): number {
   return spec.workloadSelector ? 0 : 1;
 }
 
-/** Returns whether a rule becomes part of a merged one, stays apart, or both. */
+/** Determines whether a rule is merged into an entry, remains separate, or both. */
 function wayInto(
   entry: MergedRule,
   { exportTo, selector }: Pick<MergedRule, 'exportTo' | 'selector'>,
@@ -172,7 +175,7 @@ function wayInto(
   return areEqual ? 'merged' : 'apart';
 }
 
-/** The oldest traffic policy applies, and the oldest subset of each name. */
+/** The oldest traffic policy applies. If subsets have the same name, the oldest one applies. */
 function settingsOf(rules: readonly DestinationRule[]): DestinationSettings {
   const subsets = rules.flatMap((by) => items(by.spec.subsets).map((subset) => ({ subset, by })));
   const subsetAt = (wanted: string) => subsets.find(({ subset }) => subset.name === wanted);

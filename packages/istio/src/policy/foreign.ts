@@ -11,9 +11,9 @@ interface PolicyObject {
 }
 
 /**
- * Converts an AuthorizationPolicy from outside Meshpass for the compiler.
- * @returns undefined if no sidecar enforces it, or not every sidecar. If the compiler counted it as an ALLOW on sidecars, it would add an
- *   ALLOW there that is the first one and so blocks all other callers
+ * Converts an AuthorizationPolicy that Meshpass did not create into the compiler's format.
+ * @returns undefined unless every sidecar enforces the policy. If the compiler treated any other policy as an ALLOW on
+ * sidecars, it would add an ALLOW policy of its own. As the first one there, that policy would block all other callers.
  * @example
  * ```ts
  * import { foreignPolicyOf } from '@meshpass/istio';

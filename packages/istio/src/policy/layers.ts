@@ -5,17 +5,17 @@ import type { AuthorizationPolicy, RequestAuthentication } from '../object/secur
 import { isForSidecars, selectorOf, selects } from '../object/selection.ts';
 import { attaches } from './attach.ts';
 
-/** Policies of the mesh, of the namespace, and of the workload alone. */
+/** Policies that apply to the mesh, to the namespace, and only to the workload. */
 export type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
 
 const EMPTY: readonly never[] = [];
 
 /**
- * Returns the policies of each workload in layers, for callers that process each layer once: most workloads of a
- * namespace share two of the three arrays. For a Pod of a Gateway API Gateway, all policies are in the last layer.
+ * Returns the policies of each workload in layers. Callers can process each layer once, because most workloads in a
+ * namespace share two of the three arrays. For a Gateway API Gateway's Pod, all policies are in the last layer.
  * @param policies policies of one kind, oldest first
  * @param kindOf see `proxyKinds`
- * @returns the same policies as `attaches` selects
+ * @returns the same policies that `attaches` selects
  * @example
  * ```ts
  * import { attachedLayers, loadManifests, ofKind, proxyKinds } from '@meshpass/istio';

@@ -1,10 +1,10 @@
 /**
- * Path templates of AuthorizationPolicies: `{*}` matches one segment, `{**}` any number of segments. Envoy accepts
- * fewer templates than Istio's validation. Source: Envoy's `uri_template_matcher`
+ * Path templates of AuthorizationPolicies: `{*}` matches one segment, and `{**}` matches any number of segments. Envoy
+ * rejects some templates that pass Istio's validation. Source: Envoy's `uri_template_matcher`
  * (source/extensions/path/uri_template_lib).
  */
 
-/** Piece of a template: literal text, one non-empty segment, or any remainder. */
+/** Part of a template: literal text, one non-empty segment, or any remaining text. */
 export type TemplatePiece = { readonly text: string } | { readonly any: 'segment' | 'rest' };
 
 /** Characters allowed in a segment, as a regular expression class (RFC 3986 pchar, and `*`). */
@@ -24,7 +24,7 @@ export function isTemplate(path: string): boolean {
 }
 
 /**
- * Splits a template into its pieces. A bare `*` at the beginning of a segment means the same as `{*}`.
+ * Splits a template into its pieces. A plain `*` at the start of a segment is equivalent to `{*}`.
  * @returns undefined if Envoy rejects the template, so that no path matches it
  * @example
  * ```ts
@@ -43,7 +43,7 @@ export function readTemplate(template: string): readonly TemplatePiece[] | undef
   const isValid = ({ operator, literal }: Segment, index: number) => {
     if (operator === '' && literal === '') return index === last && index > 0;
     if (literal.includes('*') || !LITERAL.test(literal)) return false;
-    // Text after an operator in the same segment is a suffix and must end the template.
+    // Text that follows an operator in the same segment is a suffix. It must be the end of the template.
     return operator === '' || ((literal === '' || index === last) && (rest < 0 || index <= rest));
   };
   return segments.every(isValid) ? segments.flatMap(piecesOf) : undefined;

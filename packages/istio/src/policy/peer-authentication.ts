@@ -1,7 +1,8 @@
 /**
- * PeerAuthentication: which peers must use mutual TLS. The narrowest scope that sets a mode decides. Within a scope,
- * the oldest policy decides. Sources: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio
- * 1.31, and for ztunnels pilot/pkg/serviceregistry/ambient/authorization.go.
+ * Evaluates PeerAuthentications, which determine the peers that must use mutual TLS. The narrowest scope that sets a
+ * mode takes precedence. Within a scope, the oldest policy takes precedence. Sources: `ComposePeerAuthentication` in
+ * pilot/pkg/security/authn/policy_applier.go of Istio 1.31, and for ztunnels
+ * pilot/pkg/serviceregistry/ambient/authorization.go.
  */
 
 import type { MeshProxy } from '../mesh/proxy.ts';
@@ -12,23 +13,24 @@ import { selectorOf, selects } from '../object/selection.ts';
 
 export interface PeerMode {
   readonly mode: 'DISABLE' | 'PERMISSIVE' | 'STRICT';
-  /** Absent if it is Istio's own default. */
+  /** Policy that sets the mode. Absent if the mode is Istio's default. */
   readonly policy?: PeerAuthentication;
 }
 
 export interface PeerModes {
-  /** Mode of all ports that are not in `ports`. */
+  /** Mode of all ports that `ports` does not contain. */
   readonly general: PeerMode;
   readonly ports: ReadonlyMap<number, PeerMode>;
 }
 
-/** Gateways and waypoints ignore PeerAuthentications. Their listeners set their own mode. */
+/** Gateways and waypoints ignore PeerAuthentications. Their listeners define their own TLS mode. */
 const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map() };
 
 /**
- * Determines the mutual TLS modes of a proxy. A policy with a selector applies to workloads of its own namespace, and
- * to none if it is in the root namespace. Without a mode, or with `UNSET`, a workload inherits from its namespace, a
- * namespace from the mesh, and a port from its workload. Port modes come only from the workload's own policy.
+ * Determines the mutual TLS modes of a proxy. A policy with a selector applies to workloads in its own namespace, but
+ * to no workload if that is the root namespace. If the mode is absent or `UNSET`, a workload inherits the mode of its
+ * namespace, a namespace that of the mesh, and a port that of its workload. Port modes come only from the workload's
+ * own policy.
  * @param policies oldest first; those of other namespaces are ignored
  * @example
  * ```ts
@@ -55,7 +57,7 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
   return { general, ports };
 }
 
-/** Oldest policy of each scope. */
+/** Oldest policy in each scope. */
 interface Scopes {
   readonly mesh: PeerAuthentication | undefined;
   readonly namespace: PeerAuthentication | undefined;
@@ -79,10 +81,10 @@ function scopes(
 }
 
 /**
- * Determines the mutual TLS modes at the ztunnel of a workload. `DISABLE` means `PERMISSIVE` there, because a ztunnel
- * always accepts HBONE. istiod turns port modes into a DENY policy, and in three cases leaves out what it should contain:
- * `STRICT` of a port is lost in a workload that sets `PERMISSIVE` or `DISABLE` if the mesh is `STRICT`; a workload without
- * a mode loses `STRICT` of the mesh if a port is `PERMISSIVE` and a namespace policy sets no mode; and `DISABLE` of a port
+ * Determines the mutual TLS modes at a workload's ztunnel. `DISABLE` means `PERMISSIVE` there, because a ztunnel always
+ * accepts HBONE. istiod converts port modes to a DENY policy, which is incomplete in three cases. If the mesh is
+ * `STRICT`, a workload that sets `PERMISSIVE` or `DISABLE` loses the `STRICT` mode of a port. A workload without a mode
+ * loses the mesh's `STRICT` if a port is `PERMISSIVE` and a namespace policy does not set a mode. `DISABLE` on a port
  * has no effect in a `STRICT` workload without a mode, unless another port is `PERMISSIVE`.
  * @param policies as for `peerModes`
  * @example
@@ -124,7 +126,7 @@ export function ztunnelPeerModes(
 }
 
 /**
- * Determines the mutual TLS modes of a proxy from the PeerAuthentications of its mesh.
+ * Determines the mutual TLS modes of a proxy from the mesh's PeerAuthentications.
  * @example
  * ```ts
  * import { loadManifests, peerModesOf, viewMesh } from '@meshpass/istio';
@@ -140,7 +142,7 @@ export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
 }
 
 /**
- * Lists the PeerAuthentications of the namespaces that can set the modes of a proxy.
+ * Lists the PeerAuthentications in the namespaces that can determine a proxy's modes.
  * @example
  * ```ts
  * import { loadManifests, peerAuthentications, viewMesh } from '@meshpass/istio';

@@ -1,5 +1,5 @@
 /**
- * Waypoints: which one takes the calls to a Service, and the identity with which it forwards them. Source:
+ * Determines which waypoint handles the calls to a Service, and the identity that it uses to forward them. Source:
  * pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
  */
 
@@ -25,19 +25,19 @@ const HBONE_PORT = 15008;
 export interface Waypoint {
   readonly gateway: KubernetesGateway;
   readonly proxy: MeshProxy;
-  /** Principals of its Pods, with which it calls workloads. */
+  /** Principals of the waypoint's Pods, which it uses to call workloads. */
   readonly principals: readonly string[];
 }
 
-/** Waypoint of a Service, if it has one, or the reason why that is not known. */
+/** Waypoint of a Service, if it has one, or the reason why it is unknown. */
 export type ServiceWaypoint =
   | { readonly waypoint: Waypoint; readonly unknown?: undefined }
   | { readonly waypoint?: undefined; readonly unknown: string };
 
 /**
- * Finds the waypoint of a Service. Callers in ambient mode that call the Service by its address go through it. All others
- * connect to the Pods.
- * @returns undefined if the Service has none, so that calls go straight to the ztunnel of a Pod
+ * Finds the waypoint of a Service. Callers in ambient mode that use the Service's address go through the waypoint. All
+ * other callers connect to the Pods.
+ * @returns undefined if the Service has no waypoint, so that calls go directly to a Pod's ztunnel
  * @example
  * ```ts
  * import { loadManifests, serviceWaypoint, viewMesh } from '@meshpass/istio';
@@ -55,7 +55,7 @@ export function serviceWaypoint(
 ): ServiceWaypoint | undefined {
   const { name, namespace } = service.metadata;
   const own = labels(service.metadata.labels);
-  // A headless Service has no address of its own: callers connect to its Pods.
+  // A headless Service has no address of its own, so callers connect to its Pods.
   if (own[MANAGED_GATEWAY_LABEL] !== undefined || service.spec.clusterIP === 'None') return undefined;
   const ofNamespace = view.namespaceLabels(namespace);
   const named = namedWaypoint(view, namespace, own);
@@ -82,7 +82,7 @@ export function serviceWaypoint(
 }
 
 /**
- * Whether calls of gateways to a Service go through its waypoint.
+ * Whether calls from gateways to a Service go through the Service's waypoint.
  * @example
  * ```ts
  * import { gatewaysUseWaypoint, loadManifests, viewMesh } from '@meshpass/istio';
@@ -98,9 +98,9 @@ export function gatewaysUseWaypoint(view: MeshView, { metadata }: Service): bool
 }
 
 /**
- * Explains why it is not known which waypoint takes the calls to the own address of a Pod in ambient mode. Undefined if
- * none takes them.
- * @param given labels of the Pod
+ * Explains why it is unknown which waypoint handles calls to the address of a Pod in ambient mode. Returns undefined if
+ * none does.
+ * @param given the Pod's labels
  * @example
  * ```ts
  * import { viewMesh, whyPodWaypoint } from '@meshpass/istio';
@@ -119,16 +119,16 @@ export function whyPodWaypoint(view: MeshView, namespace: string, given: Labels)
   return isUsed ? 'a waypoint takes the calls to its own address, too, which is not evaluated' : undefined;
 }
 
-/** Waypoint that labels name, whether or not it exists and serves their object. */
+/** Waypoint that is named in labels. It may not exist or may not serve their object. */
 interface NamedWaypoint {
   readonly namespace: string;
   readonly name: string;
-  /** Whether another waypoint takes some of its calls. */
+  /** Whether another waypoint receives some of the calls. */
   readonly hasCanary: boolean;
 }
 
 /**
- * Returns the waypoint that a Service or Pod names, or else its Namespace.
+ * Returns the waypoint that a Service or Pod names, or otherwise the one that its Namespace names.
  * @param given labels of the Service or Pod
  * @example
  * ```ts
@@ -160,7 +160,10 @@ function trafficOf(view: MeshView, { metadata, spec }: KubernetesGateway): strin
   return labels(metadata.labels)[TRAFFIC] ?? labels(ofClass?.metadata.labels)[TRAFFIC] ?? 'service';
 }
 
-/** Whether Services of a namespace may use a waypoint. Undefined if its labels decide and were not read. */
+/**
+ * Whether Services in a namespace may use a waypoint. Returns undefined if this depends on the namespace's labels and
+ * they were not read.
+ */
 function allowsFrom(
   { metadata, spec }: KubernetesGateway,
   namespace: string,
@@ -178,7 +181,7 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
   const given = { [GATEWAY_NAME]: name, [MANAGED_GATEWAY_LABEL]: WAYPOINT_CONTROLLER };
   const pods = view.podsIn(namespace).filter((one) => one.labels[GATEWAY_NAME] === name);
   const accounts = pods.map(({ serviceAccount }) => serviceAccount);
-  // Istio creates the Pods with this account.
+  // Istio creates the Pods with this ServiceAccount.
   const created = labels(annotations)[SERVICE_ACCOUNT] ?? name;
   return {
     gateway,
@@ -189,7 +192,7 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
   };
 }
 
-/** Explains which object changes the waypoint, and may change which calls it accepts. */
+/** Explains which object modifies the waypoint and may therefore change which calls it accepts. */
 function whyPatched(
   view: MeshView,
   { proxy, gateway }: Waypoint,
@@ -215,7 +218,7 @@ function whyPatched(
   );
 }
 
-/** Explains which policy only some istiods enforce at the waypoint. */
+/** Explains which policy is enforced at the waypoint by only some istiods. */
 function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Service, 'metadata'>): string | undefined {
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   const policy = [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)].find(
@@ -227,7 +230,7 @@ function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Serv
   );
 }
 
-/** Whether an EnvoyFilter without `targetRefs` changes every kind of proxy, and so perhaps a waypoint. */
+/** Whether an EnvoyFilter without `targetRefs` modifies every kind of proxy, so that it may also modify a waypoint. */
 function changesAny({ spec }: EnvoyFilter, proxy: MeshProxy): boolean {
   return (
     selects(spec.workloadSelector?.labels, proxy.labels) &&

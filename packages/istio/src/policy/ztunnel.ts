@@ -1,6 +1,7 @@
 /**
- * AuthorizationPolicies as a ztunnel enforces them. It evaluates connections: ports, addresses and certificates. Sources:
- * `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of ztunnel.
+ * AuthorizationPolicies as a ztunnel enforces them. A ztunnel evaluates connections: ports, addresses and certificates.
+ * Sources: `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of
+ * ztunnel.
  */
 import { isIP } from 'node:net';
 import { items, record, text, texts } from '../object/members.ts';
@@ -21,23 +22,29 @@ export type ZtunnelField =
   | 'destination.ip'
   | 'destination.port';
 
-/** Test of a field. It passes if any of the values matches, and none of the excluded ones. An empty list excludes nothing. */
+/**
+ * Test of a field. It passes if any of the values matches and none of the excluded values does. An empty list of
+ * excluded values excludes nothing.
+ */
 export interface ZtunnelTest {
   readonly field: ZtunnelField;
   readonly values: readonly string[];
   readonly notValues: readonly string[];
 }
 
-/** Field of a rule that a ztunnel does not evaluate. */
+/** Rule field that a ztunnel does not evaluate. */
 export interface UnreadField {
   readonly name: string;
   /** Path within the rule. */
   readonly path: Path;
-  /** Whether istiod ignores the field without counting it as one of HTTP, so that it keeps an ALLOW rule. */
+  /**
+   * Whether istiod ignores the field but does not treat it as an HTTP field, so that an ALLOW rule with this field is
+   * kept.
+   */
   readonly isIgnored: boolean;
 }
 
-/** Alternative within a clause: an operation, a source or a condition. All of its tests must pass. */
+/** Alternative within a clause: an operation, a source or a condition. It matches if all of its tests pass. */
 interface ZtunnelMatch {
   readonly tests: readonly ZtunnelTest[];
   readonly unread: readonly UnreadField[];
@@ -45,18 +52,23 @@ interface ZtunnelMatch {
 
 export interface ZtunnelRule {
   /**
-   * Clauses, each with its alternatives; one of each clause must pass. Undefined if the rule matches no connection.
+   * Clauses, each a list of alternatives. At least one alternative of every clause must pass. Undefined if the rule
+   * does not match any connection.
    */
   readonly clauses: readonly (readonly (readonly ZtunnelTest[])[])[] | undefined;
   /** Fields that are not evaluated. */
   readonly unread: readonly UnreadField[];
-  /** Fields of the first clause without an alternative that tests anything, which is why the rule matches nothing. */
+  /**
+   * Fields of the first clause in which no alternative tests anything. They are the reason why the rule matches
+   * nothing.
+   */
   readonly dead: readonly UnreadField[] | undefined;
 }
 
 /**
- * Reads a rule as a ztunnel does. An ALLOW rule with a field of HTTP is left out. From a DENY rule only the fields are
- * left out: an alternative that loses all of them matches nothing, and any other one matches more.
+ * Reads a rule like a ztunnel does. An ALLOW rule with an HTTP field is omitted. From a DENY rule, only the HTTP fields
+ * are omitted: an alternative that loses all of its fields matches nothing, and any other alternative matches more
+ * connections.
  * @param action ALLOW or DENY; a ztunnel ignores policies with other actions
  * @example
  * ```ts
@@ -82,7 +94,7 @@ export function ztunnelRule({ from, to, when }: AuthorizationRule, action: Autho
   };
 }
 
-/** Lists that are tested, each with its exclusions. */
+/** Lists that are tested, each with its list of excluded values. */
 const TESTED: readonly (readonly [string, string, ZtunnelField])[] = [
   ['ports', 'notPorts', 'destination.port'],
   ['ipBlocks', 'notIpBlocks', 'source.ip'],
@@ -104,7 +116,7 @@ const CONDITIONS: ReadonlySet<string> = new Set<ZtunnelField>([
   'destination.port',
 ]);
 
-/** Reads a source or an operation, whose lists have different names. */
+/** Reads a source or an operation. Their lists have different names. */
 function match(given: AuthorizationSource | AuthorizationOperation | undefined, path: Path): ZtunnelMatch {
   const lists = record(given);
   return {
@@ -124,7 +136,7 @@ function conditionMatch({ key, values, notValues }: AuthorizationCondition, path
   return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
 }
 
-/** Invalid ports and addresses are left out, and a field without values tests nothing. */
+/** Omits invalid ports and addresses. A field without values tests nothing. */
 function test(field: ZtunnelField, values: readonly string[], notValues: readonly string[]): readonly ZtunnelTest[] {
   const [yes, no] = [values, notValues].map((some) => some.filter((value) => isValid(field, value))) as [
     string[],

@@ -1,4 +1,7 @@
-/** Classes of a field's addresses: addresses within the same set of ranges form one class, which has one example. */
+/**
+ * Classifies the addresses of a field. Addresses that are in the same set of ranges form one class, which is
+ * represented by one example.
+ */
 import { IPV6, parseCidr } from '../../address.ts';
 
 export interface AddressClasses {
@@ -9,7 +12,7 @@ export interface AddressClasses {
 
 /**
  * Computes the classes.
- * @param ranges strings that `parseCidr` accepts
+ * @param ranges address ranges that `parseCidr` accepts
  */
 export function classifyAddresses(ranges: readonly string[]): AddressClasses {
   const read = [...new Set(ranges)].map((text) => ({ text, ...parseCidr(text)! }));
@@ -21,7 +24,7 @@ export function classifyAddresses(ranges: readonly string[]): AddressClasses {
   const examples: string[] = [];
   const passed = new Map<string, number[]>(read.map(({ text }) => [text, []]));
   const points = [...cuts].sort((a, b) => (a < b ? -1 : 1));
-  // The plainest address comes first and becomes class 0: outside all ranges, if possible.
+  // The plainest address comes first and becomes class 0. If possible, it is outside all ranges.
   const ordered = points
     .map((point) => ({ point, held: holding(point) }))
     .sort((a, b) => a.held.length - b.held.length);

@@ -1,4 +1,4 @@
-/** Concrete call: the example that proves a difference, and the input of a formula. */
+/** Concrete call. It is an example that proves a difference, and the input of a formula. */
 
 import { parseCidr } from '../../address.ts';
 import type { Condition } from './condition.ts';
@@ -6,14 +6,14 @@ import { isMultiValued } from './condition.ts';
 import { passesTest } from './text-test.ts';
 
 export interface Call {
-  /** Fields that are set. Unlisted flags are false. Fields with several values are lists. */
+  /** Flags that are set. All others are false. Fields that may have more than one value are in `lists`. */
   readonly flags: ReadonlySet<string>;
   readonly texts: ReadonlyMap<string, string>;
   readonly lists: ReadonlyMap<string, readonly string[]>;
   readonly addresses: ReadonlyMap<string, string>;
 }
 
-/** Evaluates a formula for a call directly. Tests compare the diagrams with this function. */
+/** Evaluates a formula directly for a single call. Tests use this function to verify the diagrams. */
 export function meets(call: Call, condition: Condition): boolean {
   switch (condition.op) {
     case 'constant':

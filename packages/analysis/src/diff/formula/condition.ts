@@ -1,6 +1,6 @@
 /**
- * Policy requirements as a formula: tests of single fields, combined with and, or, not. Workloads share formulas.
- * Formulas are compared by identity, so each must be built only once.
+ * Represents policy requirements as formulas, which combine tests of single fields with and, or, not. Workloads share
+ * formulas. Formulas are compared by identity, so each one must be built only once.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { parsePathTest, type TextTest } from './text-test.ts';
@@ -11,32 +11,35 @@ export type Condition =
   | { readonly op: 'not'; readonly of: Condition }
   | Test;
 
-/** Test of a single field. A field with several values (claims, audiences) passes if any of its values does. */
+/**
+ * Test of a single field. If the field has more than one value (claims, audiences), it passes if any of the values
+ * does.
+ */
 export type Test =
   | { readonly op: 'text'; readonly field: TextField; readonly test: TextTest }
   | { readonly op: 'flag'; readonly field: FlagField }
   | { readonly op: 'address'; readonly field: AddressField; readonly range: string };
 
-/** Boolean fields. */
+/** Fields that are true or false. */
 export type FlagField =
-  /** The peer proved its identity by mutual TLS. */
+  /** The peer has proven its identity with mutual TLS. */
   | 'peer'
-  /** A token that does not verify is present in a location that the workload reads: `unverified:LOCATION`. */
+  /** A token that cannot be verified is present in a location that the workload reads: `unverified:LOCATION`. */
   | `unverified:${string}`
-  /** An external authorizer agrees: `custom:PROVIDER`. */
+  /** An external authorizer allows the call: `custom:PROVIDER`. */
   | `custom:${string}`
-  /** The caller is in the private network of an internal entry point. */
+  /** The caller is in the private network behind an internal entry point. */
   | 'private'
-  /** The Host header of a caller from outside names a port. The field `host` has none then. */
+  /** The Host header of a call from outside includes a port. In that case, the field `host` does not include it. */
   | 'host.port'
-  /** A condition that formulas cannot express, with its reason. Equal reasons mean the same condition. */
+  /** A condition that formulas cannot express, with the reason. Conditions with equal reasons are the same. */
   | `opaque:${string}`;
 
 export type AddressField = 'source.ip' | 'remote.ip' | 'destination.ip';
 
 /**
  * Text fields. A peer's identity `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT` is split into its parts. `token.*`
- * fields belong to a token with a valid signature. The formula states whether the workload accepts its issuer.
+ * fields belong to a token with a valid signature. Whether the workload accepts its issuer is part of the formula.
  */
 export type TextField =
   | 'peer.namespace'
@@ -48,28 +51,28 @@ export type TextField =
   | 'host'
   | 'method'
   | 'path'
-  /** Entry point's protocol and port: `https:443`. */
+  /** Protocol and port of the entry point: `https:443`. */
   | 'listener'
   /** Query parameter: `query:version`. */
   | `query:${string}`
-  /** Claim with one or more values: `token.claim:a][b` for claim b within claim a. */
+  /** Claim, which may have more than one value: `token.claim:a][b` is claim b within claim a. */
   | `token.claim:${string}`
-  /** Header in lower case: `header:x-team`. */
+  /** Header name in lower case: `header:x-team`. */
   | `header:${string}`
-  /** Envoy's dynamic metadata, by its key in the policy. */
+  /** Envoy's dynamic metadata, by the key that the policy uses. */
   | `metadata:${string}`;
 
 export const ALWAYS: Condition = { op: 'constant', value: true };
 export const NEVER: Condition = { op: 'constant', value: false };
 
-/** Returns the conjunction of the given conditions, with constants folded. */
+/** Returns the conjunction of conditions. Constants are folded. */
 export function all(of: readonly Condition[]): Condition {
   const asked = of.filter((one) => one !== ALWAYS);
   if (asked.includes(NEVER)) return NEVER;
   return asked.length === 0 ? ALWAYS : asked.length === 1 ? asked[0]! : { op: 'all', of: asked };
 }
 
-/** Returns the disjunction of the given conditions, with constants folded. */
+/** Returns the disjunction of conditions. Constants are folded. */
 export function any(of: readonly Condition[]): Condition {
   const offered = of.filter((one) => one !== NEVER);
   if (offered.includes(ALWAYS)) return ALWAYS;
@@ -87,7 +90,7 @@ export function text(field: TextField, test: TextTest): Condition {
   return { op: 'text', field, test };
 }
 
-/** Creates a test for a policy path: exact, with `*` at one end, or a template. */
+/** Creates a test for a path in a policy: exact, with `*` at one end, or a template. */
 export function path(value: string): Condition {
   const test = parsePathTest(value);
   return test ? text('path', test) : NEVER;
@@ -98,14 +101,14 @@ export function flag(field: FlagField): Condition {
   return { op: 'flag', field };
 }
 
-/** Whether a field can have several values at once. */
+/** Whether a field may have more than one value at the same time. */
 export function isMultiValued(field: TextField): boolean {
   return field.startsWith('token.claim:');
 }
 
 /**
  * Yields every test in a formula, visiting each object once.
- * @param seen shared parts that were already visited
+ * @param seen shared parts that have already been visited
  */
 export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<Test> {
   if (seen.has(condition)) return;
@@ -125,8 +128,8 @@ export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<
 }
 
 /**
- * Replaces every test in a formula, and simplifies the rest. Shared parts are computed once.
- * @param of must depend on nothing but the test
+ * Replaces every test in a formula and simplifies the result. Shared parts are processed only once.
+ * @param of returns the replacement; must depend only on the test
  */
 export function replaceTests(condition: Condition, of: (test: Test) => Condition): Condition {
   const replace = memoize((part: Condition): Condition => {

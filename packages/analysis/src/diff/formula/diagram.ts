@@ -1,10 +1,11 @@
 /**
- * Sets of calls as decision diagrams. Each node tests one field, whose values fall into numbered classes, and leads to
- * the node for the value's class. Equal sets share a node, so a single comparison shows whether two rule sets are equal
- * or a difference is empty. Based on R. Bryant, "Graph-Based Algorithms for Boolean Function Manipulation" (1986), with
- * many-valued variables.
+ * Sets of calls as decision diagrams. Each node tests one field, whose values are divided into numbered classes, and
+ * has a successor node for each class. Equal sets share a node, so a single comparison shows whether two rule sets are
+ * equal or a difference is empty. Based on R. Bryant, "Graph-Based Algorithms for Boolean Function Manipulation"
+ * (1986), with many-valued variables.
  *
- * Class 0 stands for every class that a node does not list, so a rule about one of a thousand values needs one entry.
+ * Class 0 represents all classes that a node does not list, so a rule about one of a thousand values needs only one
+ * entry.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { PairMap } from './pair-map.ts';
@@ -13,25 +14,25 @@ export type Node = number;
 export const NONE: Node = 0;
 export const EVERY: Node = 1;
 
-/** Product of fields within a set. Contains only the fields that matter. */
+/** Product of fields within a set. It contains only the fields that matter for the set. */
 export type Product = ReadonlyMap<number, ClassSet>;
 
-/** Classes of one field. If `rest` is set, all classes except the listed ones. */
+/** Classes of a single field. If `rest` is set, the listed classes are excluded instead. */
 export interface ClassSet {
   readonly classes: ReadonlySet<number>;
   readonly rest: boolean;
 }
 
-/** More nodes than any known mesh needs, but not enough to exhaust memory. */
+/** Maximum number of nodes. No known mesh needs as many, and they do not exhaust memory. */
 const MAX_NODES = 4_000_000;
 
 export class Diagram {
   readonly #field: number[] = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
   readonly #rest: Node[] = [NONE, EVERY];
-  /** Listed classes of each node, ascending, and the successor node for each class. */
+  /** Classes that each node lists, in ascending order, and the successor node for each of them. */
   readonly #classes: (readonly number[])[] = [[], []];
   readonly #nodes: (readonly Node[])[] = [[], []];
-  /** Nodes by content hash. Nodes with equal hashes share a list. */
+  /** Nodes by the hash of their content. Nodes whose hashes are equal share a list. */
   readonly #known = new Map<number, Node[]>();
   readonly #and = new PairMap();
   readonly #minus = new PairMap();
@@ -39,7 +40,7 @@ export class Diagram {
 
   /**
    * Returns the calls whose value of `field` is in one of `classes`.
-   * @param classes may include class 0
+   * @param classes classes of the field; may include class 0
    * @param total number of classes that the field has
    */
   among(field: number, classes: Iterable<number>, total: number): Node {
@@ -69,7 +70,7 @@ export class Diagram {
     return this.#apply(this.#or, a < b ? a : b, a < b ? b : a, (x, y) => this.or(x, y));
   }
 
-  /** Returns the calls in `a` that are not in `b`. */
+  /** Returns the calls that are in `a` but not in `b`. */
   minus(a: Node, b: Node): Node {
     if (a === b || a === NONE || b === EVERY) return NONE;
     if (b === NONE) return a;
@@ -82,7 +83,7 @@ export class Diagram {
     return this.minus(EVERY, a);
   }
 
-  /** Computes the union of sets pairwise, to keep intermediate results small. */
+  /** Computes the union of sets in pairs, so that intermediate results remain small. */
   orAll(sets: readonly Node[]): Node {
     if (sets.length === 0) return NONE;
     if (sets.length === 1) return sets[0]!;
@@ -96,7 +97,7 @@ export class Diagram {
 
   /**
    * Whether a set contains a call.
-   * @param classOf returns the class of the call's value for a field
+   * @param classOf returns the class of the call's value for the given field
    */
   has(set: Node, classOf: (field: number) => number): boolean {
     let node = set;
@@ -121,7 +122,7 @@ export class Diagram {
     });
     const field = this.#field[set]!;
     const rest = this.#rest[set]!;
-    // No listed class has the same successor as the rest, because nodes never list such classes.
+    // A listed class never has the same successor as the rest, because nodes do not list such classes.
     for (const [next, classes] of byNode)
       yield* this.products(next, new Map([...so, [field, { classes: new Set(classes), rest: false }]]));
     yield* this.products(rest, new Map([...so, [field, { classes: new Set(listed), rest: true }]]));
@@ -131,7 +132,7 @@ export class Diagram {
   ofProduct(product: Product): Node {
     return this.andAll(
       [...product].map(([field, { classes, rest }]) => {
-        // Listed classes never include class 0, which stands for the rest.
+        // Nodes never list class 0, because it represents the rest.
         const listed = this.among(field, classes, 0);
         return rest ? this.not(listed) : listed;
       }),
@@ -142,18 +143,18 @@ export class Diagram {
     return this.#field.length;
   }
 
-  /** Successor node for a class of the node's own field. */
+  /** Returns the successor node for a class of the field that the node tests. */
   #next(node: Node, one: number): Node {
     const at = find(this.#classes[node]!, one);
     return at < 0 ? this.#rest[node]! : this.#nodes[node]![at]!;
   }
 
-  /** Whether a node has a successor for exactly one class, as for most values in rules. */
+  /** Whether a node has a successor for exactly one class, like for most values in rules. */
   #isNarrow(node: Node): boolean {
     return this.#rest[node] === NONE && this.#classes[node]!.length === 1;
   }
 
-  /** Replaces a narrow node's only successor, which is cheaper than a cache entry. */
+  /** Replaces the only successor of a narrow node, which is cheaper than a cache entry. */
   #narrow(node: Node, change: (next: Node, one: number) => Node): Node {
     const classes = this.#classes[node]!;
     const next = change(this.#nodes[node]![0]!, classes[0]!);
@@ -185,7 +186,7 @@ export class Diagram {
     return made;
   }
 
-  /** Successor node for the rest of a field, or the node itself if it does not test the field. */
+  /** Returns the successor node for the rest of a field, or the node itself if it does not test that field. */
   #restAt(node: Node, field: number): Node {
     return this.#field[node] === field ? this.#rest[node]! : node;
   }
@@ -194,7 +195,7 @@ export class Diagram {
     return this.#field[node] === field ? this.#classes[node]! : [];
   }
 
-  /** Returns the unique node with this content. */
+  /** Returns the only node with this content. */
   #make(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): Node {
     if (classes.length === 0) return rest;
     const hash = hashOf(field, rest, classes, nodes);
@@ -238,7 +239,7 @@ function isSame(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 
-/** FNV-1a over the numbers. */
+/** Computes an FNV-1a hash over the numbers. */
 function hashOf(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): number {
   let hash = Math.imul(Math.imul(field ^ 0x811c9dc5, 0x01000193) ^ rest, 0x01000193);
   for (const one of classes) hash = Math.imul(hash ^ one, 0x01000193);

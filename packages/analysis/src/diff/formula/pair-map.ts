@@ -1,8 +1,10 @@
-/** Map from pairs of integers to integers. Uses open addressing over typed arrays instead of an object per entry. */
+/**
+ * Map from pairs of integers to integers. It uses open addressing in typed arrays, which avoids an object per entry.
+ */
 export class PairMap {
   #size = 0;
   #mask = 1023;
-  /** Three numbers per entry: the pair and its value. A first number of -1 marks a free entry. */
+  /** Three numbers per entry: the pair and its value. If the first number is -1, the entry is free. */
   #entries = new Int32Array(1024 * 3).fill(-1);
 
   get(a: number, b: number): number | undefined {
@@ -24,7 +26,7 @@ export class PairMap {
     this.#entries[at + 2] = value;
   }
 
-  /** Index of the pair's entry, or of the free entry to put it in. */
+  /** Returns the index of the pair's entry, or of the free entry where the pair belongs. */
   #find(a: number, b: number): number {
     let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);

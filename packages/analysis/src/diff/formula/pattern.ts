@@ -1,28 +1,28 @@
 /**
- * Patterns of texts: path templates, globs and regular expressions without lookarounds. Small ones are compiled. Others,
- * and the texts that lead through them, are followed character by character.
+ * Text patterns: path templates, globs and regular expressions without lookarounds. Small patterns are compiled. Larger
+ * ones are matched character by character, as are patterns in the search for example texts.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 
-/** Piece of a pattern: literal text or a wildcard. */
+/** Part of a pattern: literal text or a wildcard. */
 export type Piece =
   | { readonly text: string }
-  /** Path segment that is not empty: `{*}`. */
+  /** Non-empty path segment: `{*}`. */
   | { readonly any: 'segment' }
-  /** Rest of a path, possibly empty: `{**}`. */
+  /** Remaining path, which may be empty: `{**}`. */
   | { readonly any: 'rest' }
-  /** Any characters, possibly none. */
+  /** Any number of arbitrary characters. */
   | { readonly any: 'text' }
-  /** Any characters except `/`, possibly none. */
+  /** Any number of characters other than `/`. */
   | { readonly any: 'label' }
-  /** Character of a class of regular expressions, such as `[0-9]`: one, or any number of them. */
+  /** Characters of a regular expression class, such as `[0-9]`: either exactly one, or any number of them. */
   | { readonly class: string; readonly many: boolean };
 
 type Wildcard = Exclude<Piece, { readonly text: string }>;
 
-/** Accepted characters, as a class of regular expressions. */
+/** Accepted characters, as a regular expression class. */
 const CLASSES = {
   segment: `[${SEGMENT_CHARACTERS}]`,
   rest: `[${SEGMENT_CHARACTERS}/]`,
@@ -59,21 +59,21 @@ export function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
-/** Maximum size of a pattern that is compiled. V8 throws for regular expressions of a few times this size. */
+/** Maximum size of patterns that are compiled. V8 throws for regular expressions a few times larger than this. */
 const MAX_REGEX = 4000;
-/** Approximate size of a wildcard in a compiled pattern. */
+/** Approximate size of a wildcard after it is compiled. */
 const WILDCARD_SIZE = 40;
 
 const sizeOf = memoize((pieces: readonly Piece[]): number =>
   pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
 );
 
-/** Whether a pattern matches a whole text. */
+/** Whether a pattern matches the whole text. */
 export function matchesPattern(pieces: readonly Piece[], value: string): boolean {
   return sizeOf(pieces) > MAX_REGEX ? covers(pieces, value) : compilePattern(pieces).test(value);
 }
 
-/** Matches a large pattern piece by piece, keeping all places in the text at which the pieces so far can end. */
+/** Matches a large pattern piece by piece. It tracks all positions in the text where the previous pieces may end. */
 function covers(pieces: readonly Piece[], value: string): boolean {
   let ends = new Set([0]);
   for (const piece of pieces) {
@@ -87,13 +87,13 @@ function covers(pieces: readonly Piece[], value: string): boolean {
   return ends.has(value.length);
 }
 
-/** Adds the places at which a wildcard can end that begins at `start`. */
+/** Adds the positions where a wildcard may end that starts at `start`. */
 function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number>): void {
   const quantifier = quantifierOf(piece);
   if (quantifier === '*') ends.add(start);
   const character = characterOf(piece);
   for (let at = start; at < value.length && character.test(value[at]!); at++) {
-    // Starts are ascending, so an earlier one has added everything that follows.
+    // Start positions are ascending, so an earlier one has already added all following positions.
     if (quantifier !== '' && at > start && ends.has(at + 1)) return;
     ends.add(at + 1);
     if (quantifier === '') return;
@@ -102,17 +102,17 @@ function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number
 
 const characterOf = memoize((piece: Wildcard): RegExp => new RegExp(`^${classOf(piece)}$`, 's'));
 
-/** Character of a class, once or any number of times. */
+/** Step of a pattern that accepts one character of a class, or any number of them. */
 export interface Step {
-  /** The only character that it accepts, if it is one. */
+  /** Character that the step accepts, if it accepts only one. */
   readonly letter?: string;
-  /** Class of regular expressions that it accepts, if it accepts several characters. */
+  /** Regular expression class that the step accepts, if it accepts more than one character. */
   readonly class?: string;
   readonly many: boolean;
   readonly accepts: (letter: string) => boolean;
 }
 
-/** Positions in the steps of a pattern, ascending. */
+/** Positions in a pattern's steps, in ascending order. */
 export type Positions = readonly number[];
 
 /** Lists the steps of a pattern. */
@@ -130,7 +130,7 @@ export const stepsOf = memoize((pieces: readonly Piece[]): readonly Step[] => {
   });
 });
 
-/** Yields positions, and those reachable by skipping optional steps. */
+/** Yields the given positions, and those that can be reached if optional steps are skipped. */
 function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
   for (const first of positions) {
     let position = first;
@@ -139,7 +139,7 @@ function* ready(steps: readonly Step[], positions: Positions): Generator<number>
   }
 }
 
-/** Returns the positions after another character; none if the pattern can no longer match. */
+/** Returns the positions after the next character. Empty if the pattern can no longer match. */
 export function advancePositions(steps: readonly Step[], positions: Positions, letter: string): Positions {
   const reached = new Set<number>();
   for (const position of ready(steps, positions)) {
@@ -149,13 +149,13 @@ export function advancePositions(steps: readonly Step[], positions: Positions, l
   return [...reached].sort((a, b) => a - b);
 }
 
-/** Whether the pattern matches if the text ends here. */
+/** Whether the pattern matches a text that ends here. */
 export function matchesAtEnd(steps: readonly Step[], positions: Positions): boolean {
   for (const position of ready(steps, positions)) if (position === steps.length) return true;
   return false;
 }
 
-/** Yields the single characters that can match next. */
+/** Yields the characters that match next, if they are single characters. */
 export function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
   for (const position of ready(steps, positions)) {
     const letter = steps[position]?.letter;

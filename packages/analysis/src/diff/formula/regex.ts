@@ -1,23 +1,23 @@
 /**
- * Regular expressions of routes as text tests. Envoy matches the whole text with RE2. Expressions without lookarounds,
- * case folding or repeated groups become a finite list of patterns; others are not expressible.
+ * Converts regular expressions in routes to text tests. Envoy matches the whole text with RE2. Expressions without
+ * lookarounds, case folding or repeated groups are converted to a finite list of patterns. Others cannot be expressed.
  */
 import type { Piece } from './pattern.ts';
 import type { TextTest } from './text-test.ts';
 
-/** Sequence of pieces; an expression is a list of alternatives. */
+/** Sequence of pieces. An expression is a list of alternative sequences. */
 type Sequence = readonly Piece[];
 
-/** Maximum alternatives and repetitions, to keep the tests few. */
+/** Maximum numbers of alternatives and repetitions. They limit the number of tests. */
 const MAX_ALTERNATIVES = 64;
 const MAX_REPETITIONS = 16;
 
-/** Signals an expression that patterns cannot express. */
+/** Thrown for an expression that patterns cannot express. */
 const INEXPRESSIBLE = Symbol('inexpressible');
 
 /**
  * Translates a regular expression that must match the whole text.
- * @returns tests of which one must pass, or undefined if patterns cannot express it
+ * @returns tests, at least one of which must pass; undefined if patterns cannot express the regular expression
  * @example
  * ```ts
  * parseRegex('/v1(/.*)?'); // => [{ form: 'exact', text: '/v1' }, { form: 'prefix', text: '/v1/' }]
@@ -50,7 +50,7 @@ function isAnything(piece: Piece): boolean {
   return 'class' in piece && piece.class === '.' && piece.many;
 }
 
-/** Joins neighboring texts. */
+/** Joins adjacent texts. */
 function merged(sequence: Sequence): readonly Piece[] {
   const pieces: Piece[] = [];
   for (const piece of sequence) {
@@ -111,7 +111,7 @@ class Parser {
     return found;
   }
 
-  /** Reads a class without nested classes of POSIX. */
+  /** Parses a character class. Nested POSIX classes are not supported. */
   #bracket(): string {
     const rest = this.#source.slice(this.#at);
     const read = /^\^?(?:\\[dwsDWS\-\]\\.^/]|[^\]\\[])+\]/.exec(rest);

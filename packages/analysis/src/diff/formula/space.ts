@@ -1,7 +1,7 @@
 /**
- * Space of all calls that a set of formulas can distinguish: fields with numbered classes of values, and the diagram
- * for sets of calls. A field with several values becomes one boolean field per value class. A field tested at both ends
- * becomes three fields (see text-ends.ts).
+ * Space of all calls that a set of formulas can distinguish. It consists of fields, whose values are divided into
+ * numbered classes, and the diagram for sets of calls. A field with more than one value is represented by one boolean
+ * field per value class. A field that is tested at both ends is represented by three fields (see text-ends.ts).
  */
 import { classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
@@ -15,9 +15,9 @@ import { formatTextTest, type TextTest } from './text-test.ts';
 
 export interface Space {
   readonly diagram: Diagram;
-  /** Returns the calls that meet a formula. The formula may only contain tests that the space was created with. */
+  /** Returns the calls that satisfy a formula. The formula may only contain tests that the space was created with. */
   readonly set: (condition: Condition) => Node;
-  /** Returns the calls whose field has the given value, or a value that no rule distinguishes from it. */
+  /** Returns the calls in which a field has the given value, or any value that no rule distinguishes from it. */
   readonly withText: (field: TextField, value: string) => Node;
   /** Explains a product's fields in diagram order. */
   readonly explain: (product: Product) => readonly FieldExplanation[];
@@ -37,10 +37,10 @@ const DOMAINS: Readonly<Record<string, TextDomain>> = {
   'token.subject': { ...PLAIN, optional: true },
 };
 
-/** Fields tested at both ends: in SNIs, policies specify ports at the beginning and hosts at the end. */
+/** Fields that are tested at both ends. For SNIs, policies specify the port at the start and the host at the end. */
 const BOTH_ENDS: ReadonlySet<string> = new Set(['connection.sni']);
 
-/** Field order in the diagram: callers first, because each rule concerns few callers. */
+/** Order of the fields in the diagram. Callers come first, because each rule concerns only a few of them. */
 const ORDER = [
   'peer',
   'peer.namespace',
@@ -52,7 +52,7 @@ const ORDER = [
 ];
 
 /**
- * Creates the space.
+ * Creates the space for a set of formulas.
  * @throws MeshpassError `policy_too_large`
  */
 export function createSpace(conditions: readonly Condition[]): Space {
@@ -61,7 +61,7 @@ export function createSpace(conditions: readonly Condition[]): Space {
   const variables: Variable[] = [];
   const numbers = new Map<string, number>();
   const members = new Map<string, { readonly classes: TextClasses; readonly first: number }>();
-  /** Keyed by the whole text's variable number. Its beginning and end come next. */
+  /** Ends by the variable number of the whole text. The variables for its start and its end follow that number. */
   const ends = new Map<number, TextEnds>();
   const rank = (field: string) => (ORDER.includes(field) ? ORDER.indexOf(field) : ORDER.length);
   const fields = [...byField.keys()].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
@@ -199,7 +199,7 @@ function domainOf(field: string): TextDomain {
   return /^(?:header|metadata|query):/.test(field) ? { ...PLAIN, optional: true } : PLAIN;
 }
 
-/** Text ends by the variable of the whole text. The next two variables are its beginning and its end. */
+/** Text ends by the variable of the whole text. The next two variables are its start and its end. */
 type EndsOf = ReadonlyMap<number, TextEnds>;
 
 function exampleOf(variables: readonly Variable[], ends: EndsOf, product: Product): Call {
@@ -227,18 +227,21 @@ function textAt(
   pick: number,
 ): string | undefined {
   const { field, classes } = variables[number] as Extract<Variable, { kind: 'text' }>;
-  // The beginning and the end of a text are read together with the whole.
+  // The start and the end of a text are read together with the whole text.
   if (variables[number - 1]?.field === field) return undefined;
   const both = pick === UNNAMED ? ends.get(number) : undefined;
   return both ? both.compose(pickAt(product, number + 1), pickAt(product, number + 2)) : classes.examples[pick];
 }
 
-/** Default class of a field that does not matter: the peer is proven by mutual TLS, and optional values are missing. */
+/**
+ * Returns the default class of a field that does not matter: the peer is authenticated by mutual TLS, and optional
+ * values are missing.
+ */
 function freeOf(variable: Variable): number {
   return variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
 }
 
-/** Class of the missing value, or 0. */
+/** Returns the class of the missing value, or 0 if there is none. */
 function missingOf(variable: Variable): number {
   if (variable.kind !== 'text') return 0;
   return Math.max(0, variable.classes.examples.indexOf(undefined));
@@ -246,7 +249,7 @@ function missingOf(variable: Variable): number {
 
 /**
  * Returns a class that a product allows for a field.
- * @param free result if all classes are allowed
+ * @param free class to return if all classes are allowed
  */
 function pickAt(product: Product, number: number, free = 0): number {
   const chosen = product.get(number);
@@ -258,7 +261,7 @@ function pickAt(product: Product, number: number, free = 0): number {
   return one;
 }
 
-/** Formats a class that has no exact test as the tests that it passes. */
+/** Describes a class without an exact test by the tests that it passes. */
 function labelOf(classes: TextClasses, tests: readonly TextTest[], number: number): string {
   const passed = tests.filter((test) => classes.passing(test).includes(number)).map(formatTextTest);
   return passed.length > 0 ? passed.join(' and ') : 'anything else';

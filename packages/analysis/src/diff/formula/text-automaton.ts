@@ -1,41 +1,41 @@
 /**
- * Finds example texts for tests with patterns. A product of automata is explored breadth first, character by character
- * from the empty text, so that examples are short. Each reachable combination of positions is visited once, so the
- * possible combinations of results are known exactly. Exact texts and prefixes share one tree. Suffixes are tracked by
- * the longest relevant ending, and patterns only while they can still match.
+ * Finds example texts for tests with patterns. It explores a product of automata breadth first, character by character,
+ * starting with the empty text, so that examples are short. Each reachable combination of positions is visited once, so
+ * the possible combinations of results are exact. Exact texts and prefixes share one tree. Suffixes are tracked by the
+ * longest relevant ending, and patterns are tracked only while they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { advancePositions, awaited, matchesAtEnd, type Positions, type Step, stepsOf } from './pattern.ts';
 import { type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 const MAX_STATES = 100_000;
-/** Maximum characters in all tests together. */
+/** Maximum total number of characters in all tests. */
 const MAX_CHARACTERS = 60_000;
-/** Maximum steps of work: letters tried, and positions in patterns. */
+/** Maximum number of steps: letters that are tried, and positions in patterns. */
 const MAX_WORK = 5_000_000;
 
-/** State after reading a text. */
+/** State after a text has been read. */
 interface State {
   readonly text: string;
-  /** Place in the tree of exact texts and prefixes; undefined once the text can no longer become one. */
+  /** Node in the tree of exact texts and prefixes. Undefined once the text can no longer become one of them. */
   readonly node: TrieNode | undefined;
   /** Longest tested prefix of the text. */
   readonly prefix: TrieNode | undefined;
   /** Longest suffix of the text that is also a prefix of a tested suffix. */
   readonly ending: TrieNode;
-  /** Patterns that can still match, with their positions. */
+  /** Patterns that can still match, and their current positions. */
   readonly alive: ReadonlyMap<number, Positions>;
 }
 
 /**
- * Yields a text for each possible combination of results, or several.
+ * Yields at least one text for each possible combination of results.
  * @throws MeshpassError `policy_too_large`
  */
 export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const walk = walker(tests, domain);
   const seen = new Set([keyOf(walk.start)]);
   const yielded = new Set<string>();
-  // Breadth first: the queue grows while it is read.
+  // The search is breadth first, so the queue grows while it is iterated.
   const queue: State[] = [walk.start];
   for (const state of queue) {
     const result = walk.resultOf(state);
@@ -72,7 +72,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   const named = new Set([...exacts, ...prefixes, ...suffixes].flatMap((text) => [...new Set(text.split(''))]));
   for (const steps of patterns) for (const { letter } of steps) if (letter !== undefined) named.add(letter);
   named.add('/');
-  // A letter that no test contains stands for all such letters.
+  // A letter that does not occur in any test represents all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
   const kinds = kindsOfLetters(patterns, [...(other === undefined ? [] : [other]), ...alphabet]);
   const isPrefix = (node: TrieNode | undefined) => node?.text !== undefined && prefix.has(node.text);
@@ -104,7 +104,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
       ...endings.letters(ending),
       ...[...alive].flatMap(([pattern, positions]) => [...awaited(patterns[pattern]!, positions)]),
     ]);
-  /** Formats the results of all tests. Each shorter tested prefix or suffix is one of the longest. */
+  /** Formats the results of all tests as a key. Shorter prefixes and suffixes are implied by the longest ones. */
   const resultOf = ({ node, prefix: longest, ending, alive }: State): string => {
     const whole = node?.text !== undefined && exact.has(node.text) ? node.number : '';
     const passed = [...alive].filter(([pattern, positions]) => matchesAtEnd(patterns[pattern]!, positions));
@@ -120,19 +120,19 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   return { letters, step, resultOf, start: start.split('').reduce(step, beginning) };
 }
 
-/** Place in a tree: the text on the way to it. */
+/** Node of a tree. It represents the text on the path to it. */
 interface TrieNode {
   readonly number: number;
   readonly parent: TrieNode | undefined;
   readonly letter: string;
   readonly next: Map<string, TrieNode>;
-  /** Text that ends here, if it is one of the tree's. */
+  /** Text that ends at this node, if it is one of the tree's texts. */
   text: string | undefined;
 }
 
 /**
- * Builds the tree of some texts. The memory is proportional to their characters.
- * @returns all nodes, the root first
+ * Builds a tree of texts. Memory use is proportional to their number of characters.
+ * @returns all nodes, starting with the root
  */
 function trieOf(texts: readonly string[]): readonly [TrieNode, ...TrieNode[]] {
   const root: TrieNode = { number: 0, parent: undefined, letter: '', next: new Map(), text: undefined };
@@ -154,11 +154,11 @@ function trieOf(texts: readonly string[]): readonly [TrieNode, ...TrieNode[]] {
   return nodes;
 }
 
-/** Tracks the longest suffix of a text that begins a tested suffix. Source: Aho and Corasick, 1975. */
+/** Tracks the longest suffix of a text that is the start of a tested suffix. Source: Aho and Corasick, 1975. */
 function endingsOf(suffixes: readonly string[]) {
   const nodes = trieOf(suffixes);
   const [root] = nodes;
-  /** For each node, the longest other node that ends the same text. */
+  /** For each node, the longest other node whose text is a suffix of the node's text. */
   const shorter: TrieNode[] = [root];
   const letters: ReadonlySet<string>[] = [new Set(root.next.keys())];
   const longest: (TrieNode | undefined)[] = [root.text === undefined ? undefined : root];
@@ -196,7 +196,9 @@ function endingsOf(suffixes: readonly string[]) {
   };
 }
 
-/** Lists a letter for every combination of the classes that patterns test, the preferred ones first. */
+/**
+ * Lists one letter for each combination of the character classes that patterns test, starting with preferred letters.
+ */
 function kindsOfLetters(patterns: readonly (readonly Step[])[], preferred: readonly string[]): readonly string[] {
   const steps = new Map(patterns.flat().flatMap((step) => (step.class === undefined ? [] : [[step.class, step]])));
   const byKind = new Map<string, string>();
@@ -207,9 +209,9 @@ function kindsOfLetters(patterns: readonly (readonly Step[])[], preferred: reado
   return [...byKind.values()];
 }
 
-/** Character outside pchar that Envoy accepts. */
+/** Character that is not a pchar but that Envoy accepts. */
 const STRANGE = '|';
-/** Characters that a request can contain, except those that end a path. */
+/** Characters that may occur in a request, except those that end a path. */
 const PRINTABLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).filter(
   (letter) => letter !== '?' && letter !== '#',
 );

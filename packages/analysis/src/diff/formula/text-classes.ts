@@ -1,19 +1,20 @@
 /**
- * Classes of a text field's values: texts with the same results in a set of tests form one class, which has one
- * example. No rule distinguishes between texts of the same class, so comparing the examples compares all texts.
+ * Classifies the values of a text field. Texts with the same results in a set of tests form one class, which is
+ * represented by one example. No rule distinguishes texts in the same class, so comparing the examples covers all
+ * texts.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { exploreTexts } from './text-automaton.ts';
 import { createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
-/** Maximum classes of one field. */
+/** Maximum number of classes per field. */
 const MAX_CLASSES = 50_000;
-/** Maximum characters of their examples, in total. */
+/** Maximum total length of a field's examples, characters. */
 const MAX_CHARACTERS = 8_000_000;
 
 export interface TextClasses {
-  /** Example of each class, or undefined for a missing field. Class 0 passes the fewest tests. */
+  /** Example for each class, or undefined for a missing field. Class 0 passes the fewest tests. */
   readonly examples: readonly (string | undefined)[];
   /** Returns the classes that pass a test. */
   readonly passing: (test: TextTest) => readonly number[];
@@ -46,7 +47,7 @@ export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): T
     numbers.set(key, number);
     for (const test of answer) passed[test]!.push(number);
   };
-  // The first and plainest text becomes class 0.
+  // The first text is the plainest one and becomes class 0.
   for (const value of found) add(value);
   if (domain.optional) add(undefined);
   const usual = domain.usual === undefined ? undefined : numbers.get(answers(domain.usual).join());
@@ -68,8 +69,8 @@ export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): T
 }
 
 /**
- * Creates a function that returns the indexes of the tests that a text passes, ascending. Looks up exact texts, prefixes
- * and suffixes in maps.
+ * Creates a function that returns the indexes of the tests that a text passes, in ascending order. Exact texts,
+ * prefixes and suffixes are looked up in maps.
  */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
   const indexOf = (form: 'exact' | 'prefix' | 'suffix'): TextIndex => {
@@ -97,14 +98,14 @@ function answersTo(tests: readonly TextTest[]): (value: string | undefined) => r
 
 interface TextIndex {
   readonly indexes: ReadonlyMap<string, number>;
-  /** Different lengths of the texts. */
+  /** Distinct lengths of the texts. */
   readonly lengths: readonly number[];
 }
 
 /**
  * Yields example texts for exact texts, prefixes and suffixes. The results for a text depend on whether it is one of
- * the exact texts, and otherwise on its longest prefix and longest suffix. Trying every exact text and every pair of
- * prefix and suffix therefore covers all cases.
+ * the exact texts, or otherwise on its longest prefix and its longest suffix. All cases are therefore covered by every
+ * exact text and every pair of prefix and suffix.
  */
 function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const exacts = textsOf(tests, 'exact');
@@ -112,7 +113,7 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
   const suffixes = textsOf(tests, 'suffix');
   const begins = createPrefixTest([...exacts, ...prefixes]);
   const ends = createSuffixTest(suffixes);
-  /** Texts before each end that keep it from becoming part of a longer suffix, by the last character in front. */
+  /** Text to insert before a suffix so that it does not become part of a longer suffix, by the preceding character. */
   const gaps = new Map<string, string>();
   const gap = (last: string, end: string): string => {
     const key = last + end;
@@ -131,7 +132,7 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
 }
 
 /**
- * Returns the shortest text that leads out of a set of continuations.
+ * Returns the shortest text that leaves a set of continuations.
  * @param taken existing text; if it has already left the set, nothing is added
  */
 export function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {

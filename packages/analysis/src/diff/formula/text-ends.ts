@@ -1,9 +1,9 @@
 /**
- * Classes of a text field that is tested at its beginning and its end, like server names, which are tested by port and
- * by host. Tests distinguish the whole text if one of them names it, and otherwise only its longest known beginning and
- * its longest known end. Beginning and end are independent, so the diagram has three fields: a hundred ports and a
- * thousand hosts need 1,100 classes, not 100,000. The whole text comes first and alone decides if it is known, so every
- * set has one form.
+ * Classifies a text field that is tested at its start and its end, such as server names, which are tested by port and
+ * by host. If a test names the whole text, only that matters. Otherwise tests can only distinguish its longest known
+ * start and its longest known end. These are independent, so the diagram has three fields: a hundred ports and a
+ * thousand hosts need 1,100 classes instead of 100,000. The whole text comes first and takes precedence if it is known,
+ * so that every set has only one form.
  */
 
 import { away, type TextClasses } from './text-classes.ts';
@@ -11,31 +11,31 @@ import { createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextEnds {
-  /** Class 0: the missing text. Class 1: UNNAMED. Then each exact text of the tests. */
+  /** Class 0 is the missing text and class 1 is UNNAMED. The exact texts of the tests follow. */
   readonly whole: TextClasses;
-  /** Class 0: none of the beginnings. Like `end`, only meaningful if the whole is UNNAMED. */
+  /** Class 0 is any other start. Like `end`, this is only meaningful if the whole text is UNNAMED. */
   readonly beginning: TextClasses;
   readonly end: TextClasses;
   /**
-   * Composes a text without an exact test.
-   * @param beginning class of its beginning
-   * @param end class of its end
+   * Composes a text for which there is no exact test.
+   * @param beginning class of the text's start
+   * @param end class of the text's end
    */
   readonly compose: (beginning: number, end: number) => string;
 }
 
-/** Class of texts without an exact test. */
+/** Class of all texts for which there is no exact test. */
 export const UNNAMED = 1;
 const MISSING = 0;
 
 /**
  * Computes the classes.
  * @param tests tests without patterns
- * @param domain domain of an optional field; an empty text counts as missing unless it passes a test
+ * @param domain domain of an optional field; an empty text counts as missing unless a test accepts it
  */
 export function classifyEnds(tests: readonly TextTest[], domain: TextDomain): TextEnds {
   const texts = (form: TextTest['form']) => [...new Set(textsOf(tests, form))];
-  // Every text begins and ends with the empty text, which distinguishes nothing.
+  // Every text starts and ends with the empty text, which therefore distinguishes nothing.
   const [prefixes, suffixes] = [texts('prefix'), texts('suffix')].map((some) => some.filter((one) => one !== '')) as [
     string[],
     string[],
@@ -72,7 +72,7 @@ function wholeTexts(wholes: readonly string[], other: string): TextClasses {
 }
 
 /**
- * Groups texts by the longest listed text that they begin or end with.
+ * Classifies texts by the longest listed text that they start or end with.
  * @param listed non-empty texts
  */
 function longestOf(
@@ -83,7 +83,7 @@ function longestOf(
   const numbers = new Map(listed.map((text, index) => [text, index + 1]));
   const lengths = [...new Set(listed.map(({ length }) => length))].sort((a, b) => b - a);
   const part = (text: string, length: number) => (form === 'prefix' ? text.slice(0, length) : text.slice(-length));
-  /** Numbers of the listed texts that a text begins or ends with, longest first. */
+  /** Returns the numbers of the listed texts that a text starts or ends with, longest first. */
   const within = (text: string) =>
     lengths.flatMap((length) => (length > text.length ? [] : (numbers.get(part(text, length)) ?? [])));
   const passed = listed.map((): number[] => []);

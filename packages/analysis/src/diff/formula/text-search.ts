@@ -1,8 +1,8 @@
-/** Finds texts with a given beginning or end. */
+/** Checks whether texts with a given start or end exist. */
 
 /**
- * Creates a function that tells whether a text is the beginning of one of the given texts. Unlike a set of all
- * beginnings, it needs no memory for each character.
+ * Creates a function that checks whether a text is the start of one of the given texts. Unlike a set of all possible
+ * starts, it does not need memory for each character.
  */
 export function createPrefixTest(texts: Iterable<string>): (beginning: string) => boolean {
   const sorted = [...texts].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
@@ -17,7 +17,7 @@ export function createPrefixTest(texts: Iterable<string>): (beginning: string) =
   };
 }
 
-/** Like `createPrefixTest`, for the ends of texts. */
+/** Like `createPrefixTest`, but for the end of a text. */
 export function createSuffixTest(texts: Iterable<string>): (end: string) => boolean {
   const begins = createPrefixTest([...texts].map(reversed));
   return (end) => begins(reversed(end));

@@ -1,4 +1,4 @@
-/** Text tests of policies: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
+/** Text tests in policies: Istio's string forms, and the few patterns that are not exact, prefix or suffix matches. */
 
 import { isTemplate, readTemplate } from '@meshpass/istio';
 import { formatPiece, matchesPattern, type Piece } from './pattern.ts';
@@ -7,17 +7,17 @@ export type { Piece };
 
 export type TextTest =
   | { readonly form: 'exact' | 'prefix' | 'suffix'; readonly text: string }
-  /** Not empty. */
+  /** Any non-empty text. */
   | { readonly form: 'present' }
   | { readonly form: 'pattern'; readonly pieces: readonly Piece[] };
 
-/** Possible texts of a field. */
+/** Texts that are possible for a field. */
 export interface TextDomain {
-  /** Common prefix of all texts: `/` for paths. */
+  /** Prefix that all texts have in common: `/` for paths. */
   readonly start: string;
-  /** Characters that examples may use in addition to those in the tests. */
+  /** Characters that examples may contain in addition to those in the tests. */
   readonly alphabet: string;
-  /** Preferred example if the tests do not distinguish it from others. */
+  /** Preferred example, if no test distinguishes it from other texts. */
   readonly usual?: string;
   /** Whether the field may be missing. */
   readonly optional: boolean;
@@ -37,8 +37,8 @@ export function parseTextTest(value: string): TextTest {
 }
 
 /**
- * Parses a path like `readText`, including Istio's path templates.
- * @returns undefined for a template that Envoy rejects, so that no path passes
+ * Parses a path like `parseTextTest`, but also supports Istio's path templates.
+ * @returns undefined if Envoy rejects the template, so that no path passes
  */
 export function parsePathTest(value: string): TextTest | undefined {
   if (!isTemplate(value)) return parseTextTest(value);
@@ -46,7 +46,7 @@ export function parsePathTest(value: string): TextTest | undefined {
   return pieces && { form: 'pattern', pieces };
 }
 
-/** Parses a text in which every `*` stands for any characters. */
+/** Parses a glob, in which every `*` matches any number of characters. */
 export function parseGlob(value: string, any: 'text' | 'label' = 'text'): TextTest {
   const parts = value.split('*');
   if (parts.length === 1) return { form: 'exact', text: value };
@@ -57,7 +57,7 @@ export function parseGlob(value: string, any: 'text' | 'label' = 'text'): TextTe
   return { form: 'pattern', pieces };
 }
 
-/** Whether a text passes. A missing text passes no test. */
+/** Whether a text passes a test. A missing text does not pass any test. */
 export function passesTest(test: TextTest, value: string | undefined): boolean {
   if (value === undefined) return false;
   switch (test.form) {

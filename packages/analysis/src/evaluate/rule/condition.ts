@@ -1,4 +1,4 @@
-/** Conditions (`when`) of a rule: every key that Istio 1.31 supports. */
+/** Compiles conditions (`when`) of a rule. Supports every key of Istio 1.31. */
 import type { Test } from '../facts.ts';
 import { addressPart, type Part, part, peerTest, portPart, type RuleContext } from './field.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
@@ -69,7 +69,7 @@ function headerTest(written: string | undefined, values: readonly string[]): Tes
   };
 }
 
-/** Tests for a claim that equals the text, or a list that contains it. */
+/** Tests whether a claim equals one of the values, or is a list that contains one of them. */
 function claimTest(path: readonly string[] | undefined, values: readonly string[]): Test | undefined {
   if (path === undefined) return undefined;
   const test = textTest(values);
@@ -85,7 +85,10 @@ function claimTest(path: readonly string[] | undefined, values: readonly string[
   };
 }
 
-/** Tests `experimental.envoy.filters.NAME[KEY]`. A value in brackets must be in a list. */
+/**
+ * Tests `experimental.envoy.filters.NAME[KEY]`. If the value is in brackets, the metadata must be a list that contains
+ * it.
+ */
 function metadataTest(key: string, values: readonly string[]): Test | undefined {
   const text = key.slice('experimental.'.length).replace(/\]$/, '');
   const bracket = text.indexOf('[');
@@ -106,7 +109,8 @@ function inBrackets(text: string): string | undefined {
 }
 
 /**
- * Parses a claim path: `[a][b]` is a claim within a claim. Any other text is one claim whose name contains brackets.
+ * Parses a claim path. `[a][b]` refers to a claim nested in another claim. Any other text is the name of a single
+ * claim, and its brackets are part of the name.
  */
 function claimPath(text: string): readonly string[] | undefined {
   if (/^(?:\[[^[\]]*\])*$/.test(text)) return [...text.matchAll(/\[([^[\]]*)\]/g)].map((match) => match[1]!);

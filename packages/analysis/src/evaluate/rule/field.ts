@@ -1,28 +1,30 @@
-/** Fields common to rules and their conditions, and how they are compared. */
+/** Fields that rules and conditions share, and how their values are compared. */
 import type { AuthorizationAction } from '@meshpass/istio';
 import { parseAddress, parseCidr } from '../../address.ts';
 import type { CallFacts, Test } from '../facts.ts';
 
 export interface RuleContext {
-  /** The policy's namespace. */
+  /** Namespace of the policy. */
   readonly namespace: string;
   readonly action: AuthorizationAction;
   /** Whether the rule applies to connections on which HTTP is not parsed. */
   readonly forTcp: boolean;
-  /** Trust domains: the mesh's own first, then its aliases. */
+  /** Trust domains of the mesh: its own, followed by its aliases. */
   readonly trustDomains: readonly string[];
 }
 
-/** Field of a rule. It matches if any of its values matches. */
+/** Field of a rule. It matches if any of its values does. */
 export interface Part {
   readonly values: readonly string[] | undefined;
   readonly notValues: readonly string[] | undefined;
   /**
-   * Compiles all values together or, if `each` is set, a single value.
+   * Compiles all values together, or only one value if `each` is set.
    * @returns undefined if istiod cannot translate them
    */
   readonly compile: (values: readonly string[]) => Test | undefined;
-  /** Whether values are compiled one at a time, so that an invalid value does not affect the other values of a DENY. */
+  /**
+   * Whether values are compiled one at a time. If so, an invalid value does not affect the other values of a DENY rule.
+   */
   readonly each: boolean;
 }
 
@@ -41,8 +43,8 @@ function partOfEach(
 }
 
 /**
- * Creates a field of addresses and CIDR ranges.
- * @param of selects the tested address from a call's facts
+ * Creates a field whose values are addresses and CIDR ranges.
+ * @param of returns the address to test from a call's facts
  */
 export function addressPart(
   values: Part['values'],
@@ -64,7 +66,7 @@ export function addressPart(
 const REMEMBERED = 256;
 const parsed = new Map<string, bigint | undefined>();
 
-/** Parses an address and caches it, because calls come from few addresses. */
+/** Parses an address. Results are cached, because calls come from few different addresses. */
 function parsedAddress(text: string): bigint | undefined {
   const known = parsed.get(text);
   if (known !== undefined || parsed.has(text)) return known;
@@ -74,7 +76,7 @@ function parsedAddress(text: string): bigint | undefined {
   return address;
 }
 
-/** Creates a field of ports. */
+/** Creates a field whose values are ports. */
 export function portPart(values: Part['values'], notValues: Part['values']): Part {
   return partOfEach(values, notValues, (value) => {
     if (!/^[0-9]{1,10}$/.test(value) || Number(value) > 65535) return undefined;
@@ -83,7 +85,7 @@ export function portPart(values: Part['values'], notValues: Part['values']): Par
   });
 }
 
-/** Tests the peer's URI. One matching test is enough. */
+/** Tests the peer's URI. At least one of the tests must match. */
 export function peerTest(tests: readonly ((uri: string) => boolean)[]): Test {
   if (tests.length === 1) {
     const [only] = tests;

@@ -1,17 +1,17 @@
-/** Paths: Envoy's normalization before policies apply, and Istio's path templates. */
+/** Implements the path normalization that Envoy performs before it evaluates policies, and Istio's path templates. */
 import { type PathNormalization, readTemplate } from '@meshpass/istio';
 import { compilePattern } from '../../diff/formula/pattern.ts';
 import type { TextTest } from './text.ts';
 
-/** Envoy reads `..;x` as `..`, before it decodes escapes and backslashes. */
+/** Envoy treats `..;x` as `..` before it decodes escapes and backslashes. */
 const DOTS_WITH_PARAMETERS = /\/(\.{1,2});[^/]*/g;
 
-/** Path that normalization does not change, other than by merging slashes. */
+/** Matches a path that normalization does not change, except that it may merge slashes. */
 const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
 
 /**
- * Normalizes the path with its query by the mesh's configuration (RFC 3986 section 6.2.2.3 and Envoy's
- * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
+ * Normalizes a path, including its query string, according to the mesh configuration (RFC 3986 section 6.2.2.3 and
+ * Envoy's `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
  * @returns undefined if Envoy responds with 400
  * @example
  * ```ts
@@ -34,22 +34,25 @@ export function normalizePath(path: string, how: PathNormalization): string | un
   return bare + query;
 }
 
-/** Removes the query, which policies ignore. */
+/** Removes the query string, which policies ignore. */
 export function withoutQuery(path: string): string {
   const mark = path.indexOf('?');
   return mark < 0 ? path : path.slice(0, mark);
 }
 
-/** Characters that the canonical form escapes, in addition to controls, space and non-ASCII characters. */
+/**
+ * Characters that are escaped in the canonical form, in addition to control characters, spaces and non-ASCII
+ * characters.
+ */
 const ESCAPED = '"<>^`{|}';
-/** Matches a path without these characters. */
+/** Matches a path without characters that must be escaped. */
 const CLEAN = /^[!#-;=?-[\]_a-z~]*$/;
-/** Escapes of characters that do not need escaping. */
+/** Matches escapes of characters that do not have to be escaped. */
 const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
 
 /**
- * Canonicalizes a path like Chromium's URL library, which follows the WHATWG URL standard but also decodes unnecessary
- * escapes.
+ * Canonicalizes a path like Chromium's URL library. That library follows the WHATWG URL standard, but also decodes
+ * unnecessary escapes.
  */
 function canonical(path: string): string {
   const unescaped = path.includes('%')
@@ -60,7 +63,7 @@ function canonical(path: string): string {
   return CLEAN.test(walked) ? walked : [...walked].map(canonicalCharacter).join('');
 }
 
-/** Removes `.` and `..` (RFC 3986 section 5.2.4). */
+/** Removes `.` and `..` segments (RFC 3986 section 5.2.4). */
 function withoutDots(path: string): string {
   // Text before the first slash is not a path segment.
   const [head, ...given] = path.split('/');
@@ -81,7 +84,7 @@ function canonicalCharacter(character: string): string {
 }
 
 /**
- * Compiles a path with `{*}` (one segment) and `{**}` (any number of them).
+ * Compiles a path template with `{*}` (one segment) and `{**}` (any number of segments).
  * @returns undefined if Envoy rejects the template
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * Tests of the peer's SPIFFE id in istiod's forms: principals, namespaces, service accounts and trust domains. Each
- * test receives the id without its scheme: `cluster.local/ns/shop/sa/web`.
+ * Tests the peer's SPIFFE ID as istiod's generated configuration does: principals, namespaces, ServiceAccounts and
+ * trust domains. Each test receives the ID without its scheme, such as `cluster.local/ns/shop/sa/web`.
  */
 import { expandTrustDomain, withAliases } from '@meshpass/istio';
 import { escapeRegExp } from '../../diff/formula/pattern.ts';
@@ -8,13 +8,13 @@ import { type TextTest, textTest } from './text.ts';
 
 /**
  * Compiles a test for principals.
- * @param trustDomains the mesh's own first, then its aliases
+ * @param trustDomains the mesh's own trust domain, followed by its aliases
  */
 export function principalTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   return textTest(values.flatMap((value) => withAliases(value, trustDomains)));
 }
 
-/** Compiles a test for a namespace, in which `*` matches any text, even several path segments. */
+/** Compiles a test for a namespace. `*` matches any text, including more than one path segment. */
 export function namespaceTest(value: string): TextTest {
   const pieces = `/ns/${value}/`.split('*');
   const [only] = pieces;
@@ -31,8 +31,8 @@ export function namespaceTest(value: string): TextTest {
 }
 
 /**
- * Compiles a test for a service account.
- * @param home the policy's namespace, for names without a namespace
+ * Compiles a test for a ServiceAccount.
+ * @param home the policy's namespace, used for names without a namespace
  */
 export function serviceAccountTest(value: string, home: string): TextTest {
   const slash = value.indexOf('/');
@@ -42,7 +42,7 @@ export function serviceAccountTest(value: string, home: string): TextTest {
   return (id) => (id.endsWith(usual) && id.length > usual.length) || unusual.test(id);
 }
 
-/** Creates a test of the peer's trust domain. One matching value is enough. */
+/** Creates a test for the peer's trust domain. It passes if at least one value matches. */
 export function trustDomainTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   const tests = values
     .flatMap((value) => expandTrustDomain(value, trustDomains))

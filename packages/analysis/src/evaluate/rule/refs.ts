@@ -1,4 +1,4 @@
-/** References to rules in decisions. */
+/** Creates the references to rules that decisions contain. */
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -10,7 +10,7 @@ import type { RuleRef } from '../call.ts';
 
 type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
 
-/** Path of a rule, or of a policy as a whole. */
+/** Returns the path of a rule, or of the policy as a whole. */
 const PATHS: Readonly<Record<Policy['kind'], (rule: number | undefined) => Path>> = {
   AuthorizationPolicy: (rule) => (rule === undefined ? [] : ['spec', 'rules', rule]),
   RequestAuthentication: (rule) => ['spec', 'jwtRules', rule!],
@@ -18,8 +18,8 @@ const PATHS: Readonly<Record<Policy['kind'], (rule: number | undefined) => Path>
 };
 
 /**
- * Refers to a rule of a policy.
- * @param rule index; absent for the policy as a whole
+ * Creates a reference to a rule of a policy.
+ * @param rule index of the rule; absent for the policy as a whole
  */
 export function ruleRef(policy: Policy, rule?: number): RuleRef {
   const { kind, metadata, origin } = policy;

@@ -1,8 +1,8 @@
-/** Tests `requestPrincipals`: ISSUER/SUBJECT, split at the last slash, with `*` at one end of either part. */
+/** Tests `requestPrincipals` values: ISSUER/SUBJECT, split at the last slash. Either part may start or end with `*`. */
 import type { Test } from '../facts.ts';
 import { type TextTest, textTest } from './text.ts';
 
-/** Creates a test of a token's issuer and subject. One matching value is enough. */
+/** Creates a test for a token's issuer and subject. It passes if at least one value matches. */
 export function requestPrincipalTest(values: readonly string[]): Test {
   const tests = values.map(issuerAndSubject);
   return ({ claims }) => {

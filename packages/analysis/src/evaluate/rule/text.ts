@@ -1,18 +1,21 @@
 /**
- * Compiled string forms of Istio's policies: `exact`, `prefix*`, `*suffix`, and `*` for any non-empty text. A list
- * becomes a single test that looks up exact values in a set.
+ * Compiles the string patterns of Istio's policies: `exact`, `prefix*`, `*suffix`, and `*` for any non-empty text. A
+ * list is compiled to a single test, which looks up exact values in a set.
  */
 
 export type TextTest = (text: string) => boolean;
 
 interface TextForm {
-  /** Whether to ignore case (hosts). */
+  /** Whether to ignore case, for hosts. */
   readonly ignoreCase?: boolean;
-  /** Meaning of a lone `*`: any non-empty text (default), or also the empty text (for headers that are present). */
+  /**
+   * Meaning of a lone `*`: any non-empty text (the default), or any text including the empty one (for headers that are
+   * present).
+   */
   readonly star?: 'something' | 'present';
 }
 
-/** Compiles a test for a list of forms. An empty list never matches. */
+/** Compiles a test for a list of patterns. An empty list never matches. */
 export function textTest(values: readonly string[], form: TextForm = {}): TextTest {
   const { ignoreCase = false, star = 'something' } = form;
   const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);

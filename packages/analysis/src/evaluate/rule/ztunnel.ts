@@ -1,4 +1,4 @@
-/** Compiles rules to tests of a connection, as a ztunnel reads them. */
+/** Compiles rules to tests of a connection, as a ztunnel interprets them. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -12,7 +12,7 @@ import { textTest } from './text.ts';
 
 /**
  * Compiles a rule.
- * @returns undefined if it matches no connection
+ * @returns undefined if the rule cannot match any connection
  */
 export function compileZtunnelRule(rule: AuthorizationRule, policy: AuthorizationPolicy): Test | undefined {
   const { clauses } = ztunnelRule(rule, actionOf(policy));
@@ -29,7 +29,7 @@ function compileTest({ field, values, notValues }: ZtunnelTest, home: string): T
   return (facts) => (wanted?.(facts) ?? true) && !unwanted?.(facts);
 }
 
-/** @param home namespace of the policy, for service accounts without one */
+/** @param home namespace of the policy, used for ServiceAccounts without a namespace */
 function anyOf(field: ZtunnelTest['field'], values: readonly string[], home: string): Test {
   switch (field) {
     case 'source.principal': {

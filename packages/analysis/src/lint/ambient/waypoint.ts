@@ -1,6 +1,6 @@
 /**
- * Policies that do not hold at a waypoint. A waypoint enforces only policies with `targetRefs`, forwards calls with its
- * own identity, and is bypassed by clients with a sidecar. Source: `ShouldAttachPolicy` in
+ * Finds policies that have no effect at a waypoint. A waypoint enforces only policies with `targetRefs`, forwards calls
+ * with its own identity, and is bypassed by clients that have a sidecar. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -30,7 +30,7 @@ import {
   workloadsOf,
 } from './workloads.ts';
 
-/** A policy is ignored by the waypoint that it seems to be for, or does not hold for some callers. */
+/** A policy is ignored by the waypoint that it appears to target, or is not enforced for some callers. */
 export const deadAtWaypoint: Rule = {
   code: 'MP318',
   name: 'dead-at-waypoint',
@@ -49,7 +49,7 @@ export const deadAtWaypoint: Rule = {
   },
 };
 
-/** Reports a selector for the Pods of a waypoint. */
+/** Reports a policy whose selector matches the Pods of a waypoint. */
 function* selectsWaypoint(
   { mesh }: LintContext,
   policy: AuthorizationPolicy | RequestAuthentication,
@@ -64,7 +64,7 @@ function* selectsWaypoint(
   };
 }
 
-/** Reports a DENY of callers at Pods that see the waypoint as the caller. */
+/** Reports a DENY policy that matches callers, if the Pods that enforce it see the waypoint as the caller. */
 function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
   if (actionOf(policy) !== 'DENY' || isMeshpassPolicy(policy)) return;
   const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
@@ -81,13 +81,13 @@ function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator
   }
 }
 
-/** Workloads whose Pods have an ALLOW, which may admit the waypoint alone. */
+/** Workloads whose Pods have an ALLOW policy. That policy may admit only the waypoint. */
 const guardedWorkloads = memoize((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
   const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
   return new Set(allowing.flatMap((one) => workloadsOf(mesh, one)));
 });
 
-/** Reports a policy at a waypoint, if a client with a sidecar connects to the Pods without it. */
+/** Reports a policy at a waypoint if clients with a sidecar connect to the Pods directly, without the waypoint. */
 function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
   const sidecar = findSidecarWorkload(mesh);
   if (!sidecar) return;
@@ -104,7 +104,7 @@ function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Repor
   }
 }
 
-/** Whether a policy applies to a Service behind a waypoint. */
+/** Whether a policy is attached to a Service behind a waypoint. */
 function isAttached(mesh: MeshView, policy: AuthorizationPolicy, { metadata }: Service, { proxy }: Waypoint): boolean {
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   return attaches(policy, proxy, mesh.config.rootNamespace, service);
@@ -112,7 +112,7 @@ function isAttached(mesh: MeshView, policy: AuthorizationPolicy, { metadata }: S
 
 const GATEWAY_API = 'gateway.networking.k8s.io';
 
-/** Groups of the kinds that a policy may target. */
+/** API groups of the kinds that a policy may target. */
 const GROUPS: Readonly<Record<string, readonly (string | undefined)[]>> = {
   Service: ['', 'core', undefined],
   ServiceEntry: ['networking.istio.io'],
@@ -120,7 +120,7 @@ const GROUPS: Readonly<Record<string, readonly (string | undefined)[]>> = {
   GatewayClass: [GATEWAY_API],
 };
 
-/** Reports targets because of which a policy has no effect. */
+/** Reports targets that leave a policy without effect. */
 function* deadTargets(context: LintContext, policy: AuthorizationPolicy | RequestAuthentication): Generator<Report> {
   for (const [index, target] of targetRefs(policy.spec).entries()) {
     const why = whyDead(context, policy.metadata.namespace, target);
@@ -149,7 +149,7 @@ function whyDead(
   }
   if ((kind !== 'Service' && kind !== 'Gateway') || typeof name !== 'string') return undefined;
   const known = mesh.within(kind === 'Gateway' ? 'KubernetesGateway' : kind, namespace);
-  // The files may cover only part of the mesh, so nothing is known about a namespace without such objects.
+  // The files may cover only part of the mesh, so a namespace without such objects may have them elsewhere.
   const isMissing = (complete || known.length > 0) && !known.some(({ metadata }) => metadata.name === name);
   return isMissing ? `${kind} ${namespace}/${name} does not exist` : undefined;
 }

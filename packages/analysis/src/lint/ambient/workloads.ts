@@ -1,6 +1,6 @@
 /**
- * Workloads in ambient mode, as far as the files prove it: by a label of the namespace or Pod, and without a sidecar.
- * Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
+ * Finds the workloads that are provably in ambient mode: they have no sidecar, and a label on the namespace or Pod
+ * enables ambient mode. Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -26,15 +26,15 @@ import { describeObject } from '../../exposure/describe.ts';
 
 export interface AmbientWorkload {
   readonly namespace: string;
-  /** Undefined if only the namespace is known, and none of its Pods. */
+  /** Labels of the Pod. Undefined if only the namespace was read, and none of its Pods. */
   readonly labels: Labels | undefined;
-  /** Formats `Deployment shop/orders`. */
+  /** Description such as `Deployment shop/orders`. */
   readonly described: string;
-  /** Services before the workload whose calls a waypoint takes. */
+  /** Services that select the workload and whose calls go through a waypoint. */
   readonly bound: readonly { readonly service: Service; readonly waypoint: Waypoint }[];
 }
 
-/** Lists the workloads in ambient mode. A namespace none of whose Pods were read counts through its Services. */
+/** Lists the workloads in ambient mode. If none of a namespace's Pods were read, its Services are used instead. */
 export const ambientWorkloads = memoize((mesh: MeshView): readonly AmbientWorkload[] => [
   ...mesh.pods
     .filter((pod) => isAmbientPod(mesh, pod))
@@ -70,7 +70,7 @@ function isAmbientNamespace(mesh: MeshView, name: string): boolean {
   return proxyOfPod(mesh, anyPod(name)).proxy === 'ztunnel';
 }
 
-/** Finds a workload that certainly has a sidecar. */
+/** Finds a workload that definitely has a sidecar. */
 export const findSidecarWorkload = memoize((mesh: MeshView): string | undefined => {
   const found = mesh.pods.find((pod) => {
     const captured = proxyOfPod(mesh, pod);
@@ -79,7 +79,7 @@ export const findSidecarWorkload = memoize((mesh: MeshView): string | undefined 
   return found && describeObject(found.object);
 });
 
-/** Lists the ambient workloads that a policy without `targetRefs` applies to. */
+/** Lists the ambient workloads that a policy without `targetRefs` selects. */
 export function workloadsOf(
   mesh: MeshView,
   policy: AuthorizationPolicy | RequestAuthentication,
@@ -94,14 +94,14 @@ export function workloadsOf(
 }
 
 /**
- * Whether the compiler of the access file wrote a policy. Its guard holds at sidecars only, and sessions reach no port of
- * ztunnel (docs/install/multi-cluster.md).
+ * Whether a policy was compiled from the access file. Such policies only work at sidecars, and sessions cannot reach
+ * any port behind a ztunnel (docs/install/multi-cluster.md).
  */
 export function isMeshpassPolicy({ metadata }: AuthorizationPolicy): boolean {
   return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
 }
 
-/** Returns the name of the waypoint whose Pods a policy selects, which MP318 reports. */
+/** Returns the name of the waypoint whose Pods a policy selects. MP318 reports this. */
 export function waypointSelected(
   mesh: MeshView,
   policy: AuthorizationPolicy | RequestAuthentication,

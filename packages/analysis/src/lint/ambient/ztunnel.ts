@@ -1,4 +1,4 @@
-/** Rules and modes that do not hold at a ztunnel. It reads ports, addresses and certificates only. */
+/** Finds rules and modes that have no effect at a ztunnel, which only evaluates ports, addresses and certificates. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -26,7 +26,7 @@ import {
   workloadsOf,
 } from './workloads.ts';
 
-/** A policy has no effect at ztunnel, or refuses everything there. */
+/** A policy has no effect at a ztunnel, or refuses all calls there. */
 export const deadAtZtunnel: Rule = {
   code: 'MP317',
   name: 'dead-at-ztunnel',
@@ -74,7 +74,10 @@ function* deadRules(policy: AuthorizationPolicy, { described }: AmbientWorkload)
   }
 }
 
-/** Reports RequestAuthentications of ambient workloads. One of the root namespace also serves sidecars. */
+/**
+ * Reports RequestAuthentications of ambient workloads. Those in the root namespace are skipped, because they also apply
+ * to sidecars.
+ */
 function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   const isOwn = (policy: RequestAuthentication) => policy.metadata.namespace !== mesh.config.rootNamespace;
   for (const policy of mesh.all('RequestAuthentication').filter(isOwn)) {
@@ -89,7 +92,7 @@ function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   }
 }
 
-/** Reports ports that require mutual TLS at a sidecar, and not at a ztunnel. */
+/** Reports ports that require mutual TLS at a sidecar but not at a ztunnel. */
 function* lostModes({ mesh }: LintContext): Generator<Report> {
   const reported = new Set<PeerAuthentication>();
   for (const { namespace, labels, described } of ambientWorkloads(mesh)) {
@@ -106,7 +109,9 @@ function* lostModes({ mesh }: LintContext): Generator<Report> {
   }
 }
 
-/** Finds the workload's own policy whose effect is lost, and the port; undefined for every port. */
+/**
+ * Finds the workload's own policy whose mode is lost, and the port. The port is undefined if every port is affected.
+ */
 function lostAt(
   mesh: MeshView,
   namespace: string,

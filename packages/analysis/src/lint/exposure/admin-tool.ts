@@ -1,6 +1,6 @@
 /**
- * Recognizes administration interfaces, by the names of Services as the tools' own charts write them, and by ports that
- * belong to Envoy and istiod.
+ * Recognizes administration interfaces by the Service names that the tools' own charts use, and by the ports of Envoy
+ * and istiod.
  */
 
 import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
@@ -9,7 +9,7 @@ import type { Exposure } from '../../exposure/exposure.ts';
 import { rewrittenMatches } from '../../routes/rewrite.ts';
 import type { LintContext } from '../context.ts';
 
-/** Tool, with the ports of its interface if other ports serve something else. */
+/** Administration tool. Lists the ports of its interface if its other ports have another purpose. */
 interface Tool {
   readonly tool: string;
   readonly ports?: readonly number[];
@@ -35,7 +35,7 @@ const TOOLS: Readonly<Record<string, Tool>> = {
   consul: { tool: 'Consul', ports: [8500, 8501, 443, 80] },
 };
 
-/** Words that may follow the name of a tool, as in `argocd-server` and `jaeger-query`. */
+/** Words that may follow a tool's name, as in `argocd-server` and `jaeger-query`. */
 const SERVED = new Set([
   ...['server', 'ui', 'web', 'webserver', 'query', 'http', 'https', 'service', 'svc', 'frontend', 'operated', 'main'],
   ...['dashboard', 'proxy', 'kong', 'master', 'controller', 'k8s', 'prometheus', 'management', 'active', 'api', 'kb'],
@@ -47,13 +47,15 @@ const DEBUG_PORTS = new Map([
   [15004, "istiod's debug interface"],
   [15010, "istiod's configuration without TLS"],
 ]);
-/** Ports of istiod itself. */
+/** Ports that belong to istiod. */
 const ISTIOD_PORTS = new Map([
   [8080, "istiod's debug interface"],
   [15014, "istiod's debug interface"],
 ]);
 
-/** Names the administration interface that an exposure leads to. Returns undefined if it leads to none. */
+/**
+ * Returns the name of the administration interface that an exposure leads to, or undefined if it does not lead to one.
+ */
 export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): string | undefined {
   const { destination, pod, external } = exposure;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
@@ -66,7 +68,10 @@ export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): s
   return debug ?? (isForOutsiders(exposure) ? undefined : toolOf(mesh, name, exposure, ports));
 }
 
-/** MP205 reports routes of VirtualServices to istiod. */
+/**
+ * Returns the name of istiod's or Envoy's debug interface, if the port belongs to one. MP205 already reports
+ * VirtualService routes to istiod.
+ */
 function istiodPortOf({ on, destination: { port = 0 } }: Exposure): string | undefined {
   return on.kind === 'VirtualService' ? undefined : (ISTIOD_PORTS.get(port) ?? DEBUG_PORTS.get(port));
 }
@@ -79,7 +84,7 @@ function toolOf(mesh: MeshView, name: string, exposure: Exposure, ports: readonl
     : undefined;
 }
 
-/** Finds a tool by labels of the Service, of the Pods that it selects, or of a Pod without a Service. */
+/** Finds a tool by the labels of the Service, of the Pods that it selects, or of a Pod without a Service. */
 function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefined {
   const given = service
     ? [service.metadata.labels, service.spec.selector, ...mesh.podsBehind(service).map((one) => one.labels)]
@@ -91,7 +96,7 @@ function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefi
     .find((tool) => tool !== undefined);
 }
 
-/** Finds a tool whose name ends the Service's, or is followed by words for its interface. */
+/** Finds a tool whose name is at the end of the Service's name, or is followed there by words for its interface. */
 function toolNamed(name: string): Tool | undefined {
   const words = name.toLowerCase().split('-');
   for (let end = words.length; end > 0; end--) {
@@ -106,14 +111,14 @@ function toolCalled(name: string): Tool | undefined {
   return Object.hasOwn(TOOLS, name) ? TOOLS[name] : undefined;
 }
 
-/** Whether a name is that of a part without an interface, such as `jaeger-collector`. */
+/** Whether the name belongs to a component without an interface, such as `jaeger-collector`. */
 function isPart(name: string): boolean {
   return /collector|agent|exporter|operator|adapter|gateway|webhook|injector|discovery|headless|redis|worker|metrics|repo/.test(
     name.toLowerCase(),
   );
 }
 
-/** Ports of the Pods; none if they are not known. */
+/** Returns the ports of the Pods. Empty if the Pods are unknown. */
 function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): readonly number[] {
   if (pod) return pod.port === undefined ? [] : [pod.port];
   const ports = items(service?.spec.ports);
@@ -123,10 +128,10 @@ function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): re
   return (names.length > 0 ? names : [new Map<string, number>()]).flatMap((one) => targetPortOf(one, port) ?? []);
 }
 
-/** Paths that tools serve to the outside: webhooks, and dashboards that Grafana shares publicly. */
+/** Paths that tools are meant to serve publicly: webhooks, and dashboards that Grafana shares. */
 const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?:\/|$)/;
 
-/** Whether the workload receives only calls that tools expect from outside. */
+/** Whether all calls that the workload receives are ones that tools expect from outside. */
 function isForOutsiders({ matches, rewrite }: Exposure): boolean {
   return rewrittenMatches(matches, rewrite).every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }

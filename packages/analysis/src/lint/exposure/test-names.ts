@@ -1,7 +1,7 @@
 /**
- * Recognizes test routes: routes intended for a few people and protected only by obscurity. They are identified by
- * labels, by the access file (a service granted to specific people is not intended for the public), or by names. A label
- * outranks a name.
+ * Recognizes test routes, which are meant for a few people and protected only by obscurity. They are recognized by
+ * labels, by the access file (a service granted to specific people is not intended for the public), or by names. Labels
+ * take precedence over names.
  */
 
 import { memoize } from '@meshpass/identity/memory/remembered';
@@ -11,25 +11,28 @@ import type { Exposure } from '../../exposure/exposure.ts';
 import type { LintContext } from '../context.ts';
 import type { NamedPart, TestWords } from './test-words.ts';
 
-/** Explicitly marks a route, Service or Namespace as a test route, or with `"false"` as none. */
+/**
+ * Label that explicitly marks a route, Service or Namespace as a test route, or with the value `"false"`, as not a test
+ * route.
+ */
 const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
 
-/** Name that may show a test, and the words for it in a message. */
+/** Name that may indicate a test, and how messages refer to it. */
 interface Name {
   readonly part: NamedPart;
   readonly name: string | undefined;
   readonly why: string;
 }
 
-/** Object whose labels say what a route is for. */
+/** Object whose labels state the purpose of a route. */
 interface Labelled {
   readonly described: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
 /**
- * Explains why a route counts as a test route. Returns undefined if it does not. Files may define the Service or the
- * Namespace more than once; a second definition does not outrank the first, so each of them may show a test.
+ * Explains why a route is considered a test route. Returns undefined if it is not one. Files may define the Service or
+ * the Namespace more than once. No definition takes precedence over another, so any of them may indicate a test.
  */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
   const { on, destination, service } = exposure;
@@ -61,7 +64,8 @@ function whyOf(
   const nearest = (objects: readonly (Labelled | undefined)[]) =>
     objects.find((one) => one && /^(?:true|false)$/.test(one.labels[TEST_ROUTE_LABEL] ?? ''));
   const isMarked = (one: Labelled | undefined) => one?.labels[TEST_ROUTE_LABEL] === 'true';
-  // The nearest label decides, but no route outranks the owner of the destination, who marks it as a test.
+  // The nearest label takes precedence. However, a route's label does not override the destination's owner, who marked
+  // the destination as a test.
   const atDestination = nearest([ofService, ofNamespace]);
   const marked = isMarked(atDestination) ? atDestination : (nearest([labelsOf(on), labelsOf(root)]) ?? atDestination);
   if (marked) return isMarked(marked) ? `${marked.described} has the label ${TEST_ROUTE_LABEL}` : undefined;
@@ -73,13 +77,14 @@ function whyOf(
     const described = environment === environments[0] ? ofService?.described : ofNamespace.described;
     return `${described} has the label ${environment.label}`;
   }
-  // A production label outranks the names of its object, of the Services in it, and of the addresses that lead there.
+  // A production label takes precedence over the names of its object, of the Services in it, and of the addresses that
+  // route to it.
   const outranked: readonly NamedPart[] = environment ? ['namespace', 'service', 'route', 'host', 'path'] : [];
   const names = namesOf(exposure, namespace, known?.name).filter(({ part }) => !outranked.includes(part));
   return whyByName(context.testWords, names);
 }
 
-/** Definitions of each Service (`shop/orders`) and Namespace (`shop`), of which files may contain several. */
+/** Definitions of each Service (`shop/orders`) and Namespace (`shop`). Files may contain more than one definition. */
 const definitionsIn = memoize((mesh: MeshView) =>
   Map.groupBy<string, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
 );
@@ -124,12 +129,12 @@ function namesOf(
   ];
 }
 
-/** Returns a host without its last two labels, which are the site itself, such as `web.dev`. */
+/** Returns a host without its last two labels, which identify the site itself, such as `web.dev`. */
 function nameIn(host: string): string {
   return host.replace(/^\*\./, '').split('.').slice(0, -2).join('.');
 }
 
-/** Explains which names show a test: one clear name, or two ambiguous ones. */
+/** Explains which names indicate a test: either one clear name or two ambiguous ones. */
 function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undefined {
   const weighed = names.map((one) => ({ ...one, weight: weigh(one.name, one.part) }));
   const clear = weighed.find(({ weight }) => weight === 'clear');
@@ -137,24 +142,26 @@ function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undef
   const doubtful = weighed.filter(({ weight }) => weight === 'ambiguous');
   const nameOf = (part: NamedPart) => names.find((one) => one.part === part)?.name ?? '';
   const service = nameOf('service');
-  // A namespace or subset of that name holds tests, unless the whole product is called that.
+  // An ambiguous subset name indicates tests. So does an ambiguous namespace name, unless the service has the same
+  // name, because it is probably a product's name then.
   const place = doubtful.find(({ part, name }) => part === 'subset' || (part === 'namespace' && name !== service));
   if (place) return place.why;
   const ofService = doubtful.find(({ part }) => part === 'service');
-  // The service `previews` at `/previews` is one indication, not two: the name of a product.
+  // The service `previews` at `/previews` counts as one indication instead of two, because it is probably a product's
+  // name.
   const address = doubtful.find(
     ({ part, name }) => ['route', 'host', 'path'].includes(part) && !isSameName(name!.toLowerCase(), service),
   );
   return ofService && address && `${ofService.why}, and ${address.why}`;
 }
 
-/** Whether an address has the name of a service, or the beginning of it: `/tests` of `test-results`. */
+/** Whether an address has the same name as a service, or the first words of it: `/tests` for `test-results`. */
 function isSameName(address: string, service: string): boolean {
   const words = address.replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|s?-?$/g, '');
   return address.includes(service) || service.startsWith(words);
 }
 
-/** Whether the names or labels of a destination alone indicate a test. */
+/** Whether the names or labels of a destination are enough to indicate a test. */
 export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, mesh.config.clusterDomain);
   const namespaces = known ? definitionsIn(mesh).get(known.namespace) : [];

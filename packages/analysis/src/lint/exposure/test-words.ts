@@ -1,46 +1,62 @@
-/** Vocabulary of test routes: words in names, and labels whose values say what an environment is for. */
+/**
+ * Vocabulary for recognizing test routes: words in names, and labels whose values state the purpose of an environment.
+ */
 
 import { createMemo } from '@meshpass/identity/memory/remembered';
 
-/** Part of a mesh that a name belongs to. The same word is better evidence in some of them than in others. */
+/** Part of a mesh that has a name. In some parts, a word is stronger evidence than in others. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';
 
-/** Words that name an environment wherever they occur. */
+/** Words that indicate an environment in any position. */
 const ENVIRONMENTS = [
   ...['tst', 'staging', 'stg', 'nonprod', 'nonproduction', 'preprod', 'preproduction', 'uat', 'loadtest', 'perftest'],
   ...['smoketest', 'pentest', 'pprof', 'pr'],
 ];
-/** Words that name an environment by themselves and at an end: `test`, `orders-test`; but `test-results` is a product. */
+/**
+ * Words that indicate an environment if they are the whole name or its end: `test`, `orders-test`. In contrast,
+ * `test-results` is a product.
+ */
 const NOUNS = ['test', 'testing', 'demo', 'debug', 'preview', 'e2e', 'ephemeral', 'scratch', 'poc'];
-/** Words that name an environment also in front: `qa-orders`, `dev-api`. */
+/** Words that also indicate an environment at the start of a name: `qa-orders`, `dev-api`. */
 const PREFIXES = ['qa', 'dev', 'devel', 'develop', 'development'];
-/** Words that in a path are often content: `/documents/preview`, `/dev/guides`, questions and answers at `/qa`. */
+/**
+ * Words that often describe content when they occur in a path: `/documents/preview`, `/dev/guides`, questions and
+ * answers at `/qa`.
+ */
 const CONTENT_IN_PATHS: ReadonlySet<string> = new Set([
   ...PREFIXES,
   ...['preview', 'demo', 'debug', 'e2e', 'ephemeral', 'scratch', 'poc'],
 ]);
-/** Words that also name products: a payment provider's sandbox, a laboratory's tests, A/B experiments. */
+/**
+ * Words that may also be part of a product's name: a payment provider's sandbox, a laboratory's tests, A/B experiments.
+ */
 const AMBIGUOUS = [
   ...['tests', 'previews', 'sandbox', 'stage', 'experiment', 'experiments', 'experimental', 'playground', 'tmp'],
   ...['temp'],
 ];
-/** Words after that of an environment which leave its meaning: `test-api`, `orders-dev-eu-west-1`, `shop-qa-v2`. */
+/**
+ * Words that may follow the name of an environment without changing its meaning: `test-api`, `orders-dev-eu-west-1`,
+ * `shop-qa-v2`.
+ */
 const PLAIN_ENDS =
   /^(?:v?\d*|[a-z]|eu|us|ap|(?:north|south|east|west|central)+\d*|env|environment|cluster|namespace|ns|api|app|web|www|ui|svc|service|server|host|backend|frontend|gateway|gw|ingress|site|internal|public|blue|green|canary)$/;
-/** Things that companies offer, whose names begin with such a word: a portal for developers, results of a laboratory. */
+/** Products whose names start with such a word, such as a developer portal or a laboratory's results. */
 const PRODUCTS =
   /^(?:portal|hub|docs|documentation|tools?|tooling|cent(?:er|re)|blog|community|relations|experience|console|guides?|forum|results?|requests?|drives?|kitchen|kits?|bookings?|appointments?|cases?|management|labs?|reports?)$/;
 /** Products whose names end with such a word. */
 const PRODUCTS_BEFORE =
   /^(?:(?:speed|drive|blood|covid|pcr|ab|split|skills?|typing|language|placement|eye|hearing|iq|personality)-test|(?:book|request|schedule)-demo)$/;
-/** Host of a site for developers: `dev.example.com`, `docs.dev.example.com`, but not `orders.dev.example.com`. */
+/**
+ * Matches the host of a site for developers: `dev.example.com`, `docs.dev.example.com`, but not
+ * `orders.dev.example.com`.
+ */
 const DEVELOPER_SITE = /^(?:(?:www|docs?|blog|learn|portal|community|forum|status)\.)?dev(?:\.|$)/i;
-/** Segments before the first that says what a path is for: `/api/v1/test`. */
+/** Path segments that may precede the one that states a path's purpose: `/api/v1/test`. */
 const PATH_PREFIX = /^(?:api|rest|v\d+)$/;
 const PRODUCTION = new Set(['prod', 'production', 'prd', 'live']);
 const LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
 
-/** Additions to the vocabulary, and removals from it. */
+/** Words that are added to or removed from the vocabulary. */
 export interface Vocabulary {
   readonly add: readonly string[];
   readonly remove: readonly string[];
@@ -48,11 +64,12 @@ export interface Vocabulary {
 
 export interface TestWords {
   /**
-   * Weighs a name. A `clear` name shows a test by itself; an `ambiguous` one needs a second indication. Only whole words
-   * count, and their position: `orders-test` and `pr-1234` are clear, `test-results` is ambiguous, `latest` is neither.
+   * Weighs a name. A `clear` name is sufficient to indicate a test, while an `ambiguous` one needs a second indication.
+   * Only whole words count, and their position matters: `orders-test` and `pr-1234` are clear, `test-results` is
+   * ambiguous, and `latest` is neither.
    */
   readonly weigh: (name: string | undefined, part: NamedPart) => 'clear' | 'ambiguous' | undefined;
-  /** Finds the label that says what an environment is for, and whether that is a test or production. */
+  /** Finds the label that states the purpose of an environment, and whether that is test or production. */
   readonly environmentOf: (
     labels: Readonly<Record<string, string>>,
   ) => { readonly label: string; readonly test: boolean } | undefined;
@@ -62,8 +79,8 @@ const NO_CHANGE: Vocabulary = { add: [], remove: [] };
 
 /**
  * Creates the vocabulary.
- * @param words words to add, which then show a test in every name, and words to remove
- * @param labels names of labels whose values show what an environment is for
+ * @param words words to add, which then indicate a test in every name, and words to remove
+ * @param labels names of labels whose values state the purpose of an environment
  */
 export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO_CHANGE): TestWords {
   const removed = new Set(words.remove.map((word) => word.toLowerCase()));
@@ -75,7 +92,7 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
     ambiguous: without(AMBIGUOUS),
   };
   const names = [...LABELS, ...labels.add].filter((label) => !labels.remove.includes(label));
-  // The names of namespaces and Services occur in many routes.
+  // Results are cached, because the names of namespaces and Services occur in many routes.
   const once = createMemo();
   const weigh: TestWords['weigh'] = (name, part) =>
     typeof name === 'string' ? once(`${part} ${name}`, () => weighName(name, part)) : undefined;
@@ -121,8 +138,8 @@ interface Words {
 type Weight = ReturnType<TestWords['weigh']>;
 
 /**
- * Weighs words that hyphens join.
- * @param leads whether the segment says what the whole name is for; later segments of a path are content
+ * Weighs words that are joined by hyphens.
+ * @param leads whether the segment states the purpose of the whole name; later segments of a path are content
  */
 function weighSegment(known: Words, segment: readonly string[], part: NamedPart, leads = true): Weight {
   const weights = segment.map((written, index): Weight => {
@@ -136,13 +153,17 @@ function weighSegment(known: Words, segment: readonly string[], part: NamedPart,
   return weights.find((weight) => weight === 'clear') ?? weights.find((weight) => weight !== undefined);
 }
 
-/** Weighs a word by those around it: at the end it names an environment, before others perhaps a product. */
+/**
+ * Weighs a word by its neighbours. At the end of a name it indicates an environment, but before other words it may be
+ * part of a product's name.
+ */
 function weighPosition(known: Words, segment: readonly string[], index: number, part: NamedPart): Weight {
   const word = segment[index]!;
   if (PRODUCTS_BEFORE.test(`${segment[index - 1]}-${word}`)) return 'ambiguous';
   const after = segment.slice(index + 1).filter((one) => !PLAIN_ENDS.test(one) && !isWord(known, one));
   if (after.length === 0) return 'clear';
-  // A namespace with an ambiguous name needs no second indication.
+  // An ambiguous namespace name does not need a second indication, so the name of a product must not count as
+  // ambiguous.
   if (PRODUCTS.test(after.join('-'))) return part === 'namespace' ? undefined : 'ambiguous';
   return known.prefixes.has(word.replace(/\d+$/, '')) ? 'clear' : 'ambiguous';
 }
@@ -151,7 +172,9 @@ function isWord(known: Words, word: string): boolean {
   return Object.values(known).some((set) => set.has(word));
 }
 
-/** Splits a name at dots and slashes, and each part at hyphens. `pr` without a number is no pull request. */
+/**
+ * Splits a name at dots and slashes, and each part at hyphens. `pr` without a number does not indicate a pull request.
+ */
 function segmentsOf(name: string): readonly (readonly string[])[] {
   return name
     .toLowerCase()

@@ -11,7 +11,7 @@ import { listRemarks, remarkTitle } from './remarks.ts';
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
 /**
- * Prints findings as workflow commands of GitHub Actions, which annotate the lines of a pull request.
+ * Prints findings as GitHub Actions workflow commands, which annotate lines of a pull request.
  * @example
  * ```ts
  * import { lintFiles, printGithub } from '@meshpass/analysis/lint';
@@ -47,7 +47,7 @@ function command(name: string, place: Place | undefined, title: string, ...lines
   return `::${name} ${properties.join(',')}::${lines.map(data).join('%0A')}\n`;
 }
 
-/** Escapes a line of text, so that manifest authors cannot inject workflow commands. */
+/** Escapes text in a workflow command, so that manifest authors cannot inject other commands. */
 function data(text: string): string {
   return plainText(text).replaceAll('%', '%25');
 }

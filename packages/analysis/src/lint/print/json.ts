@@ -3,9 +3,10 @@ import { printableJson } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 
 /**
- * Prints one JSON document: `findings`, `suppressed`, `gone` (of a baseline), `settings` (which file was read, and
- * what it takes away), `problems` (unreadable text), `objects`, `not_looked_at` (kinds that no rule reads) and `left_out`
- * (files that were not read), the last two also under older names. New members may be added, and none is removed.
+ * Prints a single JSON document. Its members are `findings`, `suppressed`, `gone` (baseline entries without a finding),
+ * `settings` (which file was read and what it weakens), `problems` (unreadable text), `objects`, `not_looked_at` (kinds
+ * that no rule checks) and `left_out` (files that were not read). The last two are also included under their older
+ * names. Members may be added but are never removed.
  * @example
  * ```ts
  * import { lintFiles, printJson } from '@meshpass/analysis/lint';

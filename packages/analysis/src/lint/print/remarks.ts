@@ -1,4 +1,4 @@
-/** Remarks about a run of the linter beside its findings, which every output shows. */
+/** Remarks about a linter run that are not findings. Every output format includes them. */
 
 import type { Place } from '@meshpass/istio';
 import type { LintedFiles } from '../lint.ts';
@@ -10,12 +10,12 @@ export interface Remark {
   readonly id: string;
   readonly severity: Severity;
   readonly place?: Place;
-  /** Text after the words of the `id`. */
+  /** Text that follows the title derived from `id`. */
   readonly detail: string;
   readonly sentence: string;
 }
 
-/** Lists input that was not checked, and settings, which a change under review may bring. */
+/** Lists input that was not checked, and the effect of settings, which the change under review may also change. */
 export function listRemarks({
   leftOut,
   settings,
@@ -41,7 +41,7 @@ export function listRemarks({
   return remarks;
 }
 
-/** Formats the kind of a remark as words. */
+/** Formats the ID of a remark as a title. */
 export function remarkTitle({ id }: Remark): string {
   return id.replaceAll('-', ' ');
 }

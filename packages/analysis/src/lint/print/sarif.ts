@@ -11,7 +11,7 @@ import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '..
 import { describeAcceptance } from '../suppression.ts';
 import { listRemarks } from './remarks.ts';
 
-/** Security severity for GitHub: above 9 is critical, above 7 high, above 4 medium. */
+/** Security severity for GitHub: above 9 is critical, above 7 is high, and above 4 is medium. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
 /**
@@ -43,7 +43,7 @@ export function printSarif(linted: LintedFiles): string {
   });
 }
 
-/** Creates a notification of the run, which code scanning does not show as a finding. */
+/** Creates a notification about the run. Code scanning does not show it as a finding. */
 function notification(id: string, level: Severity, place: Place | undefined, text: string): Notification {
   return {
     descriptor: { id },
@@ -95,7 +95,10 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
   };
 }
 
-/** Identifies a finding by rule, object, message and index among equal findings, even if lines are added above it. */
+/**
+ * Identifies a finding by its rule, object, message and index among equal findings. The fingerprint does not change if
+ * lines are added above the finding.
+ */
 function fingerprint({ code, object, message, place }: Finding, seen: Map<string, number>): string {
   const file = object.kind === '' ? place.file : '';
   return numberedFingerprint([code, object.kind, object.namespace, object.name, file, message], seen);

@@ -7,7 +7,7 @@ import { describeAcceptance } from '../suppression.ts';
 import { listRemarks, remarkTitle } from './remarks.ts';
 
 export interface TextOptions {
-  /** File contents by name. Findings in other files have no excerpt. */
+  /** Contents of files by name. For findings in all other files, no source line is printed. */
   readonly sources: ReadonlyMap<string, string>;
   readonly colour: boolean;
 }
@@ -74,7 +74,7 @@ function nameOf({ object: { kind, namespace, name } }: Finding): string {
   return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
 }
 
-/** Formats the source line, trimmed around the caret if it is long. */
+/** Formats the source line. A long line is trimmed to the text around the caret. */
 function excerpt(line: string, number: number, column: number, colour: string): readonly Line[] {
   const from = column > WIDTH ? column - Math.floor(WIDTH / 2) : 0;
   const shown = line.slice(from, from + WIDTH).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');

@@ -1,4 +1,4 @@
-/** Rules about objects that lead calls around policies: ServiceEntries, EnvoyFilters, and Pods without a sidecar. */
+/** Rules about objects that make calls bypass policies: ServiceEntries, EnvoyFilters, and Pods without a sidecar. */
 import {
   authorizationPolicies,
   coversHost,
@@ -25,8 +25,8 @@ import { itemsOf, textsOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /**
- * A ServiceEntry assigns the name of a mesh service to another destination, or opens a path to the service around its
- * sidecar.
+ * A ServiceEntry assigns the name of a mesh service to another destination, or opens a path to the service that
+ * bypasses its sidecar.
  */
 const serviceEntryBypass: Rule = {
   code: 'MP501',
@@ -56,7 +56,7 @@ const serviceEntryBypass: Rule = {
   },
 };
 
-/** Explains how a host captures calls to services of the mesh. */
+/** Explains how a host of the entry captures calls to services in the mesh. */
 function whyClaims(
   entry: ServiceEntry,
   host: string,
@@ -79,25 +79,28 @@ function whyClaims(
   return covered && `${host} covers services of the mesh, such as ${covered}.`;
 }
 
-/** Names the callers of an entry that only its own namespace knows. */
+/** Describes the callers of an entry that is only visible in its own namespace. */
 function from(entry: ServiceEntry, config: MeshConfig): string {
   const { namespace } = entry.metadata;
   const isOwn = exportToOf(entry, config).every((one) => one === '.' || one === namespace);
   return isOwn ? ` from namespace ${namespace}` : '';
 }
 
-/** Whether a wildcard has no effect: the API server rejects the host *, and without ports or addresses no call matches. */
+/**
+ * Whether a wildcard has no effect. The API server rejects the host `*`, and an entry without ports or addresses does
+ * not match any call.
+ */
 function isInert(host: string, { ports, addresses }: ServiceEntry['spec']): boolean {
   return host === '*' || (items(ports).length === 0 && texts(addresses).length === 0);
 }
 
-/** Reports endpoints at the machine's own addresses. */
+/** Reports endpoints with a local address of the machine. */
 function* localEndpoints(entry: ServiceEntry): Generator<Report> {
   const endpoints = itemsOf(entry, ['spec', 'endpoints'], entry.spec.endpoints);
   for (const { on, path, value } of endpoints) {
     const { address } = value;
     if (address === undefined || !/^(?:127\.|::1$|169\.254\.169\.254$|localhost$)/.test(address)) continue;
-    // Istio's own external authorization next to the workload uses this form.
+    // Istio's own external authorizer uses this form when it runs next to the workload.
     if (address.startsWith('127.') && entry.spec.resolution === 'STATIC' && endpoints.length === 1) continue;
     yield {
       on,
@@ -109,7 +112,7 @@ function* localEndpoints(entry: ServiceEntry): Generator<Report> {
   }
 }
 
-/** Finds the Service whose pods an entry declares external. */
+/** Finds the Service whose Pods an entry declares as external. */
 function externalService({ mesh }: LintContext, { spec, metadata }: ServiceEntry): Service | undefined {
   const selector = spec.workloadSelector?.labels;
   if (spec.location !== 'MESH_EXTERNAL' || texts(spec.hosts).length === 0 || !selector) return undefined;
@@ -132,13 +135,13 @@ const GUARDS = [
   'istio_authn',
   'istio.authn',
 ];
-/** Effects of operations on a policy filter. */
+/** Describes the effect of each operation on a policy filter. */
 const ON_GUARD = new Map<string, (guard: string) => string>([
   ['REMOVE', (guard) => `REMOVE removes ${guard}, so its policies are not enforced`],
   ['REPLACE', (guard) => `REPLACE removes ${guard}, so its policies are not enforced`],
   ['MERGE', (guard) => `MERGE changes ${guard}, which then no longer enforces the policies as written`],
 ]);
-/** Additions that no policy filter guards. */
+/** Additions that bypass all policy filters. */
 const UNGUARDED = new Map([
   ['LISTENER', 'listener'],
   ['FILTER_CHAIN', 'filter chain'],
@@ -146,13 +149,13 @@ const UNGUARDED = new Map([
 const SEEN_BY_POLICIES =
   /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/;
 const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
-/** Filters that can answer or change a call by themselves. Rate limits and telemetry cannot allow a call. */
+/** Filters that can answer or change a call themselves. Rate limits and telemetry filters cannot allow a call. */
 const ANSWERS =
   /(?:^envoy|\bfilters?\.http)\.(?:lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors)(?:\.|$)/;
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 
-/** An EnvoyFilter changes Envoy without any of Istio's checks. */
+/** An EnvoyFilter changes Envoy's configuration without any of Istio's checks. */
 const envoyFilterBypass: Rule = {
   code: 'MP502',
   name: 'envoy-filter-bypass',
@@ -160,7 +163,7 @@ const envoyFilterBypass: Rule = {
   title: 'An EnvoyFilter removes or weakens the filters that enforce policy, or is inserted before them',
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where they exist.",
   *check(context) {
-    // MP703 reports listeners of gateways with the destination.
+    // MP703 reports gateway listeners that expose the same destination.
     const exposed = new Set(
       context.exposures
         .filter(({ on }) => on.kind === 'EnvoyFilter')
@@ -190,7 +193,9 @@ function proxiesOf({ spec, metadata }: EnvoyFilter, rootNamespace: string): stri
     : `every proxy of namespace ${metadata.namespace}`;
 }
 
-/** Returns the field of a patch that weakens the policy filters, and its effect. */
+/**
+ * Returns the field of a patch that weakens the policy filters, with its effect. Returns undefined if there is none.
+ */
 function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string] | undefined {
   const operation = text(patch?.operation) ?? '';
   const value = JSON.stringify(patch?.value ?? {});
@@ -217,15 +222,16 @@ function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string
 }
 
 /**
- * Whether a patch inserts a filter before the policy filters: first, before one of them, or before the first filter of
- * a listener.
+ * Whether a patch inserts a filter before the policy filters: at the start, before one of them, or before the first
+ * filter of a listener.
  */
 function goesFirst(operation: string, matched: string, match: unknown): boolean {
   if (!EARLY.has(operation)) return false;
   if (operation === 'INSERT_FIRST') return true;
   const context = text(record(match).context);
   if (GUARDS.some((one) => matched.includes(`"${one}"`))) return true;
-  // Outbound listeners have no policy filters, and a position before the router is after them.
+  // Outbound listeners have no policy filters, and a filter inserted before the router still runs after the policy
+  // filters.
   return context !== 'SIDECAR_OUTBOUND' && !matched.includes('subFilter');
 }
 
@@ -233,7 +239,7 @@ const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
 const INJECT = 'sidecar.istio.io/inject';
 
-/** The sidecar of a guarded workload does not capture some of its ports. */
+/** The sidecar of a guarded workload does not capture all of its ports. */
 const sidecarBypass: Rule = {
   code: 'MP503',
   name: 'sidecar-bypass',
@@ -271,21 +277,24 @@ function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): stri
   return policy && `AuthorizationPolicy ${policy.metadata.name} selects it`;
 }
 
-/** Explains why a workload has no sidecar. Gateways are proxies themselves, and in ambient mode ztunnel guards a Pod. */
+/**
+ * Explains why a workload has no sidecar. Gateways are proxies themselves, and Pods in ambient mode are guarded by a
+ * ztunnel.
+ */
 function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
   if (isGatewayPod(workload)) return undefined;
   const found = proxyOfPod(mesh, workload);
   return found.proxy === 'none' || found.proxy === 'changed sidecar' ? found.reason : undefined;
 }
 
-/** Path of the annotation that excludes ports, or of the Pod if there is none. */
+/** Returns the path of the annotation that excludes ports, or of the Pod if there is no such annotation. */
 function exclusionOf({ annotations, metadataPath, podPath }: PodWorkload, ports: readonly number[]): Path {
   const listed = words(annotations[NO_INBOUND]).some((port) => ports.includes(Number(port)));
   if (!listed && annotations[INBOUND] === undefined) return podPath;
   return [...metadataPath, 'annotations', listed ? NO_INBOUND : INBOUND];
 }
 
-/** Path of the setting that disables the sidecar, or of the metadata if there is none. */
+/** Returns the path of the setting that disables the sidecar, or of the metadata if there is no such setting. */
 function placeOf({ metadataPath, podPath, labels, annotations, pod }: PodWorkload): Path {
   if (pod.hostNetwork === true) return [...podPath, 'hostNetwork'];
   if (labels[INJECT] === 'false') return [...metadataPath, 'labels', INJECT];

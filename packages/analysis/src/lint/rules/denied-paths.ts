@@ -1,4 +1,4 @@
-/** Rules about routes that bypass a policy's denied paths. */
+/** Rules about routes that bypass the denied paths of a policy. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -12,7 +12,7 @@ import { policiesAtGateway } from '../../exposure/identity.ts';
 import { mayMatch } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
-/** A route ignores case, but the policy behind it does not. */
+/** A route ignores case, but the policy at its destination does not. */
 const caseInsensitiveRoute: Rule = {
   code: 'MP109',
   name: 'case-insensitive-route',
@@ -45,7 +45,7 @@ const caseInsensitiveRoute: Rule = {
   },
 };
 
-/** A gateway's policy checks the requested path, but the workload receives the rewritten one. */
+/** A gateway's policy checks the requested path, but the workload receives the rewritten path. */
 const rewriteBypass: Rule = {
   code: 'MP111',
   name: 'rewrite-bypass',
@@ -72,7 +72,7 @@ const rewriteBypass: Rule = {
   },
 };
 
-/** Returns the Gateways of Istio among the entry points. */
+/** Returns the Istio Gateways among the entry points. */
 function gatewaysOf({ entries }: Exposure): readonly Gateway[] {
   return entries.flatMap(({ kind, object }) => (kind === 'Gateway' && object ? [object as Gateway] : []));
 }
@@ -91,7 +91,7 @@ function pathsOf(rules: readonly AuthorizationRule[] = []): readonly string[] {
   return rules.flatMap(({ to = [] }) => to.flatMap(({ operation }) => operation?.paths ?? []));
 }
 
-/** Whether a match admits a path only because of its rewrite. */
+/** Whether a match admits a path only because of a rewrite. */
 function becomesReachable(path: string, { uri }: HttpMatch, to: string): boolean {
   if (uri?.regex !== undefined || mayMatch(path, uri)) return false;
   return mayMatch(path, uri?.exact !== undefined ? { exact: to } : { prefix: to });

@@ -1,4 +1,7 @@
-/** Rules about entry points: administration interfaces, ways around the mesh, added routes, and open references. */
+/**
+ * Rules about entry points: administration interfaces, entry points that bypass the mesh, added routes, and open
+ * references.
+ */
 
 import {
   type AllowedNamespaces,
@@ -36,7 +39,7 @@ import {
   passageSeverity,
 } from './passage-words.ts';
 
-/** An administration interface is reachable from outside. Its own login is the only protection, if it has one. */
+/** An administration interface is reachable from outside. Its only protection is its own login, if it has one. */
 const openAdminTool: Rule = {
   code: 'MP701',
   name: 'open-admin-tool',
@@ -53,7 +56,7 @@ const openAdminTool: Rule = {
   }),
 };
 
-/** An entry point leads to a workload without a proxy of the mesh in between that requires an identity. */
+/** An entry point leads to a workload, but no mesh proxy on the way requires an identity. */
 const entryAroundMesh: Rule = {
   code: 'MP702',
   name: 'entry-around-mesh',
@@ -64,7 +67,7 @@ const entryAroundMesh: Rule = {
     if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
     if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
     const around = openPassages(context, exposure).filter(leadsAround);
-    // MP101 and MP701 report these with what they expose.
+    // MP101 and MP701 already report these exposures, including what they expose.
     if (around.length === 0 || adminInterfaceName(context, exposure) || whyTestRoute(context, exposure))
       return undefined;
     return {
@@ -75,8 +78,8 @@ const entryAroundMesh: Rule = {
 };
 
 /**
- * Whether the mesh is meant to guard a workload: its Namespace or Pods ask for a proxy, or a policy of its namespace
- * selects it. A public site outside the mesh goes around nothing.
+ * Whether the mesh is meant to guard a workload. This is the case if its Namespace or Pods request a proxy, or if a
+ * policy in its namespace selects it. A public site outside the mesh does not bypass anything.
  */
 function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
@@ -89,7 +92,7 @@ function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   });
 }
 
-/** Whether a Pod belongs to the system, or is not known to listen on any port. */
+/** Whether a Pod belongs to the system or is not known to listen on any port. */
 function isNodeAgent(mesh: MeshView, { pod, on }: Exposure): boolean {
   if (!pod || on.kind === 'Sidecar') return false;
   return pod.port === undefined || isSystemNamespace(mesh, pod.workload.namespace);
@@ -99,11 +102,14 @@ type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
 
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;
-  // If only a file outside decides, a controller may be in the mesh.
+  // A controller may be part of the mesh if the files do not rule this out.
   return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
 }
 
-/** Node agents need the network of their node, and Istio's default is not a decision of these files. */
+/**
+ * Returns the severity. Node agents and Istio's default only result in notes, because node agents need the host network
+ * and the files did not choose the default.
+ */
 function weightOf({ on }: Exposure, passages: readonly Passage[]): Severity {
   const counts = passages.some(
     ({ entry, atWorkload }) =>
@@ -119,7 +125,7 @@ function isAgent(entry: string, kind: string): boolean {
   return kind === 'DaemonSet' && (entry === 'hostNetwork' || entry === 'hostPort');
 }
 
-/** An EnvoyFilter exposes a destination that no route object shows. */
+/** An EnvoyFilter exposes a destination to which no route object refers. */
 const envoyFilterRoute: Rule = {
   code: 'MP703',
   name: 'envoy-filter-route',
@@ -140,7 +146,7 @@ const envoyFilterRoute: Rule = {
   }),
 };
 
-/** Explains why the destination is not meant for the public. */
+/** Explains why the destination is not meant to be public. */
 function whyPrivate(context: LintContext, exposure: Exposure): string | undefined {
   const tool = adminInterfaceName(context, exposure);
   if (tool) return ` It is an administration interface: ${tool}.`;
@@ -148,7 +154,7 @@ function whyPrivate(context: LintContext, exposure: Exposure): string | undefine
   return why && ` It is a test route: ${why}.`;
 }
 
-/** A Gateway lets every namespace publish hosts, or a ReferenceGrant lets every namespace refer. */
+/** A Gateway allows every namespace to publish hosts, or a ReferenceGrant allows references from every namespace. */
 const openReference: Rule = {
   code: 'MP704',
   name: 'open-reference',
@@ -194,7 +200,7 @@ function* openToListenerSets(gateway: KubernetesGateway): Generator<Report> {
   };
 }
 
-/** Whether namespaces are not restricted. An empty selector selects all of them. */
+/** Whether all namespaces are allowed. An empty selector selects all of them. */
 function isEvery(namespaces: AllowedNamespaces | undefined): boolean {
   if (namespaces?.from !== 'Selector') return namespaces?.from === 'All';
   const { matchLabels = {}, matchExpressions = [] } = namespaces.selector ?? {};

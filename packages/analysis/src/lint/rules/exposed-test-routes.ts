@@ -1,4 +1,4 @@
-/** Rules about ways into the cluster that require no identity. */
+/** Rules about entry points of the cluster that require no identity. */
 
 import { describeCallerInput, describeDestination } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -18,7 +18,7 @@ import {
   passageSeverity,
 } from './passage-words.ts';
 
-/** A test route is publicly callable. This is the main purpose of the linter. */
+/** A test route is publicly reachable. Finding these routes is the linter's main purpose. */
 const openTestRoute: Rule = {
   code: 'MP101',
   name: 'open-test-route',
@@ -36,7 +36,7 @@ const openTestRoute: Rule = {
   }),
 };
 
-/** Routes that this change exposes. Needs a state to compare with. */
+/** This change exposes additional routes. Requires a state to compare with. */
 const newExposure: Rule = {
   code: 'MP102',
   name: 'new-exposure',
@@ -55,7 +55,7 @@ const newExposure: Rule = {
   },
 };
 
-/** A destination is reachable from outside only with a header, which any caller can send. */
+/** A destination is reachable from outside only with a certain header, which any caller can send. */
 const headerOnlyGuard: Rule = {
   code: 'MP106',
   name: 'header-only-guard',
@@ -63,7 +63,7 @@ const headerOnlyGuard: Rule = {
   title: 'A route is protected only by a header, cookie or query parameter, which any caller can send',
   fix: 'Require an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
   *check(context) {
-    // A different host is a separate destination. A different subset of the same host is a canary.
+    // A different host is a separate destination, but a different subset of the same host is a canary.
     const open = new Set(context.exposures.filter(takesAnyInput).map(({ destination }) => destination.host));
     const byInput = context.exposures.filter(
       (one) => !takesAnyInput(one) && !one.matches.some(needsClaim) && !open.has(one.destination.host),
@@ -72,7 +72,7 @@ const headerOnlyGuard: Rule = {
       () => byInput,
       (exposure) => {
         const { matches, on } = exposure;
-        // An Ingress needs headers only as a canary, which its annotation states.
+        // An Ingress requires headers only if it is a canary, and its annotation says so.
         if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
           return undefined;
         const through = publicPassages(context, exposure);
@@ -88,7 +88,10 @@ const headerOnlyGuard: Rule = {
   },
 };
 
-/** Whether the same route leads other calls to a Service that this one is a variant of: `orders` for `orders-canary`. */
+/**
+ * Whether the same route sends other calls to a Service that this one is a variant of, such as `orders` for
+ * `orders-canary`.
+ */
 function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): boolean {
   const name = (host: string) => host.split('.', 1)[0] ?? '';
   return all.some(
@@ -96,7 +99,7 @@ function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): bool
   );
 }
 
-/** True if a call needs no header, cookie or query parameter. */
+/** Whether there are calls that need no header, cookie or query parameter. */
 function takesAnyInput({ matches }: Exposure): boolean {
   return matches.length === 0 || matches.some((match) => describeCallerInput(match) === '');
 }

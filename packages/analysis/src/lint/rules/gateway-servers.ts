@@ -27,7 +27,7 @@ function servedHosts(context: LintContext) {
   return gatewayServers(context).filter(choosesByHost).flatMap(hostsOf);
 }
 
-/** Whether hosts limit what a server serves. AUTO_PASSTHROUGH has a separate rule, and TCP has no host. */
+/** Whether hosts restrict what a server serves. A separate rule covers AUTO_PASSTHROUGH, and TCP has no hosts. */
 function choosesByHost({ value: { port, tls } }: Part<GatewayServer>): boolean {
   return tls?.mode !== 'AUTO_PASSTHROUGH' && !NO_HOST.has(String(port?.protocol).toUpperCase());
 }
@@ -44,7 +44,7 @@ const gatewayPlainHttp: Rule = {
   check: each(gatewayServers, ({ on, value: { port, tls } }) => {
     if (Object.values(on.spec.selector ?? {}).some((value) => String(value).includes('egress'))) return undefined;
     if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) return undefined;
-    // With any other TLS mode, the port is HTTPS despite its protocol.
+    // With any other TLS mode, the port serves HTTPS regardless of its declared protocol.
     if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') return undefined;
     return {
       at: ['port', 'protocol'],
@@ -54,8 +54,8 @@ const gatewayPlainHttp: Rule = {
 };
 
 /**
- * The hosts of an AUTO_PASSTHROUGH server include services outside the grants. The SNI alone selects the service, and Istio
- * adds no authorization filter to these listeners, so the list of hosts is the only protection.
+ * The hosts of an AUTO_PASSTHROUGH server include services outside the grants. The service is selected only by SNI, and
+ * Istio adds no authorization filter to these listeners, so the list of hosts is the only protection.
  */
 const passthroughBeyondGrants: Rule = {
   code: 'MP203',
@@ -75,7 +75,7 @@ const passthroughBeyondGrants: Rule = {
   }),
 };
 
-/** `ns/host` in AUTO_PASSTHROUGH looks like a restriction but has no effect. */
+/** `NAMESPACE/HOST` looks like a restriction, but has no effect with AUTO_PASSTHROUGH. */
 const passthroughNamespaceForm: Rule = {
   code: 'MP204',
   name: 'passthrough-namespace-form',
@@ -98,13 +98,13 @@ function passedHosts(context: LintContext) {
 }
 
 const NETWORK_LABEL = 'topology.istio.io/network';
-/** Port at which other clusters expect an east-west gateway. */
+/** Port on which other clusters expect an east-west gateway. */
 const EAST_WEST_PORT = 15443;
 
 /**
- * Whether a server connects the clusters of a mesh, which needs every service: by the network label of its proxies, or by
- * its port. The gateway of Meshpass, which exposes grants only, has the same port. Source:
- * https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
+ * Whether a server connects the clusters of a mesh, for which it needs every service. It is recognized by the network
+ * label of its proxies or by its port. The Meshpass gateway uses the same port but exposes only granted services.
+ * Source: https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
  */
 function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }: GatewayServer): boolean {
   const [selector, own] = [labels(spec.selector), labels(metadata.labels)];
@@ -121,7 +121,7 @@ function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }
   );
 }
 
-/** A Gateway without a selector applies to every gateway proxy of the mesh. */
+/** A Gateway without a selector applies to every gateway proxy in the mesh. */
 const gatewaySelectsAll: Rule = {
   code: 'MP206',
   name: 'gateway-selects-all',
@@ -138,7 +138,7 @@ const gatewaySelectsAll: Rule = {
   }),
 };
 
-/** An optional client certificate protects nothing. */
+/** An optional client certificate does not protect anything. */
 const optionalClientCertificate: Rule = {
   code: 'MP207',
   name: 'optional-client-certificate',
@@ -197,7 +197,7 @@ function exposedAt(port: number, isTerminated: boolean): string {
   return port === 15012 ? `${exposed}: ${isTerminated ? BY_TOKEN : BY_CERTIFICATE}` : exposed;
 }
 
-/** Whether the gateway terminates the TLS of callers, and does not forward it to istiod. */
+/** Whether the gateway terminates the callers' TLS instead of forwarding it to istiod. */
 function terminates({ tls }: GatewayServer): boolean {
   return tls?.mode !== undefined && !/PASSTHROUGH$/.test(tls.mode);
 }
@@ -211,7 +211,7 @@ function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
     const port = destination?.port?.number;
     const [, protocol, index] = path;
-    // An HTTP route reads the request, which the gateway has decrypted.
+    // An HTTP route needs to read the request, which is only possible after the gateway has decrypted it.
     const isHttp = protocol === 'http';
     const matches = isHttp ? items(items(on.spec.http)[index as number]?.match) : [];
     const isVerified = matches.length > 0 && matches.every(needsClaim);

@@ -19,8 +19,8 @@ const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBloc
 const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
 
 /**
- * HTTP fields apply to a TCP port: Istio drops the ALLOW rule, or drops the field from the DENY rule, which then
- * matches more.
+ * HTTP fields apply to a TCP port. Istio then drops an ALLOW rule, but only drops the field from a DENY rule, which
+ * therefore matches more calls.
  */
 export const httpOnTcp: Rule = {
   code: 'MP302',
@@ -32,7 +32,8 @@ export const httpOnTcp: Rule = {
     for (const rule of policyRules(context)) {
       const action = actionOf(rule.on);
       const field = action === 'ALLOW' || action === 'DENY' ? httpField(rule) : undefined;
-      // An HTTP ALLOW next to a TCP ALLOW is correct. An HTTP ALLOW alone on the port that it names is a mistake.
+      // An HTTP ALLOW rule next to a TCP ALLOW rule is correct. If the HTTP rule is the only one for a port that it
+      // lists, it is a mistake.
       const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
       if (!field || (action === 'ALLOW' && !only)) continue;
       const onTcp = tcpPorts(context, rule.on).find(({ port }) => appliesTo(rule, port));
@@ -47,7 +48,7 @@ export const httpOnTcp: Rule = {
   },
 };
 
-/** Finds the first part of a rule that only applies to HTTP. */
+/** Finds the first part of a rule that applies only to HTTP. */
 function httpField(rule: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
   const lists = (parts: readonly Part<object>[], names: readonly string[]) =>
     parts.flatMap(({ value, path }) =>
@@ -72,18 +73,18 @@ function appliesTo(rule: PolicyRule, port: number): boolean {
 }
 
 /**
- * Lists the ports that the policy's workloads declare as TCP. Uses the model that decides calls, so that lint and can-i
- * agree.
+ * Lists the ports that the policy's workloads declare as TCP. This uses the same model that decides calls, so that
+ * `lint` and `can-i` agree.
  */
 function tcpPorts(context: LintContext, policy: AuthorizationPolicy): readonly WorkloadPort[] {
-  // A policy for a whole namespace or mesh covers both protocols on purpose, so ports are checked only for policies
+  // A policy for a whole namespace or mesh intentionally covers both protocols, so ports are checked only for policies
   // with a selector.
   if (selectorOf(policy) === undefined) return [];
   const { mesh } = context;
   const { portsOf } = indexEnforcedPolicies(mesh).workloads;
   const workloads = mesh.within('Service', policy.metadata.namespace).flatMap((service): readonly Workload[] => {
     const pods = mesh.podsBehind(service);
-    // The listeners of a Gateway API's Gateway decide what its Pods speak, even if someone else deploys them.
+    // The protocols of a Gateway API Gateway's Pods are defined by its listeners, even if it was deployed separately.
     if (pods.length > 0) return pods.filter((pod) => pod.kind !== 'sidecar' || !isGatewayPod(pod));
     const isEmpty = Object.keys(service.spec.selector ?? {}).length === 0;
     return isEmpty ? [] : [standInFor(service, mesh.proxyKind)];

@@ -1,4 +1,4 @@
-/** Rules about connections without a certificate, whose callers have no identity. */
+/** Rules about connections without a certificate. Their callers have no identity. */
 import {
   actionOf,
   type ClientTls,
@@ -23,7 +23,7 @@ import type { LintContext } from '../context.ts';
 import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
-/** A caller denied by certificate can connect without one. */
+/** A caller that is denied by its certificate can connect without one. */
 const denyWithoutMtls: Rule = {
   code: 'MP314',
   name: 'deny-without-mtls',
@@ -45,7 +45,7 @@ const denyWithoutMtls: Rule = {
   },
 };
 
-/** A workload also accepts plain text, whose callers have no principal for rules to match. */
+/** A workload also accepts plain text. Callers that use it have no principal for rules to match. */
 const permissiveMtls: Rule = {
   code: 'MP402',
   name: 'permissive-mtls',
@@ -70,7 +70,7 @@ const permissiveMtls: Rule = {
   },
 };
 
-/** Finds the policy that opens a granted service, or the service if no policy does. */
+/** Finds the policy that makes a granted service accept plain text, or the service itself if no policy does. */
 function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'path'> & { how: string }) | undefined {
   const namespace = serviceName(host, context.mesh.config.clusterDomain)?.namespace;
   if (namespace === undefined) return undefined;
@@ -87,19 +87,20 @@ function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'pa
     return { on: open!.by, path: ['spec', 'portLevelMtls', port, 'mode'], how: ` on port ${port}` };
   }
   if (by) return { on: by, path: ['spec', 'mtls', 'mode'], how: '' };
-  // If the files are only part of the mesh, other files may set its default.
+  // If the files cover only part of the mesh, other files may set the mesh's default.
   if (!service || (!open && !context.complete)) return undefined;
   const how = " (no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE)";
   return { on: service, path: ['metadata', 'name'], how };
 }
 
-/** Reports a policy that opens part of the mesh. */
+/** Reports a policy that allows plain text in part of the mesh. */
 function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator<Report> {
   const { namespace } = policy.metadata;
   const selector = selectorOf(policy) ?? {};
   const whole = Object.keys(selector).length === 0;
   const root = namespace === mesh.config.rootNamespace;
-  // A policy with a selector in the root namespace has no effect, and port modes only apply with a selector.
+  // A policy with a selector has no effect in the root namespace, and port modes only apply if the policy has a
+  // selector.
   if (!whole && root) return;
   const mode = policy.spec.mtls?.mode;
   const used = () => mesh.within('AuthorizationPolicy', namespace).some((one) => selects(selectorOf(one), selector));
@@ -131,8 +132,8 @@ function openPort(mesh: MeshView, policy: PeerAuthentication): string | undefine
 }
 
 /**
- * Lists the Pod ports that Services lead to. Plain text on any other port, such as that of metrics or probes, is usual.
- * Returns undefined if that is unknown, because no Service of these labels or no Pod with a named port was read.
+ * Lists the Pod ports that Services route to. Plain text is normal on all other ports, such as those for metrics or
+ * probes. Returns undefined if the ports are unknown, because no matching Service or no Pod with a named port was read.
  */
 function servedPorts(
   mesh: MeshView,
@@ -150,7 +151,7 @@ function servedPorts(
   return ports.length === 0 || ports.includes(undefined) ? undefined : new Set(ports as readonly number[]);
 }
 
-/** Callers are configured without mutual TLS, and therefore have no identity. */
+/** Callers are configured not to use mutual TLS and therefore have no identity. */
 const clientTlsDisabled: Rule = {
   code: 'MP504',
   name: 'client-tls-disabled',
@@ -174,14 +175,14 @@ function sendsNoCertificate(tls: ClientTls): boolean {
   return mode === 'DISABLE' || (mode === 'SIMPLE' && tls.insecureSkipVerify === true);
 }
 
-/** Whether a host covers services of the mesh. The API server has its own certificate. */
+/** Whether a host covers services in the mesh. The API server is excluded, because it has its own certificate. */
 function isInMesh(host: string, clusterDomain: string): boolean {
   const name = serviceName(host, clusterDomain);
   if (name) return name.namespace !== 'default' || name.name !== 'kubernetes';
   return host === '*' || host === '*.local' || host.endsWith(`.${clusterDomain}`);
 }
 
-/** Lists the client TLS of every DestinationRule, its subsets, and the ports of each. */
+/** Lists the client TLS settings of every DestinationRule, of its subsets, and of their ports. */
 function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, DestinationRule>[] {
   return mesh
     .all('DestinationRule')
@@ -194,8 +195,8 @@ function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, Dest
 }
 
 /**
- * Explains which PeerAuthentication accepts plain text. Returns undefined if none in the files does. Istio's default
- * without a PeerAuthentication is also PERMISSIVE, but that is only reported for a complete mesh.
+ * Explains which PeerAuthentication accepts plain text. Returns undefined if none of those in the files does. Without a
+ * PeerAuthentication, Istio also defaults to PERMISSIVE, but this is only reported for a complete mesh.
  * @param wanted labels of the workloads in question; empty for the whole namespace
  */
 function plainTextPort(
@@ -217,7 +218,10 @@ function plainTextPort(
   return undefined;
 }
 
-/** Determines a workload's mode like istiod does, with the deciding policy and a port of a Service that is open nevertheless. */
+/**
+ * Determines a workload's mode like istiod does. Also returns the deciding policy, and a Service port that accepts
+ * plain text despite that mode.
+ */
 export function resolveMutualTlsMode(
   mesh: MeshView,
   namespace: string,

@@ -1,4 +1,4 @@
-/** Reports about passages: words and severities that rules of exposure share. */
+/** Reports about passages: wording and severities that the rules about exposures share. */
 
 import { describeCallers, describeCalls, describeDestination, describeEntry } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -8,8 +8,8 @@ import { SEVERITIES, type Severity } from '../model.ts';
 import { each, type Problem, type Report, type Rule } from '../rule.ts';
 
 /**
- * Creates the check of a rule that judges each exposure by itself, at its destination. It reports each place once,
- * because the ports of a Service or the hosts of a route have one cause.
+ * Creates a rule's check if the rule judges each exposure separately, at its destination. Each position is reported
+ * only once, because the ports of a Service or the hosts of a route share a cause.
  */
 export function checkEachExposure(
   judge: (exposure: Exposure, context: LintContext) => Problem | undefined,
@@ -21,7 +21,7 @@ export function checkEachExposure(
   return (context) => oncePerPlace(check(context));
 }
 
-/** Keeps the first report of each place that has the highest severity there. */
+/** Keeps only one report for each position: the first one with the highest severity. */
 export function* oncePerPlace(reports: Iterable<Report>): Generator<Report> {
   const worst = new Map<object, Map<string, Report>>();
   for (const found of reports) {
@@ -34,14 +34,14 @@ export function* oncePerPlace(reports: Iterable<Report>): Generator<Report> {
   for (const places of worst.values()) yield* places.values();
 }
 
-/** Rules that state no severity for a report have the same one for all, or warnings. */
+/** If a rule does not state a severity, all of its reports have the same one or are warnings. */
 function weightOf({ severity = 'warning' }: Report): number {
   return SEVERITIES.indexOf(severity);
 }
 
 /**
  * Formats `GET of shop.example.com/test reaches orders.shop through Gateway public: open to anyone who can reach it`.
- * @param named destination; defaults to its host and port
+ * @param named description of the destination; defaults to its host and port
  */
 export function describeReach(
   exposure: Exposure,
@@ -51,25 +51,28 @@ export function describeReach(
   return `${describeCalls(exposure)} reaches ${named} through ${describeEntryPoints(passages)}: open to ${describeCallers(exposure)}`;
 }
 
-/** Whether an EnvoyFilter adds the exposure, which MP703 reports. */
+/** Whether an EnvoyFilter adds the exposure. MP703 reports such exposures. */
 export function isAddedByEnvoyFilter({ entries }: Exposure): boolean {
   return entries.some(({ kind }) => kind === 'EnvoyFilter');
 }
 
-/** Names the entry points of passages. */
+/** Describes the entry points of passages. */
 export function describeEntryPoints(passages: readonly Passage[]): string {
-  // Files may define a Gateway more than once.
+  // Files may define the same Gateway more than once.
   return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
-/** An error must be right: what is not known, or open only to a private network, is a warning. */
+/**
+ * Returns the severity for passages. An error must be certain, so the result is a warning if a passage is unknown or
+ * only open to a private network.
+ */
 export function passageSeverity(passages: readonly Passage[]): Severity {
   return passages.some(({ verdict, entry }) => verdict === 'open' && entry.internal === undefined)
     ? 'error'
     : 'warning';
 }
 
-/** Explains why passages are not certain; empty if one is. */
+/** Explains why it is uncertain that a passage is open. Returns an empty string if at least one is certain. */
 export function explainUncertainty(passages: readonly Passage[]): string {
   if (passageSeverity(passages) === 'error') return '';
   const [{ atEntry, atWorkload }] = passages as readonly [Passage];

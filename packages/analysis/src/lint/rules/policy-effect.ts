@@ -1,4 +1,4 @@
-/** Rules about policies that allow or deny something other than they appear to. */
+/** Rules about policies that do not allow or deny what they appear to. */
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -25,7 +25,7 @@ import {
 } from '../parts.ts';
 import { each, type Report, type Rule } from '../rule.ts';
 
-/** An empty part means "everything" in one place and "nothing" in another. */
+/** An empty field means "everything" in some positions and "nothing" in others. */
 const emptyRule: Rule = {
   code: 'MP303',
   name: 'empty-rule',
@@ -63,7 +63,7 @@ function* emptyParts(rule: PolicyRule): Generator<Report> {
   }
 }
 
-/** An ALLOW lists only exceptions, so every other caller is allowed, including those without an identity. */
+/** An ALLOW policy lists only exceptions. Every other caller is allowed, including callers without an identity. */
 const negativeOnly: Rule = {
   code: 'MP304',
   name: 'negative-only',
@@ -93,7 +93,7 @@ function hasPositive(part: object): boolean {
   return Object.entries(part).some(([name, values]) => !/^not[A-Z]/.test(name) && texts(values).length > 0);
 }
 
-/** A policy is only logged. */
+/** A policy is in dry-run mode and is only logged. */
 const dryRun: Rule = {
   code: 'MP315',
   name: 'dry-run',
@@ -107,7 +107,7 @@ const dryRun: Rule = {
   }),
 };
 
-/** The first ALLOW on a workload changes its default from open to closed. */
+/** The first ALLOW policy for a workload changes its default from allow to deny. */
 const firstAllow: Rule = {
   code: 'MP305',
   name: 'first-allow',
@@ -132,13 +132,13 @@ const firstAllow: Rule = {
   },
 };
 
-/** Reports the first workload whose only ALLOW closes ports that it does not name. */
+/** Reports the first workload whose only ALLOW policy closes ports that the policy does not list. */
 function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Generator<Report> {
   const named = portsNamed(policy);
   if (!named) return;
   for (const workload of context.mesh.podsIn(policy.metadata.namespace)) {
     const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
-    // With an allow-nothing policy, or another ALLOW, the workload is already closed on purpose.
+    // If there is an allow-nothing policy or another ALLOW policy, the workload is already closed on purpose.
     if (allowing.length !== 1 || allowing[0] !== policy) continue;
     const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
     if (closed.length === 0) continue;
@@ -152,7 +152,7 @@ function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Genera
   }
 }
 
-/** Whether a policy closes a workload. Policies in dry run are only logged. */
+/** Whether a policy makes a workload deny by default. Policies in dry-run mode are only logged. */
 function closes(policy: AuthorizationPolicy): boolean {
   return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
 }

@@ -1,4 +1,4 @@
-/** Rules about individual AuthorizationPolicy values that never match as written. */
+/** Rules about single AuthorizationPolicy values that never match as written. */
 import { actionOf, didYouMean } from '@meshpass/istio';
 import type { LintContext } from '../context.ts';
 import {
@@ -19,7 +19,7 @@ const KEYS = [
 ];
 const KEYED = ['request.headers', 'request.auth.claims', 'experimental.envoy.filters.'];
 
-/** Istio drops a rule with an unknown condition. Source: pilot/pkg/security/authz/model/model.go. */
+/** Istio drops a rule that contains an unknown condition. Source: pilot/pkg/security/authz/model/model.go. */
 const unknownCondition: Rule = {
   code: 'MP301',
   name: 'unknown-condition',
@@ -47,7 +47,7 @@ function conditions(context: LintContext) {
 
 const LISTS = /^(?:not)?(?:paths|hosts|methods|principals|requestPrincipals|namespaces|serviceAccounts)$/i;
 
-/** Istio compares text: exact, or with one `*` at an end. */
+/** Istio compares strings exactly, or with a single `*` at one end. Regular expressions are not supported. */
 const notARegex: Rule = {
   code: 'MP306',
   name: 'not-a-regex',
@@ -63,7 +63,7 @@ const notARegex: Rule = {
   }),
 };
 
-/** Returns the strings that Istio compares. Those of a condition belong to its key. */
+/** Returns the strings that Istio compares. The values of a condition are attributed to its key. */
 function comparedEntries(context: LintContext): readonly RuleEntry[] {
   return [
     ...[...sourceEntries(context), ...operationEntries(context)].filter(({ list }) => LISTS.test(list)),
@@ -73,7 +73,7 @@ function comparedEntries(context: LintContext): readonly RuleEntry[] {
   ];
 }
 
-/** Prefix of a port's server names for any subset: `outbound_.8080_.*`, whose last dot is literal. */
+/** Matches a prefix of a port's server names for any subset: `outbound_.8080_.*`, whose last dot is literal. */
 const NAMES_OF_PORT = /^outbound_\.\d+_\.\*$/;
 
 function whyRegex(value: string, list: string): string | undefined {
@@ -90,7 +90,7 @@ function whyRegex(value: string, list: string): string | undefined {
     : undefined;
 }
 
-/** `requestPrincipals` is issuer, slash, subject. Istio splits at the last slash. */
+/** `requestPrincipals` values are issuer, slash, subject. Istio splits them at the last slash. */
 const subjectWithSlash: Rule = {
   code: 'MP307',
   name: 'subject-with-slash',
@@ -116,12 +116,13 @@ function whySplit(principal: string, issuers: ReadonlySet<string>): string | und
   if (known === undefined && issuers.size > 0) return undefined;
   const inner =
     known === undefined ? issuer.replace(/^https?:\/\/[^/]+/, '') : principal.slice(known.length + 1, slash);
-  // Without known issuers, recognizes subjects that contain slashes: GitHub Actions and SPIFFE, but not Kubernetes.
+  // If the issuers are unknown, only recognizes subjects that are known to contain slashes: those of GitHub Actions and
+  // SPIFFE, but not those of Kubernetes.
   if (known === undefined && !/(?:^|\/)(?:repo:|spiffe:)/.test(inner)) return undefined;
   return `Istio reads ${JSON.stringify(issuer)} as the issuer, because it splits at the last /`;
 }
 
-/** A principal or namespace has a format that no peer has. */
+/** A principal or namespace has a format that no peer uses. */
 const principalFormat: Rule = {
   code: 'MP311',
   name: 'principal-format',
@@ -151,7 +152,7 @@ function whyNever(list: string, value: string): string | undefined {
   return undefined;
 }
 
-/** Methods are case-sensitive. */
+/** Methods are case-sensitive, so one in lower case never matches. */
 const methodFormat: Rule = {
   code: 'MP312',
   name: 'method-format',
@@ -165,10 +166,10 @@ const methodFormat: Rule = {
   }),
 };
 
-/** List of the hosts that an action denies. */
+/** Name of the list of hosts that each action denies. */
 const DENIED_HOSTS: Readonly<Record<string, string>> = { DENY: 'hosts', ALLOW: 'notHosts' };
 
-/** A host is denied, but the same server also answers to the host with a port. */
+/** A host is denied, but the same server also answers if the host includes a port. */
 const hostPortBypass: Rule = {
   code: 'MP313',
   name: 'host-port-bypass',

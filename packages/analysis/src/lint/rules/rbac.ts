@@ -15,7 +15,7 @@ import { each, type Rule } from '../rule.ts';
 
 const OURS = 'meshpass-';
 const EVERYBODY = new Set(['system:authenticated', 'system:serviceaccounts', 'system:unauthenticated']);
-/** Roles that Kubernetes itself binds to everyone. */
+/** Roles that Kubernetes itself binds to all users. */
 const BUILT_IN = new Set([
   'system:basic-user',
   'system:discovery',
@@ -25,7 +25,7 @@ const BUILT_IN = new Set([
 
 type Subject = NonNullable<RoleBinding['subjects']>[number];
 
-/** Workspaces have a role that the access file does not grant. */
+/** Workspaces have a role that the access file does not grant them. */
 const rbacBeyondGrant: Rule = {
   code: 'MP601',
   name: 'rbac-beyond-grant',
@@ -65,20 +65,20 @@ function bindings({ mesh }: LintContext): readonly RoleBinding[] {
   return [...mesh.all('RoleBinding'), ...mesh.all('ClusterRoleBinding')];
 }
 
-/** Whether an entry grants its role in a namespace. Labels of a Namespace outside the files may match. */
+/** Whether an entry grants its role in a namespace. If the Namespace is not in the files, its labels may match. */
 function isGivenIn(context: LintContext, given: GrantRole, namespace: string): boolean {
   if (given.namespace !== undefined && !matchesGlob(given.namespace, namespace)) return false;
   const labels = context.mesh.namespaceLabels(namespace);
   return selects(given.namespaceLabels, labels ?? {}) || (!context.complete && labels === undefined);
 }
 
-/** Whether a role is unknown or permits more than reading. Used if there are no grants to compare with. */
+/** Whether a role is unknown or permits more than reading. This is used if there are no grants to compare with. */
 function mayHarm(context: LintContext, binding: RoleBinding): boolean {
   const role = roleOf(context.mesh, binding);
   return !role || items(role.rules).some((rule) => bypassOf(rule) !== undefined);
 }
 
-/** Returns the role of a binding, if it is among the files. */
+/** Returns the role that a binding refers to, if it is in the files. */
 function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
   return mesh
     .all(roleRef?.kind as Role['kind'])
@@ -89,12 +89,12 @@ function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | unde
     );
 }
 
-/** Powers that allow the holder of a role to extend their own access. */
+/** Powers that allow holders of a role to extend their own access. */
 const BYPASSES: readonly KubernetesPower[] = [
   ...(['policies', 'rbac', 'token-requests', 'secrets', 'exec', 'attach', 'port-forward', 'impersonate'] as const),
 ];
 
-/** Describes how a rule bypasses the grants. Returns undefined if it does not. */
+/** Describes how a rule can be used to bypass grants. Returns undefined if it cannot. */
 function bypassOf(rule: RbacRule): string | undefined {
   const { powers, unknown } = powersOf({ name: '', rules: [rule] }, []);
   if (unknown !== undefined) return 'do anything, because Meshpass cannot interpret this rule';
@@ -103,7 +103,8 @@ function bypassOf(rule: RbacRule): string | undefined {
 }
 
 /**
- * Returns the grant whose sessions a subject covers, either as the group of its namespace or as a ServiceAccount in it.
+ * Returns the grant whose sessions a subject covers. The subject may be the group of the grant's namespace or a
+ * ServiceAccount in it.
  */
 function grantOf(subject: Subject): string | undefined {
   const namespace =
@@ -115,7 +116,7 @@ function grantOf(subject: Subject): string | undefined {
   return namespace?.startsWith(OURS) && namespace !== `${OURS}system` ? namespace.slice(OURS.length) : undefined;
 }
 
-/** The holder of a role can extend their own access. */
+/** Holders of a role can extend their own access. */
 const rbacBypass: Rule = {
   code: 'MP602',
   name: 'rbac-bypass',

@@ -1,4 +1,4 @@
-/** Rules about destinations of routes: delegates, mirrors, and services outside a grant. */
+/** Rules about route destinations: delegates, mirrors, and services outside a grant. */
 
 import { grantNamespace } from '@meshpass/identity';
 import { type Destination, fullHost, protocolOf, serviceName, type VirtualService } from '@meshpass/istio';
@@ -13,7 +13,7 @@ import { grantedHosts } from '../granted.ts';
 import { httpRoutes } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
-/** A root VirtualService lets another team decide what is public under its hosts. */
+/** A root VirtualService allows another team to decide what is public under its hosts. */
 const unboundedDelegate: Rule = {
   code: 'MP108',
   name: 'unbounded-delegate',
@@ -45,7 +45,7 @@ const unboundedDelegate: Rule = {
   },
 };
 
-/** Reports what Istio ignores in a delegate. */
+/** Reports fields of a delegate that Istio ignores. */
 function* misuse(delegate: VirtualService, at: Omit<Report, 'message'>, name: string): Generator<Report> {
   if (texts(delegate.spec.hosts).length > 0) {
     yield {
@@ -59,7 +59,7 @@ function* misuse(delegate: VirtualService, at: Omit<Report, 'message'>, name: st
   }
 }
 
-/** Production calls, including their tokens, are copied to a place with fewer policies. */
+/** Production calls, including their tokens, are copied to a destination that has fewer policies. */
 const mirroredToTest: Rule = {
   code: 'MP110',
   name: 'mirrored-to-test',
@@ -88,8 +88,8 @@ const mirroredToTest: Rule = {
 };
 
 /**
- * A route of a granted service leads to a destination outside the grant: Codespaces are refused there, but Pods are
- * not.
+ * A route of a granted service leads to a destination outside the grant. Calls from Codespaces are refused there, but
+ * calls from Pods are not.
  */
 const routeOutsideGrant: Rule = {
   code: 'MP112',

@@ -1,4 +1,4 @@
-/** Rules about selectors that select something other than they appear to. */
+/** Rules about selectors that do not select what they appear to. */
 import {
   identityOf,
   isForSidecars,
@@ -24,7 +24,7 @@ const wrongSelector: Rule = {
   },
 };
 
-/** Returns the policies that may have a selector. Their other fields do not matter here. */
+/** Returns the policies that may have a selector. Their other fields are not relevant here. */
 function policies({ mesh }: LintContext) {
   const kinds = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const;
   return kinds
@@ -73,7 +73,7 @@ function* wrongParts(policy: RequestAuthentication, root: boolean): Generator<Re
   }
 }
 
-/** A policy applies to no workload. */
+/** A policy does not apply to any workload. */
 const selectsNothing: Rule = {
   code: 'MP309',
   name: 'selects-nothing',
@@ -87,7 +87,7 @@ const selectsNothing: Rule = {
     const { namespace } = on.metadata;
     const everywhere = namespace === mesh.config.rootNamespace;
     const pods = everywhere ? mesh.pods : mesh.podsIn(namespace);
-    // The files may cover only part of the mesh, so nothing is known about a namespace without workloads.
+    // The files may cover only part of the mesh, so a namespace without workloads may have them elsewhere.
     if (!complete && (everywhere || pods.length === 0)) return undefined;
     if (pods.some((pod) => selects(wanted, pod.labels))) return undefined;
     const elsewhere = mesh.pods.find((pod) => selects(wanted, pod.labels));

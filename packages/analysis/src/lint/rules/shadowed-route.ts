@@ -3,7 +3,7 @@ import { items, record, texts } from '@meshpass/istio/members';
 import { coversMatch, coversUri, isFieldSubset } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
-/** An earlier, wider route takes all of a route's calls, because the first match wins. */
+/** An earlier, broader route handles all calls for a route, because the first match wins. */
 export const shadowedRoute: Rule = {
   code: 'MP105',
   name: 'shadowed-route',
@@ -33,7 +33,10 @@ interface Wide {
   readonly match: HttpMatch;
 }
 
-/** Returns the earlier route that takes all calls of this one, if there is one, and adds the matches of this one. */
+/**
+ * Returns the index of the earlier route that handles all calls for this route, or undefined if there is none. Also
+ * adds the matches of this route to `wide`.
+ */
 function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): number | undefined {
   const matches = items(route.match).length === 0 ? [{}] : items(route.match);
   const by = matches.map((match) => firstCovering(wide, match));
@@ -41,7 +44,7 @@ function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): 
   return by.includes(undefined) ? undefined : by[0]!.index;
 }
 
-/** Groups matches by their path: a match is only compared with those whose paths may cover its own. */
+/** Returns the path that a match is grouped by. A match is only compared with matches whose paths may cover its own. */
 function keyOf({ uri }: HttpMatch): string {
   if (coversUri(uri, undefined)) return EVERY_PATH;
   return uri?.prefix === undefined ? `~${uri?.regex}` : uri.prefix;
@@ -69,7 +72,7 @@ function firstCovering(wide: ReadonlyMap<string, readonly Wide[]>, match: HttpMa
   return first;
 }
 
-/** Describes the refusal that a route implements. */
+/** Describes how a route refuses calls. Returns undefined if it does not. */
 function guards(route: HttpRoute): string | undefined {
   const status = route.directResponse?.status;
   if (typeof status === 'number' && status >= 400) return `the refusal with ${status}`;

@@ -1,4 +1,4 @@
-/** Rules about tokens: which tokens are accepted, and which workloads require one. */
+/** Rules about tokens: which ones are accepted, and which workloads require one. */
 import { memoize } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
@@ -16,7 +16,7 @@ import type { LintContext } from '../context.ts';
 import { conditionsOf, jwtRules, objectsOfKind, rulesOf, sourcesOf } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
 
-/** Rules test tokens that no RequestAuthentication verifies. */
+/** Rules match token claims, but no RequestAuthentication verifies the token. */
 const claimsWithoutAuthentication: Rule = {
   code: 'MP316',
   name: 'claims-without-authentication',
@@ -25,7 +25,7 @@ const claimsWithoutAuthentication: Rule = {
   fix: 'Add a RequestAuthentication that selects the same workloads.',
   check: each(objectsOfKind('AuthorizationPolicy'), ({ on }, context) => {
     const all = context.mesh.all('RequestAuthentication');
-    // If the files contain none of the namespace, it is probably elsewhere.
+    // If the files contain no RequestAuthentication for the namespace, it is probably defined elsewhere.
     if (!context.complete && !all.some((one) => one.metadata.namespace === on.metadata.namespace)) return undefined;
     const at = firstClaim(on);
     if (!at || all.some((one) => mayApply(context, one, on))) return undefined;
@@ -51,7 +51,7 @@ function firstClaim(policy: AuthorizationPolicy): Path | undefined {
   return undefined;
 }
 
-/** Whether both may apply to the same workload. */
+/** Whether both policies may apply to the same workload. */
 function mayApply(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
   const { namespace } = authentication.metadata;
   const root = context.mesh.config.rootNamespace;
@@ -64,7 +64,9 @@ function mayApply(context: LintContext, authentication: RequestAuthentication, p
   return Object.entries(wanted).every(([name, value]) => meant[name] === undefined || meant[name] === value);
 }
 
-/** A RequestAuthentication only rejects invalid tokens: calls without a token pass until a policy requires one. */
+/**
+ * A RequestAuthentication only rejects invalid tokens. Calls without a token are accepted unless a policy requires one.
+ */
 const authenticationNotRequired: Rule = {
   code: 'MP401',
   name: 'authentication-not-required',
@@ -85,14 +87,14 @@ const authenticationNotRequired: Rule = {
     return {
       at: ['spec', 'jwtRules'],
       part: 'key',
-      // Other files may contain the policy. In a complete mesh it is missing.
+      // The policy may be in other files. In a complete mesh, it is missing.
       severity: complete ? 'error' : 'warning',
       message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${complete ? '' : ' among these files'} requires one for the same workloads.`,
     };
   }),
 };
 
-/** Whether a policy requires a token. AUDIT and dry run only log. */
+/** Whether a policy requires a token. AUDIT policies and policies in dry-run mode only log. */
 const asksForToken = memoize(
   (policy: AuthorizationPolicy): boolean =>
     !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined,
@@ -110,7 +112,9 @@ function meets(context: LintContext, authentication: RequestAuthentication, poli
   return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
 }
 
-/** istiod fetches keys from a URL, and the URL's owner can issue tokens. The issuer's own https URL is as intended. */
+/**
+ * istiod fetches keys from a URL, and the owner of that URL can issue tokens. A https URL of the issuer itself is fine.
+ */
 const jwksByUrl: Rule = {
   code: 'MP403',
   name: 'jwks-by-url',
@@ -119,7 +123,7 @@ const jwksByUrl: Rule = {
   fix: 'Use the https URL of the issuer itself, or write the keys inline (`jwks`) and let a reconciler update them.',
   check: each(jwtRules, ({ value }) => {
     if (value.jwks !== undefined) return undefined;
-    // Without a URL, istiod asks the issuer (OpenID Discovery).
+    // Without a URL, istiod queries the issuer (OpenID Discovery).
     const member = (['jwksUri', 'jwks_uri', 'issuer'] as const).find((one) => value[one] !== undefined);
     const problem = member && judgeUrl(String(value[member]), value.issuer);
     return problem && { at: [member], ...problem };
@@ -127,8 +131,8 @@ const jwksByUrl: Rule = {
 };
 
 /**
- * Issuers whose keys are published at a site of the same owner. Source: the `jwks_uri` in the OpenID configuration of
- * each issuer.
+ * Issuers that publish their keys on another site of the same owner. Source: the `jwks_uri` in each issuer's OpenID
+ * configuration.
  */
 const PUBLISHED_AT = new Map([
   ['accounts.google.com', 'www.googleapis.com'],
@@ -155,12 +159,12 @@ function hostOf(url: string): string | undefined {
   return URL.canParse(url) ? new URL(url).hostname : undefined;
 }
 
-/** Last two labels of a host: `login.example.com` and `keys.example.com` belong to the same site. */
+/** Returns the last two labels of a host: `login.example.com` and `keys.example.com` belong to the same site. */
 function siteOf(host: string): string {
   return host.split('.').slice(-2).join('.');
 }
 
-/** Tokens issued for other applications are accepted. */
+/** Tokens that were issued for other applications are accepted. */
 const anyAudience: Rule = {
   code: 'MP404',
   name: 'any-audience',

@@ -1,8 +1,8 @@
-/** Baselines: findings that are known and not reported again, recognized without line numbers. */
+/** Baselines contain known findings, which are not reported again. They are recognized without line numbers. */
 import type { Baseline, BaselineEntry, Finding, LintResult, SuppressionMatcher } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
 
-/** Returns the entry that recognizes a finding, on any line. */
+/** Returns the entry that matches a finding, regardless of its line. */
 function baselineEntry({ code, object, message, place }: Finding): BaselineEntry {
   const { kind, namespace, name } = object;
   return {
@@ -13,7 +13,7 @@ function baselineEntry({ code, object, message, place }: Finding): BaselineEntry
 }
 
 /**
- * Formats a baseline of the reported findings. Findings about suppressions are not part of it.
+ * Formats the reported findings as a baseline. Findings about suppressions are omitted.
  * @example
  * ```ts
  * import { formatBaseline, lintFiles } from '@meshpass/analysis/lint';
@@ -31,10 +31,13 @@ export function formatBaseline({ findings }: Pick<LintResult, 'findings'>): stri
   return `${JSON.stringify({ findings: sorted }, null, 2)}\n`;
 }
 
-/** Accepts the findings of a baseline. Each entry accepts one finding, so that another of the same kind is reported. */
+/**
+ * Creates a matcher for the findings of a baseline. Each entry accepts only one finding, so that another finding of the
+ * same kind is reported.
+ */
 export function createBaselineMatcher({ file, findings }: Baseline): {
   readonly accept: SuppressionMatcher;
-  /** Returns the entries that accepted no finding. */
+  /** Returns the entries that did not accept any finding. */
   readonly gone: () => readonly BaselineEntry[];
 } {
   const left = Map.groupBy(findings, keyOf);

@@ -1,4 +1,4 @@
-/** Reads the linter's settings and its baseline. docs/lint.md is the reference of both. */
+/** Reads the linter's settings and baseline. Both formats are documented in docs/lint.md. */
 import { readYaml } from '@meshpass/access';
 import { formatPlace } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
@@ -24,7 +24,10 @@ const entryPoint = z.strictObject({
   owner: text,
 });
 
-/** A severity alone, or with the reason that one below the rule's own needs. */
+/**
+ * Either a severity, or an object that also contains the reason, which is required if the severity is lower than the
+ * rule's own.
+ */
 const ruleSeverity = z.preprocess(
   (value) => (typeof value === 'string' ? { severity: value } : value),
   z.strictObject({ severity: z.enum([...SEVERITIES, 'off']), reason: reason.optional() }),
@@ -37,7 +40,7 @@ const settingsSchema = z.strictObject({
   entry_points: z.array(entryPoint).max(10_000).default([]),
 });
 
-/** Keys by the path of their map, without list indexes, for suggestions. */
+/** Allowed keys by the path of their mapping, without list indexes. They are used for suggestions. */
 const KEYS = new Map<string, readonly string[]>([
   ['', Object.keys(settingsSchema.shape)],
   ['test_words', ['add', 'remove']],
@@ -48,7 +51,7 @@ const KEYS = new Map<string, readonly string[]>([
 /**
  * Reads the settings.
  * @param content YAML
- * @param file name for messages
+ * @param file file name for messages
  * @throws MeshpassError `config_invalid` with every problem by FILE:LINE:COLUMN
  * @example
  * ```ts
@@ -117,7 +120,7 @@ const baselineSchema = z.strictObject({
 /**
  * Reads a baseline.
  * @param content JSON, as `formatBaseline` writes it
- * @param file name for messages
+ * @param file file name for messages
  * @throws MeshpassError `config_invalid`
  * @example
  * ```ts

@@ -1,4 +1,6 @@
-/** Settings of a linter run: severities, the vocabulary of test routes, and entry points that are meant to be open. */
+/**
+ * Settings of a linter run: severities, the vocabulary of test routes, and entry points that are intentionally open.
+ */
 import { listed } from '@meshpass/istio/members';
 import {
   type AppliedSettings,
@@ -9,18 +11,18 @@ import {
   type SuppressionMatcher,
 } from '../model.ts';
 
-/** Rules whose findings a declared entry point answers. */
+/** Rules whose findings a declared entry point accepts. */
 const ENTRY_POINT_RULES: ReadonlySet<string> = new Set(['MP101', 'MP102', 'MP701', 'MP702']);
 
 /**
- * Applies settings to findings. A declared entry point accepts its findings, with its reason and owner, and a rule that
- * is off accepts all of its findings.
+ * Creates a filter that applies settings to findings. A declared entry point accepts its findings, with a reason and an
+ * owner. A disabled rule accepts all of its own findings.
  */
 export function createSettingsFilter({ file, severities, entryPoints, testWords, testLabels }: LintSettings): {
   readonly accept: SuppressionMatcher;
-  /** Replaces the severity of a finding that is not accepted. */
+  /** Replaces the severity of a finding that was not accepted. */
   readonly grade: (finding: Finding) => Finding;
-  /** Returns what the settings took away. */
+  /** Returns how the settings weakened the run. */
   readonly applied: () => AppliedSettings;
 } {
   const weakened = new Map<string, number>();
@@ -46,7 +48,7 @@ export function createSettingsFilter({ file, severities, entryPoints, testWords,
   };
 }
 
-/** Whether one severity is lower than another; `off` is lower than all. */
+/** Whether one severity is lower than another. `off` is the lowest. */
 export function isLowerSeverity(severity: LintedSeverity, than: LintedSeverity): boolean {
   return ORDER.indexOf(severity) < ORDER.indexOf(than);
 }
@@ -54,7 +56,7 @@ export function isLowerSeverity(severity: LintedSeverity, than: LintedSeverity):
 const ORDER = ['off', ...SEVERITIES] as const;
 type LintedSeverity = (typeof ORDER)[number];
 
-/** Describes in one line which settings were read, and what they take away. */
+/** Describes in a single line which settings were read and what they weaken. */
 export function describeSettings({ file, weakened, removed }: AppliedSettings): string {
   const rules = weakened.map(({ code, severity, reason, findings }) => {
     const effect = severity === 'off' ? `${code} is off` : `${code} is lowered to ${severity}`;
