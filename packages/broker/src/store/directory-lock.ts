@@ -20,7 +20,7 @@ const BUSY = 5;
  * Locks a directory.
  * @param dir existing directory of the store
  * @returns a function that releases the lock
- * @throws MeshpassError `store_unavailable` if another live process has the lock; errors of the file system and of SQLite
+ * @throws MeshpassError `store_unavailable` if another live process holds the lock; file system and SQLite errors
  */
 export function lockDirectory(dir: string): () => void {
   const file = join(dir, FILE);

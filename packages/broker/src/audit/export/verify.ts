@@ -63,7 +63,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   };
 
   const closing = claim(header.checkpoint, 'The export checkpoint', false, false);
-  // The key of these notes was lost, and the loss was declared, so they prove nothing.
+  // These notes were signed with a key that was lost. The loss was declared, so the notes prove nothing.
   const isOfLostKey = (note: string) =>
     'problem' in readCheckpoint(note, keys) && isUnproven(parseUnverifiedNote(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())

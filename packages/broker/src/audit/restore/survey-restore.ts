@@ -53,7 +53,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   return {
     /** Why a broker would not start; undefined if it would. */
     fault,
-    /** Last row in the store; undefined if it is empty. */
+    /** Last row in the store; undefined if the log is empty. */
     last: kept === 0 ? undefined : { seq: kept, hash: end.hash, time },
     /** Newest valid checkpoint outside the store. */
     signed: newest && { sink: newest.sink, note: newest.note, time: newest.time, rows: newest.checkpoint.size },
