@@ -1,6 +1,7 @@
 /**
- * Operator sessions in memory: those of the page, because a browser has only a random cookie, and those of commands
- * that this broker has seen, for lists. Permissions are checked on every request.
+ * Operator sessions in memory. Page sessions are kept because a browser has only a random cookie. The command's
+ * sessions are kept, once this broker has seen them, so that they can be listed. Permissions are checked on every
+ * request.
  */
 import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
@@ -18,16 +19,16 @@ export const MAX_SESSIONS_PER_SUBJECT = 10;
 const MAX_OPERATOR_SESSIONS = 1_000;
 /** How often the issuer must confirm a person, seconds. */
 export const CONFIRM_INTERVAL_SECONDS = 300;
-/** For the lab only: returns another time. */
+/** Overrides CONFIRM_INTERVAL_SECONDS. For use in the lab only. */
 export const labOnlyConfirmSeconds: unique symbol = Symbol('confirmSecondsOnlyInALab');
 
 /**
- * Creates the session memory.
+ * Creates the in-memory sessions.
  * @param confirmSeconds returns CONFIRM_INTERVAL_SECONDS, except in the lab
  */
 export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_INTERVAL_SECONDS) {
   const sessions = new Map<string, OperatorSession>();
-  /** Session ids by the hash of their cookie. */
+  /** Session ids by cookie hash. */
   const byHash = new Map<string, string>();
   const remove = (id: string) => {
     sessions.delete(id);
@@ -68,7 +69,10 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
       if (hash !== undefined) byHash.set(hash, id);
     },
     remove,
-    /** Returns when the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only once. */
+    /**
+     * Returns the time at which the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only
+     * once.
+     */
     confirmedUntil: ({ kind, confirmedAt, expiresAt }: OperatorSession) =>
       kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds()) : expiresAt,
   };
@@ -95,7 +99,7 @@ export function whyNoRole(session: OperatorSession, access: Access): string {
     : 'The access file no longer grants you an operator role.';
 }
 
-/** Returns the roles that an access file gives a session's operator, and why it gives no more. */
+/** Returns the roles that an access file gives a session's operator, and the reasons why it does not give more. */
 export function currentRoles(
   { kind, subject, attestation }: Pick<OperatorSession, 'kind' | 'subject' | 'attestation'>,
   access: Access,

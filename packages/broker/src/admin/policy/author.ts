@@ -1,5 +1,5 @@
 /**
- * Uses OIDC tokens to authorize jobs of one GitHub Actions repository to plan and apply access files. Any job in the
+ * Uses OIDC tokens to authorize GitHub Actions jobs in one repository to plan and apply access files. Any job in the
  * repository may plan. Only one workflow on one ref may apply, in the first attempt of each run, and only in jobs that
  * run the ref's own code. The token has a separate audience, so a token that opens a session cannot apply a file.
  */
@@ -36,13 +36,13 @@ export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
 export interface PolicyAuthor {
   /** Description for the audit log: `acme/platform run 42 of push on refs/heads/main`. */
   readonly by: string;
-  /** Run; absent for an operator. */
+  /** GitHub Actions run; absent for an operator. */
   readonly run?: Run | undefined;
 }
 
-/** A GitHub Actions run. Its file replaces files from the repository's earlier runs, never from a later run. */
+/** A GitHub Actions run. Its file may replace files from the repository's earlier runs, but never from a later run. */
 export interface Run {
-  /** Issuer and repository. Run ids increase within them. */
+  /** Issuer and repository. Run ids increase within this pair. */
   readonly of: string;
   /** `run_id`, the same in every attempt. */
   readonly id: number;
@@ -59,7 +59,7 @@ export type PolicyAuthorResolver = (token: string, wants: 'plan' | 'apply') => P
 const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
 
 /**
- * Creates the authorization.
+ * Creates the function that authorizes authors.
  * @returns a function that throws MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable`
  */
 export function createAuthorCheck(
