@@ -68,10 +68,10 @@ export function parseMigrationName(name: string) {
 
 /**
  * Lists the store's migrations from newer versions that this version can work with.
- * @param executed names of all migrations in the store; none if it is empty
+ * @param executed names of all migrations in the store; an empty store has none
  * @param known names of this version's migrations, starting with the one that creates the schema
  * @throws MeshpassError `store_newer` if a newer migration excludes this version; `store_older` if the schema was
- *   created by a version whose stores this version cannot migrate
+ *   created by a version that this version cannot migrate from
  */
 export function newerMigrations(executed: readonly string[], known: readonly string[]): readonly string[] {
   const own = Math.max(...known.map((name) => parseMigrationName(name)?.level ?? 0));
@@ -100,7 +100,7 @@ function levelOf(name: string): number {
   return parseMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
 }
 
-/** Makes a name from the database safe for a log line. */
+/** Sanitizes a name from the database for a log line. */
 function printable(name: string): string {
   return name.replace(/[^\w.-]/g, '?').slice(0, 100);
 }

@@ -13,7 +13,7 @@ export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 
 /**
  * Returns the location of the thread's code. It is in the same directory as this file and has the same extension:
  * TypeScript in the repository, JavaScript in the package. A thread cannot run from inside a single executable, so the
- * executable writes the code to the data directory at every start and overwrites whatever is there.
+ * executable writes the code to the data directory at every start and overwrites existing files.
  * @param dataDir existing directory that only the broker can access (mode 0700)
  */
 export function pgliteThreadUrl(dataDir: string): URL {

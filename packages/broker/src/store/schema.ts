@@ -125,7 +125,7 @@ const TABLES = {
     plan: 'text not null',
     /** Name of the main file. */
     main: 'text not null',
-    /** JSON text: content by path. */
+    /** JSON text: file contents by path. */
     files: 'text not null',
     /**
      * Issuer and repository of the GitHub Actions run that applied the file, and the run's id; null if an operator
@@ -146,7 +146,7 @@ const TABLES = {
     digest: 'text not null',
     /** Name of the main file. */
     main: 'text not null',
-    /** JSON text: content by path. */
+    /** JSON text: file contents by path. */
     files: 'text not null',
   },
   /** Approval requests (admin/approval/request.ts). */
@@ -212,7 +212,7 @@ export const SCHEMA: readonly string[] = [
   `create index session_principals_revoked on session_principals (last_not_after) where revoked_at is not null`,
   `create index proof_replay_expiry on proof_replay (expires_at)`,
   `create index audit_session on audit (session_id) where session_id is not null`,
-  // Read at each start (core/sign-in/recent-logouts.ts).
+  // This index is used at each start (core/sign-in/recent-logouts.ts).
   `create index audit_sign_outs on audit (id) where action in ('sign_in.logout', 'operator.sign-out', 'audit.restore')`,
   // The database rejects updates of audit rows, and deletions of rows that no cut covers. The database owner can
   // disable these triggers, but the hashes and checkpoints then reveal the changes.

@@ -116,7 +116,7 @@ export async function createApprovals(context: ApprovalsContext) {
   return {
     ask: (live: Live, order: ApprovalRequestBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
-      // Serialized per person, because each person's requests are counted.
+      // Serialized per person, because the number of requests per person is limited.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
       const asking = { ...event, grant: order.grant, sessionId: id };
       return act(attestation, key, asking, () => ask(parts, live, order, asking));

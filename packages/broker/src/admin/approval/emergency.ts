@@ -103,7 +103,7 @@ interface Taker {
 type Context = Pick<ApprovalParts, 'book' | 'clock' | 'live' | 'mesh'>;
 
 /**
- * Refuses emergency access beyond the limits.
+ * Refuses emergency access if the person is barred or a limit is exceeded.
  * @throws MeshpassError `emergency_barred`, `emergency_too_many`
  */
 function refuseMany(parts: Context, taker: Taker, grant: string): void {

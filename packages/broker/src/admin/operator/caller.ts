@@ -1,4 +1,4 @@
-/** Identity and permissions of an operator. */
+/** An operator's identity and permissions. */
 import type { OperatorRole } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { actionRequirements, type OperatorAction } from './actions.ts';

@@ -1,7 +1,7 @@
 /**
  * Confirms the person behind an operator session with a fresh ID token from the issuer (OpenID Connect Core section
- * 12). Its claims replace the previous ones, so a person who loses a group also loses the role. Commands then receive a
- * new token.
+ * 12). Its claims replace the previous ones, so a person who loses a group also loses the role. The command then
+ * receives a new token.
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -74,8 +74,8 @@ async function confirm(
       'A ServiceAccount session does not need confirmation: it ends when its token expires.',
     );
   const held = formatRoles(callerOf(session, access));
-  // For example, the session was opened with another client. A new token would be a new sign-in rather than a
-  // confirmation.
+  // The operator has no role, for example because the session was opened with another client. A new token would be a
+  // new sign-in rather than a confirmation.
   if (held === '') {
     endSessionForLostRole(context, session);
     throw new MeshpassError('operator_session_ended', whyNoRole(session, access));

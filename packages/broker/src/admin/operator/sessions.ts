@@ -45,7 +45,10 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
   const hasPlace = (subject: string) =>
     sessions.size < MAX_OPERATOR_SESSIONS || all().length < MAX_OPERATOR_SESSIONS || oldestOf(subject) !== undefined;
   return {
-    /** @param hash SHA-256 of the cookie, hex */
+    /**
+     * Finds a session by its cookie.
+     * @param hash SHA-256 of the cookie, hex
+     */
     byCookie: (hash: string | undefined) => sessions.get(byHash.get(hash ?? '') ?? ''),
     byId: (id: string) => sessions.get(id),
     all,
@@ -84,7 +87,7 @@ export function isConfirmedLater(one: OperatorSession, other: OperatorSession): 
   return issuedAt(one) > issuedAt(other);
 }
 
-/** Returns the caller of a session with its roles in this access file, if any. */
+/** Returns a session's caller, with the roles that this access file gives them, if any. */
 export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
   const { kind, issuer, subject, login, attestation } = session;
   const { roles } = currentRoles(session, access);

@@ -1,8 +1,8 @@
 /**
  * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The steps are: verify the
  * identity, find its roles in the access file, check the limits, and store the audit row. The first refusal ends the
- * exchange. The broker does not store sessions. A command keeps its session as a token, and the page keeps it in
- * memory.
+ * exchange. Sessions are not written to the store. The command keeps its session as a token, and the broker keeps page
+ * sessions in memory.
  */
 
 import type { Access } from '@meshpass/access';
@@ -205,7 +205,7 @@ async function proveServiceAccount(
   };
 }
 
-/** Returns `exp` of a token that Kubernetes has accepted. */
+/** Returns the `exp` claim of a token that Kubernetes has accepted. */
 function expiryOf(token: string): number | undefined {
   try {
     return decodeJwt(token).exp;

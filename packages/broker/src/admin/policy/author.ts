@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { attestOidc, type OidcOptions } from '../../issuers/index.ts';
 
-/** Workflow at a full ref or a commit. */
+/** Matches a workflow at a full ref or a commit. */
 const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;
 
 export const PolicyAuthors = z.strictObject({
@@ -21,7 +21,7 @@ export const PolicyAuthors = z.strictObject({
    * owner is accepted.
    */
   ownerId: z.number().int().positive().optional(),
-  /** Ref that may apply. */
+  /** Ref whose jobs may apply. */
   ref: z.string().startsWith('refs/').default('refs/heads/main'),
   /**
    * Workflow whose jobs may apply, exactly as in `job_workflow_ref`: `OWNER/REPOSITORY/.github/workflows/FILE@REF`. For

@@ -54,8 +54,8 @@ export function createPolicyChanges(
     return await prover.prove({ candidate: { files }, state, ...(signedIn && { signedIn }) });
   };
   /**
-   * Puts a file in force, then stores it. The order matters, because a file that Kubernetes refuses must not come back
-   * at the next start.
+   * Brings a file into force, then stores it. The order matters, because a file that Kubernetes refuses must not come
+   * back at the next start.
    */
   const put = async (
     { kept, access, plan: made, isOnDisk = false }: Change,

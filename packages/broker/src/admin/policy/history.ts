@@ -32,7 +32,7 @@ export async function listVersions(db: Kysely<Tables>) {
   }));
 }
 
-/** Reads the files of a version, or undefined if the version does not exist. */
+/** Reads the files of a version. Returns undefined if the version does not exist. */
 export async function readVersion(db: Kysely<Tables>, version: number): Promise<AccessTexts | undefined> {
   const row = await db
     .selectFrom('access_versions')

@@ -34,5 +34,5 @@ export type ProofReply =
 /** First argument that makes a single executable run as the proving process. */
 export const PROVE_COMMAND = '__prove';
 
-/** Heap limits; the process needs about 80 MB more. */
+/** Heap limits. The process needs about 80 MB in addition to its heap. */
 export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

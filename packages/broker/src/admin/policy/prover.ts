@@ -110,7 +110,10 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
   };
 
   return {
-    /** @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal` */
+    /**
+     * Proves an access file.
+     * @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal`
+     */
     prove,
     close: () => {
       closed = true;
@@ -130,7 +133,7 @@ function busy(message: string): MeshpassError {
   return new MeshpassError('overloaded', message, { retryAfter: 5 });
 }
 
-/** Starts the process without the broker's environment. */
+/** Starts the process. It does not inherit the broker's environment. */
 function start(): ChildProcess {
   const program = isSea()
     ? PROVE_COMMAND

@@ -51,7 +51,7 @@ function whyRefused(row: AppliedRow): string | undefined {
   }
 }
 
-/** Reads the stored file, or undefined if there is none. */
+/** Reads the stored file. Returns undefined if there is none. */
 export async function readStoredAccess(db: Kysely<Tables>): Promise<FormerAccessFile | undefined> {
   const row = await db.selectFrom('access_in_force').select(['digest', 'main', 'files']).executeTakeFirst();
   return row && toKept(row);

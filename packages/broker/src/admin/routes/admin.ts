@@ -25,7 +25,7 @@ type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
 /** Maximum and default number of sessions per page. */
 const MOST_SESSIONS = 1_000;
-/** Query of `GET /admin/sessions`. */
+/** Query parameters of `GET /admin/sessions`. */
 export const SessionListQuery = z.strictObject({
   ...SELECTORS,
   /** Returns the sessions after this id, ordered by id. */
@@ -52,7 +52,7 @@ export function adminRoutes(context: Context): readonly Route[] {
   const { sessions, operators } = context;
   const on = operatorRoutes(operators.authentication);
   return [
-    // As everywhere, an allowed read leaves no audit row.
+    // Allowed reads leave no audit row.
     on(
       'GET /admin/sessions',
       { does: listing, action: 'operator.list', schema: SessionListQuery },

@@ -165,7 +165,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
             { ...event, target },
             new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
           );
-        // Sessions that this broker has not seen are ended as well.
+        // This also ends sessions that this broker has not seen.
         const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
         const closed = { sessions: id === undefined ? seen : [id], subject };
         const reason = formatOperatorReason(caller, because);

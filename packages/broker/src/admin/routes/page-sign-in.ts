@@ -180,7 +180,7 @@ function toConfirm(context: PageContext, request: IncomingMessage): string | und
   return session && stateOf(context, session) === 'unconfirmed' ? session.issuer : undefined;
 }
 
-/** Returns the browser's page session, confirmed or not. */
+/** Returns the browser's page session, whether or not it is confirmed. */
 function sessionOf(context: PageContext, request: IncomingMessage) {
   const session = context.sessions.byCookie(sessionHash(request));
   return session && stateOf(context, session) !== 'ended' ? session : undefined;

@@ -33,7 +33,7 @@ const accept_unknown = z.boolean().default(false);
 const JobApplyOrder = z.strictObject({
   files: PolicyFiles,
   main,
-  /** Id of the plan, which identifies the file in force that is replaced. */
+  /** Id of the plan. It also identifies the file in force that the plan replaces. */
   plan: z.string().regex(/^[0-9a-f]{64}$/),
   /** Reason for the audit log and the history; required from operators. */
   reason: Reason.optional(),

@@ -23,7 +23,7 @@ export function trustRoutes(context: Context): readonly Route[] {
   const { rotation } = context.sessions;
   const on = operatorRoutes(context.operators.authentication);
   return [
-    // As everywhere, an allowed read leaves no audit row.
+    // Allowed reads leave no audit row.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
       grantedOutcome(event, trustOf(context)),
     ),

@@ -5,7 +5,7 @@ import { type NoteVerifier, openNote } from './note.ts';
 export interface Restore {
   /** Log name in the newest known checkpoint. */
   readonly of: string;
-  /** Number of rows that were kept, which is all rows in the restored database. */
+  /** Number of rows that were kept: all rows in the restored database. */
   readonly kept: number;
   /** Number of kept rows that earlier checkpoints prove. */
   readonly agreed: number;
@@ -18,7 +18,7 @@ export interface Checkpoint {
   /** Epoch of the log (epoch.ts). */
   readonly epoch: number;
   readonly size: number;
-  /** Hex; base64 in the note. */
+  /** Root hash, hex. The note contains it as base64. */
   readonly root: string;
   /** Whether the log was pruned up to this checkpoint; see CUT. */
   readonly isCut: boolean;
@@ -60,7 +60,7 @@ export function originOf([key]: readonly NoteVerifier[], epoch: number): string 
 
 /**
  * Parses the epoch from a log's name.
- * @returns undefined if the name belongs to a different log than the keys
+ * @returns undefined if the name does not belong to the log of these keys
  */
 export function epochOf(verifiers: readonly NoteVerifier[], origin: string): number | undefined {
   const base = originOf(verifiers, 1);

@@ -65,7 +65,7 @@ export async function openConfigMapSink(options: SharedObjectOptions) {
   return { sink, close: map.close };
 }
 
-/** Reads the data, if any. Treats unreadable data as an invalid checkpoint, never as a missing one. */
+/** Parses the ConfigMap's data, if any. Unreadable data counts as an invalid checkpoint, never as a missing one. */
 function keptIn(data: Readonly<Record<string, string>>) {
   if (Object.keys(data).length === 0) return undefined;
   const parsed = Data.safeParse(data);

@@ -6,7 +6,7 @@ import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:
 import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
-/** Named public key in the verifier format `NAME+ID+BASE64`. */
+/** A named public key. Its text has the verifier format `NAME+ID+BASE64`. */
 export type NoteVerifier = Readonly<ReturnType<typeof createNoteVerifier>>;
 
 const ED25519 = 0x01;

@@ -26,7 +26,7 @@ const ACTIVITIES: Readonly<Record<string, { readonly class: string; readonly id:
 const CLASSES: Readonly<Record<string, { readonly class_uid: number; readonly class_name: string }>> = MAPPING.classes;
 
 /**
- * Template of an event. `$NAME` stands for a value from `valuesOf`. Members without a value are omitted, as are empty
+ * Event template. `$NAME` is replaced with a value from `valuesOf`. Members without a value are omitted, as are empty
  * objects, empty lists, and objects whose `$if` has no value.
  */
 type Template = string | number | boolean | readonly Template[] | { readonly [member: string]: Template };

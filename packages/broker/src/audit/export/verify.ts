@@ -104,11 +104,11 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     /** Numbers of the first and last expected row. */
     first: before + 1,
     last: closing?.size ?? followed.last,
-    /** Root over all rows before the first gap, hex. */
+    /** Root hash of all rows before the first gap, hex. */
     root: followed.root,
     /** Number of signed checkpoints that match the rows. */
     checkpoints: followed.held,
-    /** Last row pruned according to a signed cut; 0 if none. */
+    /** Last row that was pruned according to a signed cut; 0 if no row was pruned. */
     prunedUpTo: cut ? before : 0,
     /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
     gaps: restoreGaps(restores, followed.restores),

@@ -71,7 +71,7 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
      * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
      */
     sign: () => sign(true),
-    /** Returns the last signed note, even from an earlier process; undefined if none exists. */
+    /** Returns the last signed note, even if an earlier process signed it; undefined if none exists. */
     last: async () => last?.note ?? context.before,
     /**
      * Signs a checkpoint at this interval, in seconds, and deletes any remaining pruned rows.

@@ -22,7 +22,10 @@ export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
   const peaks = [...from.peaks];
   return {
     size: () => size,
-    /** @param leaf leaf hash, hex */
+    /**
+     * Appends a leaf.
+     * @param leaf leaf hash, hex
+     */
     append: (leaf: string) => {
       peaks.push(leaf);
       size += 1;

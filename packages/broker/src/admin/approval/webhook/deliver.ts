@@ -14,7 +14,7 @@ import type { WebhookKeys } from './keys.ts';
 
 /** Response timeout, ms. */
 const PATIENCE_MS = 5_000;
-/** Pauses between attempts, seconds. The last pause repeats. */
+/** Pauses between attempts, seconds. The last pause is repeated. */
 const BACKOFF = [1, 5, 15, 60, 300];
 /**
  * Age at which a message is dropped because its request has ended, seconds. Messages about unreviewed emergencies are

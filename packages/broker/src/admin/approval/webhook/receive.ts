@@ -74,7 +74,7 @@ export async function receive(context: ReceiveContext, name: string, headers: Si
 /** Verifies the signature. Messages that cannot be verified are refused like invalid ones. */
 function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: SignedHeaders, body: string): boolean {
   try {
-    // Checked first, because the library would parse any numeric prefix.
+    // The format is checked first, because the library would parse any numeric prefix.
     const isForm =
       /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
     return isForm && keys.verifies(name, headers, body);
