@@ -45,7 +45,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
       return rows.map(({ epoch, note, time }) => ({ epoch, note, time: time.toISOString() }));
     },
     /**
-     * Deletes the rows from before a point in time.
+     * Deletes the rows that are older than a point in time.
      * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
      */
     prune: (before: Date, asked: AuditEvent) => prune(options, before, asked),

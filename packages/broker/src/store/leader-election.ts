@@ -215,7 +215,7 @@ async function openLockConnection(databaseUrl: string) {
   };
   let access: StoredAccess = { applied: undefined, inForce: undefined };
   let stamp = '';
-  // This runs four times a second and the files may be large, so they are only read after they change.
+  // The files may be large, and this runs four times a second, so they are only read again after a change.
   const newestAccess = async (): Promise<StoredAccess> => {
     const now = JSON.stringify([await row('version', NEWEST_VERSION), await row('digest', 'access_in_force')]);
     if (now === stamp) return access;

@@ -20,7 +20,7 @@ export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> 
   /** Absent if GitHub cannot be queried, in which case no team can approve. */
   readonly read?: ReadGithub | undefined;
   /**
-   * Adds a grant to a live session until `gift.until`, or earlier if the access file ends it earlier; see `gain` in
+   * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier; see `gain` in
    * core/session/widen.ts.
    */
   readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<Outcome<unknown>>;

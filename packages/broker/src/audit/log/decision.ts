@@ -90,7 +90,7 @@ export function prepareGrant(
 
 /**
  * Atomically writes a grant's row and its changes. Called once per decision, before the response is sent.
- * @param written called as soon as the store is known to have them (`Journal.transaction`)
+ * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
  * @returns a refusal with `store_unavailable`, `overloaded` or `proof_replayed`; in that case, nothing was written,
  *   unless the store's response was lost
  */

@@ -37,8 +37,8 @@ const MAX_BATCH = 256;
 const MAX_BATCH_ROWS = 2_000;
 const MAX_WAITING = 8_192;
 /**
- * While requests arrive concurrently, a batch waits for more of them for this multiple of the last transaction's
- * duration ...
+ * While requests arrive concurrently, each batch waits this multiple of the last transaction's duration to collect more
+ * of them ...
  */
 const GATHER_SHARE = 1;
 /** ... but at most this long. */

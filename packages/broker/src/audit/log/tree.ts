@@ -1,6 +1,6 @@
 /**
  * Merkle tree over the rows (RFC 6962 section 2.1), reduced to the state that appending requires: the roots of its
- * complete subtrees. A billion rows have at most thirty.
+ * complete subtrees. A billion rows have at most thirty such roots.
  */
 import { hash as digest } from 'node:crypto';
 

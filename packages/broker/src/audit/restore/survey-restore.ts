@@ -26,7 +26,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   const { verifiers } = key;
   const { restores } = await readStoredRestores(db, verifiers);
   const { newest, invalid } = known;
-  // Unverifiable notes count as well, because their sinks accept only a later epoch.
+  // Notes that cannot be verified also count, because their sinks only accept a later epoch.
   const claimed = invalid
     .map(({ note }) => epochOf(verifiers, parseUnverifiedNote(note).origin) ?? 1)
     .filter((one) => one < MAX_EPOCH);
