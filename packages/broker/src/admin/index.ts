@@ -6,7 +6,7 @@ export { PolicyAuthors } from './policy/author.ts';
 export type { AdminParts } from './process.ts';
 export { startAdmin } from './start.ts';
 
-// The access file that a starting broker continues with.
+// The access file that a starting broker uses.
 
 export {
   createStoredAccessReader,

@@ -1,4 +1,4 @@
-/** The process that operators run, as seen by operators, approvals and policy changes. */
+/** The broker process, as seen by the code for operators, approvals and policy changes. */
 import type { Authorize } from '@meshpass/access';
 import type { ReadGithub } from '../attest/index.ts';
 import type { AuditLog } from '../audit/index.ts';
@@ -12,7 +12,7 @@ import type { Operators } from './operator/operators.ts';
 import type { OperatorSignInDependencies } from './operator/sign-in.ts';
 import type { PolicyAuthorResolver } from './policy/author.ts';
 
-/** Dependencies of operators, approvals and policy changes that an installation provides. */
+/** Dependencies that the installation provides for operators, approvals and policy changes. */
 export interface AdminParts {
   readonly authorize: Authorize;
   readonly mesh: MeshState;
@@ -23,17 +23,17 @@ export interface AdminParts {
   readonly operators?: OperatorSignInDependencies;
   /** Target of access file plans; absent if the access file is the one on disk. */
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: PolicyAuthorResolver | undefined };
-  /** Subscribes to the outcome of each access file for the audit log. */
+  /** Subscribes to the outcome of each access file, which is recorded in the audit log. */
   readonly onPolicyDecision?: PolicyDecisions['listen'];
-  /** Sends messages to webhooks; Node's fetch by default. */
+  /** Sends messages to webhooks; defaults to Node's fetch. */
   readonly fetch?: typeof fetch;
 }
 
-/** Process that operators run. */
+/** The broker process, with the settings and parts for its operators. */
 export type AdminProcess = Process<
   {
     readonly publicUrl: string;
-    /** Origin that browsers use to reach the page; absent if they have none. */
+    /** Origin that browsers use to reach the page; absent if they cannot reach it. */
     readonly operatorUrl?: string | undefined;
     /** Directory with webhook secrets. */
     readonly approvalWebhookKeys?: string | undefined;
@@ -41,7 +41,7 @@ export type AdminProcess = Process<
   AdminParts
 >;
 
-/** Dependencies of the operators' routes. */
+/** Dependencies of the operator routes. */
 export interface AdminContext extends RouteContext {
   readonly operators: Operators;
   readonly approvals: Approvals;

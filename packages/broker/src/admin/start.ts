@@ -30,7 +30,7 @@ export interface AdminOptions {
   readonly auditLog: AuditLog;
   readonly sessions: Sessions;
   readonly sourceOf: RouteContext['sourceOf'];
-  /** When DPoP proofs are first accepted, Unix seconds. */
+  /** Time from which DPoP proofs are accepted, Unix seconds. */
   readonly startedAt: number;
   /** Break-glass token; undefined if break-glass is disabled. */
   readonly operatorToken: string | undefined;
@@ -43,7 +43,7 @@ export type Admin = Awaited<ReturnType<typeof startAdmin>>;
 
 /**
  * Starts operators, approvals and policy changes.
- * @param acting stops them at once when another broker takes over
+ * @param acting stack that stops them immediately when another broker takes over
  * @throws MeshpassError `store_unavailable`, `config_invalid`
  */
 export async function startAdmin(
@@ -60,7 +60,7 @@ export async function startAdmin(
   given.onPolicyDecision?.(record.decision);
   const prover = createProver();
   acting.defer(prover.close);
-  // Separate prover, so that callers cannot delay the detection of external changes.
+  // A separate prover, so that callers cannot delay the detection of external changes.
   const watchProver = createProver({ limitMs: WATCH_LIMIT_MS });
   const policyWatch =
     given.policy &&

@@ -1,4 +1,4 @@
-/** Starts the audit log: a standby opens its key, verifies the log, and extends it once the broker is active. */
+/** Starts the audit log. A standby broker opens the key and verifies the log, and only extends it once it is active. */
 import { join } from 'node:path';
 import type { Access } from '@meshpass/access';
 import type { Process } from '../base/index.ts';
@@ -17,7 +17,7 @@ import { type AuditTrail, createAuditTrail } from './trail.ts';
 
 const METERED_MS = 30_000;
 
-/** Settings of the log. */
+/** Audit log settings. */
 export interface AuditLogConfig {
   readonly publicUrl: string;
   readonly dataDir: string;
@@ -27,12 +27,12 @@ export interface AuditLogConfig {
   readonly auditRetentionDays: number;
 }
 
-/** The log, before this broker is allowed to extend it. */
+/** The log before this broker is allowed to extend it. */
 export type ReadOnlyLog = Awaited<ReturnType<typeof openReadOnlyLog>>;
 
 /**
- * Opens the key and the sinks.
- * @param further sinks in addition to the file
+ * Opens the audit key and the checkpoint sinks.
+ * @param further additional sinks besides the file
  * @throws MeshpassError `config_invalid`
  */
 export async function openReadOnlyLog(
@@ -67,7 +67,7 @@ export interface AuditLog {
   readonly trail: AuditTrail;
 }
 
-/** State of a broker process, for its start and stop rows. */
+/** State of the broker process, recorded in its start and stop rows. */
 export interface StartedProcess {
   /** Number of restored sessions. */
   readonly restored: number;
@@ -78,8 +78,8 @@ export interface StartedProcess {
 
 /**
  * Starts the journal and the periodic checkpoints.
- * @returns the log, which accepts rows but does not record decisions yet
- * @param parts disposes of them; the journal writes the last rows before the last checkpoint is signed
+ * @returns the log, which accepts rows but does not record decisions until `recordDecisions` is called
+ * @param parts stack that stops them; the journal writes its last rows before the final checkpoint is signed
  * @throws MeshpassError `store_unavailable`
  */
 export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack) {
@@ -105,7 +105,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
   return {
     journal,
     /**
-     * Records the start of this process, signs a checkpoint, and starts to record decisions.
+     * Records the start of this process, signs a checkpoint, and starts recording decisions.
      * @throws MeshpassError `store_unavailable`
      */
     recordDecisions: async ({ restored, sessions, denyEnded }: StartedProcess): Promise<AuditLog> => {
@@ -134,7 +134,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
         ruleOf: namedRules(options.mesh),
         observe: (event, outcome, error, metered) => {
           metrics.decision(event.action, outcome, error?.code ?? '');
-          // Unauthenticated clients must not fill the process log either.
+          // Unauthenticated clients must not be able to fill the process log either.
           if (!error || metered) return;
           const { code, message, detail, cause } = error;
           log.info(
@@ -153,7 +153,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
 }
 
 /**
- * Lists grants with their places in the access file.
+ * Lists grants with their positions in the access file.
  * @returns text such as `payments-dev access.yaml:12:3, ops access.yaml:30:3` for `payments-dev,ops`
  */
 function namedRules(mesh: {

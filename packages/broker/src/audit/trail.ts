@@ -8,17 +8,17 @@ import type { AuditEvent } from './log/event.ts';
 import { type PruneContext, prune } from './log/prune.ts';
 import { toSealedRow } from './log/rows.ts';
 
-/** Selection of a page of rows: the query of `GET /audit`. */
+/** Query parameters of `GET /audit`, which select a page of rows. */
 export const AuditQuery = z.object({
-  /** Returns the rows after this one, in the order they were written. */
+  /** Returns the rows after this one, in the order in which they were written. */
   after: z.coerce.number().int().nonnegative().default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
-  /** Returns this number of most recent rows instead. */
+  /** Returns this many of the most recent rows instead. */
   last: z.coerce.number().int().min(1).max(1000).optional(),
   session: z.string().max(64).optional(),
   decision: z.string().max(64).optional(),
 });
-/** Reading and pruning of the log. All functions throw store errors. */
+/** Reads and prunes the log. All functions throw store errors. */
 export type AuditTrail = ReturnType<typeof createAuditTrail>;
 
 export interface AuditTrailOptions extends PruneContext {
@@ -31,10 +31,10 @@ export function createAuditTrail(options: AuditTrailOptions) {
   const { db } = store;
   return {
     page: (query: z.infer<typeof AuditQuery>) => readPage(store, query),
-    /** Returns the lines of an export of all rows after `after`, each including its line break. */
+    /** Exports all rows after `after` as lines, each ending with a newline. */
     exportAfter: async (after: number) => serializeExport(await exportLog({ db, key, checkpoints }, after)),
     /**
-     * Returns a signed checkpoint over all durable rows.
+     * Returns a signed checkpoint that covers all durable rows.
      * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
      */
     checkpoint: async () => (await checkpoints.sign()).note,
@@ -45,7 +45,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
       return rows.map(({ epoch, note, time }) => ({ epoch, note, time: time.toISOString() }));
     },
     /**
-     * Deletes the rows before a time.
+     * Deletes the rows that are older than a point in time.
      * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
      */
     prune: (before: Date, asked: AuditEvent) => prune(options, before, asked),
@@ -57,7 +57,7 @@ async function readPage({ db }: Store, { after, limit, last, session, decision }
     .selectFrom('audit')
     .selectAll()
     .where('seq', '>', String(after))
-    // Omits pruned rows, even while they are being deleted.
+    // Omits pruned rows, even if they have not been deleted yet.
     .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`);
   if (session !== undefined) query = query.where('session_id', '=', session);
   if (decision !== undefined) query = query.where('id', '=', decision);

@@ -1,7 +1,7 @@
-/** Announces whether this broker is active, for parts that are created before that is known. */
+/** Reports whether this broker is active. Needed by components that are created before the election is decided. */
 export type ActiveState = ReturnType<typeof createActiveState>;
 
-/** Creates the state of a broker that is not active yet. */
+/** Creates the state for a broker that is not active yet. */
 export function createActiveState() {
   const activated = Promise.withResolvers<void>();
   let current = () => false;

@@ -1,21 +1,21 @@
 /** Session close causes. */
 
 /**
- * Explanations for users whose sessions have ended, by cause. The causes are in the audit log (`detail.cause`), in the
- * store and in `meshpass_sessions_closed_total` (docs/ending-sessions.md).
+ * User-facing explanation for each close cause. The causes also appear in the audit log (`detail.cause`), in the store
+ * and in `meshpass_sessions_closed_total` (docs/ending-sessions.md).
  */
 export const CLOSE_EXPLANATIONS = {
   /** The agent closed the session. */
   goodbye: 'its agent ended it',
-  /** No heartbeat came within the lease period. */
+  /** No heartbeat arrived within the lease period. */
   lease_lapsed: 'its agent stopped sending heartbeats',
-  /** The session reached its hard limit: 12 hours, or the limits of its grants. */
+  /** The session reached its hard limit of 12 hours, or the limits of its grants. */
   expired: 'it reached its time limit',
   /** The workspace opened a new session: it was rebuilt, or its agent restarted. */
   replaced: 'its workspace opened a new one',
   /** An operator closed the session. */
   operator: 'an operator closed it',
-  /** The access file no longer grants it anything. */
+  /** The access file no longer grants it any access. */
   access_removed: 'the access file no longer grants it any access',
   /** The access file no longer trusts its issuer or organization. */
   issuer_removed: 'the access file no longer trusts its issuer',

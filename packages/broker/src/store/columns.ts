@@ -1,10 +1,10 @@
 /**
- * Each table is defined once, by its columns. Its `create table` statement and its row type for Kysely are derived from
- * them.
+ * Defines each table once, as a map of its columns. The `create table` statement and the row type for Kysely are
+ * derived from that map.
  */
 import type { ColumnType, Generated } from 'kysely';
 
-/** SQL type and constraints of each column of a table. */
+/** SQL type and constraints for each column of a table. */
 type Columns = Readonly<Record<string, string>>;
 
 /** Row type of a table. A column may be null unless its definition has `not null` or `primary key`. */
@@ -26,10 +26,10 @@ type Value<Sql extends string> = Sql extends `timestamptz${string}`
       ? boolean
       : string;
 
-/** Both engines return times as Date, and `bigint` as text. */
+/** Both engines return timestamps as `Date` and `bigint` values as strings. */
 type Time = ColumnType<Date, Date | string, Date | string>;
 
-/** Returns the statements that create tables without their indexes. */
+/** Returns one `create table` statement per table. Indexes are not included. */
 export function createTableStatements(tables: Readonly<Record<string, Columns>>): string[] {
   return Object.entries(tables).map(([name, columns]) => {
     const defined = Object.entries(columns).map(([column, sql]) => `${column} ${sql}`);

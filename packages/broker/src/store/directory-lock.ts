@@ -1,10 +1,11 @@
 /**
  * Prevents two processes from using the same PGlite directory. PostgreSQL's own lock (postmaster.pid) cannot do this:
- * under WebAssembly, every process believes that its pid is 42, so it mistakes another's lock for its own stale one.
+ * under WebAssembly, every process believes that its pid is 42, so it mistakes another process's lock for a stale lock
+ * of its own.
  *
  * Node has no flock(2), so the lock is an SQLite database in an exclusive transaction. The kernel releases it when the
- * process ends. It excludes only processes on the same machine. On Kubernetes, a volume that one node mounts
- * (ReadWriteOncePod) and the `Recreate` strategy exclude others.
+ * process ends. The lock only works between processes on the same machine. On Kubernetes, a ReadWriteOncePod volume and
+ * the `Recreate` strategy keep all other processes out.
  */
 import { accessSync, constants, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,13 +20,13 @@ const BUSY = 5;
  * Locks a directory.
  * @param dir existing directory of the store
  * @returns a function that releases the lock
- * @throws MeshpassError `store_unavailable` if another live process has the lock; errors of the file system and of SQLite
+ * @throws MeshpassError `store_unavailable` if another live process holds the lock; file system and SQLite errors
  */
 export function lockDirectory(dir: string): () => void {
   const file = join(dir, FILE);
-  // Other users could keep the lock of a file that they may read.
+  // Any user who can read the file could hold the lock, so only the owner may read it.
   if (!existsSync(file)) writeFileSync(file, '', { flag: 'a', mode: 0o600 });
-  // SQLite opens a file that it may not write for reading, and then excludes nobody.
+  // SQLite silently opens an unwritable file read-only, and the lock would then not exclude any other process.
   accessSync(file, constants.R_OK | constants.W_OK);
   const database = new DatabaseSync(file);
   try {

@@ -1,4 +1,4 @@
-/** The database: schema, statements in batches, and the election of the active broker. */
+/** The database: schema, batched statements, and election of the active broker. */
 
 // The open store.
 
@@ -6,7 +6,7 @@ export { type Db, openStore, type Store } from './open.ts';
 export type { Tables } from './schema.ts';
 export { toStorableText } from './storable.ts';
 
-// Statements of repositories.
+// Statements for repositories.
 
 export { FencedError, LOCK_EPOCH } from './open.ts';
 export {

@@ -1,11 +1,12 @@
 /**
- * Elects the active broker with a PostgreSQL advisory lock on its connection. Waiting brokers try to get the lock four
- * times a second. The active broker confirms every second on the same connection that it still has the lock.
+ * Elects the active broker using a PostgreSQL advisory lock, which belongs to a connection. Waiting brokers try to
+ * acquire the lock four times a second. Every second, the active broker confirms on the same connection that it still
+ * holds the lock.
  *
- * PostgreSQL releases the lock when the connection ends: at once if the process dies, and after LOCK_IDLE_MS of silence
- * (`idle_session_timeout`) if the process is frozen or cut off. LEADERSHIP_MS is shorter, so a broker that is cut off
- * stops by its own clock before another one starts. Because of the epoch, writes that it sent earlier are rejected
- * (LOCK_EPOCH).
+ * PostgreSQL releases the lock when the connection ends: immediately if the process dies, or after LOCK_IDLE_MS of
+ * silence (`idle_session_timeout`) if the process is frozen or disconnected. LEADERSHIP_MS is shorter, so a
+ * disconnected broker stops acting, by its own clock, before another one takes over. The epoch protects against writes
+ * that the old broker had already sent: the store rejects them (LOCK_EPOCH).
  */
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -13,22 +14,22 @@ import pg from 'pg';
 import { type LeaderRecord, parseLeaderRecord } from './leader-record.ts';
 import type { Tables } from './schema.ts';
 
-/** Leadership of the active broker. */
+/** The active broker's leadership. */
 export type Leadership = ReturnType<typeof lead>;
 
-/** State of the store as a waiting broker sees it. */
+/** The store's state, as seen by a waiting broker. */
 export interface Seen {
   /** Undefined if the active broker has not recorded itself yet. */
   readonly active: LeaderRecord | undefined;
   /** Names of the migrations in the store. */
   readonly executed: readonly string[];
-  /** Access files. Remains the same object until one of them changes. */
+  /** Stored access files. This remains the same object until one of the files changes. */
   readonly access: StoredAccess;
 }
 
-/** Access files that the next active broker continues with. */
+/** Access files that the next active broker starts with. */
 export interface StoredAccess {
-  /** Last file applied by a plan, which takes precedence over the file on disk of the next active broker. */
+  /** Last file applied by a plan. It takes precedence over the next active broker's file on disk. */
   readonly applied: AppliedRow | undefined;
   /** File on disk that last came into force; undefined if there was none. */
   readonly inForce: InForceRow | undefined;
@@ -39,10 +40,10 @@ export type AppliedRow = Readonly<Pick<Tables['access_versions'], 'version' | 'm
 /** Access file on disk. */
 export type InForceRow = Readonly<Pick<Tables['access_in_force'], 'digest' | 'main' | 'files'>>;
 
-/** Database and callbacks of a waiting broker. */
+/** Database and callbacks for a waiting broker. */
 export interface LeadershipOptions {
   readonly databaseUrl: string;
-  /** Called after each attempt that finds the lock taken. Throwing ends the wait. */
+  /** Called after each attempt that fails because another broker holds the lock. Throwing ends the wait. */
   readonly onWaiting: (seen: Seen) => void;
   /** Called if the store does not respond while the broker waits. */
   readonly onFailure: (cause: unknown) => void;
@@ -51,17 +52,17 @@ export interface LeadershipOptions {
 
 const POLL_MS = 250;
 const CONFIRM_MS = 1_000;
-/** How long after requesting its last confirmation a broker stops acting as the active one, ms. */
+/** A broker stops acting as active this long after it requested its last successful confirmation, ms. */
 export const LEADERSHIP_MS = 6_000;
 const LOCK_IDLE_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 5_000;
 
-/** Includes the schema, because two installations may share a database. */
+/** The lock's key includes the schema, because two installations may share a database. */
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker ' || current_schema(), 0)) as locked`;
 
 /**
- * Waits until this process is the active broker.
+ * Waits until this process becomes the active broker.
  * @throws the database's error if the first connection fails; the signal's abort reason
  */
 export async function awaitLeadership(options: LeadershipOptions): Promise<Leadership> {
@@ -109,7 +110,9 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
     lost.resolve();
   };
 
-  /** Reacquires the lock after a lost connection. The epoch shows whether another broker has had it in the meantime. */
+  /**
+   * Reacquires the lock after the connection was lost. The epoch shows whether another broker held it in the meantime.
+   */
   const lockAgain = async (): Promise<LockConnection | undefined> => {
     const again = await openLockConnection(databaseUrl);
     try {
@@ -126,7 +129,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   const confirm = async () => {
     try {
       const asked = now();
-      // Without an epoch, this broker cannot detect whether another one had the lock in the meantime.
+      // Without an epoch, this broker cannot detect whether another one held the lock in the meantime.
       if (!connection && epoch === undefined) return lose();
       connection ??= await lockAgain();
       if (!connection) return;
@@ -174,7 +177,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   };
 }
 
-/** Connection used only for the lock, so that no other statement delays it. */
+/** Connection reserved for the lock, so that other statements cannot delay it. */
 type LockConnection = Awaited<ReturnType<typeof openLockConnection>>;
 
 async function openLockConnection(databaseUrl: string) {
@@ -212,7 +215,7 @@ async function openLockConnection(databaseUrl: string) {
   };
   let access: StoredAccess = { applied: undefined, inForce: undefined };
   let stamp = '';
-  // The files may be large and are checked four times a second, so they are read only after they change.
+  // The files may be large, and this runs four times a second, so they are only read again after a change.
   const newestAccess = async (): Promise<StoredAccess> => {
     const now = JSON.stringify([await row('version', NEWEST_VERSION), await row('digest', 'access_in_force')]);
     if (now === stamp) return access;
@@ -262,7 +265,10 @@ function now(): Instant {
   return { monotonic: performance.now(), wall: Date.now() };
 }
 
-/** Elapsed milliseconds. The monotonic clock stops while a machine is suspended; the wall clock may be set back. */
+/**
+ * Returns the elapsed milliseconds according to the clock that advanced further. The monotonic clock stops while the
+ * machine is suspended, and the wall clock may be set back.
+ */
 function elapsed(since: Instant): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
 }

@@ -25,13 +25,16 @@ export function leadershipUnknownError(): MeshpassError {
   );
 }
 
-/** Returns the error for a query that failed: a MeshpassError itself, or one that names it as the cause. */
+/**
+ * Converts the error from a failed query. A MeshpassError is returned unchanged; any other error becomes the cause of a
+ * new one.
+ */
 export function toStoreError(cause: unknown): MeshpassError {
   if (cause instanceof MeshpassError) return cause;
   return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
 }
 
-/** Builds the error with which a superseded broker exits. */
+/** Builds the error that a superseded broker exits with. */
 export function supersededError(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',

@@ -1,8 +1,8 @@
-/** Record of the active broker in the store. A waiting broker uses it to check whether it could take over. */
+/** The active broker's record in the store. Waiting brokers use it to check whether they could take over. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 
-/** Settings that all brokers of a store must share. Keys are represented by their public names. */
+/** Settings that must be identical for all brokers that share a store. Keys are represented by their public names. */
 const Shared = z.object({
   publicUrl: z.string(),
   trustDomain: z.string(),
@@ -15,7 +15,7 @@ const Shared = z.object({
 export type SharedSettings = Readonly<z.infer<typeof Shared>>;
 
 const LeaderRecord = z.object({
-  /** Host and process, for operators. */
+  /** Host and process, shown to operators. */
   instance: z.string(),
   /** RFC 3339. */
   since: z.string(),
@@ -25,7 +25,7 @@ export type LeaderRecord = Readonly<z.infer<typeof LeaderRecord>>;
 
 /**
  * Parses the record.
- * @returns undefined if it is absent or was written by another version
+ * @returns undefined if the record is absent or was written in a different format by another version
  */
 export function parseLeaderRecord(text: unknown): LeaderRecord | undefined {
   if (typeof text !== 'string') return undefined;
@@ -38,8 +38,8 @@ export function parseLeaderRecord(text: unknown): LeaderRecord | undefined {
 
 /**
  * Compares settings. A takeover with different keys would invalidate every previous token and break the audit log. One
- * common key suffices, because a file contains both the old and the new key during a key change.
- * @returns the differences, as text for an operator
+ * key in common is enough, because the file contains both the old and the new key during a key change.
+ * @returns the differences, described for an operator
  */
 function differences(own: SharedSettings, active: SharedSettings): string[] {
   const equal = (['publicUrl', 'trustDomain', 'tokenAudience'] as const)

@@ -1,6 +1,6 @@
 /**
  * Creates the schema in an empty store and applies numbered migrations to an existing one. A migration's name states
- * which older versions continue to work after it: README.md ("A migration") and decision 34.
+ * which older versions keep working after it; see README.md ("A migration") and decision 34.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -35,7 +35,8 @@ export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRA
 }
 
 /**
- * Kysely rejects a store with unknown migrations. These are already recorded in the store, so Kysely does not run them.
+ * Stands in for a migration from a newer version, because Kysely rejects a store with unknown migrations. The store
+ * already records such a migration as executed, so Kysely never runs it.
  */
 const NEWER: Migration = {
   async up() {
@@ -55,9 +56,9 @@ async function executedMigrations(db: Kysely<Tables>): Promise<readonly string[]
 const NAME = /^(\d{3})-[a-z0-9-]+(?:\.compatible-with-(\d{3}))?$/;
 
 /**
- * Parses the name of a migration: its level, and the lowest level of a broker that continues to work after it, by default
- * its own. The level of a broker is its newest migration.
- * @returns undefined if no version of Meshpass uses such names
+ * Parses a migration's name into its level and `compatibleWith`, the lowest broker level that keeps working after it.
+ * The default for `compatibleWith` is the migration's own level. A broker's level is that of its newest migration.
+ * @returns undefined if the name does not have the format that Meshpass uses
  */
 export function parseMigrationName(name: string) {
   const [, level, compatibleWith] = NAME.exec(name) ?? [];
@@ -67,10 +68,10 @@ export function parseMigrationName(name: string) {
 
 /**
  * Lists the store's migrations from newer versions that this version can work with.
- * @param executed names of all migrations in the store; none if it is empty
+ * @param executed names of all migrations in the store; an empty store has none
  * @param known names of this version's migrations, starting with the one that creates the schema
  * @throws MeshpassError `store_newer` if a newer migration excludes this version; `store_older` if the schema was
- *   created by a version whose stores this version cannot migrate
+ *   created by a version that this version cannot migrate from
  */
 export function newerMigrations(executed: readonly string[], known: readonly string[]): readonly string[] {
   const own = Math.max(...known.map((name) => parseMigrationName(name)?.level ?? 0));
@@ -91,12 +92,15 @@ export function newerMigrations(executed: readonly string[], known: readonly str
   return newer;
 }
 
-/** Unknown names count as newest: only a newer version can have written them. */
+/**
+ * Returns a migration's level. An unrecognized name counts as the newest, because only a newer version can have written
+ * it.
+ */
 function levelOf(name: string): number {
   return parseMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
 }
 
-/** Makes a name from the database safe for a log line. */
+/** Sanitizes a name from the database for a log line. */
 function printable(name: string): string {
   return name.replace(/[^\w.-]/g, '?').slice(0, 100);
 }

@@ -21,13 +21,15 @@ export interface Store {
   readonly db: Db;
   readonly kind: 'pglite' | 'postgres';
   /**
-   * Writer number of this process. Each broker increases it at startup, after which the store rejects all writes from
-   * the previous broker. Two brokers therefore cannot both act on the sessions.
+   * Fencing number of this process. Each broker increases the stored epoch at startup. From then on, the store rejects
+   * all writes from the previous broker, so two brokers can never both act on the sessions.
    */
   readonly epoch: number;
   /** Record of the previous broker, if it left one. */
   readonly before: LeaderRecord | undefined;
-  /** Whether this process is known to be the active broker at this instant. Otherwise `db` sends no queries. */
+  /**
+   * Whether this process is known to be the active broker at this instant. While it is not, `db` rejects all queries.
+   */
   readonly isLeader: () => boolean;
   /** Registers a callback that runs each time `isLeader` becomes true again. */
   readonly onLeaderAgain: (listener: () => void) => void;
@@ -35,22 +37,22 @@ export interface Store {
   readonly lost: Promise<void>;
   /**
    * Runs steps in one transaction. The caller must serialize calls.
-   * @throws Fenced if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; errors of the
-   *   database. A transaction may have been committed even if the connection was lost.
+   * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; database
+   *   errors. If the connection was lost, the transaction may still have been committed.
    */
   readonly commit: (steps: readonly Step[]) => Promise<void>;
   /** Records a change to the settings that all brokers must share. */
   readonly announce: (shared: SharedSettings) => Promise<void>;
   /** Resolves when the store responds. */
   readonly ping: () => Promise<void>;
-  /** Maintains the tables. Called every minute. */
+  /** Runs table maintenance. Called every minute. */
   readonly maintain: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
 /**
- * Locks the epoch. Expect one row: none is returned if another broker has taken over. The lock also waits for any
- * statement of this broker that is still running although its connection was lost.
+ * Locks the epoch row. Expect one row; the statement returns none if another broker has taken over. It also waits for
+ * any of this broker's statements that are still running after their connection was lost.
  */
 export const LOCK_EPOCH = statement<number>(
   'select epoch from broker_epoch where epoch = ($1::jsonb->>0)::integer for update',
@@ -74,7 +76,7 @@ export interface StoreOptions {
   readonly onWaiting?: (seen: Seen) => void;
   /** Called if the store does not respond while the broker waits. */
   readonly onFailure?: (cause: unknown) => void;
-  /** Migrations to apply; defaults to those of this version. Tests simulate other versions. */
+  /** Migrations to apply; defaults to this version's migrations. Tests override them to simulate other versions. */
   readonly migrations?: Migrations;
   /** Ends the wait. */
   readonly signal?: AbortSignal | undefined;
@@ -83,12 +85,14 @@ export interface StoreOptions {
 const STATEMENT_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /**
- * Time after which the database ends a frozen broker's transaction, because its epoch lock would block the next broker.
+ * The database aborts a frozen broker's transaction after this time. Otherwise, the transaction's epoch lock would
+ * block the next broker.
  */
 const IDLE_IN_TRANSACTION_MS = 3_000;
 
 /**
- * Opens the store and resolves when this process is active. With PostgreSQL, waits while another broker is active.
+ * Opens the store and resolves once this process is active. With PostgreSQL, this means waiting while another broker is
+ * active.
  * @throws MeshpassError `store_unavailable`; `store_newer`, `store_older` (migrate.ts); `config_invalid` if this broker
  *   could not take over; the signal's abort reason
  */
@@ -107,7 +111,10 @@ function whatFailed({ databaseUrl, dataDir }: StoreOptions): string {
     : 'Cannot open the database (--database-url)';
 }
 
-/** Only system and PostgreSQL errors have a code, and their messages contain no password. Other messages might. */
+/**
+ * Describes an error without revealing the password. Only system and PostgreSQL errors have a code, and their messages
+ * never contain the password. Other messages might.
+ */
 function whyItFailed(thrown: unknown): string {
   const coded = thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
   if (!coded) return 'see the log for the cause';
@@ -120,7 +127,7 @@ async function embedded(options: StoreOptions): Promise<Store> {
   const { dialect, commit, close } = openPglite(options.dataDir);
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
-    // A single process has neither autovacuum nor a checkpointer, so dead rows and the WAL would grow without limit.
+    // PGlite's single process has no autovacuum and no checkpointer, so dead rows and the WAL would grow without limit.
     const tables = [
       ...['proof_replay', 'sessions', 'session_principals'],
       ...['approval_requests', 'approval_deliveries'],
@@ -140,9 +147,10 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
     signal,
     onWaiting: (seen) => {
       const { active, executed } = seen;
-      // Checked in advance, so that an incompatible update stops at its first broker while the active one continues.
+      // Checked while waiting, so that an incompatible update fails on its first broker while the active one keeps
+      // running.
       newerMigrations(executed, Object.keys(migrations));
-      // Checked once, because key files may change later and are read again before use.
+      // Checked only once, because key files may change later and are read again before use.
       if (active && self && !compared) requireSameSettings(self.shared, active);
       compared ||= active !== undefined;
       onWaiting?.(seen);
@@ -152,7 +160,8 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
   const writer = openPool(databaseUrl, { max: 1, pipeline: true });
   writer.on('connect', (client) => client.query(WRITER_SETTINGS).catch(() => {}));
   const db: Db = new Kysely({ dialect: new PostgresDialect({ pool }) });
-  // The lock is released last, so that the next broker finds no unfinished statement of this one.
+  // The lock is released last, so that none of this broker's statements is still running when the next broker takes
+  // over.
   const close = async () => {
     await Promise.all([db.destroy(), writer.end()]);
     await leadership.end();
@@ -171,18 +180,18 @@ function openPool(connectionString: string, options: pg.PoolConfig): pg.Pool {
     application_name: 'meshpass-broker',
     keepAlive: true,
   });
-  // A broken connection must not end the process. Its statement fails, and the next one opens another connection.
+  // A broken connection must not crash the process. Its statement fails, and the next one opens another connection.
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
-/** Hash and merge joins would read whole tables to find the few rows of a batch. */
+/** Hash and merge joins are off, because they would scan whole tables to find the few rows of a batch. */
 const WRITER_SETTINGS = `set idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS};
 set enable_hashjoin = off; set enable_mergejoin = off`;
 
 /**
- * Runs steps in one transaction, in two round trips. Prepared statements save four fifths of the database's CPU.
+ * Runs steps in one transaction, in two round trips. Prepared statements reduce the database's CPU time by four fifths.
  * @throws the first error
  */
 async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
@@ -209,7 +218,10 @@ async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
   }
 }
 
-/** Leadership through the directory lock, which excludes other processes while this one lives. */
+/**
+ * Creates the leadership of a broker with PGlite. The directory lock keeps other processes out while this one is
+ * running.
+ */
 function keptByFile(): Omit<Leadership, 'end'> {
   const lost = Promise.withResolvers<void>();
   let over = false;
@@ -227,13 +239,14 @@ async function ready(
 ): Promise<Store> {
   const { db } = opened;
   try {
-    // Not before this broker is active, because a waiting broker must not change the active broker's tables.
+    // Runs only once this broker is active, because a waiting broker must not change the active broker's tables.
     await migrate(db, migrations);
     const before = parseLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
     const holderText = (shared: SharedSettings) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
     let holder = self && holderText(self.shared);
-    // Derived from the time, so that it also grows if an empty store or a backup replaces the database.
+    // Derived from the current time, so that the epoch still increases if an empty store or a backup replaces the
+    // database.
     const next = sql<number>`greatest(epoch + 1, (extract(epoch from now()) / 60)::integer)`;
     const { epoch } = await db
       .updateTable('broker_epoch')

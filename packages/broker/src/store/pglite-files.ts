@@ -1,16 +1,19 @@
-/** Locates the code of the PGlite thread. */
+/** Locates the PGlite thread's code. */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
 import { pathToFileURL } from 'node:url';
 
-/** Assets in a single executable that the thread needs: its bundled code, and the files that PGlite reads beside it. */
+/**
+ * Assets that the thread needs when running from a single executable: its bundled code, and the files that PGlite loads
+ * from the same directory.
+ */
 export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 'initdb.wasm'] as const;
 
 /**
- * Returns the location of the thread's code. It is next to this file, in the same form: TypeScript in the repository,
- * JavaScript in the package. A thread cannot run from inside a single executable, so the executable writes the code to
- * the data directory at every start, replacing anything found there.
+ * Returns the location of the thread's code. It is in the same directory as this file and has the same extension:
+ * TypeScript in the repository, JavaScript in the package. A thread cannot run from inside a single executable, so the
+ * executable writes the code to the data directory at every start and overwrites existing files.
  * @param dataDir existing directory that only the broker can access (mode 0700)
  */
 export function pgliteThreadUrl(dataDir: string): URL {

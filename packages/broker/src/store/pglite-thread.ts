@@ -1,9 +1,9 @@
 /**
- * The PGlite thread. Syncing to disk blocks this thread instead of the event loop that serves requests.
+ * Runs PGlite in a worker thread, so that syncing to disk does not block the event loop that serves requests.
  *
- * By default PGlite starts PostgreSQL with `-F` (fsync off), and its file system has no fsync. A commit then survives
- * `kill -9`, because it is in the page cache, but not a power failure. Here fsync is on and reaches the disk before a
- * commit returns.
+ * By default, PGlite starts PostgreSQL with `-F` (fsync off), and its file system does not implement fsync. A commit
+ * would survive `kill -9`, because it is in the page cache, but not a power failure. This thread turns fsync on, so a
+ * commit is on disk before it returns.
  */
 import { fsyncSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -11,7 +11,7 @@ import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 import { assertRowCount, type Step, UnexpectedRows } from './statement.ts';
 
-/** A statement, the steps of a transaction, or `close`. */
+/** A command: a single statement, the steps of a transaction, or `close`. */
 export type EngineCommand =
   | { readonly sql: string; readonly parameters: readonly unknown[] }
   | { readonly steps: readonly Step[] }
@@ -26,7 +26,7 @@ export type EngineReply =
       readonly id: number;
       readonly rows: unknown[];
       readonly affected: number | undefined;
-      /** Step with an unexpected number of rows. Its transaction was rolled back. */
+      /** Step that changed or returned an unexpected number of rows. Its transaction was rolled back. */
       readonly unexpected?: { readonly index: number; readonly rows: readonly unknown[] };
     }
   | {
@@ -53,7 +53,7 @@ const opening = PGlite.create({
   startParams: [
     ...PGlite.defaultStartParams.filter((param) => param !== '-F'),
     ...['-c', 'fsync=on', '-c', 'wal_sync_method=fsync', '-c', 'synchronous_commit=on'],
-    // The default of 128 MB would become fully resident, although the system caches the same files.
+    // The default of 128 MB would become fully resident, although the operating system already caches the same files.
     ...['-c', 'shared_buffers=16MB'],
   ],
 });
@@ -105,7 +105,7 @@ async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Pro
   return { id, rows: [], affected: undefined };
 }
 
-/** Returns an SQL string literal, because EXECUTE does not accept protocol parameters. */
+/** Quotes text as an SQL string literal, because EXECUTE does not accept protocol parameters. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }

@@ -1,7 +1,7 @@
 /**
  * Kysely dialect for PGlite (PostgreSQL as WebAssembly) in its own thread (pglite-thread.ts). If the thread dies, for
- * example because the disk is full, its statements fail. The next statement starts another thread, which recovers as
- * PostgreSQL does.
+ * example because the disk is full, its statements fail. The next statement starts a new thread, which performs
+ * PostgreSQL's crash recovery.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -59,11 +59,10 @@ export function openPglite(dataDir: string) {
 type Engine = ReturnType<typeof createEngine>;
 type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
 
-/** Maximum time for a response, ms, after which the engine is considered dead. */
+/** Response timeout, ms. After this, the engine is considered dead. */
 const PATIENCE_MS = 30_000;
 /**
- * Maximum time for the first response, ms. It includes compilation and recovery, which took half a minute on a busy
- * machine.
+ * Timeout for the first response, ms. It covers compilation and recovery, which took half a minute on a busy machine.
  */
 const START_PATIENCE_MS = 120_000;
 
@@ -80,7 +79,7 @@ function createEngine(dir: string, file: URL) {
       return await thread.send(command);
     },
     close: async () => {
-      // An engine that fails to close leaves the same state as a crash; acknowledged writes are on disk.
+      // A failure to close is no worse than a crash, because acknowledged writes are already on disk.
       if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
       await thread?.end();
     },
@@ -106,7 +105,7 @@ function startThread(dir: string, file: URL) {
     pending.delete(told.id);
     if ('rows' in told) return waiting?.resolve(told);
     waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
-    // After a panic, the engine never responds again. The next engine recovers.
+    // After a panic, the engine never responds again. The next engine recovers the data.
     if (told.failure.fatal) void end();
   });
   worker.on('error', (error) => {
@@ -143,7 +142,7 @@ function startThread(dir: string, file: URL) {
 
 /**
  * Serializes access to PGlite's single connection.
- * @returns a function that waits for its turn and returns a function to end it
+ * @returns a function that waits for a turn and resolves to a function that ends the turn
  */
 function oneAfterAnother(): () => Promise<() => void> {
   let turn = Promise.resolve();
@@ -156,7 +155,7 @@ function oneAfterAnother(): () => Promise<() => void> {
   };
 }
 
-/** The single connection. A transaction keeps it until its end. */
+/** Creates a driver with a single connection. A transaction keeps the connection until it ends. */
 function oneConnection(engine: Engine, turns: () => Promise<() => void>): Driver {
   let free = () => {};
   const connection: DatabaseConnection = {

@@ -1,13 +1,13 @@
 /**
- * Schema of an empty store. After the first release with it, every change is a migration (migrate.ts), and these
- * statements stay unchanged.
+ * Schema of an empty store. Once it has been released, these statements are never edited, and every change is a
+ * migration (migrate.ts).
  */
 import { createTableStatements, type Row } from './columns.ts';
 
-/** SQLSTATE raised when the audit log's guards reject a change. */
+/** SQLSTATE that the audit log's triggers raise when they reject a change. */
 export const APPEND_ONLY_VIOLATION = 'MP005';
 
-/** Signed checkpoints of the log, with the state to continue from them; cuts have the same columns. */
+/** Signed checkpoints of the log, each with the state needed to continue from it. Cuts have the same columns. */
 const CHECKPOINTS = {
   /** Number of rows covered. */
   size: 'bigint primary key',
@@ -20,12 +20,12 @@ const CHECKPOINTS = {
   time: 'timestamptz not null',
 } as const;
 
-/** Tables by their columns. */
+/** All tables and their columns. */
 const TABLES = {
   /** Sessions, live and ended. */
   sessions: {
     id: 'text primary key',
-    /** SHA-256 of the session token, hex. The token itself is stored nowhere. */
+    /** SHA-256 of the session token, hex. The token itself is never stored. */
     token_hash: 'text not null unique',
     /** RFC 7638 thumbprint of the DPoP key. */
     jkt: 'text not null',
@@ -40,7 +40,7 @@ const TABLES = {
     close_cause: 'text',
     /** Lease end after a broker restart, until the next heartbeat (core/session/leases.ts). */
     graced_until: 'timestamptz',
-    /** JSON text of sign-ins, which replaces those in `attestation`; null if none. */
+    /** JSON text of the sign-ins that replace those in `attestation`; null if there are none. */
     sign_ins: 'text',
   },
   /** Principals of sessions. */
@@ -50,18 +50,20 @@ const TABLES = {
     namespace: 'text not null',
     service_account: 'text not null',
     spiffe_id: 'text not null',
-    /** Hard end of the grant. */
+    /** Time at which the grant ends at the latest. */
     until: 'timestamptz not null',
-    /** JSON text: cause, time and limit of the gain; null if the session opened with the grant. */
+    /**
+     * JSON text with the cause, time and limit if the session gained the grant later; null if it opened with the grant.
+     */
     gained: 'text',
     /** Latest possible expiry of an SVID; null before the first certificate request. */
     last_not_after: 'timestamptz',
-    /** Set when the principal lost its access, with or without its session. */
+    /** Set when the principal lost its access, whether or not its session also ended. */
     revoked_at: 'timestamptz',
-    /** Cause if it lost access without its session; otherwise see `sessions.close_cause`. */
+    /** Cause if the principal lost access while its session continued; otherwise see `sessions.close_cause`. */
     revoke_cause: 'text',
   },
-  /** Single-use proofs that were used. */
+  /** Single-use proofs that have been used. */
   proof_replay: {
     /** SHA-256 of issuer and `jti`, or of the proof's signed part if it has no `jti`, hex. */
     key: 'text primary key',
@@ -74,14 +76,14 @@ const TABLES = {
   },
   /** Audit log. */
   audit: {
-    /** Write order, without gaps. `id` sorts in the order of decisions. */
+    /** Position in the order of writes, without gaps. `id`, by contrast, sorts in the order of decisions. */
     seq: 'bigint primary key',
     /** Hash of the previous row (audit/log/chain.ts). */
     previous: 'text not null',
     hash: 'text not null',
     /** UUIDv7, the `decision_id` of responses. */
     id: 'text not null unique',
-    /** Hashed as it is exported, in milliseconds. */
+    /** Limited to milliseconds, because rows are hashed in their exported form. */
     time: "timestamptz not null check (time = date_trunc('milliseconds', time))",
     action: 'text not null',
     outcome: "text not null check (outcome in ('allowed', 'refused', 'ended'))",
@@ -93,7 +95,7 @@ const TABLES = {
     session_id: 'text',
     workspace: 'text',
     grant_name: 'text',
-    /** Grants with their places in the access file. */
+    /** Grants with their positions in the access file. */
     rule: 'text',
     target: 'text',
     proof_hash: 'text',
@@ -123,24 +125,28 @@ const TABLES = {
     plan: 'text not null',
     /** Name of the main file. */
     main: 'text not null',
-    /** JSON text: content by path. */
+    /** JSON text: file contents by path. */
     files: 'text not null',
     /**
-     * Issuer and repository of the GitHub Actions run that applied it, and the id of the run; null if an operator did.
+     * Issuer and repository of the GitHub Actions run that applied the file, and the run's id; null if an operator
+     * applied it.
      */
     run_of: 'text',
     run: 'bigint',
-    /** Whether the file on disk is in force from this version on, with its text at that time; null if not. */
+    /**
+     * True if this version returned control to the file on disk, in which case `files` is its text at that time; null
+     * if not.
+     */
     on_disk: 'boolean',
   },
   /** File on disk that last came into force; at most one row. */
   access_in_force: {
     singleton: 'boolean primary key default true check (singleton)',
-    /** SHA-256 of its text and included files, hex. */
+    /** SHA-256 of the file's text and its included files, hex. */
     digest: 'text not null',
     /** Name of the main file. */
     main: 'text not null',
-    /** JSON text: content by path. */
+    /** JSON text: file contents by path. */
     files: 'text not null',
   },
   /** Approval requests (admin/approval/request.ts). */
@@ -151,7 +157,7 @@ const TABLES = {
     subject: 'text not null',
     login: 'text not null',
     workspace: 'text not null',
-    /** JSON text: issuer and subject of each identity of the requester. */
+    /** JSON text: issuer and subject of each of the requester's identities. */
     identities: 'text not null',
     grant_name: 'text not null',
     seconds: 'integer not null',
@@ -163,9 +169,9 @@ const TABLES = {
     /** JSON text. */
     answers: 'text not null',
     until: 'timestamptz',
-    /** State of the review of emergency access; null for a request. */
+    /** Review state of emergency access; null for an ordinary request. */
     review_state: 'text',
-    /** JSON text: deadline, reviewers and decisions of the review. */
+    /** JSON text: the review's deadline, reviewers and decisions. */
     review: 'text',
   },
   /** Undelivered webhook messages (admin/approval/webhook/deliver.ts). */
@@ -180,11 +186,14 @@ const TABLES = {
     next_at: 'timestamptz not null',
     attempts: 'integer not null',
   },
-  /** Broker process that may write; one row. A newer process increases the epoch, and writes of the older one fail. */
+  /**
+   * Broker process that is allowed to write; one row. A newer process increases the epoch, and the older one's writes
+   * fail.
+   */
   broker_epoch: {
     singleton: 'boolean primary key check (singleton)',
     epoch: 'integer not null',
-    /** JSON text of the record (leader-record.ts). */
+    /** JSON text of the broker's record (leader-record.ts). */
     holder: 'text',
   },
 } as const;
@@ -192,21 +201,21 @@ const TABLES = {
 /** Row types by table, for Kysely. */
 export type Tables = { [Name in keyof typeof TABLES]: Row<(typeof TABLES)[Name]> };
 
-/** All statements in order. */
+/** All statements of the schema, in order. */
 export const SCHEMA: readonly string[] = [
   ...createTableStatements(TABLES),
   // At most one live session per workspace, even if the broker has a bug.
   `create unique index sessions_live on sessions (workspace_key) where closed_at is null`,
-  // A grant that is lost and gained again has another principal, because the former one may still be denied.
+  // A grant that is lost and gained again gets a new principal, because the old one may still be denied.
   `alter table session_principals add primary key (session_id, grant_name, service_account)`,
   `create unique index session_principals_held on session_principals (session_id, grant_name) where revoked_at is null`,
   `create index session_principals_revoked on session_principals (last_not_after) where revoked_at is not null`,
   `create index proof_replay_expiry on proof_replay (expires_at)`,
   `create index audit_session on audit (session_id) where session_id is not null`,
-  // Read at each start (core/sign-in/recent-logouts.ts).
+  // This index is used at each start (core/sign-in/recent-logouts.ts).
   `create index audit_sign_outs on audit (id) where action in ('sign_in.logout', 'operator.sign-out', 'audit.restore')`,
-  // The database rejects updates of audit rows, and deletions of rows outside a cut. The database owner can disable
-  // these triggers; hashes and checkpoints then reveal the changes.
+  // The database rejects updates of audit rows, and deletions of rows that no cut covers. The database owner can
+  // disable these triggers, but the hashes and checkpoints then reveal the changes.
   `create function meshpass_append_only() returns trigger language plpgsql as $$
 begin
   raise exception 'the audit log is append-only' using errcode = '${APPEND_ONLY_VIOLATION}';

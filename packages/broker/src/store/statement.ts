@@ -1,12 +1,14 @@
-/** Repository statements. Each takes its rows as one JSON array, so that it runs once for a batch of many requests. */
+/**
+ * Repository statements. Each receives its rows as one JSON array, so that it runs only once for a batch of requests.
+ */
 
-/** Statement that changes the rows of a batch. */
+/** A statement that writes a batch of rows. */
 export interface Statement<Row> {
   /** Name of the prepared statement on a PostgreSQL connection. */
   readonly name: string;
   /** SQL with one parameter: a JSON array of rows. */
   readonly sql: string;
-  /** Order in a transaction. Statements from the same file run in the order of their definitions. */
+  /** Execution order within a transaction. Statements from the same file run in the order in which they are defined. */
   readonly place: number;
   readonly parameter: (rows: readonly Row[]) => string;
 }
@@ -15,7 +17,7 @@ export interface Statement<Row> {
 export type AnyStatement = Statement<never>;
 
 export interface StatementOptions<Row> {
-  /** Column to deduplicate by: of a batch's rows with the same value, only the last one counts. */
+  /** Column to deduplicate by. If rows in a batch have the same value, only the last one is written. */
   readonly lastOf?: keyof Row;
 }
 
@@ -34,12 +36,12 @@ export function statement<Row>(sql: string, { lastOf }: StatementOptions<Row> = 
   };
 }
 
-/** Statement with its rows. */
+/** A statement together with its rows. */
 export interface Step {
   readonly name: string;
   readonly sql: string;
   readonly parameter: string;
-  /** Number of rows that it must change or return; undefined for any number. */
+  /** Number of rows that the statement must change or return; undefined if any number is acceptable. */
   readonly expected: number | undefined;
 }
 
@@ -52,10 +54,10 @@ export function toStep<Row>(
   return { name, sql, parameter: parameter(rows), expected };
 }
 
-/** A step changed or returned a different number of rows than expected. Its transaction is rolled back. */
+/** Thrown if a step changed or returned an unexpected number of rows. Its transaction is rolled back. */
 export class UnexpectedRows extends Error {
   readonly step: Step;
-  /** Returned rows. */
+  /** Rows that the step returned. */
   readonly rows: readonly unknown[];
   constructor(step: Step, rows: readonly unknown[]) {
     super(`a store statement did not change or return the expected number of rows (${step.expected})`);

@@ -11,7 +11,7 @@ import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refus
 import { requireApprovalOffer, unknown } from './refusals.ts';
 import { type Answer, type GrantRequest, grantDurationSeconds } from './request.ts';
 
-/** Whether the order reviews an emergency. */
+/** Whether the body is a review of an emergency. */
 export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): order is ApprovalReviewBody {
   return order.decision === 'accept' || order.decision === 'object';
 }
@@ -54,7 +54,7 @@ export async function recordAnswer(
   }
 }
 
-/** Members that answers and reviews share. */
+/** Members that answers and reviews have in common. */
 type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
 
 async function approve(
@@ -91,8 +91,8 @@ async function approve(
 
 /**
  * Records a review. If a reviewer objects while the session has the grant, the grant is removed first.
- * @param request with all identities known now, which are stored, because the bar must outlast the sessions that show
- *   them
+ * @param request the request with all identities known now. They are stored, because the person must stay barred even
+ *   after the sessions that revealed these identities have ended
  */
 async function review(
   parts: ApprovalParts,
@@ -106,7 +106,8 @@ async function review(
   const cut = state === 'objected' && request.state === 'approved';
   const detail = { ...event.detail, entry: given.entry, state, ...(cut && { ended: true }) };
   if (!cut) return await parts.book.decide({ ...event, detail }, reviewed);
-  // Serialized, because the bar only takes effect once it is written. Until then the grant must not be used again.
+  // Serialized, because the person is only barred once this is written. Until then, they must not be able to take the
+  // grant again.
   return await parts.inTurn(async () => {
     const live = parts.live.byId(request.sessionId);
     // The grant is removed first. If the broker stops in between, access is lost rather than kept.
@@ -189,7 +190,9 @@ function answerable(
   return request;
 }
 
-/** Returns the identities known at the time of the request and all that the requester's sessions have shown since. */
+/**
+ * Returns the identities known at the time of the request, and all that the requester's sessions have revealed since.
+ */
 function identitiesNow({ live, mesh }: ApprovalParts, { identities, sessionId }: GrantRequest): readonly Identity[] {
   return createIdentityLinker(live, mesh.access().trust)(identities, sessionId);
 }
@@ -208,7 +211,7 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
       );
 }
 
-/** Returns the request with all its answers, the last of which is new. */
+/** Returns the request updated with these answers. The last one is new. */
 function answered(request: GrantRequest, answers: readonly Answer[], count: number): GrantRequest {
   const { decision, at } = answers.at(-1)!;
   if (decision === 'deny') return { ...request, answers, state: 'denied' };

@@ -36,11 +36,11 @@ export type Approvals = Awaited<ReturnType<typeof createApprovals>>;
 
 /** Rate limit for a person's requests and answers. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
-/** Lists have their own limits, so that reading them never uses up an answer. */
+/** Rate limits for lists. They are separate, so that listing requests never uses up the limit for answers. */
 const LOOKS = { burst: 20, perSecond: 0.2 };
 const OWN_LOOKS = { burst: 20, perSecond: 1 };
 const TOO_MANY = 'You sent too many requests, answers or list queries. Wait before you try again.';
-/** Key of actions on emergencies. */
+/** Mutex key for actions on emergencies. */
 const EMERGENCY = 'emergency';
 /** Maximum number of a session's own requests in its overview. */
 const MOST_OWN = 50;
@@ -49,7 +49,7 @@ const MOST_TO_ANSWER = 200;
 const MOST_LISTED = 1_000;
 
 /**
- * Reads the open requests and creates the approvals.
+ * Creates the approvals, and loads the open requests from the store.
  * @throws MeshpassError `store_unavailable`
  */
 export async function createApprovals(context: ApprovalsContext) {
@@ -104,7 +104,9 @@ export async function createApprovals(context: ApprovalsContext) {
     return act(approver.attestation, order.id, event, () => recordAnswer(parts, approver, order, event));
   };
 
-  /** Ends an open request. The grant is removed first. If the broker stops in between, access is lost, not kept. */
+  /**
+   * Ends an open request. The grant is removed first. If the broker stops in between, access is lost rather than kept.
+   */
   const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
     const live = context.live.byId(request.sessionId);
     if (live && request.state === 'approved') await context.take(live, request.grant, why);
@@ -114,7 +116,7 @@ export async function createApprovals(context: ApprovalsContext) {
   return {
     ask: (live: Live, order: ApprovalRequestBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
-      // Serialized per person, because each person's requests are counted.
+      // Serialized per person, because the number of requests per person is limited.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
       const asking = { ...event, grant: order.grant, sessionId: id };
       return act(attestation, key, asking, () => ask(parts, live, order, asking));
@@ -132,7 +134,8 @@ export async function createApprovals(context: ApprovalsContext) {
     take: (live: Live, order: EmergencyAccessBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
       const asking = { ...event, grant: order.grant, sessionId: id };
-      // Serialized across all people, because unreviewed emergencies are counted and a person may have two accounts.
+      // Serialized across all people, because the number of unreviewed emergencies is limited and a person may have two
+      // accounts.
       return act(attestation, EMERGENCY, asking, () => activateEmergencyGrant(parts, live, order, asking));
     },
     /** Counts emergencies that need a review, by state. */
@@ -151,10 +154,11 @@ export async function createApprovals(context: ApprovalsContext) {
         const action = isReviewBody(order) ? 'approval.review' : asked.action;
         const detail = { decision: order.decision, via };
         event = { ...asked, action, issuer, subject, login, target: order.id, known: true, detail };
-        // Before anything is decided, so that the message never decides twice, and a refused one never decides later.
+        // Recorded before anything is decided, so that a message never decides twice, and a refused message never
+        // decides later.
         await context.audit.journal.transaction((tx) => tx.once(replay));
         const done = await answerInTurn({ attestation, via }, order, event);
-        // For example, GitHub was unavailable, so nothing was decided.
+        // Nothing was decided, for example because GitHub was unavailable, so the message may be sent again.
         if (!done.granted && done.error.retryable) await allowMessageReuse(store, replay.key).catch(context.onFailure);
         return done;
       } catch (thrown) {

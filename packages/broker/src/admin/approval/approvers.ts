@@ -16,7 +16,7 @@ const MAX_LOOKS = 5;
 
 /**
  * Returns the entries of the access file that match approvers of a request or reviewers of an emergency. If the file in
- * force no longer has reviewers, the reviewers at the time of the emergency apply.
+ * force no longer lists reviewers, those from the time of the emergency apply.
  */
 export function approverEntries({ grants }: Access, { grant, emergency }: GrantRequest): readonly Who[] {
   const approval = grants.find(({ name }) => name === grant)?.approval;
@@ -24,8 +24,8 @@ export function approverEntries({ grants }: Access, { grant, emergency }: GrantR
 }
 
 /**
- * Reads memberships from GitHub, and reads them again if the teams in the access file have changed by then.
- * @param look reads the access file in force, before and after the GitHub requests; an error ends the decision
+ * Reads memberships from GitHub, and reads them again if the teams in the access file have changed in the meantime.
+ * @param look reads the access file in force, before and after the GitHub requests; if it throws, the decision fails
  * @returns the last result of `look`, and the attestations with current GitHub data in the order of `people`
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -46,7 +46,7 @@ export async function queryGithub<Look extends { readonly asked: MembershipQuery
 }
 
 /**
- * Returns the requests that this person may answer or review, never their own.
+ * Returns the requests that this person may answer or review. Their own requests are never included.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function listAnswerableRequests(

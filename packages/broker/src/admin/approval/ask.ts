@@ -13,15 +13,15 @@ import { findMissingSignIn, identitiesOf } from './people.ts';
 import { requireApprovalOffer } from './refusals.ts';
 import { buildRequest, type GrantRequest, grantDurationSeconds, isOpenRequest } from './request.ts';
 
-/** How long a request can remain unanswered before it ends, seconds. */
+/** How long a request can remain unanswered before it expires, seconds. */
 const ANSWER_SECONDS = 4 * 3600;
 /** Maximum pending requests per session, per person and in total. */
 const MOST_OF_SESSION = 5;
 const MOST_OF_PERSON = 20;
 const MOST = 2_000;
 /**
- * Maximum length of the list of approvers from an access file, characters. The whole text must fit into what every
- * agent accepts (4,096).
+ * Maximum length of the list of approvers from an access file, characters. Agents accept at most 4,096 characters for
+ * the whole text.
  */
 const NAMES_ROOM = 3_000;
 
@@ -66,13 +66,13 @@ export function requestableGrants(
     });
 }
 
-/** Appends a hint. Joins expressions into one line, because agents reject line breaks. */
+/** Appends a hint. Joins multi-line expressions into one line, because agents reject line breaks. */
 function withHint(text: string, hint: string | undefined): string {
   return plainText(text.replace(/\s+/g, ' ').trim()) + (hint === undefined ? '' : `. ${hint}`);
 }
 
 /**
- * Records a request. Calls for one person must not overlap.
+ * Records a request. Calls for the same person must not overlap.
  * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`
  * @returns a refusal with `store_unavailable` or `overloaded`
  */
@@ -121,7 +121,7 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
 
   function refuseMany({ book }: Pick<ApprovalParts, 'book'>, { session }: Live, grant: string): void {
     const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
-    // A grant in emergency use can also be requested, to keep it longer.
+    // A grant that was taken in an emergency can still be requested, in order to keep it longer.
     const open = own.find((one) => one.grant === grant && !one.emergency);
     if (open)
       throw new MeshpassError(

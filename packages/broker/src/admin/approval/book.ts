@@ -1,6 +1,7 @@
 /**
- * Open requests as stored: pending ones, approved ones with a held grant, and emergencies that need a review. Each
- * change is stored with its audit row before it appears here, so the next broker has the same state.
+ * Open requests, as they are in the store: pending requests, approved requests whose session still has the grant, and
+ * emergencies that need a review. Each change is stored together with its audit row before it appears here, so the next
+ * broker has the same state.
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
@@ -22,7 +23,7 @@ import type { Tables } from '../../store/index.ts';
 import { type GrantRequest, isOpenRequest, needsReview } from './request.ts';
 import { ADD_DELIVERIES, requestRow, UPSERT_REQUESTS } from './rows.ts';
 
-/** Open requests. */
+/** Registry of open requests. */
 export type ApprovalRegistry = ReturnType<typeof createApprovalRegistry>;
 
 /** Decision on a request. */
@@ -43,7 +44,7 @@ export interface ApprovalRegistryContext {
 }
 
 /**
- * Creates the book.
+ * Creates the registry.
  * @param open open requests in the store
  */
 export function createApprovalRegistry(context: ApprovalRegistryContext, open: readonly GrantRequest[]) {
@@ -74,9 +75,10 @@ export function createApprovalRegistry(context: ApprovalRegistryContext, open: r
       return written.granted ? grantedOutcome(event, request) : written;
     },
     /**
-     * Records a decision that adds the grant, in the transaction in which the session gains it.
-     * @param decide returns the decision, given the grant's end
-     * @param give adds the grant: calls `decided` with its end, and writes the result in the same transaction
+     * Records a decision that adds a grant, in the same transaction in which the session gains it.
+     * @param decide returns the decision, given the time at which the grant ends
+     * @param give adds the grant: calls `decided` with the time at which it ends, and writes the result in the same
+     *   transaction
      * @returns a refusal if nothing was written
      */
     decideWith: async (

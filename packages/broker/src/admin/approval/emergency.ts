@@ -1,6 +1,7 @@
 /**
  * Emergency access: immediately adds a grant to a session for a short time, without an approval. Another person reviews
- * it afterwards. Unreviewed emergencies are limited, and bar people if they are overdue or rejected.
+ * it afterwards. The number of unreviewed emergencies is limited. A person is barred from emergency access while one of
+ * their emergencies is overdue for review, or after a reviewer objected to one.
  */
 import { approverEntry, isPerson } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -92,7 +93,7 @@ const MOST_OF_PERSON = 2;
 const MOST_OF_GRANT = 5;
 const MOST = 200;
 
-/** Person who uses a grant in an emergency. */
+/** Person who takes a grant in an emergency. */
 interface Taker {
   readonly identities: readonly Identity[];
   readonly issuer: string;
@@ -102,7 +103,7 @@ interface Taker {
 type Context = Pick<ApprovalParts, 'book' | 'clock' | 'live' | 'mesh'>;
 
 /**
- * Refuses emergency access beyond the limits.
+ * Refuses emergency access if the person is barred or a limit is exceeded.
  * @throws MeshpassError `emergency_barred`, `emergency_too_many`
  */
 function refuseMany(parts: Context, taker: Taker, grant: string): void {
@@ -119,8 +120,8 @@ function refuseMany(parts: Context, taker: Taker, grant: string): void {
 }
 
 /**
- * Explains why a person is barred from emergency access now, and how to restore it. Returns undefined if the person is
- * not barred.
+ * Explains why a person is currently barred from emergency access, and how to regain it. Returns undefined if the
+ * person is not barred.
  */
 export function emergencyBarReason(parts: Context, taker: Taker): string | undefined {
   const now = toUnixSeconds(parts.clock);
@@ -148,8 +149,8 @@ export function isOverdue({ emergency }: GrantRequest, now: number): boolean {
 }
 
 /**
- * Returns the emergencies of the same person, including those of another account if a live session links the two
- * accounts now, or did so at the time.
+ * Returns this person's emergencies. They include those of another account if a live session links the two accounts
+ * now, or did so at the time.
  */
 function ownOf(
   { live, mesh }: Context,

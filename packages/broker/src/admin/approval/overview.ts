@@ -1,4 +1,7 @@
-/** Limits the size of request lists. A grant's `opens` is computed once per list and omitted beyond the limit. */
+/**
+ * Limits the size of request lists. A grant's `opens` is computed once per list, and is omitted once the list has
+ * reached its limit.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { type ApprovalRequest, MAX_OPENED_PORTS } from '@meshpass/identity/approval';
 import type { MeshState } from '../../mesh/index.ts';
@@ -17,7 +20,7 @@ export function listOpenedPorts(mesh: MeshState, grant: string): NonNullable<App
     .map(({ host, port, allow }) => ({ host, port, ...(allow && { allow: [...allow] }) }));
 }
 
-/** Creates a function that returns what a grant opens, or undefined once the list has reached its limit. */
+/** Creates a function that returns the ports that a grant opens, or undefined once the list has reached its limit. */
 export function createPortLister(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {
   const known = new Map<string, { readonly opens: NonNullable<ApprovalRequest['opens']>; readonly bytes: number }>();
   let left = most;
@@ -50,8 +53,8 @@ export function takeWithinSize<Of>(all: Iterable<Of>, most: number, bytes: (one:
 }
 
 /**
- * Lists requests of other people. The list is empty while GitHub's data is unavailable, so that a person's own requests
- * are still listed. `incomplete` explains why requests may be missing.
+ * Lists other people's requests. While GitHub's data is unavailable, the result is an empty list instead of an error,
+ * so that a person's own requests are still listed. `incomplete` explains why requests may be missing.
  * @param list throws `issuer_unavailable` or `issuer_rate_limited` in that case
  */
 export async function listIfAvailable<Of>(list: () => Promise<readonly Of[]>) {

@@ -1,4 +1,4 @@
-/** Dependencies of approvals, and state that their parts share. */
+/** Dependencies of approvals, and state that the files in this folder share. */
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
@@ -20,23 +20,23 @@ export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> 
   /** Absent if GitHub cannot be queried, in which case no team can approve. */
   readonly read?: ReadGithub | undefined;
   /**
-   * Adds a grant to a live session until `gift.until`, or until an earlier end in the access file: `gain` in
+   * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier; see `gain` in
    * core/session/widen.ts.
    */
   readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<Outcome<unknown>>;
-  /** Removes the grant immediately, unless the access file now includes it without an approval. */
+  /** Removes the grant immediately, unless the access file now allows it without an approval. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Person who answers or reviews. */
+/** A person who answers or reviews a request. */
 export interface Approver {
   readonly attestation: Attestation;
   /** Channel of the answer: `workspace`, `operator`, `page`, `webhook NAME`. */
   readonly via: string;
 }
 
-/** Dependencies shared by the code in this folder. */
+/** Dependencies that the code in this folder shares. */
 export interface ApprovalParts extends ApprovalsContext {
   readonly book: ApprovalRegistry;
   /** Runs emergency actions one at a time. */

@@ -3,7 +3,7 @@ import type { Approval, Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { LiveIndex } from '../../core/index.ts';
 
-/** An issuer's subject, which stays the same when names change. */
+/** A subject at an issuer, which stays the same when names change. */
 export interface Identity {
   /** URL of an OIDC issuer, or `github`. */
   readonly issuer: string;
@@ -11,8 +11,8 @@ export interface Identity {
 }
 
 /**
- * Returns all identities that distinguish a person: the GitHub user id, and the subject at each issuer that confirmed
- * it.
+ * Returns all identities that distinguish a person: their GitHub user id, and their subject at each issuer that
+ * confirmed them.
  */
 export function identitiesOf(attestation: Attestation): readonly Identity[] {
   const { issuer, githubUser, signIns = [] } = attestation;
@@ -23,14 +23,15 @@ export function identitiesOf(attestation: Attestation): readonly Identity[] {
 /** Maximum issuers in a hint. */
 const MOST_HINTED = 3;
 
-/** Uses the issuer's URL, because its name in the access file may be reassigned. */
+/** Builds an identity with the issuer's URL, because the issuer's name in the access file may be reassigned. */
 function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
   return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
 }
 
 /**
- * Adds identities to people from live sessions. Sessions that share an identity belong to the same person,
- * transitively. Subjects of issuers without sign-in are ignored, because many people may share a branch.
+ * Links the identities that a person has shown in live sessions. Sessions that share an identity belong to the same
+ * person, transitively. Subjects of issuers without sign-in are ignored, because such a subject may be a branch, which
+ * many people share.
  * @returns a function that completes a person's identities; `sessionId` is one of the person's sessions
  */
 export function createIdentityLinker(
@@ -95,8 +96,8 @@ export function refuseSelfApproval(requester: readonly Identity[], approver: rea
 }
 
 /**
- * Returns the sign-in that a requester needs before an approver or reviewer can be compared with them. Returns
- * undefined if the requester shares an issuer with an entry of `by`.
+ * Describes the sign-in that a requester needs before they can be compared with an approver or reviewer. Returns
+ * undefined if the requester already shares an issuer with an entry of `by`.
  */
 export function findMissingSignIn(
   { by }: Pick<Approval, 'by'>,
@@ -108,7 +109,7 @@ export function findMissingSignIn(
   // Entries without an issuer refer to GitHub.
   const wanted = new Set(by.map(({ issuer = 'github' }) => issuer));
   if ([...wanted].some((name) => known.has(name))) return undefined;
-  // A sign-in at one of them suffices.
+  // A sign-in at any one of them is enough.
   const missing = [...wanted].filter((name) => canSignIn(name, trust)).slice(0, MOST_HINTED);
   if (missing.length === 0) return undefined;
   const commands = missing.map((name) => `"meshpass sign-in --issuer ${name}"`).join(' or ');

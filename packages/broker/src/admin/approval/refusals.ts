@@ -1,4 +1,4 @@
-/** Refusals that several parts of approvals share. */
+/** Refusals that are shared by the code for approvals. */
 import type { Approval } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { toUnixSeconds } from '../../base/index.ts';

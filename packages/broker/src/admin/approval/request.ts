@@ -12,11 +12,11 @@ export interface Answer {
   readonly login: string;
   /** All identities that distinguish the approver from others. */
   readonly identities: readonly Identity[];
-  /** Attestation, checked against the access file again when the last approver answers. */
+  /** Attestation, which is checked against the access file again when the last approver answers. */
   readonly attestation: Attestation;
   /** Channel: `workspace`, `operator`, `page`, `webhook NAME`. */
   readonly via: string;
-  /** Matching entry of `by`, with its position. */
+  /** Entry of `by` that matches the approver, with its position. */
   readonly entry: string;
   readonly seconds: number;
   /** Unix seconds. */
@@ -51,7 +51,7 @@ export interface GrantRequest {
   readonly subject: string;
   readonly login: string;
   readonly workspace: string;
-  /** Identities of the requester at the time of the request. */
+  /** The requester's identities at the time of the request. */
   readonly identities: readonly Identity[];
   readonly grant: string;
   /** Requested duration within the limits of the access file, seconds. */
@@ -70,7 +70,7 @@ export interface GrantRequest {
   readonly emergency?: Emergency | undefined;
 }
 
-/** Creates a request for this person's session, without answers. */
+/** Creates a request for this person's session. It has no answers yet. */
 export function buildRequest(
   { issuer, subject, login, workspace }: Attestation,
   made: Omit<GrantRequest, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
@@ -81,7 +81,7 @@ export function buildRequest(
 /** Request for emergency access. */
 export type EmergencyRequest = GrantRequest & { readonly emergency: Emergency };
 
-/** Whether the request is emergency access. */
+/** Whether the request is for emergency access. */
 export function isEmergencyRequest(request: GrantRequest): request is EmergencyRequest {
   return request.emergency !== undefined;
 }
@@ -137,7 +137,8 @@ function describeDecision<One extends Answer | Review>(one: One) {
 }
 
 /**
- * Returns a grant's duration in seconds: the requested duration or the access file's default, limited by its maximum.
+ * Returns a grant's duration in seconds: the requested duration or the access file's default, capped at the access
+ * file's maximum.
  */
 export function grantDurationSeconds(approval: Approval, wanted: number | undefined): number {
   return Math.min(wanted ?? approval.for, approval.max);

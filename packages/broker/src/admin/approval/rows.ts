@@ -28,7 +28,7 @@ insert into approval_deliveries
 select * from jsonb_populate_recordset(null::approval_deliveries, $1::jsonb)
 on conflict (id) do nothing`);
 
-/** Returns the row of a request. */
+/** Converts a request to its row in the store. */
 export function requestRow(request: GrantRequest): Insertable<Tables['approval_requests']> {
   const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
   return {
@@ -63,7 +63,7 @@ export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
   return rows.map(fromRow);
 }
 
-/** Reads the newest requests of a session, with an id, or of all sessions. */
+/** Reads the newest requests, optionally limited to one session or one id. */
 export async function recentRequests(
   store: Store,
   { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
@@ -82,7 +82,7 @@ export async function recentRequests(
 }
 
 /**
- * Deletes old settled requests that need no review. The audit log keeps them.
+ * Deletes old settled requests that do not need a review. The audit log still contains them.
  * @param before Unix seconds
  */
 export async function deleteOldRequests(store: Store, before: number): Promise<void> {
@@ -94,7 +94,7 @@ export async function deleteOldRequests(store: Store, before: number): Promise<v
     .execute();
 }
 
-/** Permits another use of a single-use message that decided nothing. */
+/** Allows a single-use message to be used again, because it did not decide anything. */
 export async function allowMessageReuse({ db }: Store, key: string): Promise<void> {
   await db.deleteFrom('proof_replay').where('key', '=', key).execute();
 }

@@ -1,4 +1,4 @@
-/** Connects approvals to sessions. A session gains and loses an approved grant like any other. */
+/** Connects approvals to sessions. A session gains and loses an approved grant like any other grant. */
 
 import { toUnixSeconds } from '../../base/index.ts';
 import type { AdminContext, AdminProcess } from '../process.ts';
@@ -14,7 +14,7 @@ const KEPT_SECONDS = 30 * 86_400;
 
 /**
  * Starts approvals, their sweep and webhook deliveries.
- * @param acting stops them
+ * @param acting stack that stops them
  * @throws MeshpassError `store_unavailable`
  */
 export async function startApprovals(

@@ -56,7 +56,10 @@ export const OPERATOR_ACTIONS = {
   'policy.plan': { roles: ['viewer', ...WORKERS] },
   'policy.history': { roles: ALL },
   'policy.version': { roles: ALL },
-  /** Authors of an access file can assign themselves every role and grant, so both actions need the highest role. */
+  /**
+   * An operator who applies an access file can assign themselves any role and grant, so both actions require the
+   * highest role.
+   */
   'policy.apply': { roles: ADMIN, destructive: true },
   'policy.rollback': { roles: ADMIN, destructive: true },
 

@@ -1,4 +1,4 @@
-/** Identity and permissions of an operator. */
+/** An operator's identity and permissions. */
 import type { OperatorRole } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { actionRequirements, type OperatorAction } from './actions.ts';
@@ -9,14 +9,14 @@ export interface AssignedRole {
   readonly place: string;
 }
 
-/** An operator session: either a command's, proved by a token, or a browser's on the page. */
+/** An operator session, either of the command (proved by a token) or of a browser on the page. */
 export interface OperatorSession {
   readonly id: string;
   readonly kind: 'person' | 'service-account';
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
-  /** Attestation of a person. */
+  /** The person's attestation; absent for ServiceAccounts. */
   readonly attestation?: Attestation;
   readonly source?: string | undefined;
   /** Unix ms. */
@@ -31,7 +31,7 @@ export interface OperatorSession {
 
 /** Authenticated operator. */
 export interface OperatorCaller {
-  /** `break-glass` is an anonymous caller with the token that the broker was started with. */
+  /** `break-glass` means an anonymous caller with the token that the broker was started with. */
   readonly kind: 'person' | 'service-account' | 'break-glass';
   /** Name of the issuer in the access file, `kubernetes`, or `break-glass`. */
   readonly issuer: string;
@@ -40,11 +40,11 @@ export interface OperatorCaller {
   /** Display name. Never used for decisions. */
   readonly login: string;
   readonly roles: readonly AssignedRole[];
-  /** Attestation of a person. */
+  /** The person's attestation; absent for other callers. */
   readonly attestation?: Attestation | undefined;
   /** Absent for the break-glass token. */
   readonly session?: OperatorSession;
-  /** Whether confirmation of the person by the issuer is overdue. */
+  /** Whether the issuer's confirmation of the person is overdue. */
   readonly isUnconfirmed?: boolean;
 }
 
@@ -59,7 +59,7 @@ export const BREAK_GLASS_CALLER: OperatorCaller = {
 
 /**
  * Checks an action against the table of actions.
- * @returns role that permits the action and its position: `operator access.yaml:12:7`
+ * @returns the role that permits the action, with its position, such as `operator access.yaml:12:7`
  * @throws MeshpassError `operator_forbidden` with the permitted roles; `operator_unconfirmed`
  */
 export function authorizeAction(
@@ -104,7 +104,7 @@ export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | '
   return kind === 'break-glass' ? 'the holder of the break-glass token' : `${login} (${subject})`;
 }
 
-/** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty without roles. */
+/** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty if there are no roles. */
 export function formatRoles({ roles }: Pick<OperatorCaller, 'roles'>): string {
   return roles.map(({ role, place }) => `${role} ${place}`).join(', ');
 }

@@ -1,6 +1,7 @@
 /**
  * Confirms the person behind an operator session with a fresh ID token from the issuer (OpenID Connect Core section
- * 12). Its claims replace the previous ones, so losing a group also ends the role. Commands then receive a new token.
+ * 12). Its claims replace the previous ones, so a person who loses a group also loses the role. The command then
+ * receives a new token.
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -38,7 +39,7 @@ export interface Confirmation {
 
 /**
  * Confirms a session.
- * @returns the confirmed session; a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
+ * @returns the confirmed session, or a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
  *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
  *   `store_unavailable`
  */
@@ -51,7 +52,7 @@ export async function confirmSignIn(context: SignInContext, asked: Confirmation)
   }
 }
 
-/** Returns the session as it was confirmed last, as far as this broker has seen it. */
+/** Returns the most recently confirmed copy of the session that this broker has seen. */
 function newest({ sessions }: SignInContext, session: OperatorSession): OperatorSession {
   const seen = sessions.byId(session.id);
   return seen && isConfirmedLater(seen, session) ? seen : session;
@@ -73,8 +74,8 @@ async function confirm(
       'A ServiceAccount session does not need confirmation: it ends when its token expires.',
     );
   const held = formatRoles(callerOf(session, access));
-  // For example, the session was opened with another client. A new token would be a new sign-in rather than a
-  // confirmation.
+  // The operator has no role, for example because the session was opened with another client. A new token would be a
+  // new sign-in rather than a confirmation.
   if (held === '') {
     endSessionForLostRole(context, session);
     throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
@@ -104,7 +105,7 @@ async function confirm(
   const changes: CollectChanges = (tx) => tx.once(replay);
   const reason = `${session.issuer} now reports different claims for ${nameOf(confirmed)}.`;
   const known = { ...event, login, rule: holds, reason, detail: { ...event.detail, roles: holds, roles_before: held } };
-  // A confirmation that changes nothing leaves no audit row, like a renewed lease.
+  // Like a lease renewal, a confirmation that changes nothing leaves no audit row.
   if (held === holds) await audit.journal.transaction(changes);
   else {
     const written = await recordGrant(audit, known, changes);

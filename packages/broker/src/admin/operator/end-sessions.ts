@@ -1,7 +1,7 @@
 /**
- * Ends operator sessions: immediately in memory, so that this broker refuses them, and in the audit log as soon as the
- * store responds, so that the next broker can read the end. Sessions also end after a logout at the issuer (OpenID
- * Connect Back-Channel Logout 1.0).
+ * Ends operator sessions. They end immediately in memory, so that this broker refuses them. The end is written to the
+ * audit log as soon as the store responds, so that the next broker can read it. Sessions also end after a logout at the
+ * issuer (OpenID Connect Back-Channel Logout 1.0).
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
@@ -34,8 +34,8 @@ export interface EndSessionsContext extends RecordContext {
 type EndEvent = AuditEvent & { readonly reason: string };
 
 /**
- * Ends sessions when no caller is waiting. Does nothing if they have already ended.
- * @param event event, including its reason
+ * Ends sessions on the broker's own initiative, without a caller. Does nothing if they have already ended.
+ * @param event the audit event, including its reason
  * @returns once the end is stored; the write is retried until then
  */
 export async function endOperatorSessions(
@@ -47,7 +47,10 @@ export async function endOperatorSessions(
   if (end(context, closed)) await recordEnd(context, closed, cause, event);
 }
 
-/** Ends the session of an operator who has no role left. The journal receives the end before any row of the caller. */
+/**
+ * Ends the session of an operator who no longer has a role. The journal receives this end before any row that the
+ * caller writes.
+ */
 export function endSessionForLostRole(
   context: EndSessionsContext,
   { id, subject, login, issuer }: OperatorSession,
@@ -59,9 +62,9 @@ export function endSessionForLostRole(
 }
 
 /**
- * Ends sessions at a caller's request. If the store fails, the request is refused although the sessions are already
- * refused in memory. The write is therefore retried until it succeeds.
- * @param event event, including its reason
+ * Ends sessions at a caller's request. If the store fails, the request is refused although the sessions have already
+ * ended in memory. The write is therefore retried until it succeeds.
+ * @param event the audit event, including its reason
  * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function closeOperatorSessions(
@@ -115,7 +118,7 @@ function detailOf({ sessions, subject }: ClosedOperatorSessions) {
 
 /**
  * Whether the person has signed out since the session began, or the session was closed.
- * @param session session in memory, or of a token
+ * @param session a session from memory or from a token
  */
 export function isOperatorSessionEnded(
   recent: RecentLogouts,
@@ -126,8 +129,8 @@ export function isOperatorSessionEnded(
 }
 
 /**
- * Returns the state of a session: `ended` by its time, a logout or an operator; `unconfirmed` while the issuer's
- * confirmation of the person is overdue.
+ * Returns the state of a session: `ended` if it has expired, or if a logout or an operator ended it; `unconfirmed`
+ * while the issuer's confirmation of the person is overdue.
  */
 export function stateOf(
   { clock, recentLogouts, sessions }: Pick<EndSessionsContext, 'clock' | 'recentLogouts' | 'sessions'>,
@@ -175,7 +178,7 @@ export async function signOutOperators(
   await endOperatorSessions(context, closed, 'signed_out', { ...event, subject, login, issuer, reason });
 }
 
-/** Maximum sessions listed in a row. */
+/** Maximum number of sessions listed in one audit row. */
 const MOST_NAMED = 100;
 
 function signedBy({ issuer, subject, claims }: Attestation): SignedInUser {

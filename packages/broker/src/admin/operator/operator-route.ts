@@ -25,9 +25,9 @@ export type OperatorCall<Body> = Call<OperatorCaller, Body> & {
 export const Reason = z.string().min(1).max(200).refine(isPlainText);
 
 /**
- * Returns a function that creates routes for operators. They refuse with the errors of their authentication,
- * `operator_unconfirmed`, `operator_forbidden` and `operator_reason_required`. The handler is called for operators whose role permits the
- * action. Its event includes the person, the role and the entry that assigned the role.
+ * Returns a function that creates routes for operators. The routes refuse with the errors of their authentication,
+ * `operator_unconfirmed`, `operator_forbidden` and `operator_reason_required`. The handler is only called for operators
+ * whose role permits the action. Its event includes the person, the role and the entry that assigned the role.
  */
 export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
   return <Body>(
@@ -70,7 +70,7 @@ function reasonRequired(action: OperatorAction): MeshpassError {
   return new MeshpassError('operator_reason_required', `${action} requires a reason for the audit log: add --reason.`);
 }
 
-/** Builds `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
+/** Builds the `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
 export function formatOperatorReason(caller: OperatorCaller, because: string | undefined): string {
   return `${nameOf(caller)} requested it${because === undefined ? '' : `: ${because}`}.`;
 }

@@ -1,6 +1,6 @@
 /**
- * Tokens for operators who use the command: JWTs (RFC 7519) that the broker signs with the same key as its other
- * tokens, so that every broker of the installation can verify them and none needs to store them. A token is bound to
+ * Tokens for operators who use the command. They are JWTs (RFC 7519), signed with the same key as the broker's other
+ * tokens. Every broker in the installation can therefore verify them, and none has to store them. A token is bound to
  * the command's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
  * 8725 sections 3.11 and 3.12).
  */
@@ -12,10 +12,10 @@ import { publishedKeys, type RotatingSigner } from '../../core/index.ts';
 import type { OperatorSession } from './caller.ts';
 import type { OperatorSessions } from './sessions.ts';
 
-/** Issues and verifies tokens of operators who use the command. */
+/** Issues and verifies tokens for operators who use the command. */
 export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
 
-/** `typ` of the header. */
+/** `typ` in the JWT header. */
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
 
 /** All members, so that a token of another version is rejected instead of being read as a session without an end. */
@@ -34,12 +34,12 @@ const Session: z.ZodType<OperatorSession> = z.object({
 });
 const Claims = z.object({ cnf: z.object({ jkt: z.string() }), session: Session });
 
-/** Returns `iss` and `aud` of the tokens. */
+/** Returns the `iss` and `aud` of the tokens. */
 export function operatorTokenIssuer(publicUrl: string): string {
   return `${publicUrl}/operator`;
 }
 
-/** Creates the issuer of tokens. */
+/** Creates the issuer and verifier of the tokens. */
 export function createOperatorTokens(
   signer: Pick<RotatingSigner, 'sign' | 'ring'>,
   publicUrl: string,
@@ -48,7 +48,7 @@ export function createOperatorTokens(
 ) {
   const issuer = operatorTokenIssuer(publicUrl);
   return {
-    /** Signs a token. It is valid until the session must be confirmed or ends. */
+    /** Signs a token. The token is valid until the session must be confirmed or ends. */
     issue: async (session: OperatorSession) => {
       const { id: sid, jkt, subject: sub } = session;
       const times = { iat: toUnixSeconds(clock), exp: sessions.confirmedUntil(session) };
@@ -74,7 +74,8 @@ export function createOperatorTokens(
           typ: OPERATOR_TOKEN,
           algorithms: ['RS256'],
           requiredClaims: ['iat', 'exp'],
-          // An expired token can still be renewed or signed out. The caller compares the session's times.
+          // The expiry is not checked here, because an expired token can still be renewed or signed out. The caller
+          // checks the session's times.
           currentDate: new Date(0),
         });
         const { cnf, session } = Claims.parse(payload);

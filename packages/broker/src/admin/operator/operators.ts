@@ -14,7 +14,7 @@ import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
 import type { SignInContext } from './sign-in.ts';
 
-/** Sources of operator authentication. */
+/** Dependencies of operator authentication. */
 export interface OperatorsOptions extends SignInContext {
   /** Break-glass token; undefined if break-glass is disabled, which is the default. */
   readonly token: string | undefined;
@@ -29,9 +29,9 @@ export interface OperatorsOptions extends SignInContext {
 /** Authentication for the routes of the operator listener. */
 export type Operators = ReturnType<typeof createOperators>;
 
-/** Refused sign-ins per source. */
+/** Rate limit for refused sign-ins, per source. */
 const REFUSED = { burst: 10, perSecond: 0.1 };
-/** Maximum DPoP proofs remembered in a window. Enough, because there are few operators. */
+/** Maximum DPoP proofs remembered per window. This is enough, because there are few operators. */
 const REPLAY_CAPACITY = 20_000;
 const BREAK_GLASS_OFF =
   'Break-glass is off, so this broker does not accept an operator token. Sign in with meshpass login (for automation, add --service-account-token FILE). ' +
@@ -69,7 +69,7 @@ export function createOperators(options: OperatorsOptions) {
 
   /**
    * Authenticates the operator of a session.
-   * @param prove proves that the session's token or cookie was issued to the caller
+   * @param prove throws unless the session's token or cookie was issued to the caller
    */
   const bySession = (
     { event, request }: Presented,
@@ -93,7 +93,7 @@ export function createOperators(options: OperatorsOptions) {
   const byToken = (presented: Presented): Outcome<OperatorCaller> => {
     const { event, request } = presented;
     const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
-    // No comparison takes place, so guesses reveal nothing.
+    // The token is not compared with anything, so guesses reveal nothing.
     if (token === undefined && given !== '')
       return refusedOutcome(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
     if (token === undefined || !equalInConstantTime(given, token))
@@ -133,8 +133,8 @@ export function createOperators(options: OperatorsOptions) {
   const still = (caller: OperatorCaller) => (caller.session ? callerNow(caller.session) : caller);
 
   /**
-   * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
-   * count against the source, because the broker verifies ID tokens and session tokens itself.
+   * Runs a sign-in that sends an unauthenticated client's proof to Kubernetes or an issuer. Only refusals by Kubernetes
+   * or an issuer count against the source, because the broker verifies ID tokens and session tokens itself.
    * @throws MeshpassError `too_many_attempts` after ten refusals
    */
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
@@ -152,13 +152,16 @@ export function createOperators(options: OperatorsOptions) {
   return {
     askOutside,
     /**
-     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are not
-     * rate-limited, because all port-forwards share an address and a guess costs only one signature verification.
+     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are
+     * not rate-limited, because all port-forwards share an address, and a guess costs only one signature verification.
      */
     authentication: Object.assign(byHeader, { still }),
     /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended`. */
     pageAuthentication: Object.assign(byCookie, { still }),
-    /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
+    /**
+     * Authenticates the key of a client that is signing in. The client must have just created the DPoP proof for this
+     * request.
+     */
     keyAuthentication: (presented: Presented) =>
       grantedOutcome(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
   };

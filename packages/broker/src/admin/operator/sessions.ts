@@ -1,6 +1,7 @@
 /**
- * Operator sessions in memory: those of the page, because a browser has only a random cookie, and those of commands
- * that this broker has seen, for lists. Permissions are checked on every request.
+ * Operator sessions in memory. Page sessions are kept because a browser has only a random cookie. The command's
+ * sessions are kept, once this broker has seen them, so that they can be listed. Permissions are checked on every
+ * request.
  */
 import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
@@ -18,16 +19,16 @@ export const MAX_SESSIONS_PER_SUBJECT = 10;
 const MAX_OPERATOR_SESSIONS = 1_000;
 /** How often the issuer must confirm a person, seconds. */
 export const CONFIRM_INTERVAL_SECONDS = 300;
-/** For the lab only: returns another time. */
+/** Overrides CONFIRM_INTERVAL_SECONDS. For use in the lab only. */
 export const labOnlyConfirmSeconds: unique symbol = Symbol('confirmSecondsOnlyInALab');
 
 /**
- * Creates the session memory.
+ * Creates the in-memory sessions.
  * @param confirmSeconds returns CONFIRM_INTERVAL_SECONDS, except in the lab
  */
 export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_INTERVAL_SECONDS) {
   const sessions = new Map<string, OperatorSession>();
-  /** Session ids by the hash of their cookie. */
+  /** Session ids by cookie hash. */
   const byHash = new Map<string, string>();
   const remove = (id: string) => {
     sessions.delete(id);
@@ -44,7 +45,10 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
   const hasPlace = (subject: string) =>
     sessions.size < MAX_OPERATOR_SESSIONS || all().length < MAX_OPERATOR_SESSIONS || oldestOf(subject) !== undefined;
   return {
-    /** @param hash SHA-256 of the cookie, hex */
+    /**
+     * Finds a session by its cookie.
+     * @param hash SHA-256 of the cookie, hex
+     */
     byCookie: (hash: string | undefined) => sessions.get(byHash.get(hash ?? '') ?? ''),
     byId: (id: string) => sessions.get(id),
     all,
@@ -68,7 +72,10 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
       if (hash !== undefined) byHash.set(hash, id);
     },
     remove,
-    /** Returns when the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only once. */
+    /**
+     * Returns the time at which the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only
+     * once.
+     */
     confirmedUntil: ({ kind, confirmedAt, expiresAt }: OperatorSession) =>
       kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds()) : expiresAt,
   };
@@ -80,7 +87,7 @@ export function isConfirmedLater(one: OperatorSession, other: OperatorSession): 
   return issuedAt(one) > issuedAt(other);
 }
 
-/** Returns the caller of a session with its roles in this access file, if any. */
+/** Returns a session's caller, with the roles that this access file gives them, if any. */
 export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
   const { kind, issuer, subject, login, attestation } = session;
   const { roles } = currentRoles(session, access);
@@ -95,7 +102,7 @@ export function whyNoRole(session: OperatorSession, access: Access): string {
     : 'The access file no longer grants you an operator role.';
 }
 
-/** Returns the roles that an access file gives a session's operator, and why it gives no more. */
+/** Returns the roles that an access file gives a session's operator, and the reasons why it does not give more. */
 export function currentRoles(
   { kind, subject, attestation }: Pick<OperatorSession, 'kind' | 'subject' | 'attestation'>,
   access: Access,

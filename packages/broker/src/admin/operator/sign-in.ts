@@ -1,8 +1,8 @@
 /**
  * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The steps are: verify the
  * identity, find its roles in the access file, check the limits, and store the audit row. The first refusal ends the
- * exchange. The broker does not store sessions. A command keeps its session as a token, and the page keeps it in
- * memory.
+ * exchange. Sessions are not written to the store. The command keeps its session as a token, and the broker keeps page
+ * sessions in memory.
  */
 
 import type { Access } from '@meshpass/access';
@@ -39,7 +39,7 @@ import { callerOf, currentRoles, type labOnlyConfirmSeconds } from './sessions.t
 export interface OperatorSignInDependencies {
   /** Public keys of issuers. */
   readonly keys: IssuerKeys;
-  /** HTTP options for issuers in browser sign-ins; absent if browsers cannot sign in. */
+  /** HTTP options for requests to issuers during browser sign-ins; absent if browsers cannot sign in. */
   readonly http?: IssuerHttpOptions;
   /**
    * Uses TokenReview to find the user name for a ServiceAccount token with this audience. Absent if ServiceAccounts
@@ -65,9 +65,9 @@ export interface SignInContext extends EndSessionsContext {
 /** Request for an operator session. */
 export interface SignInRequest {
   readonly token: string;
-  /** Token type of RFC 8693 section 3. */
+  /** Token type (RFC 8693 section 3). */
   readonly tokenType: string;
-  /** Thumbprint of the key in the request's DPoP proof, which the session is bound to, or a browser's binding. */
+  /** Thumbprint of the key that the session is bound to, from the request's DPoP proof, or a browser's binding. */
   readonly jkt: string;
   /** SHA-256 of the cookie of a session on the page, hex. */
   readonly cookieHash?: string;
@@ -131,7 +131,7 @@ export async function signIn(
 interface Proven {
   readonly who: Who;
   readonly replay?: AttestationResult['replay'];
-  /** When the proof ends, Unix seconds, if the session must not outlive it. */
+  /** When the proof expires, Unix seconds, if the session must not outlive it. */
   readonly endsAt?: number | undefined;
 }
 
@@ -165,7 +165,7 @@ async function provePerson(
   return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 
-/** Refuses a token of another sign-in. */
+/** Refuses an ID token from a different sign-in. */
 function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boolean): void {
   // OpenID Connect Core section 3.1.2.1. The nonce is derived from the key, so a stolen token is useless without the
   // key, and an attacker cannot make another person sign in to the attacker's session.
@@ -205,7 +205,7 @@ async function proveServiceAccount(
   };
 }
 
-/** Returns `exp` of a token that Kubernetes has accepted. */
+/** Returns the `exp` claim of a token that Kubernetes has accepted. */
 function expiryOf(token: string): number | undefined {
   try {
     return decodeJwt(token).exp;

@@ -1,5 +1,5 @@
 /**
- * Uses OIDC tokens to authorize jobs of one GitHub Actions repository to plan and apply access files. Any job in the
+ * Uses OIDC tokens to authorize GitHub Actions jobs in one repository to plan and apply access files. Any job in the
  * repository may plan. Only one workflow on one ref may apply, in the first attempt of each run, and only in jobs that
  * run the ref's own code. The token has a separate audience, so a token that opens a session cannot apply a file.
  */
@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { attestOidc, type OidcOptions } from '../../issuers/index.ts';
 
-/** Workflow at a full ref or a commit. */
+/** Matches a workflow at a full ref or a commit. */
 const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;
 
 export const PolicyAuthors = z.strictObject({
@@ -21,7 +21,7 @@ export const PolicyAuthors = z.strictObject({
    * owner is accepted.
    */
   ownerId: z.number().int().positive().optional(),
-  /** Ref that may apply. */
+  /** Ref whose jobs may apply. */
   ref: z.string().startsWith('refs/').default('refs/heads/main'),
   /**
    * Workflow whose jobs may apply, exactly as in `job_workflow_ref`: `OWNER/REPOSITORY/.github/workflows/FILE@REF`. For
@@ -36,13 +36,13 @@ export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
 export interface PolicyAuthor {
   /** Description for the audit log: `acme/platform run 42 of push on refs/heads/main`. */
   readonly by: string;
-  /** Run; absent for an operator. */
+  /** GitHub Actions run; absent for an operator. */
   readonly run?: Run | undefined;
 }
 
-/** A GitHub Actions run. Its file replaces files from the repository's earlier runs, never from a later run. */
+/** A GitHub Actions run. Its file may replace files from the repository's earlier runs, but never from a later run. */
 export interface Run {
-  /** Issuer and repository. Run ids increase within them. */
+  /** Issuer and repository. Run ids increase within this pair. */
   readonly of: string;
   /** `run_id`, the same in every attempt. */
   readonly id: number;
@@ -59,7 +59,7 @@ export type PolicyAuthorResolver = (token: string, wants: 'plan' | 'apply') => P
 const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
 
 /**
- * Creates the authorization.
+ * Creates the function that authorizes authors.
  * @returns a function that throws MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable`
  */
 export function createAuthorCheck(

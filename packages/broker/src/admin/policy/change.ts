@@ -1,6 +1,7 @@
 /**
- * Changes the access file by plan. A plan is made for the current cluster and applied only if it is still the same. The
- * applied file is stored. Changes run one at a time. The prover reads and proves callers' files.
+ * Changes the access file by plan. A plan is computed against the current state of the cluster, and is applied only if
+ * computing it again gives the same plan. The applied file is stored. Changes run one at a time. The prover reads and
+ * proves callers' files.
  */
 
 import type { Access } from '@meshpass/access';
@@ -38,7 +39,7 @@ export type PolicyChanges = ReturnType<typeof createPolicyChanges>;
 /** Version number of the file on disk. */
 export const ON_DISK = 0;
 
-/** Creates the changes with their own lock. */
+/** Creates the functions that plan and apply changes. They share a lock. */
 export function createPolicyChanges(
   mesh: PolicyMesh,
   prover: Pick<Prover, 'prove'>,
@@ -53,8 +54,8 @@ export function createPolicyChanges(
     return await prover.prove({ candidate: { files }, state, ...(signedIn && { signedIn }) });
   };
   /**
-   * Puts a file in force, then stores it. The order matters, because a file that Kubernetes refuses must not come back
-   * at the next start.
+   * Brings a file into force, then stores it. The order matters, because a file that Kubernetes refuses must not come
+   * back at the next start.
    */
   const put = async (
     { kept, access, plan: made, isOnDisk = false }: Change,
@@ -99,7 +100,10 @@ export function createPolicyChanges(
     if (isOnDisk) await mesh.followDisk();
     return grantedOutcome(event, made);
   };
-  /** Runs changes one at a time. Their author was authorized by the file in force when the request was made. */
+  /**
+   * Runs changes one at a time. The author was authorized by the file that was in force at the time of the request, so
+   * a change is refused if a different file has come into force since.
+   */
   const inTurn = (change: (decidedBy: Access | undefined) => Promise<Outcome<Plan>>) => {
     const decidedBy = mesh.inForce();
     return runExclusive(mutex, 'policy', async () => {
@@ -130,8 +134,8 @@ export function createPolicyChanges(
     plan: async (kept: AccessTexts, signedIn?: readonly OperatorSession[]) => {
       const { plan, concerned } = await prove(kept, signedIn);
       const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
-      // The findings explain a plan that is refused anyway. If the only findings are unknown effects, which can be
-      // accepted, the plan is still rehearsed.
+      // If the plan would be refused, its findings explain why, and a rehearsal is unnecessary. A plan whose only
+      // findings are unknown effects, which can be accepted, is still rehearsed.
       if (refusals(made, { acceptUnknown: true }).length > 0) return made;
       await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
       return made;
@@ -161,7 +165,8 @@ export function createPolicyChanges(
     /**
      * Rolls back to a version.
      * @param version `ON_DISK` for the file on disk, which then takes control again
-     * @throws MeshpassError `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
+     * @throws MeshpassError `plan_unknown`; `plan_stale` if another file came into force first; or an error from
+     *   `apply`
      * @returns a refusal if the store failed
      */
     rollBack: (version: number, reason: string, author: PolicyAuthor, asked: AuditEvent, accept?: Acceptance) =>

@@ -1,6 +1,6 @@
 /**
- * History of applied access files in the store. It determines the file in force after a restart, and which versions a rollback can
- * target.
+ * History of applied access files in the store. It determines which file is in force after a restart, and which
+ * versions a rollback can target.
  */
 import { type Access, parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -9,12 +9,12 @@ import { z } from 'zod';
 import type { AccessTexts } from '../../mesh/index.ts';
 import type { Tables } from '../../store/index.ts';
 
-/** Texts by path, as in `include`. */
+/** File texts by path, as used in `include`. */
 export const PolicyFiles = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 
 const LISTED = 100;
 
-/** Lists versions, newest first, with the plan that applied each. */
+/** Lists versions, newest first, each with the plan that applied it. */
 export async function listVersions(db: Kysely<Tables>) {
   const columns = ['version', 'time', 'applied_by', 'reason', 'plan'] as const;
   const rows = await db
@@ -32,7 +32,7 @@ export async function listVersions(db: Kysely<Tables>) {
   }));
 }
 
-/** Reads the files of a version, or undefined if the version does not exist. */
+/** Reads the files of a version. Returns undefined if the version does not exist. */
 export async function readVersion(db: Kysely<Tables>, version: number): Promise<AccessTexts | undefined> {
   const row = await db
     .selectFrom('access_versions')
@@ -42,7 +42,7 @@ export async function readVersion(db: Kysely<Tables>, version: number): Promise<
   return row && toTexts(row);
 }
 
-/** @returns the newest run of this repository that applied a file, even if it was rolled back since */
+/** Finds the newest run of this repository that applied a file, even if the file has since been rolled back. */
 export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
   const row = await db
     .selectFrom('access_versions')
@@ -52,7 +52,7 @@ export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<num
   return row?.run == null ? undefined : Number(row.run);
 }
 
-/** Reads the files from a table row, which contains texts by path as JSON. */
+/** Reads the files from a table row, which contains the texts by path as JSON. */
 export function toTexts({ main, files }: { readonly main: string; readonly files: string }): AccessTexts {
   return { main, files: PolicyFiles.parse(JSON.parse(files)) };
 }

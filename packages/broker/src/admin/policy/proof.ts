@@ -6,7 +6,7 @@ import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
 import type { OperatorSession } from '../operator/caller.ts';
 
 export interface ProofRequest {
-  /** Text from a caller, or the parsed file in force. */
+  /** File texts from a caller, or the parsed file in force. */
   readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
   /** State to plan against. */
   readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
@@ -31,8 +31,8 @@ export type ProofReply =
       };
     };
 
-/** First argument that makes a single executable start as this process. */
+/** First argument that makes a single executable run as the proving process. */
 export const PROVE_COMMAND = '__prove';
 
-/** Heap limits; the process needs about 80 MB more. */
+/** Heap limits. The process needs about 80 MB in addition to its heap. */
 export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

@@ -9,8 +9,8 @@ import { parseFiles } from './history.ts';
 import type { Proof, ProofReply, ProofRequest } from './proof.ts';
 
 /**
- * Maximum size of the policies and of the findings as JSON, characters. The broker parses and sends both while other
- * requests wait.
+ * Maximum size of the policies and of the findings as JSON, characters. Other requests wait while the broker parses and
+ * sends them.
  */
 const MAX_ANSWER = 2 * 1024 * 1024;
 
@@ -53,7 +53,7 @@ function bounded(proof: Proof): Proof {
 }
 
 /**
- * Lists the roles that the operators whom this broker has seen gain or lose.
+ * Lists the roles that operators gain or lose. Only operators that this broker has seen are included.
  * @param before the access file in force
  * @returns one change per person and role, even if the person has several sessions
  */

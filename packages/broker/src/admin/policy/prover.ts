@@ -1,7 +1,7 @@
 /**
- * Reads and proves callers' access files in a separate process, one at a time, with limits on time and memory. A thread
- * would not do: V8 ends the whole process if a large allocation exceeds a thread's limit, and that limit excludes typed
- * arrays.
+ * Reads and proves callers' access files in a separate process, one at a time, with limits on time and memory. A worker
+ * thread is not enough: V8 ends the whole process if a large allocation exceeds a thread's limit, and that limit
+ * excludes typed arrays.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ export type Prover = ReturnType<typeof createProver>;
 
 /** Timeout of a caller's request, milliseconds. */
 const LIMIT_MS = 4_500;
-/** Timeout for a proof that the watch needs, which keeps no caller waiting, milliseconds. */
+/** Timeout for a proof that the watch requests in the background, milliseconds. */
 export const WATCH_LIMIT_MS = 60_000;
 /**
  * Maximum time to wait for other requests and for the process to start, in multiples of the timeout. After that, the
@@ -23,7 +23,7 @@ export const WATCH_LIMIT_MS = 60_000;
 const MAX_WAIT = 2;
 /** Maximum waiting and running requests. */
 const MAX_REQUESTS = 16;
-/** How long the process can be idle before it ends. */
+/** How long the process can be idle before it is ended, milliseconds. */
 const IDLE_MS = 60_000;
 /** Memory limit. V8's own limit excludes typed arrays, so the broker monitors the whole process. */
 const MAX_BYTES = 256 * 1024 * 1024;
@@ -58,7 +58,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
 
   /**
    * Runs a request when its turn comes.
-   * @param arrived when the request arrived, by `performance.now()`
+   * @param arrived when the request arrived, according to `performance.now()`
    */
   const run = async (request: ProofRequest, arrived: number): Promise<ProofReply> => {
     const left = () => limitMs * MAX_WAIT - (performance.now() - arrived);
@@ -83,7 +83,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
       isLarger || child.signalCode === 'SIGABRT' || (child.exitCode === null && child.signalCode === null);
     if (!reply) {
       end();
-      // The next request then does not have to wait for the process to start.
+      // Starts the next process now, so that the next request does not have to wait for it.
       if (!closed) begin();
     }
     idle = setTimeout(end, IDLE_MS).unref();
@@ -110,7 +110,10 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
   };
 
   return {
-    /** @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal` */
+    /**
+     * Proves an access file.
+     * @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal`
+     */
     prove,
     close: () => {
       closed = true;
@@ -130,7 +133,7 @@ function busy(message: string): MeshpassError {
   return new MeshpassError('overloaded', message, { retryAfter: 5 });
 }
 
-/** Starts the process without the broker's environment. */
+/** Starts the process. It does not inherit the broker's environment. */
 function start(): ChildProcess {
   const program = isSea()
     ? PROVE_COMMAND
@@ -163,7 +166,7 @@ function endIfLarger(child: ChildProcess, maxBytes: number): () => boolean {
   };
 }
 
-/** @returns resident memory in bytes, or 0 if the process has ended or the system has no `/proc` */
+/** Returns the resident memory in bytes, or 0 if the process has ended or the system has no `/proc`. */
 function residentBytes({ pid }: ChildProcess): number {
   try {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
@@ -172,7 +175,10 @@ function residentBytes({ pid }: ChildProcess): number {
   }
 }
 
-/** @returns undefined if no message came in time, or the process has ended */
+/**
+ * Waits for the next message from the process.
+ * @returns undefined if no message arrived in time, or if the process has ended
+ */
 function nextMessage(child: ChildProcess, milliseconds: number): Promise<unknown> {
   return new Promise((resolve) => {
     const settle = (message?: unknown): void => {

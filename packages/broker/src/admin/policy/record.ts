@@ -1,4 +1,4 @@
-/** Records the outcome of access files, and findings about foreign policies, in the audit log. */
+/** Records the outcome of access files, and findings about other people's policies, in the audit log. */
 import type { Finding } from '@meshpass/analysis/plan';
 import type { Insertable } from 'kysely';
 import type { Logger } from 'pino';
@@ -17,7 +17,7 @@ on conflict (singleton) do update set digest = excluded.digest, main = excluded.
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 
-/** Dependencies of audit rows that are written however long the store is unavailable. */
+/** Dependencies for writing audit rows that must reach the store, no matter how long it is unavailable. */
 export interface RecordContext {
   readonly journal: Journal;
   /** Receives store failures. The write is retried after each. */
@@ -27,8 +27,9 @@ export interface RecordContext {
 }
 
 /**
- * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is back logs
- * them instead. When a file from disk comes into force, it is stored with its row for the next broker (stored-access.ts).
+ * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is available
+ * again logs them instead. When a file from disk comes into force, it is stored with its row for the next broker
+ * (stored-access.ts).
  */
 export function createPolicyRecorder(context: RecordContext, log: Logger) {
   const { clock, random } = context;
@@ -40,7 +41,7 @@ export function createPolicyRecorder(context: RecordContext, log: Logger) {
       const row = auditRow(event, outcome, reason, code, clock());
       void retryUntilStored(context, (tx) => {
         tx.audit(row);
-        // A later attempt must not replace a newer file.
+        // A retry must not overwrite a newer file.
         if (disk && newest) tx.write(SET_IN_FORCE, inForceRow(newest));
       });
     },

@@ -1,7 +1,7 @@
 /**
- * Access files in the store, as read by this version of Meshpass: the last one applied by plan, which a different version
- * may have applied, and the last one on disk that came into force. A starting broker continues with the latter if the
- * current file on disk is refused (mesh/reconcile/mesh-state.ts).
+ * Reads the access files in the store with this version of Meshpass: the last one applied by plan, which a different
+ * version may have applied, and the last file on disk that came into force. A starting broker continues with the latter
+ * if the current file on disk is refused (mesh/reconcile/mesh-state.ts).
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -11,7 +11,10 @@ import { digestTexts, type FormerAccessFile } from '../../mesh/index.ts';
 import type { AppliedRow, InForceRow, StoredAccess, Tables } from '../../store/index.ts';
 import { parseFiles, toTexts } from './history.ts';
 
-/** @returns undefined if the file on disk is in control */
+/**
+ * Reads the newest applied version.
+ * @returns undefined if the file on disk is in control
+ */
 export async function readNewestVersion(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
   const newest = await db
     .selectFrom('access_versions')
@@ -48,7 +51,7 @@ function whyRefused(row: AppliedRow): string | undefined {
   }
 }
 
-/** Reads the stored file, or undefined if there is none. */
+/** Reads the stored file. Returns undefined if there is none. */
 export async function readStoredAccess(db: Kysely<Tables>): Promise<FormerAccessFile | undefined> {
   const row = await db.selectFrom('access_in_force').select(['digest', 'main', 'files']).executeTakeFirst();
   return row && toKept(row);
@@ -65,8 +68,8 @@ function toKept({ digest, main, files }: InForceRow): FormerAccessFile {
 }
 
 /**
- * Creates a reader for a waiting broker that parses the files only when they change. It returns why this version refuses
- * the applied file, and the file that was in force.
+ * Creates a reader for a waiting broker that parses the files only when they change. The reader returns the reason if
+ * this version refuses the applied file, and the file that was in force.
  */
 export function createStoredAccessReader() {
   let last: { of: StoredAccess; refused: string | undefined; kept: FormerAccessFile | undefined } | undefined;

@@ -1,6 +1,7 @@
 /**
- * Watches foreign policies while an access file is in force. After each change, it repeats the proof and reports any
- * policy that breaks a grant or opens more than is granted, in the log, the audit log and a metric. It changes nothing.
+ * Watches other people's policies while an access file is in force. After each change, the watch repeats the proof. It
+ * reports any policy that breaks a grant, or that opens more than is granted, in the log, the audit log and a metric.
+ * It does not change any policy.
  */
 import type { Finding } from '@meshpass/analysis/plan';
 import type { PolicyMesh } from '../../mesh/index.ts';
@@ -14,7 +15,7 @@ export interface PolicyWatchOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** How long a proof is delayed after a change, milliseconds. Changes come in bursts. */
+/** Delay between a change and its proof, milliseconds, because changes come in bursts. */
 const SETTLE_MS = 1_000;
 /** Pause after a proof, in multiples of its duration, so that proofs take at most a quarter of the time. */
 const REST = 3;
@@ -41,7 +42,8 @@ export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchO
       rest = Math.max(SETTLE_MS, REST * (performance.now() - began));
     });
     if (stopped) return;
-    // Findings about other people's traffic are meant for plans. Here, those people made the change themselves.
+    // Findings about other people's traffic are meant for plans. They are left out here, because those people made the
+    // change themselves.
     const now = new Map(
       findings
         .filter(({ kind }) => ['grant-does-not-work', 'reaches-more', 'not-known'].includes(kind))
@@ -52,7 +54,7 @@ export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchO
     known = now;
   };
   const soon = (): void => {
-    // The pause begins at the end of a proof.
+    // The pause starts when the running proof ends.
     if (running) isStale = true;
     if (stopped || running || waiting !== undefined) return;
     waiting = setTimeout(run, rest);

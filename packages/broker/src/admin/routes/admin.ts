@@ -14,7 +14,7 @@ type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
 const text = z.string().min(1).max(255);
 const SELECTORS = {
   id: text.optional(),
-  /** Login (case-insensitive) or subject, exact match. */
+  /** Matches the login (case-insensitive) or the subject exactly. */
   user: text.optional(),
   subject: text.optional(),
   /** The workspace's name or key. */
@@ -23,9 +23,9 @@ const SELECTORS = {
 };
 type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
-/** Maximum and default number of sessions in a page. */
+/** Maximum and default number of sessions per page. */
 const MOST_SESSIONS = 1_000;
-/** Query of `GET /admin/sessions`. */
+/** Query parameters of `GET /admin/sessions`. */
 export const SessionListQuery = z.strictObject({
   ...SELECTORS,
   /** Returns the sessions after this id, ordered by id. */
@@ -52,7 +52,7 @@ export function adminRoutes(context: Context): readonly Route[] {
   const { sessions, operators } = context;
   const on = operatorRoutes(operators.authentication);
   return [
-    // As everywhere, an allowed read leaves no audit row.
+    // Allowed reads leave no audit row.
     on(
       'GET /admin/sessions',
       { does: listing, action: 'operator.list', schema: SessionListQuery },
@@ -101,7 +101,7 @@ async function closeSelected(
     ...asked,
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
     reason: formatOperatorReason(caller, reason || undefined),
-    // Session rows reference this decision, because thousands of ids would not fit here.
+    // The sessions' own rows reference this decision, because thousands of ids would not fit here.
     detail: { ...asked.detail, order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   };
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;

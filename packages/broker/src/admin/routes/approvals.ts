@@ -1,4 +1,7 @@
-/** Routes for sessions, operators (docs/access/approvals.md) and webhooks (docs/access/webhooks.md) to create and answer requests. */
+/**
+ * Routes that create and answer approval requests, for sessions and operators (docs/access/approvals.md) and for
+ * webhooks (docs/access/webhooks.md).
+ */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import {
@@ -19,7 +22,7 @@ import type { Approvals } from '../approval/approvals.ts';
 import { type OperatorCall, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-/** Parameter `scope` of `GET /approvals`. */
+/** The `scope` parameter of `GET /approvals`. */
 export const ApprovalListScope = z.enum(['all', 'own']);
 const ListQuery = z.object({ scope: ApprovalListScope.default('all') });
 /** Maximum size of a body, bytes. */
@@ -30,7 +33,7 @@ const MOST = 4 * 1024;
  * `/approvals/review`.
  */
 export function approvalRoutes(approvals: Approvals, session: Authentication<SessionCaller>): readonly Route[] {
-  /** Creates a route for an order of a session. */
+  /** Creates a `POST` route for sessions. */
   const order = <Order>(
     path: `/${string}`,
     action: AuditAction,
@@ -77,7 +80,7 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
 
 /** Maximum size of a webhook's message, bytes. */
 const MOST_OF_WEBHOOK = 8 * 1024;
-/** Unauthenticated webhook messages per source. */
+/** Rate limit for unauthenticated webhook messages, per source. */
 const ATTEMPTS = { burst: 30, perSecond: 1 };
 
 /** Returns `POST /approvals/answers/NAME`. */
@@ -161,7 +164,7 @@ export function operatorApprovalRoutes({
   ];
 }
 
-/** Builds the error for ServiceAccounts, because only a person can approve. */
+/** Builds the error for ServiceAccounts, because only people can approve. */
 function nobody(): MeshpassError {
   return new MeshpassError(
     'approval_forbidden',

@@ -7,7 +7,7 @@ import type { OperatorAction } from '../operator/actions.ts';
 import { formatOperatorReason, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-/** Query parameters for `GET /audit/export`. */
+/** Query parameters of `GET /audit/export`. */
 export const ExportQuery = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
 /** Body of `POST /audit/prune`. */
 export const AuditPruneBody = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
@@ -21,7 +21,7 @@ const NO_STORE = { 'cache-control': 'no-store' };
  */
 export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | 'operators'>): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
-  /** Creates a read route. As everywhere, an allowed read leaves no audit row. */
+  /** Creates a read route. Allowed reads leave no audit row. */
   const read = <Query>(
     path: `/${string}`,
     one: Pick<OperatorRoute<Query>, 'does' | 'schema'>,

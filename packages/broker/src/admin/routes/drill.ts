@@ -21,7 +21,7 @@ export function drillRoutes(context: Context): readonly Route[] {
     ),
     on(
       'POST /admin/drill/evidence',
-      // Only signs reports in exactly this form, and with a type that no verifier accepts as a token.
+      // Signs only reports that match this schema, and with a JWT type that no verifier accepts as a token.
       { does: 'drill.evidence', action: 'operator.drill', schema: DrillReport },
       async ({ event: asked, body: drill, caller }) => {
         const session = await recorded(context, drill.session.id);

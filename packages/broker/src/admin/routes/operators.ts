@@ -22,10 +22,13 @@ export interface OperatorsContext extends RouteContext, SignInContext {
   readonly operators: Operators;
 }
 
-/** Concurrent sign-ins, in total and per source. Limited because each sign-in may send a request to an issuer. */
+/**
+ * Maximum concurrent sign-ins, in total and per source. They are limited because each one may send a request to an
+ * issuer.
+ */
 const SIGN_INS = { total: 16, perSource: 4 };
 
-/** Confirmations per session. */
+/** Rate limit for confirmations, per session. */
 const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
 
 /** Body of `POST /operator/session/confirm`. */
@@ -90,7 +93,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   ];
 }
 
-/** Returns how much time a session has left, seconds. */
+/** Returns the time until a session ends and until it must be confirmed, seconds. */
 function timesOf({ clock, sessions }: OperatorsContext, session: OperatorSession) {
   const now = toUnixSeconds(clock);
   return { expires_in: session.expiresAt - now, confirm_in: sessions.confirmedUntil(session) - now };
@@ -162,7 +165,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
             { ...event, target },
             new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
           );
-        // Sessions that this broker has not seen are ended as well.
+        // This also ends sessions that this broker has not seen.
         const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
         const closed = { sessions: id === undefined ? seen : [id], subject };
         const reason = formatOperatorReason(caller, because);
@@ -175,7 +178,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
 
 const ACTIONS = Object.keys(OPERATOR_ACTIONS) as OperatorAction[];
 
-/** Whether a person or ServiceAccount with this subject could be signed in. */
+/** Whether the subject could belong to a person or ServiceAccount that can sign in. */
 function isPossible(subject: string, { access }: Pick<OperatorsContext, 'access'>): boolean {
   return ['kubernetes', ...access().trust.issuers.map(({ name }) => name)].some((name) =>
     subject.startsWith(`${name}:`),
@@ -187,7 +190,7 @@ function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller)
   return { kind, issuer, subject, login, roles: ordered };
 }
 
-/** Describes a session without its token hash, which is the only secret field. */
+/** Describes a session without its attestation and key binding. */
 function describeSession({ session, caller }: { readonly session: OperatorSession; readonly caller: OperatorCaller }) {
   const { id, source, openedAt, expiresAt, confirmedAt } = session;
   return {

@@ -1,6 +1,6 @@
 /**
  * Signs browsers in to the broker's page and confirms their sessions. Redirects to an issuer and handles the callback.
- * A browser may have several sign-ins in progress.
+ * A browser may have more than one sign-in in progress.
  */
 import type { IncomingMessage } from 'node:http';
 import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
@@ -36,18 +36,18 @@ export interface PageContext extends OperatorsContext {
 }
 
 /**
- * Concurrent sign-ins that call an issuer, in total and per source. A source may have as many as one browser, because
- * several tabs may need confirmation at the same time.
+ * Maximum concurrent sign-ins that call an issuer, in total and per source. The limit per source equals the limit per
+ * browser, because several tabs may need confirmation at the same time.
  */
 const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
-/** Page on which people choose an issuer. */
+/** Page where people choose an issuer. */
 export const SIGN_IN_PATH = '/page/sign-in';
 /** Page that lists the requests. */
 export const LIST = '/approvals';
 
 const SignInQuery = z.object({ request: ApprovalId.optional().catch(undefined) });
 
-/** Builds a refusal page with a link to the sign-in. */
+/** Builds a refusal page with a link to sign in. */
 export const renderSignInRefusal = (error: MeshpassError, decision: string | undefined) =>
   renderRefusalPage(error, decision, { href: SIGN_IN_PATH, text: 'Sign in' });
 
@@ -118,7 +118,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     route({
       ...shared,
       at: 'GET /page/callback/:issuer',
-      // Callback cookies and queries are easily forged, so calls to the issuer are limited.
+      // The cookies and query of a callback are easily forged, so calls to the issuer are limited.
       handler: async ({ params, request, event }) =>
         await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
     }),
@@ -159,7 +159,7 @@ async function confirmed(
   const asked = { session, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
   const done = await confirmSignIn(context, asked);
   if (done.granted) return grantedOutcome(done.event, seeOther(pageOf(wanted), over));
-  // Another tab has extended the session with a later confirmation by the issuer.
+  // In the meantime, another tab may have extended the session with a later confirmation by the issuer.
   const newest = context.sessions.byId(id) ?? session;
   const isOvertaken = done.error.code === 'sign_in_stale' && stateOf(context, newest) !== 'unconfirmed';
   return isOvertaken ? grantedOutcome(event, seeOther(pageOf(wanted), over)) : done;
@@ -180,7 +180,7 @@ function toConfirm(context: PageContext, request: IncomingMessage): string | und
   return session && stateOf(context, session) === 'unconfirmed' ? session.issuer : undefined;
 }
 
-/** Returns the browser's page session, confirmed or not. */
+/** Returns the browser's page session, whether or not it is confirmed. */
 function sessionOf(context: PageContext, request: IncomingMessage) {
   const session = context.sessions.byCookie(sessionHash(request));
   return session && stateOf(context, session) !== 'ended' ? session : undefined;

@@ -49,7 +49,7 @@ const ACTION_OF = {
 } as const;
 const NoFields = z.strictObject({});
 
-/** Refuses a form because the issuer's confirmation is overdue. The browser keeps the input and can send it again. */
+/** Refuses a form if the issuer's confirmation is overdue. The browser keeps the input and can send it again. */
 const toConfirm = (error: MeshpassError, decision: string | undefined, request: IncomingMessage) => {
   if (error.code !== 'operator_unconfirmed') return toList(error, decision);
   const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
@@ -131,7 +131,7 @@ function tokenOf(request: IncomingMessage, path: string): string {
   return csrfToken(readCookie(request, SESSION_COOKIE) ?? '', path);
 }
 
-// Reads forms of the broker's page, and accepts them only from the page's own origin.
+// Forms of the broker's page. They are accepted only from the page's own origin.
 
 /** Maximum size of a form, bytes. */
 const MOST = 4 * 1024;
@@ -145,7 +145,7 @@ const MOST = 4 * 1024;
 function formReader<T>(origin: string, schema: z.ZodType<T>): (request: IncomingMessage) => Promise<T> {
   return async (request) => {
     const { origin: from, 'sec-fetch-site': site = 'same-origin', 'content-type': type } = request.headers;
-    // Every browser sends Origin with a form. Fetch Metadata is newer, so it may be absent.
+    // Every browser sends the Origin header with a form. Fetch Metadata is newer, so it may be absent.
     if (from !== origin || site !== 'same-origin') throw forged();
     if (type?.split(';')[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded')
       throw new MeshpassError('request_malformed', 'The content type must be application/x-www-form-urlencoded.');

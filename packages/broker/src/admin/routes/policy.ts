@@ -1,6 +1,6 @@
 /**
- * Routes for planning and applying access files (docs/policy.md): public ones for CI jobs with an OIDC token, and those of
- * operators, who may also roll back to an earlier version.
+ * Routes for planning and applying access files (docs/policy.md). CI jobs use the public routes with an OIDC token.
+ * Operators have their own routes, and may also roll back to an earlier version.
  */
 import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
@@ -33,14 +33,14 @@ const accept_unknown = z.boolean().default(false);
 const JobApplyOrder = z.strictObject({
   files: PolicyFiles,
   main,
-  /** Id of the plan, which identifies the file in force that is replaced. */
+  /** Id of the plan. It also identifies the file in force that the plan replaces. */
   plan: z.string().regex(/^[0-9a-f]{64}$/),
   /** Reason for the audit log and the history; required from operators. */
   reason: Reason.optional(),
 });
 /** Body of `POST /policy/apply` for an operator. */
 export const PolicyApplyBody = JobApplyOrder.extend({ accept_unknown });
-/** Members of the routes of jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
+/** Settings that the routes for jobs and operators share. A plan leaves no audit row, because it changes nothing. */
 const PLAN = { action: 'policy.plan', schema: PolicyPlanBody, limit: MAX_BODY } as const;
 const APPLY = {
   action: 'policy.apply',
@@ -52,12 +52,12 @@ const JOBS = { total: 4, perAuthor: 2 };
 
 /**
  * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
- * @param authorOf returns the author of a job, based on its token
+ * @param authorOf identifies a job's author from its token
  */
 export function policyRoutes({ changes, store }: PolicyContext, authorOf: PolicyAuthorResolver): readonly Route[] {
   const slots = createSlots(JOBS.total, JOBS.perAuthor);
   const mutex: KeyedMutex = new Map();
-  // Only one job at a time uses the prover, so an operator waits for one job at most.
+  // Only one job at a time uses the prover, so an operator waits for at most one job.
   const alone = async <T>(author: PolicyAuthor, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(author.by);
     return await runExclusive(mutex, 'job', act).finally(leave);
@@ -108,7 +108,7 @@ export function operatorPolicyRoutes(
 ): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
   return [
-    // Only operators see effects on operator sessions. The output of a job is visible to everyone with access to the
+    // Only operators see effects on operator sessions. A job's output is visible to everyone with access to the
     // repository.
     on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
       described(grantedOutcome(event, await changes.plan(body, operatorSessions()))),

@@ -23,7 +23,7 @@ export function trustRoutes(context: Context): readonly Route[] {
   const { rotation } = context.sessions;
   const on = operatorRoutes(context.operators.authentication);
   return [
-    // As everywhere, an allowed read leaves no audit row.
+    // Allowed reads leave no audit row.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
       grantedOutcome(event, trustOf(context)),
     ),
@@ -37,7 +37,7 @@ export function trustRoutes(context: Context): readonly Route[] {
       },
       async ({ event, body: { revoke } }) => {
         const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
-        // Part of the same response, because a revocation also signs this operator out.
+        // The new state is part of the same response, because a revocation also signs this operator out.
         return done.granted ? grantedOutcome(done.event, { ...done.value, ...trustOf(context) }) : done;
       },
     ),
@@ -49,8 +49,8 @@ function trustOf(context: Context) {
 }
 
 /**
- * Counts the valid workspace certificates under each root, which the mesh CA cannot know. A root with no valid
- * certificates can be removed.
+ * Counts the valid workspace certificates under each root. The mesh CA does not know these numbers. A root with no
+ * valid certificates can be removed.
  */
 function rootsInUse({ mesh, sessions, clock }: Context) {
   const now = toUnixSeconds(clock);
@@ -65,8 +65,8 @@ function rootsInUse({ mesh, sessions, clock }: Context) {
     using.delete(sha256);
     return { sha256, subject: certificate.subject, not_after: certificate.validToDate.toISOString(), certificates };
   });
-  // Issued before this process started, or under a root that is no longer trusted. The number falls as certificates are
-  // renewed.
+  // These certificates were issued before this process started, or under a root that is no longer trusted. The number
+  // falls as certificates are renewed.
   const others = [...using.values()].reduce((sum, count) => sum + count, 0);
   return { trusted, other_certificates: others };
 }

@@ -5,7 +5,7 @@ import { type NoteVerifier, openNote } from './note.ts';
 export interface Restore {
   /** Log name in the newest known checkpoint. */
   readonly of: string;
-  /** Number of rows that were kept, which is all rows in the restored database. */
+  /** Number of rows that were kept: all rows in the restored database. */
   readonly kept: number;
   /** Number of kept rows that earlier checkpoints prove. */
   readonly agreed: number;
@@ -18,15 +18,15 @@ export interface Checkpoint {
   /** Epoch of the log (epoch.ts). */
   readonly epoch: number;
   readonly size: number;
-  /** Hex; base64 in the note. */
+  /** Root hash, hex. The note contains it as base64. */
   readonly root: string;
   /** Whether the log was pruned up to this checkpoint; see CUT. */
   readonly isCut: boolean;
-  /** The restore that began the epoch; absent from later checkpoints. */
+  /** The restore that started the epoch; absent from the epoch's later checkpoints. */
   readonly restore?: Restore | undefined;
 }
 
-/** Extension line of the checkpoint that replaces pruned rows. No other checkpoint may replace rows. */
+/** Extension line that marks a checkpoint as the replacement for pruned rows. No other checkpoint may replace rows. */
 const CUT = 'meshpass.dev/pruned-up-to-here';
 const RESTORE = /^meshpass\.dev\/restored (\S+) kept (\d{1,15}) agreed (\d{1,15}) signed (\d{1,15}|unknown)$/;
 
@@ -41,7 +41,10 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Ch
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** Returns the first and last row that a restore lost, and that it kept although no checkpoint proves them. */
+/**
+ * Returns two ranges of rows, each as first and last: the rows that a restore lost, and the rows that it kept although
+ * no checkpoint proves them.
+ */
 export function restoreGap({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agreed' | 'signed'>) {
   return {
     missing: signed !== undefined && signed > kept ? ([kept + 1, signed] as const) : undefined,
@@ -55,7 +58,10 @@ export function originOf([key]: readonly NoteVerifier[], epoch: number): string 
   return epoch === 1 ? base : `${base}/${epoch}`;
 }
 
-/** @returns undefined if the name belongs to another log than the keys */
+/**
+ * Parses the epoch from a log's name.
+ * @returns undefined if the name does not belong to the log of these keys
+ */
 export function epochOf(verifiers: readonly NoteVerifier[], origin: string): number | undefined {
   const base = originOf(verifiers, 1);
   if (origin === base) return 1;
@@ -63,7 +69,10 @@ export function epochOf(verifiers: readonly NoteVerifier[], origin: string): num
   return epoch >= 2 && originOf(verifiers, epoch) === origin ? epoch : undefined;
 }
 
-/** @returns the checkpoint if one of the keys has signed it for its log; otherwise why it was rejected */
+/**
+ * Verifies a note and parses its checkpoint.
+ * @returns the checkpoint if one of the keys signed it for its own log; otherwise the reason why it was rejected
+ */
 export function readCheckpoint(
   note: string,
   verifiers: readonly NoteVerifier[],

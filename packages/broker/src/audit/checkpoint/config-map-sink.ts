@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { openSharedObject, type SharedObjectOptions } from '../../mesh/index.ts';
 import { type CheckpointSink, isOlder, type LogPosition } from './sink.ts';
 
-/** Maximum attempts. A conflict means that two brokers are writing during a takeover. */
+/** Maximum write attempts. A conflict means that two brokers are writing during a takeover. */
 const ATTEMPTS = 3;
 
 const number = z
@@ -20,7 +20,7 @@ const Data = z.object({ epoch: number, size: number, note: z.string().min(1), ti
 
 /**
  * Opens the ConfigMap, which is initially empty, as a checkpoint sink.
- * @throws MeshpassError `config_invalid` if there is no access to a cluster
+ * @throws MeshpassError `config_invalid` if the broker has no access to a cluster
  */
 export async function openConfigMapSink(options: SharedObjectOptions) {
   const { namespace, name } = options;
@@ -65,7 +65,7 @@ export async function openConfigMapSink(options: SharedObjectOptions) {
   return { sink, close: map.close };
 }
 
-/** Reads the data, if any. Treats unreadable data as an invalid checkpoint, never as a missing one. */
+/** Parses the ConfigMap's data, if any. Unreadable data counts as an invalid checkpoint, never as a missing one. */
 function keptIn(data: Readonly<Record<string, string>>) {
   if (Object.keys(data).length === 0) return undefined;
   const parsed = Data.safeParse(data);

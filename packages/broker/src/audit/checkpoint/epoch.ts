@@ -12,17 +12,17 @@ import type { NoteVerifier } from './note.ts';
 /** A restore declared by a signed note. */
 export interface DeclaredRestore extends Restore {
   readonly epoch: number;
-  /** Size and root of the checkpoint, over the kept rows and the row that records the restore. */
+  /** Size and root of the checkpoint, which covers the kept rows and the row that records the restore. */
   readonly size: number;
   readonly root: string;
 }
 
-/** @returns the key with the epoch's log name in its signatures */
+/** Returns a copy of the key that signs with the epoch's log name. */
 export function keyForEpoch(key: AuditKey, epoch: number): AuditKey {
   return { ...key, epoch, origin: originOf(key.verifiers, epoch) };
 }
 
-/** Returns the epoch after the last declared restore. */
+/** Returns the current epoch, which the last declared restore started. */
 export function latestEpoch(restores: readonly DeclaredRestore[]): number {
   return restores.at(-1)?.epoch ?? 1;
 }
@@ -39,10 +39,10 @@ export function isCheckpointInForce(
 }
 
 /**
- * Reads declared restores. A record that no key verifies is skipped if a later restore kept its row as unproven: the
- * key was lost, and that loss was declared.
+ * Parses declared restores. A record that no key can verify is skipped if a later restore kept its row as unproven. In
+ * that case, the key was lost, and the loss was declared.
  * @param notes in epoch order
- * @returns the declared restores, and the problem with the first invalid note
+ * @returns the declared restores, and a description of the first invalid note's problem
  */
 export function readRestores(
   notes: readonly string[],
@@ -78,7 +78,7 @@ function readDeclared(
   return { ...restore, epoch, size, root };
 }
 
-/** Whether a restore kept this row as unproven. */
+/** Whether any restore kept this row as unproven. */
 export function isUnproven(row: number, restores: readonly Pick<Restore, 'agreed' | 'kept'>[]): boolean {
   return restores.some(({ agreed, kept }) => agreed < row && row <= kept);
 }
@@ -89,7 +89,7 @@ export function parseUnverifiedNote(note: string): { readonly origin: string; re
   return { origin, size: /^\d{1,15}$/.test(size) ? Number(size) : 0 };
 }
 
-/** @returns the store's epoch, even if its record cannot be verified */
+/** Reads the log's current epoch from the store, even if the record of it cannot be verified. */
 export async function readEpoch(db: Db): Promise<number> {
   const last = await db
     .selectFrom('audit_restores')
@@ -103,7 +103,7 @@ export async function readStoredRestores(db: Db, verifiers: readonly NoteVerifie
   return readRestores(await readRestoreNotes(db), verifiers);
 }
 
-/** @returns the notes that declare restores, by epoch */
+/** Reads the notes that declare restores, in epoch order. */
 export async function readRestoreNotes(db: Db): Promise<string[]> {
   const rows = await db.selectFrom('audit_restores').select('note').orderBy('epoch').execute();
   return rows.map(({ note }) => note);

@@ -1,6 +1,6 @@
 /**
- * Audit log key: Ed25519, in a PEM file with mode 0600 and never in the store. If the file contains several keys, the
- * first one signs and the rest only verify.
+ * Audit log key: an Ed25519 key in a PEM file with mode 0600, never in the store. If the file contains more than one
+ * key, the first one signs and the rest only verify.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
@@ -8,21 +8,21 @@ import { readKeyFile } from '../../base/index.ts';
 import { createNoteVerifier, type NoteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
-  /** Name of the log in its epoch. In the first epoch, the key's name: the broker's host and `/audit`. */
+  /** The log's name in this epoch. In the first epoch, it is the key's name: the broker's host followed by `/audit`. */
   readonly origin: string;
-  /** Epoch whose checkpoints it signs (epoch.ts). */
+  /** Epoch whose checkpoints this key signs (epoch.ts). */
   readonly epoch: number;
   /** Verifiers. The first belongs to the signing key. */
   readonly verifiers: readonly [NoteVerifier, ...NoteVerifier[]];
-  /** @returns a signed note with this text */
+  /** Signs a text and returns the note. */
   readonly sign: (text: string) => string;
 }
 
 /**
  * Opens the key file.
  * @param file PEM (PKCS#8, Ed25519)
- * @param publicUrl broker's public URL, whose host names the log
- * @param generate whether to create a missing file
+ * @param publicUrl the broker's public URL; its host becomes part of the log's name
+ * @param generate whether to create the file if it is missing
  * @throws MeshpassError `config_invalid`
  */
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {

@@ -1,18 +1,18 @@
 /**
  * Signed notes (c2sp.org/signed-note): text, an empty line, and signatures with key names. Only Ed25519 is supported.
- * Other witnesses' signatures are ignored.
+ * Signatures by other witnesses are ignored.
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
-/** Named public key in the verifier format `NAME+ID+BASE64`. */
+/** A named public key. Its text has the verifier format `NAME+ID+BASE64`. */
 export type NoteVerifier = Readonly<ReturnType<typeof createNoteVerifier>>;
 
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
 const MAX_NOTE = 64 * 1024;
-/** Maximum length of a foreign name in a message, in characters. */
+/** Maximum length of an unknown signer's name in an error message, characters. */
 const LONGEST_NAME = 100;
 /** DER prefix of a 32-byte Ed25519 public key (RFC 8410 section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
@@ -24,7 +24,7 @@ const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 export function createNoteVerifier(name: string, publicKey: KeyObject) {
   const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(SPKI.length);
   const typed = Buffer.concat([Buffer.of(ED25519), raw]);
-  // First four bytes of the hash of the name and key.
+  // The key id is the first four bytes of the hash of the name and key.
   const id = createHash('sha256').update(`${name}\n`).update(typed).digest('hex').slice(0, 8);
   return { name, id, key: publicKey, text: `${name}+${id}+${typed.toString('base64')}` };
 }
@@ -54,7 +54,10 @@ export function signNote(text: string, verifier: NoteVerifier, privateKey: KeyOb
   return `${text}\n— ${verifier.name} ${blob}\n`;
 }
 
-/** @returns the text if one of the keys has signed it; otherwise why it was rejected */
+/**
+ * Verifies a note.
+ * @returns the text if one of the keys signed it; otherwise the reason why the note was rejected
+ */
 export function openNote(
   note: string,
   verifiers: readonly NoteVerifier[],

@@ -1,6 +1,6 @@
 /**
- * Storage outside the store for the newest checkpoint. An attacker with access to the store can roll back its rows and
- * checkpoints together, so a sink must be out of their reach.
+ * Storage for the newest checkpoint, outside the store. An attacker with access to the store can roll back its rows and
+ * checkpoints together, so a sink must be out of the attacker's reach.
  */
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -25,11 +25,14 @@ export interface LogPosition {
 export interface CheckpointSink {
   /** Display name: `the file /var/lib/...`. */
   readonly name: string;
-  /** @throws MeshpassError if the sink does not answer, which is different from having no checkpoint */
+  /**
+   * Reads the stored note; undefined if the sink has none.
+   * @throws MeshpassError if the sink does not respond
+   */
   readonly read: () => Promise<StoredNote | undefined>;
   /**
-   * Replaces an older checkpoint.
-   * @throws MeshpassError; in a shared sink, also if another process has stored a newer checkpoint
+   * Replaces the stored checkpoint with a newer one.
+   * @throws MeshpassError if the write fails, or if another process has stored a newer checkpoint in a shared sink
    */
   readonly write: (note: string, mark: LogPosition) => Promise<void>;
   /**
@@ -39,7 +42,7 @@ export interface CheckpointSink {
   readonly rehearse?: (note: string, mark: LogPosition) => Promise<void>;
 }
 
-/** @returns whether `a` is older than `b` */
+/** Whether `a` is older than `b`. */
 export function isOlder(a: LogPosition, b: LogPosition): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.size < b.size);
 }
@@ -47,10 +50,10 @@ export function isOlder(a: LogPosition, b: LogPosition): boolean {
 const MAX_FILE = 64 * 1024;
 
 /**
- * Creates a file sink. Writes replace the whole file durably, but never with an older checkpoint, because a broker that
- * was frozen during a takeover may share the file. Concurrent writes are not prevented here; the store fences those
- * brokers.
- * @param verifiers trusted keys; a note that none of them signed may be replaced
+ * Creates a file sink. Each write durably replaces the whole file, but never with an older checkpoint, because a broker
+ * that was frozen during a takeover may use the same file. Concurrent writes are not prevented here, because the store
+ * fences the older broker.
+ * @param verifiers trusted keys; a note that none of them signed may be overwritten
  */
 export function fileSink(file: string, verifiers: readonly NoteVerifier[]): CheckpointSink {
   const failed = (cause: unknown) =>
@@ -61,7 +64,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
   const read = async (): Promise<StoredNote | undefined> => {
     try {
       const { mtime, size } = await stat(file);
-      // Not read, because no checkpoint is this large.
+      // A larger file is not read, because no checkpoint is this large.
       const note = size > MAX_FILE ? 'too large' : await readFile(file, 'utf8');
       return { note, time: mtime.toISOString() };
     } catch (cause) {
@@ -100,7 +103,7 @@ export type KnownCheckpoints = Awaited<ReturnType<typeof readKnownCheckpoints>>;
 
 /**
  * Reads and verifies the checkpoints in the sinks.
- * @throws MeshpassError if a sink does not answer
+ * @throws MeshpassError if a sink does not respond
  */
 export async function readKnownCheckpoints(sinks: readonly CheckpointSink[], verifiers: readonly NoteVerifier[]) {
   const all: KnownCheckpoint[] = [];

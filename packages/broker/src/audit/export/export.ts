@@ -1,7 +1,7 @@
 /**
- * Exports the log as JSON lines. The header identifies the log, the position of its first row, and a signed checkpoint
- * over its last row. Earlier signed checkpoints and the rows follow. An export can be verified on its own, and against
- * a checkpoint from elsewhere.
+ * Exports the log as JSON lines. The header contains the log's name, the state before the first row, and a signed
+ * checkpoint that covers the last row. Earlier signed checkpoints and the rows follow. An export can be verified on its
+ * own, or against a checkpoint from elsewhere.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -31,7 +31,7 @@ const Header = z.strictObject({
   cut: note.nullable(),
   /** Declared restores: the first checkpoint of each epoch. */
   restores: z.array(note).max(1000).default([]),
-  /** Checkpoint over all rows, including the last. */
+  /** Checkpoint that covers all rows, including the last one. */
   checkpoint: note,
 });
 export type ExportHeader = z.infer<typeof Header>;
@@ -62,7 +62,7 @@ const Row = z.strictObject({
   detail: text,
 });
 
-/** Line that is not a row. */
+/** A line that could not be parsed as a row. */
 export interface UnreadableLine {
   readonly line: number;
 }
@@ -75,7 +75,7 @@ export interface AuditExport {
 
 /**
  * Exports the durable part of the log.
- * @param after number of the last row to omit
+ * @param after number of the row after which the export starts
  * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
  */
 export async function exportLog(
@@ -115,8 +115,8 @@ export async function exportLog(
 }
 
 /**
- * Signs the final checkpoint. An altered log gets no new checkpoint. It is exported with its last one, so that
- * verification can locate the change.
+ * Signs the export's checkpoint. A log that was altered cannot get a new checkpoint. It is exported with its last one,
+ * so that verification can locate the change.
  */
 async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint> {
   try {

@@ -23,7 +23,7 @@ export function restoreGaps(restores: readonly DeclaredRestore[], rows: Readonly
       /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
       isEndKnown: signed !== undefined,
       ...restoreGap(restore),
-      /** Values from the row that records the restore, unless it was pruned. */
+      /** The following values come from the row that records the restore. They are undefined if that row was pruned. */
       row: row?.seq,
       time: row?.time,
       by: row?.login ?? undefined,
@@ -34,7 +34,7 @@ export function restoreGaps(restores: readonly DeclaredRestore[], rows: Readonly
 
 /**
  * Whether a later restore explains why a checkpoint does not match the rows. The checkpoint must cover rows that the
- * restore did not keep as proven, and at most those of the newest checkpoint known then.
+ * restore did not keep as proven, but no more rows than the newest checkpoint known at the time of the restore.
  */
 export function isExplainedByRestore(
   { origin, epoch, size }: Pick<Checkpoint, 'origin' | 'epoch' | 'size'>,

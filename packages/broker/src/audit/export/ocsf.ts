@@ -1,7 +1,7 @@
 /**
- * Maps audit rows to events of the Open Cybersecurity Schema Framework, version 1.8.0. `ocsf.json` is the mapping, and
- * `ocsfEvents` fills it in. `unmapped` contains the row with its place in the chain, so that an event can be traced to
- * the row and verified.
+ * Maps audit rows to events of the Open Cybersecurity Schema Framework, version 1.8.0. `ocsf.json` contains the
+ * mapping, and `ocsfEvents` applies it. `unmapped` contains the row with its position in the chain, so that an event
+ * can be traced back to its row and verified.
  */
 
 import { parseDetail, type SealedRow } from '../log/chain.ts';
@@ -16,8 +16,8 @@ export type OcsfEvent = Readonly<Record<string, unknown>> & {
 };
 
 /**
- * Activities of each action, either the same for every outcome or listed by outcome. Actions that are no longer written
- * map to `Other`.
+ * Activities for each action, either the same for every outcome or listed by outcome. Actions that are no longer
+ * written map to `Other`.
  */
 const ACTIONS: Readonly<Record<AuditAction, string | Readonly<Record<RowOutcome, readonly string[]>>>> =
   MAPPING.actions;
@@ -26,12 +26,15 @@ const ACTIVITIES: Readonly<Record<string, { readonly class: string; readonly id:
 const CLASSES: Readonly<Record<string, { readonly class_uid: number; readonly class_name: string }>> = MAPPING.classes;
 
 /**
- * Template of an event. `$NAME` stands for a value from `valuesOf`. Members without a value are omitted, as are empty
+ * Event template. `$NAME` is replaced with a value from `valuesOf`. Members without a value are omitted, as are empty
  * objects, empty lists, and objects whose `$if` has no value.
  */
 type Template = string | number | boolean | readonly Template[] | { readonly [member: string]: Template };
 
-/** @returns one event, or two for an opened session: the sign-in and its privileges */
+/**
+ * Converts a row to OCSF events.
+ * @returns one event, or two for an opened session: the sign-in and its privileges
+ */
 export function ocsfEvents(row: SealedRow): OcsfEvent[] {
   const found = Object.hasOwn(ACTIONS, row.action) ? ACTIONS[row.action as AuditAction] : 'Other';
   const activities = typeof found === 'string' ? [found] : (found[row.outcome as RowOutcome] ?? found.refused);
@@ -82,7 +85,7 @@ function valuesOf(row: SealedRow): Readonly<Record<string, unknown>> {
   };
 }
 
-/** Lists grants with their places in the access file. */
+/** Lists a row's grants with their positions in the access file. */
 function grantsOf({ rule, grant_name: names }: SealedRow): readonly string[] {
   const rules = rule?.split(', ') ?? [];
   const granted = (names ?? '').split(',').filter((name) => name !== '');

@@ -1,4 +1,4 @@
-/** Verifies the rows of a log from first to last, and describes each row that is wrong. */
+/** Verifies the rows of a log from first to last, and describes each problem that it finds. */
 
 import { parseDetail, rowHash, type SealedRow } from '../log/chain.ts';
 import { createLogTree } from '../log/tree.ts';
@@ -24,7 +24,7 @@ export interface Problem {
   readonly message: string;
 }
 
-/** Signed state of the tree. */
+/** A signed state of the tree. */
 export interface SignedTreeHead {
   /** Display name of the checkpoint. */
   readonly label: string;
@@ -37,11 +37,11 @@ export interface SignedTreeHead {
 export type VerifiedRows = Awaited<ReturnType<typeof verifyRows>>;
 
 const KEPT = 1_000;
-/** Maximum distance to search for the original place of a moved row. */
+/** Maximum distance to search for a moved row's original position. */
 const NEAR = 64;
 
 /**
- * Verifies the rows against each other and against the signed claims.
+ * Verifies the rows against each other and against the signed tree heads.
  * @param end expected number of rows
  */
 export async function verifyRows(
@@ -58,7 +58,7 @@ export async function verifyRows(
 
   const tree = createLogTree(start);
   const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
-  /** Sizes of the cuts that rows record. */
+  /** Sizes of the cuts that are recorded in the rows. */
   const prunes = new Set<number>();
   /** Rows that record a restore, by number. */
   const restores = new Map<number, SealedRow>();
@@ -146,7 +146,7 @@ export async function verifyRows(
   return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
 }
 
-/** Finds the row's original place if only its number was changed. */
+/** Finds the row's original position if only its number was changed. */
 function placeOf(row: SealedRow): number | undefined {
   for (let seq = Math.max(1, row.seq - NEAR); seq <= row.seq + NEAR; seq++)
     if (seq !== row.seq && rowHash({ ...row, seq }) === row.hash) return seq;

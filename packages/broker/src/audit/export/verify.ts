@@ -63,7 +63,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   };
 
   const closing = claim(header.checkpoint, 'The export checkpoint', false, false);
-  // The key of these notes was lost, and the loss was declared, so they prove nothing.
+  // These notes were signed with a key that was lost. The loss was declared, so the notes prove nothing.
   const isOfLostKey = (note: string) =>
     'problem' in readCheckpoint(note, keys) && isUnproven(parseUnverifiedNote(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())
@@ -104,11 +104,11 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     /** Numbers of the first and last expected row. */
     first: before + 1,
     last: closing?.size ?? followed.last,
-    /** Root over all rows before the first gap, hex. */
+    /** Root hash of all rows before the first gap, hex. */
     root: followed.root,
     /** Number of signed checkpoints that match the rows. */
     checkpoints: followed.held,
-    /** Last row pruned according to a signed cut; 0 if none. */
+    /** Last row that was pruned according to a signed cut; 0 if no row was pruned. */
     prunedUpTo: cut ? before : 0,
     /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
     gaps: restoreGaps(restores, followed.restores),

@@ -1,16 +1,16 @@
 /**
- * Canonical form and hash of an audit row: canonical JSON (RFC 8785) of all members but `hash`. A row contains the hash
- * of the previous one, which makes the rows a chain. The hash is also the hash of a Merkle tree leaf (RFC 6962 section
- * 2.1), so a checkpoint of the tree covers every row.
+ * Canonical form and hash of an audit row. The canonical form is canonical JSON (RFC 8785) of all members except
+ * `hash`. Each row contains the hash of the previous row, so the rows form a chain. The hash is also the row's leaf
+ * hash in a Merkle tree (RFC 6962 section 2.1), so a checkpoint of the tree covers every row.
  */
 import { hash as digest } from 'node:crypto';
 import type { AuditRow } from './event.ts';
 
 /** Row with its position in the log. */
 export interface SealedRow extends AuditRow {
-  /** Sequence number. The first row ever written has 1; no number is skipped or reused. */
+  /** Sequence number. The first row ever written has number 1, and numbers are never skipped or reused. */
   readonly seq: number;
-  /** Hash of the previous row, hex; zeros for the first. */
+  /** Hash of the previous row, hex; all zeros for the first row. */
   readonly previous: string;
   /** SHA-256 of a zero byte and the canonical JSON of the row without this member, hex. */
   readonly hash: string;
@@ -25,8 +25,9 @@ export function rowHash(row: Omit<SealedRow, 'hash'>): string {
 }
 
 /**
- * Formats a row by RFC 8785 for strings, nulls and one safe integer: sorted members, strings as in JSON.stringify.
- * Members are listed explicitly, so that an additional member in an export is never treated as hashed.
+ * Formats a row according to RFC 8785. A row contains only strings, nulls and one safe integer, so sorting its members
+ * and calling JSON.stringify is enough. Members are listed explicitly, so that an additional member in an export is
+ * never mistaken for hashed data.
  */
 export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
   return JSON.stringify({
@@ -53,7 +54,7 @@ export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
   });
 }
 
-/** Reads the details of a row; empty if they were truncated, because they are not valid JSON then. */
+/** Parses a row's details. Returns an empty object if they were truncated, because truncated JSON is invalid. */
 export function parseDetail({ detail }: Pick<AuditRow, 'detail'>): Readonly<Record<string, unknown>> {
   try {
     return { ...JSON.parse(detail ?? '{}') };
@@ -62,7 +63,7 @@ export function parseDetail({ detail }: Pick<AuditRow, 'detail'>): Readonly<Reco
   }
 }
 
-/** Assigns positions to rows, starting after the row `after`. */
+/** Assigns sequence numbers and hashes to rows, continuing after the row `after`. */
 export function seal(rows: readonly AuditRow[], after: { readonly seq: number; readonly hash: string }): SealedRow[] {
   let { seq, hash } = after;
   return rows.map((row) => {

@@ -1,6 +1,6 @@
 /**
- * Signs checkpoints periodically and stores the newest in every sink, so that rolling back the store does not affect
- * it. The store itself keeps some checkpoints, so that startup does not have to read all rows. The signer never
+ * Signs checkpoints periodically and stores the newest one in every sink, so that it survives a rollback of the store.
+ * The store itself also keeps some checkpoints, so that startup does not have to read all rows. The signer never
  * contradicts an earlier checkpoint.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
@@ -26,7 +26,7 @@ export interface CheckpointSignerContext {
   readonly key: AuditKey;
   /** Sinks for the newest checkpoint. */
   readonly sinks: readonly CheckpointSink[];
-  /** Last note of the previous process. */
+  /** Last note that the previous process signed. */
   readonly before?: string | undefined;
   readonly clock: Clock;
   readonly onFailure: (cause: unknown) => void;
@@ -66,15 +66,15 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
   };
   return {
     /**
-     * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. By then, every sink has
-     * stored it.
+     * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. Resolves once every
+     * sink has stored it.
      * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
      */
     sign: () => sign(true),
-    /** Returns the last signed note, even from an earlier process; undefined if none exists. */
+    /** Returns the last signed note, even if an earlier process signed it; undefined if none exists. */
     last: async () => last?.note ?? context.before,
     /**
-     * Signs at this interval, in seconds, and continues to delete pruned rows.
+     * Signs a checkpoint at this interval, in seconds, and deletes any remaining pruned rows.
      * @returns a function that signs once more and stops
      */
     start: (everySeconds: number) => {
@@ -89,9 +89,9 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
 }
 
 /**
- * Signs the checkpoint over zero rows before anything is written. After that, an empty log means that rows were
+ * Signs a checkpoint of the empty log before anything is written. From then on, an empty log means that rows were
  * removed.
- * @throws MeshpassError of the sink or store that did not accept the checkpoint; the next start tries again
+ * @throws MeshpassError from the sink or store that did not accept the checkpoint; the next start tries again
  */
 export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
   try {
@@ -107,8 +107,8 @@ export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 
 }
 
 /**
- * Signs the current state unless the last checkpoint covers it.
- * @param storing size of the last checkpoint in the store, if this one should be stored there as well
+ * Signs the current state unless the last checkpoint already covers it.
+ * @param storing present if the checkpoint should also be written to the store; contains the size of the last one there
  */
 async function signNow(
   { db, chain, key, sinks, clock }: CheckpointSignerContext,
@@ -137,8 +137,9 @@ async function signNow(
 }
 
 /**
- * Stores a checkpoint in every sink. A note may only be issued once no sink can be rolled back to before it.
- * @throws MeshpassError of the first sink that failed, after all sinks have finished
+ * Stores a checkpoint in every sink. A note must not be issued before all sinks have stored it, so that the log can no
+ * longer be rolled back to before the note.
+ * @throws MeshpassError from the first sink that failed, after all sinks have finished
  */
 export async function storeInSinks(sinks: readonly CheckpointSink[], note: string, mark: LogPosition): Promise<void> {
   const kept = await Promise.allSettled(sinks.map((sink) => sink.write(note, mark)));

@@ -1,8 +1,8 @@
 /**
- * Decisions as values. Each step of a request returns what it granted, or why it refused, with the audit event so far.
- * The next step continues from there. Every decision produces one row. The row of a grant is written in the transaction
- * that makes the grant effective. The row of a refusal is durable before the client gets its response. Refusals of
- * clients without a session are counted instead (refusal-meter.ts) if they exceed their source's limit.
+ * Decisions as values. Each step of a request returns either what it granted or the reason why it refused, together
+ * with the audit event so far. The next step continues from there. Every decision produces one row. A grant's row is
+ * written in the transaction that makes the grant effective. A refusal's row is durable before the client gets its
+ * response. Refusals of clients without a session that exceed their source's limit are only counted (refusal-meter.ts).
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -47,13 +47,13 @@ export function isWithheld({ event }: RefusedOutcome): boolean {
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
-  /** Lists grants with their places in the access file. */
+  /** Lists grants with their positions in the access file. */
   readonly ruleOf?: (grants: string) => string | undefined;
   /** Limits the rows for refusals without a session. If absent, each refusal gets its own row. */
   readonly meter?: Pick<RefusalMeter, 'admit'>;
   /**
-   * Called once per decision, for metrics and the process log. `metered` means that the refusal was counted without a
-   * row.
+   * Called once per decision, for metrics and the process log. `metered` means that the refusal was only counted and
+   * has no row.
    */
   readonly observe: (
     event: AuditEvent,
@@ -64,8 +64,8 @@ export interface AuditContext {
 }
 
 /**
- * Prepares the row of a grant and its changes, to be written together with those of another decision.
- * @param written effect of the grant
+ * Prepares a grant's row and changes, so that they can be written in the same transaction as those of another decision.
+ * @param written called once the store has the changes, to put the grant into effect
  * @returns the changes, and a function to call once the store has them
  */
 export function prepareGrant(
@@ -89,10 +89,10 @@ export function prepareGrant(
 }
 
 /**
- * Writes the row of a grant and its changes atomically. Called once per decision, before the response.
- * @param written called as soon as the store is known to have them (`Journal.transaction`)
- * @returns refused with `store_unavailable`, `overloaded` or `proof_replayed`; nothing was written in that case, unless
- *   the store's answer was lost
+ * Atomically writes a grant's row and its changes. Called once per decision, before the response is sent.
+ * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
+ * @returns a refusal with `store_unavailable`, `overloaded` or `proof_replayed`; in that case, nothing was written,
+ *   unless the store's response was lost
  */
 export async function recordGrant(
   context: AuditContext,
@@ -110,7 +110,7 @@ export async function recordGrant(
 }
 
 /**
- * Writes the row of a refusal, or counts the refusal.
+ * Writes a refusal's row, or only counts the refusal.
  * @returns whether the refusal was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
@@ -130,9 +130,9 @@ export async function recordRefusal(
 
 /**
  * Whether the refused client is unknown: it has no session, no subject confirmed by an issuer, and none of our tokens.
- * A client that fails to open a session also counts as unknown, because issuers confirm anyone; GitHub Actions confirms
- * every job in the world. The same applies when an operator without a role signs in, when an operator token is used
- * without its key, and when the issuer no longer confirms an operator.
+ * A client that fails to open a session also counts as unknown, because an issuer may confirm anyone. GitHub Actions,
+ * for example, confirms every job in the world. The same applies when an operator without a role signs in, when an
+ * operator token is used without its key, and when the issuer no longer confirms an operator.
  */
 function isMetered({ action, known, unproven, sessionId, subject }: AuditEvent): boolean {
   const opens = action === 'session.open' || action === 'operator.sign-in';

@@ -1,4 +1,4 @@
-/** Decisions in the form in which the audit log records them. */
+/** Audit events, and the rows in which the audit log records them. */
 import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 import type { Selectable } from 'kysely';
@@ -59,20 +59,23 @@ export interface Origin {
   readonly requestId?: string | undefined;
 }
 
-/** Event with the members known so far. A step that adds members copies it: `{ ...event, subject }`. */
+/** An audit event with the members known so far. A step adds members by copying the event: `{ ...event, subject }`. */
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: AuditAction;
-  /** Shared by all copies of the event. Once the grant is written, a later failure is not a second decision. */
+  /**
+   * Shared by all copies of the event, so that a failure after the grant was written is not recorded as a second
+   * decision.
+   */
   readonly row: { written: boolean };
   /**
-   * Whether the client has presented a token that only an operator, an edge or GitHub has. Independent of subject and
-   * session.
+   * Whether the client has presented a token that only operators, edges and GitHub have. This does not depend on
+   * `subject` or `sessionId`.
    */
   readonly known?: boolean;
   /**
-   * True if the client has not proved that it owns the session: the proof by its key is missing or refused, or the
-   * issuer did not confirm the operator in time.
+   * True if the client has not proved that it owns the session: its proof of possession is missing or was refused, or
+   * the issuer did not confirm the operator in time.
    */
   readonly unproven?: boolean;
   readonly subject?: string | undefined;
@@ -81,11 +84,11 @@ export interface AuditEvent extends Origin {
   readonly sessionId?: string | undefined;
   readonly workspace?: string | undefined;
   readonly grant?: string | undefined;
-  /** Grants with their places in the access file. */
+  /** Grants with their positions in the access file. */
   readonly rule?: string | undefined;
   readonly target?: string | undefined;
   readonly proofHash?: string | undefined;
-  /** Why it was allowed. */
+  /** Reason why the request was allowed. */
   readonly reason?: string | undefined;
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
@@ -93,14 +96,16 @@ export interface AuditEvent extends Origin {
 /** `ended` means that the event ends a grant, or that no client requested it. */
 export type RowOutcome = 'allowed' | 'refused' | 'ended';
 
-/** Audit row before it gets its position in the log. Its time is RFC 3339, UTC. Its text is safe for the database. */
+/**
+ * An audit row that has no position in the log yet. Its time is RFC 3339 in UTC, and its text is safe for the database.
+ */
 export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previous' | 'hash' | 'time'>> & {
   readonly time: string;
 };
 
 /**
  * Creates an event.
- * @param origin origin of the request; empty for actions of the broker itself
+ * @param origin origin of the request; empty for the broker's own actions
  */
 export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
@@ -121,7 +126,7 @@ const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
 /**
- * Builds a row. Events may contain foreign text, so texts are truncated and stripped of characters that move a
+ * Builds a row. Events may contain untrusted text, so all text is truncated and stripped of characters that move a
  * terminal's cursor or change the text direction.
  */
 export function auditRow(

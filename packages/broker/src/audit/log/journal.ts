@@ -22,7 +22,7 @@ export type Journal = ReturnType<typeof createJournal>;
 
 export interface JournalOptions {
   readonly store: Store;
-  /** End of the audit log; created from the store by default. No other process may write to it. */
+  /** End of the audit log; created from the store by default. No other process may write to the log. */
   readonly chain?: AuditChain;
   /** Called after each batch with its transaction count and its duration in seconds. */
   readonly observe?: (transactions: number, seconds: number) => void;
@@ -30,20 +30,28 @@ export interface JournalOptions {
 }
 
 const MAX_BATCH = 256;
-/** Maximum audit rows in a batch of several transactions, so that many large reports never form a single statement. */
+/**
+ * Maximum audit rows in a batch of more than one transaction, so that large reports are not combined into a huge
+ * statement.
+ */
 const MAX_BATCH_ROWS = 2_000;
 const MAX_WAITING = 8_192;
-/** While requests arrive together, a batch waits for this multiple of the last transaction's duration ... */
+/**
+ * While requests arrive concurrently, each batch waits this multiple of the last transaction's duration to collect more
+ * of them ...
+ */
 const GATHER_SHARE = 1;
 /** ... but at most this long. */
 const MAX_GATHER_MS = 8;
 
-/** Delay before the next query for lost answers, ms. */
+/** Delay before the store is queried again about lost responses, ms. */
 const RETRY_MS = 1_000;
 
 interface Waiting {
   readonly unit: Unit;
-  /** Whether it is written in a transaction of its own, because its previous batch contained a rejected one. */
+  /**
+   * Whether to write the unit in a separate transaction, because its previous batch contained one that was rejected.
+   */
   readonly alone: boolean;
   readonly written: () => void;
   readonly resolve: () => void;
@@ -86,7 +94,7 @@ export function createJournal(options: JournalOptions) {
   }
 
   async function commit(batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
-    // If two transactions of a batch have the same proof, the first one uses it.
+    // If two transactions in a batch use the same proof, only the first one succeeds.
     const { fresh, replayed } = splitReplays(batch, new Set());
     for (const one of replayed) one.reject(usedBefore());
     if (fresh.length === 0) return;
@@ -106,7 +114,7 @@ export function createJournal(options: JournalOptions) {
         let audited: ReadonlySet<string>;
         try {
           audited = await findStoredUnitIds(store, units);
-          // The log may also have grown by a transaction whose answer was lost.
+          // A transaction whose response was lost may also have extended the log.
           if (audited.size === attempt.audited.size) await chain.reload();
         } catch (cause) {
           return refuseAll(fresh, cause);
@@ -123,7 +131,10 @@ export function createJournal(options: JournalOptions) {
     }
   }
 
-  /** Completes a transaction that the store has. After a lost answer, settling its promise again has no effect. */
+  /**
+   * Completes a transaction that the store has written. If the response was lost, the promise has already been
+   * rejected, and settling it again has no effect.
+   */
   function takeEffect({ written, resolve, reject }: Waiting): void {
     try {
       written();
@@ -151,12 +162,13 @@ export function createJournal(options: JournalOptions) {
 
   return {
     /**
-     * Writes the changes that `record` notes.
-     * @param written called as soon as the store is known to have them, before this resolves. If the store's answer was
-     *   lost, the call may come after the error: before the journal writes anything else, it reads what the store has. It
-     *   finds a transaction by its audit rows, so a transaction without audit rows is never found.
-     * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; nothing was written in that case, unless
-     *   the store's answer was lost
+     * Runs `record` and writes the changes that it collects.
+     * @param written called as soon as the store is known to have the changes, before this resolves. If the store's
+     *   response was lost, it may be called after this has thrown, because the journal checks what the store has before
+     *   it writes anything else. The journal identifies a transaction by its audit rows, so it never finds a
+     *   transaction without audit rows.
+     * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; in that case, nothing was written,
+     *   unless the store's response was lost
      */
     transaction,
     /**
@@ -185,13 +197,13 @@ function batchLength(waiting: readonly Waiting[]): number {
 interface Attempt {
   /** Ids of audit rows that are already durable. */
   readonly audited: ReadonlySet<string>;
-  /** Remaining retries if the log is not as expected. */
+  /** Remaining retries if the end of the log is not as expected. */
   readonly retries: number;
 }
 
 const FIRST: Attempt = { audited: new Set(), retries: 3 };
 
-/** Orders the statements of all units. Each statement gets the rows of all units. */
+/** Merges all units into ordered steps. Each statement runs once, with the rows from all units. */
 function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly Step[] {
   const proofs = units.flatMap(({ proof }) => (proof ? [{ key: proof.key, expires_at: proof.expiresAt }] : []));
   const rows = new Map<AnyStatement, unknown[]>();
@@ -212,8 +224,8 @@ function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly 
 }
 
 /**
- * Collects the rows without duplicates. An edge that got no response reports again, as does a writer that missed a
- * successful commit.
+ * Collects the audit rows without duplicates. Duplicates occur if an edge that got no response reports again, or if a
+ * writer repeats a commit because it missed that the commit succeeded.
  */
 function rowsOf(units: readonly Unit[], audited: ReadonlySet<string>): AuditRow[] {
   const seen = new Set(audited);

@@ -1,6 +1,6 @@
 /**
- * End of the log, in memory of the only process that writes it: the last row, and the tree over all rows. It follows
- * the durable writes, and reloads if the store has moved ahead or back without it.
+ * End of the log (the last row and the tree over all rows), kept in memory by the only process that writes to the log.
+ * It is updated after each durable write, and reloaded if the store turns out to be ahead of it or behind it.
  */
 import type { Db } from '../../store/index.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
@@ -28,7 +28,7 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
   };
   return {
     /**
-     * Assigns rows their positions after the durable ones.
+     * Assigns positions to rows, after those of the durable rows.
      * @throws store errors on the first read
      */
     seal: async (rows: readonly AuditRow[]) => seal(rows, (at ?? (await load())).head),
@@ -54,7 +54,7 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
       const { tree, head } = at ?? (await load());
       return { ...tree.frontier(), root: tree.root(), hash: head.hash };
     },
-    /** Why nothing can be signed: the store lacks rows that were written or signed. */
+    /** Explains why nothing can be signed, which is the case if the store lacks rows that were written or signed. */
     problem: () => lost ?? at?.problem,
   };
 }

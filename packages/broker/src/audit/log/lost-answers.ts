@@ -1,6 +1,6 @@
 /**
- * Transactions whose answer from the store was lost. Before the journal writes anything else, it asks the store which
- * of them it has.
+ * Tracks transactions whose response from the store was lost. Before the journal writes anything else, it checks which
+ * of them the store has.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { FencedError, type Store, UnexpectedRows } from '../../store/index.ts';
@@ -19,7 +19,7 @@ export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
   let unknown: readonly T[] = [];
   return {
     /**
-     * Adds transactions that the store may have. Transactions without an audit row are not tracked; they may be
+     * Adds transactions that the store may have written. Those without an audit row are not tracked; they may be
      * repeated.
      */
     add: (batch: readonly T[]) => {
@@ -27,12 +27,12 @@ export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
     },
     any: () => unknown.length > 0,
     /**
-     * Finds out which of the transactions the store has, and completes them.
-     * @throws store errors; the outcome is still unknown then
+     * Checks which of the transactions the store has, and completes those.
+     * @throws store errors, in which case the outcome is still unknown
      */
     settle: async () => {
       if (unknown.length === 0) return;
-      // Waits for a transaction that still runs because only its connection was lost.
+      // Waits for any transaction that is still running although its connection was lost.
       await store.commit([]);
       const units = unknown.map(({ unit }) => unit);
       const audited = await findStoredUnitIds(store, units);
@@ -51,7 +51,7 @@ export async function findStoredUnitIds(store: Store, units: readonly Unit[]): P
   return new Set(rows.map((row) => row.id));
 }
 
-/** The store did not answer but may have written. */
+/** Thrown if the store did not respond but may have written the transaction. */
 export class LostResponseError extends Error {
   constructor(cause: unknown) {
     super('the response from the store was lost', { cause });
@@ -63,13 +63,13 @@ export function mayHaveCommitted(thrown: unknown): boolean {
   return !isUnitFault(thrown) && !NOT_WRITTEN.some((kind) => thrown instanceof kind);
 }
 
-/** Errors that mean that no part of the transaction is in the store. */
+/** Errors after which no part of the transaction is in the store. */
 const NOT_WRITTEN = [FencedError, UnexpectedRows, MeshpassError];
 
 /**
- * SQLSTATE classes caused by a single unit of a batch: data exceptions, integrity violations, 21000, which PostgreSQL
- * raises if two units update the same row, and 54000, which it raises if a value is too large for an index. The units
- * are then written one by one, in order.
+ * SQLSTATE classes of errors that a single unit in a batch can cause: data exceptions, integrity violations, 21000 (two
+ * units update the same row) and 54000 (a value is too large for an index). After such an error, the units are written
+ * one by one, in order.
  */
 const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23', '54']);
 

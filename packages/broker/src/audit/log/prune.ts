@@ -1,9 +1,9 @@
 /**
- * Retention. Pruning deletes the first rows and replaces them with a signed cut, which contains the hash of the last
- * deleted row and the tree over all of them, so the remaining rows still verify. The cut and the row that records it
- * are written together. The rows are then deleted in portions, and the store prevents any other deletion. Rows younger
- * than the broker's configured retention stay, including the row that records the pruning, so the holder of the
- * operators' token cannot erase their own traces.
+ * Prunes the log. Pruning deletes the oldest rows and replaces them with a signed cut. The cut contains the hash of the
+ * last deleted row and the tree over all deleted rows, so the remaining rows can still be verified. The cut and the row
+ * that records it are written together. The rows are then deleted in batches, and the store prevents any other
+ * deletion. Rows younger than the broker's configured retention are kept, including the row that records the pruning,
+ * so the holder of the operator token cannot erase their own traces.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -31,7 +31,7 @@ export interface PruneContext {
 export interface PruneResult {
   /** Last deleted row. */
   readonly size: number;
-  /** Number of rows deleted by this pruning. */
+  /** Number of rows that this call pruned. */
   readonly rows: number;
   /** Signed cut. */
   readonly note: string;
@@ -41,9 +41,9 @@ const LOOK = 50_000;
 
 /**
  * Prunes the log.
- * @param before keeps the first row from this time or later, and all rows after it
- * @returns refused with `audit_retained` if rows of that date must be kept, or with `audit_tampered`,
- *   `request_malformed`, `store_unavailable`
+ * @param before time limit; the first row from this time or later is kept, and so are all rows after it
+ * @returns a refusal with `audit_retained` if rows from that date must be kept, or with `audit_tampered`,
+ *   `request_malformed` or `store_unavailable`
  */
 export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<PruneResult>> {
   const { store, chain, key, clock } = context;
@@ -91,7 +91,8 @@ function refuseYoung({ clock, retainSeconds }: PruneContext, before: Date): void
 }
 
 /**
- * Finds the last row before this time. Edges report decisions with a delay, so rows are not strictly ordered by time.
+ * Finds the row before the first one from this time or later. Edges report decisions with a delay, so rows are not
+ * strictly ordered by time.
  */
 async function lastBefore({ store }: PruneContext, before: Date, cut: number, head: number): Promise<number> {
   for (let at = cut; at < head; at += LOOK) {

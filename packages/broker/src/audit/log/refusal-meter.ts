@@ -1,9 +1,9 @@
 /**
- * Limits audit rows for refusals of unauthenticated clients, who could otherwise fill the audit log as fast as they
- * send. Every source has its own limit, and all unauthenticated clients share another. Clients that an issuer confirmed
- * but that got no session have separate limits of the same size, and a limit per Codespace or job. Refusals beyond the
- * limits are counted, and the counts are written by action, code and source. If a broker is killed, it loses the latest
- * counts, but `meshpass_refusals_metered_total` still contains them.
+ * Limits the audit rows for refusals of unauthenticated clients, which could otherwise fill the audit log as fast as
+ * they can send requests. Each source has its own limit, and all unauthenticated clients share another one. Clients
+ * that were confirmed by an issuer but got no session have separate limits of the same size, plus a limit per Codespace
+ * or job. Refusals beyond the limits are only counted, and the counts are written per action, code and source. A broker
+ * that is killed loses its latest counts, but `meshpass_refusals_metered_total` still includes them.
  */
 
 import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
@@ -18,10 +18,10 @@ export interface RefusalMeterContext {
   readonly onMetered: (action: string, code: string) => void;
 }
 
-/** Row limits per source, and for all unauthenticated clients: burst and rate. */
+/** Row limits (burst and rate) per source, and for all unauthenticated clients together. */
 const SOURCE_ROWS = { burst: 200, perSecond: 1 };
 const ALL_ROWS = { burst: 2_000, perSecond: 5 };
-/** Maximum counts to keep by source. Further sources share one. */
+/** Maximum number of separate counts. After that, further sources share one count per action and code. */
 const SUMS = 64;
 const MANY = 'many';
 

@@ -1,4 +1,4 @@
-/** The log in the store: pages of rows, the last cut, and the tree at any size. */
+/** Reads the log from the store: pages of rows, the last cut, and the tree at any size. */
 import { sql } from 'kysely';
 import type { Db, Tables } from '../../store/index.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -22,7 +22,7 @@ export function toSealedRow(row: { readonly [K in keyof Tables['audit']]: unknow
   return { ...row, seq: Number(row.seq), time: (row.time as Date).toISOString() } as SealedRow;
 }
 
-/** @returns the last cut, which replaces the pruned rows */
+/** Reads the last cut, which replaces the pruned rows. */
 export async function lastCut(db: Db): Promise<{ readonly start: LogState; readonly note: string } | undefined> {
   const cut = await db.selectFrom('audit_cuts').selectAll().orderBy('size', 'desc').limit(1).executeTakeFirst();
   return cut && { start: toLogState(cut), note: cut.note };
@@ -39,7 +39,8 @@ export type LogTree = Awaited<ReturnType<typeof buildLogTree>>;
  * Builds the tree over the first rows, starting from the nearest checkpoint that one of the keys signed.
  * @param size undefined for all rows
  * @param known signed checkpoints from outside the store, which the tree must match
- * @returns the tree, its last row, and why the rows do not form the expected tree, which is then unusable
+ * @returns the tree and its last row; `problem` explains why the rows do not form the expected tree, in which case the
+ *   tree is unusable
  */
 export async function buildLogTree(
   db: Db,
@@ -64,7 +65,7 @@ export async function buildLogTree(
     hold();
   }
   if (size !== undefined && head.seq < size) problems.push(`row ${head.seq + 1} is missing`);
-  // New rows always follow the last existing row, whatever a checkpoint contains.
+  // New rows always follow the last existing row, regardless of what a checkpoint contains.
   const there = size === undefined ? await lastThere(db) : head;
   if (there.seq !== head.seq || there.hash !== head.hash) {
     problems.push(`row ${head.seq} is missing`);
@@ -76,7 +77,7 @@ export async function buildLogTree(
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 
-/** Returns the store's last row, determined as in APPEND_ROWS. */
+/** Returns the store's last row, determined in the same way as in APPEND_ROWS. */
 async function lastThere(db: Db): Promise<LogTree['head']> {
   const row = await db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
   if (row) return { seq: Number(row.seq), hash: row.hash };
@@ -85,8 +86,9 @@ async function lastThere(db: Db): Promise<LogTree['head']> {
 }
 
 /**
- * Finds the nearest start. Skips invalid checkpoints: a declared restore leaves some behind, and an attacker with
- * access to the store could add others. The last hash in a stored checkpoint is that of the row itself, or of the cut.
+ * Finds the nearest state to start from. Invalid checkpoints are skipped, because a declared restore leaves some
+ * behind, and an attacker with access to the store could add others. The last hash in a stored checkpoint is that of
+ * the row itself, or of the cut.
  */
 async function nearestStart(
   db: Db,
@@ -137,7 +139,7 @@ export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGene
 }
 
 /**
- * Deletes a portion of the rows that the last cut replaces.
+ * Deletes a batch of the rows that the last cut replaces.
  * @returns number of deleted rows
  */
 export async function deletePruned(db: Db, portion = PAGE): Promise<number> {

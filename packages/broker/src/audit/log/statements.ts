@@ -3,8 +3,8 @@ import type { Insertable } from 'kysely';
 import { statement, type Tables } from '../../store/index.ts';
 
 /**
- * Appends rows to the log. Expect all of them: fewer are written if the first one does not follow the log's last row,
- * or if the log already has rows with these ids.
+ * Appends rows to the log. Expect all rows to be written. Fewer are written if the first one does not follow the log's
+ * last row, or if the log already has rows with these ids.
  */
 export const APPEND_ROWS = statement<Readonly<Record<keyof Tables['audit'], string | number | null>>>(`
 with head as (
@@ -22,7 +22,7 @@ export const ADD_CUTS = statement<Insertable<Tables['audit_cuts']>>(
   'insert into audit_cuts select * from jsonb_populate_recordset(null::audit_cuts, $1::jsonb)',
 );
 
-/** Marks proofs as used. Returns the keys of proofs that were not used before; expect all. */
+/** Marks proofs as used. Returns the keys of those that had not been used before; expect all of them. */
 export const CONSUME_PROOFS = statement<Insertable<Tables['proof_replay']>>(`
 insert into proof_replay select * from jsonb_populate_recordset(null::proof_replay, $1::jsonb)
 on conflict (key) do nothing

@@ -1,10 +1,10 @@
 /**
- * Merkle tree over the rows (RFC 6962 section 2.1), reduced to what appending requires: the roots of its complete
- * subtrees. There are at most thirty for a thousand million rows.
+ * Merkle tree over the rows (RFC 6962 section 2.1), reduced to the state that appending requires: the roots of its
+ * complete subtrees. A billion rows have at most thirty such roots.
  */
 import { hash as digest } from 'node:crypto';
 
-/** State from which a tree can grow. */
+/** State from which a tree can be extended. */
 export interface Frontier {
   readonly size: number;
   /** Roots of the complete subtrees, largest first, hex. */
@@ -22,7 +22,10 @@ export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
   const peaks = [...from.peaks];
   return {
     size: () => size,
-    /** @param leaf leaf hash, hex */
+    /**
+     * Appends a leaf.
+     * @param leaf leaf hash, hex
+     */
     append: (leaf: string) => {
       peaks.push(leaf);
       size += 1;
@@ -42,7 +45,7 @@ export function treeRootHash(peaks: readonly string[]): string {
   return peaks.length === 0 ? digest('sha256', '', 'hex') : peaks.reduceRight((right, left) => node(left, right));
 }
 
-/** Whether the frontier is consistent. It may come from a file. */
+/** Whether the frontier is consistent. This must be checked because it may come from a file. */
 export function isFrontier({ size, peaks }: Frontier): boolean {
   let bits = 0;
   for (let n = size; n > 0; n = Math.floor(n / 2)) bits += n % 2;

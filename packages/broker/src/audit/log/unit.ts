@@ -2,7 +2,7 @@
 import type { AnyStatement, Statement } from '../../store/index.ts';
 import type { AuditRow } from './event.ts';
 
-/** Single-use proof. */
+/** A single-use proof. */
 export interface Proof {
   readonly key: string;
   /** RFC 3339. */
@@ -16,7 +16,7 @@ export interface Tx {
   /** Adds audit rows. A row that the log already has is not written again. */
   readonly audit: (...rows: readonly AuditRow[]) => void;
   /**
-   * Uses a proof, at most one per transaction. Rejects the transaction with `proof_replayed` if the proof was used
+   * Consumes a proof, at most one per transaction. Rejects the transaction with `proof_replayed` if the proof was used
    * before.
    */
   readonly once: (proof: Proof | undefined) => void;
@@ -32,7 +32,7 @@ export interface Unit {
   readonly audit: readonly AuditRow[];
 }
 
-/** Runs `record` and returns the changes it collects. */
+/** Runs `record` and returns the changes that it collects. */
 export function collectUnit(record: CollectChanges): Unit {
   const rows = new Map<AnyStatement, unknown[]>();
   const audit: AuditRow[] = [];

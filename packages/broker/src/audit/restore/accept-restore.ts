@@ -1,7 +1,7 @@
 /**
  * Recovery for a store that lacks signed rows: an operator declares the restore and gives a reason. The log continues
- * in a new epoch (epoch.ts), and its first new row records the restore. All sessions end, because the store may list
- * sessions as live that ended after the backup. All of this is one transaction.
+ * in a new epoch (epoch.ts), and its first new row records the restore. All sessions end, because sessions that the
+ * store lists as live may have ended after the backup. All of this is one transaction.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CompiledQuery, sql } from 'kysely';
@@ -26,7 +26,7 @@ export interface RestoreDeclaration {
 }
 
 /**
- * Number of writer epochs to skip, so that a broker that still runs on the former store never shares an epoch with a
+ * Number of writer epochs to skip, so that a broker that is still running on the old store never shares an epoch with a
  * later broker.
  */
 const EPOCHS_SKIPPED = 1_000;
@@ -34,10 +34,10 @@ const PORTION = 200;
 
 /**
  * Declares a restore.
- * @param survey result of surveyRestore() for this store, to which no other process writes
+ * @param survey result of surveyRestore() for this store; no other process may write to the store
  * @returns the number of the row that records the restore, and the first checkpoint of the epoch
  * @throws MeshpassError `usage` without a reason; `store_unavailable`; sink errors. If a sink fails only at the end,
- *   the restore is declared, and the next broker to start updates the sink
+ *   the restore has been declared, and the next broker that starts updates the sink
  */
 export async function acceptRestore(
   { store, key, sinks }: { readonly store: Store; readonly key: AuditKey; readonly sinks: readonly CheckpointSink[] },
@@ -54,7 +54,7 @@ export async function acceptRestore(
   const next = keyForEpoch(key, epoch);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
-  // Rehearsed before anything is written, because a sink that rejects the checkpoint would be left behind.
+  // Rehearsed before anything is written, because a sink that rejects the checkpoint would keep an older one.
   for (const sink of sinks) await sink.rehearse?.(note, { epoch, size });
 
   const endedSessions = await store.db
@@ -109,7 +109,7 @@ function tellingRow(survey: Survey, { by, reason }: RestoreDeclaration, clock: C
  */
 async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
   const now = toUnixSeconds(clock);
-  // After the backup, these sessions may have received certificates that the store does not know.
+  // After the backup, these sessions may have received certificates that the store does not know about.
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
   const ids = live.map(({ id }) => id);
   for (let at = 0; at < ids.length; at += PORTION) {

@@ -1,7 +1,7 @@
 /**
  * Decides whether the store's log may be extended. Runs before anything else when a broker starts or takes over. The
  * log must contain everything covered by the newest checkpoint outside the store. Otherwise, an attacker with access to
- * the database could cut off the end, restart the broker, and make it sign the rest.
+ * the database could truncate the log, restart the broker, and have it sign the remaining rows.
  */
 
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
@@ -20,17 +20,17 @@ export interface LogFault {
   readonly message: string;
 }
 
-/** Number of last rows that every start verifies in full. `audit verify` verifies all rows. */
+/** Number of most recent rows that every start verifies in full. `audit verify` verifies all rows. */
 const READ_AGAIN = 5_000;
 
-/** Next steps for the operator. */
+/** Next steps, shown to the operator. */
 export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
   "the cause, stop all brokers and run `meshpass audit accept-restore` with this broker's flags for the store, key and " +
   `checkpoints. The command shows what is missing, lets the log continue and records the restore (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the Helm chart, ` +
   'its Job does this).';
 
-/** The key's name is the host of the public URL. */
+/** Hint for an invalid checkpoint. The key's name contains the host of the public URL. */
 const FORMER_KEY =
   'If the audit key was changed, put the previous key back. Then no restore needs to be declared. ' +
   "The same applies to the public URL, which determines the log's name.";
@@ -38,7 +38,7 @@ const FORMER_KEY =
 /**
  * Verifies the log before it is extended.
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`;
- *   errors from a sink or store that does not answer
+ *   errors from a sink or store that does not respond
  */
 export async function verifyStoredLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]) {
   const known = await readKnownCheckpoints(sinks, key.verifiers);
@@ -65,7 +65,7 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
     key: keyForEpoch(key, epoch),
     /** Checkpoints that apply to the current log. */
     inForce,
-    /** Whether the store was never used. */
+    /** Whether the store has never been used. */
     isNew,
     fault: undefined as LogFault | undefined,
   };
@@ -92,7 +92,7 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
       `${signed} after a restore that is missing from the store. The store is older than that restore.`,
     );
   if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has only ${rows}.`);
-  // A restore declared while a sink did not answer may cover fewer rows than that sink.
+  // If a restore was declared while a sink did not respond, it may cover fewer rows than that sink's checkpoint.
   const beyond = checkpoint.epoch < epoch ? restores.find((one) => one.epoch > checkpoint.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
     return fault('audit_tampered', `${signed}, but the restore declared since then covers only ${beyond.signed}.`);
@@ -100,7 +100,7 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
   return problem === undefined ? judged : fault('audit_tampered', `${problem}.`);
 }
 
-/** Whether the store was used. A broker writes an audit row before it writes to any of these tables. */
+/** Whether the store has been used. A broker writes an audit row before it writes to any of these tables. */
 async function hasHistory(db: Db): Promise<boolean> {
   for (const table of ['sessions', 'access_versions', 'audit_cuts'] as const)
     if (
@@ -114,7 +114,10 @@ async function hasHistory(db: Db): Promise<boolean> {
   return false;
 }
 
-/** @returns the fault of the first row with a wrong hash, among the last rows */
+/**
+ * Verifies the hashes of the most recent rows.
+ * @returns a description of the first row with a wrong hash; undefined if there is none
+ */
 async function firstChanged(db: Db, rows: number): Promise<string | undefined> {
   let previous: string | undefined;
   for await (const row of rowsAfter(db, Math.max(0, rows - READ_AGAIN), rows)) {

@@ -26,7 +26,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   const { verifiers } = key;
   const { restores } = await readStoredRestores(db, verifiers);
   const { newest, invalid } = known;
-  // Unverifiable notes count as well, because their sinks accept only a later epoch.
+  // Notes that cannot be verified also count, because their sinks only accept a later epoch.
   const claimed = invalid
     .map(({ note }) => epochOf(verifiers, parseUnverifiedNote(note).origin) ?? 1)
     .filter((one) => one < MAX_EPOCH);
@@ -53,7 +53,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   return {
     /** Why a broker would not start; undefined if it would. */
     fault,
-    /** Last row in the store; undefined if it is empty. */
+    /** Last row in the store; undefined if the log is empty. */
     last: kept === 0 ? undefined : { seq: kept, hash: end.hash, time },
     /** Newest valid checkpoint outside the store. */
     signed: newest && { sink: newest.sink, note: newest.note, time: newest.time, rows: newest.checkpoint.size },

@@ -14,7 +14,7 @@ import type { WebhookKeys } from './keys.ts';
 
 /** Response timeout, ms. */
 const PATIENCE_MS = 5_000;
-/** Pauses between attempts, seconds. The last pause repeats. */
+/** Pauses between attempts, seconds. The last pause is repeated. */
 const BACKOFF = [1, 5, 15, 60, 300];
 /**
  * Age at which a message is dropped because its request has ended, seconds. Messages about unreviewed emergencies are
@@ -32,7 +32,10 @@ export interface DeliveryContext extends Pick<ApprovalParts, 'mesh' | 'store' | 
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Returns strictly increasing times, ms, so that records sorted by creation time have a unique order. */
+/**
+ * Wraps a clock so that its times (ms) are strictly increasing. Records sorted by creation time then have a unique
+ * order.
+ */
 export function monotonicClock(clock: Clock): Clock {
   let last = 0;
   return () => {
@@ -42,7 +45,7 @@ export function monotonicClock(clock: Clock): Clock {
 }
 
 /**
- * Returns the rows of a message, one for each webhook in the access file in force.
+ * Returns the rows for a message about a request, one for each webhook in the access file in force.
  * @param clock strictly increasing, because messages about a request are sent in order of their timestamps
  */
 export function createDeliveryRows(
@@ -71,7 +74,7 @@ function messageType({ state, answers, emergency }: GrantRequest): string {
 type Due = Awaited<ReturnType<typeof readDue>>[number];
 
 /**
- * Creates the delivery.
+ * Creates the webhook delivery.
  * @returns a function that starts sending due messages to webhooks that have no earlier messages in progress; it does
  *   not wait for the result, and its calls must not overlap
  */
@@ -114,7 +117,7 @@ async function drop({ store, clock, onTried }: DeliveryContext, names: readonly 
     onTried(name, names.includes(name) ? 'given_up' : 'dropped', rows.length);
 }
 
-/** Reads each webhook's oldest messages, but only the first message of each request. */
+/** Reads each webhook's oldest due messages, but only the first message about each request. */
 async function readDue({ store, clock }: DeliveryContext, busy: readonly string[]) {
   const first = store.db
     .selectFrom('approval_deliveries as one')

@@ -1,7 +1,7 @@
 /**
- * Secrets shared with webhooks, in a mounted directory with one file per webhook, named after it. Each line is a secret
- * (`whsec_...`, Standard Webhooks). The first one signs and all verify. To rotate, insert a new first line, configure
- * the receiver, and remove the old line.
+ * Secrets shared with webhooks. A mounted directory contains one file per webhook, named after the webhook. Each line
+ * is a secret (`whsec_...`, Standard Webhooks). The first secret signs, and all of them verify. To rotate, insert a new
+ * first line, configure the receiver, and remove the old line.
  */
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
@@ -24,7 +24,7 @@ export type WebhookKeys = ReturnType<typeof createWebhookKeys>;
 
 /**
  * Creates the signer and verifier.
- * @param directory read for every message, so that secrets can be replaced at any time; absent without webhooks
+ * @param directory read for every message, so that secrets can be replaced at any time; absent if there are no webhooks
  */
 export function createWebhookKeys(directory: string | undefined) {
   const secretsOf = (webhook: string): readonly Webhook[] => {
@@ -47,7 +47,7 @@ export function createWebhookKeys(directory: string | undefined) {
   return {
     /**
      * Signs a message.
-     * @throws MeshpassError `config_invalid` without usable secrets
+     * @throws MeshpassError `config_invalid` if there are no usable secrets
      */
     sign: (webhook: string, id: string, at: Date, body: string) => ({
       'webhook-id': id,
@@ -55,7 +55,7 @@ export function createWebhookKeys(directory: string | undefined) {
       'webhook-signature': secretsOf(webhook)[0]!.sign(id, at, body),
     }),
     /**
-     * Whether one of the secrets signed the message, within five minutes of now.
+     * Whether one of the secrets signed the message, and its timestamp is within five minutes of the current time.
      * @throws MeshpassError `config_invalid`
      */
     verifies: (webhook: string, headers: SignedHeaders, body: string) =>

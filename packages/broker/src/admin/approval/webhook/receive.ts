@@ -1,7 +1,7 @@
 /**
- * Verifies answers that a webhook sends for a person. They must be signed with its secret, be fresh, and are accepted
- * once. The access file limits the issuer that the webhook speaks for. The person is then checked against the grant's
- * `by` like any other.
+ * Verifies answers that a webhook sends on behalf of a person. An answer must be recent and signed with the webhook's
+ * secret, and is accepted only once. The access file specifies the issuer whose users the webhook may speak for. The
+ * person is then checked against the grant's `by` like any other approver.
  */
 import type { Access, ApprovalWebhook } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
@@ -22,7 +22,7 @@ import { subjectOf } from '../../../issuers/index.ts';
 import type { ApprovalParts } from '../parts.ts';
 import type { SignedHeaders, WebhookKeys } from './keys.ts';
 
-/** How long ids are remembered, seconds. This is longer than their timestamps are accepted. */
+/** How long message ids are remembered, seconds. This is longer than a message's timestamp is accepted. */
 const REMEMBERED_SECONDS = 900;
 
 const shared = {
@@ -61,9 +61,9 @@ export async function receive(context: ReceiveContext, name: string, headers: Si
   return {
     attestation: await attest(context, access, webhook, by.subject, body),
     via: `webhook ${name}`,
-    // The type of the remaining fields no longer depends on `decision`.
+    // The cast is needed because the type of the remaining fields no longer depends on `decision`.
     order: { id, ...order } as ApprovalAnswerBody | ApprovalReviewBody,
-    /** Single use of the message. */
+    /** Proof that ensures the message is used only once. */
     replay: {
       key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
       expiresAt: timestamp(toUnixSeconds(context.clock) + REMEMBERED_SECONDS),
@@ -74,7 +74,7 @@ export async function receive(context: ReceiveContext, name: string, headers: Si
 /** Verifies the signature. Messages that cannot be verified are refused like invalid ones. */
 function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: SignedHeaders, body: string): boolean {
   try {
-    // Checked first, because the library would parse any numeric prefix.
+    // The format is checked first, because the library would parse any numeric prefix.
     const isForm =
       /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
     return isForm && keys.verifies(name, headers, body);

@@ -28,14 +28,14 @@ export type BrowserSignInResult = Awaited<ReturnType<BrowserSignIn['finish']>>;
 /** Maximum duration of a sign-in, seconds. */
 export const SIGN_IN_SECONDS = 600;
 /**
- * Prefix of a cookie session's binding. No key has a thumbprint like this, so no command can use the session's ID
- * token.
+ * Prefix of a browser session's binding. Key thumbprints never start with it, so the command cannot use the session's
+ * ID token.
  */
 const PAGE = 'page.';
 const DISCOVERY_MS = 3_600_000;
 const CAPACITY = 50;
 const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?(\.silent)?$/;
-/** Errors that require interaction (OpenID Connect Core section 3.1.2.6). */
+/** Errors that mean that the user must interact with the issuer (OpenID Connect Core section 3.1.2.6). */
 const NEEDS_PERSON = new Set([
   ...['login_required', 'interaction_required', 'consent_required', 'account_selection_required'],
 ]);
@@ -69,7 +69,8 @@ export function createBrowserSignIn(
     /**
      * Starts a sign-in.
      * @param request id of the approval request to show afterwards
-     * @param silent `prompt=none`: the issuer confirms its signed-in user without interaction, or refuses
+     * @param silent whether to send `prompt=none`, so that the issuer either confirms its signed-in user without
+     *   interaction or refuses
      * @returns the redirect location, and the cookie to keep until the response with this `state`
      * @throws MeshpassError `not_found`, `issuer_unavailable`
      */

@@ -10,7 +10,8 @@ import { parse, serialize } from 'hono/utils/cookie';
 /** Cookie of the operator session. */
 export const SESSION_COOKIE = '__Host-meshpass-operator';
 /**
- * Prefix for cookies of pending sign-ins. Each sign-in has its own, so that tabs do not overwrite each other's cookies.
+ * Prefix for cookies of pending sign-ins. Each sign-in has its own cookie, so that tabs do not overwrite each other's
+ * cookies.
  */
 const SIGN_IN_COOKIE = '__Host-meshpass-sign-in-';
 const OF_SIGN_IN = /^__Host-meshpass-sign-in-[A-Za-z0-9_-]{22}$/;
@@ -26,8 +27,8 @@ export function signInCookie(state: string): string {
 }
 
 /**
- * Returns the sign-in cookies to delete before this browser receives a new one. The oldest are deleted, because
- * rejecting new ones would allow another site to start several and lock a person out. Browsers send the oldest first
+ * Returns the sign-in cookies to delete before this browser receives a new one. The oldest are deleted, because if new
+ * ones were rejected, another site could start several sign-ins and lock a person out. Browsers send the oldest first
  * (RFC 6265 section 5.4).
  */
 export function surplusSignInCookies({ headers: { cookie } }: IncomingMessage): string[] {
@@ -47,8 +48,8 @@ export function readCookie({ headers: { cookie } }: IncomingMessage, name: strin
 }
 
 /**
- * Serializes a `set-cookie` header. With `Lax`, the browser sends the cookie when another site links to a page, but not
- * with another site's form.
+ * Serializes a `set-cookie` header. With `Lax`, the browser sends the cookie when a person follows a link from another
+ * site, but not when another site submits a form.
  * @param seconds lifetime in the browser; 0 deletes the cookie
  */
 export function serializeCookie(name: string, value: string, seconds: number): string {
@@ -56,7 +57,8 @@ export function serializeCookie(name: string, value: string, seconds: number): s
 }
 
 /**
- * Derives the token for a session's form. It is valid for one path only, so that a leaked form is useless elsewhere.
+ * Derives the CSRF token for a session's form. It is valid for one path only, so that a leaked form is useless
+ * elsewhere.
  */
 export function csrfToken(session: string, path: string): string {
   return createHmac('sha256', session).update(`meshpass form ${path}`).digest('base64url');

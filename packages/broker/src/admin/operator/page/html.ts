@@ -38,7 +38,7 @@ button[value=deny]{background:#b42318}
 @media(max-width:30rem){dl{display:block}dt{margin-top:.5rem}}
 `;
 
-/** Allows only this style, by its hash, and forms only to this origin. */
+/** Content security policy. Allows only this style sheet, by its hash, and only forms that are sent to this origin. */
 const POLICY = [
   "default-src 'none'",
   `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
@@ -60,7 +60,7 @@ const HEADERS: Readonly<Record<string, string>> = {
 /** Signed-in operator, shown in the page header. */
 export interface SignedInOperator {
   readonly name: string;
-  /** Token of the sign-out form. */
+  /** CSRF token for the sign-out form. */
   readonly signOut: string;
 }
 
@@ -103,7 +103,7 @@ ${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Requested ${time
 
 /**
  * Renders a request.
- * @param token token of the form to answer; absent if this visitor cannot answer the request
+ * @param token CSRF token for the answer form; absent if this visitor cannot answer the request
  */
 export async function renderRequestPage(
   visitor: SignedInOperator,
