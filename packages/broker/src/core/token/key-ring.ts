@@ -2,8 +2,8 @@
  * The broker's keys for signing tokens. One key signs, the next key is published in advance, and retired keys remain
  * published while their tokens are valid. The keys are stored as one PEM text. A line before each key states its role
  * (RFC 7468 section 2 allows text between keys), so that keys and roles are updated atomically. For a retired key, only
- * the public half is stored. The next key is not stored at all. Its private half exists only in the memory of the active
- * broker, so a stolen copy of the text does not contain the key that replaces the stolen one.
+ * the public half is stored. The next key is not stored at all. Its private half exists only in the memory of the
+ * active broker, so a stolen copy of the text does not contain the key that replaces the stolen one.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';

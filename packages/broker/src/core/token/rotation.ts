@@ -191,15 +191,15 @@ export function createKeyRotation(context: RotationContext) {
         const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
         const done = await adopted(written.event, signer.replace({ ...keys, next }), { kid, dropped });
         if (!done.granted) return done;
-        // Until sidecars are notified, they accept tokens signed with either key. So let agents renew their tokens first.
+        // Sidecars accept tokens signed with either key until they are notified, so agents renew their tokens first.
         context.renewLeases();
         agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
         return done;
       }),
     /**
      * Starts to perform rotation steps when they are due.
-     * @returns a function that stops the rotation after the current step, and waits until sidecars have been notified of
-     *   dropped keys
+     * @returns a function that stops the rotation after the current step, and waits until sidecars have been notified
+     *   of dropped keys
      */
     start: () => {
       let restUntil = 0;

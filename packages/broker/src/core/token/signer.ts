@@ -1,5 +1,5 @@
 /**
- * Signs JWTs with RS256, because Envoy verifies it fastest. The keys are stored separately from the store (key-ring.ts).
+ * Signs JWTs with RS256, the algorithm that Envoy verifies fastest. The keys are not kept in the store (key-ring.ts).
  */
 import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
 import { promisify } from 'node:util';

@@ -1,7 +1,8 @@
 /**
  * Sweeps the GitHub Actions jobs of live sessions, and ends sessions whose job has completed. Each job is queried by
  * its ids. Queries are conditional, because unchanged answers are free. A completed job never runs again (a rerun is a
- * new job), so a single answer is sufficient. A failed query does not end a session; leases and time limits still apply.
+ * new job), so a single answer is sufficient. A failed query does not end a session. Leases and time limits still
+ * apply.
  */
 
 import { MeshpassError } from '@meshpass/identity';
