@@ -101,7 +101,7 @@ async function decide(
   };
 }
 
-/** Builds the error for a caller whose identity is proven but who has no grant. It lists grants that need an approval. */
+/** Builds the error for a caller with a proven identity but without a grant. It lists grants that need an approval. */
 function noGrant({ requestable, refusals }: Entitlement, contact: string | undefined): MeshpassError {
   const names = requestable.map(({ grant }) => grant.name);
   const approvals = requestable

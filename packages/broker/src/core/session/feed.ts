@@ -1,4 +1,4 @@
-/** Streams events to edges. A snapshot of the live sessions is followed by each change as it happens, and heartbeats. */
+/** Streams events to edges: first a snapshot of the live sessions, then each change as it happens, and heartbeats. */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
@@ -109,11 +109,11 @@ export function createFeed(
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
     /**
-     * Forwards an edge's announcement that it is about to close the tunnels of these sessions. The announcement does not
-     * need a proof, because its only effect is that agents open other tunnels.
+     * Forwards an edge's announcement that it is about to close the tunnels of these sessions. The announcement does
+     * not need a proof, because its only effect is that agents open other tunnels.
      */
     draining: (sessions: readonly DrainingTunnels[]) => {
-      // Include each session only once. Otherwise, a malicious edge could make other edges flood an agent with messages.
+      // Include each session only once. Otherwise, a malicious edge could make other edges flood an agent.
       const known = new Map(
         sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
       );

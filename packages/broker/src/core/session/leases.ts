@@ -18,9 +18,9 @@ export interface LeaseTerms {
 }
 
 /**
- * Renews a session's lease after a heartbeat or another request from its agent. The store records which sessions have
- * been heard from since the restart.
- * @param saidAt when the agent made the request, Unix seconds
+ * Renews a session's lease after a heartbeat from its agent. The store records which sessions have sent a heartbeat
+ * since the restart.
+ * @param saidAt time of the heartbeat, Unix seconds
  */
 export type RenewLease = (live: Live, saidAt: number) => void;
 

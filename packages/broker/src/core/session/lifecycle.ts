@@ -43,8 +43,8 @@ export interface PendingSession {
  * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (settling.ts).
  *
  * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. A refusal means
- *   that nothing has changed, unless the store's response was lost. In that case, the unused session ends when its lease
- *   expires, or when its workspace opens another session.
+ *   that nothing has changed, unless the store's response was lost. In that case, the unused session ends when its
+ *   lease expires, or when its workspace opens another session.
  */
 export async function openSession(
   context: SessionContext,

@@ -38,8 +38,8 @@ export function createRevocations(options: RevocationOptions) {
       const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
       // A session that has ended never becomes live again.
       const sessionId = principal.sessionId ?? before?.sessionId;
-      // A denial is never lifted. Callers that do not decide about denials, such as issue.ts for late certificates, leave
-      // it unchanged.
+      // A denial is never lifted. Callers that do not decide about denials, such as issue.ts for late certificates,
+      // leave it unchanged.
       const undenied = before ? before.undenied && principal.undenied !== false : principal.undenied;
       revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
       unconfirmed.add(principal.spiffeId);
@@ -79,7 +79,7 @@ export function createRevocations(options: RevocationOptions) {
       put(principals);
       kick();
     },
-    /** Resolves when all revocations added so far have been applied to the mesh. Failures are retried; never rejects. */
+    /** Resolves when the mesh has applied all revocations added so far. Failures are retried, so it never rejects. */
     settled: async () => {
       while (working) await working;
     },

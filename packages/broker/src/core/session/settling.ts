@@ -53,8 +53,8 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
     /**
      * Runs `act` after the outcome of the workspace's earlier writes is known.
      * @param act must pass its write through `together`, which adds the pending cuts
-     * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown; any error
-     *   from `act`
+     * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown; any
+     *   error from `act`
      */
     inTurn,
     /**

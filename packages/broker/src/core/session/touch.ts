@@ -51,8 +51,8 @@ export async function touch(context: SessionContext, live: Live, cause: CloseCau
 }
 
 /**
- * Subscribes to changes of the mesh and the access file. Removes lost grants from live sessions, and sends other changes
- * to the edges.
+ * Subscribes to changes of the mesh and the access file. Removes lost grants from live sessions, and sends other
+ * changes to the edges.
  * @returns a function that ends the subscription
  */
 export function touchOnChange(context: SessionContext): () => void {

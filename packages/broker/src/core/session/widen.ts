@@ -76,7 +76,7 @@ export function gain(
  * Adds all grants that a live session is now entitled to, and extends grants that it is now entitled to for longer.
  * @param cause cause of the gains. By default, it is inferred for each grant.
  * @returns whether the session gained anything
- * @throws MeshpassError `store_unavailable`, `overloaded`
+ * @throws MeshpassError `store_unavailable`, `overloaded`; a gain that was not stored has no effect
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
   return context.settling.inTurn(workspaceKey(live), (together) => gainAll(context, live, cause, together));
