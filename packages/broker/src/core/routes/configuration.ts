@@ -95,8 +95,8 @@ interface Waiter {
 }
 
 /**
- * Resolves when a configuration exists, the wait times out, the session ends or the client disconnects. Only one request
- * per session can wait. A newer request replaces the older one, because the older connection may be broken.
+ * Resolves when a configuration exists, the wait times out, the session ends or the client disconnects. Only one
+ * request per session can wait. A newer request replaces the older one, because the older connection may be broken.
  */
 function firstOne({ configurations, live, response, seconds }: Waiter): Promise<void> {
   const { signal } = live.abort;

@@ -22,8 +22,8 @@ import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
 
 export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
   /**
-   * Returns whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview). Undefined if edges do not
-   * run in other processes.
+   * Returns whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview). Undefined if edges do
+   * not run in other processes.
    */
   readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
   readonly connections: Connections;
@@ -141,7 +141,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       authentication,
       schema: EdgeDraining,
       handler: async ({ caller, event, body: { sessions } }) => {
-        // Excess announcements are dropped. An honest edge repeats them, and a malicious edge must not flood the others.
+        // Drop excess announcements. An honest edge repeats them, and a malicious edge must not flood the others.
         if (announcements.take(caller)) context.feed.draining(sessions);
         return grantedOutcome(event, undefined);
       },

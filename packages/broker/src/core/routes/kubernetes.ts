@@ -53,8 +53,8 @@ export function kubernetesRoutes(
           return refusedOutcome(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
         }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
-        // While waiting for Kubernetes, the session may have ended, or lost the grant or its roles. Its ServiceAccount is
-        // then deleted.
+        // While waiting for Kubernetes, the session may have ended, or lost the grant or its roles. Its ServiceAccount
+        // is then deleted.
         const lost = holder(context, live, grant);
         if (lost instanceof MeshpassError) return refusedOutcome(named, lost);
         const written = await recordGrant(audit, {

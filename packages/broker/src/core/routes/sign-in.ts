@@ -35,7 +35,7 @@ export interface SignInRoutesContext {
 
 /** Maximum body size of a sign-in, bytes. Allows for the longest ID token plus the other fields. */
 const MAX_BODY = MAX_ID_TOKEN_LENGTH + 1_024;
-/** Maximum number of concurrent verifications. Sign-ins count in total and per session, logouts in total and per source. */
+/** Maximum number of concurrent verifications, in total and per session (sign-ins) or source address (logouts). */
 const SLOTS = { all: 256, each: 2 } as const;
 /** How long to wait for the store to reject a logout token before applying it anyway, ms. */
 const STORE_PATIENCE_MS = 500;
