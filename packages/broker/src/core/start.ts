@@ -61,7 +61,7 @@ import type { RateLimiter } from './watch/rate-limiter.ts';
 import { startGithubWatch } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
-/** Number of DPoP proofs to remember. Allows twice the load of a thousand requests per second. */
+/** Number of DPoP proofs to remember. Enough for twice a thousand requests per second while proofs are valid. */
 const REPLAY_CAPACITY = 150_000;
 /** Maximum number of remembered proofs per session, so that a single session cannot fill the shared cache. */
 const REPLAY_OF_SESSION = 10_000;

@@ -46,7 +46,7 @@ export function createTtlCache<V>(
      * @param load called if there is no valid answer in the cache. Failures are not cached.
      * @param isVoid returns whether an answer that was requested at this count (`Losses.now`) is void. A void answer is
      *   loaded again, even if it has only just arrived.
-     * @throws any error from `load`; MeshpassError `issuer_unavailable` if every answer was already void when it arrived
+     * @throws any error from `load`; MeshpassError `issuer_unavailable` if every answer was void when it arrived
      */
     async get(key: string, load: () => Promise<V>, isVoid: (asked: number) => boolean = () => false) {
       for (let asked = 0; asked < MAX_ASKED; asked++) {

@@ -40,7 +40,7 @@ export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
-/** Matches rate limit errors, and the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
+/** Matches rate limit errors and the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
 const LIMITED = /rate limit|login attempts/i;
 /** How long to wait if GitHub does not specify a time. */
 const RETRY_SECONDS = 60;
@@ -157,8 +157,8 @@ export function githubRequestId(answer: IssuerResponse): string | undefined {
 }
 
 /**
- * Throws if the response indicates a rate limit. For the primary limit, GitHub responds with 403 or 429, and the headers
- * show that no requests remain. For a secondary limit, the response has a Retry-After header or only an error message.
+ * Throws if the response indicates a rate limit. For the primary limit, GitHub responds with 403 or 429, and a header
+ * shows that no requests remain. For a secondary limit, the response has a Retry-After header or only an error message.
  */
 function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   if (answer.status !== 403 && answer.status !== 429) return;

@@ -58,8 +58,8 @@ export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<
 }
 
 /**
- * Creates the client of a GitHub App. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` if
- * GitHub cannot be queried.
+ * Creates the client of a GitHub App. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited`
+ * if GitHub cannot be queried.
  */
 export function createGithubApp(options: GithubAppOptions) {
   const { onAnswer: _, ...asApp } = options;
@@ -181,7 +181,8 @@ export function createGithubApp(options: GithubAppOptions) {
       ),
     hasTeam: queries.hasTeam,
     /**
-     * Finds a member's Codespace in the organization. Used if the Codespace's own token may not read the Codespace.
+     * Finds a member's Codespace on one of the organization's repositories. For use if the Codespace's own token may not
+     * read it.
      * @returns GitHub's unparsed description; undefined if the user does not have a Codespace with this name there
      */
     async codespaceOf(organization: string, user: GithubUser, name: string) {

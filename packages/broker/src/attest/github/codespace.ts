@@ -197,8 +197,8 @@ async function findCodespace(
 /**
  * Refuses a Codespace that does not belong to the organization. A Codespace belongs to the organization that pays for
  * it, as long as its developer is a member. If the developer pays, the Codespace must be on one of the organization's
- * repositories. Membership is required in this case as well, because anyone can open a Codespace on a public repository
- * at their own cost.
+ * repositories, and the developer must be a member, because anyone can open a Codespace on a public repository at their
+ * own cost.
  */
 async function refuseForeign(
   codespace: Codespace,

@@ -1,8 +1,9 @@
 /**
  * Records losses (facts from GitHub that are known to be no longer true) and doubts (facts that may have changed,
- * according to an event). Every positive answer that the broker caches, awaits or bases a decision on is checked against
- * this record. An answer is valid only if the broker has not learned anything about its subject since the request was
- * sent. Events are ordered by a counter instead of a clock, because GitHub's answers arrive late and out of order.
+ * according to an event). Every positive answer that the broker caches, awaits or bases a decision on is checked
+ * against this record. An answer is valid only if the broker has not learned anything about its subject since the
+ * request was sent. A counter determines the order instead of a clock, because GitHub's answers arrive late and out of
+ * order.
  * docs/decisions/0013-losses.md lists every cache and explains why.
  */
 import type { Attestation } from '@meshpass/identity';
@@ -30,8 +31,8 @@ export interface SuspectedChange {
   /** `ORG/SLUG`. All members of the team are affected. */
   readonly team?: string | undefined;
   /**
-   * Organization of a team that the event identifies only by its slug. The members of all teams in the organization that
-   * are identified by id are affected.
+   * Organization of a team that the event identifies only by its slug. The members of all teams in the organization
+   * that are identified by id are affected.
    */
   readonly teams?: string | undefined;
   /** Codespace name. */
@@ -56,7 +57,7 @@ export type Losses = ReturnType<typeof createLosses>;
 export const SETTLE_SECONDS = 10;
 /** How long a loss is remembered, seconds. Sessions that opened before the loss cannot last that long. */
 export const LOSS_RETENTION_SECONDS = 24 * 3600;
-/** Maximum number of doubts, because anyone with the stream's token can send many events. */
+/** Maximum number of doubts. Anyone with the stream's token can send many events. Only an evicted doubt's count matters. */
 const DOUBT_CAPACITY = 50_000;
 /** Maximum number of losses (100 MB). Each one ends or narrows a live session, so a day has fewer losses than this. */
 const LOSS_CAPACITY = 500_000;

@@ -57,7 +57,7 @@ export function createMembershipQueries(
   return {
     /** Returns a team's path in GitHub's API, or undefined if the slug is invalid or the organization is unknown. */
     teamPath: pathOf,
-    /** Returns the membership of the account that currently has this login, or undefined if GitHub does not show one. */
+    /** Returns the membership of the account that currently has this login, or undefined if GitHub shows none. */
     membership,
     /** Returns a user's role (`admin`, `member` or another GitHub role), or undefined without an active membership. */
     roleIn: async (organization: string, user: GithubUser) => {
@@ -88,8 +88,8 @@ export function createMembershipQueries(
 export type MembershipQueries = ReturnType<typeof createMembershipQueries>;
 
 /**
- * Returns the memberships that GitHub currently confirms. An admin also counts as a member. The user is confirmed not to
- * be in a denied team only if GitHub shows that team.
+ * Returns the memberships that GitHub currently confirms. An admin also counts as a member. The user is confirmed not
+ * to be in a denied team only if GitHub shows that team.
  * @param queries if undefined, no memberships are confirmed
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */

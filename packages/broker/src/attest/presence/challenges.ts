@@ -45,8 +45,8 @@ export function createPresenceChallenges(clock: Clock, random: Random) {
     },
     /**
      * Verifies a challenge and marks it as used.
-     * @returns the path of the challenge, or undefined if it was not issued by this process, has expired, or was already
-     *   used
+     * @returns the path of the challenge, or undefined if it was not issued by this process, has expired, or was used
+     *   before
      */
     take(nonce: string, challenged: ChallengeBinding) {
       const now = toUnixSeconds(clock);

@@ -2,10 +2,10 @@
  * Verifies presence: the holder of the DPoP key must answer from within the Codespace. A token and a name can be copied
  * elsewhere, but a port of the Codespace cannot.
  *
- * If an exchange contains a port on which the agent already listens, the broker fetches a path of its own choice through
- * GitHub's port forwarding. It accepts only a JWS signed with that key (docs/interfaces/protocol.md). An exchange
- * without a port is refused with a challenge. The agent then opens a port to answer the challenge, and repeats the
- * exchange with the nonce and the port.
+ * If an exchange contains a port on which the agent already listens, the broker fetches a path of its own choice
+ * through GitHub's port forwarding. It accepts only a JWS signed with that key (docs/interfaces/protocol.md). An
+ * exchange without a port is refused with a challenge. The agent then opens a port to answer the challenge, and repeats
+ * the exchange with the nonce and the port.
  */
 import { dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';

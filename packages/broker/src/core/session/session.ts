@@ -55,7 +55,7 @@ export interface Session {
   readonly attestation: Attestation;
   /** Unix seconds. */
   readonly openedAt: number;
-  /** One principal for each grant that the session has. */
+  /** Principals of the session, one for each grant that it has. */
   readonly principals: readonly Principal[];
 }
 

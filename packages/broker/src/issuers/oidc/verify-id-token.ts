@@ -15,8 +15,8 @@ export interface VerifyOptions {
 }
 
 /**
- * The only algorithms that are accepted, even if the access file lists others. Symmetric algorithms and `none` are never
- * accepted (RFC 8725 section 3.1).
+ * The only algorithms that are accepted, even if the access file lists others. Symmetric algorithms and `none` are
+ * never accepted (RFC 8725 section 3.1).
  */
 const ALGORITHMS = new Set([
   ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
@@ -120,8 +120,8 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
 /** Checks the claims that jose does not check. */
 function checkClaims(claims: JWTPayload, audience: string, now: number) {
   const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
-  // A logout token without a type is signed with the same key and has the same audience as an ID token. It does not have
-  // a nonce (Back-Channel Logout 1.0 section 2.4).
+  // A logout token without a type has the same signing key and audience as an ID token. It does not have a nonce
+  // (Back-Channel Logout 1.0 section 2.4).
   if (events !== undefined) throw malformedError('it contains an events claim, like a logout token');
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT_LENGTH || !sub.isWellFormed()) {
     throw malformedError('the sub claim is missing or invalid');
