@@ -18,7 +18,7 @@ export {
 } from './github/losses.ts';
 export { deleteOldLosses, persistLosses } from './github/stored-losses.ts';
 
-// Queries about people.
+// GitHub queries about users.
 
 export type { ReadGithub } from './github/api.ts';
 export { encodePathSegment, isTeamById, MAX_PAGE_BYTES, parseGithubResponse } from './github/api.ts';

@@ -126,7 +126,7 @@ export function createGithubApp(options: GithubAppOptions) {
     if (!found) return undefined;
     let answer = await requestGithub(path, (await token(found.id)).token, options, question);
     if (answer.status === 401) {
-      // The token was revoked early because the App was suspended, or uninstalled and reinstalled.
+      // GitHub revoked the token early, because the App was suspended, or uninstalled and reinstalled.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
@@ -181,8 +181,8 @@ export function createGithubApp(options: GithubAppOptions) {
       ),
     hasTeam: queries.hasTeam,
     /**
-     * Finds a member's Codespace on one of the organization's repositories. For use if the Codespace's own token may not
-     * read it.
+     * Finds a member's Codespace on one of the organization's repositories. For use if the Codespace's own token may
+     * not read it.
      * @returns GitHub's unparsed description; undefined if the user does not have a Codespace with this name there
      */
     async codespaceOf(organization: string, user: GithubUser, name: string) {

@@ -165,8 +165,8 @@ function refuseStranger(answer: IssuerResponse): void {
 /**
  * Returns GitHub's description of the Codespace. It was read with the Codespace's own token, or is read with the
  * organization's App if the token is scoped to its repository (403 or 404). In either case, the token only proves who
- * its owner is, and the URL of every forwarded port reveals the Codespace's name. The presence check must prove that the
- * client runs in the Codespace.
+ * its owner is, and the URL of every forwarded port reveals the Codespace's name. The presence check must prove that
+ * the client runs in the Codespace.
  */
 async function findCodespace(
   answer: IssuerResponse,
@@ -248,7 +248,7 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   );
 }
 
-/** Builds the attestation without memberships. */
+/** Builds the part of the attestation that is known before memberships are queried. */
 function whatIsKnown(
   proof: CodespaceProof,
   user: z.infer<typeof User>,

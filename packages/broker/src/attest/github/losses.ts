@@ -57,7 +57,10 @@ export type Losses = ReturnType<typeof createLosses>;
 export const SETTLE_SECONDS = 10;
 /** How long a loss is remembered, seconds. Sessions that opened before the loss cannot last that long. */
 export const LOSS_RETENTION_SECONDS = 24 * 3600;
-/** Maximum number of doubts. Anyone with the stream's token can send many events. Only an evicted doubt's count matters. */
+/**
+ * Maximum number of doubts, because anyone with the stream's token can send many events. If a doubt is evicted, only
+ * its count is kept.
+ */
 const DOUBT_CAPACITY = 50_000;
 /** Maximum number of losses (100 MB). Each one ends or narrows a live session, so a day has fewer losses than this. */
 const LOSS_CAPACITY = 500_000;

@@ -28,7 +28,7 @@ const OrganizationMembership = z.object({
 const TeamMembership = z.object({ state: z.string() });
 const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
 
-/** Collects the teams and roles that an access file mentions. */
+/** Collects the teams and roles that an access file refers to. */
 export function membershipQuery(access: Access): MembershipQuery {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }

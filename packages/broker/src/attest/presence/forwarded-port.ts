@@ -42,7 +42,7 @@ export type ForwardedPortResult =
   | { readonly outcome: 'answered'; readonly body: string };
 
 const DOMAIN = 'app.github.dev';
-/** RFC 1035 section 2.3.4. */
+/** Maximum length of a DNS label (RFC 1035 section 2.3.4). */
 const LONGEST_LABEL = 63;
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 /** Lowest allowed port. Lower ports belong to system services, so agents listen on a free port above them. */

@@ -206,7 +206,7 @@ function revokeLost(
   const held = new Set(live.session.principals.map(({ spiffeId }) => spiffeId));
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
   if (lost.length === 0) return undefined;
-  // Revoke again, because signing may have recreated the ServiceAccount after its deletion, or extended the expiry.
+  // Revoke again, because signing may have recreated the deleted ServiceAccount or extended the expiry.
   revocations.add(
     lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
       const until = live.svids.get(spiffeId)?.until ?? 0;

@@ -66,7 +66,7 @@ export function kubernetesAccess(
   return { ...(kubernetesCa !== undefined && { certificate_authority: kubernetesCa }), grants };
 }
 
-/** Returns a version that changes whenever the response to `GET /services` would. */
+/** Returns a version that changes whenever the response to `GET /services` changes. */
 export function servicesVersion({ mesh }: Pick<ResponseSources, 'mesh'>, session: Session): string {
   // Sort, because a restored session may have its principals in a different order.
   const principals = session.principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
@@ -75,7 +75,7 @@ export function servicesVersion({ mesh }: Pick<ResponseSources, 'mesh'>, session
 
 /**
  * Builds the response to `GET /services`. Agents treat a missing grant or service as no longer granted.
- * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ * @throws MeshpassError `kubernetes_unavailable` if no access file is in force
  */
 export function buildServicesResponse(answers: ResponseSources, session: Session): ServicesResponse {
   answers.mesh.access();

@@ -24,7 +24,7 @@ export interface SessionContext {
   readonly revocations: Revocations;
   readonly denies: DenialPredicate;
   readonly trustDomain: string;
-  /** Lease period, seconds. */
+  /** Lease duration, seconds. */
   readonly leaseSeconds: number;
   /** Lifetime of identity tokens, seconds. */
   readonly tokenSeconds: number;

@@ -95,7 +95,7 @@ export function sessionClosedError(cause: CloseCause): MeshpassError {
  */
 export function requireLiveSession({ session, leaseUntil, ended }: Live, now: number): void {
   if (ended) throw sessionClosedError(ended.cause);
-  // The sweep runs only four times a second, so lapsed sessions must also be refused here.
+  // The sweep runs only four times per second, so sessions that have lapsed since then must be refused here.
   if (sessionExpiry(session) <= now) throw sessionClosedError('expired');
   if (leaseUntil <= now) throw sessionClosedError('lease_lapsed');
 }

@@ -1,4 +1,4 @@
-/** Removes or shortens grants of live sessions. Gains are in widen.ts. */
+/** Removes or shortens grants of live sessions. widen.ts adds grants. */
 import { auditRow, createAuditEvent } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';

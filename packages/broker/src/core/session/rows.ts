@@ -32,7 +32,7 @@ export function serializeSignIns({ signIns = [], endedSignIns = [] }: Pick<Attes
   return JSON.stringify([...signIns, ...endedSignIns]);
 }
 
-/** Parses the output of `serializeSignIns`. */
+/** Parses the sign-ins column, as written by `serializeSignIns`. */
 export function parseSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
   const all = JSON.parse(text) as readonly (SignIn | EndedSignIn)[];
   return {

@@ -181,7 +181,7 @@ export async function signOutEverywhere(context: SignInContext, out: Logout, ori
   return concerned.length;
 }
 
-/** Ends sign-ins of a new or restored session that a recent logout affects. */
+/** Ends the sign-ins of a newly opened or restored session that are affected by a recent logout. */
 export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   for (const signIn of live.session.attestation.signIns ?? []) {
     const out = context.recentLogouts.find(signIn);

@@ -29,7 +29,7 @@ import type { TokenForm } from './form.ts';
 /** Dependencies of the token exchange. */
 export interface ExchangeContext extends SessionContext {
   readonly attest: Attestor;
-  /** Absent if no issuer supports sign-ins. */
+  /** Verifies sign-ins. Absent if sign-ins are not supported by any issuer. */
   readonly attestSignIn?: SignInVerifier | undefined;
   readonly answers: ResponseSources;
   /** Called for each opened session, with the access file that authorized it. */
@@ -46,7 +46,7 @@ export interface ExchangeRequest {
   readonly form: TokenForm;
   /** Thumbprint of the key in the request's DPoP proof. The session is bound to this key. */
   readonly jkt: string;
-  /** DPoP proof of the request. */
+  /** The request's DPoP proof. */
   readonly dpop: string;
   /** Whether the client has closed its connection. */
   readonly hungUp: () => boolean;

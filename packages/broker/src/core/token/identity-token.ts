@@ -22,7 +22,7 @@ export interface IssuedToken {
   readonly token: string;
   /** Unix seconds. Never later than the session's expiry. */
   readonly expiresAt: number;
-  /** Absent if the token was issued by an earlier call. */
+  /** Id of the token. Absent if an earlier call issued the token. */
   readonly jti?: string;
 }
 

@@ -248,8 +248,6 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
   ];
 }
 
-// Dependencies of a key rotation, and its record in the audit log.
-
 /** Dependencies of a key rotation. */
 interface RotationContext
   extends RotationRules,

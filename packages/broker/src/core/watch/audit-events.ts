@@ -70,7 +70,7 @@ function unwrap(value: unknown): unknown[] {
   try {
     return [JSON.parse(event)];
   } catch {
-    // Plain text is not an audit log event.
+    // The envelope contains plain text, which is not an audit log event.
     return [];
   }
 }

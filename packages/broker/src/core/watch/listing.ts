@@ -41,7 +41,7 @@ export interface ListingRequest<T> {
   /** Path without a query string. */
   readonly path: string;
   readonly schema: z.ZodType<PageContent<T>>;
-  /** Page cache. Without it, every page is requested unconditionally. */
+  /** Cache of pages. If absent, every page is requested unconditionally. */
   readonly cachedPages?: CachedPages<T>;
 }
 
@@ -70,7 +70,7 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
       return { items, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
   }
-  // A page disappeared in the middle, or the list is too long.
+  // Either a page disappeared during the read, or the list is too long.
   return { items, consistent: false };
 }
 

@@ -34,7 +34,7 @@ const MAX_PAUSE_SECONDS = HOUR_SECONDS;
 export function createRateLimiter(clock: () => number) {
   let limit = ASSUMED_LIMIT;
   let remaining: number | undefined;
-  /** Unix seconds. */
+  /** When the limit resets, Unix seconds. */
   let reset = 0;
   let pausedUntil = 0;
 
@@ -52,12 +52,12 @@ export function createRateLimiter(clock: () => number) {
   return {
     /** Suspends all requests for the given number of seconds. */
     pause,
-    /** Reads the remaining limit from a response, and pauses if GitHub asks for it. */
+    /** Reads the remaining limit from a response, and pauses all requests if GitHub requires it. */
     observe({ status, headers }: IssuerResponse) {
       const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
       const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
       const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
-      // If the token is unknown (revoked early), the headers describe the limit of the client address instead.
+      // If GitHub does not know the token (revoked early), the headers show the limit of our IP address instead.
       if (status !== 401 && isCore && told.limit > 0 && told.left >= 0) {
         limit = told.limit;
         remaining = told.left;

@@ -122,7 +122,7 @@ export async function recheckCodespace(
 
 /**
  * Closes the session of a Codespace that has ended.
- * @param witness description of the query, for the audit log
+ * @param witness description of the query that showed it, for the audit log
  */
 export function closeCodespaceSession(
   sessions: SessionContext,

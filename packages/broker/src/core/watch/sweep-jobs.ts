@@ -38,7 +38,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
       where.path,
       etag === undefined ? {} : { headers: { 'if-none-match': etag } },
     );
-    // GitHub also responds with 404 to an App that lacks permission.
+    // A 404 does not prove that the job has ended, because GitHub also sends it if the App lacks permission.
     if (!answer || answer.status === 304) return;
     const job = parseGithubResponse(Status, answer);
     if (live.ended || job.id !== where.id) return;

@@ -90,7 +90,7 @@ export function createMemberSweep(sessions: SessionContext) {
         for (const team of teams) {
           const path = organizationOf(team) === organization ? await queries.teamPath(team) : undefined;
           if (path === undefined) continue;
-          // A deleted team has no members.
+          // If the team was deleted, the list does not exist, so no user is in the team.
           const inTeam = await list(read, organization, `${path}/members`);
           for (const live of candidates) {
             const user = current(live);

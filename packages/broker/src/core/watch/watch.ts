@@ -15,14 +15,14 @@ import { createMemberSweep } from './sweep-members.ts';
 
 export interface WatchOptions {
   readonly read: ReadGithub;
-  /** Observes every response that `read` receives. */
+  /** Rate limiter that observes every response to `read`. */
   readonly rateLimiter: RateLimiter;
   readonly sessions: SessionContext;
   /** Minimum seconds between sweeps. The rate limit may delay them further. */
   readonly sweepSeconds: number;
   readonly memberSeconds: number;
   readonly onFailure: (cause: unknown) => void;
-  /** Defaults to a timer. */
+  /** Function that waits between rounds. Defaults to a timer. */
   readonly wait?: Wait;
 }
 
@@ -30,7 +30,7 @@ interface Task {
   readonly rounds: ReturnType<RateLimiter['rounds']>;
   readonly floorMs: number;
   readonly run: (read: ReadGithub) => Promise<void>;
-  /** Unix milliseconds. */
+  /** When the next round is due, Unix milliseconds. */
   dueAt: number;
   doneAt?: number;
   failures: number;
@@ -41,7 +41,7 @@ const MAX_BACKOFF_MS = 60_000;
 /** Maximum duration of a single sleep. */
 const MAX_SLEEP_MS = 60_000;
 
-/** Starts the watch. */
+/** Starts to watch GitHub. */
 export function startGithubWatch(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;

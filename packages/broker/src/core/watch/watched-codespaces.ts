@@ -28,7 +28,7 @@ export function watchedCodespaces(index: SessionContext['live']): WatchedCodespa
   return [...index.all()].flatMap((live) => toWatchedCodespace(live) ?? []);
 }
 
-/** Returns the watched Codespace of a live session; undefined if it has none. */
+/** Returns the watched Codespace of a live session, or undefined if the session does not belong to a Codespace. */
 export function toWatchedCodespace(live: Live): WatchedCodespace | undefined {
   const { attestation } = live.session;
   const { claims, githubUser } = attestation;

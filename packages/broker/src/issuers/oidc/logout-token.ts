@@ -16,7 +16,7 @@ export interface VerifiedLogout {
   readonly subject?: string;
   /** Id of the session at the issuer. If absent, all of the subject's sessions end. */
   readonly sid?: string;
-  /** Unix seconds. */
+  /** When the logout token was issued, Unix seconds. */
   readonly at: number;
   readonly replay: NonNullable<AttestationResult['replay']>;
 }

@@ -4,7 +4,7 @@ import type { Attestation } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
 
-/** OpenID Connect Core section 2: at most 255 ASCII characters. */
+/** Maximum length of `sub`, ASCII characters (OpenID Connect Core section 2). */
 export const MAX_SUBJECT_LENGTH = 255;
 
 /** Maximum length of a `sid` that is stored unchanged. */

@@ -15,7 +15,7 @@ export interface UnverifiedToken {
 
 /** Maximum length, characters. A GitHub Actions token has about 2,000, and a token with a hundred groups 6,000. */
 export const MAX_TOKEN_LENGTH = 16_384;
-/** Maximum nesting of objects and arrays. Real tokens have at most four levels. */
+/** Maximum nesting depth of objects and arrays. Real tokens have at most four levels. */
 const MAX_DEPTH = 10;
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
 
