@@ -19,7 +19,7 @@ export interface AttestationResult {
 /** An identity that an issuer has confirmed, regardless of the broker's decision. */
 export type Identity = Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>;
 
-/** Refusal of a proof whose owner the issuer has identified. If the proof was stolen, the audit row names the victim. */
+/** Refusal of a proof whose owner the issuer has identified. If the proof was stolen, the audit row shows the owner. */
 export class IdentifiedRefusal extends MeshpassError {
   readonly identity: Identity;
 

@@ -29,7 +29,7 @@ export interface Announcement {
   readonly digest: string;
   /** Signed ConfigurationStatement. */
   readonly statement: string;
-  /** The configuration itself, in bytes. */
+  /** Raw bytes of the configuration. */
   readonly content: Buffer;
 }
 

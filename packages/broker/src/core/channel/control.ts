@@ -133,7 +133,7 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
   }
   const now = toUnixSeconds(clock);
   // Times are compared in whole seconds, as for DPoP proofs. The second in which this process started counts as part of
-  // the previous one.
+  // the previous process's lifetime.
   const saidAt = Math.floor(read.claims.at / 1000);
   const one = live.byId(session_id);
   const over = one ? undefined : live.endedById(session_id);

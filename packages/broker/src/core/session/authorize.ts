@@ -29,7 +29,7 @@ export interface AuthorizeRequest {
 /** An authorized session. `access` and `checked` let the caller detect changes between the decision and the opening. */
 export interface AuthorizedSession {
   readonly session: Session;
-  /** The session token. This is the only copy; the broker stores only its hash. */
+  /** The session token. The broker does not keep it, only its hash. */
   readonly token: string;
   /** The access file that the decision was based on. */
   readonly access: Access;

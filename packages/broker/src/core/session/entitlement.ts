@@ -20,9 +20,9 @@ export interface Entitlement {
   readonly grants: ReadonlyMap<string, EntitledGrant>;
   /** Reasons why the other grants do not apply, each prefixed with the name of the grant. */
   readonly refusals: readonly string[];
-  /** Grants that only require a sign-in. See Decision. */
+  /** Grants that the session would get if the developer signed in. See Decision. */
   readonly signIns: Decision['signIns'];
-  /** Grants that only require an approval. See Decision. */
+  /** Grants that the session would get with an approval. See Decision. */
   readonly requestable: Decision['requestable'];
   /** Reason why the session is not entitled to any grant, for example because its proof is no longer trusted. */
   readonly denied: string | undefined;

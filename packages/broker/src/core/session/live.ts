@@ -21,7 +21,7 @@ export interface SvidLifetime {
 
 /** A live session and its in-memory state. */
 export interface Live {
-  /** Immutable. The whole object is replaced when the session loses or gains a grant. */
+  /** Never modified in place. The object is replaced when the session loses or gains a grant. */
   session: Session;
   /** When the lease expires, Unix seconds. */
   leaseUntil: number;

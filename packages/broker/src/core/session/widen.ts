@@ -125,7 +125,7 @@ function gainsOf(
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
 
-/** A turn to write for a workspace. */
+/** A write in the workspace's turn. */
 interface Turn {
   /** Audit event of the decision. */
   readonly event: AuditEvent;
