@@ -1,4 +1,4 @@
-/** Workspace proofs, and GitHub's later reports about them. */
+/** Attestation of workspaces, and facts about them that GitHub later revokes. */
 
 // Attestation.
 
@@ -6,7 +6,7 @@ export { type Attestor, parseSubjectToken, type SignInVerifier } from './attest.
 export { MAX_PORT, MIN_FORWARDED_PORT } from './presence/forwarded-port.ts';
 export { PRESENCE_MODES, type Presenter } from './presence/presence.ts';
 
-// Facts revoked by GitHub.
+// Facts that GitHub has revoked.
 
 export {
   attestationFacts,
@@ -18,7 +18,7 @@ export {
 } from './github/losses.ts';
 export { deleteOldLosses, persistLosses } from './github/stored-losses.ts';
 
-// Queries about people.
+// GitHub queries about users.
 
 export type { ReadGithub } from './github/api.ts';
 export { encodePathSegment, isTeamById, MAX_PAGE_BYTES, parseGithubResponse } from './github/api.ts';

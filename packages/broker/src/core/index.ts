@@ -1,4 +1,4 @@
-/** Sessions: how they open, what they are issued, and what ends them. */
+/** Sessions: opening them, issuing their credentials, and ending them. */
 
 // Sessions of the active broker.
 
@@ -23,7 +23,7 @@ export {
   type SignedInUser,
 } from './sign-in/recent-logouts.ts';
 
-// Proofs, forms and keys of tokens.
+// DPoP proofs, token requests and signing keys.
 
 export { createDpopReplayMemory, verifyDpop } from './token/dpop.ts';
 export { parseTokenForm } from './token/form.ts';

@@ -1,5 +1,6 @@
 /**
- * Starts the sessions of an active broker: what they are issued, what ends them, and the routes for agents and edges.
+ * Starts the session subsystem of an active broker: the issuers of credentials, the tasks that end sessions, and the
+ * routes for agents and edges.
  */
 import type { ServerResponse } from 'node:http';
 import type { Authorize } from '@meshpass/access';
@@ -60,37 +61,37 @@ import type { RateLimiter } from './watch/rate-limiter.ts';
 import { startGithubWatch } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
-/** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */
+/** Number of DPoP proofs to remember. Enough for twice a thousand requests per second while proofs are valid. */
 const REPLAY_CAPACITY = 150_000;
-/** Maximum proofs of one session in that time, so that no session can fill the shared memory. */
+/** Maximum number of remembered proofs per session, so that a single session cannot fill the shared cache. */
 const REPLAY_OF_SESSION = 10_000;
 
-/** Session dependencies that an installation provides. */
+/** Dependencies of sessions that are provided by the installation. */
 export interface SessionParts {
   readonly attest: Attestor;
-  /** createSignInVerifier(); absent if users cannot sign in. */
+  /** Result of createSignInVerifier(). Absent if users cannot sign in. */
   readonly attestSignIn?: SignInVerifier;
-  /** Verifies logout tokens of issuers; absent if none are accepted. */
+  /** Verifies logout tokens from issuers. Absent if they are not accepted. */
   readonly verifyLogout?: LogoutVerifier;
   readonly authorize: Authorize;
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly mesh: MeshState;
-  /** Issues tokens for the Kubernetes API server; absent if sessions have no access to it. */
+  /** Issues tokens for the Kubernetes API server. Absent if sessions have no access to it. */
   readonly kubernetesTokens?: KubernetesTokens | undefined;
-  /** openSigner(), created by the caller because the mesh must have its JWKS before the broker serves. */
+  /** Result of openSigner(). The caller creates it, because the mesh must have its JWKS before the broker serves. */
   readonly signer: RotatingSigner;
-  /** TokenReview of an edge's bearer token; absent if the edge runs in this process. */
+  /** Verifies an edge's bearer token (TokenReview). Absent if the edge runs in this process. */
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
-  /** GitHub access for checks of live sessions; absent if sessions rely on leases alone. */
+  /** GitHub access for checking live sessions. Absent if sessions only depend on their leases. */
   readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
-  /** Losses shared with `attest`; created by default. */
+  /** Record of losses, shared with `attest`. Created by default. */
   readonly losses?: Losses;
-  /** Source of Envoy configurations for sessions; absent if they receive none. */
+  /** Source of Envoy configurations for sessions. Absent if sessions do not receive any. */
   readonly relay?: RelaySource;
-  /** Source of configurations delivered through edges; defaults to the relay. */
+  /** Source of configurations that are delivered through edges. Defaults to the relay. */
   readonly configurations?: ConfigurationSource;
-  /** Aborts the wait for the mesh. */
+  /** Aborts waiting for the mesh. */
   readonly signal?: AbortSignal;
 }
 
@@ -105,23 +106,23 @@ export interface SessionConfig extends ResponseConfig, LeaseTerms, SessionRoutes
   readonly githubMemberSeconds: number;
 }
 
-/** The process that sessions run in. */
+/** The process in which sessions run. */
 export type SessionProcess = Process<SessionConfig, SessionParts>;
 
-/** Further dependencies of sessions once they are started. */
+/** Additional dependencies that are available when sessions are started. */
 export interface SessionOptions {
-  /** Records decisions. */
+  /** Records decisions in the audit log. */
   readonly audit: AuditContext;
-  /** Time from which DPoP proofs are accepted, Unix seconds. */
+  /** Start of this process, Unix seconds. Older DPoP proofs are refused. */
   readonly startedAt: number;
-  /** The public listener's connections. */
+  /** Connections of the public listener. */
   readonly connections: Connections;
   readonly sourceOf: RouteContext['sourceOf'];
-  /** Token for GitHub's audit log stream; undefined if no stream is accepted. */
+  /** Token for GitHub's audit log stream; undefined if the broker does not accept the stream. */
   readonly githubEventToken: string | undefined;
 }
 
-/** The active broker's sessions. */
+/** The sessions of the active broker. */
 export type Sessions = Awaited<ReturnType<typeof startSessions>>;
 
 /**
@@ -135,9 +136,9 @@ export async function restoreSessions(base: SessionProcess, store: Store, journa
     restored: stored.restored.sessions.length,
     live: stored.live,
     /**
-     * Starts what ends sessions, and allows requests to open them.
-     * @param writing stopped once nothing acts on sessions any more
-     * @param acting stopped at once when another broker takes over
+     * Starts the tasks that end sessions, and creates the routes that open them.
+     * @param writing disposed after all tasks that act on sessions have stopped
+     * @param acting disposed immediately when another broker takes over
      */
     start: (options: SessionOptions, writing: AsyncDisposableStack, acting: AsyncDisposableStack) =>
       startSessions({ ...base, ...stored, ...options }, writing, acting),
@@ -227,13 +228,13 @@ async function startSessions(
     trustDomain: config.trustDomain,
     onGained: (one: Live, cause: GainCause) => {
       metrics.gained(cause);
-      // Requested now, so that istiod has responded by the time the agent asks.
+      // Request the configuration early, so that istiod has responded by the time the agent needs it.
       configurations?.current(one.session);
     },
   } satisfies SessionContext;
   acting.defer(touchOnChange(sessions));
-  // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
-  // broker was running.
+  // The stored attestations do not include losses since the sessions opened, and the access file may have changed while
+  // no broker was running.
   for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
   const gains = startGainQueue(sessions, store.isLeader);
   acting.defer(gains.stop);
@@ -244,7 +245,7 @@ async function startSessions(
     onSignIn: metrics.signIn,
     recentLogouts: createRecentLogouts(clock, await readStoredLogouts(store, clock)),
   };
-  // A logout is stored before the ends that follow from it.
+  // A logout is stored before the sign-ins that it ends, so the previous broker may have stopped in between.
   for (const one of restored.sessions) endLoggedOutSignIns(signIns, one);
   acting.defer(startSessionSweep({ ...signIns, store, revoker: given.revoker, gains }));
   const rotation = createKeyRotation({
@@ -252,7 +253,7 @@ async function startSessions(
     signer,
     isLeader: store.isLeader,
     onFailure: failed('rotation'),
-    // When an edge receives a session again, it makes the agent renew the lease.
+    // When an edge is sent a session again, it makes the agent renew the lease.
     renewLeases: () => {
       for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
     },
@@ -293,8 +294,8 @@ async function startSessions(
     publicUrl,
     clock,
     startedAt,
-    // Proofs by clients without a session are forgotten early instead of refused (decision 0015). Those of sessions
-    // never are.
+    // If the cache for clients without a session is full, old proofs are forgotten early instead of refusing new ones
+    // (decision 0015). Proofs of sessions are never forgotten early.
     replay: {
       strangers: createDpopReplayMemory(REPLAY_CAPACITY, 'forget'),
       sessions: createDpopReplayMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
@@ -310,7 +311,7 @@ async function startSessions(
       gains.opened(opened, decidedBy);
       github?.opened(opened);
       endLoggedOutSignIns(signIns, opened);
-      // Requested now, so that istiod has responded by the time the agent asks.
+      // Request the configuration early, so that istiod has responded by the time the agent needs it.
       configurations?.current(opened.session);
     },
     onEvidence: github?.considerEvidence,
@@ -322,15 +323,15 @@ async function startSessions(
     control,
     rotation,
     denies,
-    /** Recent logouts at issuers, which also end sessions of operators. */
+    /** Recent logouts at issuers. They also end operator sessions. */
     recentLogouts: signIns.recentLogouts,
-    /** Authenticates a session by its token and key. */
+    /** Authenticates requests by the session's token and key. */
     authentication: session,
-    /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
+    /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer has none. */
     signInOffer: (name: string) => signInOffer(signIns, name),
     /** Ends a session. See closeSession(). */
     close: (one: Live, request: CloseRequest) => closeSession(sessions, one, request),
-    /** Denies an ended session that the mesh does not deny yet. Undefined if there is nothing to deny. */
+    /** Prepares the denial of an ended session. Returns undefined if there is nothing left to deny. */
     denyLate: (id: string) => denyEndedSession({ ...sessions, store }, id),
     /** Adds a grant to a session. See gain(). */
     give: (one: Live, grant: string, request: GainRequest) => gain(sessions, one, grant, request),
@@ -339,10 +340,10 @@ async function startSessions(
       const kept = one.session.principals.filter((held) => held.grant !== grant);
       const ends = new Map(kept.map((held) => [held.grant, held.until]));
       await narrowSession(sessions, one, ends, { cause: 'approval_revoked', reason });
-      // The access file may now include the grant without an approval.
+      // By now, the access file may include the grant without an approval.
       gains.add(one);
     },
-    /** Routes for agents, edges and issuers. */
+    /** Returns the routes for agents, edges and issuers. */
     routes: ({ signOut }: { readonly signOut: (out: VerifiedLogout, origin: Origin) => Promise<void> }) => [
       ...sessionRoutes({
         ...exchange,
@@ -380,13 +381,13 @@ async function startSessions(
       }),
     ],
     /**
-     * Records an edge's decisions.
+     * Records the decisions of an edge in the audit log.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => recordEdgeDecisions(sessions, decisions),
-    /** Resolves when the mesh has applied all revocations so far. */
+    /** Resolves when the mesh has applied all revocations added so far. */
     revocationsSettled: revocations.settled,
-    /** Ends the streams of edges in other processes. */
+    /** Ends the event streams to edges in other processes. */
     endStreams: () => {
       for (const stream of streams) stream.end();
     },

@@ -1,10 +1,11 @@
-/** Statements that write sessions and their principals. */
+/** SQL statements that write sessions and their principals. */
 import type { Insertable } from 'kysely';
 import { statement, type Tables } from '../store/index.ts';
 
 /**
- * Ends sessions with their principals. A session that has ended stays unchanged, except that any other cause overrides
- * `replaced`: the mesh may have to deny a session that an operator ended while the workspace was opening its next one.
+ * Ends sessions and revokes their principals. A session that has already ended is left unchanged, unless its cause is
+ * `replaced`. Any other cause overrides that one, because an operator may end a session while its workspace is opening
+ * the next one, and the mesh must then deny the ended session.
  */
 export const CLOSE_SESSIONS = statement<{
   readonly id: string;
@@ -20,12 +21,12 @@ with x as (
 update session_principals p set revoked_at = x.closed_at from x
 where p.session_id = x.id and p.revoked_at is null`);
 
-/** Opens sessions. ADD_PRINCIPALS then adds their principals. */
+/** Inserts new sessions. Run ADD_PRINCIPALS afterwards to add their principals. */
 export const OPEN_SESSIONS = statement<Insertable<Tables['sessions']>>(
   'insert into sessions select * from jsonb_populate_recordset(null::sessions, $1::jsonb)',
 );
 
-/** Replaces the sign-ins of sessions. */
+/** Replaces the recorded sign-ins of sessions. */
 export const SET_SIGN_INS = statement<{ readonly id: string; readonly sign_ins: string }>(
   `
 update sessions s set sign_ins = x.sign_ins
@@ -35,9 +36,9 @@ where s.id = x.id`,
 );
 
 /**
- * Revokes principals. The cause is also recorded if their session has ended since. A grant that was lost and regained
- * has a principal for each time. Runs before ADD_PRINCIPALS, because a transaction may contain the loss of a grant and
- * a later gain.
+ * Revokes principals. The cause is recorded even if the session has ended in the meantime. A grant that is lost and
+ * regained gets a new principal each time. Run this before ADD_PRINCIPALS, because one transaction may contain both the
+ * loss of a grant and its return.
  */
 export const REVOKE_PRINCIPALS = statement<{
   readonly session_id: string;
@@ -53,8 +54,8 @@ where p.session_id = x.session_id and p.grant_name = x.grant_name and p.spiffe_i
   and p.revoke_cause is null`);
 
 /**
- * Adds principals to sessions that have not ended. A repeated transaction contains the same rows. A second principal
- * for a grant that the session already has is an error.
+ * Adds principals to sessions that have not ended. Rows that already exist are skipped, because a transaction may be
+ * repeated. Adding a second principal for a grant that the session already has is an error.
  */
 export const ADD_PRINCIPALS = statement<Insertable<Tables['session_principals']>>(`
 insert into session_principals
@@ -62,7 +63,7 @@ select x.* from jsonb_populate_recordset(null::session_principals, $1::jsonb) x
 where exists (select from sessions s where s.id = x.session_id and s.closed_at is null)
 on conflict (session_id, grant_name, service_account) do nothing`);
 
-/** Replaces the limits of principals that have not been revoked. */
+/** Replaces the time limits of principals that have not been revoked. */
 export const SET_LIMITS = statement<{
   readonly session_id: string;
   readonly spiffe_id: string;
@@ -76,18 +77,18 @@ where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id and p.revoked_at
   { lastOf: 'spiffe_id' },
 );
 
-/** Ends the grace period of sessions that had a heartbeat after a restart. */
+/** Ends the grace period of sessions that have sent a heartbeat since the broker restarted. */
 export const END_GRACE = statement<string>(`
 update sessions set graced_until = null
 where graced_until is not null and id in (select jsonb_array_elements_text($1::jsonb))`);
 
-/** Marks principals of ended sessions for denial by the mesh. */
+/** Marks principals of ended sessions, so that the mesh denies them. */
 export const DENY_PRINCIPALS = statement<{ readonly session_id: string; readonly spiffe_id: string }>(`
 update session_principals p set revoke_cause = 'operator'
 from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text)
 where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id`);
 
-/** Records the latest expiry of certificates. It never becomes earlier. */
+/** Records the latest certificate expiry of each principal. The recorded value never moves backwards. */
 export const RECORD_EXPIRY = statement<{
   readonly session_id: string;
   readonly grant_name: string;

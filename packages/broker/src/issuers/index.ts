@@ -1,4 +1,4 @@
-/** Identity providers: HTTP requests to issuers, ID tokens, sign-ins and logouts. */
+/** Issuers: HTTP requests to identity providers, ID tokens, sign-ins and logouts. */
 
 // Requests to an issuer.
 

@@ -1,11 +1,11 @@
 /**
- * Sends HTTP requests to issuers, limited in time and size. Redirects are never followed, and a failure is never
- * treated as an answer.
+ * Sends HTTP requests to issuers, with limits on time and response size. Redirects are never followed, and a failure is
+ * never treated as an answer.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 
-/** For the lab only: without TLS, anyone on the network path can impersonate the issuer. */
+/** Allows issuers without TLS. For use in the lab only: anyone on the network path can impersonate the issuer. */
 export const labOnlyPlainHttpIssuers: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
 
 export interface IssuerHttpOptions {
@@ -30,13 +30,14 @@ export interface IssuerResponse {
   readonly body: unknown;
 }
 
-/** Far above any expected document: a large issuer's keys take 20 kB, a Codespace 10 kB. */
+/** Far larger than any expected document. The keys of a large issuer take 20 kB, and a Codespace takes 10 kB. */
 const MAX_BYTES = 512 * 1024;
 
 /**
  * Sends a request to an issuer.
- * @param who issuer's name in messages
- * @throws MeshpassError `issuer_unavailable`: no connection, timeout, response too large, redirected or not JSON
+ * @param who name of the issuer, for messages
+ * @throws MeshpassError `issuer_unavailable` if the request fails or times out, or if the response is too large, a
+ *   redirect or not JSON
  */
 export async function requestIssuer(
   url: URL,
@@ -52,7 +53,7 @@ export async function requestIssuer(
       method: question.method ?? 'GET',
       headers: { accept: 'application/json', 'user-agent': 'meshpass', ...question.headers },
       ...(question.body === undefined ? {} : { body: question.body }),
-      // A redirect would send the proof to a host that is not configured.
+      // Following a redirect would send the proof to a host that was not configured.
       redirect: 'manual',
       signal: AbortSignal.timeout(options.timeoutMs),
     });
@@ -70,7 +71,7 @@ export async function requestIssuer(
   }
 }
 
-/** Builds the error for an issuer that cannot be queried. Nothing is granted, and the client may retry. */
+/** Builds the error for an issuer that cannot be queried. Access is not granted, and the client may retry. */
 export function issuerUnavailableError(
   who: string,
   reason: string,

@@ -1,15 +1,15 @@
-/** Bounded cache of answers that expire. Concurrent callers share one request. */
+/** Bounded cache for answers that expire. Concurrent callers share one request. */
 import { issuerUnavailableError } from './issuer-http.ts';
 
-/** Maximum loads if each answer is void on arrival. */
+/** Maximum number of attempts if each answer is already void when it arrives. */
 const MAX_ASKED = 3;
 
 /**
  * Creates an empty cache.
  * @param lifeMs lifetime of an answer, milliseconds
- * @param capacity maximum answers; the oldest is evicted
- * @param clock milliseconds
- * @param count `Losses.now`, if answers may become void
+ * @param capacity maximum number of answers. If the cache is full, the oldest answer is evicted.
+ * @param clock current time, milliseconds
+ * @param count returns the current loss counter (`Losses.now`). Required only if answers may become void.
  */
 export function createTtlCache<V>(
   lifeMs: (value: V) => number,
@@ -42,11 +42,11 @@ export function createTtlCache<V>(
 
   return {
     /**
-     * Returns the cached answer or loads it.
-     * @param load called if no valid answer is cached; failures are not cached
-     * @param isVoid whether an answer requested at this count (`Losses.now`) is void; it is then loaded again, even if it
-     *   has only just arrived
-     * @throws errors from `load`; MeshpassError `issuer_unavailable` if every answer was void on arrival
+     * Returns the cached answer, or loads it.
+     * @param load called if there is no valid answer in the cache. Failures are not cached.
+     * @param isVoid returns whether an answer that was requested at this count (`Losses.now`) is void. A void answer is
+     *   loaded again, even if it has only just arrived.
+     * @throws any error from `load`; MeshpassError `issuer_unavailable` if every answer was void when it arrived
      */
     async get(key: string, load: () => Promise<V>, isVoid: (asked: number) => boolean = () => false) {
       for (let asked = 0; asked < MAX_ASKED; asked++) {

@@ -1,4 +1,4 @@
-/** Requests to GitHub's REST API, and classification of its errors (https://docs.github.com/rest). */
+/** Sends requests to GitHub's REST API and classifies its errors (https://docs.github.com/rest). */
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
 import {
@@ -15,18 +15,18 @@ export interface GithubUser {
 }
 
 export interface GithubApiOptions extends IssuerHttpOptions {
-  /** `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server; no trailing slash. */
+  /** `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server, without a trailing slash. */
   readonly url: string;
   /** Unix milliseconds. */
   readonly clock: () => number;
-  /** Receives every response, including refusals, because the headers contain the remaining rate limit. */
+  /** Called with every response, including errors, because the headers contain the remaining rate limit. */
   readonly onAnswer?: (answer: IssuerResponse) => void;
 }
 
 /**
  * Sends a request to GitHub.
- * @param path untrusted parts must have been encoded with encodePathSegment
- * @returns 200 or 304; undefined if the resource does not exist (404)
+ * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
+ * @returns a response with status 200 or 304; undefined if the resource does not exist (404)
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export type ReadGithub = (
@@ -35,20 +35,20 @@ export type ReadGithub = (
   question?: IssuerRequest,
 ) => Promise<IssuerResponse | undefined>;
 
-/** GitHub lists up to 100 Codespaces per page, each up to 10 kB. */
+/** Maximum size of a page. GitHub lists up to 100 Codespaces per page, each up to 10 kB. */
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
-/** `login attempts` matches the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
+/** Matches rate limit errors and the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
 const LIMITED = /rate limit|login attempts/i;
-/** Default wait if GitHub does not specify one. */
+/** How long to wait if GitHub does not specify a time. */
 const RETRY_SECONDS = 60;
 
 /**
  * Sends a request to GitHub's API.
- * @param path endpoint path; untrusted parts must have been encoded with encodePathSegment
- * @returns responses with status 2xx, 304 (to a conditional request), 401, 403 and 404; any other status throws
+ * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
+ * @returns a response with status 2xx, 304 (to a conditional request), 401, 403 or 404. Any other status throws.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function requestGithub(
@@ -95,20 +95,20 @@ export function parseGithubResponse<T>(schema: z.ZodType<T>, answer: IssuerRespo
 
 /**
  * Encodes untrusted text as a single path segment.
- * @returns undefined if the text could be several segments, or none (`.`, `..`, empty)
+ * @returns undefined if the text is not a valid single segment (for example `.`, `..` or an empty string)
  */
 export function encodePathSegment(text: string): string | undefined {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(text) ? encodeURIComponent(text) : undefined;
 }
 
-/** Team by id, as in an access file: `ORG/#31`. No slug begins with `#`. */
+/** Matches a team that an access file identifies by id: `ORG/#31`. A slug never begins with `#`. */
 const BY_ID = /^([^/]+)\/#([1-9][0-9]*)$/;
 
 /**
- * Finds a team's path in GitHub's API.
+ * Returns the path of a team in GitHub's API.
  * @param team `ORG/SLUG` or `ORG/#ID`, lower case
- * @param organizationId returns the id of the team's organization; called only for `ORG/#ID`
- * @returns undefined if the slug is invalid or the organization unknown
+ * @param organizationId returns the id of the team's organization. Called only for `ORG/#ID`.
+ * @returns undefined if the slug is invalid or the organization is unknown
  */
 export async function teamPath(
   team: string,
@@ -125,14 +125,14 @@ export async function teamPath(
   return parts.includes(undefined) ? undefined : `/orgs/${parts[0]}/teams/${parts[1]}`;
 }
 
-/** Whether a team is written as `ORG/#ID`. */
+/** Whether a team is identified by id (`ORG/#ID`). */
 export function isTeamById(team: string): boolean {
   return BY_ID.test(team);
 }
 
 /**
- * Refuses a response that is no answer.
- * @param reason why GitHub refuses, for the log
+ * Throws if a response is an error.
+ * @param reason likely reason for the error, for the log
  * @throws MeshpassError `issuer_unavailable` unless the status is 2xx or 304
  */
 export function requireSuccess(answer: IssuerResponse, reason: string): IssuerResponse {
@@ -140,12 +140,12 @@ export function requireSuccess(answer: IssuerResponse, reason: string): IssuerRe
   throw issuerUnavailableError(WHO, reason, describeGithubError(answer));
 }
 
-/** Describes a refusal by GitHub for logs: its status, its message (empty if it has none) and GitHub's request id. */
+/** Describes an error response for logs: its status, its message (empty if it has none) and GitHub's request id. */
 export function describeGithubError(answer: IssuerResponse) {
   return { status: answer.status, message: messageOf(answer), requestId: githubRequestId(answer) };
 }
 
-/** Returns a response's error message, cut to 200 characters, or an empty string if it has none. */
+/** Returns the error message of a response, truncated to 200 characters, or an empty string if it has none. */
 function messageOf(answer: IssuerResponse): string {
   const message = (answer.body as { message?: unknown } | undefined)?.message;
   return typeof message === 'string' ? message.slice(0, 200) : '';
@@ -157,8 +157,8 @@ export function githubRequestId(answer: IssuerResponse): string | undefined {
 }
 
 /**
- * Detects rate limits. The primary limit is a 403 or 429 with no requests remaining. The secondary one has Retry-After,
- * or only an error message.
+ * Throws if the response indicates a rate limit. For the primary limit, GitHub responds with 403 or 429, and a header
+ * shows that no requests remain. For a secondary limit, the response has a Retry-After header or only an error message.
  */
 function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   if (answer.status !== 403 && answer.status !== 429) return;

@@ -1,4 +1,4 @@
-/** Queries that require the organization's own GitHub App: memberships, teams, roles and members' Codespaces. */
+/** Sends queries that require the organization's own GitHub App: memberships, teams, roles and members' Codespaces. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
@@ -17,37 +17,37 @@ import {
 import type { Fact, Losses } from './losses.ts';
 import { createMembershipQueries } from './memberships.ts';
 
-/** Options. `onAnswer` receives only the responses to an installation's requests, which all share one rate limit. */
+/** Options of the App's client. `onAnswer` is called only for requests as an installation, which share a rate limit. */
 export interface GithubAppOptions extends GithubApiOptions {
   /** App id or client id. */
   readonly appId: string;
-  /** PEM as downloaded from GitHub (PKCS #1), or PKCS #8. */
+  /** Private key in PEM format, as downloaded from GitHub (PKCS #1), or converted to PKCS #8. */
   readonly privateKey: string;
-  /** Invalidates cached answers about a person. */
+  /** Record of losses. It invalidates cached answers about users. */
   readonly losses: Losses;
 }
 
 export type GithubApp = ReturnType<typeof createGithubApp>;
 
-/** GitHub's maximum is ten minutes, and its clock may be behind ours. */
+/** Lifetime of an App JWT. GitHub allows at most ten minutes, and its clock may be behind ours. */
 const APP_JWT_SECONDS = 540;
 const CLOCK_DRIFT_SECONDS = 60;
 const INSTALLATION_MS = 10 * 60_000;
-/** How long before expiry an installation token is replaced. It is valid for an hour. */
+/** How long before its expiry an installation token is replaced. Tokens are valid for an hour. */
 const TOKEN_MARGIN_MS = 5 * 60_000;
-/** How long it may take the broker to notice that a user joined a team, or left one without a webhook (losses.ts). */
+/** How long a confirmed membership is cached, unless the broker learns of a loss (losses.ts). */
 const MEMBER_MS = 60_000;
 const STRANGER_MS = 10_000;
 const CAPACITY = 20_000;
-/** Roles that an access file can contain. */
+/** Roles that an access file can refer to. */
 const ROLES = ['admin', 'member'];
 
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
-/** Only the first page is read: if a member has more than a hundred Codespaces, the oldest are not found. */
+/** Only the first page is read. If a member has more than a hundred Codespaces, the oldest ones are not found. */
 const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
 /**
- * Signs a JWT as an App (RFC 7519, RS256).
+ * Signs a JWT that authenticates the App (RFC 7519, RS256).
  * @param now Unix milliseconds
  */
 export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<string> {
@@ -58,8 +58,8 @@ export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<
 }
 
 /**
- * Creates the App's client. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while
- * GitHub does not answer.
+ * Creates the client of a GitHub App. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited`
+ * if GitHub cannot be queried.
  */
 export function createGithubApp(options: GithubAppOptions) {
   const { onAnswer: _, ...asApp } = options;
@@ -76,11 +76,11 @@ export function createGithubApp(options: GithubAppOptions) {
     100,
     clock,
   );
-  /** Creates a cache of answers about people, which losses invalidate. */
+  /** Creates a cache of answers about users. Losses invalidate these answers. */
   const aboutPeople = <V>(lifeMs: (value: V) => number) => createTtlCache<V>(lifeMs, CAPACITY, clock, losses.now);
   /**
-   * Only non-members are cached, so that they cannot exhaust the App's rate limit. A member's Codespaces are always
-   * listed afresh.
+   * Caches only the answers about non-members, so that they cannot exhaust the App's rate limit. The Codespaces of a
+   * member are queried every time.
    */
   const codespaces = aboutPeople<readonly unknown[] | undefined>((list) => (list === undefined ? STRANGER_MS : 0));
   const memberships = aboutPeople<boolean | undefined>((member) => (member ? MEMBER_MS : STRANGER_MS));
@@ -92,7 +92,7 @@ export function createGithubApp(options: GithubAppOptions) {
     const answer = await requestGithub(path, await signAppJwt(options.appId, key, clock()), asApp, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
-    // A misconfigured App is no outage: retrying does not help, and the developer cannot fix it.
+    // A misconfigured App is not an outage. Retrying does not help, and the developer cannot fix it.
     if (refused !== undefined)
       throw new MeshpassError(
         'issuer_unavailable',
@@ -126,7 +126,7 @@ export function createGithubApp(options: GithubAppOptions) {
     if (!found) return undefined;
     let answer = await requestGithub(path, (await token(found.id)).token, options, question);
     if (answer.status === 401) {
-      // The token was revoked early because the App was suspended, or uninstalled and reinstalled.
+      // GitHub revoked the token early, because the App was suspended, or uninstalled and reinstalled.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
@@ -152,27 +152,28 @@ export function createGithubApp(options: GithubAppOptions) {
   return {
     losses,
     /**
-     * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
+     * Checks that GitHub accepts the App's id and key. Does not count against an installation's rate limit ("Get the
      * authenticated app").
      */
     signIn: async () => void requireSuccess(await requestAsApp('/app'), forbidden('sign in')),
     /**
-     * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
+     * Returns why GitHub rejected the App itself in the last request. Undefined if the request was accepted, or if none
+     * was sent.
      */
     refused: () => refused,
     /**
      * Sends a request as the App's installation in the organization.
-     * @param path untrusted parts must have been encoded with encodePathSegment
+     * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
      * @returns undefined if the App is not installed or the resource does not exist (404)
      */
     request: requestAsInstallation,
     /** Returns an organization's id, or undefined if the App is not installed there. */
     organizationId,
     isMember: async (organization: string, user: GithubUser) => (await roleIn(organization, user)) !== undefined,
-    /** Cached `MembershipQueries.roleIn`. An answer is void once it expires or the fact is lost. */
+    /** Cached version of `MembershipQueries.roleIn`. An answer is valid until it expires or the fact is lost. */
     roleIn,
     isInTeam: (team: string, user: GithubUser) =>
-      // Keyed by id, because a login that changes hands must not inherit a cached answer.
+      // The key includes the id, so that a new owner of the login does not get the previous owner's cached answer.
       memberships.get(
         `team ${team} ${user.id} ${user.login}`,
         () => queries.isInTeam(team, user),
@@ -180,8 +181,9 @@ export function createGithubApp(options: GithubAppOptions) {
       ),
     hasTeam: queries.hasTeam,
     /**
-     * Finds a member's Codespace on a repository of the organization, for Codespaces whose own token may not read it.
-     * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
+     * Finds a member's Codespace on one of the organization's repositories. For use if the Codespace's own token may
+     * not read it.
+     * @returns GitHub's unparsed description; undefined if the user does not have a Codespace with this name there
      */
     async codespaceOf(organization: string, user: GithubUser, name: string) {
       const parts = [encodePathSegment(organization), encodePathSegment(user.login)];

@@ -1,6 +1,6 @@
 /**
- * Attests a Codespace by its GITHUB_TOKEN and name. GitHub identifies the owner of both, and the Codespace itself
- * proves that the presenter runs in it. The token is then discarded, and only its SHA-256 is kept.
+ * Attests a Codespace by its GITHUB_TOKEN and name. GitHub identifies the owner of both, and the presence check proves
+ * that the presenter runs in the Codespace. The token is then discarded, and only its SHA-256 is kept.
  */
 import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
@@ -22,7 +22,7 @@ import { confirmMemberships, type MembershipQuery, type Memberships } from './me
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
-  /** Without an App, no teams are confirmed. */
+  /** The organization's GitHub App. If absent, teams and roles are not confirmed. */
   readonly app?: GithubApp;
   readonly presence: PresenceCheck;
 }
@@ -45,10 +45,10 @@ const Codespace = z.object({
 type Codespace = z.infer<typeof Codespace>;
 const Repository = z.object({ id });
 
-/** `OWNER/NAME`, neither part being `.` or `..`. A repository name may begin with a dot (`.github`). */
+/** `OWNER/NAME`, where neither part is `.` or `..`. A repository name may begin with a dot (`.github`). */
 const REPOSITORY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*\/(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
-/** GitHub's tokens currently have 40 characters, and a few hundred in newer formats. */
+/** GitHub's tokens are currently 40 characters long. Newer formats have a few hundred characters. */
 const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 
 const REFUSED_BEFORE: IssuerResponse = {
@@ -58,8 +58,8 @@ const REFUSED_BEFORE: IssuerResponse = {
 };
 
 /**
- * Limits made-up tokens. After many wrong credentials, GitHub blocks an address even for valid ones ("Authenticating to
- * the REST API", failed login limit).
+ * Creates a limiter for invalid tokens. After many wrong credentials, GitHub blocks all requests from an address, even
+ * those with valid credentials ("Authenticating to the REST API", failed login limit).
  * @param clock Unix ms
  */
 export function createCodespaceTokenLimiter(clock: () => number) {
@@ -74,7 +74,7 @@ export function createCodespaceTokenLimiter(clock: () => number) {
 
 /**
  * Attests a Codespace.
- * @param trust trust section of the access file in force
+ * @param trust trust section of the current access file
  * @param asked teams and roles that the access file mentions
  * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`,
  *   `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
@@ -98,7 +98,7 @@ export async function attestCodespace(
   }
   refuseOtherKinds(proof.token);
   const { guesses } = options;
-  // Sent before the other requests, so that a token unknown to GitHub costs only one.
+  // Send this request first, so that an invalid token costs only one request.
   const userAnswer =
     (await guesses.verify(proof.token, presenter.source, () => requestGithub('/user', proof.token, options.api))) ??
     REFUSED_BEFORE;
@@ -122,7 +122,7 @@ export async function attestCodespace(
       },
     );
   }
-  // If the agent already listens, the presence check runs in parallel with the requests to GitHub.
+  // If the agent is already listening, run the presence check in parallel with the requests to GitHub.
   const givingUp = new AbortController();
   const show = () => options.presence.show({ codespace, token: proof.token, presenter }, givingUp.signal);
   const early = presenter.presence && 'exchange' in presenter.presence ? show() : undefined;
@@ -134,8 +134,8 @@ export async function attestCodespace(
     givingUp.abort();
     throw thrown;
   }
-  // Presence is checked before memberships, so that a client outside the Codespace learns nothing about the developer's
-  // teams and uses none of the App's rate limit.
+  // Check presence before memberships, so that a client outside the Codespace cannot learn anything about the
+  // developer's teams or use up the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
   return await IdentifiedRefusal.naming(known, async () => {
     const presence = await (early ?? show());
@@ -146,8 +146,8 @@ export async function attestCodespace(
 }
 
 /**
- * Refuses a token without a user. A 403 from `GET /user` means that the token belongs to a workflow or an installation,
- * as in a prebuild.
+ * Refuses a token that does not belong to a user. If `GET /user` responds with 403, the token belongs to a workflow or
+ * an installation, as in a prebuild.
  */
 function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
@@ -163,9 +163,10 @@ function refuseStranger(answer: IssuerResponse): void {
 }
 
 /**
- * Finds GitHub's description of the Codespace, using the Codespace's own token, or the organization's App if the token
- * is scoped to its repository (403 or 404). Either way, the token proves only its owner, and a Codespace's name is
- * public in the URL of each forwarded port. Presence must prove the rest.
+ * Returns GitHub's description of the Codespace. It was read with the Codespace's own token, or is read with the
+ * organization's App if the token is scoped to its repository (403 or 404). In either case, the token only proves who
+ * its owner is, and the URL of every forwarded port reveals the Codespace's name. The presence check must prove that
+ * the client runs in the Codespace.
  */
 async function findCodespace(
   answer: IssuerResponse,
@@ -194,9 +195,10 @@ async function findCodespace(
 }
 
 /**
- * Refuses another organization's Codespace. A Codespace belongs to the organization that pays for it, as long as its
- * developer is a member. If the developer pays, it counts only on one of the organization's repositories, because
- * anyone can open a Codespace on a public repository at their own cost.
+ * Refuses a Codespace that does not belong to the organization. A Codespace belongs to the organization that pays for
+ * it, as long as its developer is a member. If the developer pays, the Codespace must be on one of the organization's
+ * repositories, and the developer must be a member, because anyone can open a Codespace on a public repository at their
+ * own cost.
  */
 async function refuseForeign(
   codespace: Codespace,
@@ -204,15 +206,15 @@ async function refuseForeign(
   organization: string,
   app: GithubApp | undefined,
 ): Promise<void> {
-  // Compared by id if an App is installed, because a login that an organization gives up can be registered again.
+  // If an App is installed, compare ids, because a login that an organization gives up can be registered by others.
   const organizationId = await app?.organizationId(organization);
   const isTrusted = (account: z.infer<typeof Account>) =>
     organizationId === undefined
       ? account.login.toLowerCase() === organization.toLowerCase()
       : account.id === organizationId;
   const isPaid = isTrusted(codespace.billable_owner);
-  // GitHub may keep a former member's Codespaces running for a while at the organization's cost. Without an App,
-  // membership cannot be checked, only refused after a known loss.
+  // GitHub may keep a former member's Codespaces running for a while at the organization's cost. Without an App, the
+  // broker cannot check memberships. It can only refuse users who are known to have left.
   const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
   if (isPaid && organizationId === undefined && !hasLeft) return;
   if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
@@ -230,8 +232,9 @@ async function refuseForeign(
 }
 
 /**
- * Refuses a token that cannot read the Codespace's repository. The repository is read by the name that GitHub has just
- * returned, and compared by id. For a public repository this proves nothing, because every token can read it.
+ * Refuses a token that cannot read the Codespace's repository. The repository is queried by the name that GitHub has
+ * just returned, and its id is compared. For a public repository, this does not prove anything, because every token can
+ * read it.
  */
 async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
   const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
@@ -245,7 +248,7 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   );
 }
 
-/** Builds the attestation without memberships. */
+/** Builds the part of the attestation that is known before memberships are queried. */
 function whatIsKnown(
   proof: CodespaceProof,
   user: z.infer<typeof User>,
@@ -264,7 +267,7 @@ function whatIsKnown(
       login: user.login,
       codespace_id: codespace.id,
       codespace_name: codespace.name,
-      // Not a prebuild itself, but a person's Codespace created from one.
+      // True if this Codespace was created from a prebuild. It is not a prebuild itself.
       created_from_prebuild: codespace.prebuild ?? false,
       repository: repository.full_name,
       repository_id: repository.id,
@@ -285,11 +288,11 @@ function whatIsKnown(
   };
 }
 
-// Checks the kind of a GitHub token by its prefix, before any request to GitHub.
+// The kind of a GitHub token is recognized by its prefix, before any request to GitHub.
 
 /**
- * Every kind of token has its own prefix, and GITHUB_TOKEN in a Codespace begins with `ghu_` (GitHub, "About
- * authentication to GitHub").
+ * Prefix of GITHUB_TOKEN in a Codespace. Each kind of GitHub token has its own prefix (GitHub, "About authentication to
+ * GitHub").
  */
 const CODESPACE = 'ghu_';
 const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
@@ -298,12 +301,12 @@ const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
   ['gho_', 'an OAuth app token'],
   ['ghr_', 'a refresh token'],
 ];
-/** Token of a workflow or an installation, which belongs to no user. Prebuilds have one. */
+/** Prefix of workflow and installation tokens, which do not belong to a user. Prebuilds have such a token. */
 const INSTALLATION = 'ghs_';
 
 /**
- * Refuses kinds of tokens that no Codespace has, such as a personal token leaked elsewhere. The prefix proves nothing
- * about the token's permissions.
+ * Refuses kinds of tokens that a Codespace never has, such as a personal token that was leaked elsewhere. The prefix
+ * does not prove anything about the token's permissions.
  * @throws MeshpassError `proof_token_kind`, `proof_prebuild`
  */
 function refuseOtherKinds(token: string): void {

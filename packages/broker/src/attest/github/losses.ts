@@ -1,14 +1,16 @@
 /**
- * Losses: facts from GitHub that the broker knows are no longer true, and facts that an event has put in doubt. Every
- * positive answer that the broker caches, awaits or decides on is checked against them. An answer counts only if the
- * broker has learned nothing about its subject since sending the request. The order is a counter, not a clock, because
- * GitHub's answers arrive late and out of order. docs/decisions/0013-losses.md lists every cache and explains why.
+ * Records losses (facts from GitHub that are known to be no longer true) and doubts (facts that may have changed,
+ * according to an event). Every positive answer that the broker caches, awaits or bases a decision on is checked
+ * against this record. An answer is valid only if the broker has not learned anything about its subject since the
+ * request was sent. A counter determines the order instead of a clock, because GitHub's answers arrive late and out of
+ * order.
+ * docs/decisions/0013-losses.md lists every cache and explains why.
  */
 import type { Attestation } from '@meshpass/identity';
 import type { GithubUser } from './api.ts';
 import { isTeamById } from './api.ts';
 
-/** Fact that GitHub confirmed and may revoke. Organizations, teams and roles are in lower case. */
+/** A fact that GitHub has confirmed and may later revoke. Organizations, teams and roles are lower case. */
 export type Fact =
   | { readonly kind: 'member'; readonly organization: string; readonly user: GithubUser }
   /** `ORG/SLUG` */
@@ -18,19 +20,19 @@ export type Fact =
   /** The Codespace is running. Its id is unknown until it is found by name. */
   | { readonly kind: 'codespace'; readonly id?: number; readonly name: string; readonly owner: string }
   /**
-   * The GitHub Actions job, or the run attempt, is running. Identified by its workspace key and the id in GitHub's API.
+   * The GitHub Actions job or run attempt is running. It is identified by its workspace key and its id in GitHub's API.
    */
   | { readonly kind: 'job'; readonly job: string; readonly id: number };
 
-/** Facts that an event may have changed, before GitHub confirms the change. */
+/** The facts that may have changed according to an event that GitHub has not confirmed yet. */
 export interface SuspectedChange {
   readonly userId?: number | undefined;
   readonly login?: string | undefined;
-  /** `ORG/SLUG`; covers all members of the team. */
+  /** `ORG/SLUG`. All members of the team are affected. */
   readonly team?: string | undefined;
   /**
-   * Organization of a team whose event contains only its slug. Covers the members of all its teams that are written by
-   * id.
+   * Organization of a team that the event identifies only by its slug. The members of all teams in the organization
+   * that are identified by id are affected.
    */
   readonly teams?: string | undefined;
   /** Codespace name. */
@@ -39,7 +41,7 @@ export interface SuspectedChange {
   readonly owner?: string | undefined;
 }
 
-/** Loss as stored in the database. */
+/** A loss as stored in the database. */
 export interface StoredLoss {
   readonly fact: string;
   /** Unix seconds. */
@@ -49,15 +51,18 @@ export interface StoredLoss {
 export type Losses = ReturnType<typeof createLosses>;
 
 /**
- * How long a positive answer that contradicts a recent loss gives no access, seconds. GitHub's servers may disagree for
- * a moment.
+ * How long a positive answer is ignored if it contradicts a recent loss, seconds. GitHub's servers may briefly disagree
+ * with each other.
  */
 export const SETTLE_SECONDS = 10;
-/** How long a loss is remembered, seconds: longer than any earlier session can live. */
+/** How long a loss is remembered, seconds. Sessions that opened before the loss cannot last that long. */
 export const LOSS_RETENTION_SECONDS = 24 * 3600;
-/** Anyone with the stream's token can send many events. Only the count of an evicted doubt matters. */
+/**
+ * Maximum number of doubts, because anyone with the stream's token can send many events. If a doubt is evicted, only
+ * its count is kept.
+ */
 const DOUBT_CAPACITY = 50_000;
-/** Each loss ends or narrows a live session, so one day has fewer losses than this (100 MB). */
+/** Maximum number of losses (100 MB). Each one ends or narrows a live session, so a day has fewer losses than this. */
 const LOSS_CAPACITY = 500_000;
 
 interface Loss {
@@ -67,18 +72,18 @@ interface Loss {
 }
 
 /**
- * Creates an empty record.
+ * Creates an empty record of losses and doubts.
  * @param clock Unix milliseconds
  */
 export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY } = {}) {
-  // Separate maps, so that unconfirmed doubts never evict a loss. Both are ordered from oldest to newest.
+  // Two separate maps, so that unconfirmed doubts never evict a loss. Both are ordered from oldest to newest.
   const lost = new Map<string, Loss>();
   const doubts = new Map<string, number>();
   const listeners: ((loss: StoredLoss) => void)[] = [];
   let count = 0;
-  /** Answers requested before this count are void, because an entry from that time was evicted. */
+  /** Answers that were requested before this count are invalid, because an entry with this count was evicted. */
   let floor = 0;
-  /** Time of the newest loss evicted for lack of space, Unix seconds. Any fact may have been lost up to then. */
+  /** Time of the newest loss that was evicted to save space, Unix seconds. Until then, any fact may have been lost. */
   let lostFloor = Number.NEGATIVE_INFINITY;
 
   const seconds = () => Math.floor(clock() / 1000);
@@ -101,25 +106,25 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
       if (!isOver) lostFloor = Math.max(lostFloor, one.at);
     }
   };
-  /** Returns the time of the last loss that covers the fact, Unix seconds. */
+  /** Returns the time of the last loss that affects the fact, Unix seconds. */
   const lostAt = (fact: Fact) => Math.max(lostFloor, ...lossKeys(fact).map((key) => lost.get(key)?.at ?? lostFloor));
 
   return {
-    /** Current count. Read it before a request, and pass it to `since` with the answer. */
+    /** Returns the current count. Call it before sending a request, and pass the count to `since` with the answer. */
     now: () => count,
-    /** Whether the fact was lost or doubted after that count. If so, discard the answer and query again. */
+    /** Whether the fact was lost or put in doubt after the given count. If so, discard the answer and query again. */
     since: (fact: Fact, asked: number) =>
       asked < floor ||
       lossKeys(fact).some((key) => (lost.get(key)?.count ?? 0) > asked) ||
       doubtKeys(fact).some((key) => (doubts.get(key) ?? 0) > asked),
     /**
-     * Whether the fact was lost so recently that some of GitHub's servers may not know yet. A positive answer is not
-     * trusted for now.
+     * Whether the fact was lost so recently that some of GitHub's servers may not reflect the loss yet. If so, do not
+     * trust a positive answer.
      */
     isUnsettled: (fact: Fact) => clock() / 1000 < lostAt(fact) + SETTLE_SECONDS,
     /**
-     * Whether the fact was lost, or may have been lost, at or after this time in Unix seconds; defaults to any remembered
-     * time.
+     * Whether the fact was lost, or may have been lost, at or after a time (Unix seconds). Defaults to any time that is
+     * remembered.
      */
     isLost: (fact: Fact, since: number = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_RETENTION_SECONDS),
     /** Records a loss that GitHub has confirmed. */
@@ -133,20 +138,20 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
       count++;
       for (const key of keysOfDoubt(doubt)) putDoubt(key);
     },
-    /** Invalidates all earlier answers, because this process may have missed a loss. */
+    /** Invalidates all earlier answers. For use if this process may have missed a loss. */
     doubtAll() {
       floor = ++count;
     },
-    /** Imports losses recorded by another process. */
+    /** Imports losses that another process has recorded. */
     recall(losses: readonly StoredLoss[]) {
       for (const { fact, at } of losses.toSorted((a, b) => a.at - b.at)) putLoss(fact, at);
     },
-    /** Registers a listener that is called synchronously with each loss. */
+    /** Registers a listener. It is called synchronously with each new loss. */
     onLoss: (listener: (loss: StoredLoss) => void) => void listeners.push(listener),
   };
 }
 
-/** Lists the facts that an attestation depends on. Any of them may be lost while the attestation is in use. */
+/** Lists the facts that an attestation depends on. Each of them may be lost while the attestation is in use. */
 export function attestationFacts(attestation: Attestation, trusted?: string): readonly Fact[] {
   const { githubUser: user, teams, organizationRoles = [], attestor, claims, workspace } = attestation;
   if (!user) return [];
@@ -165,7 +170,7 @@ export function attestationFacts(attestation: Attestation, trusted?: string): re
   return facts;
 }
 
-/** Removes facts from an attestation. Only teams and roles can be removed. */
+/** Removes facts from an attestation. Only teams and roles can be removed; other facts are ignored. */
 export function withoutFacts(attestation: Attestation, facts: readonly Fact[]): Attestation {
   if (facts.length === 0) return attestation;
   const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
@@ -180,8 +185,8 @@ export function withoutFacts(attestation: Attestation, facts: readonly Fact[]): 
 }
 
 /**
- * Keys under which a loss of the fact is stored, starting with its own. Leaving an organization also ends membership in
- * its teams.
+ * Returns the keys under which a loss of the fact may be stored. The fact's own key comes first. The other key covers
+ * users who left the organization, because they also lose its teams and roles.
  */
 function lossKeys(fact: Fact): readonly string[] {
   switch (fact.kind) {

@@ -1,4 +1,4 @@
-/** Queries about a person's teams and roles in GitHub. */
+/** Queries GitHub about the teams and roles of a user. */
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
@@ -7,13 +7,13 @@ import { z } from 'zod';
 import type { ReadGithub } from './api.ts';
 import { encodePathSegment, type GithubUser, parseGithubResponse, teamPath } from './api.ts';
 
-/** Memberships to read. */
+/** The memberships to query. */
 export interface MembershipQuery {
   /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
   readonly roles: readonly string[];
-  /** Teams whose members are denied something. */
+  /** Teams in the access file's deny list. */
   readonly denied: readonly string[];
 }
 
@@ -28,15 +28,16 @@ const OrganizationMembership = z.object({
 const TeamMembership = z.object({ state: z.string() });
 const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
 
-/** Collects the teams and roles that an access file mentions. */
+/** Collects the teams and roles that an access file refers to. */
 export function membershipQuery(access: Access): MembershipQuery {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
 /**
- * Creates queries that go to GitHub each time. Each throws MeshpassError `issuer_unavailable` or `issuer_rate_limited`.
- * @param organizationId returns an organization's id; undefined if the organization may not be read. By default each is
- *   read once.
+ * Creates membership queries that are not cached. Each of them throws MeshpassError `issuer_unavailable` or
+ * `issuer_rate_limited`.
+ * @param organizationId returns an organization's id, or undefined if the organization may not be read. By default, the
+ *   id of each organization is queried once.
  */
 export function createMembershipQueries(
   read: ReadGithub,
@@ -54,23 +55,23 @@ export function createMembershipQueries(
     return answer && parseGithubResponse(OrganizationMembership, answer);
   };
   return {
-    /** Returns a team's path in GitHub's API; undefined if the slug is invalid or the organization unknown. */
+    /** Returns a team's path in GitHub's API, or undefined if the slug is invalid or the organization is unknown. */
     teamPath: pathOf,
-    /** Returns the membership of the account that has the user's login now; undefined if GitHub shows none. */
+    /** Returns the membership of the account that currently has this login, or undefined if GitHub shows none. */
     membership,
-    /** Returns a user's role: `admin`, `member` or another GitHub role; undefined without an active membership. */
+    /** Returns a user's role (`admin`, `member` or another GitHub role), or undefined without an active membership. */
     roleIn: async (organization: string, user: GithubUser) => {
       const found = await membership(organization, user);
       return found?.state === 'active' && found.user.id === user.id ? found.role : undefined;
     },
-    /** Whether the login is an active member of the team; undefined if the query is impossible. */
+    /** Whether the login is an active member of the team. Undefined if GitHub cannot be queried about it. */
     isInTeam: async (team: string, { login }: GithubUser) => {
       const [path, part] = [await pathOf(team), encodePathSegment(login)];
       if (path === undefined || part === undefined) return undefined;
       const answer = await read(organizationOf(team), `${path}/memberships/${part}`);
       return answer !== undefined && parseGithubResponse(TeamMembership, answer).state === 'active';
     },
-    /** Whether GitHub shows the team. */
+    /** Whether the team exists and is visible to the caller. */
     hasTeam: async (team: string) => {
       const path = await pathOf(team);
       return path !== undefined && (await read(organizationOf(team), path)) !== undefined;
@@ -87,9 +88,9 @@ export function createMembershipQueries(
 export type MembershipQueries = ReturnType<typeof createMembershipQueries>;
 
 /**
- * Selects the memberships that GitHub confirms now. An admin is also a member. A denied team is confirmed not to have
- * the user only if GitHub shows the team.
- * @param queries if undefined, nothing is confirmed
+ * Returns the memberships that GitHub currently confirms. An admin also counts as a member. The user is confirmed not
+ * to be in a denied team only if GitHub shows that team.
+ * @param queries if undefined, no memberships are confirmed
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function confirmMemberships(
@@ -115,12 +116,12 @@ export async function confirmMemberships(
   };
 }
 
-/** Returns the organization of a team or role. */
+/** Returns the organization that a team or role belongs to. */
 export function organizationOf(name: string): string {
   return name.split('/')[0]!;
 }
 
-/** Selects names by a query for each. */
+/** Filters names with an asynchronous predicate. The predicate runs for all names in parallel. */
 export async function filterAsync(
   names: readonly string[],
   isWanted: (name: string) => Promise<boolean>,

@@ -1,20 +1,22 @@
-/** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
+/** Reads from GitHub on behalf of the watch, using the organization's GitHub App or a token in a file. */
 import { readPrivateFile } from '../../base/index.ts';
 import { issuerUnavailableError } from '../../issuers/index.ts';
 import { type GithubApiOptions, type ReadGithub, requestGithub, requireSuccess } from './api.ts';
 import type { GithubApp } from './app.ts';
 
 /**
- * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:
- * read".
+ * Creates a reader that uses the App. The App needs the permissions "Organization codespaces: read", "Codespaces: read"
+ * and "Members: read".
  */
 export function createAppReader(app: GithubApp): ReadGithub {
   return (organization, path, question) => app.request(organization, path, question);
 }
 
 /**
- * Reads with a token that may read the organization's Codespaces and members, for organizations that install no App.
- * @param file contains only the token; read for every request, so that the token can be replaced
+ * Creates a reader that uses a token, for organizations that do not install an App. The token must be able to read the
+ * organization's Codespaces and members.
+ * @param file path of a file that contains only the token. It is read for every request, so that the token can be
+ *   replaced.
  */
 export function createTokenFileReader(file: string, options: GithubApiOptions): ReadGithub {
   return async (_organization, path, question) => {

@@ -1,13 +1,11 @@
-/** Stores losses, so that the next active broker does not trust a GitHub server that lags behind. */
+/** Stores losses, so that the next active broker does not trust GitHub servers that lag behind. */
 import { type Insertable, sql } from 'kysely';
 import { type Journal, retryUntilStored } from '../../audit/index.ts';
 import { timestamp } from '../../base/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import { LOSS_RETENTION_SECONDS, type Losses } from './losses.ts';
 
-// Statement that writes losses.
-
-/** Records facts that GitHub revoked. */
+/** SQL statement that records facts that GitHub has revoked. */
 const ADD_LOSSES = statement<Insertable<Tables['losses']>>(
   `
 insert into losses select * from jsonb_populate_recordset(null::losses, $1::jsonb)
@@ -17,17 +15,17 @@ on conflict (fact) do update set learnt_at = greatest(losses.learnt_at, excluded
 
 export interface StoredLossesContext {
   readonly journal: Journal;
-  /** Receives store failures, after which the write is retried. */
+  /** Called when a write to the store fails. The write is then retried. */
   readonly onFailure: (cause: unknown) => void;
   readonly store: Pick<Store, 'db' | 'onLeaderAgain'>;
 }
 
-/** Loads the stored losses, and stores each new one. */
+/** Loads the stored losses, and starts to store each new loss. */
 export async function persistLosses(context: StoredLossesContext, losses: Losses): Promise<void> {
   const { store } = context;
   const rows = await store.db.selectFrom('losses').selectAll().execute();
   losses.recall(rows.map(({ fact, learnt_at }) => ({ fact, at: Math.floor(learnt_at.getTime() / 1000) })));
-  // A broker that was unsure whether it was active may have missed losses recorded by another broker.
+  // While a broker's leadership was uncertain, another broker may have recorded losses that this one has missed.
   store.onLeaderAgain(losses.doubtAll);
   losses.onLoss(({ fact, at }) => {
     void retryUntilStored(context, (tx) => tx.write(ADD_LOSSES, { fact, learnt_at: timestamp(at) }));
@@ -35,7 +33,7 @@ export async function persistLosses(context: StoredLossesContext, losses: Losses
 }
 
 /**
- * Deletes losses older than any session.
+ * Deletes losses that are older than any session.
  * @param now Unix seconds
  */
 export async function deleteOldLosses(store: Store, now: number): Promise<void> {

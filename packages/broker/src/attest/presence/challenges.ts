@@ -1,7 +1,8 @@
 /**
- * Challenges for workspaces that name no port. The broker keeps none: a nonce carries its own expiry and authenticates
- * the key and the Codespace that it was issued to, and only used nonces are remembered. The authentication key exists
- * only in this process; after a takeover or a restart, a workspace gets a new challenge.
+ * Issues challenges to workspaces that did not offer a port. The broker does not store issued challenges. Each nonce
+ * contains its own expiry and authenticates the key and the Codespace that it was issued to, so only used nonces must
+ * be remembered. The authentication key exists only in this process. After a takeover or a restart, workspaces get a
+ * new challenge.
  */
 import { createHmac } from 'node:crypto';
 import { createReplayMemory } from '@meshpass/identity/limits/replay';
@@ -11,20 +12,20 @@ import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../
 export interface ChallengeBinding {
   /** Thumbprint of the DPoP key. */
   readonly jkt: string;
-  /** GitHub's id for the Codespace. */
+  /** Id of the Codespace at GitHub. */
   readonly codespaceId: number;
 }
 
 /**
- * Lifetime of a challenge, seconds. An agent answers within a second or two, but GitHub may need longer to notice a new
+ * Lifetime of a challenge, seconds. An agent answers within a second or two, but GitHub may need longer to detect a new
  * port.
  */
 export const CHALLENGE_SECONDS = 60;
-/** Number of used nonces remembered. Each use needs a challenge for the presenter's own Codespace. */
+/** Number of used nonces to remember. Clients can only use challenges that were issued for their own Codespace. */
 const CAPACITY = 20_000;
 const HALF = 16;
 
-/** Creates challenges. */
+/** Creates the issuer of presence challenges. */
 export function createPresenceChallenges(clock: Clock, random: Random) {
   const used = createReplayMemory(CHALLENGE_SECONDS, CAPACITY, 'forget');
   const secret = random(32);
@@ -35,7 +36,7 @@ export function createPresenceChallenges(clock: Clock, random: Random) {
   };
   const pathOf = (nonce: string) => `/${seal(`path ${nonce}`).toString('base64url')}`;
   return {
-    /** Issues a challenge. */
+    /** Issues a challenge to a key and Codespace. */
     issue(challenged: ChallengeBinding) {
       const head = Buffer.from(random(HALF));
       head.writeUInt32BE(toUnixSeconds(clock) + CHALLENGE_SECONDS);
@@ -43,8 +44,9 @@ export function createPresenceChallenges(clock: Clock, random: Random) {
       return { nonce, path: pathOf(nonce), expires_in: CHALLENGE_SECONDS };
     },
     /**
-     * Consumes a challenge.
-     * @returns its path, or undefined if this process issued no such challenge, or it has expired or was used
+     * Verifies a challenge and marks it as used.
+     * @returns the path of the challenge, or undefined if it was not issued by this process, has expired, or was used
+     *   before
      */
     take(nonce: string, challenged: ChallengeBinding) {
       const now = toUnixSeconds(clock);

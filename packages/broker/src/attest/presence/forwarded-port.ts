@@ -2,55 +2,56 @@
  * Sends a request to a Codespace's port through GitHub's port forwarding ("Forwarding ports in your codespace"). A
  * private port responds at `https://NAME-PORT.app.github.dev` if the X-Github-Token may access the Codespace.
  *
- * The host is built from a number and the name in GitHub's API, and contains nothing that a workspace sends.
+ * The host is built only from the port number and the Codespace name that GitHub's API returned. It never contains text
+ * that a workspace sent.
  */
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 
-/** For the lab only: sends GitHub tokens to an address other than GitHub's. */
+/** Sends GitHub tokens to an address other than GitHub's. For use in the lab only. */
 export const labOnlyForwardingHost: unique symbol = Symbol('forwardingHostOnlyInALab');
 
 export interface ForwardingOptions {
-  /** Timeout of the whole request, milliseconds. */
+  /** Timeout for the entire request, milliseconds. */
   readonly timeoutMs: number;
   /** Aborts the request. */
   readonly signal?: AbortSignal | undefined;
   readonly [labOnlyForwardingHost]?: {
     readonly host: string;
     readonly port: number;
-    /** Disables TLS, for unit tests on loopback. */
+    /** Disables TLS, for unit tests on the loopback interface. */
     readonly plainHttp?: true;
   };
 }
 
 export interface ForwardedPort {
-  /** Codespace name from GitHub's API. */
+  /** Codespace name, as returned by GitHub's API. */
   readonly name: string;
   readonly port: number;
-  /** Path chosen by the broker, with a leading slash. */
+  /** Path that the broker has chosen, with a leading slash. */
   readonly path: string;
-  /** Token that may access the Codespace. */
+  /** GitHub token that may access the Codespace. */
   readonly token: string;
 }
 
 export type ForwardedPortResult =
-  /** No TLS connection to the forwarding host could be opened. A workspace cannot cause this. */
+  /** The TLS connection to the forwarding host failed. A workspace cannot cause this. */
   | { readonly outcome: 'unreachable'; readonly reason: string }
-  /** Connected, but got no answer from the port: a redirect to the sign-in page, 401, 404 or silence. */
+  /** The connection succeeded, but the port did not answer: a redirect to the sign-in page, 401, 404 or a timeout. */
   | { readonly outcome: 'unanswered'; readonly reason: string }
   | { readonly outcome: 'answered'; readonly body: string };
 
 const DOMAIN = 'app.github.dev';
-/** RFC 1035 section 2.3.4. */
+/** Maximum length of a DNS label (RFC 1035 section 2.3.4). */
 const LONGEST_LABEL = 63;
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-/** Lower ports belong to system services. An agent listens on a free port above them. */
+/** Lowest allowed port. Lower ports belong to system services, so agents listen on a free port above them. */
 export const MIN_FORWARDED_PORT = 1024;
 export const MAX_PORT = 65_535;
-/** Our JWS is about 500 bytes long. */
+/** Maximum response size. The agent's JWS is about 500 bytes long. */
 const MAX_BYTES = 4096;
 
-/** @returns the host of a forwarded port, or undefined if no such host can exist */
+/** Returns the host of a forwarded port, or undefined if such a host cannot exist. */
 export function forwardingHost(name: string, port: number): string | undefined {
   const label = `${name}-${port}`;
   const fits = NAME.test(name) && label.length <= LONGEST_LABEL;
@@ -58,7 +59,7 @@ export function forwardingHost(name: string, port: number): string | undefined {
   return fits && isPort ? `${label}.${DOMAIN}` : undefined;
 }
 
-/** Requests a path on a forwarded port. Never throws, follows no redirects and reads at most 4 KiB. */
+/** Requests a path on a forwarded port. Never throws, never follows redirects, and reads at most 4 KiB. */
 export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<ForwardedPortResult> {
   const host = forwardingHost(asked.name, asked.port);
   if (host === undefined)
@@ -96,7 +97,7 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
       let size = 0;
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        // A longer body cannot be our agent's answer.
+        // A longer body cannot be the answer of our agent.
         if (size > MAX_BYTES) settle({ outcome: 'answered', body: '' });
         else chunks.push(chunk);
       });
@@ -108,7 +109,7 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
   });
 }
 
-/** Describes the response without the redirect target, which may contain a GitHub secret. */
+/** Describes a response. Omits the redirect target, because it may contain a GitHub secret. */
 function refusalOf({ statusCode = 0 }: IncomingMessage): string {
   const isRedirect = statusCode >= 300 && statusCode < 400;
   return `status ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;

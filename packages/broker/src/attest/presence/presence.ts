@@ -1,11 +1,11 @@
 /**
- * Presence: proof that the holder of the DPoP key also answers from within the Codespace. A token and a name can be
- * copied elsewhere, but a port of the Codespace cannot.
+ * Verifies presence: the holder of the DPoP key must answer from within the Codespace. A token and a name can be copied
+ * elsewhere, but a port of the Codespace cannot.
  *
- * If an exchange contains a port on which its agent already listens, the broker fetches a path of its own choice
- * through GitHub's port forwarding. It accepts only a JWS signed by that key (docs/interfaces/protocol.md). An exchange
- * without a port is refused with a challenge. The agent then listens for it and repeats the exchange with nonce and
- * port.
+ * If an exchange contains a port on which the agent already listens, the broker fetches a path of its own choice
+ * through GitHub's port forwarding. It accepts only a JWS signed with that key (docs/interfaces/protocol.md). An
+ * exchange without a port is refused with a challenge. The agent then opens a port to answer the challenge, and repeats
+ * the exchange with the nonce and the port.
  */
 import { dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
@@ -21,13 +21,13 @@ import { type ForwardingOptions, requestForwardedPort } from './forwarded-port.t
 export const PRESENCE_MODES = ['required', 'preferred', 'off'] as const;
 export type PresenceMode = (typeof PRESENCE_MODES)[number];
 
-/** Client that presents a proof. */
+/** The client that presents a proof. */
 export interface Presenter {
-  /** Thumbprint of the key of the exchange's DPoP proof. */
+  /** Thumbprint of the key that signed the exchange's DPoP proof. */
   readonly jkt: string;
   /** Source address of the request. */
   readonly source: string;
-  /** Port on which the workspace answers either the challenge that it received or this exchange's (`exchangeDigest`). */
+  /** Port on which the workspace answers, either to an earlier challenge or to this exchange (`exchangeDigest`). */
   readonly presence?:
     | { readonly nonce: string; readonly port: number }
     | { readonly exchange: string; readonly port: number }
@@ -35,7 +35,7 @@ export interface Presenter {
 }
 
 export interface PresenceClaim {
-  /** Id and name according to GitHub. */
+  /** Id and name of the Codespace, according to GitHub. */
   readonly codespace: { readonly id: number; readonly name: string };
   readonly token: string;
   readonly presenter: Presenter;
@@ -45,7 +45,7 @@ export type PresenceCheck = ReturnType<typeof createPresenceCheck>;
 
 export interface PresenceOptions {
   readonly mode: PresenceMode;
-  /** Public URL of this broker: the `aud` of answers. */
+  /** Public URL of this broker. It must be the `aud` of answers. */
   readonly broker: string;
   readonly forwarding: ForwardingOptions;
   readonly clock: Clock;
@@ -57,8 +57,8 @@ export function createPresenceCheck({ mode, broker, forwarding, clock, random }:
   const challenges = createPresenceChallenges(clock, random);
   return {
     /**
-     * Verifies presence.
-     * @param signal aborts the check when its result no longer matters
+     * Verifies that the presenter is present in the Codespace.
+     * @param signal aborts the check when its result is no longer needed
      * @throws MeshpassError `presence_*`
      */
     async show({ codespace, token, presenter }: PresenceClaim, signal?: AbortSignal): Promise<PresenceOutcome> {
@@ -118,15 +118,14 @@ export function createPresenceCheck({ mode, broker, forwarding, clock, random }:
     );
   }
 
-  // The nonce exists only for this request and exchange, so it is not stored.
+  // The nonce is valid only for this request and exchange, so it is not stored.
   function fresh(exchange: string) {
     const nonce = random(32).toString('base64url');
     return { nonce, path: presencePath(nonce), exchange };
   }
 }
 
-// Verifies that the answer from a Codespace's port was signed by the holder of the DPoP key, for this challenge and
-// this broker.
+// Verifies that the answer from a Codespace's port was signed with the DPoP key, for this challenge and this broker.
 
 interface ExpectedAnswer {
   /** Thumbprint of the key that signed the exchange's DPoP proof. */
@@ -136,13 +135,13 @@ interface ExpectedAnswer {
   /** Public URL of this broker. */
   readonly broker: string;
   readonly codespaceName: string;
-  /** Exchange that offered a port (`exchangeDigest`); undefined if the challenge was sent with a refusal. */
+  /** Digest of the exchange that offered a port (`exchangeDigest`). Undefined if a refusal contained the challenge. */
   readonly exchange: string | undefined;
   /** Unix seconds. */
   readonly now: number;
 }
 
-/** Tolerated error in the agent's estimate of the broker's clock, seconds. */
+/** Tolerated error of the agent's estimate of the broker's clock, seconds. */
 const DRIFT_SECONDS = 60;
 const Header = z.strictObject({
   typ: z.literal(PRESENCE_TYPE),
@@ -158,7 +157,7 @@ const Claims = z.strictObject({
   exchange: z.string().max(64).optional(),
 });
 
-/** @returns what is wrong with the answer, for the log and the audit log; undefined if it is valid */
+/** Returns what is wrong with an answer, for the logs, or undefined if it is valid. */
 function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefined {
   const jws = parseJws(body);
   if (!jws) return 'not a compact JWS';

@@ -1,9 +1,9 @@
 /**
- * `POST /certificates` issues one SVID per grant, signed by the mesh CA.
+ * Issues one SVID per grant, signed by the mesh CA, in response to `POST /certificates`.
  *
- * A session may end while istiod signs. The SVID's latest possible expiry is therefore recorded in the store and the
- * live session before the request to istiod, so that any later revocation lasts long enough. Certificates for a session
- * that has ended are not returned.
+ * A session may end while istiod is signing. So before the request to istiod, the SVID's latest possible expiry is
+ * recorded in the store and in the live session, to make sure that any later revocation lasts long enough. Certificates
+ * for a session that has ended are not returned.
  */
 import { createPublicKey } from 'node:crypto';
 import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
@@ -22,9 +22,9 @@ export interface CertificateContext extends SessionContext {
   readonly authority: CertificateAuthority;
 }
 
-/** Minimum lifetime, seconds. A shorter SVID could expire in transit. */
+/** Minimum lifetime of an SVID, seconds. A shorter-lived SVID could expire in transit. */
 const MIN_TTL = 60;
-/** Maximum time that a CA may add to the requested lifetime through rounding and clock skew, seconds. */
+/** Maximum time that rounding and clock skew of a CA may add to the requested lifetime, seconds. */
 const MARGIN = 30;
 
 interface Wanted {
@@ -44,7 +44,7 @@ export interface IssueRequest {
   readonly body: CertificateRequest;
   readonly live: Live;
   readonly event: AuditEvent;
-  /** Aborts the wait for istiod. By default only the end of the session aborts it. */
+  /** Aborts the request to istiod. The end of the session always aborts it. */
   readonly signal?: AbortSignal;
 }
 
@@ -117,7 +117,7 @@ async function sign(
   ).catch((thrown) => {
     throw revokeLost(context, live, wanted) ?? thrown;
   });
-  // A CA may exceed the requested lifetime, so update the recorded expiry.
+  // The CA may have exceeded the requested lifetime, so update the recorded expiry.
   await promise(
     context,
     live,
@@ -142,8 +142,8 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
         throw new MeshpassError('grant_unknown', 'The session does not have all of these grants.');
       const checked = await checkCsr(csr);
       refuseSessionKey(session.jkt, checked.publicKey);
-      // Based on issued certificates, not on requests: a session whose first request was refused before istiod signed
-      // is still an arrival.
+      // The queue depends on issued certificates, not on requests. A session whose first request was refused before
+      // istiod signed it still counts as an arrival.
       const until = live.svids.get(principal.spiffeId)?.certified;
       const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
       return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
@@ -152,7 +152,8 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
 }
 
 /**
- * Rejects the session's own key. The certificate's key is passed to a proxy, which could control the session with it.
+ * Rejects a CSR that uses the session's own key. A certificate's key is passed to a proxy, and with the session key the
+ * proxy could control the session.
  */
 function refuseSessionKey(jkt: string, spki: Buffer): void {
   const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
@@ -160,7 +161,7 @@ function refuseSessionKey(jkt: string, spki: Buffer): void {
   throw new MeshpassError('csr_weak_key', 'A certificate requires its own key, not the session key.');
 }
 
-/** Durably records the latest expiry of the principals' SVIDs. Writes nothing if it is already recorded. */
+/** Durably records the latest expiry of the principals' SVIDs. Skips the write if it is already recorded. */
 async function promise(
   { journal }: CertificateContext,
   live: Live,
@@ -172,7 +173,7 @@ async function promise(
     return until > svids.recorded ? [{ principal, until, svids }] : [];
   });
   if (news.length === 0) return;
-  // In memory first, so that a concurrent revocation includes it.
+  // Update the expiry in memory first, so that a concurrent revocation takes it into account.
   for (const { svids, until } of news) svids.until = Math.max(svids.until, until);
   const certificates = news.map(({ principal, until }) => ({
     session_id: live.session.id,
@@ -184,7 +185,7 @@ async function promise(
   for (const { svids, until } of news) svids.recorded = Math.max(svids.recorded, until);
 }
 
-/** Waits for all promises before it rejects, so that no signing is still running after the response. */
+/** Waits for all promises to settle before rejecting, so that no signing is still in progress after the response. */
 async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   const results = await Promise.allSettled(promises);
   const failed = results.find((result) => result.status === 'rejected');
@@ -193,19 +194,19 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 /**
- * Revokes certificates for access that ended during signing.
- * @returns the error; undefined if the session still has the access
+ * Revokes the certificates of principals that the session lost during signing.
+ * @returns the error to respond with; undefined if the session still has all of them
  */
 function revokeLost(
   { revocations, denies }: CertificateContext,
   live: Live,
   wanted: readonly Pick<Wanted, 'principal'>[],
 ): MeshpassError | undefined {
-  // Compared by principal, because a grant that was lost and regained has a new one.
+  // Compare principals instead of grants, because a grant that was lost and regained has a new principal.
   const held = new Set(live.session.principals.map(({ spiffeId }) => spiffeId));
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
   if (lost.length === 0) return undefined;
-  // Revoke again, because signing may have recreated the ServiceAccount after its deletion, or extended the expiry.
+  // Revoke again, because signing may have recreated the deleted ServiceAccount or extended the expiry.
   revocations.add(
     lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
       const until = live.svids.get(spiffeId)?.until ?? 0;

@@ -1,4 +1,4 @@
-/** Configuration headers: version and digest for each set of grants, signed once for all sessions with that set. */
+/** Signed configuration headers. Each grant set's version and digest are signed once for all sessions with that set. */
 import {
   type ConfigurationStatement,
   grantSet,
@@ -9,15 +9,16 @@ import { sha256Base64url } from '@meshpass/identity/hash';
 import { grantsOf, type Session } from '../session/session.ts';
 import type { StatementKeys } from './statement-key.ts';
 
-/** Source of configurations: the relay. */
+/** Provides Envoy configurations to the control channel. The relay implements it. */
 export interface ConfigurationSource {
   /**
-   * Returns the configuration; undefined while there is none. `body` is the response of `GET /session/configuration`.
+   * Returns the session's configuration, or undefined if it does not exist yet. `body` is the response of
+   * `GET /session/configuration`.
    */
   readonly current: (session: Session) => { readonly version: number; readonly body: Buffer } | undefined;
   /**
-   * Registers a listener for changes of any configuration.
-   * @returns a function that unsubscribes it
+   * Registers a listener that is called when any configuration changes.
+   * @returns a function that removes the listener
    */
   readonly onChange: (listener: () => void) => () => void;
 }
@@ -28,23 +29,26 @@ export interface Announcement {
   readonly digest: string;
   /** Signed ConfigurationStatement. */
   readonly statement: string;
-  /** Bytes of the configuration. */
+  /** Raw bytes of the configuration. */
   readonly content: Buffer;
 }
 
 export type Announcements = ReturnType<typeof createAnnouncements>;
 
 /**
- * Maximum number of grant sets, the same as on edges. The least recently used set is dropped and signed again on
- * demand.
+ * Maximum number of cached grant sets, the same as on edges. The least recently used set is evicted, and signed again
+ * when it is next needed.
  */
 const MAX_SETS = 4_096;
 
-/** Creates the announcements. Each version is signed once. */
+/** Creates the cache of announcements. Each configuration version is signed only once. */
 export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys) {
   const announced = new Map<string, Announcement & { readonly kid: string }>();
   return {
-    /** Returns the announcement; undefined if the set has no configuration yet or one that exceeds the maximum size. */
+    /**
+     * Returns the announcement for the session's grant set. Returns undefined if the set has no configuration yet, or
+     * if its configuration exceeds the maximum size.
+     */
     of: (session: Session) => {
       const configuration = source.current(session);
       if (!configuration || configuration.body.length > MAX_ANNOUNCED_CONFIGURATION_BYTES) return undefined;
@@ -64,7 +68,7 @@ export function createAnnouncements(source: ConfigurationSource, keys: Statement
       if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
       return announcement;
     },
-    /** Returns the last announced bytes; undefined if they have another digest. */
+    /** Returns the most recently announced bytes, or undefined if their digest differs from `digest`. */
     content: (set: string, digest: string) => {
       const found = announced.get(set);
       return found?.digest === digest ? found.content : undefined;

@@ -1,4 +1,4 @@
-/** Leases and configurations: lease proofs from sessions, and the broker's signed statements to their agents. */
+/** Control channel: verifies lease proofs from sessions, and signs the broker's statements to their agents. */
 import type { KeyObject } from 'node:crypto';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import {
@@ -45,7 +45,7 @@ export interface ControlContext {
   readonly signer: RotatingSigner;
   readonly clock: Clock;
   readonly random: Random;
-  /** Start of this process, Unix seconds. An older proof may have been used before. */
+  /** Start of this process, Unix seconds. A proof from before then may already have been used. */
   readonly startedAt: number;
   readonly source: ConfigurationSource | undefined;
 }
@@ -53,11 +53,11 @@ export interface ControlContext {
 interface RenewalContext extends ControlContext {
   readonly keys: StatementKeys;
   readonly announcements: Announcements | undefined;
-  /** Last proof of each session in this process, regardless of the way it arrived. */
+  /** Last proof that this process received for each session, whether directly or through an edge. */
   readonly heard: WeakMap<Live, { readonly key: KeyObject; readonly seq: number }>;
 }
 
-/** Creates the channel. */
+/** Creates the control channel. */
 export function createControlChannel(context: ControlContext) {
   const { live, signer, audit, clock, random, source } = context;
   const keys = createStatementKeys(signer);
@@ -68,7 +68,7 @@ export function createControlChannel(context: ControlContext) {
       return grantedOutcome(event, renew(renewal, lease));
     } catch (thrown) {
       const session = live.byId(lease.session_id)?.session;
-      // Anyone can send a proof, so refusals are rate-limited like those of unknown clients.
+      // Anyone can send a proof, so refusals are rate-limited as if the client were unknown.
       const members = session ? sessionMembers(session) : { sessionId: lease.session_id };
       return refusedOutcome({ ...event, ...members, unproven: true }, thrown);
     }
@@ -76,22 +76,23 @@ export function createControlChannel(context: ControlContext) {
   return {
     keys,
     /**
-     * Renews a proven lease.
-     * @param event audit event, which a refusal returns with the session's identity
-     * @returns the signed statement: the lease, or the session's end
+     * Renews a lease, given a proof from its session.
+     * @param event audit event. A refusal returns it with the session's identity added.
+     * @returns a signed statement of either the renewed lease or the end of the session
      */
     renewOne,
     /**
-     * Renews the proven leases that an edge forwards. A refused lease does not affect the others. Refusals are in the
-     * audit log before the response; if a refusal cannot be recorded, the answer is `store_unavailable` or `overloaded`.
-     * @param source address of the edge
-     * @returns answers in the order of the leases
+     * Renews the leases that an edge forwards. A refused lease does not affect the others. Refusals are written to the
+     * audit log before the broker responds. If a refusal cannot be recorded, the answer for that lease is
+     * `store_unavailable` or `overloaded`.
+     * @param from address of the edge
+     * @returns answers in the same order as the leases
      */
     renew: async (leases: readonly LeaseRenewal[], from: string | undefined) => {
       const outcomes = leases.map((lease) =>
         renewOne(lease, createAuditEvent('session.heartbeat', { source: from }, clock, random)),
       );
-      // Written together, so that no lease waits for the others one by one.
+      // Refusals are recorded in parallel, so a batch takes no longer than its slowest write.
       return await Promise.all(
         outcomes.map(async (outcome, at): Promise<LeaseAnswer> => {
           const { session_id } = leases[at]!;
@@ -105,23 +106,23 @@ export function createControlChannel(context: ControlContext) {
         }),
       );
     },
-    /** Returns a session's configuration with its signed header; undefined if there is none yet. */
+    /** Returns a session's configuration with its signed header, or undefined if it does not exist yet. */
     announced: (session: Session): Announcement | undefined => announcements?.of(session),
-    /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
+    /** Returns the bytes of an announced configuration, or undefined if no such configuration was announced. */
     configuration: (set: string, digest: string) => announcements?.content(set, digest),
-    /** Returns the signed statement that a session has ended. */
+    /** Returns a signed statement that a session has ended. */
     ended: (id: string, cause: CloseCause) => signEndedStatement(keys, id, cause),
     /**
-     * Registers a listener for changes of any configuration.
-     * @returns a function that unsubscribes it
+     * Registers a listener that is called when any configuration changes.
+     * @returns a function that removes the listener
      */
     onConfiguration: (listener: () => void) => source?.onChange(listener) ?? (() => {}),
   };
 }
 
 /**
- * Renews a lease, which an agent sends directly or through an edge. The session's own key proves it, and the answer is a
- * statement that no edge can forge.
+ * Renews a lease. The agent's request may arrive directly or through an edge. It is proven with the session's own key,
+ * and answered with a statement that an edge cannot forge.
  * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
  */
 function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): string {
@@ -131,15 +132,15 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
     throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
   }
   const now = toUnixSeconds(clock);
-  // Compared in whole seconds, like DPoP proofs: the second in which the broker started belongs to the previous
-  // process.
+  // Times are compared in whole seconds, as for DPoP proofs. The second in which this process started counts as part of
+  // the previous process's lifetime.
   const saidAt = Math.floor(read.claims.at / 1000);
   const one = live.byId(session_id);
   const over = one ? undefined : live.endedById(session_id);
   const jkt = one?.session.jkt ?? over?.jkt;
   if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
   const before = one && heard.get(one);
-  // Sign nothing without a recent proof by the session, because an edge can repeat the request at will.
+  // Never sign without a recent proof from the session, because an edge can replay the request at will.
   const key = verifyProofSignature('lease proof', read, jkt, before?.key);
   if (before && read.claims.seq <= before.seq) {
     throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
@@ -149,8 +150,8 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
   if (!one) return signEndedStatement(keys, session_id, over!.cause);
   requireLiveSession(one, now);
   heard.set(one, { key, seq: read.claims.seq });
-  // The lease starts when it was proven, not when it arrived, so that an edge cannot keep a silent session alive by
-  // delaying the proof.
+  // The lease starts when the proof was made, not when it arrived. Otherwise, an edge could keep a silent session alive
+  // by delaying its proofs.
   renewLease(one, Math.min(now, saidAt));
   return signStatement(leaseStatement(context, one, read.claims.seq), keys.signing());
 }
@@ -173,7 +174,7 @@ function leaseStatement({ answers, signer, announcements, clock }: RenewalContex
   return statement;
 }
 
-/** Signs the statement that a session has ended. Its content is always the same. */
+/** Signs a statement that a session has ended. The content depends only on the session and the cause. */
 export function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
   return signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
 }

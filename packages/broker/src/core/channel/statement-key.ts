@@ -1,7 +1,7 @@
 /**
  * Key that signs the broker's statements to agents. It is derived from the signing key for identity tokens, so all
- * broker processes share it, it rotates with that key, and agents need no new key after a restart. It is a separate key
- * because each heartbeat needs a signature, and ES256 signs in a twentieth of the time of RS256.
+ * broker processes share it, it rotates with that key, and agents do not need a new key after a restart. A separate key
+ * is used because every heartbeat needs a signature, and ES256 signs twenty times as fast as RS256.
  */
 import { createECDH, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
@@ -15,7 +15,7 @@ const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 /** Length of the order plus 64 bits (FIPS 186-5 appendix A.2.1). */
 const SEED_BYTES = 40;
 
-/** Creates the key derivation, which caches each key. */
+/** Creates a source of statement keys. Each key is derived once and cached. */
 export function createStatementKeys(signer: { readonly ring: KeyRing }) {
   const derived = new Map<string, ReturnType<typeof deriveStatementKey>>();
   const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }) => {
@@ -24,9 +24,9 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
     return known;
   };
   return {
-    /** Key derived from the current signing key of identity tokens. */
+    /** Returns the key derived from the current signing key for identity tokens. */
     signing: () => keyOf(signer.ring.signing),
-    /** The current key and the next one, for agents. */
+    /** Returns the current and the next public key, for agents. */
     published: () => {
       const { signing, next } = signer.ring;
       return [signing, next].map((key) => keyOf(key).published);
@@ -35,7 +35,7 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
 }
 
 /**
- * Derives the key.
+ * Derives a statement key (P-256) from a signing key.
  * @param secret RSA private key
  */
 export function deriveStatementKey(secret: KeyObject) {

@@ -1,6 +1,6 @@
 /**
- * Authenticates callers of the public API: a session by its token and key (RFC 9449 section 7), or an unauthenticated
- * client by its key alone.
+ * Authenticates callers of the public API: sessions by their token and key (RFC 9449 section 7), and clients without a
+ * session by their key only.
  */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
@@ -23,18 +23,18 @@ export interface AuthenticationContext {
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
 }
 
-/** Caller with a live session. */
+/** A caller that has a live session. */
 export interface SessionCaller {
   readonly live: Live;
-  /** Session token that the caller presented. */
+  /** The session token that the caller presented. */
   readonly token: string;
 }
 
 const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
 
 /**
- * Requires `Authorization: DPoP TOKEN` and a proof by the session's key. Refuses the request with `session_*`, `dpop_*`
- * or `overloaded`.
+ * Requires `Authorization: DPoP TOKEN` and a proof that is signed with the session's key. Other requests are refused
+ * with `session_*`, `dpop_*` or `overloaded`.
  */
 export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
   const { live, replay, connections } = context;
@@ -43,7 +43,7 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
     const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
     if (token === undefined) return refusedOutcome(presented, sessionTokenMissingError());
-    // Looked up by hash, so that timing differences reveal only the hash and never the token.
+    // Look up the session by the token's hash, so that timing differences can only reveal the hash, never the token.
     const hash = sha256Hex(token);
     const found = live.byToken(hash);
     if (!found) {
@@ -74,16 +74,17 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
   });
 }
 
-/** Caller that has proved possession of a key. */
+/** A caller that has proved possession of a key. */
 export interface KeyCaller {
   /** Thumbprint of the key (RFC 7638). */
   readonly jkt: string;
-  /** DPoP proof as presented. */
+  /** The DPoP proof as presented. */
   readonly dpop: string;
 }
 
 /**
- * Authenticates a client without a session by its key: the holder of the key has just made the proof for this request.
+ * Authenticates a client without a session by its key. The DPoP proof shows that the holder of the key has just made
+ * this request.
  */
 export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
   const { replay, publicUrl, clock, startedAt } = context;

@@ -1,6 +1,6 @@
 /**
- * `GET /session/configuration` returns a session's Envoy configuration at once, or as soon as it exists (RFC 7240,
- * `wait`).
+ * Serves `GET /session/configuration`, which returns a session's Envoy configuration. If it does not exist yet, the
+ * request can wait for it (RFC 7240, `wait`).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
@@ -14,23 +14,23 @@ import { type Live, sessionClosedError } from '../session/live.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface ConfigurationRoutesContext {
-  /** Absent if this broker has no istiod to query. */
+  /** Relays configurations from istiod. Absent if this broker has no istiod to query. */
   readonly configurations: ConfigurationRelay | undefined;
   /** Signs the configuration headers. */
   readonly control: Pick<ControlChannel, 'announced'>;
 }
 
-/** Maximum wait, seconds; shorter than the idle timeouts of common proxies. */
+/** Maximum wait, seconds. Shorter than the idle timeouts of common proxies. */
 const LONGEST_WAIT = 25;
 /**
- * Maximum concurrent responses with a configuration. A response can be several megabytes, which a slow reader keeps in
- * memory.
+ * Maximum number of concurrent responses that contain a configuration. A response can be several megabytes, and a slow
+ * reader keeps it in memory.
  */
 const MAX_ANSWERS = 1_024;
 const ANSWERS_PER_SESSION = 2;
 const READ_MS = 30_000;
 
-/** Returns `GET /session/configuration`. */
+/** Creates the route `GET /session/configuration`. */
 export function configurationRoutes(
   { configurations, control }: ConfigurationRoutesContext,
   session: Authentication<SessionCaller>,
@@ -50,7 +50,7 @@ export function configurationRoutes(
           if (live.ended) return refusedOutcome(event, sessionClosedError(live.ended.cause));
           announced = control.announced(live.session);
         }
-        // Not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
+        // This is not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
         if (!announced) return grantedOutcome(event, unavailable());
         const applied: Record<string, string> = wait > 0 ? { 'preference-applied': `wait=${wait}` } : {};
         return grantedOutcome(event, send(answers, live, request, response, announced, applied));
@@ -95,8 +95,8 @@ interface Waiter {
 }
 
 /**
- * Resolves when a configuration exists, the time is up, or the client has disconnected. Only one request per session
- * waits. A newer request replaces the older one, whose connection may be broken.
+ * Resolves when a configuration exists, the wait times out, the session ends or the client disconnects. Only one
+ * request per session can wait. A newer request replaces the older one, because the older connection may be broken.
  */
 function firstOne({ configurations, live, response, seconds }: Waiter): Promise<void> {
   const { signal } = live.abort;
@@ -120,7 +120,7 @@ function firstOne({ configurations, live, response, seconds }: Waiter): Promise<
     signal.addEventListener('abort', end);
     response.once('close', end);
     live.waiting = { look, end };
-    // Changes before the subscription are not reported again.
+    // Changes from before the subscription are not reported, so check once now.
     if (signal.aborted) end();
     else look();
   });
@@ -135,7 +135,7 @@ function unavailable(): Response {
   );
 }
 
-/** Returns the wait in seconds (RFC 7240 section 4.3). */
+/** Returns the requested wait in seconds (RFC 7240 section 4.3). */
 function waitIn(header: string | readonly string[] | undefined): number {
   const [, seconds] = /^wait=([0-9]{1,4})$/.exec(String(header ?? '')) ?? [];
   return Math.min(Number(seconds ?? 0), LONGEST_WAIT);

@@ -1,4 +1,4 @@
-/** Routes for edges in other processes: their event feed, and their reports of decisions. */
+/** Routes for edges in other processes: event feed, decision reports, lease renewals, configurations and draining. */
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
@@ -22,38 +22,38 @@ import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
 
 export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
   /**
-   * Whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview); absent if no edges run in other
-   * processes.
+   * Returns whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview). Undefined if edges do
+   * not run in other processes.
    */
   readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
   readonly connections: Connections;
-  /** Handles messages that edges receive on control connections. */
+  /** Handles requests that edges forward from control connections. */
   readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
-  /** Open streams, which end when the broker stops. */
+  /** Open event streams. The broker ends them when it stops. */
   readonly streams: Set<ServerResponse>;
 }
 
-/** TokenReviews per source that reject the token: burst, and rate per second. */
+/** Burst size and refill rate (per second) for rejected tokens, per source address. */
 const WRONG_TOKENS = { burst: 20, perSecond: 0.2 };
 /**
- * Announcements of draining tunnels per token: burst, and rate per second. An edge with 10,000 sessions sends ten a
- * second.
+ * Burst size and refill rate (per second) for announcements of draining tunnels, per edge token. An edge with 10,000
+ * sessions sends ten announcements per second.
  */
 const DRAINING = { burst: 40, perSecond: 10 };
 /**
- * Lease proofs per token: burst, and rate per second. 10,000 sessions send 667 a second, and all at once after a change
- * that affects all of them.
+ * Burst size and refill rate (per second) for lease proofs, per edge token. 10,000 sessions send 667 proofs per second.
+ * After a change that affects all sessions, they send all proofs at once.
  */
 const PROOFS = { burst: 20_000, perSecond: 1_500 };
 const MAX_DECISIONS_BODY = 1024 * 1024;
 const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF_LENGTH + 256);
 /**
- * Maximum bytes queued for a slow edge. Above this the edge is disconnected. It then reconnects and receives a
- * snapshot.
+ * Maximum number of bytes to queue for a slow edge. If the queue grows larger, the edge is disconnected. It then
+ * reconnects and receives a snapshot.
  */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
-/** Returns the routes for edges. */
+/** Creates the routes for edges. */
 export function edgeRoutes(context: EdgeContext): readonly Route[] {
   const announcements = createRateAllowance({ ...DRAINING, clock: context.clock });
   const proofs = createRateAllowance({ ...PROOFS, clock: context.clock });
@@ -64,7 +64,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
     refusedMs: 10_000,
     clock: context.clock,
   });
-  /** Identifies the caller by token, because edges may share an address but each has its own token. */
+  /** Identifies edges by their token, because they may share an address, but each has its own token. */
   const authentication: Authentication<string> = async ({ request, event }) => {
     const { headers, socket } = request;
     const source = sourceGroup(context.sourceOf(request));
@@ -141,7 +141,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       authentication,
       schema: EdgeDraining,
       handler: async ({ caller, event, body: { sessions } }) => {
-        // Excess announcements are dropped. An honest edge repeats them, and a lying edge must not flood the others.
+        // Drop excess announcements. An honest edge repeats them, and a malicious edge must not flood the others.
         if (announcements.take(caller)) context.feed.draining(sessions);
         return grantedOutcome(event, undefined);
       },
@@ -149,7 +149,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
   ];
 }
 
-/** Hashes only the signed part of a token, because a signature has several encodings. */
+/** Hashes only the signed part of a token, because the same signature can be encoded in more than one way. */
 function identityOf(token: string): string {
   return sha256Hex(token.replace(/\.[^.]*$/, ''));
 }
@@ -168,7 +168,7 @@ function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscr
 }
 
 /**
- * Records an edge's decisions in the audit log. The edge assigns their ids, so a repeated report is written once.
+ * Records an edge's decisions in the audit log. The edge assigns their ids, so a repeated report is written only once.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function recordEdgeDecisions(
@@ -200,7 +200,7 @@ export async function recordEdgeDecisions(
   await journal.transaction((tx) => tx.audit(...rows));
 }
 
-// Includes ended sessions, because their tunnels end with them and reports of earlier decisions arrive later.
+// Ended sessions are included, because an edge may report their decisions only after they have ended.
 function ownerById(sessions: LiveIndex, id: string | undefined): Owner | undefined {
   if (id === undefined) return undefined;
   const session = sessions.byId(id)?.session;

@@ -1,7 +1,8 @@
 /**
- * Initial credentials in the response that opens a session, if its agent sent CSRs with the proof: certificates,
- * identity token and configuration, if available at once. Each is decided and audited like a later request. A refused
- * or late credential is omitted. The agent then requests it and receives the reason.
+ * Includes initial credentials in the response that opens a session, if the agent sent CSRs with its proof: the
+ * certificates, the identity token, and the configuration if it is already available. Each credential is decided and
+ * audited like a separate request. If a credential is refused or late, it is omitted. The agent then requests it and
+ * learns the reason.
  */
 import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse } from '@meshpass/identity';
 import {
@@ -21,14 +22,14 @@ import type { TokenForm } from '../token/form.ts';
 import type { TokenContext } from '../token/identity-token.ts';
 import type { ConfigurationRoutesContext } from './configuration.ts';
 
-/** Components that issue the credentials. */
+/** Dependencies for issuing the initial credentials. */
 export interface InitialCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
 
-/** A session that has just opened. */
+/** A newly opened session. */
 export interface OpenedSession {
   readonly live: Live;
   readonly form: TokenForm;
-  /** The exchange's event, with its source. */
+  /** Audit event of the exchange, including its source address. */
   readonly event: AuditEvent;
 }
 
@@ -36,13 +37,13 @@ export interface OpenedSession {
 export type InitialCredentials = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
 
 /**
- * Maximum wait for the certificates, ms. Under load the agent must receive its session token before its request times
- * out.
+ * Maximum time to wait for the certificates, ms. Even under load, the agent must receive its session token before its
+ * request times out.
  */
 const CERTIFICATES_MS = 2_000;
 /**
  * Issues the initial credentials.
- * @param renewals slots for requests by sessions; returns nothing if none is free
+ * @param renewals slots for requests from sessions. If none is free, no credentials are issued.
  */
 export async function issueInitialCredentials(
   context: InitialCredentialsContext,
@@ -50,7 +51,7 @@ export async function issueInitialCredentials(
   { live, form, event }: OpenedSession,
 ): Promise<InitialCredentials> {
   if (live.ended) return {};
-  // Requested early, so that istiod can respond while the certificates are signed.
+  // Request the configuration early, so that istiod can respond while the certificates are being signed.
   context.configurations?.current(live.session);
   const done = take(renewals, live);
   if (!done) return {};
@@ -80,7 +81,7 @@ export async function issueInitialCredentials(
     return {
       certificates: issued && (await given(context, issued))?.certificates,
       identity_token: await given(context, token),
-      // A larger configuration has its own route, which limits such responses.
+      // Larger configurations are only served by their own route, which limits the number of concurrent responses.
       ...(announced &&
         announced.content.length <= MAX_INITIAL_CONFIGURATION_BYTES && {
           configuration: { statement: announced.statement, content: announced.content.toString() },
@@ -99,10 +100,10 @@ function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void
   }
 }
 
-/** Returns a granted value. A refusal is recorded like one that is sent to the client. */
+/** Returns the granted value. A refusal is recorded as if it had been sent to the client. */
 async function given<T>({ audit }: InitialCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
   if (outcome.granted) return outcome.value;
-  // The row is lost if the store is unavailable, but nothing was granted.
+  // If the store is unavailable, the audit row is lost. This is acceptable, because access was not granted.
   if (!isWithheld(outcome)) await recordRefusal(audit, outcome).catch(() => {});
   return undefined;
 }

@@ -1,4 +1,4 @@
-/** `POST /kubernetes/token` issues the token that kubectl in a workspace presents to the API server. */
+/** Serves `POST /kubernetes/token`, which issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
 import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
 import { grantedOutcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
@@ -11,21 +11,21 @@ import { type Principal, principalUnder } from '../session/session.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface KubernetesRoutesContext extends SessionContext {
-  /** Absent if workspaces have no access to the API server. */
+  /** Issues tokens for the API server. Undefined if workspaces have no access to it. */
   readonly kubernetesTokens: KubernetesTokens | undefined;
 }
 
 /**
- * Limits per session and grant. An agent reuses a token for most of its lifetime and requests one or two in ten
- * minutes.
+ * Rate limits per session and grant. An agent reuses a token for most of its lifetime, so it requests only one or two
+ * every ten minutes.
  */
 const BURST = 10;
 const PER_SECOND = 1 / 30;
 const MAX_BODY = 1024;
 
 /**
- * Returns `POST /kubernetes/token`.
- * @param session authenticates by the session's token and key
+ * Creates the route `POST /kubernetes/token`.
+ * @param session authenticates requests by the session's token and key
  */
 export function kubernetesRoutes(
   context: KubernetesRoutesContext,
@@ -53,8 +53,8 @@ export function kubernetesRoutes(
           return refusedOutcome(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
         }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
-        // While Kubernetes responded, the session may have ended or lost the grant or its roles. Its ServiceAccount is
-        // then deleted.
+        // While waiting for Kubernetes, the session may have ended, or lost the grant or its roles. Its ServiceAccount
+        // is then deleted.
         const lost = holder(context, live, grant);
         if (lost instanceof MeshpassError) return refusedOutcome(named, lost);
         const written = await recordGrant(audit, {
@@ -70,7 +70,7 @@ export function kubernetesRoutes(
   ];
 }
 
-/** Returns the session's principal under a grant with roles, or the reason why there is none. */
+/** Returns the session's principal under a grant that has Kubernetes roles, or an error if there is none. */
 function holder(
   { mesh, clock, kubernetesTokens }: KubernetesRoutesContext,
   live: Live,

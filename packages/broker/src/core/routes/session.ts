@@ -1,4 +1,4 @@
-/** The API for agents: opening a session, and requests by a live one (docs/interfaces/protocol.md). */
+/** Routes for agents: opening a session, and requests from live sessions (docs/interfaces/protocol.md). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel/index';
@@ -24,7 +24,7 @@ import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts'
 export interface SessionRoutesConfig {
   readonly publicUrl: string;
   readonly tokenAudience: string;
-  /** Maximum concurrent exchanges for new sessions, in total and per source. */
+  /** Maximum number of concurrent exchanges for new sessions, in total and per source address. */
   readonly maxExchanges: number;
   readonly maxExchangesPerSource: number;
 }
@@ -38,28 +38,28 @@ export interface SessionRoutesContext
   readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
   readonly reportedRefusals: Pick<RefusalCollector, 'take'>;
   readonly connections: Connections;
-  /** Authenticates by the session's token and key. */
+  /** Authenticates requests by the session's token and key. */
   readonly session: Authentication<SessionCaller>;
-  /** Authenticates by the key alone. */
+  /** Authenticates requests by the client's key only. */
   readonly key: Authentication<KeyCaller>;
 }
 
-/** Concurrent token and certificate requests by live sessions. All other requests are quick. */
+/** Maximum number of concurrent token and certificate requests from live sessions. All other requests are quick. */
 const MAX_RENEWALS = 2_048;
 const RENEWALS_PER_SESSION = 16;
-/** Maximum form of `POST /token`, bytes: the longest proof plus room for the other fields. */
+/** Maximum form size of `POST /token`, bytes. Allows for the longest proof plus the other fields. */
 const MAX_FORM = 32 * 1024;
-/** Maximum refusal report for two sessions, bytes. Each kind has a host, a code and a few ids. */
+/** Maximum size of a refusal report for two sessions, bytes. Each kind has a host, a code and a few ids. */
 const MAX_REPORT = 64 * 1024;
 
-/** Maximum lease request, bytes. It is read before the proof that it contains can be verified. */
+/** Maximum size of a lease request, bytes. The body is read before the proof in it can be verified. */
 const MAX_LEASE = MAX_LEASE_PROOF_LENGTH * 2 + 256;
 
-/** Returns the routes for agents. */
+/** Creates the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   const { config, answers, connections, reportedRefusals, session, key } = context;
-  // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken once the body has arrived,
-  // so slow senders occupy none.
+  // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken only after the body has
+  // arrived, so slow senders do not occupy slots.
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
   const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 
@@ -127,7 +127,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
         return await issueCertificates(context, { body, live, event, signal }).finally(done);
       },
     }),
-    // Allowed reports and reads decide nothing and leave no audit row. Refused ones do.
+    // Reports and reads do not grant anything, so they are written to the audit log only if they are refused.
     route({
       at: 'POST /session/refusals',
       action: 'session.heartbeat',
@@ -146,7 +146,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       handler: async ({ caller: { live }, event }) =>
         grantedOutcome(event, buildServicesResponse(answers, live.session)),
     }),
-    // The lease proof is the only credential. Edges send theirs to the route of routes/edge.ts.
+    // The lease proof is the only credential. Edges use the route in routes/edge.ts instead.
     route({
       at: 'POST /leases',
       action: 'session.heartbeat',
@@ -154,7 +154,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: ({ event }) => grantedOutcome(event, undefined),
       schema: LeaseRequest.extend({ leases: LeaseRequest.shape.leases.max(1) }),
       limit: MAX_LEASE,
-      // A renewed lease decides nothing and leaves no audit row. A refused one does.
+      // A renewal does not grant anything, so it is written to the audit log only if it is refused.
       handler: async ({ body, event, request }) => {
         const lease = body.leases[0]!;
         const renewed = context.control.renewOne(lease, event);
@@ -170,7 +170,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       action: 'session.close',
       authentication: session,
       handler: async ({ caller: { live }, event }) => {
-        // Writes its own audit row.
+        // closeSession() writes its own audit row.
         const { source, requestId } = event;
         await closeSession(context, live, { cause: 'goodbye', source, requestId });
         return grantedOutcome(event, undefined);
@@ -179,7 +179,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   ];
 }
 
-/** Aborts when the client disconnects, so abandoned work does not delay other requests. */
+/** Creates a signal that aborts when the client disconnects, so that abandoned work does not delay other requests. */
 function whenGone(response: ServerResponse): AbortSignal {
   const gone = new AbortController();
   response.once('close', () => gone.abort());

@@ -1,4 +1,4 @@
-/** Routes for a session's sign-ins and for issuers' logout tokens (docs/identity/sign-in.md). */
+/** Routes for the sign-ins of sessions, and for logout tokens from issuers (docs/identity/sign-in.md). */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Authorize, isSignInTrusted } from '@meshpass/access';
@@ -29,27 +29,27 @@ export interface SignInRoutesContext {
   readonly signIns: SignInContext;
   readonly session: Authentication<SessionCaller>;
   readonly verifyLogout: LogoutVerifier | undefined;
-  /** Ends operator sessions that a logout affects. */
+  /** Ends the operator sessions that a logout affects. */
   readonly signOutOperators: (out: VerifiedLogout, origin: Origin) => Promise<void>;
 }
 
-/** Maximum body of a sign-in, bytes: the longest ID token plus room for the other fields. */
+/** Maximum body size of a sign-in, bytes. Allows for the longest ID token plus the other fields. */
 const MAX_BODY = MAX_ID_TOKEN_LENGTH + 1_024;
-/** Concurrent verifications: sign-ins in total and per session, logouts in total and per source. */
+/** Maximum number of concurrent verifications, in total and per session (sign-ins) or source address (logouts). */
 const SLOTS = { all: 256, each: 2 } as const;
-/** How long the store may take to reject a logout token before the token takes effect anyway, ms. */
+/** How long to wait for the store to reject a logout token before applying it anyway, ms. */
 const STORE_PATIENCE_MS = 500;
-/** Sign-ins of one session: burst, and rate per second. An agent confirms twice within the access file's interval. */
+/** Burst size and rate (per second) for sign-ins, per session. Agents confirm twice per interval in the access file. */
 const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 
-/** Returns the routes of sign-ins. */
+/** Creates the routes for sign-ins and logouts. */
 export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
   const { signIns, verifyLogout, session } = context;
   const verifying = createSlots(SLOTS.all, SLOTS.each);
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
   const attempts = createRateAllowance({ ...ATTEMPTS, clock: signIns.clock });
   const answer = (attestation: Attestation) => buildSignInsResponse(signIns, attestation);
-  /** Logout tokens that are being stored. */
+  /** Replay keys of logout tokens that are currently being stored. */
   const storing = new Set<string>();
   return [
     route({
@@ -78,7 +78,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       authentication: session,
       schema: SignOutRequest,
       handler: async ({ caller: { live: one }, body: { issuer }, event }) => {
-        // Writes its own audit row.
+        // endSignIn() writes its own audit row.
         await endSignIn(signIns, one, issuer, event);
         return grantedOutcome(event, one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation));
       },
@@ -113,8 +113,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
 }
 
 /**
- * Applies a logout token, unless the store already has it: a repeated token must not end later sign-ins. A slow store
- * delays the logout only briefly.
+ * Applies a logout token, unless the store already has it, because a repeated token must not end later sign-ins. A slow
+ * store delays the logout only briefly.
  */
 async function takeLogout(
   { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
@@ -132,11 +132,11 @@ async function takeLogout(
   const ended = Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
   const written = await writing;
   await ended;
-  // OpenID Connect Back-Channel Logout 1.0 section 2.8.
+  // Response: OpenID Connect Back-Channel Logout 1.0 section 2.8.
   return written.granted ? grantedOutcome(event, undefined) : written;
 }
 
-/** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
+/** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer has none. */
 export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string): SignInOffer | undefined {
   const found = mesh.inForce() ? mesh.access().trust.issuers.find((one) => one.name === name) : undefined;
   if (!found?.signIn) return undefined;
@@ -145,7 +145,7 @@ export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string)
   return { name, issuer: found.issuer, client_id: client, scopes: [...new Set(wanted)], refresh };
 }
 
-/** Returns a session's sign-ins, and the grants that lack one. */
+/** Builds the response that lists a session's sign-ins, and the grants that still require a sign-in. */
 export function buildSignInsResponse(
   { mesh, authorize, clock }: { readonly authorize: Authorize } & Pick<SignInContext, 'mesh' | 'clock'>,
   attestation: Attestation,
@@ -177,7 +177,7 @@ function stateOf({ issuer, subject, login, since, until, authTime, amr, confirm 
   };
 }
 
-/** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.5). */
+/** Reads the logout token from a request body (OpenID Connect Back-Channel Logout 1.0 section 2.5). */
 async function logoutForm(request: IncomingMessage): Promise<string> {
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   const malformed = (message: string) => new MeshpassError('request_malformed', message);

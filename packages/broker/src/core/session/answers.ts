@@ -6,7 +6,7 @@ import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/k
 import type { MeshState } from '../../mesh/index.ts';
 import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
-/** Subset of the broker's configuration that agents receive. */
+/** The part of the broker's configuration that agents receive. */
 export interface ResponseConfig {
   readonly trustDomain: string;
   readonly edge: MeshInfo['edge'];
@@ -21,11 +21,11 @@ export interface ResponseSources {
   /** Keys that verify the broker's statements to agents. */
   readonly statementKeys: () => readonly StatementKey[];
   readonly mesh: MeshState;
-  /** PEM bundle that verifies the Kubernetes API server; defaults to the system roots. */
+  /** PEM bundle for verifying the Kubernetes API server. Defaults to the system roots. */
   readonly kubernetesCa?: string | undefined;
 }
 
-/** Returns the description of a session that its agent receives. */
+/** Returns a description of the session for its agent. */
 export function sessionInfo({ config }: ResponseSources, session: Session): SessionInfo {
   return {
     id: session.id,
@@ -52,7 +52,7 @@ export function meshInfo({ config, mesh, statementKeys }: ResponseSources): Mesh
   };
 }
 
-/** Returns the session's access to the Kubernetes API; undefined if none of its grants include any. */
+/** Returns the session's access to the Kubernetes API, or undefined if none of its grants include such access. */
 export function kubernetesAccess(
   { mesh, kubernetesCa }: ResponseSources,
   session: Session,
@@ -66,16 +66,16 @@ export function kubernetesAccess(
   return { ...(kubernetesCa !== undefined && { certificate_authority: kubernetesCa }), grants };
 }
 
-/** Returns a version that changes whenever the response to `GET /services` would. */
+/** Returns a version that changes whenever the response to `GET /services` changes. */
 export function servicesVersion({ mesh }: Pick<ResponseSources, 'mesh'>, session: Session): string {
-  // A restored session may have its principals in another order.
+  // Sort, because a restored session may have its principals in a different order.
   const principals = session.principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
   return `${mesh.version()}/${sha256Base64url(JSON.stringify(principals)).slice(0, 16)}`;
 }
 
 /**
  * Builds the response to `GET /services`. Agents treat a missing grant or service as no longer granted.
- * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ * @throws MeshpassError `kubernetes_unavailable` if no access file is in force
  */
 export function buildServicesResponse(answers: ResponseSources, session: Session): ServicesResponse {
   answers.mesh.access();

@@ -1,4 +1,4 @@
-/** Turns an attestation into a session that may open, with the grants of the access file. */
+/** Decides from an attestation and the access file whether a session may open, and with which grants. */
 import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
@@ -10,37 +10,37 @@ import { computeEntitlement, type Entitlement } from './entitlement.ts';
 import { withoutLosses } from './known-losses.ts';
 import { grantsOf, principalOf, type Session } from './session.ts';
 
-/** Maximum number of grants in a message. */
+/** Maximum number of grants listed in an error message. */
 const MAX_NAMED = 3;
-/** Maximum characters for the approvers of each. */
+/** Maximum length of the approver list of each grant, characters. */
 const MAX_APPROVERS = 80;
 
 export interface AuthorizeRequest {
   readonly attestation: Attestation;
-  /** `Losses.now` before the proof was verified. */
+  /** Value of `Losses.now` before the proof was verified. */
   readonly asked: number;
-  /** Thumbprint of the key that the session is bound to. */
+  /** Thumbprint of the key that the session will be bound to. */
   readonly jkt: string;
   /** Identifies a single-use proof, so that it cannot be replayed. */
   readonly replay?: Proof | undefined;
   readonly event: AuditEvent;
 }
 
-/** An authorized session. `access` and `checked` show what has changed between the decision and the opening. */
+/** An authorized session. `access` and `checked` let the caller detect changes between the decision and the opening. */
 export interface AuthorizedSession {
   readonly session: Session;
-  /** Session token, which the broker keeps nowhere else. */
+  /** The session token. The broker does not keep it, only its hash. */
   readonly token: string;
-  /** Access file that the decision was based on. */
+  /** The access file that the decision was based on. */
   readonly access: Access;
-  /** `Losses.now` at the decision. */
+  /** Value of `Losses.now` at the time of the decision. */
   readonly checked: number;
 }
 
 /**
- * Decides which grants the holder of an attestation receives, and prepares the session.
- * @returns a refusal with `access_none`, with `sign_in_required`, with `kubernetes_unavailable` while no access file is
- *   in force, or with an error from withoutLosses()
+ * Decides which grants the attested workspace receives, and prepares its session.
+ * @returns a refusal with `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in force),
+ *   or an error from withoutLosses()
  */
 export async function authorizeSession(
   context: SessionContext,
@@ -56,7 +56,7 @@ export async function authorizeSession(
     const checked = losses.now();
     const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
       async (denied: unknown) => {
-        // A refusal also consumes a single-use proof. Otherwise a stolen proof could cause endless refusals.
+        // A refusal also uses up a single-use proof. Otherwise, a stolen proof could cause any number of refusals.
         if (replay) await context.journal.transaction((tx) => tx.once(replay));
         throw denied;
       },
@@ -76,7 +76,7 @@ async function decide(
 ): Promise<{ readonly session: Session; readonly reason: string }> {
   const now = toUnixSeconds(clock);
   const entitled = computeEntitlement(authorize, { attestation, openedAt: now }, access, now);
-  // A job of any repository has a valid proof, but must not learn the contact or which grants exist.
+  // Jobs of any repository can present a valid proof, but must not learn the contact or which grants exist.
   const isKnown = entitled.denied === undefined && isPerson(attestation, access, now);
   const contact = isKnown ? access.contact : undefined;
   if (entitled.grants.size === 0 && entitled.signIns) throw signInRequired(entitled);
@@ -101,7 +101,7 @@ async function decide(
   };
 }
 
-/** Builds the error for a caller with a proven identity but no grant. It lists grants that need an approval. */
+/** Builds the error for a caller with a proven identity but without a grant. It lists grants that need an approval. */
 function noGrant({ requestable, refusals }: Entitlement, contact: string | undefined): MeshpassError {
   const names = requestable.map(({ grant }) => grant.name);
   const approvals = requestable
@@ -119,7 +119,7 @@ function noGrant({ requestable, refusals }: Entitlement, contact: string | undef
   });
 }
 
-/** Builds the error for a developer whose only missing condition is a sign-in. It lists the issuers to sign in at. */
+/** Builds the error for a developer who only needs to sign in. It lists the issuers where the developer can do so. */
 function signInRequired({ signIns = [], refusals }: Entitlement): MeshpassError {
   const issuers = [...new Set(signIns.map(({ issuer }) => issuer))];
   return new MeshpassError(

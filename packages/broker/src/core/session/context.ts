@@ -1,4 +1,4 @@
-/** Context that openings, gains, losses and ends of sessions share. */
+/** Shared dependencies of the code that opens, widens, narrows and ends sessions. */
 import type { Authorize } from '@meshpass/access';
 import type { Losses } from '../../attest/index.ts';
 import type { AuditContext, Journal } from '../../audit/index.ts';
@@ -24,14 +24,14 @@ export interface SessionContext {
   readonly revocations: Revocations;
   readonly denies: DenialPredicate;
   readonly trustDomain: string;
-  /** Lease period, seconds. */
+  /** Lease duration, seconds. */
   readonly leaseSeconds: number;
   /** Lifetime of identity tokens, seconds. */
   readonly tokenSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly onClosed: (cause: CloseCause) => void;
-  /** Called for each grant that a session gained, once the store has it. */
+  /** Called for each grant that a session gains, after the gain was stored. */
   readonly onGained: (live: Live, cause: GainCause) => void;
   readonly onFailure: (cause: unknown) => void;
 }

@@ -1,38 +1,38 @@
 /**
- * Decides what a session may have: a pure function of its attestation, the access file, its approvals and the time.
- * Only this decision determines which grants a session opens with (authorize.ts), loses (touch.ts) and gains
- * (widen.ts).
+ * Decides which grants a session is entitled to. The decision is a pure function of the session's attestation, the
+ * access file, the approvals and the time. It alone determines which grants a session opens with (authorize.ts), loses
+ * (touch.ts) and gains (widen.ts).
  */
 import { type Access, type Approved, type Authorize, type Decision, type Trust, whyUntrusted } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { HARD_LIMIT_SECONDS, type Session } from './session.ts';
 
-/** A grant that a session may have. */
+/** A grant that a session is entitled to. */
 export interface EntitledGrant {
-  /** Hard end of the grant in this session, Unix seconds. */
+  /** When the grant ends in this session, Unix seconds. */
   readonly until: number;
-  /** Entry of the access file that applies. */
+  /** The access file entry that applies. */
   readonly reason: string;
 }
 
-/** Grants that a session may have, and reasons for the others. */
+/** The grants that a session is entitled to, and the reasons why it is not entitled to the others. */
 export interface Entitlement {
   readonly grants: ReadonlyMap<string, EntitledGrant>;
-  /** Reasons for the other grants, each with the grant's name. */
+  /** Reasons why the other grants do not apply, each prefixed with the name of the grant. */
   readonly refusals: readonly string[];
-  /** Grants for which only a sign-in is missing; see Decision. */
+  /** Grants that the session would get if the developer signed in. See Decision. */
   readonly signIns: Decision['signIns'];
-  /** Grants for which only an approval is missing; see Decision. */
+  /** Grants that the session would get with an approval. See Decision. */
   readonly requestable: Decision['requestable'];
-  /** Why the session may have no grant at all, such as a proof that the access file no longer trusts. */
+  /** Reason why the session is not entitled to any grant, for example because its proof is no longer trusted. */
   readonly denied: string | undefined;
 }
 
 /**
- * Returns what a session with this attestation may have under an access file.
- * @param session `openedAt` is in Unix seconds; a grant's `session` limits the age of the proof
+ * Computes which grants a session is entitled to under an access file.
+ * @param session `openedAt` is in Unix seconds. A grant's `session` value limits the age of the proof.
  * @param now Unix seconds
- * @param approved grants with an approval, and their ends
+ * @param approved approved grants, and when each approval ends
  */
 export function computeEntitlement(
   authorize: Authorize,
@@ -52,7 +52,7 @@ export function computeEntitlement(
   return { grants: new Map(entitled), refusals, signIns, requestable, denied: undefined };
 }
 
-/** Returns the entitlement to no grants. */
+/** Creates an entitlement without any grants, for the given reason. */
 export function noEntitlement(denied: string): Entitlement {
   return { grants: new Map(), refusals: [denied], signIns: undefined, requestable: [], denied };
 }
@@ -60,8 +60,8 @@ export function noEntitlement(denied: string): Entitlement {
 function organizationLost({ attestor, claims }: Attestation, { codespaces }: Trust): string | undefined {
   if (attestor !== 'github-codespace' || !codespaces) return undefined;
   const organization = codespaces.organization.toLowerCase();
-  // The attestation required one of the two to be the organization. Compared by login, because the access file contains
-  // a login.
+  // The attestation required one of these accounts to be the organization. Logins are compared, because the access file
+  // identifies the organization by its login.
   const accounts = [claims.billable_owner, claims.repository_owner];
   return accounts.some((account) => typeof account === 'string' && account.toLowerCase() === organization)
     ? undefined

@@ -1,4 +1,4 @@
-/** Streams events to edges: first a snapshot of the live sessions, then every change as it happens, and a heartbeat. */
+/** Streams events to edges: first a snapshot of the live sessions, then each change as it happens, and heartbeats. */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
@@ -10,13 +10,13 @@ import type { ControlChannel } from '../channel/control.ts';
 import type { LiveIndex } from './live.ts';
 import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
-/** Receives the events of one subscription in order. It must not block or throw. */
+/** Receives the events of a subscription in order. Must not block or throw. */
 export type FeedListener = (event: EdgeEvent) => void;
 
 export interface Subscription {
   /** Whether to include notices and configurations for agents. */
   readonly control?: boolean;
-  /** Whether to include tunnels that other edges are about to end. */
+  /** Whether to include announcements of tunnels that other edges are about to close. */
   readonly draining?: boolean;
 }
 
@@ -24,16 +24,16 @@ export type Feed = ReturnType<typeof createFeed>;
 
 const BEAT_MS = 2_000;
 /**
- * Number of notices signed before yielding to other work. Notices follow the events that cut access and must not delay
- * them.
+ * Number of notices to sign before yielding to other work. The events that cut access are sent before the notices, and
+ * signing must not delay them.
  */
 const NOTICES_AT_ONCE = 20;
 
 /**
  * Creates the event feed for edges.
- * @param statements the broker's signed statements to agents, which edges with control connections deliver
- * @param isLeader whether this process is known to be the active broker. If not, the feed stops its heartbeat, so that
- *   edges try another broker, but still sends ended sessions.
+ * @param statements source of the broker's signed statements to agents. Edges with control connections deliver them.
+ * @param isLeader returns whether this process is known to be the active broker. If not, the feed stops its heartbeat,
+ *   so that edges try another broker, but it still reports ended sessions.
  */
 export function createFeed(
   live: LiveIndex,
@@ -54,7 +54,7 @@ export function createFeed(
     noticing = notices.length > 0 ? setImmediate(tellNotices) : undefined;
     for (const { id, cause } of now) tell({ type: 'notice', id, statement: statements.ended(id, cause) }, 'control');
   };
-  /** Last statement sent for each set of grants. */
+  /** Last configuration statement sent for each grant set. */
   const told = new Map<string, string>();
   const tellConfiguration = (session: Session) => {
     const found = statements.announced(session);
@@ -72,8 +72,8 @@ export function createFeed(
   beat.unref();
   return {
     /**
-     * Calls the listener with a snapshot once an access file is in force, then with every event in order. An earlier
-     * snapshot would tell edges that no session has access.
+     * Subscribes a listener. It receives a snapshot once an access file is in force, and then every event in order. A
+     * snapshot from before that time would tell edges that no session has access.
      * @returns a function that ends the subscription
      */
     subscribe: (listener: FeedListener, wanted: Subscription = {}) => {
@@ -109,11 +109,11 @@ export function createFeed(
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
     /**
-     * Forwards an edge's announcement that it will end these sessions' tunnels. It needs no proof, because its only
-     * effect is that agents open other tunnels.
+     * Forwards an edge's announcement that it is about to close the tunnels of these sessions. The announcement does
+     * not need a proof, because its only effect is that agents open other tunnels.
      */
     draining: (sessions: readonly DrainingTunnels[]) => {
-      // Each session once. Otherwise a lying edge could make other edges write to an agent any number of times.
+      // Include each session only once. Otherwise, a malicious edge could make other edges flood an agent.
       const known = new Map(
         sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
       );
@@ -147,7 +147,7 @@ function admitted(session: Session, mesh: MeshState): AdmittedSession {
   };
 }
 
-/** Returns one live session for each distinct set of grants. */
+/** Returns one live session for each distinct grant set. */
 function oneOfEachSet(live: LiveIndex): Iterable<Session> {
   const sets = new Map<string, Session>();
   for (const { session, ended } of live.all()) if (!ended) sets.set(grantSet(grantsOf(session)), session);

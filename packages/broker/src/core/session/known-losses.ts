@@ -1,6 +1,6 @@
 /**
- * Applies losses that GitHub reported (attest/github/losses.ts) to attestations when a session opens, while it is live,
- * and before a gain.
+ * Applies losses that GitHub reported (attest/github/losses.ts) to attestations: when a session opens, while it is
+ * live, and before it gains a grant.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { attestationFacts, type Fact, type Losses, withoutFacts } from '../../attest/index.ts';
@@ -10,10 +10,10 @@ import type { Session } from './session.ts';
 
 /**
  * Removes recently lost teams and roles from an attestation, because some of GitHub's servers may still report them.
- * @param asked `Losses.now` before the proof was verified
+ * @param asked value of `Losses.now` before the proof was verified
  * @param trusted organization whose Codespaces the access file trusts
- * @throws MeshpassError `issuer_unavailable` if something changed during GitHub's check, `workspace_not_available`,
- *   `workspace_not_trusted`
+ * @throws MeshpassError `issuer_unavailable` if a relevant fact changed while GitHub was being queried,
+ *   `workspace_not_available`, `workspace_not_trusted`
  */
 export function withoutLosses(
   losses: Losses,
@@ -43,8 +43,8 @@ export function withoutLosses(
 }
 
 /**
- * Applies the losses since a session opened. A lost team or role does not end the session.
- * @returns the attestation after them, whether a fact was lost, and how the session ends if it depends on a lost fact
+ * Applies the losses since a session opened. Losing a team or role does not end the session.
+ * @returns the remaining attestation, whether any fact was lost, and, if the session must end, the cause and details
  */
 export function applyLosses(losses: Losses, { attestation, openedAt }: Session, trusted: string | undefined) {
   const lost = attestationFacts(attestation, trusted).filter((fact) => losses.isLost(fact, openedAt));
@@ -54,7 +54,7 @@ export function applyLosses(losses: Losses, { attestation, openedAt }: Session, 
   return { attestation: withoutFacts(attestation, lost), isLess: lost.length > 0, ended: cause && { cause, detail } };
 }
 
-/** Cause of a session's end when it loses a fact. */
+/** Cause with which a session ends when it loses a fact of this kind. Undefined if the session continues. */
 const ENDS: Readonly<Record<Fact['kind'], CloseCause | undefined>> = {
   codespace: 'workspace_stopped',
   job: 'job_ended',
@@ -64,9 +64,9 @@ const ENDS: Readonly<Record<Fact['kind'], CloseCause | undefined>> = {
 };
 
 /**
- * Returns the attestation on which a live session may gain grants, without teams and roles whose loss is known or
- * unsettled.
- * @returns undefined if its workspace or its developer's membership is lost or unsettled
+ * Returns the attestation to use for deciding whether a live session gains grants. Teams and roles that are lost or
+ * unsettled are removed.
+ * @returns undefined if the session's workspace or its developer's membership is lost or unsettled
  */
 export function settledAttestation(
   losses: Losses,

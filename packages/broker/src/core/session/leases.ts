@@ -1,8 +1,8 @@
 /**
- * Keeps leases in memory, so heartbeats write nothing. After an absence the broker cannot know which agents were
- * silent, so it renews every lease with a grace period, but only once. Through further restarts, a session without a
- * heartbeat since then keeps the same lease end, plus the time that an agent needs for a heartbeat. Repeated restarts
- * or an unstable store therefore cannot keep a dead session alive.
+ * Keeps leases in memory, so that heartbeats do not write to the store. After an outage, the broker cannot know which
+ * agents were silent, so it renews every lease with a grace period, but only once. If the broker restarts again before
+ * a session has sent a heartbeat, the session keeps its lease end, except that its agent always gets enough time to
+ * send a heartbeat. So repeated restarts or an unstable store cannot keep a dead session alive.
  */
 import { type Journal, retryUntilStored } from '../../audit/index.ts';
 import { type Clock, timestamp, toUnixSeconds } from '../../base/index.ts';
@@ -10,24 +10,23 @@ import type { Store } from '../../store/index.ts';
 import { END_GRACE } from '../statements.ts';
 import type { Live, LiveIndex } from './live.ts';
 
-/** Lease and heartbeat durations. */
+/** Lease and heartbeat durations, seconds. */
 export interface LeaseTerms {
-  /** Seconds. */
   readonly leaseSeconds: number;
   readonly restartGraceSeconds: number;
   readonly heartbeatSeconds: number;
 }
 
 /**
- * Renews a session's lease after a sign of life from its agent. The store records which sessions had one since the
- * restart.
- * @param saidAt time of the sign of life, Unix seconds
+ * Renews a session's lease after a heartbeat from its agent. The store records which sessions have sent a heartbeat
+ * since the restart.
+ * @param saidAt time of the heartbeat, Unix seconds
  */
 export type RenewLease = (live: Live, saidAt: number) => void;
 
 export interface LeaseContext {
   readonly journal: Journal;
-  /** Receives failures of the store, after which the write is retried. */
+  /** Called when a write to the store fails. The write is then retried. */
   readonly onFailure: (cause: unknown) => void;
   readonly store: Pick<Store, 'onLeaderAgain'>;
   readonly live: LiveIndex;
@@ -35,16 +34,17 @@ export interface LeaseContext {
   readonly terms: LeaseTerms;
 }
 
-/** Heartbeats that an agent may miss when the broker comes back. */
+/** Number of heartbeat intervals that an agent gets to report back after an outage. */
 const BEATS_TO_SPEAK = 2;
 
-/** Minimum rate at which the broker serves returning agents, per second. istiod signs at least as many certificates. */
+/** Minimum rate at which the broker serves returning agents, per second. istiod can sign certificates at this rate. */
 const RETURNING_PER_SECOND = 60;
 
 /**
- * Returns the new end of a lease that the broker could not renew for a while, Unix seconds.
- * @param sessions number of sessions restored with it; each needs a turn for its heartbeat
- * @param givenBefore end granted after the previous absence, if no heartbeat came since, Unix seconds
+ * Returns when a lease ends that could not be renewed because of an outage, Unix seconds.
+ * @param sessions number of sessions that are restored together. All of them need time to send a heartbeat.
+ * @param givenBefore lease end that was set after the previous outage, Unix seconds; undefined if the session has sent
+ *   a heartbeat since then
  */
 export function leaseEndAfterOutage(
   now: number,
@@ -57,10 +57,10 @@ export function leaseEndAfterOutage(
   return Math.max(givenBefore, now + BEATS_TO_SPEAK * terms.heartbeatSeconds);
 }
 
-/** Creates the leases of an index of live sessions. */
+/** Creates the function that renews leases. Leases are also extended when the broker regains its leadership. */
 export function createLeases(context: LeaseContext): RenewLease {
   const { store, live, clock, terms } = context;
-  // Extends all leases, because agents could not renew them while the broker's leadership was uncertain.
+  // Extend all leases, because agents could not renew them while the broker's leadership was uncertain.
   store.onLeaderAgain(() => {
     const all = [...live.all()];
     for (const one of all) {
@@ -77,7 +77,7 @@ export function createLeases(context: LeaseContext): RenewLease {
   };
 }
 
-/** Records in the store which sessions have received a grace period, for the next broker process. */
+/** Records for the next broker process that all open sessions have received their grace period. */
 export async function recordGracePeriod(store: Store, until: number): Promise<void> {
   await store.db
     .updateTable('sessions')

@@ -1,7 +1,7 @@
 /**
- * A session's life cycle: it opens, replaces the previous session of its workspace, and closes. Each change takes
- * effect in memory, in the store with its audit row, at the edges and in the mesh. See narrow.ts for lost grants and
- * widen.ts for gains.
+ * Opens and closes sessions. A new session replaces the previous session of its workspace. Each change is applied in
+ * memory, in the store (with its audit row), at the edges and in the mesh. narrow.ts removes grants, and widen.ts adds
+ * them.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
@@ -28,23 +28,23 @@ import type { WithPendingCuts } from './settling.ts';
 
 /** A session to open. */
 export interface PendingSession {
-  /** Authorized, but not yet live. */
+  /** The session, which is authorized but not live yet. */
   readonly session: Session;
-  /** Consumes the proof, so that it is accepted once. */
+  /** Marks a single-use proof as used, so that it is accepted only once. */
   readonly replay?: Proof | undefined;
-  /** Decision that opens the session. */
+  /** Audit event of the decision to open the session. */
   readonly event: AuditEvent;
-  /** Called as soon as the session is live, also if its opening was refused because the store's answer was lost. */
+  /** Called as soon as the session is live, even if its opening was refused because the store's response was lost. */
   readonly onLive: (live: Live) => void;
 }
 
 /**
- * Opens a session and ends the previous one of its workspace in one transaction, so that a workspace never has two
- * sessions or none. The session is live once it is stored. Call it in the workspace's turn (settling.ts).
+ * Opens a session and ends the previous session of its workspace in one transaction, so that a workspace never has two
+ * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (settling.ts).
  *
- * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. Nothing has
- *   changed then, unless the store's answer was lost. In that case a session that no client uses ends with its lease,
- *   or as soon as its workspace opens another one.
+ * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. A refusal means
+ *   that nothing has changed, unless the store's response was lost. In that case, the unused session ends when its
+ *   lease expires, or when its workspace opens another session.
  */
 export async function openSession(
   context: SessionContext,
@@ -69,7 +69,7 @@ export async function openSession(
       tx.write(ADD_PRINCIPALS, ...principalRows(session));
     },
     written: () => {
-      // The previous session may have ended during the write.
+      // The previous session may already have ended during the write.
       if (previous && !previous.ended) end(context, previous, 'replaced');
       context.live.add(live);
       context.feed.admit(session);
@@ -80,33 +80,34 @@ export async function openSession(
   return stored.granted ? grantedOutcome(event, live) : stored;
 }
 
-/** Replaces a live session's principals in memory, and notifies the edges and waiting requests. */
+/** Replaces a live session's principals in memory, and notifies the edges and any waiting request. */
 export function replacePrincipals(
   { feed }: Pick<SessionContext, 'feed'>,
   live: Live,
   principals: readonly Principal[],
 ): void {
   live.session = { ...live.session, principals };
-  // The identity token includes the grants.
+  // The cached identity token lists the grants, so it is outdated.
   delete live.identityToken;
   feed.admit(live.session);
   live.waiting?.look();
 }
 
-/** Reason and origin of a close. */
+/** Why a session is closed, and which request caused it. */
 export interface CloseRequest {
   readonly cause: CloseCause;
-  /** Address of the caller, if a request caused the end. */
+  /** Address of the caller, if a request caused the session to close. */
   readonly source?: string | undefined;
   readonly requestId?: string | undefined;
   readonly detail?: Record<string, unknown> | undefined;
 }
 
 /**
- * Ends a session. Before the first await, its requests are refused, and the notice to the edges and the change to the
- * mesh's list are queued. The end is then written to the store with its audit row, and retried until it succeeds.
+ * Closes a session. Before the first await, the session's requests are already refused, and the updates to the edges
+ * and the mesh are queued. The end is then written to the store with its audit row. The write is retried until it
+ * succeeds.
  *
- * @returns once the store has the end; immediately if the session had already ended
+ * @returns after the end was stored; immediately if the session had already ended
  */
 export async function closeSession(context: SessionContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
@@ -116,7 +117,8 @@ export async function closeSession(context: SessionContext, live: Live, request:
 }
 
 /**
- * Replaces the attestation of a live session. Call touch() next to remove the grants that depended on the previous one.
+ * Replaces the attestation of a live session. Callers must then call touch(), to remove the grants that depended on the
+ * previous attestation.
  */
 export function replaceAttestation(live: Live, attestation: Attestation): void {
   live.session = { ...live.session, attestation };
@@ -127,7 +129,7 @@ export function workspaceKey({ session }: Live): string {
   return session.attestation.workspace.key;
 }
 
-/** Returns the store changes that end a session. */
+/** Prepares the store changes that end a session. */
 function closing(context: SessionContext, live: Live, request: CloseRequest): CollectChanges {
   const { session } = live;
   const denied = context.denies(request.cause);
@@ -165,9 +167,10 @@ function end(context: SessionContext, live: Live, cause: CloseCause): void {
 }
 
 /**
- * Returns the principals that may have a valid SVID. Principals for which no certificate was requested need no
- * revocation.
- * @param denied whether the mesh denies them until their SVIDs expire
+ * Returns the principals that may have a valid SVID. If a certificate was never requested for a principal, it does not
+ * need to be revoked.
+ * @param denied whether the mesh denies the principals until their SVIDs expire
+ * @param only limits the result to grants for which this function returns true
  */
 export function revokedPrincipals(
   live: Live,
@@ -182,7 +185,7 @@ export function revokedPrincipals(
   });
 }
 
-/** Compares the id at the issuer, because a login may change and later belong to another user. */
+/** Compares users by their id at the issuer, because a login can change and later belong to someone else. */
 function sameSubject({ attestation: a }: Session, { attestation: b }: Session): boolean {
   return a.issuer === b.issuer && a.subject === b.subject;
 }

@@ -1,46 +1,46 @@
 /**
- * In-memory index of live sessions, which every request is checked against. The store has the same sessions for
- * restarts.
+ * In-memory index of live sessions. Every request is checked against it. The store contains the same sessions, so that
+ * they survive a restart.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { identityMembers } from '../../audit/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import { type Session, sessionExpiry } from './session.ts';
 
-/** SVIDs of a principal. All times are Unix seconds. */
+/** Lifetime of a principal's SVIDs. All times are Unix seconds. */
 export interface SvidLifetime {
-  /** Latest possible expiry. */
+  /** Latest possible expiry of any SVID. */
   until: number;
-  /** The part of `until` that is in the store. No certificate is signed beyond it. */
+  /** Latest possible expiry that is recorded in the store. Certificates never outlive it. */
   recorded: number;
-  /** Expiry of the last one issued; after a restart, the latest possible expiry. Absent before the first one. */
+  /** Expiry of the last SVID. After a restart, the latest possible expiry. Absent if none has been issued. */
   certified?: number;
-  /** SHA-256 of the last one's root, hex; absent if it was issued before this process started. */
+  /** SHA-256 of the last SVID's root, hex. Absent if the SVID was issued before this process started. */
   root?: string;
 }
 
-/** A live session with its volatile state. */
+/** A live session and its in-memory state. */
 export interface Live {
-  /** Replaced as a whole when the session loses or gains a grant. */
+  /** Never modified in place. The object is replaced when the session loses or gains a grant. */
   session: Session;
-  /** End of the lease, Unix seconds. */
+  /** When the lease expires, Unix seconds. */
   leaseUntil: number;
-  /** Whether the lease was extended after an absence of the broker and no heartbeat has come since. */
+  /** Whether the lease was extended after a broker outage and the agent has not sent a heartbeat since then. */
   awaitingHeartbeat: boolean;
-  /** SVIDs by SPIFFE id, from the first certificate request on. */
+  /** SVID lifetimes by SPIFFE id. An entry is added with the first certificate request. */
   readonly svids: Map<string, SvidLifetime>;
   /** Set once, when the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Aborts pending work for the session when it ends. */
   readonly abort: AbortController;
-  /** Request that is waiting for the session's first configuration; `look` rechecks after a change of grants. */
+  /** Request that is waiting for the session's first configuration. Call `look` after the grants have changed. */
   waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
-  /** Issuers whose lapsed sign-ins have been handled. */
+  /** Issuers whose lapsed sign-ins have already been handled. */
   lapsedSignIns?: Set<string> | undefined;
-  /** Cached identity token, reused while more than half of its lifetime remains. */
+  /** Cached identity token. It is reused while more than half of its lifetime remains. */
   identityToken?: {
     readonly token: string;
-    /** Id of the key that signed the token. The key may have been removed since. */
+    /** Id of the key that signed the token. The key may have been removed since then. */
     readonly kid: string;
     readonly expiresAt: number;
     readonly freshUntil: number;
@@ -52,7 +52,7 @@ export function createLiveSession(session: Session, lease: Pick<Live, 'leaseUnti
   return { session, ...lease, svids: new Map(), abort: new AbortController() };
 }
 
-/** An ended session, remembered to explain refusals. */
+/** An ended session. It is remembered for a while, so that refusals can state why it ended. */
 export interface EndedSession {
   readonly id: string;
   readonly cause: CloseCause;
@@ -66,11 +66,11 @@ export interface EndedSession {
 /** Identity of a session's owner in the audit log. */
 export interface Owner {
   readonly identity: ReturnType<typeof identityMembers>;
-  /** Grant by SPIFFE id. */
+  /** Grant names by SPIFFE id. */
   readonly grants: ReadonlyMap<string, string>;
 }
 
-/** Returns the owner of a session for the audit log. */
+/** Returns the identity of a session's owner for the audit log. */
 export function ownerOf({ attestation, principals }: Session): Owner {
   return {
     identity: identityMembers(attestation),
@@ -83,29 +83,30 @@ export function sessionMembers({ id, attestation }: Session) {
   return { sessionId: id, ...identityMembers(attestation) };
 }
 
-/** Builds the error for requests of an ended session. */
+/** Builds the error with which requests for an ended session are refused. */
 export function sessionClosedError(cause: CloseCause): MeshpassError {
   return new MeshpassError('session_closed', `The session has ended: ${CLOSE_EXPLANATIONS[cause]}. Open a new one.`);
 }
 
 /**
- * Refuses ended, expired and lapsed sessions.
+ * Throws if the session has ended, its last grant has expired, or its lease has lapsed.
+ * @param now Unix seconds
  * @throws MeshpassError `session_closed`
  */
 export function requireLiveSession({ session, leaseUntil, ended }: Live, now: number): void {
   if (ended) throw sessionClosedError(ended.cause);
-  // The sweep runs only four times a second, so lapsed sessions must also be refused here.
+  // The sweep runs only four times per second, so sessions that have lapsed since then must be refused here.
   if (sessionExpiry(session) <= now) throw sessionClosedError('expired');
   if (leaseUntil <= now) throw sessionClosedError('lease_lapsed');
 }
 
-/** Number of ended sessions remembered, so that a refusal states the cause and not `session_unknown`. */
+/** Number of ended sessions to remember, so that refusals can state the cause instead of `session_unknown`. */
 const REMEMBERED = 10_000;
 
-/** Live sessions by token, id and workspace, and recently ended ones. */
+/** Index of live sessions by token, id and workspace. It also contains recently ended sessions. */
 export type LiveIndex = ReturnType<typeof createLiveIndex>;
 
-/** Creates an empty index. */
+/** Creates an empty index of live sessions. */
 export function createLiveIndex() {
   const byId = new Map<string, Live>();
   const byToken = new Map<string, Live>();
@@ -137,7 +138,7 @@ export function createLiveIndex() {
         ended.delete(key);
       }
     },
-    /** Returns a recently ended session by its token. */
+    /** Returns a recently ended session by the hash of its token. */
     ended: (hash: string) => ended.get(hash),
     /** Returns a recently ended session by its id. */
     endedById: (id: string) => ended.get(id),

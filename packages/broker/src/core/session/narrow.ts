@@ -1,4 +1,4 @@
-/** Removes or shortens grants of live sessions. Gains are in widen.ts. */
+/** Removes or shortens grants of live sessions. widen.ts adds grants. */
 import { auditRow, createAuditEvent } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
@@ -10,11 +10,13 @@ import { type Live, sessionMembers } from './live.ts';
 import { limitRows, revokedRows } from './rows.ts';
 
 /**
- * Removes or shortens grants of a live session. Closes the session if none are left.
+ * Removes or shortens grants of a live session. Closes the session if none are left. Memory, the edges and the mesh's
+ * queue are updated before the first await.
  *
- * @param ends end of each grant that the session keeps, Unix seconds; an end later than the current one changes nothing
- * @param why `reason` is text for the audit log
- * @returns once the store has the change; memory, the edges and the mesh's queue have it before the first await
+ * @param ends end of each grant that the session keeps, Unix seconds. An end that is later than the current one has no
+ *   effect.
+ * @param why cause of the change, and its reason as text for the audit log
+ * @returns after the change was stored
  */
 export async function narrowSession(
   context: SessionContext,
@@ -48,7 +50,7 @@ export async function narrowSession(
       cause,
       lost: names,
       shorter: shorter.map(({ grant, until }) => ({ name: grant, until })),
-      // Causes of lost grants that the session gained after it opened.
+      // For lost grants that were gained after the session opened, record the cause of the gain.
       ...(gained.length > 0 && { gained: Object.fromEntries(gained.map((one) => [one.grant, one.gained!.cause])) }),
       ...undeniedDetail(revoked),
     },

@@ -1,8 +1,8 @@
 /**
- * Records refusals that only a workspace's own Envoy saw and no other hop reports. Each refusal gets an audit row with
- * the session id, or shares one with others of its kind, so that an operator can find the text of a refusal. Reports
- * are unverified: they are marked as such, decide nothing and are limited to a number of rows per session. Refusals
- * that are waiting for a row are still counted.
+ * Records refusals that only a workspace's own Envoy saw, because no other hop reports them. Each refusal gets an audit
+ * row with the session id, or shares a row with other refusals of its kind, so that an operator can look up the text of
+ * a refusal. Reports are unverified. They are marked as such, never affect a decision, and are limited to a number of
+ * rows per session. Refusals that are waiting for a row are still counted.
  */
 import type { RefusalReportRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
 import { MAX_REPORTED_IDS, MAX_REPORTED_REFUSALS } from '@meshpass/identity/refusal-report';
@@ -34,20 +34,20 @@ export interface RefusalCollectorContext {
 /** Row limits per session and for all sessions. */
 const SESSION_ROWS = { burst: 20, perSecond: 1 / 30 };
 const ALL_ROWS = { burst: 1_000, perSecond: 10 };
-/** Maximum number of kinds waiting for a row, per session and in total. Further kinds are counted together. */
+/** Maximum number of kinds that can wait for a row, per session and in total. Any further kinds share one count. */
 const SESSION_KINDS = MAX_REPORTED_REFUSALS;
 const ALL_KINDS = 20_000;
 
-/** Refusals to count, without a kind if they are of several. */
+/** Refusals to count. The kind is empty if the count covers more than one kind. */
 type Counted = Kind & Pick<ReportedRefusal, 'count' | 'ids'>;
 type Kind = Partial<Omit<ReportedRefusal, 'count' | 'ids'>>;
 
 interface Sum {
   /** Session that reported the refusals. Its row limit applies. */
   readonly live: Live;
-  /** Session that was refused: the reporting one, or the previous one of its workspace. */
+  /** Session whose requests were refused: the reporting session, or the previous session of its workspace. */
   readonly sessionId: string;
-  /** Empty if the sum covers several kinds. */
+  /** Empty if the sum covers more than one kind. */
   readonly kind: Kind;
   readonly origin: Origin;
   readonly since: number;
@@ -55,12 +55,12 @@ interface Sum {
   ids: readonly string[];
 }
 
-/** Creates the refusal report collector. */
+/** Creates the collector of refusal reports. */
 export function createRefusalCollector(context: RefusalCollectorContext) {
   const { clock, random, mesh } = context;
   const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
-  /** Sums by session, then by kind. */
+  /** Sums by reporting session, then by kind. */
   const waiting = new Map<string, Map<string, Sum>>();
   let kinds = 0;
 
@@ -85,7 +85,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
     const due: Sum[] = [];
     for (let before = -1; before < due.length; ) {
       before = due.length;
-      // Take one row per session in turn, so that no session waits behind all the rows of another.
+      // Take one row per session in turn, so that one session's rows do not hold up those of another.
       for (const [id, own] of [...waiting]) {
         if (!sessions.has(id) || !all.take('all')) continue;
         sessions.take(id);
@@ -100,7 +100,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
     return due.map(rowOf);
   };
 
-  /** Returns the session's grants that include the port as a comma-separated list. */
+  /** Returns a comma-separated list of the session's grants that include the port. */
   const grantsAt = ({ session }: Live, { host, port }: Kind): string => {
     if (!mesh.inForce()) return '';
     const services = mesh.services(grantsOf(session));
@@ -130,10 +130,10 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
   };
 
   return {
-    /** Counts the refusals of a report. */
+    /** Adds the refusals of a report to the counts. */
     take: (live: Live, { earlier, ...own }: RefusalReportRequest, origin: Origin) => {
       const { id, attestation } = live.session;
-      // A workspace may report only on its own sessions.
+      // A workspace may only report refusals of its own sessions.
       const isOwn = earlier && context.ended(earlier.session_id)?.workspace === attestation.workspace.key;
       const reports = [
         { ...own, session_id: id },
@@ -144,7 +144,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
         if (more > 0) add(live, origin, session_id, { count: more, ids: [] });
       }
     },
-    /** Removes and returns as many rows as the limits allow, and keeps the rest for the next call. */
+    /** Removes and returns as many rows as the limits allow. The rest stay for the next call. */
     takeRows,
   };
 }

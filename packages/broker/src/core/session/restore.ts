@@ -1,6 +1,6 @@
 /**
- * Restores the previous broker process's state: the live sessions, each with a renewed lease (leases.ts), and the
- * principals whose SVIDs may still be valid.
+ * Restores the state of the previous broker process: the live sessions, whose leases are renewed (leases.ts), and the
+ * revoked principals whose SVIDs may still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
@@ -14,9 +14,9 @@ import type { GrantGain } from './session.ts';
 
 /**
  * Reads live sessions and revoked principals from the store.
- * @param terms lease durations, and lifetime of identity tokens in seconds, for which the tokens of ended sessions are
- *   refused
- * @param denies whether the mesh denies an end under the current configuration
+ * @param terms lease durations, and the lifetime of identity tokens in seconds. The tokens of an ended session are
+ *   refused for that long.
+ * @param denies returns whether the mesh denies a session with this close cause under the current configuration
  */
 export async function restoreState(
   store: Store,
@@ -72,8 +72,8 @@ export async function restoreState(
 }
 
 /**
- * Lists principals whose access has ended while an SVID or identity token may still be valid.
- * @param tokenSeconds lifetime of identity tokens
+ * Lists principals whose access has ended, but whose SVID or identity token may still be valid.
+ * @param tokenSeconds lifetime of identity tokens, seconds
  * @param sessionId limits the list to this session
  */
 export async function listRevokedPrincipals(
@@ -112,8 +112,8 @@ export async function listRevokedPrincipals(
 }
 
 /**
- * Extends stored sign-ins that were due for confirmation while no broker was running. Each is extended only once, so
- * repeated broker crashes cannot keep a sign-in alive.
+ * Extends stored sign-ins that may have been due for confirmation while no broker was running. Each sign-in is extended
+ * only once, so repeated broker crashes cannot keep it alive.
  */
 function gracedSignIns(text: string, now: number): string {
   const { signIns, endedSignIns } = parseSignIns(text);

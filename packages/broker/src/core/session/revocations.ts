@@ -1,12 +1,12 @@
 /**
- * Principals whose access has ended while an SVID may still be valid. Each change is applied to the mesh at once and
- * retried until it succeeds: `Revoker.apply` takes the complete list and converges from any state.
+ * Revokes principals whose access has ended, but whose SVID may still be valid. Each change is applied to the mesh
+ * immediately and retried until it succeeds. `Revoker.apply` receives the complete list and converges from any state.
  */
 
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal, Revoker } from '../../mesh/index.ts';
 
-/** Revoked principals, applied to the mesh. */
+/** Revoked principals that are applied to the mesh. */
 export type Revocations = ReturnType<typeof createRevocations>;
 
 export interface RevocationOptions {
@@ -17,13 +17,13 @@ export interface RevocationOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Clock skew due to which an Envoy may accept an expired SVID a little longer, seconds. */
+/** Clock skew to allow for, seconds. Because of it, an Envoy may accept an SVID shortly after its expiry. */
 const SKEW_SECONDS = 60;
 const RETRY_MS = [200, 500, 1_000, 2_000, 5_000];
-/** Interval between repeated writes, ms. They drop expired principals and repair external changes. */
+/** Interval at which the list is written again, ms. This drops expired principals and reverts external changes. */
 const REPEAT_MS = 60_000;
 
-/** Starts to apply revocations, beginning with the initial ones. */
+/** Starts to apply revocations to the mesh, including the initial ones. */
 export function createRevocations(options: RevocationOptions) {
   const { revoker, clock, onFailure } = options;
   const revoked = new Map<string, RevokedPrincipal>();
@@ -38,8 +38,8 @@ export function createRevocations(options: RevocationOptions) {
       const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
       // A session that has ended never becomes live again.
       const sessionId = principal.sessionId ?? before?.sessionId;
-      // A denial is permanent. A caller that does not decide it, such as issue.ts for late certificates, leaves it
-      // unchanged.
+      // A denial is never lifted. Callers that do not decide about denials, such as issue.ts for late certificates,
+      // leave it unchanged.
       const undenied = before ? before.undenied && principal.undenied !== false : principal.undenied;
       revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
       unconfirmed.add(principal.spiffeId);
@@ -79,11 +79,11 @@ export function createRevocations(options: RevocationOptions) {
       put(principals);
       kick();
     },
-    /** Resolves when the mesh has applied everything added so far. Retries on failure and never rejects. */
+    /** Resolves when the mesh has applied all revocations added so far. Failures are retried, so it never rejects. */
     settled: async () => {
       while (working) await working;
     },
-    /** Number of principals that the mesh has not confirmed yet. */
+    /** Returns the number of principals whose revocation is not confirmed yet. */
     pending: () => unconfirmed.size,
     stop: () => {
       stopped = true;

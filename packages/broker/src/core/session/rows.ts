@@ -1,14 +1,14 @@
-/** Converts sessions to store rows, which restore.ts reads. */
+/** Converts sessions to rows for the store. restore.ts reads them. */
 import type { Attestation, EndedSignIn, SignIn } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
 import { timestamp } from '../../base/index.ts';
 import { type Tables, toStorableText } from '../../store/index.ts';
 import type { Principal, Session } from './session.ts';
 
-/** Returns the row of a session that opens. */
+/** Returns the row of a newly opened session. */
 export function sessionRow(session: Session): Insertable<Tables['sessions']> {
   const { attestation } = session;
-  // Sign-ins change and therefore have their own column.
+  // Sign-ins have their own column, because they change during a session.
   const { signIns: _, endedSignIns: __, ...rest } = attestation;
   return {
     id: session.id,
@@ -27,12 +27,12 @@ export function sessionRow(session: Session): Insertable<Tables['sessions']> {
   };
 }
 
-/** Serializes the sign-ins column: current sign-ins and those that their provider has ended. */
+/** Serializes the sign-ins column. It contains current sign-ins and sign-ins that the identity provider has ended. */
 export function serializeSignIns({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
   return JSON.stringify([...signIns, ...endedSignIns]);
 }
 
-/** Parses the output of `serializeSignIns`. */
+/** Parses the sign-ins column, as written by `serializeSignIns`. */
 export function parseSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
   const all = JSON.parse(text) as readonly (SignIn | EndedSignIn)[];
   return {
@@ -63,7 +63,7 @@ export function principalRow(sessionId: string, principal: Principal): Insertabl
   };
 }
 
-/** Returns the rows that set the limits of principals already in the store. */
+/** Returns the rows that update the limits of stored principals. */
 export function limitRows({ id }: Session, principals: readonly Principal[]) {
   return principals.map((principal) => ({ session_id: id, spiffe_id: principal.spiffeId, ...limits(principal) }));
 }
@@ -74,7 +74,7 @@ function limits({ until, gained }: Principal) {
 
 /**
  * Returns the rows that mark principals as revoked.
- * @param at time in the format of timestamp()
+ * @param at time of the revocation, as formatted by timestamp()
  */
 export function revokedRows({ id }: Session, principals: readonly Principal[], at: string, cause: string) {
   return principals.map(({ grant, spiffeId }) => ({

@@ -1,51 +1,51 @@
-/** A session: a workspace's live access under its grants. */
+/** Sessions and their principals. A session is the live access that a workspace has under its grants. */
 import type { Approved } from '@meshpass/access';
 import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
 
-/** Maximum session duration, because a Codespace runs for at most 12 hours. */
+/** Maximum session duration, seconds. A Codespace runs for at most 12 hours. */
 export const HARD_LIMIT_SECONDS = 12 * 3600;
 
-/** Causes for which a live session gains a grant, as in the store, the audit log and `meshpass_grants_gained_total`. */
+/** Why a live session gained a grant, as recorded in the store, the audit log and `meshpass_grants_gained_total`. */
 export type GainCause =
   /** The grant's time window opened. */
   | 'window_opened'
-  /** A new access file grants more. */
+  /** A new access file includes the grant. */
   | 'access_widened'
-  /** An approver approved it. */
+  /** An approver approved the grant. */
   | 'approved'
-  /** The developer used it in an emergency without an approval. */
+  /** The developer used the grant in an emergency without an approval. */
   | 'emergency'
   /** The developer signed in. */
   | 'signed_in';
 
 /**
- * A grant that a session has, and the session's identity under it. A grant that is lost and regained has a new
- * identity.
+ * A grant that a session has, and the session's identity under that grant. If the grant is lost and regained, the
+ * identity is a new one.
  */
 export interface Principal {
   readonly grant: string;
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly spiffeId: string;
-  /** Hard end of the grant in this session, Unix seconds. */
+  /** When the grant ends in this session, Unix seconds. */
   readonly until: number;
-  /** Absent if the session opened with the grant. */
+  /** How the session gained the grant. Absent if it opened with the grant. */
   readonly gained?: GrantGain | undefined;
 }
 
-/** Cause and time of a gain. */
+/** Why and when a session gained a grant. */
 export interface GrantGain {
   readonly cause: GainCause;
   /** Unix seconds. */
   readonly at: number;
   /**
-   * The cause's own limit, Unix seconds, independent of the access file; absent if only the access file limits the
-   * gain.
+   * Time limit that comes with the cause, such as the end of an approval, Unix seconds. Absent if only the access file
+   * limits the grant.
    */
   readonly until?: number | undefined;
 }
 
-/** Live access of a workspace under its grants. */
+/** The live access that a workspace has under its grants. */
 export interface Session {
   readonly id: string;
   /** SHA-256 of the session token, hex. */
@@ -55,11 +55,11 @@ export interface Session {
   readonly attestation: Attestation;
   /** Unix seconds. */
   readonly openedAt: number;
-  /** Principals, one per grant that the session has. */
+  /** Principals of the session, one for each grant that it has. */
   readonly principals: readonly Principal[];
 }
 
-/** Returns the principal of a ServiceAccount under a grant. */
+/** Creates the principal for a ServiceAccount under a grant. */
 export function principalOf(
   { grant, until, gained }: Pick<Principal, 'grant' | 'until' | 'gained'>,
   serviceAccount: string,
@@ -75,13 +75,15 @@ export function grantsOf({ principals }: Pick<Session, 'principals'>): readonly 
   return principals.map(({ grant }) => grant);
 }
 
-/** Returns the hard end of a session, Unix seconds: the latest end of its grants. */
+/** Returns when a session ends at the latest, Unix seconds. It ends with the last of its grants. */
 export function sessionExpiry({ principals }: Pick<Session, 'principals'>): number {
   return Math.max(...principals.map(({ until }) => until));
 }
 
 /**
- * Returns the session's principal under a grant; undefined if the session does not have the grant or no longer has it.
+ * Returns the session's principal under a grant, or undefined if the session does not have the grant or the grant has
+ * ended.
+ * @param now Unix seconds. By default, ended grants are included.
  */
 export function principalUnder(
   { principals }: Session,
@@ -91,12 +93,12 @@ export function principalUnder(
   return principals.find((one) => one.grant === grant && one.until > now);
 }
 
-/** Causes that replace an approval required by the access file. */
+/** Causes that satisfy the access file's requirement for an approval. */
 export const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
 
 /**
- * Returns the grants that a session has through an approval or emergency, with their ends. The access file alone would
- * not include them.
+ * Returns the grants that a session has because of an approval or an emergency, and when each of them ends. Without the
+ * approval or emergency, the session would not be entitled to them.
  */
 export function approvalExpiries({ principals }: Session): Approved {
   const approved = principals.filter(({ gained }) => APPROVAL_CAUSES.has(gained?.cause));

@@ -1,28 +1,28 @@
 /**
- * Serializes the writes of a workspace's sessions. A loss takes effect in memory at once and is stored afterwards
- * (`cut`). Openings and gains take effect once they are stored (`inTurn`). Each transaction of a workspace includes all
- * cuts that are not stored yet, so no later gain is stored without the losses before it.
+ * Serializes the writes for a workspace's sessions. A loss takes effect in memory immediately and is stored afterwards
+ * (`cut`). Openings and gains take effect only after they were stored (`inTurn`). Each transaction for a workspace
+ * includes all cuts that are not stored yet, so a gain is never stored without the losses that preceded it.
  */
 import { type CollectChanges, type Journal, retryUntilStored } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 
-/** Changes to write, and their effect in memory once the store has them. */
+/** Changes to write to the store, and a callback that applies them in memory. */
 export interface Write {
   readonly changes: CollectChanges;
-  /** Called once the changes are stored (`Journal.transaction`). */
+  /** Called after the changes were stored (`Journal.transaction`). */
   readonly written: () => void;
 }
 
-/** Adds the cuts of a workspace that are not stored yet to a write in its turn. */
+/** Adds a workspace's pending cuts (those that are not stored yet) to a write. */
 export type WithPendingCuts = (write: Write) => Write;
 
-/** Ordered writes of sessions. A workspace is identified by its key. */
+/** Queue of writes for sessions. Workspaces are identified by their key. */
 export type WriteQueue = ReturnType<typeof createWriteQueue>;
 
-/** Creates the write queue. `onFailure` receives the errors of attempts that are retried. */
+/** Creates the write queue. `onFailure` is called with the error of each attempt that will be retried. */
 export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) => void) {
   const turns: KeyedMutex = new Map();
-  /** Cuts that are not stored yet, oldest first, by workspace. */
+  /** Pending cuts by workspace, oldest first. */
   const unstored = new Map<string, readonly CollectChanges[]>();
 
   const together =
@@ -51,16 +51,16 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
 
   return {
     /**
-     * Runs `act` after the workspace's earlier writes, once their outcome is known.
-     * @param act writes what `together` returns: its changes plus the cuts that are not stored yet
-     * @throws MeshpassError `store_unavailable`, `overloaded` if the outcome of an earlier write is unknown; errors of
-     *   `act`
+     * Runs `act` after the outcome of the workspace's earlier writes is known.
+     * @param act must pass its write through `together`, which adds the pending cuts
+     * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown; any
+     *   error from `act`
      */
     inTurn,
     /**
-     * Stores a cut that has already taken effect in memory. Retries until it is stored, because otherwise lost access
-     * would come back after a restart.
-     * @returns once the store has it
+     * Stores a cut that has already taken effect in memory. Retries until the cut is stored, because otherwise the lost
+     * access would come back after a restart.
+     * @returns after the cut was stored
      */
     cut: async (workspace: string, changes: CollectChanges) => {
       unstored.set(workspace, [...(unstored.get(workspace) ?? []), changes]);
@@ -73,7 +73,7 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
         });
       await retryUntilStored({ journal: { transaction }, onFailure }, () => {});
     },
-    /** Resolves when no write is running. Cuts that the store rejected may still be waiting for their next attempt. */
+    /** Resolves when no write is in progress. Cuts that the store rejected may still be waiting for a retry. */
     flush: async () => {
       while (turns.size > 0) await Promise.allSettled(turns.values());
     },

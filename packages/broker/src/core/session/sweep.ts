@@ -1,4 +1,4 @@
-/** Ends sessions with lapsed leases and grants at their limits four times a second, and deletes old records. */
+/** Ends sessions with lapsed leases and grants that have reached their limits, and deletes old records. */
 import { sql } from 'kysely';
 import { deleteOldLosses } from '../../attest/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
@@ -21,7 +21,7 @@ export interface SweepContext extends SignInContext {
 }
 
 /**
- * Starts to sweep sessions and maintain the store.
+ * Starts the periodic session sweep and store maintenance.
  * @returns a function that stops both
  */
 export function startSessionSweep(context: SweepContext): () => void {
@@ -41,13 +41,14 @@ export function startSessionSweep(context: SweepContext): () => void {
 }
 
 /**
- * Closes sessions with a lapsed lease or a passed limit, and removes individual grants at their limits.
- * @param onPassed called for a session that lost a grant at its limit, because the access file may allow the grant
- *   without an approval
+ * Closes sessions whose lease has lapsed or whose last grant has ended, and removes individual grants that have reached
+ * their limit.
+ * @param onPassed called for each live session that lost a grant at its limit, because the access file may by now allow
+ *   the grant without an approval
  */
 export function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
   const now = toUnixSeconds(context.clock);
-  // Closing deletes from the map, which is safe during iteration.
+  // Closing a session deletes it from the map, which is safe during iteration.
   for (const live of context.live.all()) {
     const { session } = live;
     if (session.principals.some(({ until }) => until <= now)) {

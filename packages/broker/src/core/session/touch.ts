@@ -1,7 +1,7 @@
 /**
- * Compares a live session with what it may have, and removes the rest. Code that detects the cause of a loss (another
- * access file, a loss at GitHub, an ended sign-in, a passed limit) changes a fact and calls touch(), but never changes
- * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
+ * Compares a live session with its current entitlement, and removes any excess access. Code that detects the cause of a
+ * loss (a new access file, a loss at GitHub, an ended sign-in, an expired limit) updates the corresponding fact and
+ * calls touch(), but never changes the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -15,10 +15,11 @@ import { narrowSession } from './narrow.ts';
 import { approvalExpiries } from './session.ts';
 
 /**
- * Removes access that a live session may no longer have, at once in memory and at the edges. While no access file is in
- * force, only passed limits and workspace losses count. The next file triggers another comparison.
- * @param cause cause of the change that triggered the call, for the audit log
- * @returns once the store has the change
+ * Removes access that a live session is no longer entitled to. The change takes effect immediately in memory and at the
+ * edges. If no access file is in force, only expired limits and workspace losses are checked. The next access file
+ * triggers another comparison.
+ * @param cause cause of the change that triggered this call, for the audit log
+ * @returns after the change was stored
  */
 export async function touch(context: SessionContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
   if (live.ended) return;
@@ -50,8 +51,9 @@ export async function touch(context: SessionContext, live: Live, cause: CloseCau
 }
 
 /**
- * Follows the mesh and the access file: removes lost grants from live sessions and sends other changes to edges.
- * @returns a function that stops following
+ * Subscribes to changes of the mesh and the access file. Removes lost grants from live sessions, and sends other
+ * changes to the edges.
+ * @returns a function that ends the subscription
  */
 export function touchOnChange(context: SessionContext): () => void {
   const { mesh, live, feed } = context;

@@ -1,8 +1,8 @@
 /**
- * Adds grants to live sessions after a time window opened, a new access file, an approval or a sign-in. The store has
- * the gain with its audit row before any notification. Edges then admit it and notify the agent, which requests the
- * certificate with its own key. A grant that is regained after a loss has a new ServiceAccount, because the previous
- * one may still be denied.
+ * Adds grants to live sessions when a time window opens, or after a new access file, an approval or a sign-in. The gain
+ * is stored with its audit row before anyone is notified. Edges then admit the grant and notify the agent, which
+ * requests a certificate for a key of its own. A grant that is regained after a loss gets a new ServiceAccount, because
+ * the previous one may still be denied.
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
@@ -26,26 +26,26 @@ import {
 import type { WithPendingCuts, Write } from './settling.ts';
 import { touch } from './touch.ts';
 
-/** A gain that an approval or an emergency gives. */
+/** A request to add a grant because of an approval or an emergency. */
 export interface GainRequest {
   readonly cause: 'approved' | 'emergency';
-  /** When the session loses the grant again, Unix seconds. The access file may set an earlier end. */
+  /** When the session loses the grant again, Unix seconds. The access file may impose an earlier end. */
   readonly until: number;
-  /** Text for the audit log. */
+  /** Reason, as text for the audit log. */
   readonly reason: string;
   /** Further details for the audit log. */
   readonly detail: Readonly<Record<string, unknown>>;
-  /** Returns a decision to write with the gain, given the gain's final end in Unix seconds. */
+  /** Returns the decision to store together with the gain. `until` is when the grant actually ends, Unix seconds. */
   readonly decided: (until: number) => Write;
 }
 
 /**
- * Adds a grant to a live session, as if the approval that the access file requires had been given, or extends it. All
- * other conditions in the access file must be met at this moment.
+ * Adds or extends a grant of a live session, treating the approval that the access file requires as given. All other
+ * conditions in the access file must currently be met.
  *
  * @param name name of the grant
- * @returns refusals, which are not recorded: `session_closed`, `access_none` with the reason, `kubernetes_unavailable`
- *   while no access file is in force, `store_unavailable`
+ * @returns a refusal, which is not recorded, with `session_closed`, `access_none` (and the reason),
+ *   `kubernetes_unavailable` (if no access file is in force) or `store_unavailable`
  */
 export function gain(
   context: SessionContext,
@@ -73,11 +73,10 @@ export function gain(
 }
 
 /**
- * Adds all grants that the access file now includes for a live session, and extends grants that it now includes for
- * longer.
- * @param cause cause of the gains; if undefined, inferred for each grant
+ * Adds all grants that a live session is now entitled to, and extends grants that it is now entitled to for longer.
+ * @param cause cause of the gains. By default, it is inferred for each grant.
  * @returns whether the session gained anything
- * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
+ * @throws MeshpassError `store_unavailable`, `overloaded`; a gain that was not stored has no effect
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
   return context.settling.inTurn(workspaceKey(live), (together) => gainAll(context, live, cause, together));
@@ -92,7 +91,7 @@ async function gainAll(
   const done = new Set<GainCause>();
   for (;;) {
     if (live.ended || !context.mesh.inForce()) return done.size > 0;
-    // Decided again for each cause, because the session may have lost grants during the last write.
+    // Decide again for each cause, because the session may have lost grants during the previous write.
     const gains = gainsOf(context, live.session, wanted).filter((one) => !done.has(one.cause));
     const cause = gains[0]?.cause;
     if (cause === undefined) return done.size > 0;
@@ -104,7 +103,7 @@ async function gainAll(
   }
 }
 
-/** Lists grants that the access file includes for a session and the session lacks, or has for a shorter time. */
+/** Lists the grants that a session is entitled to but does not have yet, or has only for a shorter time. */
 function gainsOf(
   context: SessionContext,
   session: Session,
@@ -116,7 +115,7 @@ function gainsOf(
   const gains = [...decide(context, session, approvalExpiries(session)).grants].flatMap(
     ([grant, { until, reason }]) => {
       const before = held.get(grant);
-      // A gain with its own limit ends at that limit, whatever the access file allows.
+      // A grant that was gained with its own limit ends at that limit, even if the access file allows more.
       const isMore = before ? before.gained?.until === undefined && until > before.until : until > now;
       const cause = wanted ?? findCause(grants.get(grant) ?? {}, session.openedAt, now);
       return isMore ? [{ grant, until, reason, cause }] : [];
@@ -126,11 +125,11 @@ function gainsOf(
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
 
-/** A workspace's turn to write. */
+/** A write in the workspace's turn. */
 interface Turn {
-  /** The decision, which becomes one row. */
+  /** Audit event of the decision. */
   readonly event: AuditEvent;
-  /** Adds the cuts that are not stored yet (settling.ts). */
+  /** Adds the workspace's pending cuts to a write (settling.ts). */
   readonly together: WithPendingCuts;
 }
 
@@ -143,8 +142,9 @@ interface Gain {
 }
 
 /**
- * Adds grants to a live session, or extends them, without further decisions.
- * @returns once the gain is stored and edges are notified. A concurrent end or loss remains in effect.
+ * Adds or extends grants of a live session without checking whether it is entitled to them. If the session ends or
+ * loses grants during the write, that remains in effect.
+ * @returns after the gain was stored and edges were notified
  */
 async function widenSession(
   context: SessionContext,
@@ -196,7 +196,7 @@ async function widenSession(
       const kept = live.session.principals.map((one) => longer.get(one.spiffeId) ?? one);
       replacePrincipals(context, live, [...kept, ...added]);
       for (const _ of added) context.onGained(live, cause);
-      // Changes during the write could not affect the new grants.
+      // The new grants were not in memory when changes were applied during the write, so apply them now.
       touch(context, live).catch(context.onFailure);
     },
   });
@@ -204,9 +204,9 @@ async function widenSession(
 }
 
 /**
- * Returns what the session may have now. A gain must not be based on facts whose loss some of GitHub's servers may not
- * report yet.
- * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ * Computes the session's current entitlement. Facts that may already be lost are ignored, even if some of GitHub's
+ * servers still report them.
+ * @throws MeshpassError `kubernetes_unavailable` if no access file is in force
  */
 function decide({ authorize, mesh, losses, clock }: SessionContext, session: Session, approved: Approved): Entitlement {
   const access = mesh.access();
@@ -221,7 +221,7 @@ function decide({ authorize, mesh, losses, clock }: SessionContext, session: Ses
   );
 }
 
-/** Returns the reason why an entitlement lacks a grant; undefined if the access file has no such grant. */
+/** Returns why an entitlement does not include a grant, or undefined if the access file does not define the grant. */
 function refusalOf({ refusals }: Entitlement, name: string): string | undefined {
   const prefix = `grant ${name}: `;
   return refusals.find((one) => one.startsWith(prefix))?.slice(prefix.length);
@@ -235,14 +235,14 @@ function notGiven(grant: string, why = 'the access file has no such grant'): Mes
   return new MeshpassError('access_none', `The session cannot get the grant ${grant}.`, { detail: { reason: why } });
 }
 
-// Infers why a session gains a grant, so that a broker that takes over infers the same.
+// The cause of a gain is inferred, so that a broker that takes over infers the same cause.
 
 /**
- * Returns `window_opened` if the grant's window was closed at any time since the session opened, because otherwise the
- * session would have had the grant from the start. In all other cases the current access file grants more than the one
- * that was in force at the opening.
- * @param grant current definition
- * @param openedAt opening time of the session, Unix seconds
+ * Infers why a session gains a grant. Returns `window_opened` if the grant's time window has been closed at any time
+ * since the session opened, because otherwise the session would have had the grant from the start. In all other cases,
+ * the current access file must grant more than the file that was in force when the session opened.
+ * @param grant current definition of the grant
+ * @param openedAt when the session opened, Unix seconds
  * @param now Unix seconds
  */
 function findCause({ during }: Pick<Grant, 'during'>, openedAt: number, now: number): GainCause {

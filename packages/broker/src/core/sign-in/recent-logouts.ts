@@ -1,33 +1,33 @@
-/** Remembers logouts at issuers and ended operator sessions. */
+/** Remembers recent logouts at issuers, and operator sessions that ended early. */
 import type { SignIn } from '@meshpass/identity';
 import { type Selectable, sql } from 'kysely';
 import { type Clock, uuidv7 } from '../../base/index.ts';
 import type { VerifiedLogout } from '../../issuers/index.ts';
 import type { Store, Tables } from '../../store/index.ts';
 
-/** Verified logout. */
+/** A verified logout. */
 export type Logout = Omit<VerifiedLogout, 'replay'>;
 
-/** A user who was signed in at an issuer, and the time of the ID token. */
+/** A user who is signed in at an issuer, and when the user authenticated and the ID token was issued. */
 export type SignedInUser = Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime' | 'confirmedAt'>;
 
-/** Operator sessions that ended early: some by id, or all that a subject had opened by then. */
+/** Operator sessions that ended early: specific sessions by id, or all sessions that a subject had opened by then. */
 export interface ClosedOperatorSessions {
   readonly sessions: readonly string[];
   readonly subject?: string | undefined;
 }
 
-/** The parts of an operator session that a logout or an end can match. */
+/** The parts of an operator session that can match a logout or an early end. */
 export interface Open {
   readonly id: string;
   readonly subject: string;
   /** Unix ms. */
   readonly openedAt: number;
-  /** Absent for ServiceAccounts. */
+  /** The signed-in user. Absent for ServiceAccounts. */
   readonly signed?: SignedInUser | undefined;
 }
 
-/** Whether a logout affects this person or this session at the issuer. */
+/** Whether a logout affects a sign-in, because the user or the session at the issuer matches. */
 export function logoutMatchesSignIn(
   { issuer, subject, sid }: Logout,
   signed: Omit<SignedInUser, 'authTime' | 'confirmedAt'>,
@@ -38,43 +38,43 @@ export function logoutMatchesSignIn(
 }
 
 /**
- * Bounded list of logouts and ended operator sessions. It is used to refuse ID tokens that were issued before a logout
- * and arrive after it, and to end operator sessions, which are not in the store. The next broker reads the list from
- * the audit log.
+ * Bounded list of logouts and ended operator sessions. The broker uses it to refuse ID tokens that were issued before a
+ * logout but arrive after it, and to end operator sessions, which are not in the store. The next broker process
+ * restores the list from the audit log.
  */
 export type RecentLogouts = ReturnType<typeof createRecentLogouts>;
 
-/** The end of one or more sessions: by a logout at the issuer, or by an operator. */
+/** The end of one or more sessions, caused by a logout at the issuer or by an operator. */
 interface End {
-  /** When the broker found out, Unix ms. */
+  /** When the broker learned about it, Unix ms. */
   readonly since: number;
   readonly logout?: Logout;
   readonly closed?: ClosedOperatorSessions;
 }
 
-/** Ends of previous brokers. */
+/** Logouts and ends that previous broker processes recorded. */
 export interface StoredLogouts {
   /** Oldest first. */
   readonly ends: readonly End[];
-  /** Time up to which ends may be missing, Unix ms. */
+  /** Ends up to this time may be missing, Unix ms. */
   readonly incompleteUntil: number;
 }
 
-/** Maximum entries; beyond it the oldest are dropped. */
+/** Maximum number of entries. When the list is full, the oldest entries are dropped. */
 export const MAX_RECENT_LOGOUTS = 20_000;
-/** How long entries are kept, seconds: the longest operator session plus clock skew. */
+/** How long entries are kept, seconds. Covers the longest operator session plus clock skew. */
 const REMEMBERED_SECONDS = 12 * 3_600 + 120;
 
 /**
- * Reads the logouts and ends that previous brokers recorded.
- * @throws the database's error if the store does not respond
+ * Reads the logouts and ends that previous broker processes recorded.
+ * @throws the database error if the store does not respond
  */
 export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Promise<StoredLogouts> {
   const oldest = clock() - REMEMBERED_SECONDS * 1000;
   const rows = await db
     .selectFrom('audit')
     .select(['action', 'issuer', 'subject', 'time', 'detail'])
-    // Uses the index audit_sign_outs, because the log may be long.
+    // The log may be long, so this condition must match the index audit_sign_outs.
     .where(
       sql<boolean>`action in ('sign_in.logout', 'operator.sign-out', 'audit.restore') and outcome in ('allowed', 'ended')`,
     )
@@ -96,9 +96,9 @@ export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock)
   return { ends, incompleteUntil };
 }
 
-/** Returns the end that an audit row records; undefined if ends up to then may be missing from the log. */
+/** Returns the end that an audit row records, or undefined if ends up to that row may be missing from the log. */
 function endOf({ action, issuer, subject, time, detail }: AuditRow): End | undefined {
-  // The restored log lacks what was written after the backup.
+  // A restored log lacks all rows that were written after the backup.
   const of = action === 'audit.restore' ? undefined : readDetail(detail);
   if (!of) return undefined;
   const since = time.getTime();
@@ -118,7 +118,7 @@ interface Detail {
   readonly closed_subject?: string;
 }
 
-/** Reads the details of a row; undefined if they were too long to be stored as a whole. */
+/** Parses the details of a row. Returns undefined if they were truncated because of their length. */
 function readDetail(text: string | null): Detail | undefined {
   try {
     return JSON.parse(text ?? '{}') as Detail;
@@ -127,7 +127,7 @@ function readDetail(text: string | null): Detail | undefined {
   }
 }
 
-/** Creates the list. */
+/** Creates the list of recent logouts. */
 export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends: [], incompleteUntil: 0 }) {
   const ends = [...before.ends];
   let { incompleteUntil } = before;
@@ -144,7 +144,7 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
       ends.push({ since: clock(), logout });
       prune();
     },
-    /** Returns the last logout that affects this ID token. */
+    /** Returns the most recent logout that affects this ID token. */
     find: (signed: SignedInUser) => {
       prune();
       return ends.findLast(({ logout }) => logout && logoutMatchesSignIn(logout, signed) && isBefore(signed, logout))
@@ -152,7 +152,7 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
     },
     /**
      * Marks operator sessions as ended.
-     * @returns whether any part of this was not in the list yet
+     * @returns whether the list has changed
      */
     close: ({ sessions, subject }: ClosedOperatorSessions) => {
       const missing = sessions.filter((id) => !isClosed(id));
@@ -162,8 +162,8 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
       return true;
     },
     /**
-     * Whether the person has signed out since the session began, or the session was closed. Also true for sessions older
-     * than an entry that was dropped because the list was full.
+     * Whether the operator session has ended, because the user has signed out since it began, or because it was closed.
+     * Also true if the session is older than an entry that was dropped because the list was full.
      */
     isOver: ({ id, subject, openedAt, signed }: Open) => {
       prune();
@@ -173,14 +173,14 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
       );
       return isClosed(id) || openedAt <= Math.max(incompleteUntil, ended?.since ?? 0);
     },
-    /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
+    /** Returns the time up to which entries may be missing, Unix ms, or 0 if the list is complete. */
     incompleteUntil: () => incompleteUntil,
   };
 }
 
 /**
- * Whether an ID token does not prove a sign-in after the logout. A newer token may come from a refresh token. It then
- * has the previous session or authentication time.
+ * Whether an ID token fails to prove that the user signed in after the logout. A token that was issued after the logout
+ * may come from a refresh token. In that case, it has the old session id or authentication time.
  */
 function isBefore({ confirmedAt, authTime, sid }: SignedInUser, out: Logout): boolean {
   const isSame = sid !== undefined && sid === out.sid;

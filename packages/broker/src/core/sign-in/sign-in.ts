@@ -1,7 +1,7 @@
 /**
- * A live session's sign-ins: they are added, confirmed by newer ID tokens, and ended. Each change triggers a new
- * decision on the session's access. A lapsed sign-in stays with its session and becomes valid again after a late
- * confirmation, but a signed-out one is removed.
+ * Adds, confirms and ends the sign-ins of live sessions. A newer ID token confirms a sign-in. After each change, the
+ * session's access is decided again. A lapsed sign-in stays with its session and becomes valid again if it is confirmed
+ * late. A sign-in that the user has signed out of is removed.
  */
 import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
@@ -38,10 +38,10 @@ export interface SignInContext extends SessionContext {
   readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;
 }
 
-/** Outcome for metrics. */
+/** Outcome of a sign-in, for metrics. */
 export type SignInOutcome = 'added' | 'confirmed' | 'refused' | 'signed_out' | 'lapsed';
 
-/** Causes by which a sign-in ends. */
+/** Causes for which a sign-in ends. */
 export type SignInEnd = Extract<CloseCause, 'signed_out' | 'sign_in_lapsed'>;
 
 const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
@@ -50,7 +50,7 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
 };
 
 /**
- * Adds a sign-in to a session or confirms it.
+ * Adds a sign-in to a session, or confirms an existing one.
  * @returns a refusal with the errors of SignInVerifier, `sign_in_ended`, `session_closed`, `proof_replayed` or
  *   `store_unavailable`
  */
@@ -81,7 +81,7 @@ async function add(
 ): Promise<Outcome<void>> {
   if (!context.attestSignIn) throw unknownIssuerError(issuer);
   const { jkt, id, attestation } = live.session;
-  // A sign-in that the file in force no longer trusts cannot be confirmed; the new one replaces it.
+  // A sign-in that the current access file no longer trusts cannot be confirmed. The new sign-in replaces it.
   const before = (attestation.signIns ?? []).filter((one) => isCurrent(context, one));
   const previous = before.find((one) => one.issuer === issuer);
   if (!previous && before.length >= MAX_SIGN_INS)
@@ -103,7 +103,8 @@ async function add(
         tx.write(SET_SIGN_INS, row);
       },
       written: () => {
-        // The user may have signed out during the write. The next write, or the next broker, removes the sign-in.
+        // The user may have signed out during the write. The next write, or the next broker process, then removes the
+        // stored sign-in.
         if (whyEnded(context, live, signIn)) return;
         replaceAttestation(live, {
           ...live.session.attestation,
@@ -113,7 +114,7 @@ async function add(
       },
     });
     if (!previous) return await recordGrant(context.audit, known, changes, written);
-    // Like a renewed lease, a confirmation changes no decision and leaves no audit row.
+    // Like a lease renewal, a confirmation does not change any decision, so it is not written to the audit log.
     await context.journal.transaction(changes, written);
     return grantedOutcome(known, undefined);
   });
@@ -132,9 +133,9 @@ async function add(
 }
 
 /**
- * Removes a sign-in, with the grants that require it, at once in memory.
- * @param reported logout at the issuer, after which only a later sign-in is accepted
- * @returns once the store has it; immediately if there is no such sign-in
+ * Removes a sign-in and the grants that require it. The change takes effect in memory immediately.
+ * @param reported logout that the issuer reported. If present, only sign-ins after this logout are accepted.
+ * @returns after the change was stored; immediately if the session has no such sign-in
  */
 export async function endSignIn(
   context: SignInContext,
@@ -168,7 +169,7 @@ export function sweepSignIns(context: SignInContext): void {
 }
 
 /**
- * Ends all sign-ins that a logout at the issuer affects.
+ * Ends all sign-ins that are affected by a logout at the issuer.
  * @returns number of affected sessions
  */
 export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
@@ -180,7 +181,7 @@ export async function signOutEverywhere(context: SignInContext, out: Logout, ori
   return concerned.length;
 }
 
-/** Ends sign-ins that were logged out while the session was opening. */
+/** Ends the sign-ins of a newly opened or restored session that are affected by a recent logout. */
 export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   for (const signIn of live.session.attestation.signIns ?? []) {
     const out = context.recentLogouts.find(signIn);
@@ -188,7 +189,7 @@ export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   }
 }
 
-/** Removes a lapsed or ended sign-in with everything that depends on it. */
+/** Removes the access that depends on a lapsed or ended sign-in. */
 async function settle(context: SignInContext, live: Live, signIn: SignIn, cause: SignInEnd, origin: Origin) {
   const { issuer, subject } = signIn;
   const { attestation } = live.session;
@@ -201,7 +202,7 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   };
   const row = auditRow(event, 'ended', ENDED_BECAUSE[cause], undefined, context.clock());
   const stored = storeSignIns(context, live, [row]);
-  // A session that was opened by the sign-in has no other proof.
+  // A session that was opened with this sign-in has no other proof, so it ends.
   if (attestation.provenBySignIn && attestation.issuer === issuer) await closeSession(context, live, { cause });
   else await touch(context, live, cause);
   await stored;
@@ -215,7 +216,7 @@ function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<type
   });
 }
 
-/** Whether the file in force trusts the sign-in. Without a file in force nothing is known to have changed. */
+/** Whether the current access file trusts the sign-in. Assumed to be true if no access file is in force. */
 function isCurrent({ mesh }: Pick<SignInContext, 'mesh'>, signIn: SignIn): boolean {
   return !mesh.inForce() || isSignInTrusted(signIn, mesh.access().trust);
 }
@@ -235,14 +236,14 @@ function knownIssuer({ mesh }: SignInContext, issuer: string): string {
   return known ? issuer : 'unknown';
 }
 
-// Remembers sign-ins that their provider has ended, so that tokens of the same authentication do not restore them.
+// Sign-ins that the provider has ended are remembered, so that tokens from the same authentication cannot restore them.
 
-/** Maximum ended sign-ins remembered per issuer. */
+/** Maximum number of ended sign-ins to remember per issuer. */
 const MOST_KEPT = 20;
 
 type Ended = Pick<Attestation, 'endedSignIns'>;
 
-/** Returns the list with another reported end. There is one entry per person and session at the issuer. */
+/** Adds a reported end to the list. The list has one entry per user and session at the issuer. */
 export function addEndedSignIn(
   { endedSignIns = [] }: Ended,
   { issuer, subject, sid }: Pick<SignIn, 'issuer' | 'subject' | 'sid'>,
@@ -255,22 +256,22 @@ export function addEndedSignIn(
   return [...endedSignIns.filter((one) => one.issuer !== issuer), ...ofIssuer.slice(1 - MOST_KEPT), ended];
 }
 
-/** Whether a sign-in may depend on an authentication that has ended. */
+/** Whether a sign-in may be based on an authentication that has ended. */
 export function isSignInEnded({ endedSignIns = [] }: Ended, signIn: SignIn): boolean {
   return endedSignIns.some((ended) => ended.issuer === signIn.issuer && isOfEnded(signIn, ended));
 }
 
 /**
- * Whether a sign-in may depend on this ended one. Providers do not revoke refresh tokens at logout (OpenID Connect
- * Back-Channel Logout 1.0 section 2.7), so a fresh ID token proves nothing. A new sign-in has a different session at
- * the provider, and an authentication time after the end of the last one. A token without either claim cannot prove
- * that it is new.
+ * Whether a sign-in may be based on the same authentication as an ended one. Providers do not revoke refresh tokens at
+ * logout (OpenID Connect Back-Channel Logout 1.0 section 2.7), so a fresh ID token does not prove a new sign-in. A new
+ * sign-in has a different session at the provider, and an authentication time after the logout. A token without either
+ * claim cannot prove that the sign-in is new.
  */
 function isOfEnded({ subject, sid, authTime }: SignIn, ended: EndedSignIn): boolean {
   if (subject !== ended.subject) return false;
   if (sid !== undefined && sid === ended.sid) return true;
   const isOther = sid !== undefined && ended.sid !== undefined;
   if (authTime === undefined) return !isOther;
-  // Another session may have begun in the second in which the last one ended.
+  // A new session may have started in the same second in which the previous one ended.
   return isOther ? authTime < ended.signedOutAt : authTime <= ended.signedOutAt;
 }

@@ -1,4 +1,4 @@
-/** `POST /token` with a session token issues a JWT for one audience. */
+/** Issues a JWT for one audience in response to `POST /token` with a session token. */
 import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
 import { type AuditEvent, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -6,7 +6,7 @@ import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
 import { type IssuedToken, issueIdentityToken, issueIdToken, type TokenContext } from './identity-token.ts';
 
-/** Authenticated request for a token. */
+/** An authenticated request for a token. */
 export interface DeriveRequest {
   readonly live: Live;
   readonly audience?: string | undefined;
@@ -16,7 +16,7 @@ export interface DeriveRequest {
 }
 
 /**
- * Issues an identity token, or an ID token for an audience of the access file.
+ * Issues an identity token, or an ID token for an audience that the access file allows.
  * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
  */
 export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
@@ -62,7 +62,7 @@ async function issue(
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
   if (audience === undefined)
     throw new MeshpassError('request_malformed', 'An ID token requires the audience parameter.');
-  // A token for another party must never be valid for the mesh or the broker itself.
+  // A token that is meant for another party must never be valid for the mesh or the broker itself.
   const own = audience === tokenAudience || audience === publicUrl;
   if (own || !context.mesh.access().trust.audiences.includes(audience))
     throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');

@@ -1,9 +1,9 @@
 /**
- * Verifies DPoP proofs (RFC 9449 section 4.3), ES256 with P-256 keys only.
+ * Verifies DPoP proofs (RFC 9449 section 4.3). Only ES256 with P-256 keys is supported.
  *
- * The replay memory does not survive a restart. Proofs made before this process started are therefore refused,
- * including all proofs that the previous process accepted. The exception is a client whose clock runs ahead by up to
- * MAX_AHEAD: an attacker who broke TLS and has the session token could replay its last proofs.
+ * The replay cache does not survive a restart. Proofs made before this process started are therefore refused, which
+ * covers all proofs that the previous process accepted. The exception is a client whose clock runs ahead by up to
+ * MAX_AHEAD. An attacker who broke TLS and has the session token could replay the last proofs of such a client.
  */
 import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
@@ -16,15 +16,15 @@ import { equalInConstantTime } from '../../base/index.ts';
 
 /** Maximum age of a proof, seconds. */
 const MAX_AGE = 60;
-/** Maximum time by which a client's clock may run ahead, seconds. */
+/** How far ahead a client's clock may be, seconds. */
 const MAX_AHEAD = 5;
 const MAX_PROOF = 4_096;
 
 /**
- * Creates an empty memory for the proofs that verifyDpop() accepts.
- * @param capacity maximum proofs within their maximum age
- * @param whenFull see createReplayMemory()
- * @param perOwner maximum proofs per key, if a full memory refuses
+ * Creates an empty cache for the proofs that verifyDpop() accepts.
+ * @param capacity maximum number of cached proofs that have not expired
+ * @param whenFull see createReplayCache()
+ * @param perOwner maximum number of proofs per key, if a full cache refuses new ones
  */
 export function createDpopReplayMemory(
   capacity: number,
@@ -34,12 +34,12 @@ export function createDpopReplayMemory(
   return createReplayMemory(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
 }
 
-/** A proof and what it must match. */
+/** A proof, and the request and key that it must match. */
 export interface DpopRequest {
-  /** Header as received; undefined if absent. */
+  /** The DPoP header as received, or undefined if absent. */
   readonly proof: string | undefined;
   readonly method: string;
-  /** The endpoint's configured public URL, without query; never derived from the Host header. */
+  /** The endpoint's configured public URL, without a query string. Never derived from the Host header. */
   readonly url: string;
   /** Unix seconds. */
   readonly now: number;
@@ -69,8 +69,8 @@ const Claims = z.object({
 });
 
 /**
- * Verifies a proof and consumes it.
- * @returns thumbprint (RFC 7638) of the key that made the proof
+ * Verifies a proof and marks it as used.
+ * @returns thumbprint (RFC 7638) of the key that signed the proof
  * @throws MeshpassError `dpop_*`, `overloaded`
  */
 export function verifyDpop(request: DpopRequest): string {
@@ -96,13 +96,13 @@ export function verifyDpop(request: DpopRequest): string {
   return jkt;
 }
 
-/** Kinds of proofs by a session's key, in messages. */
+/** Kind of proof, for error messages. */
 type Kind = 'DPoP proof' | 'lease proof';
 
 /**
- * Verifies that a key signed a proof.
- * @param jkt thumbprint that the key must have; undefined if any key will do
- * @param known key that an earlier proof with this thumbprint contained
+ * Verifies that a proof was signed with the expected key.
+ * @param jkt thumbprint that the key must have; undefined to accept any key
+ * @param known key from an earlier proof with this thumbprint
  * @throws MeshpassError `dpop_key_mismatch`, `dpop_malformed`, `dpop_signature`
  */
 export function verifyProofSignature(
@@ -111,7 +111,7 @@ export function verifyProofSignature(
   jkt: string | undefined,
   known?: KeyObject,
 ): KeyObject {
-  // Checked before the signature, so that a wrong key costs no verification.
+  // Check the thumbprint first, so that a proof by the wrong key does not cost a signature verification.
   if (jkt !== undefined && !equalInConstantTime(proof.jkt, jkt))
     throw new MeshpassError('dpop_key_mismatch', `The ${kind} was not signed with the session key.`);
   const key = known ?? publicKeyOf(proof.jwk);
@@ -121,7 +121,7 @@ export function verifyProofSignature(
 }
 
 /**
- * Checks when a proof was made, and when it is valid. All times are Unix seconds.
+ * Checks that a proof is currently valid and was made after this process started. All times are Unix seconds.
  * @throws MeshpassError `dpop_expired`
  */
 export function assertTimely(
@@ -133,7 +133,7 @@ export function assertTimely(
     throw new MeshpassError('dpop_expired', `The ${kind} is too old or from the future. Check the clock.`, {
       detail: { iat: made, now },
     });
-  // An older proof may have been used before.
+  // An older proof may already have been used.
   if (made <= startedAt)
     throw new MeshpassError('dpop_expired', `The ${kind} predates the broker's start. Create a new one.`, {
       retryAfter: 1,
@@ -153,7 +153,8 @@ function parse(proof: string) {
 }
 
 /**
- * Normalizes `htu`. RFC 9449 section 4.3 ignores its query and fragment; URL parsing implements RFC 3986 section 6.2.2.
+ * Normalizes `htu`. According to RFC 9449 section 4.3, its query and fragment are ignored. The URL parser implements
+ * RFC 3986 section 6.2.2.
  */
 function withoutQuery(htu: string): string | undefined {
   if (!URL.canParse(htu)) return undefined;

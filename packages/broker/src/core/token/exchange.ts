@@ -1,7 +1,7 @@
 /**
- * `POST /token` with a proof exchanges it for a session (RFC 8693). The route has already verified the DPoP proof by
- * the client's key. The steps are: attest the proof, authorize the attestation, store the session with its audit row,
- * respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
+ * Exchanges a proof for a session in response to `POST /token` (RFC 8693). The route has already verified the DPoP
+ * proof of the client's key. The steps are: attest the proof, authorize the attestation, store the session with its
+ * audit row, and respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
  */
 import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
@@ -26,33 +26,34 @@ import { touch } from '../session/touch.ts';
 import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
-/** Dependencies of the exchange's steps. */
+/** Dependencies of the token exchange. */
 export interface ExchangeContext extends SessionContext {
   readonly attest: Attestor;
-  /** Absent if no issuer supports sign-ins. */
+  /** Verifies sign-ins. Absent if sign-ins are not supported by any issuer. */
   readonly attestSignIn?: SignInVerifier | undefined;
   readonly answers: ResponseSources;
-  /** Called for each opened session with the access file that authorized it. */
+  /** Called for each opened session, with the access file that authorized it. */
   readonly onOpened?: (live: Live, decidedBy: Access) => void;
   /**
-   * Called for each attestation, granted or refused, because either may reveal that a live session has lost something.
+   * Called for each attestation, whether granted or refused, because either may reveal that a live session has lost
+   * something.
    */
   readonly onEvidence?: (evidence: Evidence) => void;
 }
 
-/** A request by a client whose key is verified. */
+/** A request from a client whose key has been verified. */
 export interface ExchangeRequest {
   readonly form: TokenForm;
-  /** Thumbprint of the key in the request's DPoP proof, to which the session is bound. */
+  /** Thumbprint of the key in the request's DPoP proof. The session is bound to this key. */
   readonly jkt: string;
-  /** DPoP proof of the request. */
+  /** The request's DPoP proof. */
   readonly dpop: string;
   /** Whether the client has closed its connection. */
   readonly hungUp: () => boolean;
   readonly event: AuditEvent;
 }
 
-/** An opened session, and the answer to its client. */
+/** An opened session, and the response to its client. */
 export interface TokenExchangeResult {
   readonly live: Live;
   readonly answer: SessionResponse;
@@ -68,10 +69,11 @@ export async function exchangeProof(
 ): Promise<Outcome<TokenExchangeResult>> {
   const attested = await attestProof(context, request);
   if (!attested.granted) return attested;
-  // In turn, so that the later of two sessions replaces the earlier in memory and in the store.
+  // Exchanges for one workspace run in turn, so that the later session replaces the earlier one both in memory and in
+  // the store.
   const inTurn = async (together: WithPendingCuts): Promise<Outcome<TokenExchangeResult>> => {
-    // The agent has timed out and may have received a session from a later request, which a session without a recipient
-    // must not replace.
+    // The agent has timed out and may already have received a session from a later request. A session that no client
+    // would receive must not replace it.
     if (request.hungUp())
       throw new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 
@@ -80,7 +82,7 @@ export async function exchangeProof(
     const { session, token, access, checked } = authorized.value;
 
     const onLive = (live: Live) => {
-      // Changes between the decision and the opening could not affect the session.
+      // The session was not live yet when these changes were applied, so apply them now.
       if (context.mesh.access() !== access || context.losses.now() !== checked)
         touch(context, live).catch(context.onFailure);
       context.onOpened?.(live, access);
@@ -92,7 +94,7 @@ export async function exchangeProof(
     try {
       return grantedOutcome(opened.event, { live: opened.value, answer: answer(context, opened.value, token) });
     } catch (thrown) {
-      // No client received the token. The session ends with its lease, or when its workspace opens another one.
+      // No client received the token. The session ends when its lease expires, or when its workspace opens another one.
       return refusedOutcome(opened.event, thrown);
     }
   };
@@ -101,7 +103,7 @@ export async function exchangeProof(
     .catch((thrown: unknown) => refusedOutcome(attested.event, thrown));
 }
 
-/** Attestation, the loss counter before its issuer was queried, and the key of a single-use proof. */
+/** An attestation, the loss counter from before the issuer was queried, and the replay key of a single-use proof. */
 interface Proven {
   readonly attestation: Attestation;
   readonly replay: AttestationResult['replay'] | undefined;
@@ -131,7 +133,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
   }
 }
 
-/** Adds the sign-in that came with the proof. If the sign-in is refused, the refusal includes the proof's identity. */
+/** Adds the sign-in that accompanied the proof. If it is refused, the refusal includes the proof's identity. */
 async function withSignIn(
   { attestSignIn }: ExchangeContext,
   { form: { signIn: given }, jkt }: ExchangeRequest,

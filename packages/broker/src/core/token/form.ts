@@ -1,4 +1,4 @@
-/** Parses the form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
+/** Parses the form parameters of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
 import { MAX_INITIAL_CSRS, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
@@ -6,14 +6,14 @@ import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
 /** Maximum length of a proof, characters. */
 export const MAX_PROOF_LENGTH = 16_384;
 const MAX_PARAMETER = 1_024;
-/** Maximum length of a CSR, characters. A CSR with a P-256 key has about 300 characters. */
+/** Maximum length of a CSR, characters. A CSR with a P-256 key is about 300 characters long. */
 const MAX_CSR = 1_024;
-/** Maximum length of parameters that have their own limit, characters. */
+/** Maximum length of each parameter that has its own limit, characters. */
 const LONGEST: Readonly<Record<string, number>> = {
   csrs: MAX_INITIAL_CSRS * (MAX_CSR + 1),
   sign_in_token: MAX_PROOF_LENGTH,
 };
-/** The token exchange grant type, the only supported one. */
+/** The token exchange grant type, which is the only supported one. */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
 /** Parsed parameters of `POST /token`. */
@@ -24,11 +24,11 @@ export interface TokenForm {
   readonly audience: string | undefined;
   readonly codespaceName: string | undefined;
   /**
-   * Codespace port that serves the response to this challenge. Without a nonce, the client is requesting a challenge
-   * for the port.
+   * Codespace port that serves the response to this challenge. If there is no nonce, the client is requesting a
+   * challenge for the port.
    */
   readonly presence: { readonly nonce: string | undefined; readonly port: number } | undefined;
-  /** PEM CSRs for the session's first grants, parsed only once the session has opened. */
+  /** PEM CSRs for the session's initial certificates. They are not parsed until the session has opened. */
   readonly csrs: readonly string[];
   /** Sign-in that accompanies the proof. */
   readonly signIn: { readonly issuer: string; readonly token: string } | undefined;
@@ -92,7 +92,7 @@ export function parseTokenForm(contentType: string | undefined, body: string): T
   };
 }
 
-/** Converts base64url DER, separated by dots, to PEM. */
+/** Converts a dot-separated list of base64url DER CSRs to PEM. */
 function readCsrs(text: string | undefined): readonly string[] {
   if (text === undefined) return [];
   const csrs = text.split('.');

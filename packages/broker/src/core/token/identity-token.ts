@@ -1,4 +1,4 @@
-/** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
+/** Issues the JWTs of a session: its identity token for the mesh, and ID tokens for other audiences. */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -6,13 +6,13 @@ import type { Live } from '../session/live.ts';
 import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
 import type { RotatingSigner } from './signer.ts';
 
-/** Context in which tokens are issued. */
+/** Dependencies of token issuance. */
 export interface TokenContext extends SessionContext {
   readonly signer: Pick<RotatingSigner, 'sign' | 'kid' | 'knows'>;
   readonly config: {
-    /** `iss` of all tokens. */
+    /** The `iss` claim of all tokens. */
     readonly publicUrl: string;
-    /** `aud` of identity tokens. */
+    /** The `aud` claim of identity tokens. */
     readonly tokenAudience: string;
   };
 }
@@ -20,13 +20,13 @@ export interface TokenContext extends SessionContext {
 /** A signed token. */
 export interface IssuedToken {
   readonly token: string;
-  /** Unix seconds; never after the end of the session. */
+  /** Unix seconds. Never later than the session's expiry. */
   readonly expiresAt: number;
-  /** Absent if the token was issued by an earlier call. */
+  /** Id of the token. Absent if an earlier call issued the token. */
   readonly jti?: string;
 }
 
-/** Issues the token that requests carry. Returns the previous one while more than half of its lifetime remains. */
+/** Issues the token that requests carry. Returns the cached token if more than half of its lifetime remains. */
 export async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
   const { mesh, signer, config } = context;
   const now = toUnixSeconds(context.clock);
@@ -35,7 +35,7 @@ export async function issueIdentityToken(context: TokenContext, live: Live): Pro
   const { session } = live;
   const { claims, workspace, login } = session.attestation;
   const { kid } = signer;
-  // While no access file is in force, the claims that endpoints require are unknown.
+  // The claims that endpoints require are unknown until an access file is in force.
   const attested = mesh.inForce() ? claimsRequired(mesh.access(), grantsOf(session), claims) : undefined;
   const issued = await sign(context, session, config.tokenAudience, {
     sid: session.id,
@@ -47,7 +47,7 @@ export async function issueIdentityToken(context: TokenContext, live: Live): Pro
     ...(attested && Object.keys(attested).length > 0 ? { [ATTESTED_CLAIMS]: attested } : {}),
   });
   const { token, expiresAt } = issued;
-  // Cached only if it matches the current session and includes all required claims.
+  // Cache the token only if it matches the current session and includes all required claims.
   if (live.session === session && attested)
     live.identityToken = { token, kid, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
   return issued;
@@ -73,7 +73,7 @@ async function sign(context: TokenContext, session: Session, audience: string, c
   const jti = context.random(16).toString('base64url');
   const expiresAt = Math.min(now + context.tokenSeconds, sessionExpiry(session));
   const { subject } = session.attestation;
-  // An array even for one audience. Envoy accepts both forms, but some of Istio's matching only accepts arrays.
+  // `aud` is an array even for one audience. Envoy accepts both forms, but some of Istio's matchers only accept arrays.
   const common = {
     iss: context.config.publicUrl,
     sub: subject,

@@ -1,59 +1,59 @@
 /**
- * The broker's token keys by purpose: one signs, the next one is published and waits, and retired ones remain published
- * while their tokens are valid. They are stored as one PEM text. A line before each key states its purpose (RFC 7468
- * section 2 allows text between keys), so that keys and purposes change in one step. For a retired key only the public
- * half is stored. The next key is not stored at all: its private half exists only in the memory of the active broker,
- * so a stolen copy of the text does not contain the key that replaces the stolen one.
+ * The broker's keys for signing tokens. One key signs, the next key is published in advance, and retired keys remain
+ * published while their tokens are valid. The keys are stored as one PEM text. A line before each key states its role
+ * (RFC 7468 section 2 allows text between keys), so that keys and roles are updated atomically. For a retired key, only
+ * the public half is stored. The next key is not stored at all. Its private half exists only in the memory of the
+ * active broker, so a stolen copy of the text does not contain the key that replaces the stolen one.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 
-/** Key that signs. All times are Unix seconds. */
+/** The key that currently signs tokens. All times are Unix seconds. */
 export interface SigningKey extends Identified {
   readonly privateKey: KeyObject;
-  /** When it started to sign. */
+  /** When the key started to sign. */
   readonly since: number;
-  /** Longest lifetime of its tokens so far, seconds. */
+  /** Longest lifetime of any token signed with this key so far, seconds. */
   readonly tokenSeconds: number;
 }
 
 /**
- * The key that signs after the next rotation. Verifiers have it in advance, so even an immediate rotation invalidates
- * none of its tokens.
+ * The key that will sign after the next rotation. Verifiers receive it in advance, so they accept its tokens even after
+ * an immediate rotation.
  */
 export interface NextKey extends Identified {
   readonly privateKey: KeyObject;
-  /** When the mesh first had it, Unix seconds. */
+  /** When the mesh was first known to have the key, Unix seconds. */
   readonly publishedAt?: number | undefined;
 }
 
 /** A key that no longer signs, but whose tokens may still be valid. */
 export interface RetiredKey extends Identified {
-  /** Expiry of its last token, Unix seconds. */
+  /** When the last token signed with this key expires, Unix seconds. */
   readonly until: number;
 }
 
 interface Identified {
-  /** RFC 7638 thumbprint, which identifies the key everywhere. */
+  /** RFC 7638 thumbprint. It identifies the key everywhere. */
   readonly kid: string;
   readonly publicKey: KeyObject;
 }
 
-/** Keys that survive a restart. */
+/** The keys that survive a restart. */
 export interface StoredKeys {
   readonly signing: SigningKey;
   readonly retired: readonly RetiredKey[];
-  /** When an operator requested the rotation, Unix seconds; absent if none is pending. */
+  /** When an operator requested the pending rotation, Unix seconds. Absent if none is pending. */
   readonly requestedAt?: number | undefined;
 }
 
-/** Stored keys and the next key. */
+/** The stored keys plus the next key. */
 export interface KeyRing extends StoredKeys {
   readonly next: NextKey;
 }
 
-/** Size of generated keys and minimum size of stored ones. */
+/** Size of generated keys and minimum size of stored keys, in bits. */
 export const MODULUS_BITS = 2048;
 /** Clock skew that verifiers tolerate, seconds. Envoy accepts a token for a minute after its `exp`. */
 export const SKEW_SECONDS = 60;
@@ -66,14 +66,14 @@ const Part = z.discriminatedUnion('part', [
 type Part = z.infer<typeof Part>;
 
 const MARK = 'Meshpass-Key: ';
-/** Line by which the Secret identifies its last writer (key-secret.ts). */
+/** Line that identifies the last broker to write the Secret (key-secret.ts). */
 const WRITER = /^Meshpass-Broker: .*\n/;
 /** Line that records a requested rotation. */
 const REQUESTED = /^Meshpass-Rotation-Requested-At: (\d{1,12})$/m;
 const BLOCK = /^Meshpass-Key: (.*)\n(-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \3 KEY-----)/gm;
 
 /**
- * Parses the output of `serializeKeys`.
+ * Parses stored keys, as written by `serializeKeys`.
  * @throws MeshpassError `config_invalid`
  */
 export function parseKeys(text: string): StoredKeys {
@@ -93,13 +93,13 @@ export function parseKeys(text: string): StoredKeys {
   }
   if (!signing) throw wrong('they do not include a private signing key');
   const keys = { signing, retired, requestedAt };
-  // The broker overwrites the text with what it has read, so anything else would be erased.
+  // The broker later overwrites the text with the keys that it parsed. Reject any other content instead of erasing it.
   if (serializeKeys(keys) !== text.replace(WRITER, ''))
     throw wrong('they contain text that was changed or not written by a broker');
   return keys;
 }
 
-/** Serializes the keys for storage, beginning with the signing key. */
+/** Serializes the keys for storage. The signing key comes first. */
 export function serializeKeys({ signing, retired, requestedAt }: StoredKeys): string {
   const mark = (part: Part) => `${MARK}${JSON.stringify(part)}\n`;
   const { since, tokenSeconds, privateKey } = signing;
@@ -113,12 +113,12 @@ export function serializeKeys({ signing, retired, requestedAt }: StoredKeys): st
   ].join('');
 }
 
-/** Serializes the JWK Set (RFC 7517 section 5). The same ring always produces the same text. */
+/** Serializes the published keys as a JWK Set (RFC 7517 section 5). The same ring always produces the same text. */
 export function serializeJwks(ring: KeyRing): string {
   return JSON.stringify({ keys: publishedKeys(ring).map(publicJwk) });
 }
 
-/** Returns all published keys. */
+/** Returns all published keys. The signing key comes first. */
 export function publishedKeys({ signing, next, retired }: KeyRing): readonly (SigningKey | NextKey | RetiredKey)[] {
   return [signing, next, ...retired];
 }
@@ -130,7 +130,8 @@ export function publicJwk({ kid, publicKey }: Identified) {
 }
 
 /**
- * Promotes the next key from `now` on, and publishes the previous one until its last token has expired.
+ * Makes the next key the signing key, starting at `now`. The previous signing key stays published until its last token
+ * has expired.
  * @param tokenSeconds lifetime of new tokens
  */
 export function signWithNext({ signing, next, retired }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
@@ -139,17 +140,17 @@ export function signWithNext({ signing, next, retired }: KeyRing, now: number, t
   return { signing: asSigning(next, now, tokenSeconds), retired: [...retired, { kid, publicKey, until }] };
 }
 
-/** Promotes the next key and drops all others. */
+/** Makes the next key the signing key and drops all other keys. */
 export function signWithNextOnly({ next }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
   return { signing: asSigning(next, now, tokenSeconds), retired: [] };
 }
 
-/** Returns keys with one signing key and no retired ones. */
+/** Creates the initial keys: one signing key and no retired keys. */
 export function initialKeys(privateKey: KeyObject, now: number, tokenSeconds: number): StoredKeys {
   return { signing: asSigning(toNextKey(privateKey), now, tokenSeconds), retired: [] };
 }
 
-/** Wraps a private key as the next one. */
+/** Converts a private key to a next key. */
 export function toNextKey(privateKey: KeyObject): NextKey {
   return { ...identified(createPublicKey(privateKey)), privateKey };
 }
@@ -171,7 +172,7 @@ function readKey(pem: string, create: (pem: string) => KeyObject): KeyObject {
   try {
     key = create(pem);
   } catch {
-    // The parser's error is not attached, because it may quote the file.
+    // The parser's error is not attached, because it may quote key material.
     throw wrong('a key is malformed');
   }
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;

@@ -1,6 +1,6 @@
 /**
- * Stores signing keys in one entry of a Secret that all brokers of an installation share. The active broker owns this
- * entry and leaves the other entries unchanged (enforced by signing-key.yaml in the chart).
+ * Stores signing keys in one entry of a Secret that all brokers of an installation share. The active broker writes only
+ * this entry (enforced by signing-key.yaml in the chart).
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -12,15 +12,15 @@ const ATTEMPTS = 3;
 const ENTRY = 'signing-key.pem';
 
 /**
- * Opens the storage.
- * @throws MeshpassError `config_invalid` if there is no access to a cluster
+ * Opens the key storage.
+ * @throws MeshpassError `config_invalid` if the process has no access to a cluster
  */
 export async function openKeySecret(options: SharedObjectOptions) {
   const { namespace, name } = options;
   const missing = `The Secret ${namespace}/${name} (--signing-key-secret) does not exist. Restore it, or upgrade the Helm release, which creates it.`;
   const secret = await openSharedObject('secrets', options, missing);
-  // First line of everything that this process writes. A broker that takes over first writes its own line. Later writes
-  // by the previous broker then conflict and fail.
+  // Everything that this process writes starts with this line. When another broker takes over, it writes its own line
+  // first, so later writes by the previous broker conflict and fail.
   const mine = `Meshpass-Broker: ${hostname()} ${randomUUID()}\n`;
   let version: string | undefined;
 
@@ -42,7 +42,8 @@ export async function openKeySecret(options: SharedObjectOptions) {
           version = written;
           return;
         }
-        // Either another entry changed, or an earlier write of this process succeeded although its response was lost.
+        // The write conflicted. Either another entry changed, or an earlier write by this process succeeded but its
+        // response was lost.
         const found = await get();
         if (!found.text.startsWith(mine) || attempt === ATTEMPTS)
           throw new MeshpassError(

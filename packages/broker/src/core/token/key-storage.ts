@@ -4,23 +4,23 @@ import { dirname } from 'node:path';
 import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { readPrivateFile, replaceKeyFile } from '../../base/index.ts';
 
-/** Durable text with the signing keys. */
+/** Durable storage for the text that contains the signing keys. */
 export interface KeyStorage {
   /**
-   * Reads the text.
-   * @returns undefined if nothing was stored yet
+   * Reads the stored text.
+   * @returns undefined if nothing has been stored yet
    * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
    */
   readonly read: () => Promise<string | undefined>;
   /**
-   * Replaces the whole text durably.
-   * @throws MeshpassError `config_invalid` if it cannot be written; `kubernetes_unavailable` if the result is unknown
-   *   or another broker has written since
+   * Durably replaces the entire text.
+   * @throws MeshpassError `config_invalid` if the text cannot be written; `kubernetes_unavailable` if the result is
+   *   unknown or another broker has since written to the storage
    */
   readonly write: (text: string) => Promise<void>;
 }
 
-/** Stores keys in a file of mode 0600, which the broker creates and replaces. */
+/** Stores keys in a file with mode 0600. The broker creates and replaces the file. */
 export function keyFileStorage(file: string): KeyStorage {
   return {
     read: async () => {

@@ -1,19 +1,19 @@
 /**
- * Plans the next step of a key rotation. The next key signs only after verifiers have had it for a while; the previous
- * key stays published until its last token has expired. Each step follows from the ring alone, so a restarted broker
+ * Plans the next step of a key rotation. The next key signs only after verifiers have had it for a while. The previous
+ * key stays published until its last token has expired. Each step depends only on the key ring, so a restarted broker
  * continues from the stored keys.
  */
 import type { KeyRing } from './key-ring.ts';
 
 /** Timing of rotations. */
 export interface RotationRules {
-  /** How long a key signs at most, seconds. If 0, keys rotate only at an operator's request. */
+  /** Maximum time that a key signs, seconds. If 0, keys rotate only when an operator requests it. */
   readonly ageSeconds: number;
-  /** How long the mesh must have a new key before it signs, seconds. */
+  /** How long the mesh must have had a key before the key may sign, seconds. */
   readonly waitSeconds: number;
 }
 
-/** Step of a rotation. */
+/** A step of a key rotation. */
 export type Step =
   /** Record that the mesh has the next key. */
   | { readonly do: 'note'; readonly kid: string }
@@ -24,7 +24,7 @@ export type Step =
 
 /**
  * Returns the step that is due.
- * @param inMesh whether sidecars have received a key, given its RFC 7638 thumbprint
+ * @param inMesh returns whether sidecars have received the key with the given RFC 7638 thumbprint
  * @param now Unix seconds
  * @returns undefined if no step is due
  */
@@ -44,7 +44,7 @@ export function nextRotationStep(
     : undefined;
 }
 
-/** Whether the signing key is due for rotation, as soon as the next one may sign. */
+/** Whether the signing key is due for rotation. The rotation happens as soon as the next key may sign. */
 export function isRotationDue({ signing, requestedAt }: KeyRing, { ageSeconds }: RotationRules, now: number): boolean {
   return requestedAt !== undefined || (ageSeconds > 0 && now >= signing.since + ageSeconds);
 }

@@ -1,6 +1,6 @@
 /**
- * Rotates the signing key by age or at an operator's request. Each change is first audited, then stored, then
- * activated.
+ * Rotates the signing key when it reaches its maximum age, or when an operator requests it. Each change is audited
+ * first, then stored, then activated.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import {
@@ -21,44 +21,44 @@ import { publicJwk, type StoredKeys, signWithNext, signWithNextOnly, toNextKey }
 import { isRotationDue, nextRotationStep, type RotationRules, type Step } from './next-step.ts';
 import { generateSigningKey, type RotatingSigner } from './signer.ts';
 
-/** State of a published key for operators. */
+/** Status of a published key, as shown to operators. */
 export interface KeyStatus {
   readonly kid: string;
   readonly part: 'signing' | 'next' | 'retired';
   /** Whether the mesh has the key. */
   readonly in_mesh: boolean;
   /**
-   * When the key starts to sign, RFC 3339. Absent for the next key unless a rotation is pending and the mesh has the
-   * key.
+   * When the key started or will start to sign, RFC 3339. Absent for the next key unless a rotation is pending and the
+   * mesh has the key.
    */
   readonly signs_from?: string;
   /**
-   * For a retired key, the expiry of its last token, when it is dropped; for the signing key, its scheduled rotation.
-   * RFC 3339.
+   * For the signing key, when its rotation is scheduled. For a retired key, when its last token expires and the key is
+   * dropped. RFC 3339.
    */
   readonly until?: string;
 }
 
-/** Rotates the signing key. */
+/** Rotates the signing key. Created by `createKeyRotation`. */
 export type KeyRotation = ReturnType<typeof createKeyRotation>;
 
 const LOOK_MS = 1_000;
 /**
- * Time for agents to renew their tokens before sidecars refuse tokens signed by a stolen key, ms. An agent renews a
- * lease at most once a second.
+ * Time that agents have to renew their tokens before sidecars start to refuse tokens signed with a stolen key, ms.
+ * Agents renew a lease at most once a second.
  */
 const AGENTS_FIRST_MS = 2_000;
-/** Pause after a failure, ms. A store, disk or Kubernetes outage does not end within a second. */
+/** Pause after a failure, ms. A store, disk or Kubernetes outage rarely ends within a second. */
 const REST_MS = 10_000;
-/** How long a stopping broker waits for sidecars to find out about dropped keys, ms. Kubernetes may be unavailable. */
+/** Maximum time that a stopping broker waits until sidecars know about dropped keys, ms. Kubernetes may be down. */
 const STOP_PATIENCE_MS = 3_000;
 const STOP_LOOK_MS = 50;
 
 /**
- * Claims the stored keys when this broker becomes active. It stores them again as a whole, so that no write by the
- * previous broker can follow. Leadership is checked after reading: a broker that becomes active later also writes
- * later, and the storage then rejects this write, because the version read is no longer stored.
- * @param context `isLeader` returns whether this process is known to be the active broker at this instant
+ * Claims the stored keys when this broker becomes active. It rewrites all of them, so that later writes by the previous
+ * broker fail. Leadership is checked after the keys were read. If another broker becomes active after that check, it
+ * also writes after it, and the storage then rejects this broker's write, because the version that it read is outdated.
+ * @param context `isLeader` returns whether this process is currently known to be the active broker
  * @throws MeshpassError from the storage; `store_unavailable` if this broker is not active
  */
 export async function claimKeys({
@@ -66,7 +66,7 @@ export async function claimKeys({
   tokenSeconds,
   isLeader,
 }: Pick<RotationContext, 'signer' | 'tokenSeconds' | 'isLeader'>): Promise<void> {
-  // Also checked before reading, so that an unresponsive storage cannot delay a former leader.
+  // Also check before reading, so that unresponsive storage cannot delay a former leader.
   if (!isLeader()) throw leadershipUnknownError();
   const keys = await signer.read();
   if (!isLeader()) throw leadershipUnknownError();
@@ -75,8 +75,8 @@ export async function claimKeys({
 }
 
 /**
- * Creates the rotation.
- * @param context its signer has the keys that claimKeys() activated
+ * Creates the key rotation.
+ * @param context the signer must have the keys that claimKeys() activated
  */
 export function createKeyRotation(context: RotationContext) {
   const { signer, mesh, clock, audit, tokenSeconds } = context;
@@ -89,8 +89,8 @@ export function createKeyRotation(context: RotationContext) {
     mesh.tokenKeysChanged();
   };
   /**
-   * Applies an operator's recorded change. A storage failure is recorded as a separate decision, so that the grant is
-   * not the last entry in the log.
+   * Applies a change that an operator requested and the audit log already shows as granted. If the storage fails, the
+   * failure is recorded as a separate decision, so that the log does not end with the grant.
    */
   const adopted = async <T>(event: AuditEvent, adopting: Promise<void>, value: T): Promise<Outcome<T>> => {
     try {
@@ -133,23 +133,23 @@ export function createKeyRotation(context: RotationContext) {
   };
 
   /**
-   * Notifies sidecars of dropped keys without waiting for agents. After the stop, no broker would do so until another
-   * one starts.
+   * Notifies sidecars of dropped keys without waiting for agents. After this broker stops, sidecars would otherwise not
+   * be notified until another broker starts.
    */
   const tellMesh = async (): Promise<void> => {
     const until = performance.now() + STOP_PATIENCE_MS;
     const isOld = () => [...mesh.tokenKeys()].some((kid) => !signer.knows(kid));
     if (isOld()) mesh.tokenKeysChanged();
-    // An inactive broker writes nothing; its successor notifies the mesh.
+    // A broker that is no longer active must not write. Its successor notifies the mesh.
     while (isOld() && context.isLeader() && performance.now() < until) await pause(STOP_LOOK_MS);
   };
 
   return {
-    /** Returns all published keys, beginning with the signing key. */
+    /** Returns the status of all published keys. The signing key comes first. */
     status: () => describe(context, inMesh),
     /**
-     * Requests that the next key sign as soon as verifiers have had it for long enough. Does nothing if a rotation is
-     * pending.
+     * Requests a rotation to the next key as soon as verifiers have had it for long enough. Has no effect if a rotation
+     * is already pending.
      * @returns id of the next key, and whether this call started the rotation
      * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
      */
@@ -169,14 +169,14 @@ export function createKeyRotation(context: RotationContext) {
         if (!written.granted) return written;
         const adopting = adopt({ ...ring, requestedAt: toUnixSeconds(clock) });
         const requested = await adopted(written.event, adopting, { kid, made: true });
-        // The request is stored, so the periodic step retries after any failure from here on.
+        // The request is stored, so if anything fails from here on, the periodic check retries it.
         if (requested.granted) await look().catch(context.onFailure);
         return requested;
       }),
     /**
-     * Signs with the next key at once and drops all keys that have signed. All previous tokens are invalid as soon as the
-     * mesh has the change.
-     * @throws MeshpassError as `rotate`
+     * Switches to the next key immediately and drops all keys that have ever signed. All previous tokens become invalid
+     * as soon as the change reaches the mesh.
+     * @throws MeshpassError the same errors as `rotate`
      */
     revoke: (asked: AuditEvent) =>
       exclusively(async () => {
@@ -191,14 +191,15 @@ export function createKeyRotation(context: RotationContext) {
         const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
         const done = await adopted(written.event, signer.replace({ ...keys, next }), { kid, dropped });
         if (!done.granted) return done;
-        // Sidecars accept tokens signed by both keys until they are notified, so agents renew their tokens first.
+        // Sidecars accept tokens signed with either key until they are notified, so agents renew their tokens first.
         context.renewLeases();
         agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
         return done;
       }),
     /**
-     * Starts to take steps when they are due.
-     * @returns a function that stops after the current step, once sidecars have been notified of dropped keys
+     * Starts to perform rotation steps when they are due.
+     * @returns a function that stops the rotation after the current step, and waits until sidecars have been notified
+     *   of dropped keys
      */
     start: () => {
       let restUntil = 0;
@@ -247,8 +248,6 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
   ];
 }
 
-// Dependencies of a key rotation, and its record in the audit log.
-
 /** Dependencies of a key rotation. */
 interface RotationContext
   extends RotationRules,
@@ -256,16 +255,16 @@ interface RotationContext
   readonly journal: Pick<Journal, 'transaction'>;
   readonly signer: RotatingSigner;
   readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
-  /** Whether this process is known to be the active broker at this instant. */
+  /** Whether this process is currently known to be the active broker. */
   readonly isLeader: () => boolean;
-  /** Makes all agents renew their leases at once, so that they find out which keys are dropped. */
+  /** Makes all agents renew their leases immediately, so that they learn which keys were dropped. */
   readonly renewLeases: () => void;
 }
 
 /**
- * Records a key change in the audit log, with the complete public key, so that signatures by the key can always be
- * verified.
- * @throws MeshpassError `store_unavailable`: a change must not happen unrecorded
+ * Records a key change in the audit log. The entry contains the complete public key, so that signatures made with the
+ * key can always be verified.
+ * @throws MeshpassError `store_unavailable`. The key must then not be changed.
  */
 async function recordKey(
   { journal, clock, random }: Pick<RotationContext, 'journal' | 'clock' | 'random'>,

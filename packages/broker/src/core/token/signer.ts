@@ -22,7 +22,7 @@ export type RotatingSigner = Awaited<ReturnType<typeof openSigner>>;
 const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
 
 /**
- * Reads the stored keys, or creates and stores the first one, and generates the next one.
+ * Opens the signer. Reads the stored keys, or creates and stores the first key, and then generates the next key.
  * @throws MeshpassError from the storage
  */
 export async function openSigner(storage: KeyStorage) {
@@ -43,7 +43,7 @@ export async function openSigner(storage: KeyStorage) {
     known = new Set(publishedKeys(ring).map(({ kid }) => kid));
   };
   return {
-    /** Current JWK Set as JSON text (RFC 7517 section 5). */
+    /** The current JWK Set as JSON text (RFC 7517 section 5). */
     get jwks() {
       return jwks;
     },
@@ -61,25 +61,25 @@ export async function openSigner(storage: KeyStorage) {
      * @throws MeshpassError from the storage
      */
     read,
-    /** Replaces the ring in memory only, for keys that are already stored. */
+    /** Replaces the ring in memory only. Use it for keys that are already stored. */
     adopt,
     /**
-     * Stores the keys, except the next one, and then activates the ring.
-     * @throws MeshpassError from the storage; the ring is then unchanged
+     * Stores all keys except the next one, and then activates the ring.
+     * @throws MeshpassError from the storage. The ring is then unchanged.
      */
     replace: async (other: KeyRing) => {
       await storage.write(serializeKeys(other));
       adopt(other);
     },
     /**
-     * Signs claims as a compact JWS, never with a key that has been dropped before the result is returned.
-     * @param typ `typ` of the header
+     * Signs claims as a compact JWS. If the key is dropped before the signature is ready, signs again with the new key.
+     * @param typ the `typ` header
      */
     sign: async (claims: Readonly<Record<string, unknown>>, typ = 'JWT') => {
       for (;;) {
         const { kid, privateKey } = ring.signing;
         const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
-        // Runs on the thread pool, because it would block the event loop for a third of a millisecond.
+        // Signing runs on the thread pool, because it would block the event loop for a third of a millisecond.
         const signature = await signAsync('sha256', Buffer.from(input), privateKey);
         if (known.has(kid)) return `${input}.${signature.toString('base64url')}`;
       }

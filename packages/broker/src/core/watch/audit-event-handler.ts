@@ -1,7 +1,8 @@
 /**
- * Handles events from GitHub's audit log. An event alone proves nothing: events arrive late, repeated and out of order,
- * and a stopped Codespace may be running again, just as a former member may be back in a team. So the broker queries
- * GitHub about each affected session at once, and a few more times while GitHub's API lags behind its own log.
+ * Handles events from GitHub's audit log. An event by itself proves nothing. Events arrive late, more than once and out
+ * of order. By then, a stopped Codespace may be running again, and a former member may have rejoined the team. So the
+ * broker queries GitHub about each affected session immediately. It repeats the query a few times, because GitHub's API
+ * lags behind its own log.
  */
 
 import type { Attestation } from '@meshpass/identity';
@@ -14,10 +15,10 @@ import { recheckMember } from './recheck-member.ts';
 import { closeCodespaceSession, recheckCodespace } from './sweep-codespaces.ts';
 import { isSettled, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
-/** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
+/** An attestation that GitHub has just confirmed, or the id of a Codespace that GitHub has just failed to confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-/** Resolves after the given milliseconds, or earlier if aborted. */
+/** Waits for the given number of milliseconds. Resolves early if the signal is aborted. */
 export type Wait = (ms: number, signal?: AbortSignal) => Promise<void>;
 
 export interface AuditEventHandlerOptions {
@@ -32,29 +33,29 @@ export interface AuditEventHandlerOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Delays before each query after an event, milliseconds. */
+/** Delays before each successive query after an event, milliseconds. */
 const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
-/** Maximum sessions being rechecked. Sweeps find the rest. */
+/** Maximum number of rechecks in progress. The sweeps cover any others. */
 const MAX_PENDING = 500;
-/** Limits on the events that are still applied to a session that opens: their age, milliseconds, and their number. */
+/** Maximum age (milliseconds) and number of past events that are applied to a newly opened session. */
 const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
-/** Creates the handler. */
+/** Creates the audit event handler. */
 export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const { sessions, organization, wait, onFailure } = options;
   const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
   let recent: { readonly event: GithubAuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
-  /** Limits the queries, because any client with the stream's token can trigger them. */
+  /** Limits the queries, because any client that has the stream's token can trigger them. */
   const mayAsk = options.rateLimiter.allowance(RATE_LIMIT_SHARES.events);
   const read: ReadGithub = async (...question) => {
     if (!mayAsk()) throw new Spent();
     return await options.read(...question);
   };
 
-  /** Asks a question until an answer settles it or a later event replaces it. */
+  /** Repeats a query until an answer is conclusive or a later event replaces the query. */
   const follow = async (live: Live, ask: Ask, replaced: AbortSignal) => {
     for (const delay of ASK_AFTER_MS) {
       const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
@@ -69,7 +70,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     try {
       return await ask();
     } catch (thrown) {
-      // Not worth a log line per event, because the sweeps continue.
+      // An exhausted share is not logged for every event, because the sweeps continue regardless.
       if (!(thrown instanceof Spent)) onFailure(thrown);
       return false;
     }
@@ -77,7 +78,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
 
   /**
    * Rechecks a Codespace.
-   * @param event event that caused the query; absent if a request caused it
+   * @param event event that triggered the query; absent if a client's request triggered it
    */
   const askCodespace = async (one: WatchedCodespace, event?: CodespaceEvent): Promise<boolean> => {
     const owner = organization();
@@ -104,7 +105,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     if (!before && pending.size >= MAX_PENDING) return;
     before?.replaced.abort();
     const replaced = new AbortController();
-    // An answer settles nothing about events that arrived after its query was sent.
+    // An answer is not evidence about events that arrived after its query was sent, so query again.
     const done = Promise.resolve(before?.done)
       .then(() => follow(live, ask, replaced.signal))
       .catch(onFailure)
@@ -117,7 +118,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const beginCodespace = (one: WatchedCodespace, event?: CodespaceEvent) =>
     begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
 
-  /** Rechecks each organization separately, because an answer from one settles nothing about another. */
+  /** Rechecks each organization separately, because an answer about one says nothing about another. */
   const beginMember = (live: Live, event?: MemberEvent) => {
     for (const one of organizationsOf(live, organization()?.toLowerCase()))
       if (event?.organization === undefined || event.organization === one)
@@ -133,24 +134,24 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 
   return {
-    /** Records the events and returns; the queries follow. */
+    /** Records the events and returns immediately. The queries run in the background. */
     handle(events: readonly GithubAuditEvent[]) {
       if (events.length === 0) return;
       const codespaces = watchedCodespaces(sessions.live);
       const lives = [...sessions.live.all()];
-      // Recorded before any query, so that all earlier answers become void, including those in flight.
+      // Record all events before the first query, to invalidate every earlier answer, including those still in flight.
       for (const event of events) sessions.losses.doubt(doubtOf(event));
       const at = sessions.clock();
       recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
       for (const event of events) dispatch(event, codespaces, lives);
     },
-    /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
+    /** Applies recent events to a newly opened session, because GitHub's API lags behind its own log. */
     opened(live: Live) {
       const since = sessions.clock() - RECENT_MS;
       const one = toWatchedCodespace(live);
       for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
     },
-    /** Rechecks live sessions contradicted by GitHub's answer to another request. */
+    /** Rechecks live sessions that GitHub's answer to another request contradicts. */
     considerEvidence(evidence: Evidence) {
       if ('codespaceId' in evidence) {
         for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
@@ -172,10 +173,10 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 }
 
-/** Asks GitHub, and returns whether the answer settles the question. */
+/** Queries GitHub, and returns whether the answer was conclusive. */
 type Ask = () => Promise<boolean>;
 
-/** Signals that the audit log's share of the rate limit is exhausted for now. */
+/** Thrown when the audit log's share of the rate limit is exhausted for the moment. */
 class Spent extends Error {}
 
 function doubtOf(event: GithubAuditEvent) {
@@ -199,7 +200,7 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
   if (userId !== undefined && githubUser.id === userId) return true;
   if (user !== undefined) return githubUser.login.toLowerCase() === user;
   if (userId !== undefined || team === undefined) return false;
-  // The slug of a team that is written by id is unknown.
+  // If the access file identifies a team by id, its slug is unknown, so any such team in the organization matches.
   const [organization] = team.split('/');
   return teams.some((one) => one === team || (isTeamById(one) && one.startsWith(`${organization}/`)));
 }

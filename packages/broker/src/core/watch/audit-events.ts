@@ -1,7 +1,8 @@
 /**
- * Parses GitHub's audit log as streamed to an HTTP Event Collector (Splunk's protocol). The body is a sequence of JSON
- * objects, with or without line breaks, or an array of objects. Each object is an event, or an envelope with the event
- * in `event`. https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
+ * Parses GitHub's audit log as it is streamed to an HTTP Event Collector (Splunk's protocol). The body is either an
+ * array of JSON objects, or a sequence of them with or without line breaks. Each object is either an event or an
+ * envelope whose `event` field contains the event.
+ * https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
  */
 import { MeshpassError } from '@meshpass/identity';
 import { structuralCharacters } from '@meshpass/identity/jws/json';
@@ -10,7 +11,7 @@ import { z } from 'zod';
 const text = z.string().min(1).max(255).optional().catch(undefined);
 const lower = text.transform((value) => value?.toLowerCase());
 
-/** Event about a Codespace that was stopped or deleted. Some versions of GitHub omit its name. */
+/** Event about a stopped or deleted Codespace. Some versions of GitHub omit the Codespace's name. */
 const CodespaceEvent = z
   .object({
     action: z.enum(['codespaces.destroy', 'codespaces.suspend_environment']),
@@ -22,7 +23,7 @@ const CodespaceEvent = z
   .transform(({ action, name, user, owner = user, _document_id: id }) => ({ action, name, owner, id }));
 
 /**
- * Event about a user who lost a membership, or part of one, or about a whole team
+ * Event about a user who lost some or all of a membership, or about an entire team
  * (https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events").
  */
 const MemberEvent = z
@@ -43,7 +44,7 @@ const MemberEvent = z
     const organization = org ?? team?.split('/')[0];
     return { action, user, userId, organization, team, id };
   })
-  // An event without a subject would apply to every session.
+  // An event that identifies neither a user nor a team would apply to every session.
   .refine(({ action, user, userId, team }) => user || userId || (action === 'team.destroy' && team));
 
 export type CodespaceEvent = z.infer<typeof CodespaceEvent>;
@@ -53,8 +54,8 @@ export type GithubAuditEvent = CodespaceEvent | MemberEvent;
 const Event = z.union([CodespaceEvent, MemberEvent]);
 
 /**
- * Parses the relevant events in a body and skips all others.
- * @param body whole and decompressed
+ * Parses the relevant events in a body and skips the rest.
+ * @param body complete, decompressed body
  * @throws MeshpassError `request_malformed` if it is not JSON
  */
 export function parseAuditEvents(body: string): GithubAuditEvent[] {
@@ -69,7 +70,7 @@ function unwrap(value: unknown): unknown[] {
   try {
     return [JSON.parse(event)];
   } catch {
-    // Plain text is not an audit log event.
+    // The envelope contains plain text, which is not an audit log event.
     return [];
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Receives GitHub's audit log stream as a Splunk HTTP Event Collector. An enterprise configures host, port and token,
- * and GitHub posts to `/services/collector`. `/github/audit-stream` serves other forwarders of the log.
+ * Receives GitHub's audit log stream by acting as a Splunk HTTP Event Collector. The enterprise configures a host, a
+ * port and a token, and GitHub posts to `/services/collector`. Other log forwarders can use `/github/audit-stream`.
  */
 import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
@@ -11,11 +11,11 @@ import { equalInConstantTime } from '../../base/index.ts';
 import { bodyTooLargeError, type Route, readBytes, route } from '../../http/index.ts';
 import { type GithubAuditEvent, parseAuditEvents } from './audit-events.ts';
 
-/** Receiver of audit events. */
+/** Receives audit events from the stream. */
 export interface GithubEvents {
   readonly token: string;
   readonly handle: (events: readonly GithubAuditEvent[]) => void;
-  /** Called with the number of events received about Codespaces and members. */
+  /** Called with the number of received events that concern Codespaces or members. */
   readonly onEvents: (count: number) => void;
 }
 
@@ -24,7 +24,7 @@ const MAX_BODY = 8 * 1024 * 1024;
 const MAX_INFLATED = 32 * 1024 * 1024;
 const inflate = promisify(gunzip);
 
-/** Returns the collector routes. */
+/** Creates the routes for the HTTP Event Collector. */
 export function githubEventRoutes(events: GithubEvents): readonly Route[] {
   return PATHS.map((path) =>
     route({
@@ -38,7 +38,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
       handler: async ({ event, body }) => {
         const heard = parseAuditEvents(body);
         events.onEvents(heard.length);
-        // Effects follow after the response, and are audited with the sessions that they end.
+        // Sessions may end after the response was sent. Each has its own audit event.
         events.handle(heard);
         return grantedOutcome(event, { text: 'Success', code: 0 });
       },
@@ -46,7 +46,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
   );
 }
 
-/** Whether the header is `Authorization: Splunk TOKEN`, as GitHub sends it, or `Bearer TOKEN`. */
+/** Whether the header contains the token, as either `Splunk TOKEN` (sent by GitHub) or `Bearer TOKEN`. */
 function isGithub(authorization: string | undefined, token: string): boolean {
   const given = /^(?:splunk|bearer) +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
   return equalInConstantTime(given, token);

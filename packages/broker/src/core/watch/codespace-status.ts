@@ -1,4 +1,4 @@
-/** Status of one Codespace in GitHub's lists, and what it implies. Pure; the queries are elsewhere. */
+/** Interprets a Codespace's status in GitHub's lists. The functions here are pure and send no queries. */
 import { z } from 'zod';
 import type { CloseCause } from '../../store/index.ts';
 import type { Listing } from './listing.ts';
@@ -11,47 +11,48 @@ const ListedCodespace = z.object({
 
 export type ListedCodespace = z.infer<typeof ListedCodespace>;
 
-/** Page of `GET /orgs/{org}/codespaces` and of `GET /orgs/{org}/members/{username}/codespaces`. */
+/** Response page of `GET /orgs/{org}/codespaces` and `GET /orgs/{org}/members/{username}/codespaces`. */
 export const CodespacePage = z
   .object({ total_count: z.int().nonnegative(), codespaces: z.array(ListedCodespace).max(100) })
   .transform(({ total_count, codespaces }) => ({ total: total_count, items: codespaces }));
 
 /**
- * Indexes a listing by id and name. `isWhole` means that it is complete, so that a Codespace missing here does not exist.
+ * Indexes a listing by id and by name. If `isWhole` is true, the listing is complete, and a Codespace that is missing
+ * from it does not exist.
  */
 export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>) {
   const byId = new Map(items.map((one) => [one.id, one]));
   const byName = new Map(items.map((one) => [one.name, one]));
-  // An entry that moved between pages appears twice, and another may be missing.
+  // If an entry moved between pages and appears twice, another entry may be missing.
   return { byId, byName, isWhole: consistent && byId.size === items.length };
 }
 
 export type CodespaceStatus =
   | { readonly kind: 'available' }
-  /** Ended. A single answer is enough. */
+  /** The Codespace has ended. A single answer is sufficient proof. */
   | { readonly kind: 'over'; readonly cause: CloseCause; readonly state: string }
-  /** Neither running nor ended. */
+  /** The Codespace is neither clearly running nor clearly ended. */
   | { readonly kind: 'doubtful'; readonly state: string }
   | { readonly kind: 'absent' };
 
 /**
- * States in which the container with the session's keys is not running, because it was stopped or is being rebuilt. The
- * container may keep running through any other state except `Available` (`Unknown`, `Unavailable`, `Awaiting`,
- * `Updating`, `Exporting`, and future ones).
+ * States in which the container that has the session's keys is not running, because it was stopped or is being rebuilt.
+ * In any other state (`Unknown`, `Unavailable`, `Awaiting`, `Updating`, `Exporting` and future ones), the container may
+ * still be running.
  */
 const STOPPED: ReadonlySet<string> = new Set([
   ...['Shutdown', 'ShuttingDown', 'Archived', 'Failed', 'Moved'],
   ...['Created', 'Queued', 'Provisioning', 'Starting', 'Rebuilding'],
 ]);
 
-/** Looks up a Codespace's status in a list, by its id and former name. */
+/** Looks up a Codespace's status in a list by its id, and checks whether another Codespace now has its name. */
 export function statusOf(
   codespace: { readonly id: number; readonly name: string },
   index: ReturnType<typeof indexCodespaces>,
 ): CodespaceStatus {
   const listed = index.byId.get(codespace.id);
   if (!listed) {
-    // A name belongs to one Codespace at a time.
+    // Only one Codespace can have a given name at a time.
     const successor = index.byName.get(codespace.name);
     return successor
       ? { kind: 'over', cause: 'workspace_deleted', state: `its name now belongs to ${successor.id}` }

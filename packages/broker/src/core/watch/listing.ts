@@ -1,7 +1,8 @@
 /**
- * Reads a whole list from GitHub, a hundred entries per page. Requests are conditional, because unchanged pages do not
- * count against the rate limit (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
- * The result is all pages or an error, because a partial list proves nothing.
+ * Reads an entire list from GitHub, a hundred entries per page. Requests are conditional, because unchanged pages do
+ * not count against the rate limit
+ * (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
+ * If any page fails, the whole read fails, because a partial list proves nothing.
  */
 
 import type { z } from 'zod';
@@ -10,16 +11,16 @@ import { MAX_PAGE_BYTES, parseGithubResponse, type ReadGithub } from '../../atte
 export interface Listing<T> {
   readonly items: readonly T[];
   /**
-   * Whether the pages fit together. The list may change between requests: after a deletion, an entry may move to the
-   * previous page and appear on neither page.
+   * Whether the pages are consistent with each other. The list may change between requests. For example, after a
+   * deletion, an entry may move to the previous page and be missing from both responses.
    */
   readonly consistent: boolean;
 }
 
-/** Content of one page. */
+/** Contents of one page. */
 export interface PageContent<T> {
   readonly items: readonly T[];
-  /** Length of the whole list, if GitHub returns it. */
+  /** Length of the entire list, if GitHub reports it. */
   readonly total?: number;
 }
 
@@ -27,25 +28,25 @@ interface Page<T> extends PageContent<T> {
   readonly etag: string | undefined;
 }
 
-/** Pages from the last read, by number, for 304 responses. */
+/** Pages from the previous read, by page number. They are reused if GitHub responds with 304. */
 export type CachedPages<T> = Map<number, Page<T>>;
 
 const PER_PAGE = 100;
-/** Maximum pages: more than 100,000 entries cannot be read in an hour. */
+/** Maximum number of pages. More than 100,000 entries cannot be read in an hour. */
 const MAX_PAGES = 1000;
 
 export interface ListingRequest<T> {
   readonly read: ReadGithub;
   readonly organization: string;
-  /** Path without a query. */
+  /** Path without a query string. */
   readonly path: string;
   readonly schema: z.ZodType<PageContent<T>>;
-  /** Page cache. Without it, every page is requested unconditionally. */
+  /** Cache of pages. If absent, every page is requested unconditionally. */
   readonly cachedPages?: CachedPages<T>;
 }
 
 /**
- * Reads the list.
+ * Reads all pages of a list.
  * @returns undefined if the list does not exist (404)
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -69,7 +70,7 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
       return { items, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
   }
-  // A page disappeared in the middle, or the list is too long.
+  // Either a page disappeared during the read, or the list is too long.
   return { items, consistent: false };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Applies the consequences to a live session whose developer has left a team or an organization, according to GitHub.
+ * Updates or closes a live session after GitHub has confirmed that its developer left a team or an organization.
  */
 
 import { type Fact, withoutFacts } from '../../attest/index.ts';
@@ -8,7 +8,7 @@ import { closeSession, replaceAttestation } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { touch } from '../session/touch.ts';
 
-/** Records the loss, and closes this session and the developer's other sessions that depend on the membership. */
+/** Records that the developer left the organization, closes the session, and updates the developer's other sessions. */
 export function onLeftOrganization(sessions: SessionContext, live: Live, organization: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) sessions.losses.lose({ kind: 'member', organization, user: githubUser });
@@ -19,7 +19,7 @@ export function onLeftOrganization(sessions: SessionContext, live: Live, organiz
       touch(sessions, one).catch(sessions.onFailure);
 }
 
-/** Records the loss and removes the grants that depend on the team. Other grants stay. */
+/** Records that the developer left the team, and removes the grants that depend on it. Other grants are unaffected. */
 export function onLeftTeam(sessions: SessionContext, live: Live, team: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) loseFacts(sessions, live, [{ kind: 'team', team, user: githubUser }]);
@@ -27,7 +27,7 @@ export function onLeftTeam(sessions: SessionContext, live: Live, team: string): 
 
 /**
  * Records lost roles and removes the grants that depend on them.
- * @param role developer's current role; undefined if there is none
+ * @param role developer's current role; undefined if the developer has none
  */
 export function onRoleChanged(
   sessions: SessionContext,
@@ -52,8 +52,8 @@ export function onRoleChanged(
 
 function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[]): void {
   for (const fact of facts) sessions.losses.lose(fact);
-  // If the store is unavailable, the write is retried; the next session does not wait for it.
-  // Removed directly, because if the clock was set back, the loss may be dated before the opening.
+  // If the store is unavailable, the write is retried in the background.
+  // The facts are removed directly, because after the clock was set back, the loss may be dated before the session.
   replaceAttestation(live, withoutFacts(live.session.attestation, facts));
   touch(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
@@ -65,7 +65,7 @@ function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[])
 export function dependsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
   const { githubUser } = live.session.attestation;
   if (!githubUser || !isCodespaceSession(live)) return false;
-  // If another account pays, the Codespace is trusted only because its developer is a member.
+  // If another account pays for the Codespace, it is trusted only because its developer is a member.
   const payer = String(live.session.attestation.claims.billable_owner).toLowerCase();
   return wasMember(githubUser.id) || payer !== organization;
 }

@@ -1,6 +1,6 @@
 /**
- * Limits requests to GitHub. All requests of the installation share one hourly limit. The watch uses its share of the
- * remaining requests and leaves the rest to enrolments.
+ * Limits requests to GitHub. All requests of the App installation share one hourly limit. The watch uses its share of
+ * the remaining requests and leaves the rest for enrolments.
  * https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
  */
 import type { IssuerResponse } from '../../issuers/index.ts';
@@ -8,33 +8,33 @@ import type { IssuerResponse } from '../../issuers/index.ts';
 export type RateLimiter = ReturnType<typeof createRateLimiter>;
 
 /**
- * Shares of the hourly limit. The rest is for enrolments. `events` covers queries caused by the audit log, `jobs` the
- * GitHub Actions jobs with a session.
+ * Shares of the hourly limit. The rest is reserved for enrolments. `events` covers queries triggered by the audit log.
+ * `jobs` covers the GitHub Actions jobs that have a session.
  */
 export const RATE_LIMIT_SHARES = { codespaces: 0.5, members: 0.15, events: 0.2, jobs: 0.05 } as const;
-/** Combined share of the rounds. */
+/** Combined share of the Codespace and member sweeps. */
 const SHARED = RATE_LIMIT_SHARES.codespaces + RATE_LIMIT_SHARES.members;
 const RESERVE = 1 - SHARED;
 
 /**
- * Lowest limit that an installation can have. Assumed until GitHub reports another, which an enterprise server may
- * never do.
+ * Lowest limit that an installation can have. It is assumed until GitHub reports the actual limit, which an enterprise
+ * server may never do.
  */
 const ASSUMED_LIMIT = 5000;
 const HOUR_SECONDS = 3600;
 const BURST_SECONDS = 300;
-/** Large, because many Codespaces stop together at the end of a working day. */
+/** Allows a large burst, because many Codespaces stop at the same time at the end of a working day. */
 const EVENT_BURST_SECONDS = 900;
 const MAX_PAUSE_SECONDS = HOUR_SECONDS;
 
 /**
- * Creates the limiter.
+ * Creates the rate limiter.
  * @param clock Unix milliseconds
  */
 export function createRateLimiter(clock: () => number) {
   let limit = ASSUMED_LIMIT;
   let remaining: number | undefined;
-  /** Unix seconds. */
+  /** When the limit resets, Unix seconds. */
   let reset = 0;
   let pausedUntil = 0;
 
@@ -50,14 +50,14 @@ export function createRateLimiter(clock: () => number) {
   };
 
   return {
-    /** Suspends all requests for this long, seconds. */
+    /** Suspends all requests for the given number of seconds. */
     pause,
-    /** Reads the remaining limit from a response, and pauses if GitHub asks for it. */
+    /** Reads the remaining limit from a response, and pauses all requests if GitHub requires it. */
     observe({ status, headers }: IssuerResponse) {
       const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
       const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
       const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
-      // A response to an unknown token (revoked early) contains the address's limit instead.
+      // If GitHub does not know the token (revoked early), the headers show the limit of our IP address instead.
       if (status !== 401 && isCore && told.limit > 0 && told.left >= 0) {
         limit = told.limit;
         remaining = told.left;
@@ -68,14 +68,14 @@ export function createRateLimiter(clock: () => number) {
       if (retryAfter > 0) pause(retryAfter);
       else if (told.left === 0) pause(window().seconds);
     },
-    /** Milliseconds until the next request may be sent; 0 if it may be sent now. */
+    /** Returns the milliseconds until the next request may be sent, or 0 if it may be sent now. */
     pausedFor: () => Math.max(0, pausedUntil - clock()),
-    /** API calls left in this hour, as reported by GitHub; undefined before the first response. */
+    /** Returns how many API calls GitHub allows for the rest of this hour; undefined before the first response. */
     left: () => (remaining === undefined ? undefined : window().left),
     /**
-     * Creates an allowance that permits bursts of up to a quarter of an hour.
+     * Creates an allowance that can be used in bursts of up to a quarter of an hour's requests.
      * @param share fraction of the hourly limit
-     * @returns function that reports whether a request may be sent, and charges it
+     * @returns a function that returns whether a request may be sent, and if so, deducts it from the allowance
      */
     allowance(share: number) {
       let spent = 0;
@@ -90,25 +90,25 @@ export function createRateLimiter(clock: () => number) {
       };
     },
     /**
-     * Creates a pacer for a task's rounds.
-     * @param share fraction of the hourly limit that the rounds may use: SHARE
+     * Creates a pacer for a task that runs in rounds.
+     * @param share fraction of the hourly limit that the rounds may use, from RATE_LIMIT_SHARES
      */
     rounds(share: number) {
-      /** Unused requests from the share, so that a few requests need not wait. */
+      /** Unused requests of this share. They allow a few requests to be sent without delay. */
       let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);
       let at = clock();
       return {
         /**
          * Returns the milliseconds from the end of one round to the next.
-         * @param cost requests of this round that counted (unchanged answers are free)
-         * @param floorMs minimum
+         * @param cost requests in this round that counted against the limit (unchanged answers are free)
+         * @param floorMs minimum delay, milliseconds
          */
         delay(cost: number, floorMs: number) {
           const { left, seconds } = window();
           const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
-          // Other tasks have used up the limit, so leases decide until it resets.
+          // Other tasks have used up the limit, so only lease expiry ends sessions until the limit resets.
           if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
-          // Requests that other tasks leave unused are saved for later, because enrolments arrive in bursts.
+          // Requests that other tasks do not use are saved for later, because enrolments arrive in bursts.
           const perSecond = Math.min((share * limit) / HOUR_SECONDS, mine / seconds);
           const now = clock();
           credit = Math.min(credit + ((now - at) / 1000) * perSecond, perSecond * BURST_SECONDS) - cost;

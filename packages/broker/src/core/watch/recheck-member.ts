@@ -1,8 +1,8 @@
 /**
- * Queries a single developer: whether GitHub still lists the memberships that a session depends on. "Not found" may
- * also mean that the login now belongs to another user, or that members may not be read. So it counts only if GitHub
- * shows the same account in the organization, or confirms that the account still has this login and that the
- * organization has members.
+ * Checks whether GitHub still lists the memberships of a single developer that a session depends on. A "not found"
+ * response may also mean that the login now belongs to another user, or that the App may not read members. So a missing
+ * membership counts only if GitHub shows the same account in the organization, or confirms both that the account still
+ * has this login and that the organization has members.
  */
 
 import { z } from 'zod';
@@ -30,7 +30,7 @@ export interface RecheckMemberOptions {
 
 /**
  * Rechecks a developer's memberships in one organization.
- * @param organization lower case; memberships elsewhere are not queried
+ * @param organization lower case. Memberships in other organizations are not queried.
  * @returns whether the session lost anything
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -54,7 +54,7 @@ export async function recheckMember(options: RecheckMemberOptions, live: Live, o
       .filter((team) => organizationOf(team) === organization)
       .map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
   ]);
-  // The login now belongs to another user; the sweep compares ids.
+  // The login may now belong to another user. The sweep handles that case, because it compares ids.
   if (found ? found.user.id !== user.id : !(await isTrulyAbsent())) return false;
 
   const role = found?.state === 'active' ? found.role : undefined;

@@ -1,6 +1,6 @@
 /**
- * Sweeps all Codespaces of the organization. It ends the sessions whose Codespace has ended, according to a complete
- * listing. A failed or partial listing neither ends nor extends a session, and leases still apply.
+ * Sweeps all of the organization's Codespaces. Sessions end if a complete listing shows that their Codespace has ended.
+ * A failed or partial listing neither ends nor extends a session, and leases still apply.
  */
 
 import { encodePathSegment, type ReadGithub } from '../../attest/index.ts';
@@ -17,22 +17,22 @@ import {
 import { type CachedPages, readListing } from './listing.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
-/** Maximum Codespaces rechecked per sweep. The rest wait for the next listing. */
+/** Maximum number of Codespaces rechecked per sweep. The rest wait for the next listing. */
 const MAX_ASKED_AGAIN = 50;
 /**
- * Minimum size from which a listing that lost more than half of its entries is distrusted, because outages look like
- * that.
+ * Minimum size of the previous listing for the outage check. If more than half of that many entries disappear at once,
+ * the listing is distrusted, because an outage is the likelier explanation.
  */
 const MANY = 10;
 
 /**
- * Creates the sweep.
- * @param onFailure receives a recheck's failure; the next sweep tries again
+ * Creates the Codespace sweep.
+ * @param onFailure called when a recheck fails. The next sweep retries it.
  */
 export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
   const cachedPages: CachedPages<ListedCodespace> = new Map();
   let cachedOrganization = '';
-  /** Ids that an earlier listing contained, which are expected in the next one. */
+  /** Ids in earlier listings. The next listing is expected to contain them. */
   let seen: ReadonlySet<number> = new Set();
   /** Sessions whose Codespace was not available in the last listing. */
   let suspects: ReadonlySet<string> = new Set();
@@ -40,7 +40,7 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
   return {
     /**
      * Runs one sweep.
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; in this case, no session was ended
      */
     async sweep(read: ReadGithub, organization: string) {
       const part = encodePathSegment(organization);
@@ -82,7 +82,7 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
         }
       }
       suspects = doubted;
-      // After a distrusted listing, the entries before it are still expected.
+      // After a distrusted listing, all entries seen before it are still expected.
       seen = isBelievable ? new Set(index.byId.keys()) : new Set([...before, ...index.byId.keys()]);
     },
   };
@@ -99,10 +99,10 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
 }
 
 /**
- * Queries a single Codespace: its status in the complete list of its developer's Codespaces.
- * @param organization organization of the Codespace
- * @returns undefined if GitHub's answer is inconclusive: its developer is not (or no longer) a member under this login,
- *   or the list changed while it was read
+ * Rechecks a single Codespace by looking it up in the complete list of its developer's Codespaces.
+ * @param organization organization that the Codespace belongs to
+ * @returns undefined if GitHub's answer is inconclusive, because the developer is not a member under this login (or no
+ *   longer is), or because the list changed while it was being read
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function recheckCodespace(
@@ -122,7 +122,7 @@ export async function recheckCodespace(
 
 /**
  * Closes the session of a Codespace that has ended.
- * @param witness description of the query, for the audit log
+ * @param witness description of the query that showed it, for the audit log
  */
 export function closeCodespaceSession(
   sessions: SessionContext,
@@ -135,6 +135,6 @@ export function closeCodespaceSession(
     status.kind === 'over' ? status.cause : status.kind === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
   const state = status.kind === 'absent' ? 'not listed' : status.state;
   sessions.losses.lose({ kind: 'codespace', id, name, owner });
-  // The session has ended in memory when this returns; store, edges and mesh follow, with retries.
+  // The session has ended in memory when this returns. The store, edges and mesh are updated later, with retries.
   void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
 }

@@ -1,7 +1,8 @@
 /**
- * Sweeps the GitHub Actions jobs of live sessions. It ends the sessions whose job has completed. Each job is queried by
- * its ids and conditionally, because unchanged answers are free. A completed job never runs again (a rerun is another
- * job), so one answer is enough. A failed query ends nothing, and leases and limits still apply.
+ * Sweeps the GitHub Actions jobs of live sessions, and ends sessions whose job has completed. Each job is queried by
+ * its ids. Queries are conditional, because unchanged answers are free. A completed job never runs again (a rerun is a
+ * new job), so a single answer is sufficient. A failed query does not end a session. Leases and time limits still
+ * apply.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -11,20 +12,20 @@ import type { SessionContext } from '../session/context.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 
-/** Maximum jobs per round. The longest-waiting jobs go first. */
+/** Maximum number of jobs queried per round. The jobs that have waited longest go first. */
 const MAX_ASKED = 50;
-/** Maximum failures per round. Beyond that, GitHub as a whole is unavailable, and other tasks must not wait for it. */
+/** Number of failures that aborts a round. GitHub is then assumed to be down, and other tasks must not wait for it. */
 const MAX_FAILURES = 3;
 
-/** Status of a job, or of a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
+/** Status of a job or a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
 const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
 
 /**
- * Creates the sweep.
- * @param onFailure receives the failure of one job's query; the next round tries again
+ * Creates the job sweep.
+ * @param onFailure called when the query for a job fails. The next round retries it.
  */
 export function createJobSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
-  /** ETags by session, longest-waiting first. */
+  /** ETags by session id. The session that has waited longest comes first. */
   let asked = new Map<string, string | undefined>();
 
   const ask = async (read: ReadGithub, live: Live) => {
@@ -37,7 +38,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
       where.path,
       etag === undefined ? {} : { headers: { 'if-none-match': etag } },
     );
-    // GitHub also responds with 404 to an App that lacks permission.
+    // A 404 does not prove that the job has ended, because GitHub also sends it if the App lacks permission.
     if (!answer || answer.status === 304) return;
     const job = parseGithubResponse(Status, answer);
     if (live.ended || job.id !== where.id) return;
@@ -50,8 +51,8 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
   return {
     /**
      * Runs one sweep.
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; jobs that were not queried come first in the
-     *   next round
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the next round then starts with the jobs that
+     *   were not queried
      */
     async sweep(read: ReadGithub) {
       const jobs = [...sessions.live.all()].filter(isJob);
@@ -69,7 +70,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
           });
         }
       } finally {
-        // A failed query counts as a turn, so that other jobs do not wait behind an unreadable repository.
+        // A failed query counts as a turn. Otherwise, an unreadable repository would hold up other jobs.
         const later = jobs.slice(had.length);
         asked = new Map([...later, ...had].map(({ session: { id } }) => [id, asked.get(id)]));
       }
@@ -81,7 +82,7 @@ function isJob({ session, ended }: Live): boolean {
   return !ended && session.attestation.workspace.kind === 'actions';
 }
 
-/** Returns the path to query: the job's if the token contains its id, otherwise its run attempt's. */
+/** Returns the path of the job if the token contains its id, or else the path of its run attempt. */
 function whereToAsk({ session: { attestation } }: Live) {
   const { claims, workspace } = attestation;
   const owner = encodePathSegment(workspace.repository?.fullName.split('/')[0] ?? '');

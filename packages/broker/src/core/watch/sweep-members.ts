@@ -1,7 +1,7 @@
 /**
- * Sweeps the members of the teams and organizations that live sessions depend on. It ends what they lose. A list costs
- * a request per hundred members, and nothing while it is unchanged. A user missing from a list is queried individually
- * before anything ends.
+ * Sweeps the members of the teams and organizations that live sessions depend on. Sessions and grants end if the
+ * developer is no longer a member. Reading a list costs one request per hundred members, or nothing if the list is
+ * unchanged. Before anything ends, each user who is missing from a list is queried individually.
  */
 
 import { z } from 'zod';
@@ -23,16 +23,16 @@ const MemberPage = z
   .array(Member)
   .max(100)
   .transform((items) => ({ items }));
-/** Maximum users queried individually per round. The rest wait for the next one. */
+/** Maximum number of users queried individually per round. The rest wait for the next round. */
 const MAX_CONFIRMED = 50;
 
-/** Creates the sweep. */
+/** Creates the member sweep. */
 export function createMemberSweep(sessions: SessionContext) {
   const cachedPages = new Map<string, CachedPages<z.infer<typeof Member>>>();
-  /** Ids of users in an earlier member list of the organization. */
+  /** Ids of users in the trusted organization's previous member list. */
   let wereMembers: ReadonlySet<number> = new Set();
 
-  /** Lists logins by id; undefined if the list does not exist. */
+  /** Returns the listed logins by user id, or undefined if the list does not exist or is inconsistent. */
   const list = async (read: ReadGithub, organization: string, path: string) => {
     const pages = cachedPages.get(path) ?? new Map();
     cachedPages.set(path, pages);
@@ -43,12 +43,12 @@ export function createMemberSweep(sessions: SessionContext) {
   const wasMember = (id: number) => wereMembers.has(id);
 
   return {
-    /** Whether the last member list of that organization contained this user. */
+    /** Whether the trusted organization's last member list contained this user. */
     wasMember,
     /**
      * Runs one sweep.
-     * @param trusted organization that the access file trusts, if it trusts Codespaces
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the rest is checked next time
+     * @param trusted organization that the access file trusts; undefined if it does not trust Codespaces
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the rest is checked in the next sweep
      */
     async sweep(read: ReadGithub, trusted: string | undefined) {
       const askedAt = sessions.clock();
@@ -65,10 +65,10 @@ export function createMemberSweep(sessions: SessionContext) {
       for (const organization of organizations) {
         const org = encodePathSegment(organization);
         const members = org && (await list(read, organization, `/orgs/${org}/members`));
-        // GitHub also responds with 404 without permission to read members; then nothing is known.
+        // GitHub also responds with 404 if the App may not read members, so a missing list proves nothing.
         if (!members || members.size === 0) continue;
         const isTrusted = organization === trusted?.toLowerCase();
-        /** Returns the user with the login in the organization's list, because logins change. */
+        /** Returns the user with the login from the organization's list, because logins can change. */
         const current = ({ session }: Live) => {
           const { id, login } = session.attestation.githubUser!;
           return { id, login: members.get(id) ?? login };
@@ -76,7 +76,7 @@ export function createMemberSweep(sessions: SessionContext) {
         for (const live of candidates) {
           const user = current(live);
           const ends = isTrusted && !members.has(user.id) && dependsOnMembership(live, organization, wasMember);
-          // Member lists contain no roles, so each of the few sessions that depend on one is queried individually.
+          // Member lists do not include roles, so the few users whose sessions depend on one are queried individually.
           const roles = (live.session.attestation.organizationRoles ?? []).filter(
             (one) => organizationOf(one) === organization,
           );
@@ -90,7 +90,7 @@ export function createMemberSweep(sessions: SessionContext) {
         for (const team of teams) {
           const path = organizationOf(team) === organization ? await queries.teamPath(team) : undefined;
           if (path === undefined) continue;
-          // A deleted team has no members.
+          // If the team was deleted, the list does not exist, so no user is in the team.
           const inTeam = await list(read, organization, `${path}/members`);
           for (const live of candidates) {
             const user = current(live);

@@ -1,6 +1,6 @@
 /**
- * Watches GitHub for ended Codespaces and jobs, and for lost memberships. It sends one request at a time, at the pace
- * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
+ * Watches GitHub for Codespaces and jobs that have ended, and for lost memberships. Sweeps run one after another, at a
+ * pace that GitHub's rate limit allows. The watch can end a session before its lease expires, but never extends one.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -15,14 +15,14 @@ import { createMemberSweep } from './sweep-members.ts';
 
 export interface WatchOptions {
   readonly read: ReadGithub;
-  /** Observes every response that `read` receives. */
+  /** Rate limiter that observes every response to `read`. */
   readonly rateLimiter: RateLimiter;
   readonly sessions: SessionContext;
-  /** Minimum seconds between sweeps; the rate limit may delay them further. */
+  /** Minimum seconds between sweeps. The rate limit may delay them further. */
   readonly sweepSeconds: number;
   readonly memberSeconds: number;
   readonly onFailure: (cause: unknown) => void;
-  /** Defaults to a timer. */
+  /** Function that waits between rounds. Defaults to a timer. */
   readonly wait?: Wait;
 }
 
@@ -30,18 +30,18 @@ interface Task {
   readonly rounds: ReturnType<RateLimiter['rounds']>;
   readonly floorMs: number;
   readonly run: (read: ReadGithub) => Promise<void>;
-  /** Unix milliseconds. */
+  /** When the next round is due, Unix milliseconds. */
   dueAt: number;
   doneAt?: number;
   failures: number;
 }
 
-/** Maximum delay while GitHub is unavailable. It doubles with each failure. */
+/** Maximum delay while GitHub is unavailable. The delay doubles with each failure. */
 const MAX_BACKOFF_MS = 60_000;
-/** Maximum length of one sleep. */
+/** Maximum duration of a single sleep. */
 const MAX_SLEEP_MS = 60_000;
 
-/** Starts the watch. */
+/** Starts to watch GitHub. */
 export function startGithubWatch(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
@@ -106,7 +106,7 @@ export function startGithubWatch(options: WatchOptions) {
     while (!stopping.signal.aborted) {
       const now = clock();
       const due = [sweeping, asking, seeing].filter(({ dueAt }) => dueAt <= now);
-      // Without live sessions, no request is sent.
+      // If there are no live sessions, skip the requests.
       if (sessions.live.size() === 0)
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
       if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopping.signal.aborted) await perform(one);
@@ -121,7 +121,7 @@ export function startGithubWatch(options: WatchOptions) {
     handle: handler.handle,
     opened: handler.opened,
     considerEvidence: handler.considerEvidence,
-    /** Seconds since the last complete sweep of the Codespaces began; undefined before the first. */
+    /** Returns the seconds since the last complete Codespace sweep began, or undefined before the first one. */
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
     callsLeft: rateLimiter.left,

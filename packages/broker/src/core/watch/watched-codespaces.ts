@@ -1,4 +1,4 @@
-/** Live Codespace sessions, in the form that the watch needs. */
+/** Extracts from live Codespace sessions the fields that the watch needs. */
 
 import { SETTLE_SECONDS } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -9,14 +9,14 @@ export interface WatchedCodespace {
   readonly id: number;
   readonly name: string;
   readonly owner: string;
-  /** Login of the paying account, lower case. An organization's list contains every Codespace that it pays for. */
+  /** Login of the account that pays, lower case. An organization's list contains every Codespace that it pays for. */
   readonly payer: string;
 }
 
 /**
- * Whether an answer is newer than the session. GitHub reported `Available` when the session opened, but for a moment
- * some of its servers may still report a state from before the start. So answers to queries within SETTLE_SECONDS of
- * the opening are ignored.
+ * Whether an answer from GitHub reflects the state after the session opened. GitHub reported `Available` at that time,
+ * but some of its servers may briefly still report a state from before the Codespace started. So answers to queries
+ * within SETTLE_SECONDS of the opening are ignored.
  * @param askedAt time of the query, Unix milliseconds
  */
 export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: number): boolean {
@@ -28,7 +28,7 @@ export function watchedCodespaces(index: SessionContext['live']): WatchedCodespa
   return [...index.all()].flatMap((live) => toWatchedCodespace(live) ?? []);
 }
 
-/** Returns the watched Codespace of a live session; undefined if it has none. */
+/** Returns the watched Codespace of a live session, or undefined if the session does not belong to a Codespace. */
 export function toWatchedCodespace(live: Live): WatchedCodespace | undefined {
   const { attestation } = live.session;
   const { claims, githubUser } = attestation;

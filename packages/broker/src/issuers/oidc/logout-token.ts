@@ -1,4 +1,4 @@
-/** Logout tokens, which an issuer sends when a user signs out there (OpenID Connect Back-Channel Logout 1.0). */
+/** Verifies logout tokens. Issuers send them when a user signs out (OpenID Connect Back-Channel Logout 1.0). */
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -10,13 +10,13 @@ import { unknownIssuerError } from './sign-in.ts';
 import { SKEW_SECONDS, type VerifyOptions, verifyJwt } from './verify-id-token.ts';
 
 export interface VerifiedLogout {
-  /** The issuer's name in the access file. */
+  /** Name of the issuer in the access file. */
   readonly issuer: string;
-  /** User whose sessions end, as in Attestation. If absent, only `sid` applies. */
+  /** Subject (as in Attestation) of the user whose sessions end. If absent, only `sid` applies. */
   readonly subject?: string;
-  /** Session at the issuer. If absent, all of the subject's sessions end. */
+  /** Id of the session at the issuer. If absent, all of the subject's sessions end. */
   readonly sid?: string;
-  /** Unix seconds. */
+  /** When the logout token was issued, Unix seconds. */
   readonly at: number;
   readonly replay: NonNullable<AttestationResult['replay']>;
 }
@@ -29,11 +29,11 @@ export interface VerifiedLogout {
 export type LogoutVerifier = (issuer: string, token: string) => Promise<VerifiedLogout>;
 
 export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
-/** Maximum age of a logout token, seconds. Issuers send it as soon as they create it. */
+/** Maximum age of a logout token, seconds. Issuers send a token as soon as they have created it. */
 const MAX_AGE_SECONDS = 120;
 const MAX_ID = 512;
 
-/** Creates the verifier for the issuers in the access file. */
+/** Creates a logout verifier for the issuers in the access file. */
 export function createLogoutVerifier(options: VerifyOptions & { readonly access: () => Access }): LogoutVerifier {
   return async (name, token) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
@@ -42,7 +42,7 @@ export function createLogoutVerifier(options: VerifyOptions & { readonly access:
     const { alg, typ } = header;
     if (iss !== issuer.issuer) throw invalid('it was issued by a different issuer');
     if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not allowed');
-    // Section 2.4 recommends logout+jwt; some providers send JWT or no type.
+    // Section 2.4 recommends the type logout+jwt, but some providers send JWT or omit the type.
     if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?(?:logout\+)?jwt$/i.test(typ)))
       throw invalid('unexpected `typ`');
     return read(await verified(token, issuer, options), issuer, options.clock() / 1000);
@@ -50,8 +50,8 @@ export function createLogoutVerifier(options: VerifyOptions & { readonly access:
 }
 
 async function verified(token: string, issuer: TrustedIssuer, options: VerifyOptions): Promise<JWTPayload> {
-  // Either client may be the recipient: the issuer assigns `sub` and `sid`, and they mean the same at both (section
-  // 2.4).
+  // The token may be addressed to either client. The issuer assigns `sub` and `sid`, so they mean the same for both
+  // (section 2.4).
   const audience = [issuer.signIn!.client, operatorClientOf(issuer.signIn!)];
   try {
     return await verifyJwt(token, issuer, { audience, requiredClaims: ['iat', 'jti', 'events'] }, options);

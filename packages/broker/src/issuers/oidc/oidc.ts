@@ -1,4 +1,4 @@
-/** Attests an OIDC ID token of a configured issuer (OpenID Connect Core 3.1.3.7, RFC 8725). */
+/** Attests ID tokens from configured OIDC issuers (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -12,7 +12,8 @@ import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
 export interface OidcOptions extends VerifyOptions {
   /**
-   * Confirms the teams and roles of the user who triggered a GitHub Actions job. If absent, none are confirmed.
+   * Confirms the teams and roles of the user who triggered a GitHub Actions job. If absent, the user has no confirmed
+   * teams or roles.
    * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
    */
   readonly memberships?: (
@@ -24,8 +25,8 @@ export type OidcProof = Extract<Proof, { type: 'oidc' }>;
 
 /**
  * Attests an ID token.
- * @param issuers issuers in the access file in force; a token is checked against no others
- * @param jkt thumbprint of the key that the session will be bound to; if absent, a sign-in is not a proof
+ * @param issuers issuers in the current access file. Tokens from other issuers are refused.
+ * @param jkt thumbprint of the key that the session will be bound to. If absent, a sign-in is not accepted as a proof.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function attestOidc(
@@ -35,7 +36,7 @@ export async function attestOidc(
   jkt = '',
 ): Promise<AttestationResult> {
   const unverified = decodeIdToken(proof.token);
-  // Exact string comparison, because a URL that differs in a slash, case or port is another issuer.
+  // Compare strings exactly, because a URL that differs in a slash, case or port identifies a different issuer.
   const issuer = issuers.find((trusted) => trusted.issuer === unverified.issuer);
   if (!issuer) {
     throw new MeshpassError(
@@ -54,7 +55,7 @@ export async function attestOidc(
   return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...rest }, replay };
 }
 
-/** Verifies the sign-in of a developer, which is the only proof of the workspace. */
+/** Verifies a developer's sign-in. It is the workspace's only proof. */
 async function bySignIn(proof: OidcProof, issuer: TrustedIssuer, jkt: string, options: OidcOptions) {
   const { signIn, replay, exp } = await verifySignIn(proof.token, issuer, { jkt }, options);
   const { claims } = signIn;
@@ -71,7 +72,8 @@ const numeric = z
 const text = z.string().min(1).max(500);
 
 /**
- * Claims of a GitHub Actions token; every value is a string (https://docs.github.com/actions/reference/security/oidc).
+ * Claims of a GitHub Actions token. All values are strings
+ * (https://docs.github.com/actions/reference/security/oidc).
  */
 const Claims = z.object({
   repository: text,
@@ -85,13 +87,13 @@ const Claims = z.object({
   workflow_ref: text.optional(),
 });
 
-/** GitHub's own workflow that creates Codespaces prebuilds. */
+/** Matches the GitHub workflow that creates Codespaces prebuilds. */
 const PREBUILD = /^[^/]+\/[^/]+\/dynamic\/codespaces\//;
 
 /**
- * Builds the identity of a job from its verified claims. It uses their ids, but not `sub`: repository settings can
- * change its text, and it has two forms (`repo:OWNER/REPO:...` and `repo:OWNER@ID/REPO@ID:...`). All workflows of a
- * repository are one subject, regardless of who triggers them.
+ * Builds the identity of a job from its verified claims. It uses the ids in the claims instead of `sub`, because
+ * repository settings can change the format of `sub`, which already has two forms (`repo:OWNER/REPO:...` and
+ * `repo:OWNER@ID/REPO@ID:...`). All workflows of a repository share one subject, regardless of who triggers them.
  * @throws MeshpassError `proof_malformed`, `proof_prebuild`
  */
 async function actions(verified: JWTPayload, issuer: TrustedIssuer, { memberships }: OidcOptions): Promise<Identity> {

@@ -1,4 +1,4 @@
-/** Verifies the person behind an operator's ID token, at sign-in and at confirmations. */
+/** Verifies the ID tokens of operators, both when they sign in and when a sign-in is confirmed. */
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { AttestationResult } from '../attested.ts';
@@ -8,16 +8,16 @@ import { attestOidc } from './oidc.ts';
 import { onlyAudience } from './person.ts';
 import type { VerifyOptions } from './verify-id-token.ts';
 
-/** Verified person. */
+/** A user whose ID token was verified. */
 export interface VerifiedPerson {
   readonly attestation: Attestation;
   readonly replay: AttestationResult['replay'] | undefined;
-  /** Issue time of the ID token, Unix seconds; 0 if absent. */
+  /** When the ID token was issued, Unix seconds. 0 if unknown. */
   readonly given: number;
 }
 
 /**
- * Verifies an ID token that was issued to the operators' client alone.
+ * Verifies an ID token that was issued only to the operator client.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function verifyOperatorIdToken(
@@ -25,8 +25,8 @@ export async function verifyOperatorIdToken(
   { trust }: Access,
   options: VerifyOptions,
 ): Promise<VerifiedPerson> {
-  // Workspace ID tokens have a different audience and are rejected here. If operators have their own client, this includes
-  // sign-ins.
+  // ID tokens from workspaces have a different audience and are rejected here. If operators have their own client, this
+  // also applies to sign-ins of developers.
   const issuers = trust.issuers.flatMap(({ signIn, ...issuer }): TrustedIssuer[] =>
     signIn ? [{ ...issuer, audience: operatorClientOf(signIn) }] : [],
   );

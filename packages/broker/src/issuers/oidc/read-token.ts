@@ -1,21 +1,21 @@
-/** Reads an unverified token, within limits, only to find the issuer that must have signed it. */
+/** Decodes unverified tokens of limited size and depth, only to find the issuer that must have signed them. */
 import { MeshpassError } from '@meshpass/identity';
 import { structuralCharacters } from '@meshpass/identity/jws/json';
 import { hasDuplicateMember } from '../../base/index.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
-  /** `iss`, used only to find the configured issuer that equals it. */
+  /** The `iss` claim, used only to find the configured issuer with the same URL. */
   readonly issuer: string;
-  /** `aud`, used only to tell a sign-in's ID token from another proof. */
+  /** The `aud` claim, used only to distinguish the ID token of a sign-in from other proofs. */
   readonly audience: unknown;
-  /** Signing input. Unlike the whole token, it has only one form (ECDSA signatures are malleable). */
+  /** The signing input. Unlike the entire token, it has only one form, because ECDSA signatures are malleable. */
   readonly signingInput: string;
 }
 
-/** Maximum length, characters. A token of GitHub Actions has 2,000, one with a hundred groups 6,000. */
+/** Maximum length, characters. A GitHub Actions token has about 2,000, and a token with a hundred groups 6,000. */
 export const MAX_TOKEN_LENGTH = 16_384;
-/** Maximum nesting of objects and arrays. Real tokens have at most four levels. */
+/** Maximum nesting depth of objects and arrays. Real tokens have at most four levels. */
 const MAX_DEPTH = 10;
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
 
@@ -35,7 +35,7 @@ export function decodeIdToken(token: string): UnverifiedToken {
   return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
-/** Builds the error for a token that cannot be read. */
+/** Builds the error for a token that cannot be decoded. */
 export function malformedError(reason: string): MeshpassError {
   return new MeshpassError('proof_malformed', `This is not an ID token: ${reason}.`);
 }
@@ -55,7 +55,7 @@ function readPart(part: string, name: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** Returns the deepest nesting of a JSON text, before a parser reads it. */
+/** Returns the maximum nesting depth of a JSON text. Runs before the text is parsed. */
 function nesting(text: string): number {
   let depth = 0;
   let deepest = 0;

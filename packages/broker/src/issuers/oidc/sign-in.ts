@@ -1,8 +1,8 @@
 /**
- * Verifies the ID token from a person's sign-in in a workspace (RFC 8628). Its only audience must be the access file's
- * client, it must be fresh, and it is accepted once. If it contains a nonce, the nonce must match the session's key.
- * Most providers include none in device flow ID tokens, because RFC 8628 has no such parameter. The access file can
- * require one.
+ * Verifies the ID token of a user's sign-in in a workspace (RFC 8628). Its only audience must be the client in the
+ * access file, it must be recent, and it is accepted only once. If it contains a nonce, the nonce must match the
+ * session's key. Most providers do not include a nonce in ID tokens from the device flow, because RFC 8628 does not
+ * define such a parameter. The access file can require a nonce.
  */
 import type { TrustedIssuer } from '@meshpass/access';
 import { MeshpassError, type SignIn } from '@meshpass/identity';
@@ -18,14 +18,14 @@ import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 export interface SignInBinding {
   /** Thumbprint of the session's key. */
   readonly jkt: string;
-  /** Sign-in that this token confirms; absent for a new sign-in. */
+  /** The sign-in that this token confirms. Absent for a new sign-in. */
   readonly previous?: SignIn | undefined;
 }
 
 export interface VerifiedSignIn {
   readonly signIn: SignIn;
   readonly replay: NonNullable<AttestationResult['replay']>;
-  /** Expiry of the ID token, Unix seconds. */
+  /** When the ID token expires, Unix seconds. */
   readonly exp: number;
 }
 
@@ -39,7 +39,7 @@ export function isSignInToken({ audience }: UnverifiedToken, { signIn, audience:
 
 /**
  * Verifies the ID token of a sign-in.
- * @throws MeshpassError `sign_in_unknown` if the issuer has no sign-in, `sign_in_foreign`, `sign_in_stale`,
+ * @throws MeshpassError `sign_in_unknown` if the issuer does not offer sign-in, `sign_in_foreign`, `sign_in_stale`,
  *   `sign_in_rejected`, `proof_*`, `issuer_unavailable`
  */
 export async function verifySignIn(
@@ -87,7 +87,7 @@ export async function verifySignIn(
   };
 }
 
-/** Builds the error for an issuer that offers no sign-in. */
+/** Builds the error for an issuer that does not offer sign-in. */
 export function unknownIssuerError(name: string): MeshpassError {
   return new MeshpassError(
     'sign_in_unknown',
@@ -117,7 +117,7 @@ function refuseOther(previous: SignIn, subject: string, iat: number): void {
 }
 
 /**
- * Returns the time of authentication. A refreshed ID token repeats the original time (OpenID Connect Core section
+ * Returns when the user authenticated. A refreshed ID token repeats the original time (OpenID Connect Core section
  * 12.2).
  */
 function authTimeOf(claims: JWTPayload, previous: SignIn | undefined, now: number): number | undefined {

@@ -15,22 +15,23 @@ export interface VerifyOptions {
 }
 
 /**
- * The only accepted algorithms, whatever the access file lists. Symmetric algorithms and `none` are never accepted (RFC
- * 8725 section 3.1).
+ * The only algorithms that are accepted, even if the access file lists others. Symmetric algorithms and `none` are
+ * never accepted (RFC 8725 section 3.1).
  */
 const ALGORITHMS = new Set([
   ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ]);
-/** Tolerated difference between the issuer's clock and ours. */
+/** Tolerated difference between the issuer's clock and ours, seconds. */
 export const SKEW_SECONDS = 30;
-/** Maximum remaining lifetime of a proof. It must be remembered this long against replay. */
+/** Maximum remaining lifetime of a proof. The broker must remember it for this long to prevent replays. */
 const MAX_LIFE_SECONDS = 86_400;
 
 /**
  * Verifies an ID token whose `iss` matches the issuer (OpenID Connect Core 3.1.3.7, RFC 8725).
- * @param audience required audience
- * @returns its claims, subject, expiry (Unix seconds) and replay protection. Checks for its purpose are the caller's.
+ * @param audience audience that the token must have
+ * @returns the token's claims, subject, expiry (Unix seconds) and replay protection. Callers must perform any further
+ *   checks that their use of the token requires.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function verifyIdToken(token: string, issuer: TrustedIssuer, audience: string, options: VerifyOptions) {
@@ -65,9 +66,9 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
 }
 
 /**
- * Verifies a token's signature, issuer, audience and times with the issuer's keys.
- * @param requirements its audience, one of several, and the claims that it must have
- * @throws MeshpassError `issuer_unavailable`; errors of jose
+ * Verifies a token's signature (with the issuer's keys), issuer, audience and times.
+ * @param requirements the accepted audiences, and the claims that the token must have
+ * @throws MeshpassError `issuer_unavailable`; any error from jose
  */
 export async function verifyJwt(
   token: string,
@@ -108,7 +109,7 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
   }
   const unusable = error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid;
   if (unusable || error instanceof errors.JOSENotSupported) return malformedError('it is not a valid signed JWT');
-  // No key or several keys match, or the key is weak.
+  // The token matches no key or more than one key, or the key is too weak.
   return new MeshpassError(
     'proof_key_unknown',
     `${issuer.name} does not publish a key that matches this ID token. Obtain a new one.`,
@@ -116,11 +117,11 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
   );
 }
 
-/** Checks the claims that jose leaves to its caller. */
+/** Checks the claims that jose does not check. */
 function checkClaims(claims: JWTPayload, audience: string, now: number) {
   const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
-  // An untyped logout token has the same key and audience as an ID token, and no nonce (Back-Channel Logout 1.0 section
-  // 2.4).
+  // A logout token without a type has the same signing key and audience as an ID token. It does not have a nonce
+  // (Back-Channel Logout 1.0 section 2.4).
   if (events !== undefined) throw malformedError('it contains an events claim, like a logout token');
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT_LENGTH || !sub.isWellFormed()) {
     throw malformedError('the sub claim is missing or invalid');
@@ -132,7 +133,7 @@ function checkClaims(claims: JWTPayload, audience: string, now: number) {
       "This ID token's lifetime is too long. Its issuer must limit it to one day.",
     );
   }
-  // OpenID Connect Core 3.1.3.7: if there are several audiences, the authorized party must be our client.
+  // OpenID Connect Core 3.1.3.7: if the token has more than one audience, its authorized party must be our client.
   if (Array.isArray(aud) && aud.length > 1 && azp !== undefined && azp !== audience) {
     throw new MeshpassError('proof_audience', `This ID token was issued to a client (azp) other than ${audience}.`);
   }

@@ -1,6 +1,6 @@
 /**
- * Finds the principals that an operator can still deny after a session ended undenied (ended.ts). An attacker with the
- * session's keys may have closed the session in the same way as its agent.
+ * Lets an operator deny the principals of a session that ended without being denied (ended.ts). Even if the session
+ * seems to have been closed by its agent, an attacker with the session's keys may have closed it.
  */
 import { type CloseCause, type Store, toStoreError } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
@@ -8,12 +8,12 @@ import type { SessionContext } from '../context.ts';
 import { listRevokedPrincipals } from '../restore.ts';
 import type { Write } from '../settling.ts';
 
-/** Cause stored for principals that are denied late. */
+/** Cause to store for principals that are denied after their session ended. */
 const CAUSE: CloseCause = 'operator';
 
 /**
- * Prepares the denial of an ended session, for the next broker and in the mesh.
- * @returns undefined if all its principals are denied by the mesh or no longer valid
+ * Prepares the denial of an ended session, both in the mesh and in the store (for the next broker process).
+ * @returns undefined if the mesh already denies all its principals, or they are no longer valid
  * @throws MeshpassError `store_unavailable`
  */
 export async function denyEndedSession(

@@ -1,7 +1,7 @@
 /**
- * Finds sessions that were opened after the backup of a restored store. The store cannot deny sessions that it does not
- * contain, and earlier denials would be lost. The broker therefore reads the principals from the mesh, as long as any
- * of their SVIDs may be valid.
+ * Finds sessions that were opened after the backup from which the store was restored. The broker cannot deny sessions
+ * that the store does not contain, and earlier denials would be lost. So the broker reads the principals from the mesh,
+ * for as long as any of their SVIDs may be valid.
  */
 
 import { type Clock, type RetryOptions, retryWhileUnavailable, toUnixSeconds } from '../../../base/index.ts';
@@ -10,8 +10,8 @@ import type { Store } from '../../../store/index.ts';
 
 /**
  * Lists principals that are in the mesh but not in the restored store.
- * @returns principals of the sessions that the declared restore lost; empty without a recent restore
- * @throws AbortError if the signal ends the wait
+ * @returns principals of sessions that were lost in the declared restore; empty if there was no recent restore
+ * @throws AbortError if the signal aborts the wait
  */
 export async function listLostSessionPrincipals(
   { db }: Pick<Store, 'db'>,

@@ -1,6 +1,6 @@
 /**
- * Queues live sessions that may gain grants after a time window opened or the access file changed. They are processed
- * one by one, so that a thousand simultaneous gains do not overload istiod with certificate requests.
+ * Queues live sessions that may gain grants because a time window opened or the access file changed. Sessions are
+ * processed one by one, so that a thousand simultaneous gains do not overload istiod with certificate requests.
  */
 import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
@@ -9,17 +9,17 @@ import type { SessionContext } from '../context.ts';
 import type { Live } from '../live.ts';
 import { addEntitledGrants } from '../widen.ts';
 
-/** Pause between sessions, ms. istiod signs about 80 certificates a second and also has to serve renewals. */
+/** Pause between sessions that gain grants, ms. istiod signs about 80 certificates per second, including renewals. */
 const PACE_MS = 25;
 const LOOK_MS = 500;
 const RETRY_MS = 2_000;
-/** Number of sessions checked before yielding to other work. */
+/** Number of sessions to check before yielding to other work. */
 const AT_ONCE = 20;
 
-/** Sessions whose grants are waiting to be checked. */
+/** Queue of sessions whose grants are waiting to be checked. */
 export type GainQueue = ReturnType<typeof startGainQueue>;
 
-/** Starts to follow time windows and access files. Queues all live sessions first. */
+/** Starts to watch time windows and the access file. All live sessions are queued initially. */
 export function startGainQueue(context: SessionContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
@@ -67,7 +67,7 @@ export function startGainQueue(context: SessionContext, isLeader: () => boolean)
     const was = open;
     const now = toUnixSeconds(context.clock);
     open = openWindows(access, now);
-    // Also detects a window that closed and opened again between two checks.
+    // Comparing the closing time also detects a window that closed and reopened between two checks.
     if (access !== before || [...open.keys()].some((name) => (was.get(name) ?? 0) <= now))
       for (const one of live.all()) add(one);
   };
@@ -75,11 +75,11 @@ export function startGainQueue(context: SessionContext, isLeader: () => boolean)
   const looking = setInterval(look, LOOK_MS).unref();
   look();
   return {
-    /** Adds one session. */
+    /** Adds a session to the queue. */
     add,
     /**
-     * Adds a session that has just opened, because earlier causes did not reach it.
-     * @param decidedBy access file that authorized the opening
+     * Adds a newly opened session if it may have missed a change that occurred while it was being opened.
+     * @param decidedBy access file that authorized the session
      */
     opened,
     stop: () => {
