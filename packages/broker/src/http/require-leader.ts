@@ -1,6 +1,6 @@
 /**
  * Refuses requests while the broker cannot prove that it is active, including requests that began earlier. Requests
- * that only revoke access are accepted, and answered once they are stored.
+ * that only revoke access are still accepted. They are answered once they have been stored.
  */
 import type { MiddlewareHandler } from 'hono';
 import { leadershipUnknownError } from '../store/index.ts';

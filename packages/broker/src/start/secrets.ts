@@ -29,7 +29,7 @@ export async function readSecrets({ config, given }: Base) {
   const auditLog = await openReadOnlyLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
   return {
-    /** Break-glass token; undefined if break-glass is disabled. */
+    /** Break-glass token. Undefined if break-glass access is disabled. */
     operatorToken,
     githubEventToken,
     auditLog,
