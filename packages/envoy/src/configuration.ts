@@ -24,7 +24,7 @@ export interface ExpectedValues {
 
 /** Reason for rejecting a configuration. */
 export interface Refusal {
-  /** The resource's kind and name, such as `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
+  /** Kind and name of the resource, such as `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
   readonly resource: string;
   /**
    * Path within the resource, such as `filter_chains[0].filters[0].typed_config.access_log[0]`. Empty for the resource

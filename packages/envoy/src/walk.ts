@@ -30,7 +30,7 @@ export interface WalkOptions {
   refer(kind: Reference, name: string): void;
   /** Called before decoding, with the number of values to decode. May throw to end the walk. */
   count(values: number): void;
-  /** Called with the KiB that Envoy needs for each message. May throw to end the walk. */
+  /** Called for each message, with the memory in KiB that Envoy needs for it. May throw to end the walk. */
   spend(kib: number): void;
 }
 
@@ -240,7 +240,7 @@ class Walk {
 }
 
 /**
- * Counts a message's values, then decodes it.
+ * Counts the values of a message, and then decodes it.
  * @returns undefined if the bytes are invalid
  */
 export function decodeMessage(
@@ -289,7 +289,7 @@ function checkNumber(value: unknown, isDouble: boolean, field: DescField): strin
   if (typeof value !== 'bigint' && typeof value !== 'number') return undefined;
   const { integer, double } = boundsOf(field.parent.typeName, field.name);
   const most = isDouble ? double : integer;
-  // NaN fails every comparison, so it is rejected.
+  // Every comparison with NaN is false, so NaN is rejected.
   return Number(value) <= most ? undefined : `${value} is more than ${most}`;
 }
 

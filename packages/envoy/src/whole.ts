@@ -40,8 +40,8 @@ export function checkResourceReferences(checked: readonly CheckedResource[], ref
 }
 
 /**
- * Rejects a second resource with the same name, and a second listener on the same socket. Returns the resources by list
- * and name.
+ * Indexes the resources by list and name. Rejects a second resource with the same name, and a second listener on the
+ * same socket.
  */
 function indexNames(checked: readonly CheckedResource[], refuse: Refuse): ReadonlyMap<string, CheckedResource> {
   const byName = new Map<string, CheckedResource>();

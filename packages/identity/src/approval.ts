@@ -30,7 +30,7 @@ export type ApprovalState = z.infer<typeof ApprovalState>;
 /** Body of `POST /approvals`. */
 export const ApprovalRequestBody = z.strictObject({
   grant,
-  /** Duration in seconds. Defaults to the access file's value. */
+  /** Duration in seconds. Defaults to the value in the access file. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
@@ -130,7 +130,7 @@ export const ApprovalRequest = z.object({
   session: text(128),
   person,
   workspace: text(1_024),
-  /** The grant's ports. Absent if the list would be too long. */
+  /** Ports that the grant opens. Absent if the list would be too long. */
   opens: opens.optional(),
   seconds: duration,
   reason: text(300).optional(),

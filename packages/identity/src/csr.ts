@@ -1,7 +1,7 @@
 /**
  * Creates PKCS#10 certificate requests (RFC 2986) for P-256 keys, with an empty subject and no attributes. istiod reads
- * the SPIFFE id from the ServiceAccount token and never from the CSR, so nothing else is needed. The encoder is written
- * by hand because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
+ * the SPIFFE id from the ServiceAccount token and never from the CSR, so other content is unnecessary. The encoder is
+ * written by hand because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
  */
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
 

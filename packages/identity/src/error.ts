@@ -186,7 +186,7 @@ export interface MeshpassErrorOptions {
   readonly cause?: unknown;
   /** Context for the log only. Never contains a token, a key or a complete proof. */
   readonly detail?: Readonly<Record<string, unknown>>;
-  /** Seconds until a retry makes sense (Retry-After). */
+  /** Seconds to wait before retrying (Retry-After). */
   readonly retryAfter?: number;
   /**
    * Additional fields of the error response that the client needs for its next step. Never contains secrets.

@@ -60,7 +60,7 @@ export const RefusalReportRequest = z.object({
 });
 export type RefusalReportRequest = z.infer<typeof RefusalReportRequest>;
 
-/** Whether an id is allowed in a report. */
+/** Whether an id may be included in a report. */
 export function isReportableId(text: string | undefined): text is string {
   return text !== undefined && ID.test(text);
 }

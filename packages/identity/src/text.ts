@@ -59,7 +59,7 @@ export function printableJson(value: unknown): string {
   );
 }
 
-/** Matches a text that consists only of PEM certificates. */
+/** Matches text that consists only of PEM certificates. */
 export const PEM_CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;
 
 /**

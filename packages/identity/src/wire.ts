@@ -196,7 +196,7 @@ export const SessionResponse = z.object({
   identity_token: TokenResponse.optional(),
   configuration: z
     .object({
-      /** The content's ConfigurationStatement. */
+      /** ConfigurationStatement for the content. */
       statement: z.string().max(MAX_STATEMENT_LENGTH),
       /** Response body of `GET /session/configuration`, as text. */
       content: z.string().max(MAX_INITIAL_CONFIGURATION_BYTES),
@@ -245,7 +245,7 @@ export const PresenceChallenge = z.object({
 });
 export type PresenceChallenge = z.infer<typeof PresenceChallenge>;
 
-/** Body of every refusal. `error` is the OAuth 2.0 code, `error_code` is ours (docs/troubleshooting.md). */
+/** Body of every refusal. `error` is the OAuth 2.0 code, `error_code` is Meshpass's (docs/troubleshooting.md). */
 export const ErrorResponse = z.object({
   error: z.string(),
   error_description: z.string(),
@@ -265,11 +265,11 @@ export const ErrorResponse = z.object({
 export type ErrorResponse = z.infer<typeof ErrorResponse>;
 
 const target = z.object({ host: dnsName, port });
-/** Live session, as seen by an edge. */
+/** Live session, as an edge sees it. */
 export const AdmittedSession = z.object({
   id: z.string(),
   expires_at: unixSeconds,
-  /** One principal (SPIFFE id) per grant, with the targets that it may reach. `until` is the latest expiry. */
+  /** Principals (SPIFFE ids) and the targets that each may reach, one per grant. `until` is the latest expiry. */
   principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(target), until: unixSeconds.optional() })),
   /** Set of grants that determines the session's configuration (channel/statement.ts, `grantSet`). */
   set: z.string().optional(),

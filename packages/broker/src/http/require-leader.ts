@@ -9,7 +9,7 @@ import type { Env } from './route.ts';
 
 /**
  * Creates the middleware.
- * @param isLeader whether this process is known to be the active broker at this instant
+ * @param isLeader returns whether this process is currently known to be the active broker
  */
 export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {

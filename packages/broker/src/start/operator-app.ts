@@ -40,7 +40,7 @@ export async function listenForOperators(first: Hono<Env>, address: Base['config
   };
 }
 
-/** Creates an app that serves probes and metrics. */
+/** Creates an app with the probes and metrics. */
 function createProbes({ registry }: Metrics, readyz: Handler<Env>): Hono<Env> {
   const app = new Hono<Env>();
   app.get('/healthz', (c) => c.json({ status: 'alive' }));

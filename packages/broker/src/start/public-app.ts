@@ -28,7 +28,7 @@ export interface AppContext extends RouteContext {
   /** Whether the broker receives GitHub's audit log. */
   readonly receivesGithubEvents: boolean;
   readonly stopping: () => boolean;
-  /** Whether this process is known to be the active broker at this instant. */
+  /** Returns whether this process is currently known to be the active broker. */
   readonly isLeader: () => boolean;
   readonly connections: Connections;
 }

@@ -38,7 +38,7 @@ export async function readSecrets({ config, given }: Base) {
 
 /**
  * Reads a token file.
- * @param whose owner of the token, for messages
+ * @param whose description of the token's owner, for messages
  */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;

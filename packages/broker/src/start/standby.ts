@@ -43,7 +43,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
   const app = createStandbyApp(metrics, reasons, couldTakeOver);
   return {
     operator: await listenForOperators(app, config.operator),
-    /** Changes the reason reported to probes and operators, and logs it if it is new. */
+    /** Changes the reason that probes and operators see, and logs it if it is new. */
     waitFor: (reason: string, detail: object, active?: ActiveBroker) => {
       if (reason !== waitsFor) log.info(detail, reason);
       if (active?.refused && active.refused !== behind?.refused) log.error(active.refused);

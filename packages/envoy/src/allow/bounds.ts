@@ -56,7 +56,7 @@ export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
   [`${ROUTE}RouteConfiguration.request_mirror_policies`]: { items: 8 },
   [`${ROUTE}VirtualHost.request_mirror_policies`]: { items: 8 },
   [`${ROUTE}RouteAction.request_mirror_policies`]: { items: 8 },
-  // Statistics names. A cluster's name contains a grant and the longest service name.
+  // Statistics names. The name of a cluster contains a grant and may contain the longest service name.
   [`${CLUSTER}Cluster.alt_stat_name`]: { text: 256 },
   [`${CLUSTER}Cluster.name`]: { text: 512 },
   [`${LISTENER}Listener.stat_prefix`]: { text: STAT_NAME },

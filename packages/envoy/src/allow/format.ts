@@ -70,5 +70,5 @@ const name: Check<string> = (header) =>
 
 export const HEADER_VALUE = rule(value);
 export const HEADER_NAME = rule(name);
-/** Rule for a list of header names, from which each name can be omitted separately. */
+/** Rule for a list of header names. Each name can be omitted separately. */
 export const HEADER_NAMES = rule(name, { each: true });

@@ -47,7 +47,7 @@ export const metadataKey: Check<string> = (key) =>
 
 export const HTTP_PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
-/** Requires the key of HttpProtocolOptions, the only accepted protocol options. */
+/** Requires the key of HttpProtocolOptions, which are the only accepted protocol options. */
 export const protocolOptionsKey: Check<string> = (key) =>
   key === HTTP_PROTOCOL_OPTIONS ? undefined : `protocol options ${quoteUntrusted(key)} are not accepted`;
 

@@ -3,7 +3,7 @@ import type { ExpectedValues } from '../configuration.ts';
 
 /** Context in which a value is checked. */
 export interface Context {
-  /** Undefined if the workspace is not known yet. Name checks are then skipped. */
+  /** Values of the workspace. Undefined if the workspace is not known yet, in which case name checks are skipped. */
   readonly expected: ExpectedValues | undefined;
   /** Messages that contain the value, from the outermost to the innermost. */
   readonly parents: ReflectMessage[];
@@ -56,7 +56,7 @@ export interface MessageRule {
   readonly oneOf?: readonly string[];
   /** Fields that must be set. */
   readonly set?: readonly string[];
-  /** Checks the message after its fields. */
+  /** Checks the message after its fields have been checked. */
   readonly check?: Check<ReflectMessage>;
 }
 

@@ -5,7 +5,7 @@
 export type ReplayCache = ReturnType<typeof createReplayCache>;
 
 /**
- * Creates an empty replay cache.
+ * Creates an empty memory of identifiers.
  * @param windowSeconds minimum time for which an identifier is remembered
  * @param capacity maximum number of identifiers per generation
  * @param whenFull `refuse` never forgets an identifier early. `forget` evicts the oldest one: use it for identifiers

@@ -42,7 +42,7 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
       moved(site, -1);
       size++;
     },
-    /** Removes a connection that has closed or has authenticated. */
+    /** Removes a connection that has been closed or has authenticated. */
     leave,
     get size() {
       return size;
@@ -71,7 +71,7 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
 
   /**
    * Moves a site after its size has changed.
-   * @param before its previous size minus its current size
+   * @param before previous size minus current size
    */
   function moved(site: string, before: -1 | 1): void {
     const count = bySite.get(site)?.size ?? 0;

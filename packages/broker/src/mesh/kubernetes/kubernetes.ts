@@ -107,7 +107,7 @@ export function createKubernetes(http: KubernetesHttp) {
       };
       const path = '/apis/authentication.k8s.io/v1/tokenreviews';
       const { status } = understood(Review, (await http.call({ method: 'POST', path, body })).body);
-      // An authenticator without audience support returns no audiences. The token could then be meant for any audience.
+      // An authenticator that does not support audiences does not return any. The token could then be for any audience.
       if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
       return status.user?.username;
     },

@@ -39,7 +39,7 @@ const POLL_MS = 1_000;
 /** Time during which a changed file must remain unchanged, ms. Editors may write a file in more than one step. */
 const SETTLE_MS = 50;
 
-/** Opens the access file and reports its content in the next microtask. */
+/** Opens the access file. Its content is reported in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   /** Text of each current file, by path on disk. Undefined if the files must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
@@ -70,7 +70,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       onFile(loaded.access, { digest: digestTexts(loaded.files), main: loaded.main, files: loaded.files });
       return;
     }
-    // An unreadable file may become readable without a change to the readable ones.
+    // An unreadable file may become readable even though the readable files do not change.
     seen = undefined;
     if (refused === loaded.error.message) return;
     refused = loaded.error.message;
@@ -81,7 +81,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   queueMicrotask(() => look(true));
 
   return {
-    /** Reads the file now and reports it, even if it is unchanged. */
+    /** Reads the file immediately and reports it, even if it is unchanged. */
     reload: async () => {
       seen = undefined;
       refused = undefined;

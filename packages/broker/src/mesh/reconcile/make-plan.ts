@@ -18,7 +18,7 @@ import type { ClusterView } from './cluster-view.ts';
 
 export type Plan = ReturnType<typeof planOf>;
 
-/** Mesh state that a plan is made for. */
+/** State of the mesh for which a plan is made. */
 export interface PlanInput {
   readonly mesh: Mesh;
   /** Token keys that sidecars must currently accept. */

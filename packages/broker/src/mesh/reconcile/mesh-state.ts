@@ -55,7 +55,7 @@ export interface StateOptions {
 export interface FormerAccessFile {
   /** SHA-256 of its text, hex. */
   readonly digest: string;
-  /** Undefined if this version of Meshpass refuses the text. */
+  /** Parsed file. Undefined if this version of Meshpass refuses the text. */
   readonly access: Access | undefined;
 }
 

@@ -25,7 +25,7 @@ export interface GrantSetOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Creates the state, which has no configuration yet. */
+/** Creates the state, which does not have a configuration yet. */
 export function createGrantSetState(options: GrantSetOptions) {
   const { grants, source } = options;
   let current: VersionedConfiguration | undefined;

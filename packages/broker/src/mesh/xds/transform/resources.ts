@@ -14,8 +14,8 @@ export interface RawResources {
 const OUTBOUND = /^outbound\|([1-9][0-9]{0,4})\|([A-Za-z0-9._-]{0,63})\|([a-z0-9.-]{1,253})$/;
 
 /**
- * Parses a cluster name, `outbound|PORT|SUBSET|HOST`, with an empty subset for all workloads; undefined if the target
- * is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`).
+ * Parses a cluster name, `outbound|PORT|SUBSET|HOST`. The subset is empty if the cluster contains all workloads.
+ * Returns undefined if the target is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`).
  */
 export function parseClusterName(name: string) {
   const [, port, subset, host] = OUTBOUND.exec(name) ?? [];
