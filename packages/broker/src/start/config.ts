@@ -52,7 +52,7 @@ export const BrokerConfig = z.strictObject({
     .int()
     .min(0)
     .default(30 * 86_400),
-  /** Time that a new signing key is published to the mesh and in the JWK Set before it is used. */
+  /** Time for which a new signing key is published to the mesh and in the JWK Set before it is used. */
   signingKeyWaitSeconds: z.number().int().min(1).max(86_400).default(300),
   /** Path of a PEM file with the Ed25519 keys of the audit log. By default, it is created in the data directory. */
   auditKeyFile: z.string().optional(),
@@ -106,8 +106,8 @@ export const BrokerConfig = z.strictObject({
    */
   maxStrangersPerSource: z.number().int().min(1).default(1_024),
   /**
-   * Maximum number of public connections that stay open between requests. An open TLS connection costs Node about 70
-   * KB, and a new handshake costs half a millisecond of CPU when a closed one is resumed. Up to this number, it is
+   * Maximum number of public connections that stay open between requests. Keeping a TLS connection open costs Node
+   * about 70 KB, and resuming it later costs half a millisecond of CPU for the handshake. Up to this number, it is
    * cheaper to keep connections open. Beyond it, it is cheaper to close them.
    */
   keptConnections: z.number().int().min(0).default(500),

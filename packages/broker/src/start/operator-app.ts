@@ -1,7 +1,7 @@
 /**
- * Operator listener. It serves liveness, readiness and metrics. On the active broker, it also serves operators: audit
- * log, sessions, keys, access files and other operators. It is plain HTTP inside the cluster. The public listener
- * serves none of this.
+ * Operator listener. It serves liveness, readiness and metrics. On the active broker, operators also use it to access
+ * the audit log, sessions, keys, access files and other operators. It serves plain HTTP inside the cluster. None of
+ * this is available on the public listener.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type Handler, Hono } from 'hono';

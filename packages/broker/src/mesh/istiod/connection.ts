@@ -3,7 +3,7 @@ import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 
 export interface IstiodOptions {
-  /** Address of istiod as `host:port`: a Service name or, in the lab, an IP address. */
+  /** Address of istiod as `host:port`: a Service address or, in the lab, an IP address. */
   readonly address: string;
   /** DNS name that istiod's certificate must contain. */
   readonly serverName: string;

@@ -1,6 +1,6 @@
 /**
  * Fair queue for a scarce resource. Renewals have priority, because a missed renewal interrupts a working session. One
- * of every four slots is reserved for other requests, so that they cannot starve. The other requests are arrivals and
+ * of every four slots goes to other requests, so that they cannot starve. The other requests are arrivals and
  * returns. A return is a renewal whose certificate has already expired. Thousands of returns may come at once, and
  * neither working nor new sessions wait behind them. A request that cannot finish in time is rejected immediately. Each
  * rejection has a different Retry-After, spaced by the duration of the work.

@@ -56,8 +56,8 @@ export function createActiveLabel(options: ActiveLabelOptions) {
     /** Writes the label and maintains it until the next call. Without the label, the Service has no endpoint. */
     set,
     /**
-     * Gives up the active state. Resolves once the label has been written. Also resolves after one second, so that a
-     * shutdown is not delayed any longer.
+     * Gives up the active state. Resolves once the label has been written, but after one second at the latest, so that
+     * a shutdown is not delayed.
      */
     leave: async () => {
       isLeaving = true;

@@ -50,7 +50,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
 
   /**
    * Reads the file if it has changed.
-   * @param isSettled whether the content has settled and can be reported. Otherwise the file may be only half written
+   * @param isSettled whether to report the content without waiting for it to settle, even though it may be incomplete
    */
   const look = (isSettled: boolean): void => {
     if (seen && isUnchanged(path, seen)) return;

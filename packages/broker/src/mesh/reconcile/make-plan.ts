@@ -74,7 +74,7 @@ function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: re
     manifests,
     /** Ids of the token keys that the plan publishes. */
     tokenKeys: keyIds(tokens),
-    /** Hash of the plan's manifests and of the policies that existed when the plan was made. */
+    /** Hash of the plan's manifests and of the broker's existing policies at the time the plan was made. */
     content: sha256Hex(JSON.stringify([manifests, ours])),
     /** Answers to queries from sessions, edges and proxies while the plan is in force. */
     answers: computeGrantReach(access, mesh),

@@ -205,7 +205,7 @@ export function createMeshState(options: StateOptions) {
   };
 
   const recompile = (): void => {
-    publish(); // roots take effect without compiling
+    publish(); // the roots do not need to be compiled
     followGranted();
     const seen = view.current();
     if (!seen) return;
