@@ -25,7 +25,7 @@ export const DRILL_LAYERS = [
 ] as const;
 export type DrillLayer = (typeof DRILL_LAYERS)[number];
 
-/** Outcomes of an attempt. `dead` and `lives` are expected, `stale` and `broken` are failures, others prove nothing. */
+/** Outcomes of an attempt. `dead` and `lives` are expected. `stale` and `broken` are failures. Others prove nothing. */
 export const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
 
 const instant = z.iso.datetime();

@@ -252,7 +252,7 @@ export const ErrorResponse = z.object({
   error_code: z.string(),
   /** Id of the audited decision. Users quote it when they contact an operator. */
   decision_id: z.string().optional(),
-  /** Only with `presence_required`. */
+  /** Sent only with `presence_required`. */
   presence: PresenceChallenge.optional(),
   /**
    * Contact from the access file. Sent only with `access_none` and `operator_no_role`, so only after the identity has

@@ -8,7 +8,7 @@ import { structuralCharacters } from '@meshpass/identity/jws/json';
 /**
  * Whether any object in a JSON text has two members with the same name.
  * @param text valid JSON, which the caller has already parsed
- * @param json result of JSON.parse, which keeps only the last of any duplicates
+ * @param json result of JSON.parse, which keeps only the last of two duplicates
  */
 export function hasDuplicateMember(text: string, json: unknown): boolean {
   return membersIn(text) !== membersOf(json);

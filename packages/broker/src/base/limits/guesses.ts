@@ -1,8 +1,8 @@
 /**
- * Limits guesses of credentials that only an outside party (GitHub, the API server) can verify. Any client can invent
- * such credentials, and each one costs a request. An unknown credential is therefore charged in advance, and refunded
- * unless it is refused. Accepted credentials are always sent. Honest clients that arrive at the same time wait for each
- * other instead of being refused.
+ * Limits attempts to guess credentials that only an outside party (GitHub, the API server) can verify. Any client can
+ * invent such credentials, and each one costs a request. An unknown credential is therefore charged in advance, and
+ * refunded unless it is refused. Accepted credentials are always sent. Honest clients that arrive at the same time wait
+ * for each other instead of being refused.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';

@@ -1,4 +1,4 @@
-/** Latest action of each key. Actions with the same key run in sequence, those with different keys run concurrently. */
+/** Latest action of each key. Actions with the same key run one at a time. Different keys do not block each other. */
 export type KeyedMutex = Map<string, Promise<unknown>>;
 
 /** Runs an action after all previous actions with the same key, whether or not they failed. */

@@ -11,7 +11,7 @@ const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
 /** Maximum key size. Verifying a signature with a longer key costs more than an unauthenticated client may cause. */
 const MAX_RSA_BITS = 8192;
-/** The only accepted RSA exponent. Others are not in use, and padding checks have a history of failing for small ones. */
+/** The only accepted RSA exponent. No other is in use, and padding checks have a history of failing for small ones. */
 const F4 = 65537n;
 /** Names of the accepted curves, by OpenSSL name. */
 const CURVES: Partial<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384' };
