@@ -1,13 +1,13 @@
 /**
- * Config source of a workspace's Envoy. The agent serves its secrets and receives its access logs. Broker, agent and
- * gate must agree on these values.
+ * Config source for a workspace's Envoy. The agent serves Envoy's secrets and receives its access logs. Broker, agent
+ * and gate must agree on these values.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 
-/** The agent's cluster name. */
+/** Name of the agent's cluster. */
 export const AGENT_CLUSTER = 'agent';
 
-/** `envoy.config.core.v3.ConfigSource` of every secret. A configuration may contain no other. */
+/** `envoy.config.core.v3.ConfigSource` for every secret. A configuration must not contain any other. */
 export const AGENT_CONFIG_SOURCE: JsonObject = {
   resource_api_version: 'V3',
   api_config_source: {

@@ -1,4 +1,4 @@
-/** Applies the allow list in the agent, which accepts a configuration as a whole or rejects it with every reason. */
+/** Applies the allow list in the agent, which either accepts a whole configuration or rejects it with all reasons. */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { quoteUntrusted } from './allow/names.ts';
@@ -21,8 +21,8 @@ import { type CheckedResource, checkResourceReferences } from './whole.ts';
 
 /**
  * Checks a broker's configuration against the allow list.
- * @returns all refusals, at most MAX_REFUSALS, or none if the configuration is accepted. Pass Envoy the messages of
- *   `readConfiguration`, not the broker's bytes: two parsers may decode the same bytes differently
+ * @returns refusals, at most MAX_REFUSALS. Empty if the configuration is accepted. Pass the messages that
+ *   `readConfiguration` returns to Envoy, not the broker's bytes: two parsers may decode the same bytes differently
  */
 export function checkConfiguration(
   configuration: WorkspaceConfiguration,
@@ -32,8 +32,8 @@ export function checkConfiguration(
 }
 
 /**
- * Like `checkConfiguration`, but also returns the checked messages, for a configuration without refusals. Any unknown parts
- * are among the refusals.
+ * Checks a configuration like `checkConfiguration`, and also returns the checked messages if there are no refusals.
+ * Unknown parts are reported as refusals.
  */
 export function readConfiguration(configuration: WorkspaceConfiguration, expected: ExpectedValues) {
   const refusals: Refusal[] = [];
@@ -56,7 +56,7 @@ export function readConfiguration(configuration: WorkspaceConfiguration, expecte
   return result;
 }
 
-/** Ends the check early, because the configuration has already been rejected. */
+/** Thrown to end the check early, because the configuration has already been rejected. */
 class Enough extends Error {}
 
 function checkAll(
@@ -98,7 +98,7 @@ function checkAll(
   checkResourceReferences(checked, refuse);
 }
 
-/** Checks limits that do not require decoding. */
+/** Checks the limits that can be checked without decoding. */
 function bound({ listeners, clusters, routes }: WorkspaceConfiguration): string | undefined {
   const count = listeners.length + clusters.length + routes.length;
   if (count > MAX_RESOURCES) return `${count} resources; at most ${MAX_RESOURCES} are accepted`;

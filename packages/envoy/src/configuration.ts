@@ -1,7 +1,7 @@
-/** Configuration of a workspace's Envoy, and its limits. */
+/** Configuration of a workspace's Envoy, and the limits on it. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 
-/** Workspace configuration as sent by the broker. */
+/** Workspace configuration as the broker sends it. */
 export interface WorkspaceConfiguration {
   readonly version: number;
   readonly listeners: readonly Any[];
@@ -12,11 +12,11 @@ export interface WorkspaceConfiguration {
 
 /** Values that the workspace knows independently of the configuration. */
 export interface ExpectedValues {
-  /** The mesh's trust domain. Every certificate must name a workload in it. */
+  /** Trust domain of the mesh. Every certificate must identify a workload in it. */
   readonly trustDomain: string;
-  /** The cluster's DNS domain, usually `cluster.local`. Every service is below `svc.` and this domain. */
+  /** DNS domain of the cluster, usually `cluster.local`. The names of all services end in `.svc.` and this domain. */
   readonly clusterDomain: string;
-  /** Header of the identity token, in lower case; no header format may read it. */
+  /** Header that carries the identity token, in lower case. Header formats must not read it. */
   readonly tokenHeader: string;
   /** The session's grants. Every name in the configuration begins with one of them. */
   readonly grants: readonly string[];
@@ -24,7 +24,7 @@ export interface ExpectedValues {
 
 /** Reason for rejecting a configuration. */
 export interface Refusal {
-  /** The resource's kind and name, such as `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
+  /** Kind and name of the resource, such as `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
   readonly resource: string;
   /**
    * Path within the resource, such as `filter_chains[0].filters[0].typed_config.access_log[0]`. Empty for the resource
@@ -34,7 +34,7 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** A rejected part. The broker removes it, because a workspace would reject it. */
+/** Part of a resource that the broker removes, because a workspace would reject it. */
 export interface LeftOut {
   /** Type URL of the unknown type, or full name of the field. */
   readonly what: string;
@@ -51,15 +51,16 @@ export const MAX_RESOURCE_BYTES = 1024 * 1024;
 export const MAX_CONFIGURATION_BYTES = 16 * MAX_RESOURCE_BYTES;
 /** Maximum nesting of messages, including those in an `Any`. */
 export const MAX_DEPTH = 64;
-/** Maximum number of individual values in all resources. A resource usually has 80. Counted before decoding. */
+/** Maximum number of individual values in all resources, counted before decoding. A resource usually has 80. */
 export const MAX_VALUES = 400_000;
 /**
- * Maximum Envoy memory for all resources, KiB, by the charges in allow/cost.ts. A service with TLS costs about 200 KiB.
+ * Maximum memory that Envoy may need for all resources, KiB, as estimated by allow/cost.ts. A service with TLS costs
+ * about 200 KiB.
  */
 export const MAX_COST_KIB = 512 * 1_024;
 /**
- * Maximum number of refusals to list. The check then stops, so that a configuration full of errors neither fills a log
- * nor takes long.
+ * Maximum number of refusals to list. The check stops at this number, so that a configuration full of errors cannot
+ * fill a log or take long to check.
  */
 export const MAX_REFUSALS = 100;
 

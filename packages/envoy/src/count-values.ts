@@ -1,17 +1,17 @@
 /**
- * Counts a message's values before decoding, because two bytes on the wire can become an object of hundreds of bytes in
- * memory.
+ * Counts the values of a message before decoding it, because two bytes on the wire can become an object of hundreds of
+ * bytes in memory.
  */
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
-/** Charge for an unknown field, which is rejected and costs more than other fields. */
+/** Charge for an unknown field, in values. Unknown fields are rejected and cost more than other fields. */
 const UNKNOWN = 64;
 
 /**
- * Reads the wire format (protobuf, "Encoding") without storing any of it.
+ * Reads the wire format (protobuf, "Encoding") without storing any of the values.
  * @param depth maximum nesting of messages
- * @param count called for every value and every list item, may throw to stop counting
+ * @param count called for every value and every list item. May throw to stop counting
  * @throws Error if the bytes cannot be decoded or are nested too deeply
  */
 export function countValues(
@@ -46,8 +46,8 @@ export function countValues(
 
   /**
    * Visits the fields up to `end`.
-   * @param found called with each field's number and, if it has one, its length. Any part of a field that it does not
-   *   read is skipped
+   * @param found called with the number of each field and, if the field has one, its length. Any part of the field that
+   *   the callback does not read is skipped
    */
   function each(end: number, found: (number: number, length: number | undefined) => void): void {
     while (reader.pos < end) {
@@ -67,7 +67,7 @@ export function countValues(
   }
 }
 
-/** Whether a field's numbers share one length prefix, so that each takes at least one byte. */
+/** Whether the numbers of a field share one length prefix. Each number then occupies at least one byte. */
 function isPacked(field: DescField): boolean {
   return field.fieldKind === 'list' && (field.listKind === 'enum' || field.packed);
 }

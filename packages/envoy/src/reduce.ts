@@ -1,4 +1,4 @@
-/** Applies the allow list in the broker, which removes and reports every part that a workspace would reject. */
+/** Applies the allow list in the broker, which removes and reports all parts that a workspace would reject. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { type ExpectedValues, type LeftOut, MAX_DEPTH, MAX_OMISSIONS, MAX_RESOURCE_BYTES } from './configuration.ts';
@@ -7,12 +7,12 @@ import { pack } from './types.ts';
 import { walkResource } from './walk.ts';
 
 /**
- * Removes from a resource all parts whose type, field or value `checkConfiguration` would refuse: filters, access
- * loggers, routes and so on. Removes the whole resource if less of it would mean something else. One team's EnvoyFilter
- * must not make every workspace refuse its configuration.
- * @returns the resource, undefined if no part of it may be omitted; and the omitted parts
- * @param expected values of the workspace. Without them names are not checked; call again with `expected` once all
- *   names are final
+ * Removes all parts of a resource that `checkConfiguration` would refuse because of their type, field or value, such as
+ * filters, access loggers and routes. Removes the whole resource if omitting a part would change its meaning. This
+ * prevents one team's EnvoyFilter from making every workspace refuse its configuration.
+ * @returns the omitted parts and the resource, which is undefined if it was removed as a whole
+ * @param expected values of the workspace. If absent, names are not checked. Call again with `expected` once all names
+ *   are final
  * @example
  * ```ts
  * import { messageOf, pack, reduceResource, CLUSTER } from '@meshpass/envoy';

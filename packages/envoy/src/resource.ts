@@ -1,12 +1,12 @@
-/** Resource kinds that a workspace accepts. */
+/** Kinds of resources that a workspace accepts. */
 import type { DescMessage } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from './types.ts';
 
 export interface Kind {
-  /** Display name: `Cluster`. */
+  /** Display name, such as `Cluster`. */
   readonly title: string;
-  /** Field of the configuration. */
+  /** Configuration field that lists resources of this kind. */
   readonly list: 'clusters' | 'listeners' | 'routes';
   readonly type: DescMessage;
 }

@@ -15,12 +15,12 @@ import {
 import { type Any, AnySchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { DESCRIPTORS } from './generated/descriptors.ts';
 
-/** All supported Envoy messages, enums and services (listed in packages/envoy/generate/main.go). */
+/** Registry of all supported Envoy messages, enums and services (listed in packages/envoy/generate/main.go). */
 export const registry: FileRegistry = createFileRegistry(
   fromBinary(FileDescriptorSetSchema, gunzipSync(Buffer.from(DESCRIPTORS, 'base64'))),
 );
 
-/** Prefix of an `Any`'s type URL: `type.googleapis.com/FULL.NAME` (protobuf, any.proto). */
+/** Prefix of the type URL in an `Any`, which is `type.googleapis.com/FULL.NAME` (protobuf, any.proto). */
 export const TYPE_URL_PREFIX = 'type.googleapis.com/';
 
 export const CLUSTER = 'envoy.config.cluster.v3.Cluster';
@@ -53,16 +53,16 @@ function generated<T>(found: T | undefined, name: string): T {
 }
 
 /**
- * Converts a message to protobuf JSON, with the field names from Envoy's documentation (`connect_timeout`) and `@type`
- * for embedded messages.
+ * Converts a message to protobuf JSON, with the field names that Envoy's documentation uses (`connect_timeout`) and
+ * with `@type` for embedded messages.
  */
 export function toProtoJson(message: Message): JsonValue {
   return toJson(messageType(message.$typeName), message, { registry, useProtoFieldName: true });
 }
 
 /**
- * Creates a message from protobuf's JSON.
- * @throws Error if a member is unknown or of another type
+ * Creates a message from protobuf JSON.
+ * @throws Error if a member is unknown or has the wrong type
  * @example
  * ```ts
  * import { toProtoJson, messageFromJson } from '@meshpass/envoy';
@@ -93,7 +93,7 @@ export function pack(message: Message): Any {
 }
 
 /**
- * Creates a route that responds with one of Meshpass's errors.
+ * Creates a route that responds with a Meshpass error.
  * @param code error code
  */
 export function createErrorRoute(status: number, code: string, description: string): Message {

@@ -1,4 +1,6 @@
-/** Checks a message against the allow list. One walk serves both sides: the agent rejects, the broker omits. */
+/**
+ * Checks a message against the allow list. The agent rejects a message with unacceptable parts. The broker omits them.
+ */
 import {
   type DescEnum,
   type DescField,
@@ -21,20 +23,21 @@ import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
 
 export interface WalkOptions {
   readonly expected: ExpectedValues | undefined;
-  /** Whether to omit rejected parts, as few as possible, instead of rejecting the message. */
+  /** Whether to omit rejected parts instead of rejecting the message. As few parts as possible are omitted. */
   readonly repair: boolean;
-  /** Called with each refusal or, with `repair`, each omission. */
+  /** Called with each refusal or, if `repair` is set, with each omission. */
   found(finding: LeftOut): void;
   refer(kind: Reference, name: string): void;
-  /** Called with the number of values that are about to be decoded. May throw to end the walk. */
+  /** Called before decoding, with the number of values to decode. May throw to end the walk. */
   count(values: number): void;
-  /** Called with the KiB that Envoy needs for each message. May throw to end the walk. */
+  /** Called for each message, with the memory in KiB that Envoy needs for it. May throw to end the walk. */
   spend(kib: number): void;
 }
 
 /**
- * Walks a resource. Re-encodes every `Any` from its decoded message, so that Envoy decodes exactly what was checked.
- * @param message message to modify
+ * Walks a resource. Every `Any` is encoded again from its decoded message, so that Envoy decodes exactly what was
+ * checked.
+ * @param message message to check, which is modified in place
  * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
  */
 export function walkResource(message: Message, visit: WalkOptions): LeftOut | undefined {
@@ -96,7 +99,7 @@ class Walk {
     return undefined;
   }
 
-  /** Checks required fields, and the message as a whole. */
+  /** Checks the required fields, and then the message as a whole. */
   #complete(message: ReflectMessage, entry: MessageRule, where: string): Result {
     const missing = missingOf(message, entry);
     if (missing) return this.#refuse(`${message.desc.typeName}.${missing}`, where, `${missing} must be set`);
@@ -105,7 +108,8 @@ class Walk {
   }
 
   /**
-   * Omits every rejected condition from a rejected message. The rest matches the requests in question and some more.
+   * Omits every rejected condition from a rejected message. The remaining conditions match the same requests and some
+   * others.
    */
   #fewer(message: ReflectMessage, entry: MessageRule, where: string, depth: number): void {
     message.setUnknown([]);
@@ -168,7 +172,7 @@ class Walk {
     return failed;
   }
 
-  /** Reports that a rejected item is omitted or replaced. Returns whether it may be. */
+  /** Reports that a rejected item is omitted or replaced. Returns whether the rule allows that. */
   #omit(finding: LeftOut, where: string, { each, instead }: Rule): boolean {
     const may = this.#visit.repair && (each ?? instead) !== undefined;
     if (may) this.#visit.found({ ...finding, where });
@@ -227,7 +231,7 @@ class Walk {
     return reason === undefined ? undefined : this.#refuse(nameOf(field), where, reason);
   }
 
-  /** Reports a refusal at once. With `repair`, the caller that omits the part reports it instead. */
+  /** Reports a refusal immediately. If `repair` is set, the caller that omits the part reports it instead. */
   #refuse(what: string, where: string, reason: string): LeftOut {
     const finding = { what, where, reason };
     if (!this.#visit.repair) this.#visit.found(finding);
@@ -236,7 +240,7 @@ class Walk {
 }
 
 /**
- * Counts a message's values, then decodes it.
+ * Counts the values of a message, and then decodes it.
  * @returns undefined if the bytes are invalid
  */
 export function decodeMessage(
@@ -264,7 +268,7 @@ export function decodeMessage(
 
 const WRAPPED_NUMBERS = ['google.protobuf.UInt32Value', 'google.protobuf.UInt64Value', 'google.protobuf.DoubleValue'];
 
-/** Checks a duration or a number, even in a wrapper, against its field's bounds. */
+/** Checks a duration or a number, which may be wrapped in a message, against the bounds of its field. */
 function checkBounds(value: unknown, field: DescField): string | undefined {
   const { typeName } = field.parent;
   if (isMessage(value)) {
@@ -276,7 +280,7 @@ function checkBounds(value: unknown, field: DescField): string | undefined {
     const isDouble = value.desc.typeName === 'google.protobuf.DoubleValue';
     return checkNumber((value.message as Message & { readonly value: number | bigint }).value, isDouble, field);
   }
-  // Their fields are checked as parts of the message.
+  // Fields of these messages were checked together with the message.
   if (typeName.startsWith('google.protobuf.') || field.enum) return undefined;
   return checkNumber(value, field.scalar === ScalarType.DOUBLE, field);
 }
@@ -285,11 +289,11 @@ function checkNumber(value: unknown, isDouble: boolean, field: DescField): strin
   if (typeof value !== 'bigint' && typeof value !== 'number') return undefined;
   const { integer, double } = boundsOf(field.parent.typeName, field.name);
   const most = isDouble ? double : integer;
-  // NaN fails every comparison, so it is rejected.
+  // Every comparison with NaN is false, so NaN is rejected.
   return Number(value) <= most ? undefined : `${value} is more than ${most}`;
 }
 
-/** Explains why a text is too long, or returns undefined if it is not. Applies to all texts. */
+/** Explains why text is too long. Returns undefined if it is not. */
 function checkText(text: string, longest: number): string | undefined {
   return text.length > longest ? `text of ${text.length} characters; at most ${longest} are accepted` : undefined;
 }

@@ -1,4 +1,4 @@
-/** Checks of a configuration as a whole: names are unique, and references resolve. */
+/** Checks that apply to a configuration as a whole: names must be unique, and references must resolve. */
 import type { Message } from '@bufbuild/protobuf';
 import { quoteUntrusted } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
@@ -16,8 +16,8 @@ export interface CheckedResource {
 type Refuse = (resource: string, path: string, reason: string) => void;
 
 /**
- * Rejects missing references. If a route configuration is missing, Envoy would wait for it, and a missing internal
- * listener may be the agent's own. A cluster may be missing: Envoy then responds with 503, as in a Pod.
+ * Rejects references that do not resolve. Envoy would wait for a missing route configuration, and the name of a missing
+ * internal listener may match one of the agent's. A cluster may be missing: Envoy then responds with 503, as in a Pod.
  */
 export function checkResourceReferences(checked: readonly CheckedResource[], refuse: Refuse): void {
   const byName = indexNames(checked, refuse);
@@ -40,8 +40,8 @@ export function checkResourceReferences(checked: readonly CheckedResource[], ref
 }
 
 /**
- * Rejects a second resource with the same name, and a second listener on the same socket. Returns the resources by list
- * and name.
+ * Indexes the resources by list and name. Rejects a second resource with the same name, and a second listener on the
+ * same socket.
  */
 function indexNames(checked: readonly CheckedResource[], refuse: Refuse): ReadonlyMap<string, CheckedResource> {
   const byName = new Map<string, CheckedResource>();
@@ -60,7 +60,7 @@ function indexNames(checked: readonly CheckedResource[], refuse: Refuse): Readon
 }
 
 /**
- * Creates a function that reports whether a resource leads to an internal listener through routes and clusters. Each
+ * Creates a function that checks whether a resource reaches an internal listener through routes and clusters. Each
  * resource is visited only once.
  */
 function leadsToInternal(byName: ReadonlyMap<string, CheckedResource>): (from: CheckedResource) => boolean {

@@ -1,13 +1,13 @@
 /**
- * Remembers which of a host name's addresses failed last. Node.js tries the addresses in turn when a connection is
- * refused, but starts with the first one on every request. If the first address accepts connections but never responds,
- * it would block every request.
+ * Remembers which address of a host name failed last. Node.js tries the next address when a connection is refused, but
+ * every request starts with the first one. Without this memory, a first address that accepts connections but never
+ * responds would stall every request.
  */
 import { type LookupAddress, type LookupOptions, lookup as resolve } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 
 export interface AddressLookup {
-  /** `lookup` option for requests or agents. */
+  /** Function to pass as the `lookup` option of requests or agents. */
   readonly lookup: LookupFunction;
   /** Moves this address (as in `socket.remoteAddress`) to the end of later lookup results. */
   readonly failed: (address: string | undefined) => void;

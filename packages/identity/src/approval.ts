@@ -18,7 +18,7 @@ export const ApprovalState = z.enum([
   'denied',
   /** Withdrawn by the requester. */
   'withdrawn',
-  /** Not answered in time, or the session ended before that. */
+  /** The answer deadline passed, or the session ended first. */
   'expired',
   /** The approved period or the session has ended. */
   'ended',
@@ -30,19 +30,19 @@ export type ApprovalState = z.infer<typeof ApprovalState>;
 /** Body of `POST /approvals`. */
 export const ApprovalRequestBody = z.strictObject({
   grant,
-  /** Duration in seconds. Defaults to the access file's value. */
+  /** Duration in seconds. Defaults to the value in the access file. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
 export type ApprovalRequestBody = z.infer<typeof ApprovalRequestBody>;
 
 /**
- * Body of `POST /approvals/emergency`. The grant becomes active at once, without an approval, and is reviewed
+ * Body of `POST /approvals/emergency`. The grant becomes active immediately, without approval, and is reviewed
  * afterwards.
  */
 export const EmergencyAccessBody = z.strictObject({
   grant,
-  /** Duration in seconds. Defaults to the access file's value and is capped at it. */
+  /** Duration in seconds. Defaults to, and is capped by, the access file's value. */
   seconds: duration.optional(),
   reason: ApprovalReason,
 });
@@ -51,7 +51,7 @@ export type EmergencyAccessBody = z.infer<typeof EmergencyAccessBody>;
 /** Body of `POST /approvals/review`. */
 export const ApprovalReviewBody = z.strictObject({
   id: ApprovalId,
-  /** `object` rejects the use of the emergency grant. If still active, the grant ends at once. */
+  /** `object` rejects the use of the emergency grant. A grant that is still active ends immediately. */
   decision: z.enum(['accept', 'object']),
   reason: ApprovalReason,
 });
@@ -70,14 +70,14 @@ export const ApprovalAnswerBody = z.strictObject({
 });
 export type ApprovalAnswerBody = z.infer<typeof ApprovalAnswerBody>;
 
-/** Maximum ports listed for a grant. */
+/** Maximum number of ports listed for a grant. */
 export const MAX_OPENED_PORTS = 50;
 const opens = z
   .array(
     z.object({
       host: z.string().min(1).max(253),
       port,
-      /** Operations; absent if the whole port is granted. */
+      /** Allowed operations. Absent if the whole port is granted. */
       allow: z.array(text(4_096)).max(500).optional(),
     }),
   )
@@ -96,19 +96,19 @@ export const ApprovalAnswer = person.extend({
 export const ReviewState = z.enum([
   /** Waiting for a review. */
   'open',
-  /** The review deadline has passed, but the grant can still be reviewed. */
+  /** The deadline has passed, but a review is still accepted. */
   'overdue',
   'accepted',
   'objected',
 ]);
 export type ReviewState = z.infer<typeof ReviewState>;
 
-/** Review of a grant that was activated in an emergency, without an approval. */
+/** Review of a grant that was activated in an emergency, without approval. */
 export const EmergencyReview = z.object({
   state: ReviewState,
   /** Review deadline, Unix seconds. */
   review_by: unixSeconds,
-  /** All reviews in order. The last one decides. */
+  /** All reviews, oldest first. The last one is decisive. */
   reviews: z
     .array(
       person.extend({
@@ -126,11 +126,11 @@ export const ApprovalRequest = z.object({
   id: ApprovalId,
   grant,
   state: ApprovalState,
-  /** Session that requested the grant. No other session receives it. */
+  /** Session that requested the grant, and the only one that receives it. */
   session: text(128),
   person,
   workspace: text(1_024),
-  /** The grant's ports. Absent if the list would be too long. */
+  /** Ports that the grant opens. Absent if the list would be too long. */
   opens: opens.optional(),
   seconds: duration,
   reason: text(300).optional(),
@@ -142,7 +142,7 @@ export const ApprovalRequest = z.object({
   answers: z.array(ApprovalAnswer).max(100),
   /** When the approved grant ends, Unix seconds. */
   until: unixSeconds.optional(),
-  /** Present if the grant was activated in an emergency, without an approval. */
+  /** Present if the grant was activated in an emergency, without approval. */
   emergency: EmergencyReview.optional(),
 });
 export type ApprovalRequest = z.infer<typeof ApprovalRequest>;
@@ -162,7 +162,7 @@ export const RequestableGrant = z.object({
       longest: duration,
       /** Description of the reviewers and the review deadline. */
       review: text(4_096),
-      /** Why the developer may not use emergency access now. Absent if they may. */
+      /** Reason that emergency access is currently unavailable to the developer. Absent if it is available. */
       barred: text(1_024).optional(),
     })
     .optional(),
@@ -177,9 +177,9 @@ export const ApprovalsResponse = z.object({
   own: z.array(ApprovalRequest).max(100),
   /** Other sessions' requests that this developer may answer. */
   to_answer: z.array(ApprovalRequest).max(1_000),
-  /** Other sessions' emergencies that this developer may review. */
+  /** Other sessions' emergency grants that this developer may review. */
   to_review: z.array(ApprovalRequest).max(1_000).default([]),
-  /** Why `to_answer` and `to_review` may be incomplete. Absent if they are complete. */
+  /** Reason that `to_answer` and `to_review` may be incomplete. Absent if they are complete. */
   incomplete: text(1_024).optional(),
 });
 export type ApprovalsResponse = z.infer<typeof ApprovalsResponse>;

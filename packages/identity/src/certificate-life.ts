@@ -1,4 +1,4 @@
-/** Validity period of certificates. */
+/** Reads validity periods from certificates. */
 import { X509Certificate } from 'node:crypto';
 
 /** Validity period, Unix seconds. */
@@ -9,9 +9,9 @@ export interface CertificateValidity {
 
 /**
  * Reads the validity period of a certificate.
- * @param certificate parsed certificate or PEM. In a PEM chain only the first certificate counts: a later one, such
- *   as a cross-signed root, may expire sooner without effect.
- * @throws Error of Node.js if the text contains no certificate
+ * @param certificate parsed certificate or PEM. Only the first certificate of a PEM chain is read: a later one, such
+ *   as a cross-signed root, may expire sooner without consequences.
+ * @throws Error from Node.js if the text contains no certificate
  */
 export function certificateValidity(certificate: X509Certificate | string | Buffer): CertificateValidity {
   const { validFromDate, validToDate } =

@@ -1,7 +1,7 @@
 /**
- * PKCS#10 certificate request (RFC 2986) with an empty subject and no attributes, for a P-256 key. istiod reads the
- * SPIFFE id from the ServiceAccount token, never from the CSR, so the CSR needs no other content. Written by hand
- * because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
+ * Creates PKCS#10 certificate requests (RFC 2986) for P-256 keys, with an empty subject and no attributes. istiod reads
+ * the SPIFFE id from the ServiceAccount token and never from the CSR, so other content is unnecessary. The encoder is
+ * written by hand because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
  */
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
 
@@ -12,7 +12,8 @@ const NO_ATTRIBUTES = Buffer.from('a000', 'hex');
 
 /**
  * Creates a CSR.
- * @returns PEM, signed with the key to be certified
+ * @param privateKey key to be certified, which also signs the CSR
+ * @returns CSR in PEM
  */
 export function createCsr(privateKey: KeyObject): string {
   const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { sha256Base64url } from './hash.ts';
 import { signJws } from './jws/es256.ts';
 
-/** P-256 key pair. The public half is a JWK with the members that RFC 7638 hashes. */
+/** P-256 key pair. The public key is a JWK with only the members that RFC 7638 hashes. */
 export interface DpopKey {
   readonly privateKey: KeyObject;
   readonly jwk: { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string };
@@ -18,7 +18,7 @@ export interface DpopProofOptions {
   readonly now: number;
   /** Unique per proof. */
   readonly jti: string;
-  /** The request's session token. Its hash becomes `ath`. */
+  /** Session token of the request. Its hash becomes `ath`. */
   readonly accessToken?: string;
 }
 
@@ -28,7 +28,7 @@ export function dpopKey(privateKey: KeyObject): DpopKey {
   return { privateKey, jwk: { kty: 'EC', crv: 'P-256', x: x!, y: y! } };
 }
 
-/** JWK SHA-256 thumbprint (RFC 7638): the value of `cnf.jkt`. */
+/** Returns the SHA-256 thumbprint of a JWK (RFC 7638), which is the value of `cnf.jkt`. */
 export function dpopThumbprint(jwk: DpopKey['jwk']): string {
   return sha256Base64url(`{"crv":"${jwk.crv}","kty":"${jwk.kty}","x":"${jwk.x}","y":"${jwk.y}"}`);
 }
@@ -47,8 +47,8 @@ export function createDpopProof(options: DpopProofOptions): string {
 }
 
 /**
- * Derives the `nonce` of an operator's sign-in (OpenID Connect Core section 3.1.2.1) from the key that the session will
- * be bound to. A stolen ID token is useless without that key.
+ * Derives the `nonce` for an operator's sign-in (OpenID Connect Core section 3.1.2.1) from the key that the session
+ * will be bound to. An ID token is useless to a thief who does not have that key.
  * @param jkt thumbprint of the key (RFC 7638)
  */
 export function operatorNonce(jkt: string): string {

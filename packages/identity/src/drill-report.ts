@@ -1,13 +1,13 @@
 /**
- * Drill report: after a session ended, the drill tried all its credentials again at every layer and recorded the
- * results. The broker signs the report as evidence, together with its own record of the session (docs/drill.md).
+ * Drill report: the results of trying all credentials of an ended session again at every layer. The broker signs the
+ * report as evidence, together with its own record of the session (docs/drill.md).
  */
 import { z } from 'zod';
 
 export const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'] as const;
 export type DrillCause = (typeof DRILL_CAUSES)[number];
 
-/** Layer that refuses a credential, or should refuse it. */
+/** Layers that should refuse a credential. */
 export const DRILL_LAYERS = [
   'token endpoint',
   'session renewal',
@@ -25,7 +25,7 @@ export const DRILL_LAYERS = [
 ] as const;
 export type DrillLayer = (typeof DRILL_LAYERS)[number];
 
-/** `dead` and `lives` are the expected outcomes, `stale` and `broken` are failures. Other outcomes prove nothing. */
+/** Outcomes of an attempt. `dead` and `lives` are expected. `stale` and `broken` are failures. Others prove nothing. */
 export const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
 
 const instant = z.iso.datetime();
@@ -36,9 +36,9 @@ export const DrillRow = z.strictObject({
   layer: z.enum(DRILL_LAYERS),
   tried: short,
   outcome: z.enum(DRILL_OUTCOMES),
-  /** How the layer refused the credential, or why the drill did not try it. */
+  /** Describes how the layer refused the credential, or why the drill did not try it. */
   how: short,
-  /** Time from the cause to the end of the connection or to the first refusal. */
+  /** Time from the cause until the connection ended or the first refusal occurred. */
   ms: z.number().int().nonnegative().optional(),
   /** Maximum for `ms`. */
   limit_ms: z.number().int().positive().optional(),
@@ -65,7 +65,7 @@ export const DrillReport = z.strictObject({
 });
 export type DrillReport = z.infer<typeof DrillReport>;
 
-/** Broker's stored record of a session. */
+/** The broker's stored record of a session. */
 export const RecordedSession = z.strictObject({
   id: z.string(),
   opened_at: instant,
@@ -77,8 +77,8 @@ export const RecordedSession = z.strictObject({
       namespace: z.string(),
       last_not_after: instant.nullable(),
       /**
-       * Whether the root DENY covers the principal after the session has ended. Older brokers always denied it and omit
-       * this field.
+       * Whether the root DENY policy covers the principal after the session has ended. Older brokers omit this field:
+       * they always denied the principal.
        */
       denied: z.boolean().optional(),
     }),
@@ -87,8 +87,8 @@ export const RecordedSession = z.strictObject({
 export type RecordedSession = z.infer<typeof RecordedSession>;
 
 /**
- * Payload of an evidence file, a compact JWS (RFC 7515). It omits the claims `iss`, `sub` and `aud`, so that a sidecar
- * cannot mistake it for an identity token, which is signed with the same key.
+ * Payload of an evidence file, which is a compact JWS (RFC 7515). Identity tokens are signed with the same key, so the
+ * payload omits the claims `iss`, `sub` and `aud` to prevent a sidecar from mistaking it for one.
  */
 export const DrillEvidence = z.strictObject({
   drill: DrillReport,
@@ -99,7 +99,7 @@ export type DrillEvidence = z.infer<typeof DrillEvidence>;
 /** `typ` header of the JWS. */
 export const EVIDENCE_TYPE = 'meshpass-drill+jws';
 
-/** Rows that failed. The drill has passed if there are none. */
+/** Returns the rows that failed. The drill passed if there are none. */
 export function failedRows({ rows }: DrillReport): readonly DrillRow[] {
   return rows.filter(({ outcome }) => outcome === 'stale' || outcome === 'broken');
 }

@@ -1,9 +1,9 @@
 /**
- * Meshpass's only error type. Its code is stable. Its message addresses the person who sees it and states the next
- * step. Operator-only information belongs in `detail` and `cause`, which reach the log but never the wire.
+ * The only error type in Meshpass. Its code is stable. Its message addresses the person who sees it and states the next
+ * step. Information for operators belongs in `detail` and `cause`, which are logged but never sent over the wire.
  */
 
-/** Every code with its HTTP status. Codes are never renamed. docs/troubleshooting.md explains each. */
+/** HTTP status of every code. Codes are never renamed. docs/troubleshooting.md explains each one. */
 const STATUS = {
   // Proofs (RFC 8693 section 2.2.2: invalid_request)
   proof_malformed: 400,
@@ -21,7 +21,7 @@ const STATUS = {
   proof_prebuild: 400,
   proof_unprintable: 400,
   proof_token_kind: 400,
-  // Workspaces, according to the issuer
+  // Workspaces, as reported by the issuer
   workspace_unknown: 400,
   workspace_not_owned: 400,
   workspace_not_available: 400,
@@ -33,7 +33,7 @@ const STATUS = {
   presence_unanswered: 400,
   presence_mismatch: 400,
   presence_unreachable: 503,
-  // Unavailable issuers, which never result in a grant
+  // Unavailable issuers. These never result in a grant.
   issuer_unavailable: 503,
   issuer_rate_limited: 503,
   // Authorization
@@ -184,12 +184,12 @@ export type ErrorCode = keyof typeof STATUS;
 
 export interface MeshpassErrorOptions {
   readonly cause?: unknown;
-  /** Log-only context. Never contains a token, a key or a whole proof. */
+  /** Context for the log only. Never contains a token, a key or a complete proof. */
   readonly detail?: Readonly<Record<string, unknown>>;
-  /** Seconds until a retry makes sense (Retry-After). */
+  /** Seconds to wait before retrying (Retry-After). */
   readonly retryAfter?: number;
   /**
-   * Additional fields of the error response that the client needs for its next step. Never contains any of our secrets.
+   * Additional fields of the error response that the client needs for its next step. Never contains secrets.
    */
   readonly members?: Readonly<Record<string, unknown>>;
 }
@@ -225,7 +225,7 @@ export class MeshpassError extends Error {
   }
 }
 
-/** Whether `text` is one of our codes; for errors received over the wire. */
+/** Whether `text` is a Meshpass error code. Intended for errors received over the wire. */
 export function isErrorCode(text: unknown): text is ErrorCode {
   return typeof text === 'string' && Object.hasOwn(STATUS, text);
 }
@@ -233,7 +233,7 @@ export function isErrorCode(text: unknown): text is ErrorCode {
 /** Every code, for documentation and tests. */
 export const ERROR_CODES = Object.keys(STATUS) as readonly ErrorCode[];
 
-/** Wraps any thrown value; returns a MeshpassError unchanged. */
+/** Wraps any thrown value in a MeshpassError. A MeshpassError is returned unchanged. */
 export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', message?: string): MeshpassError {
   if (thrown instanceof MeshpassError) return thrown;
   return new MeshpassError(code, message ?? "An internal error occurred. The broker's log has the cause.", {
@@ -242,7 +242,7 @@ export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', m
 }
 
 /**
- * Explains why a file cannot be read: `it does not exist`.
+ * Explains why a file cannot be read, for example `it does not exist`.
  * @param cause error thrown by Node.js
  */
 export function describeFileError(cause: unknown): string {

@@ -1,4 +1,4 @@
-/** SHA-256 digests: the only form in which a token may be stored, logged or compared. */
+/** SHA-256 digests. Tokens may be stored, logged and compared only as digests. */
 import { createHash } from 'node:crypto';
 
 /** Returns the SHA-256 digest of a string or bytes in lower-case hexadecimal. */

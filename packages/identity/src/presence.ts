@@ -1,6 +1,6 @@
 /**
- * Response to a presence challenge (docs/interfaces/protocol.md): a compact JWS (RFC 7515) by which a workspace proves
- * that the holder of a DPoP key also answers on one of its ports.
+ * Response to a presence challenge (docs/interfaces/protocol.md). It is a compact JWS (RFC 7515) which proves that the
+ * holder of a DPoP key also answers requests on a port of the workspace.
  */
 
 import type { DpopKey } from './dpop.ts';
@@ -14,26 +14,26 @@ import type { PresenceChallenge } from './wire.ts';
 export const PRESENCE_TYPE = 'meshpass-presence+jwt';
 
 export interface PresenceProofOptions {
-  /** Key of the exchange's DPoP proofs, to which the session is bound. */
+  /** Key that signs the DPoP proofs of the exchange and that the session is bound to. */
   readonly key: DpopKey;
   readonly challenge: Pick<PresenceChallenge, 'nonce' | 'path'>;
   /**
-   * Broker URL from the workspace's configuration, never from the challenge, so that no other broker can use the
-   * response.
+   * Broker URL from the workspace's configuration, never from the challenge. This prevents another broker from using
+   * the response.
    */
   readonly broker: string;
   /** CODESPACE_NAME. */
   readonly codespaceName: string;
   /** Unix seconds by the broker's clock. */
   readonly expiresAt: number;
-  /** DPoP proof of the exchange that offered presence. Absent if the challenge came with a refusal. */
+  /** DPoP proof of the exchange that offered presence. Absent if the challenge was part of a refusal. */
   readonly dpop?: string;
 }
 
-/** Digest that binds a presence response to the exchange that offered presence. */
+/** Returns the digest that binds a presence response to the exchange that offered presence. */
 export const exchangeDigest = (dpop: string): string => sha256Base64url(dpop);
 
-/** Request path for a workspace that offered presence. Contains the nonce. */
+/** Returns the request path for a workspace that offered presence. The path contains the nonce. */
 export const presencePath = (nonce: string): string => `/${nonce}`;
 
 /** Signs the response with ES256 (RFC 7518 section 3.4). */

@@ -1,4 +1,4 @@
-/** SPIFFE ids in Istio's form, and the SNI that Istio's gateways route by. Both are parsed strictly, as whole texts. */
+/** SPIFFE ids in Istio's format, and the SNI that Istio's gateways use for routing. Both are parsed strictly. */
 import { MeshpassError } from './error.ts';
 
 export interface SpiffeId {
@@ -11,12 +11,12 @@ const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const TRUST_DOMAIN = /^[a-z0-9._-]{1,255}$/;
 const SPIFFE = /^spiffe:\/\/([a-z0-9._-]{1,255})\/ns\/([a-z0-9-]{1,63})\/sa\/([a-z0-9.-]{1,253})$/;
 
-/** Formats `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` (SPIFFE-ID specification, section 2; Istio's path form). */
+/** Formats `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` (SPIFFE-ID specification, section 2; Istio's path format). */
 export function formatSpiffe(id: SpiffeId): string {
   return `spiffe://${id.trustDomain}/ns/${id.namespace}/sa/${id.serviceAccount}`;
 }
 
-/** Parses Istio's SPIFFE id. Returns undefined for any other text. */
+/** Parses a SPIFFE id in Istio's format. Returns undefined for any other text. */
 export function parseSpiffe(uri: string): SpiffeId | undefined {
   const match = SPIFFE.exec(uri);
   if (!match) return undefined;
@@ -36,20 +36,20 @@ export function spiffeIdFromSan(subjectAltName: string | undefined): string | un
   return parseSpiffe(uri) ? uri : undefined;
 }
 
-/** Namespace of a grant's ServiceAccounts. */
+/** Returns the namespace of a grant's ServiceAccounts. */
 export function grantNamespace(grant: string): string {
   return `meshpass-${grant}`;
 }
 
 /**
- * ServiceAccount in each grant's namespace that the broker uses to query istiod for workspace configuration. No session
- * uses it.
+ * ServiceAccount in each grant's namespace that the broker uses to query istiod for workspace configuration. Sessions
+ * never use it.
  */
 export const RELAY_ACCOUNT = 'meshpass-relay';
 
 /**
- * Prefixes of the agent's own names in a workspace's Envoy, and its name `roots`. Grants must not use any of them as
- * their name.
+ * Prefixes of the names that the agent uses in a workspace's Envoy, and the name `roots`. A grant must not have any of
+ * these names.
  */
 export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'roots', 'tunnel'];
 
@@ -70,7 +70,7 @@ export interface Target {
 
 /** Istio cluster: a service port, or a subset of it from a DestinationRule. */
 export interface ClusterName extends Target {
-  /** Absent if all of the service's endpoints are meant. */
+  /** Absent if the cluster contains all endpoints of the service. */
   readonly subset?: string;
 }
 
@@ -85,8 +85,8 @@ export function formatSni(cluster: ClusterName): string {
 const SNI = /^outbound_\.([1-9][0-9]{0,4})_\.([a-z0-9-]{0,63})_\.([a-z0-9.-]{1,253})$/;
 
 /**
- * Parses an Istio SNI. Returns undefined for any other text. `formatSni` of the result always returns the same text. A
- * subset is a DNS label (as Istio requires), so it contains no `_`, and the host consists of DNS labels.
+ * Parses an Istio SNI. Returns undefined for any other text. `formatSni` always converts the result back to the same
+ * text. A subset is a DNS label, as Istio requires, so it cannot contain `_`. The host consists of DNS labels.
  */
 export function parseSni(text: string): ClusterName | undefined {
   if (text.length > MAX_SNI) return undefined;
@@ -99,7 +99,7 @@ export function parseSni(text: string): ClusterName | undefined {
   return isDnsLabel(subset) ? { host, port, subset } : undefined;
 }
 
-/** Maximum length of a ClientHello's server name that the edge reads, bytes. */
+/** Maximum length of the server name that the edge reads from a ClientHello, bytes. */
 const MAX_SNI = 255;
 
 const HOST_PORT = /^([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):([0-9]{1,5})$/;
@@ -115,7 +115,7 @@ export function parseTarget(authority: string): Target | undefined {
 
 /**
  * Builds a ServiceAccount name, `OWNER-SHORTID`.
- * @param login the owner's login; characters not allowed in a DNS label become `-`
+ * @param login the owner's login. Characters that are not allowed in a DNS label become `-`
  * @param shortId unique lower-case hex
  * @throws MeshpassError `internal` if the result is not a DNS label
  */

@@ -1,10 +1,10 @@
-/** Text for display, most of it from other systems. */
+/** Makes text safe to display. Most of it comes from other systems. */
 
-// Control characters move the cursor or end a log line; bidirectional overrides change the order in which text is shown.
+// Control characters can move the cursor or end a log line. Bidirectional overrides change the display order of text.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]/u;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
 
-/** Whether a text can be printed safely: it contains no control character, line break or bidirectional override. */
+/** Whether text is safe to print because it has no control characters, line breaks or bidirectional overrides. */
 export function isPlainText(text: string): boolean {
   return !UNPRINTABLE.test(text);
 }
@@ -14,18 +14,18 @@ export function plainText(text: string): string {
   return text.replace(EVERY_UNPRINTABLE, '\ufffd');
 }
 
-/** Text in a colour, given as the parameter of an SGR escape sequence, such as `31` for red. */
+/** Coloured text. The colour is the parameter of an SGR escape sequence, such as `31` for red. */
 export interface ColouredText {
   readonly text: string;
   readonly colour: string;
 }
 
-/** Line for a terminal: text, or texts of which some have a colour. */
+/** Line for a terminal: plain text, or segments that may be coloured. */
 export type Line = string | readonly (string | ColouredText)[];
 
 /**
- * Composes lines for a terminal or a CI log. Text in a line can neither end it, nor move the cursor, nor become a
- * command of the CI system.
+ * Composes lines for a terminal or a CI log. The text of a line cannot end the line, move the cursor or be interpreted
+ * as a command by the CI system.
  * @param options.colour whether to apply colours
  * @example
  * ```ts
@@ -52,19 +52,19 @@ function terminalLine(spans: readonly (string | ColouredText)[], colour: boolean
 const COMMAND = /^((?:\s|\u001b\[\d*m)*)(?=::)/;
 const EVERY_LOG_COMMAND = /##(?=(?:vso)?\[)/gi;
 
-/** Formats a value as indented JSON in which unsafe characters are escape sequences. */
+/** Formats a value as indented JSON and escapes unsafe characters. */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value, null, 2).replace(EVERY_UNPRINTABLE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** Matches a text that consists only of PEM certificates. */
+/** Matches text that consists only of PEM certificates. */
 export const PEM_CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;
 
 /**
- * Formats a duration as in the access file, in the largest unit that divides it: `90s`, `30m`, `2h`.
- * @param seconds whole and positive
+ * Formats a duration as the access file does, in the largest unit that divides it evenly: `90s`, `30m`, `2h`.
+ * @param seconds positive integer
  */
 export function formatDuration(seconds: number): string {
   if (seconds % 3600 === 0) return `${seconds / 3600}h`;

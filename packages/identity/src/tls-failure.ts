@@ -1,9 +1,9 @@
-/** Explains failed TLS handshakes with broker or edge. Node.js reports them with OpenSSL codes. */
+/** Explains failed TLS handshakes with the broker or an edge. Node.js reports them as OpenSSL codes. */
 
 export interface TlsFailure {
-  /** Problem with the certificate. Completes a sentence about its server. */
+  /** Problem with the certificate, as the end of a sentence whose subject is the server. */
   readonly what: string;
-  /** Next step for the workspace's user, as a sentence. */
+  /** Next step for the workspace's user, as a full sentence. */
   readonly next: string;
 }
 
@@ -33,7 +33,7 @@ const FAILURES: Readonly<Record<string, TlsFailure>> = {
 
 /**
  * Explains why a certificate was rejected.
- * @param cause error of the connection, or its code
+ * @param cause connection error, or its code
  * @returns undefined if no certificate was rejected
  */
 export function tlsFailure(cause: unknown): TlsFailure | undefined {

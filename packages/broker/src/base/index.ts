@@ -1,4 +1,4 @@
-/** The process: time, limits, key files, log and metrics. */
+/** Foundations of the broker process: time, limits, key files, log and metrics. */
 
 // Time.
 
@@ -21,7 +21,7 @@ export { readConfiguredFile, readKeyFile, readPrivateFile, replaceFile, replaceK
 
 export { hasDuplicateMember } from './duplicate-members.ts';
 
-// The process that parts share.
+// Context that the parts share.
 export type { Process } from './process.ts';
 
 // Log and metrics.

@@ -1,9 +1,9 @@
-/** Context that the parts of a broker share. */
+/** Context shared by the parts of a broker. */
 import type { Logger } from 'pino';
 import type { Clock, Random } from './clock/clock.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
-/** The process that a part runs in, with the part's settings and what its installation provides. */
+/** Process that a part runs in, including the part's settings and the dependencies that its caller provides. */
 export interface Process<Config, Given> {
   readonly config: Config;
   readonly given: Given;
@@ -11,6 +11,6 @@ export interface Process<Config, Given> {
   readonly random: Random;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Returns a callback that counts and logs a dependency's failures. The part then retries or continues. */
+  /** Returns a callback that counts and logs failures of a dependency. Afterwards, the part retries or continues. */
   readonly failed: (where: string) => (cause: unknown) => void;
 }

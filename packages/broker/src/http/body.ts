@@ -1,21 +1,21 @@
-/** Reads request bodies and enforces the size limit while they arrive, so an oversized body is never buffered. */
+/** Reads request bodies. The size limit is enforced while a body arrives, so an oversized body is never buffered. */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { hasDuplicateMember } from '../base/index.ts';
 
-/** Default limit of a body, bytes. */
+/** Default size limit of a body, bytes. */
 export const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 /**
- * How long a body may take to arrive, ms. A small body fits into a few packets, and only authorized callers send large
- * ones.
+ * Time within which a body must arrive, ms. A small body fits into a few packets, and only authorized callers send
+ * large ones.
  */
 const PATIENCE_MS = 5_000;
 const LARGE_PATIENCE_MS = 30_000;
 
 /**
  * Reads a UTF-8 body.
- * @param limit bytes
+ * @param limit maximum size, bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBody(request: IncomingMessage, limit = DEFAULT_MAX_BODY_BYTES): Promise<string> {
@@ -27,12 +27,12 @@ export async function readBody(request: IncomingMessage, limit = DEFAULT_MAX_BOD
   }
 }
 
-/** Strict decoding, because replacement characters would change the content. */
+/** Strict decoder. Replacement characters would change the content. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Reads a body.
- * @param limit bytes
+ * @param limit maximum size, bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
@@ -40,7 +40,8 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
   const chunks: Buffer[] = [];
   let size = 0;
   await new Promise<void>((resolve, reject) => {
-    // Every request emits `close`, which is an error only before `end`. Creating an error costs a stack trace.
+    // Every request emits `close`, which is an error only before `end`. The error is created only if needed, because it
+    // captures a stack trace.
     const early = () => {
       if (!request.readableEnded)
         reject(new MeshpassError('request_malformed', 'The request ended before its body was complete.'));
@@ -66,7 +67,7 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
 
 /**
  * Reads a JSON body and validates it.
- * @param limit bytes
+ * @param limit maximum size, bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readJson<T>(
@@ -81,7 +82,7 @@ export async function readJson<T>(
 }
 
 /**
- * Parses JSON and validates it. Refuses duplicate members, which parsers interpret differently.
+ * Parses and validates JSON. Duplicate members are refused, because parsers interpret them differently.
  * @throws MeshpassError `request_malformed`
  */
 export function parseJson<T>(text: string, schema: z.ZodType<T>): T {
@@ -97,7 +98,7 @@ export function parseJson<T>(text: string, schema: z.ZodType<T>): T {
 }
 
 /**
- * Validates a part of a request.
+ * Validates part of a request.
  * @throws MeshpassError `request_malformed`
  */
 export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' | 'query' | 'form'): T {
@@ -113,8 +114,8 @@ export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' 
 }
 
 /**
- * Builds the error for a body over the limit.
- * @param limit bytes
+ * Builds the error for a body that exceeds the limit.
+ * @param limit maximum size, bytes
  */
 export function bodyTooLargeError(limit: number): MeshpassError {
   return new MeshpassError('request_too_large', `The body must not exceed ${limit} bytes.`);

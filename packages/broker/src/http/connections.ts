@@ -10,16 +10,16 @@ import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';
 import { createProxyChecker } from './source-address.ts';
 
-/** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
+/** Maximum number of connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
-/** Maximum connections from strangers. A TLS connection costs about 70 KB. */
+/** Maximum number of connections from strangers. A TLS connection costs about 70 KB. */
 const STRANGERS = 4_096;
 
-/** Limits that depend on the configuration. */
+/** Configurable limits. */
 export interface ConnectionLimits {
-  /** Maximum strangers' connections per source: an IPv4 address or an IPv6 /64. */
+  /** Maximum number of strangers' connections per source, which is an IPv4 address or an IPv6 /64. */
   readonly perSource: number;
-  /** CIDR blocks of peers that limit their own clients. Their connections are exempt from the limits. */
+  /** CIDR blocks of proxies that limit their own clients. Connections from these proxies are exempt from the limits. */
   readonly trustedProxies: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export type Connections = ReturnType<typeof createConnections>;
 interface Entry extends UnauthenticatedConnection {
   readonly raw: Socket;
   readonly viaProxy: boolean;
-  /** Absent while the connection is waiting or its request is being processed. */
+  /** Owner of the connection. Absent while the connection is waiting or its request is being processed. */
   owner?: { readonly session: string | undefined } | undefined;
   /** Whether a caller has been authenticated since the last request began. */
   proven: boolean;
@@ -59,7 +59,7 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
   }
 
   return {
-    /** Registers an accepted connection by its TCP socket, before the expensive TLS handshake. */
+    /** Registers an accepted connection by its TCP socket, before the costly TLS handshake. */
     add: (raw: Socket) => {
       open++;
       const address = raw.remoteAddress ?? 'unknown';
@@ -72,29 +72,30 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
       });
       wait(entry);
     },
-    /** Registers the socket of HTTP requests, if it differs from the TCP socket. */
+    /** Registers the socket that HTTP requests use if it is not the TCP socket itself. */
     alias: (socket: Socket, raw: Socket | undefined) => {
       const entry = raw && entries.get(raw);
       if (entry) entries.set(socket, entry);
     },
     /**
      * Marks the start of a request.
-     * @returns a function to call when the request ends. If no caller was authenticated, the connection then belongs to a
-     *   stranger.
+     * @returns function to call when the request ends. If no caller was authenticated, the connection then belongs to a
+     *   stranger
      */
     began: (socket: Socket) => {
       const entry = entries.get(socket);
       if (!entry) return () => {};
       entry.proven = false;
-      // A session keeps its connection while it authenticates again. Otherwise every request would evict a stranger.
+      // The connection still belongs to its session while the next request is authenticated. Otherwise every request
+      // would evict a stranger.
       if (entry.owner === undefined) wait(entry);
       return () => {
         if (entry.owner !== undefined && !entry.proven) wait(entry);
       };
     },
     /**
-     * Assigns the connection to the authenticated session of its request. Without a session it belongs to an edge or
-     * operator and has no limit.
+     * Assigns the connection to the session that authenticated its request. If no session is passed, the connection
+     * belongs to an edge or operator and is not limited.
      */
     belongs: (socket: Socket, session?: string) => {
       const entry = entries.get(socket);
@@ -111,8 +112,8 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
       oldest!.raw.resetAndDestroy();
     },
     /**
-     * Marks the connection as not waiting while its request is processed.
-     * @returns a function that marks it as waiting again
+     * Marks the connection as not waiting while its request is being processed.
+     * @returns function that marks the connection as waiting again
      */
     working: (socket: Socket) => {
       const entry = entries.get(socket);
@@ -124,14 +125,14 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
     },
     /** Number of open connections. */
     open: () => open,
-    /** Number of open connections of strangers. */
+    /** Number of strangers' open connections. */
     strangers: () => strangers.size,
-    /** Number of evicted connections of strangers so far. */
+    /** Number of strangers' connections evicted so far. */
     evicted: () => strangers.evicted,
   };
 }
 
-/** Creates the middleware that marks a connection's request and gives the request an id. */
+/** Creates the middleware that assigns an id to each request and tracks the request on its connection. */
 export function trackRequests({
   connections,
   random,

@@ -1,4 +1,4 @@
-/** Listeners, and the steps that every request takes. */
+/** Listeners, and the steps that every request passes through. */
 
 // Routes.
 

@@ -1,19 +1,19 @@
-/** A server's certificate and key, from files that may be replaced at any time. */
+/** Reads a server's certificate and key from files that may be replaced at any time. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity';
 import { readConfiguredFile, readPrivateFile } from '../base/index.ts';
 
 export interface KeyPairFiles {
-  /** PEM, the server's certificate first. */
+  /** Path of the certificate chain in PEM, starting with the server's certificate. */
   readonly certFile: string;
-  /** PEM; private, as readPrivateFile() requires. */
+  /** Path of the private key in PEM. Must have the permissions that readPrivateFile() requires. */
   readonly keyFile: string;
 }
 
 /**
- * Reads the pair.
- * @throws MeshpassError `config_invalid`: a file is unreadable, or the key does not match the certificate
+ * Reads the certificate and the key.
+ * @throws MeshpassError `config_invalid` if a file is unreadable or the key does not match the certificate
  */
 export function readKeyPair({ certFile, keyFile }: KeyPairFiles) {
   const pair = {

@@ -1,4 +1,4 @@
-/** Listening sockets, with limits on everything that an unauthenticated client can occupy or delay. */
+/** Listeners with limits on everything that an unauthenticated client can occupy or delay. */
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -15,7 +15,7 @@ import type { Env } from './route.ts';
 
 const LIMITS = {
   requestTimeout: 30_000,
-  // Counted from when a client connects and from the first byte of each request, against silent and slow clients.
+  // Starts when a client connects and at the first byte of each request, to limit silent and slow clients.
   headersTimeout: 5_000,
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
@@ -56,7 +56,7 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
     },
     listener(app),
   );
-  // cert-manager and similar tools replace the files. A half-replaced pair does not load and is retried.
+  // cert-manager and similar tools replace the files. A pair that is only half replaced fails to load and is retried.
   const reload = setInterval(() => {
     try {
       const pair = readKeyPair(files);
@@ -72,15 +72,15 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
   server.on('secureConnection', createSocketLinker(connections, onFailure));
   return {
     ...(await listening(server, address, connections)),
-    /** Returns the lifetime of the current certificate. */
+    /** Returns the validity period of the current certificate. */
     certificate: () => certificateValidity(current.cert),
   };
 }
 
 /**
- * Links each TLS socket to its TCP socket by object, because addresses are reused. A connection without a TCP socket
- * always counts as a stranger's.
- * @param onFailure called only once, because every connection would fail in the same way
+ * Links each TLS socket to its TCP socket by object identity, because addresses are reused. A connection whose TCP
+ * socket is unknown always counts as a stranger's.
+ * @param onFailure called only once, because every connection would fail for the same reason
  */
 export function createSocketLinker(
   connections: Pick<Connections, 'alias'>,
@@ -111,7 +111,7 @@ export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: Listen
 }
 
 function listener(app: Pick<Hono<Env>, 'fetch'>) {
-  // Keeps Node's global Request and Response, which other libraries in this process use.
+  // Does not replace Node's global Request and Response, which other libraries in this process use.
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
 
@@ -123,10 +123,11 @@ async function listening(server: Server, address: ListenAddress, connections: Co
     server.listen(address.port, address.host, resolve);
   });
   return {
-    /** Bound port. */
+    /** Port that the listener is bound to. */
     port: (server.address() as AddressInfo).port,
     /**
-     * Stops accepting connections, finishes requests in progress and closes the remaining connections after `patienceMs`.
+     * Stops accepting connections, finishes requests in progress and closes the remaining connections after
+     * `patienceMs`.
      */
     stop: async (patienceMs: number) => {
       const closed = new Promise((resolve) => server.close(resolve));

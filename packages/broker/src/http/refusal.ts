@@ -1,11 +1,11 @@
-/** Responses for refusals, with the fields of OAuth 2.0 and our own. Details and causes go only to the log. */
+/** Responses to refused requests, with OAuth 2.0 and Meshpass fields. Details and causes are only logged. */
 import type { ErrorCode, ErrorResponse, MeshpassError } from '@meshpass/identity';
 
 /**
  * Builds the response for a refusal.
  * @param decisionId id of the audit row, if one exists
- * @param atTokenEndpoint whether a bad DPoP proof gets status 400, as at the token endpoint (RFC 9449 section 5),
- *   instead of 401
+ * @param atTokenEndpoint whether the status for an invalid DPoP proof is 400, as at the token endpoint (RFC 9449
+ *   section 5), instead of 401
  */
 export function refusal(error: MeshpassError, decisionId: string | undefined, atTokenEndpoint = false): Response {
   const oauth = oauthError(error);
@@ -21,12 +21,12 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
   if (status === 401) headers['www-authenticate'] = challenge(oauth, error);
   if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter));
   else if (status === 503) headers['retry-after'] = '2';
-  // If a body is too long or too slow, the rest of it is not read, so the connection cannot be reused.
+  // The rest of a body that is too long or too slow is not read, so the connection cannot be reused.
   if (status === 413 || status === 408) headers.connection = 'close';
   return new Response(JSON.stringify(body), { status, headers });
 }
 
-/** Errors of callers that authenticate with a bearer token instead of a session. */
+/** Errors for callers that authenticate with a bearer token instead of a session. */
 const BEARERS: ReadonlySet<string> = new Set([
   'operator_unauthorized',
   'break_glass_off',
@@ -36,7 +36,7 @@ const BEARERS: ReadonlySet<string> = new Set([
 
 function challenge(oauth: string, error: MeshpassError): string {
   if (BEARERS.has(error.code)) return `Bearer error="${oauth}"`;
-  // RFC 6750 section 3.1: the response to a request without credentials includes no error code.
+  // RFC 6750 section 3.1: the response to a request without credentials does not include an error code.
   if (error.code === 'session_token_missing') return 'DPoP algs="ES256"';
   return `DPoP error="${oauth}", algs="ES256"`;
 }

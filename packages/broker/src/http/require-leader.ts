@@ -1,6 +1,6 @@
 /**
  * Refuses requests while the broker cannot prove that it is active, including requests that began earlier. Requests
- * that only revoke access are accepted, and answered once they are stored.
+ * that only revoke access are still accepted. They are answered once they have been stored.
  */
 import type { MiddlewareHandler } from 'hono';
 import { leadershipUnknownError } from '../store/index.ts';
@@ -9,7 +9,7 @@ import type { Env } from './route.ts';
 
 /**
  * Creates the middleware.
- * @param isLeader whether this process is known to be the active broker at this instant
+ * @param isLeader returns whether this process is currently known to be the active broker
  */
 export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {

@@ -1,6 +1,6 @@
 /**
- * Routes of the HTTP API as plain objects. Every request goes through the same steps: authenticate, read the body,
- * handle, record a refusal, respond.
+ * Routes of the HTTP API, defined as plain objects. Every request passes through the same steps: authenticate, read the
+ * body, handle, record a refusal, respond.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
@@ -34,10 +34,10 @@ export interface Route<Caller = unknown, Body = unknown> {
   readonly at: `${'GET' | 'POST' | 'DELETE'} /${string}`;
   /** Action of the audit event. */
   readonly action: AuditAction;
-  /** Whether the request is for this route, if two routes share a path. */
+  /** Whether the request is for this route. Needed only if two routes share a path. */
   readonly accepts?: (request: IncomingMessage) => boolean;
   readonly authentication: Authentication<Caller>;
-  /** Schema of a JSON body, or of the query of a GET; absent if neither is read, or if `read` reads the body. */
+  /** Schema of a JSON body, or of a GET's query. Absent if neither is read, or if `read` reads the body. */
   readonly schema?: z.ZodType<Body>;
   /** Maximum size of a JSON body, bytes. */
   readonly limit?: number;
@@ -46,10 +46,10 @@ export interface Route<Caller = unknown, Body = unknown> {
    * @throws MeshpassError
    */
   readonly read?: (request: IncomingMessage) => Promise<Body>;
-  /** Returns the parts of the audit event that come from the body. They are recorded even if the handler throws. */
+  /** Returns the members of the audit event that come from the body. They are recorded even if the handler throws. */
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
   /**
-   * Builds the response to a refusal. Defaults to JSON.
+   * Builds the response for a refusal. Defaults to JSON.
    * @param decisionId absent if no audit row was written
    */
   readonly refusal?: (
@@ -57,17 +57,17 @@ export interface Route<Caller = unknown, Body = unknown> {
     decisionId: string | undefined,
     request: IncomingMessage,
   ) => Promise<Response>;
-  /** Whether a bad DPoP proof is answered with 400 instead of 401 (RFC 9449 section 5). */
+  /** Whether the status for an invalid DPoP proof is 400 instead of 401 (RFC 9449 section 5). */
   readonly atTokenEndpoint?: boolean;
   /**
-   * Makes the decision and records what it grants (recordGrant). Allowed reads leave no row. A thrown error is a
-   * refusal.
-   * @returns a value to serialize as JSON, a Response, or undefined for 204; or a refusal
+   * Makes the decision and records what it grants (recordGrant). Allowed reads do not write an audit row. A thrown
+   * error is a refusal.
+   * @returns a value to serialize as JSON, a Response, undefined for status 204, or a refusal
    */
   handler(call: Call<Caller, Body>): Promise<Outcome<unknown>>;
 }
 
-/** A request before its body is read. */
+/** Request whose body has not been read yet. */
 export interface Presented {
   readonly request: IncomingMessage;
   readonly event: AuditEvent;
@@ -76,21 +76,22 @@ export interface Presented {
 }
 
 /**
- * Identifies the caller. The event includes the identity from then on, even in a refusal. A thrown error is a refusal.
+ * Identifies the caller. The audit event includes the identity from then on, even if the request is refused later. A
+ * thrown error is a refusal.
  */
 export interface Authentication<Caller> {
   (presented: Presented): Outcome<Caller> | Promise<Outcome<Caller>>;
   /**
-   * Rechecks the caller once the body has arrived, because the sender may have delayed the body until the session
-   * ended. A thrown error is a refusal.
+   * Checks the caller again once the body has arrived, because the session may have ended while the client delayed the
+   * body. A thrown error is a refusal.
    */
   still?(caller: Caller): Caller;
 }
 
-/** Authenticated call with its body. */
+/** Authenticated request with its body. */
 export interface Call<Caller, Body> {
   readonly caller: Caller;
-  /** Body, or query of a GET. */
+  /** Body of the request, or the query of a GET. */
   readonly body: Body;
   readonly event: AuditEvent;
   readonly request: IncomingMessage;
@@ -107,7 +108,7 @@ export interface RouteContext {
   readonly log: Logger;
 }
 
-/** Infers the types that authentication and body pass to the handler. */
+/** Defines a route, and infers the types of caller and body that the handler receives. */
 export function route<Caller, Body>(one: Route<Caller, Body>): Route {
   return one;
 }
@@ -144,7 +145,7 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
   const { incoming: request, outgoing: response } = c.env;
   let known = event;
   try {
-    // Verifies the headers before waiting for the body, so that a stranger's body is read only if it is itself the
+    // Headers are verified before the body is awaited, so that a stranger's body is read only if the body itself is the
     // proof.
     const caller = await one.authentication({ request, event, path: c.req.path });
     if (!caller.granted) return caller;
@@ -178,7 +179,7 @@ function respond(value: unknown): Response {
 
 /**
  * Builds a JSON response that must not be cached.
- * @param text JSON
+ * @param text body, already serialized as JSON
  */
 export function jsonResponse(text: string): Response {
   return new Response(text, { headers: NO_STORE });

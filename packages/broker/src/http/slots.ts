@@ -1,11 +1,11 @@
 /** Limits concurrent work in total and per holder, so that no holder can occupy all slots. */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Slots for concurrent work. */
+/** Limited slots for concurrent work. */
 export type Slots = ReturnType<typeof createSlots>;
 
 /**
- * Creates the slots, all free.
+ * Creates slots, all of which are free.
  * @param total total number of slots
  * @param perHolder maximum number of slots per holder
  */
@@ -16,8 +16,8 @@ export function createSlots(total: number, perHolder: number) {
     /**
      * Takes a slot.
      * @param holder source or session that takes the slot
-     * @returns a function that releases the slot
-     * @throws MeshpassError `overloaded`
+     * @returns function that releases the slot
+     * @throws MeshpassError `overloaded` if all slots, or all of the holder's slots, are taken
      */
     take: (holder: string) => {
       const mine = held.get(holder) ?? 0;

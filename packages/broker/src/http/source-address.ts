@@ -1,4 +1,4 @@
-/** Determines a request's source address: the peer's, or the one that a trusted proxy forwards. */
+/** Determines the source address of a request: the peer's address, or the one that a trusted proxy forwards. */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 import { MeshpassError } from '@meshpass/identity';
@@ -17,8 +17,8 @@ export function createSourceReader(trustedProxies: readonly string[]): SourceOf 
     let address = plain(request.socket.remoteAddress ?? 'unknown');
     if (!isTrusted(address)) return address;
     const forwarded = String(request.headers['x-forwarded-for'] ?? '').split(',');
-    // Read from the right, because each entry was added by the hop after it and is valid as long as that hop is
-    // trusted.
+    // Entries are read from right to left. Each entry was added by the hop after it, and is reliable only if that hop
+    // is trusted.
     for (const entry of forwarded.reverse()) {
       const hop = plain(entry.trim());
       if (isIP(hop) === 0) break;
@@ -51,7 +51,7 @@ export function createProxyChecker(trustedProxies: readonly string[]): (address:
   };
 }
 
-/** Removes the prefix that IPv4 addresses have on IPv6 sockets. */
+/** Removes the `::ffff:` prefix that IPv6 sockets add to IPv4 addresses. */
 function plain(address: string): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -1,6 +1,6 @@
 /** Kubernetes and Istio: the cluster, istiod's certificates, and Envoy's configuration. */
 
-// State of the mesh, and what the broker applies to it.
+// State of the mesh, and the changes that the broker applies to it.
 
 export { type AccessTexts, type DiskFile, digestTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';

@@ -5,9 +5,9 @@ import { setFlagsFromString } from 'node:v8';
 const GROWTH = 20;
 
 /**
- * Makes V8 collect the old generation earlier. Called once at startup by the owner of the process. On a machine with a
- * lot of memory, V8 lets the old generation grow to several times its live size. A broker with many sessions has few
- * live objects, but every closed connection leaves garbage.
+ * Makes V8 collect the old generation earlier. The owner of the process calls this function once at startup. On a
+ * machine with a lot of memory, V8 lets the old generation grow to several times its live size. A broker with many
+ * sessions has few live objects, but every closed connection leaves garbage behind.
  */
 export function growHeapSlowly(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH}`);

@@ -1,4 +1,4 @@
-/** The running broker: configuration, standby, and how its parts are composed. */
+/** Runs the broker: reads the configuration, waits as a standby, and composes the parts. */
 
 // The broker as a process.
 

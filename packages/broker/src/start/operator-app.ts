@@ -1,7 +1,7 @@
 /**
- * Operator listener. It serves liveness, readiness and metrics, and on the active broker, for operators, the audit log,
- * sessions, keys, access files and other operators. Plain HTTP inside the cluster; none of it is available on the
- * public listener.
+ * Operator listener. It serves liveness, readiness and metrics. On the active broker, operators also use it to access
+ * the audit log, sessions, keys, access files and other operators. It serves plain HTTP inside the cluster. None of
+ * this is available on the public listener.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type Handler, Hono, type MiddlewareHandler } from 'hono';
@@ -21,7 +21,7 @@ import {
 import type { Store } from '../store/index.ts';
 import type { Base } from './parts.ts';
 
-/** Maximum strangers' connections per source. Probes, scrapes and operators need only a few. */
+/** Maximum number of strangers' connections per source. Probes, scrapes and operators need only a few. */
 const STRANGERS_PER_SOURCE = 256;
 const STORE_PATIENCE_MS = 2_000;
 
@@ -51,9 +51,9 @@ function createProbes({ registry }: Metrics, readyz: Handler<Env>, ...first: Mid
 }
 
 /**
- * Creates the app of a waiting broker. It reports that the broker is alive but not ready, and why.
- * @param reasons returns the reasons why the broker does not serve
- * @param couldTakeOver whether the broker could take over now and only waits for another broker to end
+ * Creates the app for a waiting broker. It reports that the broker is alive but not ready, with the reasons.
+ * @param reasons returns the reasons why the broker is not serving
+ * @param couldTakeOver whether the broker could take over now and is only waiting for another broker to end
  */
 export function createStandbyApp(
   metrics: Metrics,
@@ -85,7 +85,7 @@ export interface OperatorContext extends RouteContext {
   readonly warnings: () => readonly string[];
 }
 
-/** Creates the app of the active broker. */
+/** Creates the app for the active broker. */
 export function createOperatorApp({ config, given, metrics }: Base, context: OperatorContext): Hono<Env> {
   const { store } = context;
   const ready: Handler<Env> = async (c) => {

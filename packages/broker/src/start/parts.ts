@@ -1,4 +1,4 @@
-/** A broker's input and output, and the context that all of its parts share. */
+/** Dependencies of a broker, and the context that all of its parts share. */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { AdminParts } from '../admin/index.ts';
@@ -8,7 +8,7 @@ import type { SessionParts } from '../core/index.ts';
 import type { ActiveState } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 
-/** Parts that the caller creates, because they depend on the installation or the mesh. */
+/** Parts that the caller provides, because they depend on the installation or the mesh. */
 export interface BrokerParts extends SessionParts, AdminParts {
   readonly github?: NonNullable<SessionParts['github']>;
   /** Returns problems that an operator should fix even though the broker is serving. */
@@ -18,16 +18,16 @@ export interface BrokerParts extends SessionParts, AdminParts {
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
-  /** Notified when this broker becomes active. */
+  /** State that is notified when this broker becomes active. */
   readonly activeState?: Pick<ActiveState, 'activate'>;
-  /** Ends a standby's wait. */
+  /** Signal that ends the wait of a standby. */
   readonly signal?: AbortSignal;
 }
 
 /** Context shared by all parts of the broker. */
 export type Base = Process<BrokerConfig, BrokerParts>;
 
-/** Creates the context with its defaults. */
+/** Creates the context and fills in defaults. */
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {
   const { clock = Date.now, random = randomBytes, log = createLogger('broker') } = given;
   const metrics = createMetrics();

@@ -1,4 +1,4 @@
-/** Public listener with the routes of docs/interfaces/protocol.md. */
+/** Public listener, which serves the routes in docs/interfaces/protocol.md. */
 import { MeshpassError } from '@meshpass/identity';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import { VERSION } from '@meshpass/identity/version';
@@ -18,17 +18,17 @@ import { unknownIssuerError } from '../issuers/index.ts';
 import OPENAPI from './openapi.json' with { type: 'json' };
 import type { Base } from './parts.ts';
 
-/** Serialized once, because unauthenticated clients may request these 100 kB. */
+/** OpenAPI document of 100 kB. It is serialized only once, because unauthenticated clients may request it. */
 const OPENAPI_TEXT = JSON.stringify(OPENAPI);
 
 export interface AppContext extends RouteContext {
   readonly routes: readonly Route[];
-  /** Returns the client for sign-ins at an issuer, or undefined if the issuer has none. */
+  /** Returns the client for sign-ins at an issuer, or undefined if the issuer does not have one. */
   readonly signInOffer: (issuer: string) => SignInOffer | undefined;
-  /** Whether GitHub's audit log is received. */
+  /** Whether the broker receives GitHub's audit log. */
   readonly receivesGithubEvents: boolean;
   readonly stopping: () => boolean;
-  /** Whether this process is known to be the active broker at this instant. */
+  /** Returns whether this process is currently known to be the active broker. */
   readonly isLeader: () => boolean;
   readonly connections: Connections;
 }
@@ -42,8 +42,8 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
   app.use(async (c, next) => {
     const began = performance.now();
     await next();
-    // A stopping broker accepts no more requests on this connection, and a crowded broker reclaims the connection's
-    // memory.
+    // A stopping broker does not accept more requests on this connection. A broker with too many connections reclaims
+    // the connection's memory.
     if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');
     metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
@@ -52,7 +52,7 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
 
   mount(app, context, context.routes);
   if (context.receivesGithubEvents) {
-    // For the "Check endpoint" button in GitHub's settings.
+    // The "Check endpoint" button in GitHub's settings requests this path.
     app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
   }
 
@@ -71,7 +71,7 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
     return c.json(discoveryDocument(config.publicUrl));
   });
   app.get('/jwks', (c) => {
-    // Limits caching to a new key's waiting time, so that every client has fetched the key before it signs.
+    // Caching is limited to the time that a new key waits, so that every client has fetched the key before it is used.
     c.header('cache-control', `public, max-age=${Math.min(300, config.signingKeyWaitSeconds)}`);
     return c.body(given.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
   });
@@ -96,7 +96,7 @@ function discoveryDocument(issuer: string) {
     issuer,
     jwks_uri: `${issuer}/jwks`,
     token_endpoint: `${issuer}/token`,
-    // Required by the standard, although no browser signs in here.
+    // The standard requires this member, although browsers do not sign in here.
     authorization_endpoint: `${issuer}/authorize`,
     response_types_supported: ['id_token'],
     subject_types_supported: ['public'],

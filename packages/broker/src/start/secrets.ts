@@ -29,7 +29,7 @@ export async function readSecrets({ config, given }: Base) {
   const auditLog = await openReadOnlyLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
   return {
-    /** Break-glass token; undefined if break-glass is disabled. */
+    /** Break-glass token. Undefined if break-glass access is disabled. */
     operatorToken,
     githubEventToken,
     auditLog,
@@ -38,7 +38,7 @@ export async function readSecrets({ config, given }: Base) {
 
 /**
  * Reads a token file.
- * @param whose owner of the token, for messages
+ * @param whose description of the token's owner, for messages
  */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** The broker as a list of parts. They start in this order and stop in reverse. */
+/** Starts the parts of a broker in order. They stop in reverse order. */
 import type { Operators } from '@meshpass/access';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { VERSION } from '@meshpass/identity/version';
@@ -18,7 +18,7 @@ import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLea
 
 export type { BrokerParts } from './parts.ts';
 
-/** A running broker. */
+/** Running broker. */
 export type Broker = Awaited<ReturnType<typeof serveBroker>>;
 
 const STOP_PATIENCE_MS = 10_000;
@@ -26,9 +26,9 @@ const OPERATOR_STOP_PATIENCE_MS = 1_000;
 const ANNOUNCE_MS = 2_000;
 
 /**
- * Starts a broker and resolves once it is active. On PostgreSQL, it is a standby while another broker is active, and
- * only its operator listener responds.
- * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from verifyStoredLog(); the reason of the signal
+ * Starts a broker and resolves once it is active. With PostgreSQL, the broker is a standby while another broker is
+ * active, and only its operator listener responds.
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from verifyStoredLog(); the signal's abort reason
  */
 export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
   const base = createBase(config, given);
@@ -44,10 +44,11 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
 async function start(base: Base, parts: AsyncDisposableStack) {
   const { config, given, clock, random, log, metrics, failed } = base;
   const { mesh, signer } = given;
-  // The previous process has ended by now. The store opens in the meantime, so agents hardly notice the restart.
+  // The previous process has ended by now. The start time is taken before the store opens, so that agents hardly notice
+  // the restart.
   const beganAt = toUnixSeconds(clock);
 
-  // Standby: writes nothing, and serves only operators and probes.
+  // Standby. The broker does not write anything, and serves only operators and probes.
   const secrets = await readSecrets(base);
   const standby = await startStandby(base);
   const { operator } = standby;
@@ -55,12 +56,12 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const leadership = await waitForLeadership(base, standby, sharedSettings(base, secrets));
   const { store, waited } = leadership;
   parts.defer(store.close);
-  // During the wait, the other broker was accepting proofs.
+  // The other broker was accepting proofs during the wait.
   const startedAt = waited ? toUnixSeconds(clock) : beganAt;
   const admitted = await waitForAuditLog(base, standby, store, secrets.auditLog);
   await becomeActive(base, standby, leadership);
 
-  // Active. Parts that write start first, so that they stop after all other parts have finished writing.
+  // Active. The parts that write start first, so that they stop only after all other parts have finished.
   parts.defer(() => operator.stop(OPERATOR_STOP_PATIENCE_MS));
   const startedLog = await startAuditLog({ ...base, mesh, store, admitted, closed: secrets.auditLog }, parts);
   const { journal } = startedLog;
@@ -68,8 +69,8 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const { restored, live } = stored;
   const auditLog = await startedLog.recordDecisions({ restored, denyEnded: config.denyEnded, sessions: live.size });
 
-  // Next come the parts that act on sessions and accept requests. They stop at once when another broker takes over, and
-  // their counts are written after that.
+  // Next come the parts that act on sessions and accept requests. They stop immediately when another broker takes over,
+  // and their counts are written afterwards.
   const writing = parts.use(new AsyncDisposableStack());
   const acting = parts.use(new AsyncDisposableStack());
   const audit = auditLog.decisions;
@@ -139,8 +140,8 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   );
 
   /**
-   * Stops acting after another broker has taken over, because the store would refuse every write. The operator listener
-   * responds until the process ends.
+   * Stops the acting parts after another broker has taken over, because the store would refuse every write. The
+   * operator listener responds until the process ends.
    */
   const stepDown = async () => {
     log.fatal({ epoch: store.epoch }, 'another broker has taken over: this broker accepts no more requests and exits');
@@ -154,7 +155,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
     log.info('stopped');
   };
   return {
-    /** Bound port, for configurations with port 0. */
+    /** Port that the listener is bound to, for configurations with port 0. */
     port: listener.port,
     operatorPort: operator.port,
     /** Event feed for an edge in this process. */
@@ -162,20 +163,20 @@ async function start(base: Base, parts: AsyncDisposableStack) {
     /** Handles messages that an edge in this process receives on control connections. */
     control: sessions.control,
     /**
-     * Records an edge's decisions.
+     * Records decisions made by an edge.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     reportEdgeDecisions: sessions.recordEdgeDecisions,
-    /** Resolves when the mesh has applied all revocations so far. */
+    /** Resolves once the mesh has applied all revocations made so far. */
     revocationsSettled: sessions.revocationsSettled,
     /**
-     * Resolves with the reason when another broker has taken over. By then, this broker accepts no requests and has
-     * closed its parts. The process must exit.
+     * Resolves with the reason once another broker has taken over. At that point, this broker has closed its parts and
+     * does not accept requests. The process must exit.
      */
     lost: store.lost.then(stepDown),
     /**
-     * Stops accepting connections, finishes requests in progress within 10 s and completes all writes. Sessions remain
-     * live.
+     * Stops accepting connections, allows requests in progress 10 seconds to finish and completes all writes. Sessions
+     * remain live.
      */
     close: (): Promise<void> => {
       closed ??= close();
@@ -184,11 +185,11 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   };
 }
 
-// Warns about operator settings that need fixing even though the broker is serving.
+// Warnings about settings that an operator should fix even though the broker is serving.
 
 /**
- * Returns warnings with instructions. Each begins in lower case, because `/readyz`, the log and `meshpass check` build
- * it into sentences.
+ * Returns warnings with instructions. Each begins in lower case, because `/readyz`, the log and `meshpass check` embed
+ * it in sentences.
  */
 function operatorWarnings(
   { breakGlass, operatorTokenFile }: Pick<BrokerConfig, 'breakGlass' | 'operatorTokenFile'>,

@@ -1,4 +1,4 @@
-/** Waits until this broker is active. Until then, only the operator listener responds and nothing is written. */
+/** Waits until this broker is active. Until then, it writes nothing and only its operator listener responds. */
 import { hostname } from 'node:os';
 import { createStoredAccessReader, parseAppliedAccess, readNewestVersion, readStoredAccess } from '../admin/index.ts';
 import { retryWhileUnavailable } from '../base/index.ts';
@@ -8,32 +8,32 @@ import { createStandbyApp, listenForOperators } from './operator-app.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
-/** A broker that waits. */
+/** Broker that is waiting to become active. */
 export type Standby = Awaited<ReturnType<typeof startStandby>>;
 
 /** State of the active broker, if one exists. */
 export interface ActiveBroker {
   /**
-   * Whether its access file was applied by a plan. The next active broker continues with that file instead of the one
-   * on disk.
+   * Whether a plan applied its access file. The next active broker then continues with that file instead of the one on
+   * disk.
    */
   readonly isPlanned: boolean;
-  /** Why this version refuses that file. */
+  /** Reason that this version of Meshpass refuses that file. */
   readonly refused?: string | undefined;
   /**
-   * Whether the store has the access file in force, with text that this version accepts. It is the fallback if the file
-   * on disk is refused.
+   * Whether the store contains the access file in force and this version accepts its text. That file is the fallback if
+   * the file on disk is refused.
    */
   readonly isKept?: boolean;
 }
 
-/** Opens the operator listener and reports why the broker waits. */
+/** Opens the operator listener, which reports why the broker is waiting. */
 export async function startStandby({ config, given, metrics, log }: Base) {
   let waitsFor = 'the store is being opened';
   let behind: ActiveBroker | undefined;
   const reasons = () => [waitsFor, ...(behind?.refused ? [behind.refused] : []), ...given.mesh.unready()];
-  // A broker that cannot see the cluster or load any access file must not count as ready. Otherwise a rolling update
-  // would replace the broker that can.
+  // A broker that cannot see the cluster or load an access file must not count as ready. Otherwise a rolling update
+  // would replace the broker that can do both.
   const couldTakeOver = () =>
     behind !== undefined &&
     given.mesh.unseen().length === 0 &&
@@ -43,7 +43,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
   const app = createStandbyApp(metrics, reasons, couldTakeOver);
   return {
     operator: await listenForOperators(app, config.operator),
-    /** Changes the reason reported to probes and operators, and logs it if it is new. */
+    /** Changes the reason that probes and operators see, and logs it if it is new. */
     waitFor: (reason: string, detail: object, active?: ActiveBroker) => {
       if (reason !== waitsFor) log.info(detail, reason);
       if (active?.refused && active.refused !== behind?.refused) log.error(active.refused);
@@ -53,7 +53,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
   };
 }
 
-/** Returns the current settings that all brokers using the same store must share. */
+/** Returns the current settings. All brokers that use the same store must share them. */
 export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): SharedSettings {
   const { publicUrl, trustDomain, tokenAudience } = config;
   const { keys } = JSON.parse(given.signer.jwks) as { keys: { kid: string }[] };
@@ -71,7 +71,7 @@ export type Leadership = Awaited<ReturnType<typeof waitForLeadership>>;
 
 /**
  * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
- * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the reason of the signal
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the signal's abort reason
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: SharedSettings) {
   const { config, given, metrics } = base;
@@ -107,9 +107,9 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
 }
 
 /**
- * Waits until the audit log may be extended. This cannot be determined without its signed checkpoint, so an
- * unresponsive sink is retried.
- * @throws errors from verifyStoredLog(); the reason of the signal
+ * Waits until the audit log may be extended. Its signed checkpoint is needed to determine this, so an unresponsive sink
+ * is retried.
+ * @throws errors from verifyStoredLog(); the signal's abort reason
  */
 export async function waitForAuditLog(
   { given }: Base,
@@ -124,20 +124,20 @@ export async function waitForAuditLog(
 }
 
 /**
- * Makes this broker active, with the previous broker's changes in force.
- * @throws MeshpassError `store_unavailable` if another broker may be active by now; `access_*` if this version refuses
- *   the access file that a plan applied
+ * Makes this broker active and puts the previous broker's changes in force.
+ * @throws MeshpassError `store_unavailable` if another broker may have become active; `access_*` if this version
+ *   refuses the access file that a plan applied
  */
 export async function becomeActive(base: Base, { waitFor }: Standby, { store }: Leadership): Promise<void> {
   const { config, given } = base;
   const { signer, policy, activeState, signal } = given;
-  // The other broker may have changed its keys, so the mesh must not receive the keys read at startup.
+  // The other broker may have changed its keys. The mesh must not receive the keys that were read at startup.
   const { isLeader } = store;
   await retryWhileUnavailable(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
     signal,
     onFailure: (err) => waitFor('standing by: the storage of the signing keys is not responding', { err }),
   });
-  // Restores the last applied access file before any other is applied, because the file on disk is older.
+  // The access file that was last applied by a plan is restored first, because the file on disk is older.
   const applied = policy && (await readNewestVersion(store.db));
   if (applied) policy.mesh.resume(parseAppliedAccess(applied));
   const kept = await readStoredAccess(store.db);

@@ -1,14 +1,15 @@
 /**
- * Bounds by type. The allow list bounds every accepted value, so that no field causes unlimited work or memory use in
- * Envoy or the agent. Fields that need different bounds from their type are listed here.
+ * Bounds for the values of fields. The allow list bounds every accepted value, so that no field can cause unlimited
+ * work or memory use in Envoy or the agent. Bounds depend on the type of a field. Fields that need different bounds are
+ * listed individually.
  */
 
 export interface Bounds {
-  /** Seconds. A duration of 0 is always allowed, because it disables a feature. */
+  /** Range of a duration, seconds. A duration of 0 is always allowed, because it disables a feature. */
   readonly seconds: readonly [least: number, most: number];
-  /** Characters in a text, or number of bytes. */
+  /** Maximum length of text in characters, or of bytes. */
   readonly text: number;
-  /** Items in a list, or entries in a map. */
+  /** Maximum number of items in a list, or of entries in a map. */
   readonly items: number;
   /** Largest integer. */
   readonly integer: number;
@@ -17,16 +18,16 @@ export interface Bounds {
 }
 
 const DAY = 86_400;
-/** Default bounds. For texts, Istio's own limit for regular expressions, which is larger than any name. */
+/** Default bounds. The text bound is Istio's limit for regular expressions, which is larger than any name. */
 const BY_TYPE: Bounds = { seconds: [0.001, 366 * DAY], text: 1_024, items: 128, integer: 65_536, double: 100 };
 
-/** Bound for numbers that cost nothing. Istio writes this value for "no limit". */
+/** Bound for numbers whose size has no cost. Istio uses this value for "no limit". */
 const ANY_UINT32 = 4_294_967_295;
-/** Maximum attempts per request or connection. */
+/** Maximum number of attempts per request or connection. */
 const ATTEMPTS = 32;
-/** Bounds of intervals at which Envoy repeats work for each cluster or connection. */
+/** Bounds for intervals at which Envoy repeats work for each cluster or connection. */
 const PERIODIC: Partial<Bounds> = { seconds: [0.1, 366 * DAY] };
-/** Each part of a statistics name is stored once per statistic, about 250 times for an HTTP stack. */
+/** Maximum length of a statistics name. Envoy stores it once per statistic, about 250 times for an HTTP stack. */
 const STAT_NAME = 128;
 /** Envoy's default buffer limits. */
 const BUFFER_BYTES = 1_048_576;
@@ -42,39 +43,39 @@ const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 
 /** Bounds by full field name, or by `TYPE.*` for all fields of a type. */
 export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
-  // Lists that grow with a session's services, and with a service's routes and identities.
+  // Lists that grow with the number of a session's services, or of a service's routes and identities.
   [`${ROUTE}RouteConfiguration.virtual_hosts`]: { items: 4_096 },
   [`${ROUTE}VirtualHost.routes`]: { items: 4_096 },
   [`${ROUTE}VirtualHost.domains`]: { items: 1_024 },
   [`${TLS}CertificateValidationContext.match_typed_subject_alt_names`]: { items: 1_024 },
-  // Each operation that a grant does not allow is a condition.
+  // Each operation that a grant excludes adds a condition.
   [`${ROUTE}RouteMatch.headers`]: { items: 1_024 },
-  // Each is a separate HTTP or TCP stack.
+  // Each filter chain is a separate HTTP or TCP stack.
   [`${LISTENER}Listener.filter_chains`]: { items: 16 },
-  // Each sends every request once more.
+  // Each mirror policy sends every request once more.
   [`${ROUTE}RouteConfiguration.request_mirror_policies`]: { items: 8 },
   [`${ROUTE}VirtualHost.request_mirror_policies`]: { items: 8 },
   [`${ROUTE}RouteAction.request_mirror_policies`]: { items: 8 },
-  // Statistics names. A cluster's name contains a grant and the longest service name.
+  // Statistics names. The name of a cluster contains a grant and may contain the longest service name.
   [`${CLUSTER}Cluster.alt_stat_name`]: { text: 256 },
   [`${CLUSTER}Cluster.name`]: { text: 512 },
   [`${LISTENER}Listener.stat_prefix`]: { text: STAT_NAME },
   [`${MANAGER}.stat_prefix`]: { text: STAT_NAME },
   [`${TCP_PROXY}.stat_prefix`]: { text: STAT_NAME },
-  // Long texts.
+  // Text that may be long.
   [`${CORE}DataSource.inline_string`]: { text: 65_536 },
   [`${CORE}DataSource.inline_bytes`]: { text: 65_536 },
   [`${CORE}HeaderValue.value`]: { text: 16_384 },
   [`${CORE}HeaderValue.raw_value`]: { text: 16_384 },
   'envoy.type.matcher.v3.StringMatcher.*': { text: 8_192 },
-  // Repeated work.
+  // Intervals of repeated work.
   [`${CLUSTER}OutlierDetection.interval`]: PERIODIC,
   [`${CORE}KeepaliveSettings.interval`]: PERIODIC,
   [`${CORE}KeepaliveSettings.connection_idle_interval`]: PERIODIC,
   [`${ROUTE}RetryPolicy.num_retries`]: { integer: ATTEMPTS },
   [`${ROUTE}RetryPolicy.host_selection_retry_max_attempts`]: { integer: ATTEMPTS },
   [`${TCP_PROXY}.max_connect_attempts`]: { integer: ATTEMPTS },
-  // Memory.
+  // Buffers.
   [`${CLUSTER}Cluster.per_connection_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
   [`${LISTENER}Listener.per_connection_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
   [`${ROUTE}VirtualHost.per_request_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
@@ -83,14 +84,15 @@ export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
   [`${CORE}Http2ProtocolOptions.initial_stream_window_size`]: { integer: WINDOW_BYTES },
   [`${CORE}Http2ProtocolOptions.initial_connection_window_size`]: { integer: WINDOW_BYTES },
   [`${TLS}UpstreamTlsContext.max_session_keys`]: { integer: 16 },
-  // Each entry of a ring costs 24 bytes in each of thousands of clusters, and a larger ring has no benefit for a
-  // cluster's only endpoint: four times Envoy's default. A Maglev table for one endpoint is stored as bits.
+  // A ring entry costs 24 bytes in each of thousands of clusters, and every cluster has a single endpoint, for which a
+  // larger ring has no benefit. The bound is four times Envoy's default. Envoy stores a Maglev table for one endpoint
+  // as bits.
   [`${CLUSTER}Cluster.RingHashLbConfig.minimum_ring_size`]: { integer: 4_096 },
   [`${CLUSTER}Cluster.RingHashLbConfig.maximum_ring_size`]: { integer: 65_537 },
   [`${CLUSTER}Cluster.MaglevLbConfig.table_size`]: { integer: 65_537 },
   [`${CLUSTER}Cluster.LeastRequestLbConfig.choice_count`]: { integer: 100 },
   [`${MANAGER}.upgrade_configs`]: { items: 8 },
-  // Shares, thresholds and limits, whose size costs nothing.
+  // Percentages, thresholds and limits, whose size has no cost.
   [`${CLUSTER}CircuitBreakers.Thresholds.*`]: { integer: ANY_UINT32 },
   [`${CLUSTER}OutlierDetection.*`]: { integer: ANY_UINT32 },
   [`${CORE}HttpProtocolOptions.max_requests_per_connection`]: { integer: ANY_UINT32 },
@@ -105,7 +107,7 @@ export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
   'envoy.type.v3.Int64Range.*': { integer: Number.MAX_VALUE },
   'envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit.limit_kbps': { integer: Number.MAX_VALUE },
   'envoy.extensions.filters.http.fault.v3.HTTPFault.max_active_faults': { integer: ANY_UINT32 },
-  // Envoy's own limit, and the value that the broker sends.
+  // Envoy's own limit, which is also the value that the broker sends.
   [`${CLUSTER}Cluster.PreconnectPolicy.per_upstream_preconnect_ratio`]: { double: 3 },
 };
 
@@ -123,10 +125,10 @@ export function boundsOf(type: string, field: string): Bounds {
   return bounds;
 }
 
-/** Cache, filled once per field of the allow list. */
+/** Bounds by full field name, computed once per field of the allow list. */
 const found = new Map<string, Bounds>();
 
-/** Explains why a duration is out of bounds. Undefined if it is within bounds. */
+/** Explains why a duration is out of bounds. Returns undefined if it is within bounds. */
 export function checkDuration(seconds: bigint, nanos: number, [least, most]: Bounds['seconds']): string | undefined {
   const duration = Number(seconds) + nanos / 1e9;
   const isWithin = duration === 0 || (duration >= least && duration <= most);

@@ -1,11 +1,11 @@
-/** Rules for clusters, which lead to services only through the tunnel. */
+/** Rules for clusters. A cluster may reach services only through the tunnel. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { HTTP_PROTOCOL_OPTIONS, metadataKey, ownName, protocolOptionsKey, quoteUntrusted } from './names.ts';
 import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
 import { internalAddress } from './sources.ts';
 import { clusterGrant } from './tls.ts';
 
-/** LbPolicy: ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV (envoy.config.cluster.v3.Cluster.LbPolicy). */
+/** ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM and MAGLEV (envoy.config.cluster.v3.Cluster.LbPolicy). */
 const LB_POLICIES = [0, 1, 2, 3, 5];
 const STATIC = 0;
 const TLS_MATCH = 'envoy.transport_socket_match';
@@ -38,8 +38,8 @@ function listenerOf(endpoint: ReflectMessage): string {
 }
 
 /**
- * Whether Envoy always uses TLS to the endpoint. All transport sockets are TLS, so it is enough that one applies: the
- * cluster's own, or the first that matches the endpoint.
+ * Whether Envoy always uses TLS to the endpoint. All accepted transport sockets use TLS, so it is enough that one
+ * applies: the cluster's own, or the first one that matches the endpoint.
  */
 function alwaysTls(cluster: ReflectMessage, endpoint: ReflectMessage): boolean {
   if (part(cluster, 'transport_socket')) return true;
@@ -86,7 +86,7 @@ export const CLUSTER_TYPES: AllowList = {
     },
     check: checkCluster,
   },
-  // No filter is accepted. The entry exists so that a refusal reports each filter's type.
+  // All filters are rejected. This entry exists so that a refusal reports the type of each filter.
   [`${CLUSTER_V3}Filter`]: { whole: true, free: 'name', fields: { typed_config: { any: [] } } },
   [`${CLUSTER_V3}Cluster.TransportSocketMatch`]: { whole: true, free: 'name match transport_socket' },
   [`${CLUSTER_V3}Cluster.CommonLbConfig`]: {

@@ -1,16 +1,16 @@
 /**
- * Envoy's memory cost for a configuration, so that many values within their bounds do not add up to too much. Each
- * charge is rounded up from measured growth of Envoy's memory.
+ * Estimates how much memory Envoy needs for a configuration, because many values that are within their bounds can add
+ * up to too much. Each charge is the measured growth of Envoy's memory, rounded up.
  */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { programSize } from '@meshpass/identity/regex/program-size';
 import { CONNECTION_MANAGER } from './http.ts';
 
-/** KiB of any other message. */
+/** Charge for a message whose type is not listed below, KiB. */
 const MESSAGE = 0.5;
 /**
- * KiB by message type. Clusters and HTTP stacks keep hundreds of statistics each, and each TLS context a copy of its
- * certificates and ciphers.
+ * Charges by message type, KiB. Each cluster and each HTTP stack has hundreds of statistics. Each TLS context has its
+ * own copy of its certificates and ciphers.
  */
 const BY_TYPE: Readonly<Record<string, number>> = {
   'envoy.config.cluster.v3.Cluster': 64,
@@ -23,24 +23,24 @@ const BY_TYPE: Readonly<Record<string, number>> = {
   'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': 48,
 };
 const REGEX = 'envoy.type.matcher.v3.RegexMatcher';
-/** RE2 needs about 5 bytes per instruction. */
+/** RE2 instructions that fit into 1 KiB. RE2 needs about 5 bytes per instruction. */
 const INSTRUCTIONS_PER_KIB = 128;
-/** The bootstrap's `re2.max_program_size.error_level`. Envoy rejects larger programs. */
+/** `re2.max_program_size.error_level` in Envoy's bootstrap. Envoy rejects larger programs. */
 const MAX_INSTRUCTIONS = 32_768;
-/** Any UTF-8 character, and therefore also a negated class. */
+/** Instructions for any UTF-8 character, and therefore also for a negated class. */
 const ANY_CHARACTER = 12;
-/** `\p{L}` has about 600 ranges. */
+/** Instructions for a Unicode class. `\p{L}` has about 600 ranges. */
 const UNICODE_CLASS = 4_096;
 
-/** Upper bound of Envoy's memory for one message without its inner messages, KiB. */
+/** Returns an upper bound of the memory that Envoy needs for one message, excluding nested messages, KiB. */
 export function envoyMemoryCost({ desc, message }: ReflectMessage): number {
   if (desc.typeName !== REGEX) return BY_TYPE[desc.typeName] ?? MESSAGE;
   return 1 + regexSize((message as unknown as { regex: string }).regex) / INSTRUCTIONS_PER_KIB;
 }
 
 /**
- * Upper bound of the instructions that RE2 compiles a regular expression to. Between `\Q` and `\E` no character has its
- * usual meaning.
+ * Returns an upper bound of the number of instructions that RE2 compiles a regular expression to. `\Q` is charged the
+ * maximum, because it suspends the usual meaning of all characters until `\E`.
  */
 function regexSize(regex: string): number {
   if (regex.includes('\\Q')) return MAX_INSTRUCTIONS;
@@ -54,7 +54,7 @@ function regexSize(regex: string): number {
 
 function atomSize(atom: string, literal: number): number {
   if (/^[\w/-]$/.test(atom)) return literal;
-  // Common classes of one-byte characters, such as [0-9a-f].
+  // Simple character classes that contain only one-byte characters, such as [0-9a-f].
   if (/^\[[\w-]+\]$/.test(atom)) return literal * atom.length;
   return literal * (4 * atom.length + ANY_CHARACTER) + UNICODE_CLASS * (atom.split(/\\p/i).length - 1);
 }

@@ -1,7 +1,7 @@
 /**
- * Rules for routes' header values, the only accepted texts in which Envoy substitutes commands (docs: "Custom
- * request/response headers"). The gate also rejects values that Envoy would reject, because a single bad header makes
- * Envoy reject all routes of a port.
+ * Rules for header values in routes. They are the only accepted text in which Envoy substitutes commands (Envoy
+ * documentation, "Custom request/response headers"). The gate also rejects values that Envoy would reject, because a
+ * single invalid header makes Envoy reject all routes of a port.
  */
 import { quoteUntrusted } from './names.ts';
 import { type Check, rule } from './rule.ts';
@@ -19,10 +19,10 @@ export const FORMAT_COMMANDS: readonly string[] = [
   ...['DOWNSTREAM_LOCAL_ADDRESS', 'DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT', 'DOWNSTREAM_LOCAL_PORT'],
   ...['DOWNSTREAM_REMOTE_ADDRESS', 'DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT', 'DOWNSTREAM_REMOTE_PORT'],
 ];
-/** Commands whose argument is a header's name. The others have no argument, except `START_TIME`. */
+/** Commands that take a header name as their argument. Other commands, except `START_TIME`, take no argument. */
 const READS_HEADER: readonly (string | undefined)[] = ['REQ', 'RESP'];
 
-/** `%%`, `%COMMAND%`, `%COMMAND(ARGUMENT)%`, `%COMMAND(ARGUMENT):LENGTH%`, or any other percent sign. */
+/** Matches `%%`, `%COMMAND%`, `%COMMAND(ARGUMENT)%`, `%COMMAND(ARGUMENT):LENGTH%`, or any other percent sign. */
 const PERCENT = /%%|%([A-Z0-9_]+)(?:\(([^()]*)\))?(?::([0-9]{1,5}))?%|%/g;
 const HEADER = /^:?[A-Za-z0-9_.-]+$/;
 const TIME = /^[A-Za-z0-9%:/ .,_+-]*$/;
@@ -44,7 +44,7 @@ function command(name: string | undefined, argument: string | undefined, tokenHe
 
 /**
  * Checks a header value.
- * @param bytes text or bytes, because some Envoy versions substitute commands in both
+ * @param bytes header value as text or as bytes. Some Envoy versions substitute commands in both
  */
 const value: Check<string | Uint8Array> = (bytes, { expected }) => {
   const text = typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('latin1');
@@ -60,7 +60,7 @@ const value: Check<string | Uint8Array> = (bytes, { expected }) => {
 };
 
 /**
- * Checks the name of a header to add or remove. Envoy changes neither the host nor HTTP/2 pseudo-headers, whose names
+ * Checks the name of a header to add or remove. Envoy refuses to modify the host and HTTP/2 pseudo-headers, whose names
  * begin with a colon.
  */
 const name: Check<string> = (header) =>
@@ -70,5 +70,5 @@ const name: Check<string> = (header) =>
 
 export const HEADER_VALUE = rule(value);
 export const HEADER_NAME = rule(name);
-/** Names of headers, each of which can be omitted. */
+/** Rule for a list of header names. Each name can be omitted separately. */
 export const HEADER_NAMES = rule(name, { each: true });

@@ -9,7 +9,7 @@ const CORS = 'envoy.extensions.filters.http.cors.v3.';
 const GRPC_STATS = 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig';
 
 export const HTTP_FILTERS: readonly string[] = [ROUTER, `${FAULT}HTTPFault`, `${CORS}Cors`, GRPC_STATS];
-/** Settings for the filters above in a virtual host, route or weighted cluster. */
+/** Types of settings for these filters in a virtual host, route or weighted cluster. */
 export const ROUTE_FILTERS: readonly string[] = [`${FAULT}HTTPFault`, `${CORS}CorsPolicy`];
 
 export const HTTP_TYPES: AllowList = {

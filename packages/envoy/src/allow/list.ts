@@ -1,4 +1,4 @@
-/** Allow list: every message type of a workspace's configuration, and its accepted fields. */
+/** Allow list: every message type that a workspace's configuration may contain, with its accepted fields. */
 import { CLUSTER_TYPES } from './cluster.ts';
 import { HTTP_TYPES } from './http.ts';
 import { LISTENER_TYPES } from './listener.ts';

@@ -1,4 +1,4 @@
-/** Rules for listeners: TCP sockets on service addresses, with the filters that carry HTTP and TCP. */
+/** Rules for listeners: TCP sockets on service addresses, with filters for HTTP and TCP. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { CONNECTION_MANAGER, HTTP_FILTERS, ROUTER } from './http.ts';
 import { clusterName, filterName, ownName } from './names.ts';
@@ -14,7 +14,7 @@ const routeName: Check<string> = (name, context) => {
   context.refer('route', name);
   return ownName(name, context);
 };
-/** Rejects CONNECT, which would turn the listener into an open proxy. */
+/** Accepts only WebSocket upgrades. CONNECT would turn the listener into an open proxy. */
 const upgrade: Check<string> = (type) =>
   type.toLowerCase() === 'websocket' ? undefined : 'only upgrades to WebSocket are accepted';
 
@@ -39,7 +39,7 @@ function checkManager(manager: ReflectMessage): string | undefined {
   return isLast ? undefined : 'the last HTTP filter must be the router';
 }
 
-/** Type of the filter's `typed_config`. */
+/** Returns the type of a filter's `typed_config`. */
 function typeOf(filter: ReflectMessage): string {
   const config = part(filter, 'typed_config');
   return config
@@ -122,8 +122,8 @@ export const LISTENER_TYPES: AllowList = {
     fields: { config_source: rule(adsSource, { leaf: true }), route_config_name: rule(routeName) },
   },
   [`${MANAGER}Tracing`]: { free: 'client_sampling random_sampling overall_sampling max_path_tag_length provider' },
-  // No tracer is accepted, because tracers connect to their own hosts. The entry exists so that a refusal reports each
-  // tracer's type.
+  // All tracers are rejected, because they connect to their own hosts. This entry exists so that a refusal reports the
+  // type of each tracer.
   'envoy.config.trace.v3.Tracing.Http': extension([]),
   [`${MANAGER}UpgradeConfig`]: {
     whole: true,

@@ -1,4 +1,4 @@
-/** Rules for names of resources, services and certificates. */
+/** Rules for the names of resources, services and certificates. */
 import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
@@ -7,12 +7,12 @@ import { type Check, items } from './rule.ts';
 
 const MAX_NAME = 512;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
-/** Text after `GRANT/`: printable, without spaces. */
+/** Text after `GRANT/`: printable characters without spaces. */
 const REST = /^[!-~]+$/;
 const SERVICE = new RegExp(`^(?:\\*\\.)?(${LABEL}\\.${LABEL})$`);
 const PORT = /:[1-9]\d{0,4}$/;
 
-/** Returns the grant at the beginning of a name, or undefined if it is not one of the session's. */
+/** Returns the grant that a name begins with, or undefined if the session does not have the grant. */
 export function grantFromName(name: string, { grants }: ExpectedValues): string | undefined {
   const slash = name.indexOf('/');
   const grant = name.slice(0, slash);
@@ -20,15 +20,15 @@ export function grantFromName(name: string, { grants }: ExpectedValues): string 
   return known && name.length <= MAX_NAME && REST.test(name.slice(slash + 1)) ? grant : undefined;
 }
 
-/** Requires one of the session's names, `GRANT/REST`. */
+/** Requires a name that begins with one of the session's grants: `GRANT/REST`. */
 export const ownName: Check<string> = (name, { expected }) =>
   expected && grantFromName(name, expected) === undefined
     ? `name ${quoteUntrusted(name)} does not start with one of the session's grants`
     : undefined;
 
 /**
- * Requires the name of one of the session's clusters. The cluster need not exist: Envoy then responds with 503, as in
- * any Pod.
+ * Requires a cluster name that belongs to the session. The cluster does not have to exist: if it is missing, Envoy
+ * responds with 503, as in any Pod.
  */
 export const clusterName: Check<string> = (name, context) => {
   context.refer('cluster', name);
@@ -47,19 +47,20 @@ export const metadataKey: Check<string> = (key) =>
 
 export const HTTP_PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
-/** Requires the key of HttpProtocolOptions, the only accepted protocol options. */
+/** Requires the key of HttpProtocolOptions, which are the only accepted protocol options. */
 export const protocolOptionsKey: Check<string> = (key) =>
   key === HTTP_PROTOCOL_OPTIONS ? undefined : `protocol options ${quoteUntrusted(key)} are not accepted`;
 
 /**
- * Requires a virtual host domain in the mesh: `SERVICE.NAMESPACE.svc.DOMAIN`, its shorter forms next to it, or a name
- * below a headless service. A shorter form alone could be any name on the internet (`example.com`).
+ * Requires a virtual host domain in the mesh: `SERVICE.NAMESPACE.svc.DOMAIN`, a name below a headless service, or a
+ * shorter form of either. A shorter form is accepted only if the full form is listed as well, because on its own it
+ * could be any name on the internet (`example.com`).
  */
 export const domain: Check<string> = (value, context) => {
   const { expected, parents } = context;
   if (!expected) return undefined;
   const host = factsOf(parents.at(-1)!, expected);
-  // istiod appends it to route configurations.
+  // istiod appends this domain to route configurations.
   if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a direct response';
   const service = serviceOf(value, expected);
   const known = service && (service.full || host.services.has(service.name));
@@ -67,13 +68,13 @@ export const domain: Check<string> = (value, context) => {
 };
 
 interface HostFacts {
-  /** `SERVICE.NAMESPACE` of each domain in full form. */
+  /** `SERVICE.NAMESPACE` of each domain that is in full form. */
   readonly services: ReadonlySet<string>;
   /** Whether every route is a direct response. */
   readonly onlyAnswers: boolean;
 }
 
-/** Cached per virtual host, which may have many domains. */
+/** Facts by virtual host, cached because a virtual host may have many domains. */
 const facts = new WeakMap<Message, HostFacts>();
 
 function factsOf(host: ReflectMessage, expected: ExpectedValues): HostFacts {
@@ -110,7 +111,7 @@ export const serverName: Check<string> = (sni, { expected }) => {
   return bad ? `server name ${quoteUntrusted(sni)} is not a service in the mesh` : undefined;
 };
 
-/** Quotes untrusted text for messages, short and on one line. */
+/** Quotes untrusted text for a message. The result is truncated and fits on one line. */
 export function quoteUntrusted(text: string): string {
   return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}...` : text);
 }

@@ -10,7 +10,7 @@ const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities
 const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
 
 const perFilter: Rule = { keys: filterName, each: true, any: ROUTE_FILTERS };
-/** Header operations. Each can be omitted separately without changing other headers or routes. */
+/** Header operations. Each can be omitted separately without affecting other headers or routes. */
 const HEADERS: Readonly<Record<string, Rule>> = {
   request_headers_to_add: { each: true },
   request_headers_to_remove: HEADER_NAMES,
@@ -27,8 +27,8 @@ const ROUTE_V3 = 'envoy.config.route.v3.';
 const UNSUPPORTED = 502;
 
 /**
- * Creates a direct response that replaces a rejected route. The route's requests must not match later routes. If a
- * condition was rejected, the response also matches some requests meant for them.
+ * Creates a direct response that replaces a rejected route, so that the route's requests do not fall through to later
+ * routes. If a condition was rejected, the response also matches some requests that were meant for later routes.
  */
 function refusal(
   route: ReflectMessage,

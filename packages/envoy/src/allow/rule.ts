@@ -1,18 +1,18 @@
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import type { ExpectedValues } from '../configuration.ts';
 
-/** Context of a check. */
+/** Context in which a value is checked. */
 export interface Context {
-  /** Undefined if the workspace is not known yet. Name checks are then skipped. */
+  /** Values of the workspace. Undefined if the workspace is not known yet, in which case name checks are skipped. */
   readonly expected: ExpectedValues | undefined;
-  /** Messages that contain the value, innermost last. */
+  /** Messages that contain the value, from the outermost to the innermost. */
   readonly parents: ReflectMessage[];
   /** Records that the resource refers to another one. */
   refer(kind: Reference, name: string): void;
 }
 
 /**
- * Kind of a reference. Clusters and route configurations are referred to by name, internal listeners by an endpoint.
+ * Kind of a reference. Clusters and route configurations are referenced by name, internal listeners by an endpoint.
  */
 export type Reference = 'cluster' | 'route' | 'internal listener';
 
@@ -22,53 +22,53 @@ export type Reference = 'cluster' | 'route' | 'internal listener';
  */
 export type Check<T = unknown> = (value: T, context: Context) => string | undefined;
 
-/** Rule for one field. An empty rule accepts everything that the field's type accepts. */
+/** Rule for one field. An empty rule accepts every value that the field's type allows. */
 export interface Rule {
   /** Checks the value, every item of a list, or every value of a map. */
   readonly check?: Check<never>;
-  /** Whether `check` is the only check. Inner messages are then not visited. */
+  /** Whether `check` is the only check. If so, nested messages are not visited. */
   readonly leaf?: true;
-  /** Message types accepted in an `Any`. */
+  /** Message types that are accepted in an `Any`. */
   readonly any?: readonly string[];
   /** Checks every map key. */
   readonly keys?: Check<string>;
   /** Whether a rejected item or map entry can be omitted separately. */
   readonly each?: true;
   /**
-   * Creates the replacement for a rejected item in an ordered list, in which later items would otherwise change their
-   * meaning. The item's omissible parts have already been removed.
+   * Creates the replacement for a rejected item of an ordered list. Without a replacement, later items would change
+   * their meaning. The parts of the item that can be omitted have already been removed.
    */
   readonly instead?: (item: ReflectMessage, why: { readonly what: string; readonly reason: string }) => ReflectMessage;
-  /** Whether the message is meaningless without the field, in which case both are omitted. */
+  /** Whether the message is meaningless without the field. If so, a rejected field also removes the message. */
   readonly needed?: true;
 }
 
 /** Rule for one message type. */
 export interface MessageRule {
-  /** Fields that accept everything that their type accepts. */
+  /** Names of fields that accept every value that their type allows, separated by spaces. */
   readonly free?: string;
   readonly fields?: Readonly<Record<string, Rule>>;
-  /** Whether omitting any part would change the meaning. */
+  /** Whether omitting any part would change the meaning of the message. */
   readonly whole?: true;
-  /** Whether every part is a condition and all must be met, so that fewer parts match more. */
+  /** Whether every part is a condition and all must be met. Omitting a part then makes the message match more. */
   readonly conditions?: true;
-  /** Oneofs that must have one member set. */
+  /** Oneofs of which a member must be set. */
   readonly oneOf?: readonly string[];
   /** Fields that must be set. */
   readonly set?: readonly string[];
-  /** Checks the message after its fields. */
+  /** Checks the message after its fields have been checked. */
   readonly check?: Check<ReflectMessage>;
 }
 
 export type AllowList = Readonly<Record<string, MessageRule>>;
 
-/** Creates a rule with a check for values of the field's type. */
+/** Creates a rule from a check for values of the field's type. */
 export function rule<T>(check: Check<T>, more: Omit<Rule, 'check'> = {}): Rule {
   return { check: check as Check<never>, ...more };
 }
 
 /**
- * Creates the entry of a message with a name and a typed configuration.
+ * Creates the entry for a message that consists of a name and a typed configuration.
  * @param any accepted types
  */
 export function extension(any: readonly string[], name?: Rule): MessageRule {
@@ -83,12 +83,12 @@ export function part(message: ReflectMessage, name: string): ReflectMessage | un
   return field && message.isSet(field) ? (message.get(field) as ReflectMessage) : undefined;
 }
 
-/** Returns a field's scalar or its default. */
+/** Returns the scalar in a field, or its default. */
 export function scalar<T>(message: ReflectMessage, name: string): T {
   return message.get(message.desc.fields.find((one) => one.name === name)!) as T;
 }
 
-/** Returns a list's items. */
+/** Returns the items of a list field. */
 export function items<T = ReflectMessage>(message: ReflectMessage, name: string): T[] {
   return [...(message.get(message.desc.fields.find((one) => one.name === name)!) as Iterable<T>)];
 }

@@ -1,6 +1,6 @@
 /**
- * Rules for Envoy's listening addresses, upstream addresses and configuration sources. Each must equal one of a few
- * fixed messages.
+ * Rules for the addresses that Envoy listens on or connects to, and for its configuration sources. Each must equal one
+ * of a few fixed messages.
  */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
@@ -16,11 +16,11 @@ const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
 const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_CONFIG_SOURCE);
 
-/** Requires ADS, the stream that the agent serves. */
+/** Requires ADS, which is the stream that the agent serves. */
 export const adsSource: Check<ReflectMessage> = (source) =>
   same(source, byAds) || same(source, byAdsAtOnce) ? undefined : 'configuration may only come from ADS';
 
-/** Whether a source is the agent, which serves certificates and roots. */
+/** Whether a source is the agent. The agent serves certificates and roots. */
 export function isAgentSource(source: ReflectMessage): boolean {
   return same(source, ofAgent);
 }
@@ -31,14 +31,14 @@ export const serviceAddress: Check<ReflectMessage> = (address) => {
   if (!socket) return 'only TCP sockets are accepted as listeners';
   const host = scalar<string>(socket, 'address');
   const port = scalar<number>(socket, 'port_value');
-  // The rest of the loopback range belongs to the developer.
+  // The rest of the loopback range is reserved for the developer.
   if (!isServiceAddress(host)) return 'listeners are only accepted on 127.64.0.0/10';
   if (port < 1 || port > 65_535) return 'a listener requires a port';
   const plainSocket = bytesOf(ADDRESS, { socket_address: { address: host, port_value: port } });
   return same(address, plainSocket) ? undefined : 'a listener must consist of only an address and a port';
 };
 
-/** Requires another listener of this Envoy, so that no endpoint leads to a network address. */
+/** Requires an internal listener of the same Envoy, so that endpoints cannot be network addresses. */
 export const internalAddress: Check<ReflectMessage> = (address) => {
   const internal = part(address, 'envoy_internal_address');
   if (!internal) return 'endpoints are accepted only behind the tunnel, by the name of an internal listener';

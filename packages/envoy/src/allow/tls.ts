@@ -1,4 +1,4 @@
-/** Rules for TLS to a workload. Its SPIFFE id is verified, and all keys come from the agent. */
+/** Rules for TLS to a workload. Envoy must verify the workload's SPIFFE id, and all keys must come from the agent. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { grantFromName, quoteUntrusted, serverName } from './names.ts';
 import { type AllowList, type Check, type Context, extension, items, part, rule, scalar } from './rule.ts';
@@ -43,7 +43,7 @@ function isFromAgent(secret: ReflectMessage): boolean {
   return secret.getUnknown() === undefined && source !== undefined && isAgentSource(source);
 }
 
-/** Returns the grant at the beginning of a cluster's name. The cluster presents that grant's identity. */
+/** Returns the grant that a cluster's name begins with. The cluster presents that grant's identity. */
 export function clusterGrant({ parents, expected }: Context): string | undefined {
   return grantFromName(scalar<string>(parents[0]!, 'name'), expected!);
 }

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
-/** Edge decision about a tunnel, which the broker writes to the audit log. */
+/** An edge's decision about a tunnel. The broker writes it to the audit log. */
 export const EdgeDecision = z.object({
-  /** Becomes the id of the audit row, so that repeated reports are written only once. */
+  /** Id of the audit row, so that a repeated report is written only once. */
   id: z.string().regex(/^[\w-]{1,64}$/),
   /** Unix ms. */
   at: z.int().min(0).max(8.64e15),
@@ -13,12 +13,12 @@ export const EdgeDecision = z.object({
   spiffe_id: z.string().optional(),
   /** `host:port` */
   target: z.string().optional(),
-  /** Server name in the CONNECT request, if it was sent instead of `host:port`. Identifies the subset. */
+  /** Server name from the CONNECT request, if it was sent instead of `host:port`. It identifies the subset. */
   sni: z.string().optional(),
   source: z.string(),
   bytes_in: z.number().optional(),
   bytes_out: z.number().optional(),
-  /** How long the ended tunnel lasted, ms. */
+  /** Duration of a tunnel that has ended, ms. */
   duration_ms: z.number().optional(),
 });
 export type EdgeDecision = z.infer<typeof EdgeDecision>;

@@ -1,14 +1,14 @@
-/** Messages about control connections between edge and broker. */
+/** Messages that an edge and the broker exchange about control connections. */
 import { z } from 'zod';
 import { digest } from '../schema/fields.ts';
 
 /**
  * Header of `GET /edge/stream` that requests the events an edge needs to serve control connections. `1` requests
- * notices and configurations, `2` also the tunnels that other edges are draining. A higher number requests every event
- * defined here. An edge closes the stream if it receives an event it does not recognize.
+ * notices and configurations. `2` additionally requests the tunnels that other edges are draining. A higher number
+ * requests every event defined here. An edge closes the stream if it receives an event that it does not recognize.
  */
 export const CONTROL_HEADER = 'meshpass-control';
-/** Maximum sessions per `POST /edge/draining`. */
+/** Maximum number of sessions per `POST /edge/draining`. */
 export const MAX_DRAINING_SESSIONS = 500;
 
 /** Body of `POST /edge/configuration`, which requests the bytes of an announced configuration. */
@@ -18,7 +18,7 @@ export const EdgeConfigurationRequest = z.object({
 });
 export type EdgeConfigurationRequest = z.infer<typeof EdgeConfigurationRequest>;
 
-/** Age of a session's newest tunnel at an edge, ms. An age instead of a time, because clocks differ. */
+/** Age of a session's newest tunnel at an edge, ms. This is an age and not a timestamp, because clocks differ. */
 export const newestTunnelAgeMs = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 export const DrainingTunnels = z.object({
@@ -28,8 +28,8 @@ export const DrainingTunnels = z.object({
 export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
 
 /**
- * Body of `POST /edge/draining`. A terminating edge reports the sessions whose tunnels it carries, so that other edges
- * can notify their agents.
+ * Body of `POST /edge/draining`. A terminating edge reports the sessions whose tunnels it still carries, so that other
+ * edges can notify their agents.
  */
 export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) });
 export type EdgeDraining = z.infer<typeof EdgeDraining>;

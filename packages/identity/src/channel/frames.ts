@@ -1,6 +1,6 @@
 /**
- * Frames between agent and edge: one JSON object per line (docs/interfaces/protocol.md). Neither side trusts an edge with their
- * content.
+ * Frames between agent and edge: one JSON object per line (docs/interfaces/protocol.md). Agent and broker do not rely
+ * on the edge for the authenticity of their content.
  */
 import { z } from 'zod';
 import { digest } from '../schema/fields.ts';
@@ -14,7 +14,7 @@ export const CONTROL_ALPN = 'meshpass-control/1';
 export const MAX_AGENT_FRAME = 4_096;
 
 export const AgentFrame = z.discriminatedUnion('type', [
-  /** Renews the lease. Only one renewal is in progress at a time. */
+  /** Renews the lease. Only one renewal may be in progress at a time. */
   z.object({ type: z.literal('lease'), proof: z.string().max(MAX_LEASE_PROOF_LENGTH) }),
   /** Requests the bytes of an announced configuration. */
   z.object({ type: z.literal('configuration'), digest }),
@@ -27,16 +27,16 @@ export const EdgeFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('configuration'), digest, content: z.string() }),
   /** Announces that the session has changed. The next lease describes it. */
   z.object({ type: z.literal('changed') }),
-  /** Announces that this edge is terminating, so that the agent connects to another one. */
+  /** Announces that this edge is terminating. The agent then connects to another edge. */
   z.object({ type: z.literal('draining') }),
   /**
-   * Announces that this or another edge is terminating while it carries tunnels of the session. `newest_ms` is the age
-   * of the newest tunnel.
+   * Announces that this edge or another one is terminating while it still carries tunnels of the session. `newest_ms`
+   * is the age of the newest tunnel.
    */
   z.object({ type: z.literal('tunnels_draining'), newest_ms: newestTunnelAgeMs }),
   /**
-   * Reports that the lease was not renewed or the connection is not served. The frame is unsigned, so the agent asks
-   * the broker over HTTPS.
+   * Reports that the lease was not renewed or that the edge does not serve the connection. The frame is unsigned, so
+   * the agent checks with the broker over HTTPS.
    */
   z.object({ type: z.literal('refused'), error_code: z.string().max(64), decision_id: z.string().max(64).optional() }),
 ]);

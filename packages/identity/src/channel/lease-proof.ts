@@ -1,6 +1,6 @@
 /**
- * Lease proof: the signed request that keeps a session alive. It is signed with the session's DPoP key, so an edge
- * cannot forge it.
+ * Lease proof: the request that keeps a session alive. It is signed with the session's DPoP key, so an edge cannot
+ * forge it.
  */
 import { z } from 'zod';
 import { type DpopKey, dpopThumbprint } from '../dpop.ts';
@@ -14,9 +14,9 @@ const TYPE = 'meshpass-lease+jwt';
 export const LeaseClaims = z.strictObject({
   /** Session id. */
   sid: z.string().min(1).max(64),
-  /** Greater than in every earlier proof of the session. */
+  /** Sequence number, greater than in every earlier proof of the session. */
   seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
-  /** Unix ms, by the agent's estimate of the broker's clock. */
+  /** Agent's estimate of the broker's time, Unix ms. */
   at: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
 });
 export type LeaseClaims = z.infer<typeof LeaseClaims>;
@@ -32,11 +32,11 @@ export interface ParsedLeaseProof {
   readonly jws: ParsedJws;
   readonly claims: LeaseClaims;
   readonly jwk: PublicKey;
-  /** Thumbprint of the key in the proof's header. Compare it with the session's before verifying the signature. */
+  /** Thumbprint of the key in the proof's header. Compare it with the session's key before verifying the signature. */
   readonly jkt: string;
 }
 
-/** Parses a lease proof without verifying its signature. Returns undefined for any other text. */
+/** Parses a lease proof without verifying its signature. Returns undefined if the text is not a lease proof. */
 export function parseLeaseProof(text: string): ParsedLeaseProof | undefined {
   const jws = text.length > MAX_LEASE_PROOF_LENGTH ? undefined : parseJws(text);
   const header = Header.safeParse(jws?.header);
@@ -46,18 +46,18 @@ export function parseLeaseProof(text: string): ParsedLeaseProof | undefined {
   return { jws, claims: claims.data, jwk, jkt: dpopThumbprint(jwk) };
 }
 
-/** Maximum leases per request. */
+/** Maximum number of leases per request. */
 export const MAX_LEASES = 500;
 
 export const LeaseRenewal = z.object({
-  /** Session to renew. On an edge, the session of the SVID that opened the connection. */
+  /** Session to renew. An edge sends the session of the SVID that opened the connection. */
   session_id: z.string().min(1).max(64),
-  /** Twice the limit, so that an overlong proof fails alone instead of failing the whole batch. */
+  /** The bound is twice the limit, so that an overlong proof is rejected individually and does not fail the batch. */
   proof: z.string().max(MAX_LEASE_PROOF_LENGTH * 2),
 });
 export type LeaseRenewal = z.infer<typeof LeaseRenewal>;
 
-/** Body of `POST /leases`: the lease of one agent, or all leases that an edge has collected. */
+/** Body of `POST /leases`: one agent's lease, or all leases that an edge has collected. */
 export const LeaseRequest = z.object({ leases: z.array(LeaseRenewal).min(1).max(MAX_LEASES) });
 export type LeaseRequest = z.infer<typeof LeaseRequest>;
 
@@ -69,5 +69,5 @@ export const LeaseAnswer = z.object({
 });
 export type LeaseAnswer = z.infer<typeof LeaseAnswer>;
 
-/** Response of `POST /leases`: answers in the order of the leases. */
+/** Response of `POST /leases`. The answers are in the same order as the leases. */
 export const LeaseResponse = z.object({ answers: z.array(LeaseAnswer).max(MAX_LEASES) });

@@ -1,6 +1,6 @@
 /**
- * Statements from the broker to agents, carried by an edge. They are signed, so an edge can withhold but not change
- * them.
+ * Statements from the broker to agents, relayed by an edge. They are signed, so an edge can withhold them but cannot
+ * alter them.
  */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
@@ -11,7 +11,7 @@ import { digest } from '../schema/fields.ts';
 export const MAX_STATEMENT_LENGTH = 16_384;
 /** Maximum size of an announced configuration, bytes. */
 export const MAX_ANNOUNCED_CONFIGURATION_BYTES = 24 * 1024 * 1024;
-/** Response header of `GET /session/configuration` that contains the body's ConfigurationStatement. */
+/** Response header of `GET /session/configuration` that carries the ConfigurationStatement of the body. */
 export const CONFIGURATION_HEADER = 'meshpass-configuration';
 const TYPE = 'meshpass-statement+jwt';
 
@@ -21,21 +21,21 @@ const unixMillis = unixSeconds;
 const version = unixSeconds;
 const word = z.string().min(1).max(256);
 
-/** Answers the lease proof with the same `seq`: the lease is renewed. */
+/** Confirms that the lease was renewed by the proof with the same `seq`. */
 export const LeaseStatement = z.object({
   kind: z.literal('lease'),
   sid,
   seq: z.number().int().positive(),
-  /** Broker time. */
+  /** Time by the broker's clock. */
   at: unixMillis,
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
   services_version: word.optional(),
   /** Ids of the keys that verify identity tokens. */
   token_keys: z.array(word).max(64).optional(),
-  /** The session's current grants, see `grantSet`. Grants may have been lost since. */
+  /** Current grants of the session, see `grantSet`. The session may have lost some since. */
   set: z.string().max(4_096),
-  /** Version of this set's configuration. Absent until one exists. */
+  /** Version of the configuration for this set. Absent until a configuration exists. */
   configuration_version: version.optional(),
 });
 export type LeaseStatement = z.infer<typeof LeaseStatement>;
@@ -50,8 +50,8 @@ export const EndedStatement = z.object({
 export type EndedStatement = z.infer<typeof EndedStatement>;
 
 /**
- * Header of a configuration. It is the same for every session with this set of grants, however the bytes arrive.
- * Versions are only comparable within a set.
+ * Header of a configuration. It is the same for every session with this set of grants, regardless of how the bytes are
+ * delivered. Versions are comparable only within a set.
  */
 export const ConfigurationStatement = z.object({
   kind: z.literal('configuration'),
@@ -71,8 +71,8 @@ export type Statement = z.infer<typeof Statement>;
 const Header = z.strictObject({ typ: z.literal(TYPE), alg: z.literal('ES256'), kid: z.string().min(1).max(64) });
 
 /**
- * Canonical name of a set of grants, independent of their order. Grants are DNS labels, so `,` separates them
- * unambiguously.
+ * Returns the canonical name of a set of grants, regardless of their order. Grants are DNS labels, so `,` is an
+ * unambiguous separator.
  */
 export function grantSet(grants: readonly string[]): string {
   return [...grants].sort().join(',');
@@ -90,11 +90,11 @@ export interface StatementKey extends PublicKey {
 
 export type StatementVerification =
   | { readonly state: 'verified'; readonly statement: Statement }
-  /** Signed with an unknown key. The broker may have rotated its key, or an edge forged the statement. */
+  /** The signing key is unknown. Either the broker has rotated its key, or an edge forged the statement. */
   | { readonly state: 'unknown_key' }
   | { readonly state: 'invalid' };
 
-/** Creates a reader that verifies statements with these keys. Keys are imported once. */
+/** Creates a reader that verifies statements with these keys. Each key is imported only once. */
 export function createStatementReader(keys: readonly StatementKey[]): (text: string) => StatementVerification {
   const known = new Map<string, KeyObject>();
   for (const key of keys) {

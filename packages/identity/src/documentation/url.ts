@@ -1,12 +1,12 @@
-/** URLs of the documentation site, which appear at the end of messages. */
+/** Builds the documentation URLs that are appended to messages. */
 import type { ErrorCode } from '../error.ts';
 
-/** Base URL of all pages. The site is built for it (`deploy/site`). */
+/** Base URL of all pages. `deploy/site` builds the site for this URL. */
 export const DOCUMENTATION_URL = 'https://meshpass.dev/docs/';
 
 /**
- * Returns the address of a page.
- * @param file file of the page in the repository, with an anchor if one is meant
+ * Returns the URL of a page.
+ * @param file path of the page's source file in the repository, optionally followed by an anchor
  * @example
  * ```ts
  * import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -20,7 +20,7 @@ export function pageUrl(file: string): string {
   return `${DOCUMENTATION_URL}${page}${anchor === undefined ? '' : `#${anchor}`}`;
 }
 
-/** Returns the address of the row that explains an error code. */
+/** Returns the URL of the table row that explains an error code. */
 export function errorCodeUrl(code: ErrorCode): string {
   return pageUrl(`docs/troubleshooting.md#${code}`);
 }

@@ -1,6 +1,6 @@
 /**
- * Compact JWS (RFC 7515 section 7.1) with ES256: DPoP proofs, presence answers, lease proofs and the broker's
- * statements. Built on Node's own crypto (docs/decisions/0046-written-by-hand.md).
+ * Compact JWS (RFC 7515 section 7.1) with ES256, for DPoP proofs, presence responses, lease proofs and the broker's
+ * statements. Uses Node's built-in crypto (docs/decisions/0046-written-by-hand.md).
  */
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
@@ -9,7 +9,7 @@ import { parseJwsPart } from './json.ts';
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
 const coordinate = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 
-/** Public P-256 key with the members that RFC 7638 hashes. */
+/** Public P-256 key with only the members that RFC 7638 hashes. */
 export const PublicKey = z.object({
   kty: z.literal('EC'),
   crv: z.literal('P-256'),
@@ -21,7 +21,7 @@ export type PublicKey = z.infer<typeof PublicKey>;
 export interface ParsedJws {
   readonly header: unknown;
   readonly claims: unknown;
-  /** The part of the text that is signed. */
+  /** Part of the text that the signature covers. */
   readonly input: string;
   readonly signature: Buffer;
 }
@@ -36,7 +36,7 @@ export function signJws(header: object, claims: object, key: KeyObject): string 
   return `${input}.${signature.toString('base64url')}`;
 }
 
-/** Parses a JWS without verifying it. Returns undefined for any other text. */
+/** Parses a JWS without verifying it. Returns undefined if the text is not a compact JWS. */
 export function parseJws(text: string): ParsedJws | undefined {
   const match = COMPACT.exec(text);
   if (!match) return undefined;
@@ -49,7 +49,7 @@ export function parseJws(text: string): ParsedJws | undefined {
   };
 }
 
-/** Whether a parsed JWS has a valid signature by `key`. */
+/** Whether the signature of a parsed JWS is valid for `key`. */
 export function verifyJws({ input, signature }: ParsedJws, key: KeyObject): boolean {
   return verify('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }, signature);
 }

@@ -1,4 +1,4 @@
-/** Parses JSON from other parties. */
+/** Parses untrusted JSON. */
 
 /** Parses JSON. Returns undefined if the text is not JSON. */
 export function parseJson(text: string): unknown {
@@ -9,14 +9,14 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Parses the JSON in a part of a compact JWS (RFC 7515 section 7.1). Returns undefined if it is not JSON. */
+/** Parses one part of a compact JWS (RFC 7515 section 7.1) as JSON. Returns undefined if it is not JSON. */
 export function parseJwsPart(part: string): unknown {
   return parseJson(Buffer.from(part, 'base64url').toString('utf8'));
 }
 
 /**
- * Yields the positions of the structural characters in a JSON text: brackets, colons and commas outside of strings (RFC
- * 8259 section 2). Takes linear time for any input.
+ * Yields the positions of the structural characters in a JSON text: brackets, colons and commas outside strings (RFC
+ * 8259 section 2). Runs in linear time for any input.
  */
 export function* structuralCharacters(text: string): Generator<number> {
   let inString = false;

@@ -1,11 +1,11 @@
-/** Reads a body that the other party may keep sending without end. */
+/** Reads a body up to a size limit, because the peer may never stop sending. */
 
 export class StreamTooLargeError extends Error {}
 
 /**
  * Reads a stream to its end.
- * @param most maximum bytes
- * @throws StreamTooLargeError if there are more, after closing the stream; also errors of the stream
+ * @param most maximum size, bytes
+ * @throws StreamTooLargeError if the stream is larger. The stream is closed first. Errors of the stream are rethrown.
  */
 export async function readBounded(stream: AsyncIterable<Uint8Array>, most: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

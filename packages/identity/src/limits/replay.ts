@@ -1,16 +1,16 @@
 /**
- * Remembers identifiers in bounded memory. Two generations replace a timer per entry, so an identifier is remembered for
- * one to two windows.
+ * Remembers identifiers in bounded memory. Two generations are used instead of a timer per entry, so an identifier is
+ * remembered for one to two windows.
  */
 export type ReplayMemory = ReturnType<typeof createReplayMemory>;
 
 /**
- * Creates an empty memory.
+ * Creates an empty memory of identifiers.
  * @param windowSeconds minimum time for which an identifier is remembered
- * @param capacity maximum identifiers in a generation
- * @param whenFull `refuse` never forgets early; `forget` evicts the oldest identifier, for identifiers that unknown
- *   clients can create endlessly
- * @param perOwner maximum identifiers per owner in a generation, if a full memory refuses
+ * @param capacity maximum number of identifiers per generation
+ * @param whenFull `refuse` never forgets an identifier early. `forget` evicts the oldest one: use it for identifiers
+ *   that unknown clients can create without limit
+ * @param perOwner maximum number of identifiers per owner and generation. Applies only with `refuse`
  */
 export function createReplayMemory(
   windowSeconds: number,
@@ -31,10 +31,11 @@ export function createReplayMemory(
   const count = (owner: string): number => owned.get(owner) ?? 0;
   return {
     /**
-     * Remembers an identifier unless it is known.
+     * Remembers an identifier unless it is already known.
      * @param now Unix seconds
-     * @param owner key that made the identifier
-     * @returns `fresh` if remembered; `full` only if a memory that refuses is full, or is full for this owner
+     * @param owner key that created the identifier
+     * @returns `fresh` if the identifier is now remembered, `seen` if it was known. With `refuse`, `full` if the
+     *   overall limit or the owner's limit has been reached
      */
     claim: (id: string, now: number, owner: string): 'fresh' | 'seen' | 'full' => {
       if (now - turned > windowSeconds) turn(now);

@@ -1,8 +1,8 @@
 import { isIPv6 } from 'node:net';
 
 /**
- * Returns the unit that limits apply to, which is what a provider assigns to one customer: an IPv4 address or an IPv6
- * /64 (RFC 6177).
+ * Returns the unit that limits apply to. It is the range that a provider assigns to a single customer: an IPv4 address
+ * or an IPv6 /64 (RFC 6177).
  * @param address in socket format
  */
 export function sourceGroup(address = 'unknown'): string {
@@ -16,8 +16,8 @@ export function sourceGroup(address = 'unknown'): string {
 }
 
 /**
- * Returns a source's site, for limits across sources: the /48 of an IPv6 source (RFC 6177, 65,536 sources), or the IPv4
- * address itself.
+ * Returns the site of a source, for limits across sources: the /48 of an IPv6 source (RFC 6177), which contains 65,536
+ * sources, or the IPv4 address itself.
  * @param source result of sourceGroup
  */
 export function sourceSite(source: string): string {

@@ -1,21 +1,21 @@
 /**
- * Connections without a known live session, at an edge or a broker. Their limits are separate from those of sessions,
- * and a new connection is never refused: the oldest one is closed instead. A client that keeps idle connections open
- * from a shared address therefore only loses its own. Sent bytes give no priority: a byte costs an attacker nothing,
- * and an honest client whose ClientHello is in transit has sent none. Every step takes constant time, because a flood
- * triggers it on every accept.
+ * Limits connections that do not belong to a known live session, at an edge or a broker. Their limits are separate from
+ * those of sessions. A new connection is never refused: the oldest one is closed instead. A client that keeps idle
+ * connections open from a shared address therefore only loses its own. Connections that have sent bytes get no
+ * priority: a byte costs an attacker nothing, and an honest client whose ClientHello is in transit has not sent any.
+ * Every step takes constant time, because it runs on every accept during a flood.
  */
 import { sourceSite } from './source.ts';
 
 export interface UnauthenticatedConnection {
   /** Source address, see sourceGroup. */
   readonly source: string;
-  /** Closes the connection to make room. Calling `leave` afterwards is not needed. */
+  /** Closes the connection to make room. The caller does not need to call `leave` afterwards. */
   evict(reason: string): void;
 }
 
 export interface UnauthenticatedConnectionLimits {
-  /** Limit for all sources. */
+  /** Limit across all sources. */
   readonly strangers: number;
   /** Limit per source. */
   readonly strangersPerSource: number;
@@ -23,15 +23,15 @@ export interface UnauthenticatedConnectionLimits {
 
 /** Creates an empty set of connections without a session. */
 export function createUnauthenticatedConnections(limits: UnauthenticatedConnectionLimits) {
-  // Sets keep insertion order, so the first is the oldest.
+  // Sets preserve insertion order, so the first connection is the oldest.
   const bySource = new Map<string, Set<UnauthenticatedConnection>>();
   const bySite = new Map<string, Set<UnauthenticatedConnection>>();
-  // Sites by number of connections. The last set contains the most crowded ones.
+  // Sites grouped by number of connections. The last set contains the sites with the most.
   const ofSize: Set<string>[] = [new Set()];
   let size = 0;
   let evicted = 0;
   return {
-    /** Adds a connection. Evicts one if a limit has been reached. */
+    /** Adds a connection, and evicts another one if a limit has been reached. */
     enter(stranger: UnauthenticatedConnection): void {
       const ofSource = bySource.get(stranger.source);
       if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'from its source');
@@ -42,7 +42,7 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
       moved(site, -1);
       size++;
     },
-    /** Removes a connection that has closed or has authenticated. */
+    /** Removes a connection that has been closed or has authenticated. */
     leave,
     get size() {
       return size;
@@ -63,7 +63,7 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
     );
   }
 
-  // Evicts from the site with the most connections. With a single overall limit, many sources of one site would win.
+  // Selects the site with the most connections. Otherwise a site with many sources would crowd out all other sites.
   function mostCrowded(): ReadonlySet<UnauthenticatedConnection> {
     const [site = ''] = ofSize.at(-1)!;
     return bySite.get(site) ?? new Set();
@@ -71,7 +71,7 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
 
   /**
    * Moves a site after its size has changed.
-   * @param before its previous size minus its current size
+   * @param before previous size minus current size
    */
   function moved(site: string, before: -1 | 1): void {
     const count = bySite.get(site)?.size ?? 0;

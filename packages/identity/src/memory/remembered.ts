@@ -1,9 +1,9 @@
-/** Functions that compute each result once. */
+/** Memoization: functions that compute each result only once. */
 
 /**
- * Creates a function that computes the result for each key once.
- * @param make must depend on nothing but the key
- * @param known results; defaults to a WeakMap, which keeps no key alive
+ * Creates a function that computes the result for each key only once.
+ * @param make computes a result. It must depend only on the key
+ * @param known stored results. Defaults to a WeakMap, so that keys can be garbage-collected
  * @example
  * ```ts
  * import { memoize } from '@meshpass/identity/memory/remembered';
@@ -27,7 +27,7 @@ export function memoize<Key extends WeakKey, T>(
   };
 }
 
-/** Creates a function that returns the first result for each key. */
+/** Creates a function that calls `make` once per key and then returns the stored result. */
 export function createMemo(): <T>(key: string, make: () => T) => T {
   const known = new Map<string, unknown>();
   return <T>(key: string, make: () => T): T => {

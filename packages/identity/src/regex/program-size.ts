@@ -1,6 +1,6 @@
 /**
  * Estimates the size of an RE2 program from the text of a regular expression. A 30-character pattern can compile to
- * millions of instructions, and counting them takes as long as compiling.
+ * millions of instructions, and an exact count would take as long as compiling it.
  */
 
 const REPETITION = /^\{(\d+)(?:(,)(\d*))?\}/;
@@ -8,8 +8,8 @@ const REPETITION = /^\{(\d+)(?:(,)(\d*))?\}/;
 /**
  * Estimates a program's size by multiplying counted repetitions.
  * @param pattern without `\Q`
- * @param atomSize instructions for one character, escape or class, given its text
- * @returns an upper bound of RE2's size if `atomSize` is an upper bound for each atom
+ * @param atomSize returns the number of instructions for the text of one character, escape or class
+ * @returns an upper bound of RE2's program size, provided that `atomSize` returns an upper bound for each atom
  */
 export function programSize(pattern: string, atomSize: (atom: string) => number): number {
   const outer: { size: number }[] = [];

@@ -10,21 +10,21 @@ import { isPlainText } from '../text.ts';
 const name = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/);
 const httpsUrl = z.url().max(2_048).refine(isPlainText);
 
-/** Maximum sign-ins per session. */
+/** Maximum number of sign-ins per session. */
 export const MAX_SIGN_INS = 8;
 /** Maximum length of an ID token, characters. */
 export const MAX_ID_TOKEN_LENGTH = 16_384;
 
 /**
- * Derives an ID token's nonce (OpenID Connect Core section 3.1.2.1) from the session's key. ID tokens for other
- * sessions are refused, and the broker needs no state.
+ * Derives the nonce for an ID token (OpenID Connect Core section 3.1.2.1) from the session's key. This allows the
+ * broker to reject ID tokens for other sessions without storing any state.
  * @param jkt RFC 7638 thumbprint of the session's DPoP key
  */
 export function signInNonce(jkt: string): string {
   return sha256Base64url(`meshpass sign-in ${jkt}`);
 }
 
-/** Response of `GET /sign-in/NAME`: the public client to sign in with at this issuer. */
+/** Response of `GET /sign-in/NAME`: the public client that workspaces use to sign in at this issuer. */
 export const SignInOffer = z.object({
   name,
   /** Issuer URL, exactly as in `iss`. */
@@ -53,7 +53,7 @@ export const SignInState = z.object({
   since: unixSeconds,
   /** When the sign-in expires, Unix seconds, unless a newer ID token confirms it. */
   until: unixSeconds,
-  /** Seconds within which a newer ID token is required. If absent, the sign-in ends when its ID token expires. */
+  /** Maximum seconds until a newer ID token is required. If absent, the sign-in ends when its ID token expires. */
   confirm_seconds: z.number().int().positive().max(86_400).optional(),
   auth_time: unixSeconds.optional(),
   amr: z.array(text(128)).max(64),
@@ -63,9 +63,9 @@ export type SignInState = z.infer<typeof SignInState>;
 /** Response of `GET` and `POST /session/sign-in`. */
 export const SignInsResponse = z.object({
   sign_ins: z.array(SignInState).max(MAX_SIGN_INS),
-  /** Grants that lack only a sign-in, with its issuer. */
+  /** Grants that require only one more thing, a sign-in, each with the issuer. */
   lacking: z.array(z.object({ grant: name, issuer: name })).max(500),
-  /** All issuers where people can sign in. */
+  /** All issuers at which people can sign in. */
   issuers: z.array(name).max(100).optional(),
 });
 export type SignInsResponse = z.infer<typeof SignInsResponse>;

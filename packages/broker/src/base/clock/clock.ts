@@ -1,11 +1,11 @@
-/** Time and random sources of the broker. Internal times are Unix seconds, as in the protocol. */
+/** Clock and random source of the broker. Internal times are Unix seconds, as in the protocol. */
 
-/** Unix ms. */
+/** Returns the current time, Unix ms. */
 export type Clock = () => number;
 /** Returns cryptographically strong random bytes. */
 export type Random = (size: number) => Buffer;
 
-/** Returns the time of a clock, or a date, in Unix seconds. */
+/** Converts the current time of a clock, or a date, to Unix seconds. */
 export function toUnixSeconds(time: Clock | Date): number {
   return Math.floor((typeof time === 'function' ? time() : time.getTime()) / 1000);
 }
@@ -15,7 +15,7 @@ export function timestamp(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString();
 }
 
-/** Creates a UUIDv7 (RFC 9562 section 5.7), which sorts by its creation time in ms. */
+/** Creates a UUIDv7 (RFC 9562 section 5.7). UUIDs sort by creation time in milliseconds. */
 export function uuidv7(clock: Clock, random: Random): string {
   const bytes = Buffer.alloc(16);
   bytes.writeUIntBE(clock(), 0, 6);

@@ -1,8 +1,8 @@
-/** Waits that can end early and never reject. They use the global timers, so that tests can advance them. */
+/** Waits that can end early and never reject. They use the global timers, which tests can fake. */
 
 /**
- * Waits until the time has passed or the signal aborts.
- * @param ms milliseconds
+ * Waits until the duration has passed or the signal aborts.
+ * @param ms duration, milliseconds
  */
 export function pause(ms: number, signal: AbortSignal, { ref }: { ref: boolean } = { ref: true }): Promise<void> {
   return new Promise((resolve) => {

@@ -1,9 +1,9 @@
-/** Retries requests that a broker depends on before it can serve, however long Kubernetes is unavailable. */
+/** Retries requests that must succeed before a broker can serve, no matter how long Kubernetes is unavailable. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { toMeshpassError } from '@meshpass/identity';
 
 export interface RetryOptions {
-  /** Called for each failure. */
+  /** Called after each failed attempt. */
   readonly onFailure: (cause: unknown) => void;
   /** Ends the retries. */
   readonly signal?: AbortSignal | undefined;
@@ -12,8 +12,8 @@ export interface RetryOptions {
 const ASK_AGAIN_MS = 2_000;
 
 /**
- * Retries while Kubernetes is unavailable.
- * @throws errors of `ask` other than `kubernetes_unavailable`; AbortError if the signal ends the retries
+ * Retries a request while Kubernetes is unavailable.
+ * @throws errors from `ask` other than `kubernetes_unavailable`; AbortError if the signal ends the retries
  */
 export async function retryWhileUnavailable<T>(ask: () => Promise<T>, { onFailure, signal }: RetryOptions): Promise<T> {
   for (;;) {

@@ -1,46 +1,46 @@
 /**
- * Limits guesses: credentials that only an outside party (GitHub, the API server) can verify. Any client can invent
- * them, and each costs a request. So an unknown credential is charged in advance, and refunded unless it is refused.
- * Accepted credentials are always sent, and honest clients that arrive together wait for each other instead of being
- * refused.
+ * Limits attempts to guess credentials that only an outside party (GitHub, the API server) can verify. Any client can
+ * invent such credentials, and each one costs a request. An unknown credential is therefore charged in advance, and
+ * refunded unless it is refused. Accepted credentials are always sent. Honest clients that arrive at the same time wait
+ * for each other instead of being refused.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { createRateAllowance, type RateAllowanceTerms } from './rate-allowance.ts';
 
-/** Refused credentials: burst, and rate per second. */
+/** Burst size and refill rate (per second) for refused credentials. */
 type GuessRate = Pick<RateAllowanceTerms, 'burst' | 'perSecond'>;
 
 export interface GuessLimits<Answer> {
   readonly verdict: (answer: Answer) => 'accepted' | 'refused' | 'other';
   readonly perSource: GuessRate;
-  /** Limit for all sources together. Known sources have a separate limit, which strangers cannot exhaust. */
+  /** Limit across all sources. Known sources have a separate limit, which strangers cannot exhaust. */
   readonly all?: GuessRate;
   /** Whether known sources are exempt, so that unauthenticated clients behind the same address cannot lock them out. */
   readonly exemptKnown?: boolean;
-  /** How long a refused credential is not tried again, ms. */
+  /** Time during which a refused credential is not sent again, ms. */
   readonly refusedMs: number;
-  /** Unix ms. */
+  /** Returns the current time, Unix ms. */
   readonly clock: () => number;
 }
 
-/** How long an accepted credential is sent even beyond the limits, ms. */
+/** Time during which an accepted credential is exempt from the limits, ms. */
 const ACCEPTED_MS = 10 * 60_000;
-/** How long a source stays known, ms. */
+/** Time during which a source remains known, ms. */
 const KNOWN_MS = 3_600_000;
 const CAPACITY = 10_000;
 
-/** Creates the limit. */
+/** Creates a limiter. */
 export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
   const { clock, verdict, exemptKnown = false } = limits;
   const perSource = createRateAllowance({ ...limits.perSource, clock });
   const all = limits.all && createRateAllowance({ ...limits.all, clock });
-  // SHA-256 of credentials; the credentials themselves are not kept.
+  // SHA-256 hashes of credentials. The credentials themselves are not kept.
   const refused = createTimed(limits.refusedMs, clock);
   const accepted = createTimed(ACCEPTED_MS, clock);
   const known = createTimed(KNOWN_MS, clock);
-  /** Requests in flight by source, and by pool of sources. */
+  /** Number of requests in flight per source, and per pool of sources. */
   const flying = new Map<string, number>();
   let settled = Promise.withResolvers<void>();
 
@@ -58,15 +58,15 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
 
   return {
     /**
-     * Sends a credential to its verifier, within the limits.
-     * @param source address, or its group
-     * @returns the answer; undefined, without a request, if the credential was refused recently
-     * @throws MeshpassError `too_many_attempts`, and errors of `ask`
+     * Sends a credential to its verifier, subject to the limits.
+     * @param source source address or its group
+     * @returns the answer, or undefined without sending a request if the credential was refused recently
+     * @throws MeshpassError `too_many_attempts`, and errors from `ask`
      */
     async verify(credential: string, source: string, ask: () => Promise<Answer>): Promise<Answer | undefined> {
       const hash = sha256Hex(credential);
       const group = sourceGroup(source);
-      // Nothing may be awaited between the last check and the charge.
+      // There must be no `await` between the last check and the charge.
       for (;;) {
         if (refused.has(hash)) return undefined;
         const isFree = accepted.has(hash) || (exemptKnown && known.has(group));
@@ -76,7 +76,7 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
         await settled.promise;
       }
       const charges = chargesOf(group);
-      // A request beyond the limits is neither charged nor refunded.
+      // A request that is exempt from the limits may find an empty bucket. It is then neither charged nor refunded.
       const paid = charges.filter(({ rate, payer }) => rate.take(payer));
       for (const { payer } of charges) fly(payer, 1);
       let found: ReturnType<typeof verdict> = 'other';
@@ -96,7 +96,7 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
         settled = Promise.withResolvers();
       }
     },
-    /** Records that a source has proved itself, see `GuessLimits.exemptKnown`. */
+    /** Records that a source has proven itself, see `GuessLimits.exemptKnown`. */
     trust: (source: string) => known.add(sourceGroup(source)),
   };
 }
@@ -109,7 +109,7 @@ function tooMany({ perSecond }: GuessRate): MeshpassError {
   );
 }
 
-/** Set of keys that expire after a while; the oldest is evicted at capacity. */
+/** Creates a set of keys that expire. If the set is full, the oldest key is evicted. */
 function createTimed(lifeMs: number, clock: () => number) {
   const entries = new Map<string, number>();
   return {

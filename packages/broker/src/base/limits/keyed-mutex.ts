@@ -1,7 +1,7 @@
-/** Pending action by key. Actions for the same key run one after another; different keys do not wait for each other. */
+/** Latest action of each key. Actions with the same key run one at a time. Different keys do not block each other. */
 export type KeyedMutex = Map<string, Promise<unknown>>;
 
-/** Runs an action after its key's previous actions, whether or not they failed. */
+/** Runs an action after all previous actions with the same key, whether or not they failed. */
 export async function runExclusive<T>(mutex: KeyedMutex, key: string, act: () => Promise<T>): Promise<T> {
   const before = mutex.get(key);
   const mine = before === undefined ? act() : before.then(act, act);

@@ -1,17 +1,17 @@
-/** Limits the rate of attempts per key, with a token bucket each. */
+/** Limits the rate of attempts per key. Each key has a token bucket. */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Settings of the buckets. */
+/** Settings of the token buckets. */
 export interface RateAllowanceTerms {
   readonly burst: number;
   readonly perSecond: number;
-  /** Unix ms. */
+  /** Returns the current time, Unix ms. */
   readonly clock: () => number;
-  /** Maximum number of keys to remember. The least recently seen key is forgotten and gets its full allowance back. */
+  /** Maximum number of keys. Beyond it, the least recently seen key is forgotten and regains its full allowance. */
   readonly keys?: number;
 }
 
-/** Creates full buckets. */
+/** Creates an allowance with full buckets. */
 export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms) {
   const buckets = new Map<string, { left: number; at: number }>();
   const bucketOf = (key: string) => {
@@ -33,18 +33,18 @@ export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: 
     /** Whether the key has a token left. */
     has: (key: string) => bucketOf(key).left >= 1,
     /**
-     * Takes a token.
-     * @returns whether one was left
+     * Takes a token from the bucket of a key.
+     * @returns whether a token was left
      */
     take,
     /**
-     * Takes a token.
-     * @throws MeshpassError `too_many_attempts` with this message if none was left
+     * Takes a token from the bucket of a key.
+     * @throws MeshpassError `too_many_attempts` with this message if no token was left
      */
     spend: (key: string, message: string): void => {
       if (!take(key)) throw new MeshpassError('too_many_attempts', message, { retryAfter: 1 / perSecond });
     },
-    /** Returns a token that was taken before it was known whether the attempt counts. */
+    /** Puts a token back that was taken before it was known whether the attempt counts. */
     giveBack: (key: string) => {
       const bucket = bucketOf(key);
       bucket.left = Math.min(burst, bucket.left + 1);

@@ -1,6 +1,6 @@
 /**
- * Files with the broker's private keys and tokens. Only the broker may read them. A file is created once or replaced as
- * a whole, and never overwritten in place.
+ * Files that contain the broker's private keys and tokens. Only the broker may read them. A file is created once or
+ * replaced atomically, and never overwritten in place.
  */
 import type { KeyObject } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
@@ -9,10 +9,10 @@ import { dirname } from 'node:path';
 import { describeFileError, MeshpassError } from '@meshpass/identity';
 
 /**
- * Reads a file that others may not read. It must belong to the broker's user or to root, and others must have no
- * access. The group may read the file only if root owns it and the broker is not root: Kubernetes assigns a Secret
- * mounted with an `fsGroup` to root and that group.
- * @throws MeshpassError `config_invalid` if others have access; the error of `open` if the file is unreadable
+ * Reads a private file. The broker's user or root must own it, and others must not have access. The group may read the
+ * file only if root owns it and the broker does not run as root: if a Secret is mounted with an `fsGroup`, Kubernetes
+ * assigns it to root and that group.
+ * @throws MeshpassError `config_invalid` if others have access; the error from `open` if the file is unreadable
  */
 export function readPrivateFile(file: string): string {
   const descriptor = openSync(file, 'r');
@@ -33,7 +33,7 @@ export function readPrivateFile(file: string): string {
 
 /**
  * Reads a file from the configuration.
- * @param what the file and its flag, for messages
+ * @param what description of the file and its flag, for messages
  * @throws MeshpassError `config_invalid`
  */
 export function readConfiguredFile<T>(what: string, read: () => T): T {
@@ -47,9 +47,9 @@ export function readConfiguredFile<T>(what: string, read: () => T): T {
 
 /**
  * Reads a key file, or creates it.
- * @param make creates the key for a missing file; if absent, the file must exist
- * @param what name of the file and its flag, for messages
- * @returns the file's text
+ * @param make creates the key if the file is missing. If absent, the file must exist
+ * @param what description of the file and its flag, for messages
+ * @returns text of the file
  * @throws MeshpassError `config_invalid`
  */
 export async function readKeyFile(
@@ -70,8 +70,9 @@ export async function readKeyFile(
 }
 
 /**
- * Replaces the text of a key file. After a crash or power loss, the file has either the old or the new text, complete.
- * @throws MeshpassError `config_invalid` if it cannot be written; the file is then unchanged
+ * Replaces the text of a key file. After a crash or power loss, the file contains either the complete old text or the
+ * complete new text.
+ * @throws MeshpassError `config_invalid` if the file cannot be written. The file is then unchanged
  */
 export async function replaceKeyFile(file: string, text: string): Promise<void> {
   try {
@@ -83,10 +84,10 @@ export async function replaceKeyFile(file: string, text: string): Promise<void> 
 
 /**
  * Replaces the text of a file durably, with mode 0600.
- * @param next path of the new file until it replaces the old one
+ * @param next temporary path of the new file until it replaces the old one
  */
 export async function replaceFile(file: string, text: string, next: string): Promise<void> {
-  // Left by an earlier attempt that did not finish.
+  // An earlier attempt that did not finish may have left this file behind.
   await rm(next, { force: true });
   await writeDurably(next, text);
   await rename(next, file);
@@ -101,11 +102,11 @@ async function writeDurably(file: string, text: string): Promise<void> {
   } finally {
     await handle.close();
   }
-  // Independent of the process's umask.
+  // Sets the mode regardless of the process's umask.
   await chmod(file, 0o600);
 }
 
-/** Syncs a directory to make a rename in it durable. */
+/** Syncs a directory, which makes a rename in it durable. */
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r');
   try {

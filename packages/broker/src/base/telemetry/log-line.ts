@@ -1,13 +1,13 @@
 /**
- * Schema of the broker's and the edge's log lines. Others may rely on it, and docs/interfaces/README.md documents it.
+ * Schema of the log lines of brokers and edges. Other programs may rely on it. docs/interfaces/README.md documents it.
  */
 import { z } from 'zod';
 
 export const COMPONENTS = ['broker', 'mesh', 'edge'] as const;
-/** Part of Meshpass. `mesh` is the part of a broker that watches and writes the cluster. */
+/** Component of Meshpass. `mesh` is the part of a broker that watches the cluster and writes to it. */
 export type Component = (typeof COMPONENTS)[number];
 
-/** Error as serialized by pino. */
+/** Error in pino's serialized form. */
 const Failure = z
   .looseObject({
     type: z.string().optional().meta({ description: 'Class of what was thrown' }),
@@ -19,7 +19,7 @@ const Failure = z
 
 const id = (description: string) => z.string().optional().meta({ description });
 
-/** Further members depend on the message and may change with it. */
+/** Log line. Additional members depend on the message and may change with it. */
 export const LogLine = z
   .looseObject({
     level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).meta({ description: 'How urgent it is' }),

@@ -1,8 +1,8 @@
-/** Structured log. Tokens do not belong in it, but a token in a known field is redacted. */
+/** Structured log. Tokens must not be logged, but as a safeguard, tokens in known fields are redacted. */
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import type { Component } from './log-line.ts';
 
-/** Subset of a logger that modules below the HTTP API use. pino implements it. */
+/** Subset of pino's logger that modules below the HTTP API use. */
 export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -23,8 +23,8 @@ const SECRET = [
 
 /**
  * Creates a logger that writes one JSON object per line (log-line.ts).
- * @param component component of the lines. Each component needs its own logger, because a child logger would write the
- *   member twice
+ * @param component component that writes the lines. Each component needs its own logger, because a child logger would
+ *   write this member twice
  * @param level `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`
  */
 export function createLogger(component: Component, level = 'info', destination?: DestinationStream): Logger {

@@ -7,7 +7,7 @@ import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** Gauges without a label, with their names and descriptions. */
+/** Names and descriptions of the gauges without labels. */
 const GAUGES = {
   isActive: ['meshpass_broker_active', '1 if this broker is active, 0 if it is a standby or its role is unknown'],
   liveSessions: ['meshpass_sessions_live', 'Live sessions'],
@@ -31,19 +31,19 @@ const GAUGES = {
   githubCallsLeft: ['meshpass_github_calls_left', 'API calls left this hour, as reported by GitHub'],
 } as const;
 
-/** Sources of the gauges, read at each scrape. A gauge is 0 if it has no value, and on a standby broker. */
+/** Functions that are called at each scrape to read the gauges. A gauge without a value, as on a standby, is 0. */
 interface Gauges extends Readonly<Record<keyof typeof GAUGES, () => number | boolean | undefined>> {
-  /** Lifetime of the public listener's certificate. */
+  /** Validity period of the public listener's certificate. */
   readonly certificate: () => CertificateValidity;
-  /** Known roots of the mesh; `notAfter` is Unix seconds. */
+  /** Known roots of the mesh. `notAfter` is in Unix seconds. */
   readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
-  /** Number of emergency grants that need a review, by state. */
+  /** Number of emergency grants that need a review, by review state. */
   readonly emergencyReviews: () => Readonly<Record<string, number>>;
   /** Parts of istiod's configuration that workspaces do not receive. */
   readonly configurationLeftOut: () => readonly { readonly what: string; readonly count: number }[];
 }
 
-/** Creates the metrics in a registry of their own. */
+/** Creates the metrics in a new registry. */
 export function createMetrics() {
   let gauges: Partial<Gauges> = {};
   const registry = new Registry();
@@ -53,7 +53,7 @@ export function createMetrics() {
     new Counter({ name, help, labelNames, registers });
   const histogram = <Label extends string>(name: string, help: string, buckets: number[], ...labelNames: Label[]) =>
     new Histogram({ name, help, buckets, labelNames, registers });
-  /** Registers a gauge with a series for each value of a label. Counts of the same value are added. */
+  /** Registers a gauge with one series per label value. Counts for the same value are added up. */
   const gaugeBy = (
     label: string,
     name: string,
@@ -177,23 +177,24 @@ export function createMetrics() {
       commits.observe(seconds);
     },
     closed: (cause: string) => closed.inc({ cause }),
-    /** Counts a grant that a live session gained. */
+    /** Counts a grant that was added to a live session. */
     gained: (cause: string) => gained.inc({ cause }),
-    /** Counts a refusal without its own row in the audit log. */
+    /** Counts a refusal that does not have its own audit row. */
     metered: (action: string, code: string) => metered.inc({ action, code }),
     /** Counts a sign-in by the issuer's name in the access file. */
     signIn: (issuer: string, outcome: string) => signIns.inc({ issuer, outcome }),
     failure: (where: string) => failures.inc({ where }),
     /** Counts GitHub audit log events about Codespaces and members. */
     githubEvents: (count: number) => githubEvents.inc(count),
-    /** Counts attempts to deliver approval messages. */
+    /** Counts approval messages by the outcome of their delivery attempt. */
     webhookTried: (webhook: string, tried: DeliveryOutcome, messages: number) => {
-      // Each outcome starts at zero, because Prometheus does not count a new series that starts at one as an increase.
+      // Initializes all outcomes to zero, because Prometheus does not treat a new series that starts at one as an
+      // increase.
       for (const outcome of DELIVERY_OUTCOMES) webhooks.inc({ webhook, outcome }, outcome === tried ? messages : 0);
     },
-    /** Counts a request with the operator token, which identifies no operator. */
+    /** Counts a request with the operator token. That token does not identify an operator. */
     breakGlass: () => breakGlass.inc(),
-    /** Sets the source of the gauges. A standby broker has none. */
+    /** Sets the sources of gauges. A standby broker does not have any. */
     measure: (given: Partial<Gauges>) => {
       gauges = { ...gauges, ...given };
     },

@@ -1,7 +1,7 @@
 /**
- * Issues certificates for ServiceAccounts: creates the ServiceAccount, requests its token, and has istiod sign. istiod
- * signs about 80 a second, so requests wait in a fair queue. The caller receives a complete, verified certificate or an
- * error.
+ * Issues certificates for ServiceAccounts: creates the ServiceAccount, requests its token, and has istiod sign the CSR.
+ * istiod signs about 80 certificates per second, so requests wait in a fair queue. The caller receives a complete,
+ * verified certificate or an error.
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
@@ -13,18 +13,18 @@ import { createFairQueue, type FairQueue, type QueuePriority } from './fair-queu
 import type { Istiod } from './istiod.ts';
 import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
 
-/** Maximum lifetime of an SVID (the access file's `ttl`, plus what a CA may add). */
+/** Maximum lifetime of an SVID, seconds: the access file's maximum `ttl`, plus the margin that a CA may add. */
 export const MAX_SVID_SECONDS = 3_600 + 60;
 
 export interface SignRequest {
-  /** `meshpass-GRANT`. */
+  /** Namespace of the grant: `meshpass-GRANT`. */
   readonly namespace: string;
   readonly serviceAccount: string;
-  /** PEM of a PKCS#10 request that has been checked (mesh/istiod/check-csr.ts). */
+  /** PKCS#10 request that has been checked (mesh/istiod/check-csr.ts), PEM. */
   readonly csr: string;
   /** Requested lifetime, seconds. */
   readonly ttl: number;
-  /** Queue priority. A burst of other requests never starves renewals. */
+  /** Queue priority. A burst of other requests cannot starve renewals. */
   readonly queue: QueuePriority;
   readonly signal?: AbortSignal;
 }
@@ -35,24 +35,26 @@ export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
   readonly istiod: Pick<Istiod, 'sign'>;
   readonly trustDomain: string;
-  /** PEM of the mesh's roots. */
+  /** Returns the roots of the mesh, PEM. */
   readonly roots: () => readonly string[];
-  /** Whether a SPIFFE id has been revoked. A revoked id gets no certificate, even if its request is in progress. */
+  /** Whether a SPIFFE id has been revoked. A revoked id never gets a certificate, even if a request is in progress. */
   readonly isRevoked: (spiffeId: string) => boolean;
-  /** Unix seconds. */
+  /** Returns the current time, Unix seconds. */
   readonly now: () => number;
   readonly queue?: FairQueue;
 }
 
 const ATTEMPTS = 4;
-/** The deadline is shorter than an agent's timeout, so the agent receives a Retry-After. */
+/**
+ * Default queue settings. The deadline is shorter than an agent's timeout, so that the agent receives a Retry-After.
+ */
 const DEFAULT_QUEUE = {
   concurrency: 16,
   limit: { arrival: 400, renewal: 800, return: 800 },
   deadline: 8_000,
 } as const;
 /**
- * gRPC statuses that a retry cannot fix. Unauthenticated is not among them, because istiod returns it for every token
+ * gRPC statuses that a retry cannot fix. They do not include Unauthenticated, because istiod returns it for every token
  * while it cannot reach Kubernetes.
  */
 const FINAL_STATUSES: readonly unknown[] = [
@@ -62,15 +64,15 @@ const FINAL_STATUSES: readonly unknown[] = [
   'FailedPrecondition',
 ];
 
-/** Creates the authority. */
+/** Creates the certificate authority. */
 export function createCertificateAuthority(options: AuthorityOptions) {
   const queue = options.queue ?? createFairQueue(DEFAULT_QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,
     /**
-     * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
-     * sign the CSR.
+     * Signs a CSR. Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`)
+     * and has istiod sign the CSR.
      * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
      */
     sign: async (request: SignRequest): Promise<SignedCertificate> => {
@@ -82,7 +84,7 @@ export function createCertificateAuthority(options: AuthorityOptions) {
         (signal) =>
           withRetries(signal, async () => {
             refuseRevoked(options, spiffeId);
-            // A renewal's ServiceAccount usually exists, and an arrival's does not.
+            // The ServiceAccount usually exists for a renewal, but not for an arrival.
             const exists = request.queue === 'renewal';
             const account = { namespace, name: serviceAccount };
             const token = await requestIstiodToken(options.kubernetes, account, exists, signal);
@@ -106,8 +108,8 @@ function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {
 }
 
 /**
- * Deletes the ServiceAccount of a session that was closed during signing, because signing may have created it after its
- * deletion.
+ * Deletes the ServiceAccount of a session that was closed during signing. Signing may have created the ServiceAccount
+ * again after it was deleted.
  */
 async function undoRevoked(
   options: AuthorityOptions,

@@ -1,6 +1,6 @@
 /**
- * Checks a certificate request before any further work. Its names and SANs are irrelevant, because istiod takes the
- * identity from the ServiceAccount token. The sender must have the key, and the key must be strong.
+ * Checks a certificate request before any other work is done for it. Its names and SANs are irrelevant, because istiod
+ * reads the identity from the ServiceAccount token. The sender must possess the key, and the key must be strong.
  */
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -9,13 +9,13 @@ import { parseDerElements } from './der.ts';
 
 const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
-/** Maximum key size. Verifying a signature by a longer key costs more than an unauthenticated client may cause. */
+/** Maximum key size. Verifying a signature with a longer key costs more than an unauthenticated client may cause. */
 const MAX_RSA_BITS = 8192;
-/** The only exponent in use. Padding checks have a history of failing for small exponents. */
+/** The only accepted RSA exponent. No other is in use, and padding checks have a history of failing for small ones. */
 const F4 = 65537n;
-/** Accepted curves, by OpenSSL's name. */
+/** Names of the accepted curves, by OpenSSL name. */
 const CURVES: Partial<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384' };
-/** Hashes by key type and signature algorithm, DER in hex (RFC 5758 section 3.2, RFC 4055 section 5). */
+/** Hashes by key type and by signature algorithm in DER as hex (RFC 5758 section 3.2, RFC 4055 section 5). */
 const HASHES: Partial<Record<string, Partial<Record<string, string>>>> = {
   ec: {
     '300a06082a8648ce3d040302': 'sha256',
@@ -31,8 +31,8 @@ const HASHES: Partial<Record<string, Partial<Record<string, string>>>> = {
 const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
 /**
- * Checks a request.
- * @param pem PKCS#10 (RFC 2986) in PEM (RFC 7468), at most 8 KiB, one block
+ * Checks a certificate request.
+ * @param pem PKCS#10 request (RFC 2986) as a single PEM block (RFC 7468) of at most 8 KiB
  * @throws MeshpassError `csr_too_large`, `csr_malformed`, `csr_weak_key`, `csr_signature`
  */
 export async function checkCsr(pem: string) {
@@ -57,11 +57,11 @@ export async function checkCsr(pem: string) {
   const lines = der.toString('base64').match(/.{1,64}/g)!;
   const block = ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----'].join('\n');
   return {
-    /** PEM, re-encoded as a single block. */
+    /** Request in PEM, encoded again as a single block. */
     pem: block,
     /** SubjectPublicKeyInfo, DER. */
     publicKey: request.publicKey,
-    /** `P-256`, `P-384`, `RSA-2048` ... */
+    /** Type of the key, such as `P-256`, `P-384` or `RSA-2048`. */
     key,
   };
 }
@@ -70,7 +70,7 @@ const SEQUENCE = 0x30;
 const INTEGER = 0x02;
 const BIT_STRING = 0x03;
 
-/** Splits a request whose information has version 0, the only one (RFC 2986 section 4). */
+/** Splits a request into its parts. Its version must be 0, the only one that exists (RFC 2986 section 4). */
 function readRequest(der: Buffer) {
   const [outer, ...rest] = parseDerElements(der) ?? [];
   if (outer?.tag !== SEQUENCE || rest.length > 0) return undefined;
@@ -83,19 +83,19 @@ function readRequest(der: Buffer) {
     info: info.bytes,
     publicKey: publicKey.bytes,
     algorithm: algorithm!.bytes.toString('hex'),
-    // The first byte is the number of unused bits.
+    // The first byte of a BIT STRING is the number of unused bits.
     signature: signature.content.subarray(1),
   };
 }
 
 /**
- * Reads a key; undefined if another reader could encode the same key differently. An accepted curve must be named, and its
- * point uncompressed.
+ * Reads a public key. Returns undefined if the same key could be encoded differently. An accepted curve must be
+ * identified by name, and its point must be uncompressed.
  */
 function readKey(spki: Buffer): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: spki, type: 'spki', format: 'der' });
-    // OpenSSL exports a key as it was read, but a JWK names the curve.
+    // OpenSSL exports a key as it was read. A conversion to JWK and back normalizes the encoding to the named curve.
     const isNamed = (key.asymmetricKeyDetails?.namedCurve ?? '') in CURVES;
     const usual = isNamed ? createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }) : key;
     return usual.export({ type: 'spki', format: 'der' }).equals(spki) ? usual : undefined;

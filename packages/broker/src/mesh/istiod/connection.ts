@@ -1,15 +1,14 @@
-/** HTTP/2 connection to istiod (port 15012), replaced when its trusted roots change. */
+/** HTTP/2 connection to istiod (port 15012). It is replaced when the trusted roots change. */
 import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 
 export interface IstiodOptions {
-  /** `host:port`; a Service address or, in the lab, an IP. */
+  /** Address of istiod as `host:port`: a Service address or, in the lab, an IP address. */
   readonly address: string;
   /** DNS name that istiod's certificate must contain. */
   readonly serverName: string;
   /**
-   * Returns the PEM of the roots that istiod's certificate is verified against. Called for every request, because roots
-   * are rotated.
+   * Returns the roots for verifying istiod's certificate, PEM. Called for every request, because roots are rotated.
    */
   readonly roots: () => readonly string[];
 }
@@ -17,17 +16,17 @@ export interface IstiodOptions {
 export type IstiodConnection = ReturnType<typeof openIstiodConnection>;
 
 /**
- * Short, to notice an istiod that was replaced without closing its connections. istiod ends a connection with
- * ENHANCE_YOUR_CALM if pings arrive more often than half of istiod's own keepalive time, 30 s by default (istio
- * pilot/pkg/grpc/grpc.go).
+ * Interval between pings. It is short in order to detect an istiod that was replaced without closing its connections.
+ * istiod closes a connection with ENHANCE_YOUR_CALM if the interval is shorter than half of istiod's own keepalive
+ * time, which is 30 s by default (istio pilot/pkg/grpc/grpc.go).
  */
 const PING_INTERVAL_MS = 20_000;
 const PING_TIMEOUT_MS = 3_000;
 const IDLE_MS = 5 * 60_000;
 
 /**
- * Creates the connection, which opens on demand.
- * @param maxAnswerBytes maximum message from istiod, bytes
+ * Creates a connection that opens on demand.
+ * @param maxAnswerBytes maximum size of a message from istiod, bytes
  */
 export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: number) {
   const baseUrl = `https://${options.address}`;
@@ -35,8 +34,8 @@ export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: num
   let closed = false;
   return {
     /**
-     * Transport for new calls; undefined while the roots are unknown, and after closing. A rotation of roots creates a
-     * new transport, and calls in progress finish on the previous connection.
+     * Returns the transport for new calls. Returns undefined while the roots are unknown and after `close`. A rotation
+     * of the roots creates a new transport. Calls in progress finish on the previous connection.
      */
     transport: () => {
       const roots = options.roots();
@@ -53,7 +52,7 @@ export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: num
       }
       return current.transport;
     },
-    /** Aborts calls in progress. */
+    /** Closes the connection and aborts calls in progress. */
     close: () => {
       closed = true;
       current?.session.abort();

@@ -1,22 +1,22 @@
-/** Strict DER reader that rejects everything that two readers could interpret differently. */
+/** Strict DER parser that rejects every encoding that two parsers could interpret differently. */
 
 export interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
-  /** Tag, length and content. */
+  /** Complete element: tag, length and content. */
   readonly bytes: Buffer;
 }
 
-/** Maximum nesting; a certificate request needs eight. */
+/** Maximum nesting depth. A certificate request needs eight levels. */
 const DEEPEST = 16;
 const CONSTRUCTED = 0x20;
-/** Tag numbers above five bits use further bytes; no certificate request has any. */
+/** Marks tag numbers that do not fit into five bits and need more bytes. Certificate requests never contain them. */
 const LONG_TAG = 0x1f;
 
 /**
- * Splits bytes into consecutive elements. Lengths must be definite and minimal (X.690 section 10.1), including those of
- * nested elements, at most 16 levels deep.
- * @returns undefined if the bytes do not comply
+ * Splits bytes into consecutive elements. All lengths, including those of nested elements, must be definite and minimal
+ * (X.690 section 10.1). Elements may be nested at most 16 levels deep.
+ * @returns the elements, or undefined if the bytes do not comply
  */
 export function parseDerElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {
   if (depth > DEEPEST) return undefined;

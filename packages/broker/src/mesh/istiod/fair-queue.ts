@@ -1,29 +1,29 @@
 /**
- * Fair queue for a scarce resource. Renewals go first, because a missed renewal cuts a working session, but one of
- * every four places goes to other requests, so that none can starve. Those are arrivals, and returns: renewals whose
- * certificate has already expired, of which thousands may come at once. Neither working nor new sessions wait behind
- * them. A request that cannot finish in time is rejected immediately. Each rejection has its own Retry-After, spaced by
- * the duration of the work.
+ * Fair queue for a scarce resource. Renewals have priority, because a missed renewal interrupts a working session. One
+ * of every four slots goes to other requests, so that they cannot starve. The other requests are arrivals and
+ * returns. A return is a renewal whose certificate has already expired. Thousands of returns may come at once, and
+ * neither working nor new sessions wait behind them. A request that cannot finish in time is rejected immediately. Each
+ * rejection has a different Retry-After, spaced by the duration of the work.
  */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Line in the queue. `return` is for a session whose certificate has expired. */
+/** Priority class of a request. `return` is for a session whose certificate has expired. */
 export type QueuePriority = 'arrival' | 'renewal' | 'return';
 
 export interface FairQueueOptions {
-  /** Maximum pieces of work running at once. */
+  /** Maximum number of requests processed concurrently. */
   readonly concurrency: number;
-  /** Maximum waiting requests per line. */
+  /** Maximum number of waiting requests per priority. */
   readonly limit: Readonly<Record<QueuePriority, number>>;
-  /** Milliseconds from entering the line to the end of the work. */
+  /** Maximum time from joining the queue to the end of the work, milliseconds. */
   readonly deadline: number;
 }
 
 export type FairQueue = ReturnType<typeof createFairQueue>;
 
-/** Renewals served for each other request while both are waiting. */
+/** Number of renewals served per other request while both are waiting. */
 const RENEWALS_IN_ROW = 3;
-/** Maximum Retry-After, seconds. Returns lose nothing by waiting, and there may be many. */
+/** Maximum Retry-After, seconds. Returns can wait longer without harm, and there may be many of them. */
 const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
 
 /** Creates an empty queue. */
@@ -32,9 +32,9 @@ export function createFairQueue(options: FairQueueOptions) {
   let running = 0;
   let renewalsInRow = 0;
   let lastOther: QueuePriority = 'return';
-  /** Time until which each line's places are promised to clients that received a Retry-After. */
+  /** Time until which the slots of each line are promised to clients that received a Retry-After. */
   const promised: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
-  /** Moving average of how long a piece of work takes, milliseconds. */
+  /** Moving average of the duration of the work for one request, milliseconds. */
   let usual = 100;
 
   const next = (): void => {
@@ -56,7 +56,7 @@ export function createFairQueue(options: FairQueueOptions) {
     return other && renewalsInRow >= RENEWALS_IN_ROW ? other : 'renewal';
   };
 
-  /** Alternates between arrivals and returns. */
+  /** Returns the next line other than renewals. Alternates between arrivals and returns. */
   const otherLine = (): QueuePriority | undefined => {
     const { arrival, return: returning } = lines;
     if (arrival.size > 0 && returning.size > 0) return lastOther === 'return' ? 'arrival' : 'return';
@@ -64,7 +64,7 @@ export function createFairQueue(options: FairQueueOptions) {
     return returning.size > 0 ? 'return' : undefined;
   };
 
-  /** Milliseconds per request in a line, given which other lines have requests waiting. */
+  /** Returns the expected milliseconds per request in a line, depending on which other lines have waiting requests. */
   const each = (line: QueuePriority): number => {
     const waits = (other: QueuePriority) => other !== line && lines[other].size > 0;
     const share =
@@ -109,7 +109,7 @@ export function createFairQueue(options: FairQueueOptions) {
 
   return {
     /**
-     * Runs work when its turn comes.
+     * Waits for a slot and runs the work.
      * @param work receives a signal that aborts at the deadline or with the caller's signal
      * @throws MeshpassError `overloaded` if the line is full or the deadline passes while waiting; otherwise the error
      *   from `work`
@@ -131,7 +131,7 @@ export function createFairQueue(options: FairQueueOptions) {
         next();
       }
     },
-    /** Queue lengths for metrics. */
+    /** Returns the queue lengths for metrics. */
     depth: () => ({
       arrival: lines.arrival.size,
       renewal: lines.renewal.size,
@@ -139,7 +139,7 @@ export function createFairQueue(options: FairQueueOptions) {
       running,
     }),
     /**
-     * Checks for room before costly preparation.
+     * Asserts that the line has room. Call this before costly preparation.
      * @throws MeshpassError `overloaded` if `run` would reject the work immediately
      */
     assertRoom: (line: QueuePriority) => {

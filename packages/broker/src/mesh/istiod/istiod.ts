@@ -1,7 +1,7 @@
 /**
- * Client for istiod's certificate service (port 15012): a gRPC call over HTTP/2, authenticated by a ServiceAccount
- * token for the audience `istio-ca`. It never presents an SVID as its client certificate, because istiod would renew
- * the SVID even after its ServiceAccount is gone.
+ * Client for istiod's certificate service (port 15012), a gRPC service over HTTP/2. Calls are authenticated with a
+ * ServiceAccount token for the audience `istio-ca`. The client never presents an SVID as its certificate, because
+ * istiod would renew that SVID even after its ServiceAccount has been deleted.
  */
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { MeshpassError } from '@meshpass/identity';
@@ -13,14 +13,14 @@ export type Istiod = ReturnType<typeof connectIstiod>;
 const CALL_TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 256 * 1024;
 
-/** Creates the client, which connects on demand. */
+/** Creates a client that connects on demand. */
 export function connectIstiod(options: IstiodOptions) {
   const connection = openIstiodConnection(options, MAX_ANSWER_BYTES);
   return {
     /**
      * Requests a certificate.
-     * @param request PEM; lifetime in seconds; and a ServiceAccount token for the audience `istio-ca`
-     * @returns PEM from istiod, leaf first, unverified
+     * @param request CSR in PEM, lifetime in seconds, and a ServiceAccount token for the audience `istio-ca`
+     * @returns unverified certificates from istiod in PEM, leaf first
      * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
      */
     sign: async (request: {

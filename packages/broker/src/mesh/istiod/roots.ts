@@ -1,5 +1,6 @@
 /**
- * Root certificates of the mesh, as text and from an operator's file. The file is watched, because roots are rotated.
+ * Reads the root certificates of the mesh from text or from an operator's file. The file is watched, because roots are
+ * rotated.
  */
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,9 +13,9 @@ import { fingerprint, parseCertificates } from './verify-certificate.ts';
 const LOOK_MS = 5_000;
 
 /**
- * Watches a file with the roots: reads it now and then every few seconds. If it becomes unusable later, the last roots
- * stay.
- * @throws MeshpassError `config_invalid` if it is unusable now
+ * Watches a file that contains the roots. The file is read immediately and then every few seconds. If it becomes
+ * unusable later, the last roots remain in use.
+ * @throws MeshpassError `config_invalid` if the file is unusable at the first read
  */
 export function watchRootsFile(
   path: string,
@@ -45,7 +46,7 @@ export function watchRootsFile(
 
 /**
  * Splits PEM into certificates.
- * @throws MeshpassError `config_invalid` if a block is not a certificate, or there is none
+ * @throws MeshpassError `config_invalid` if a block is not a certificate, or if there are no certificates
  */
 export function splitRoots(text: string): readonly string[] {
   try {
@@ -58,9 +59,9 @@ export function splitRoots(text: string): readonly string[] {
 }
 
 /**
- * Reads the lifetimes of roots, for metrics.
+ * Reads when roots expire, for metrics.
  * @param roots PEM, one certificate per entry
- * @returns first 16 digits of each SHA-256 fingerprint, with the root's expiry in Unix seconds
+ * @returns the first 16 digits of each root's SHA-256 fingerprint, and its expiry in Unix seconds
  */
 export function rootLifetimes(roots: readonly string[]) {
   return roots.map((pem) => {

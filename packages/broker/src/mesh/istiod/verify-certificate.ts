@@ -1,4 +1,4 @@
-/** Verifies certificates from the mesh CA before they are used. */
+/** Verifies certificates that the mesh CA has issued, before they are used. */
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
@@ -8,25 +8,25 @@ export type SignedCertificate = ReturnType<typeof verifyCertificate>;
 
 export interface ExpectedCertificate {
   readonly spiffeId: string;
-  /** SubjectPublicKeyInfo of the request, DER. */
+  /** SubjectPublicKeyInfo from the CSR, DER. */
   readonly publicKey: Buffer;
   /** Requested lifetime, seconds. */
   readonly ttl: number;
-  /** PEM of the mesh's roots. */
+  /** Roots of the mesh, PEM. */
   readonly roots: readonly string[];
-  /** Unix seconds. */
+  /** Current time, Unix seconds. */
   readonly now: number;
 }
 
-/** Tolerated clock difference; istiod backdates by two minutes anyway. */
+/** Tolerated clock skew. istiod backdates certificates by two minutes anyway. */
 const CLOCK_SLACK_SECONDS = 60;
 
 /**
- * Verifies a chain.
+ * Verifies a certificate chain.
  * @param chain PEM blocks from the CA, leaf first
- * @returns the chain without its roots, because a peer trusts only its own roots
- * @throws MeshpassError `ca_unavailable`: another key or identity, a longer lifetime, a CA certificate, or a chain that
- *   does not end in a root of the mesh
+ * @returns the chain without roots. Peers trust only their own roots
+ * @throws MeshpassError `ca_unavailable` if the key or identity differs, the lifetime is too long, the leaf is a CA
+ *   certificate, or the chain does not end in a root of the mesh
  */
 export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate) {
   const all = readPem(chain);
@@ -50,17 +50,17 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   const root = rootOf(path, readPem(expected.roots));
   return {
     spiffeId,
-    /** PEM, leaf first, without roots. */
+    /** Chain in PEM, leaf first, without roots. */
     chain: path.map((certificate) => certificate.toString()).join(''),
     /** Unix seconds. */
     notBefore,
     notAfter,
-    /** SHA-256 of the root that the chain ends in, hex. */
+    /** SHA-256 fingerprint of the root that the chain ends in, hex. */
     root: fingerprint(root),
   };
 }
 
-/** Returns the SHA-256 of a certificate, hex. */
+/** Returns the SHA-256 fingerprint of a certificate, hex. */
 export function fingerprint(certificate: X509Certificate): string {
   return createHash('sha256').update(certificate.raw).digest('hex');
 }
@@ -75,7 +75,7 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
   }, undefined)!;
 }
 
-/** Reads all certificates in the texts. */
+/** Reads all certificates in PEM texts. */
 function readPem(texts: readonly string[]): readonly X509Certificate[] {
   try {
     return texts.flatMap(parseCertificates);

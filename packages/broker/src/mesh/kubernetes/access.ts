@@ -1,6 +1,6 @@
 /**
- * Address and credentials of the Kubernetes API: the Pod's ServiceAccount, or a kubeconfig with a certificate, a token
- * or a credential plugin (docs/decisions/0046-written-by-hand.md).
+ * Determines the address of the Kubernetes API and the credentials for it: the Pod's ServiceAccount, or a kubeconfig
+ * with a certificate, a token or a credential plugin (docs/decisions/0046-written-by-hand.md).
  */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 
 export interface KubernetesEndpoint {
-  /** Origin, `https://10.96.0.1:443`, possibly with a path prefix. */
+  /** Origin of the API server, such as `https://10.96.0.1:443`. It may have a path prefix. */
   readonly server: string;
   readonly tls: {
     readonly ca?: string | Buffer;
@@ -19,24 +19,24 @@ export interface KubernetesEndpoint {
     readonly key?: string | Buffer;
     readonly servername?: string;
   };
-  /** Returns the current Authorization header; bound tokens are replaced on disk about hourly. */
+  /** Returns the current Authorization header. Bound tokens are replaced on disk about once an hour. */
   readonly authorization: () => Promise<string | undefined>;
 }
 
 const POD_FILES = '/var/run/secrets/kubernetes.io/serviceaccount';
 /**
- * Maximum age of a token in memory. The kubelet replaces a projected token at 80 % of its lifetime, so a minute does no
- * harm.
+ * Maximum age of a token in memory. The kubelet replaces a projected token at 80 % of its lifetime, so a minute is
+ * harmless.
  */
 const TOKEN_REREAD_MS = 60_000;
-/** Maximum run time of a credential plugin, which may wait for a person in a browser. */
+/** Timeout for a credential plugin. The plugin may wait for a person to sign in with a browser. */
 const PLUGIN_TIMEOUT_MS = 180_000;
 const MAX_PLUGIN_OUTPUT = 1024 * 1024;
 const MAX_PLUGIN_ERROR = 500;
 
 /**
  * Uses the ServiceAccount of the Pod.
- * @throws MeshpassError `config_invalid` outside of a Pod
+ * @throws MeshpassError `config_invalid` outside a Pod
  */
 export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesEndpoint> {
   const host = env.KUBERNETES_SERVICE_HOST;
@@ -101,8 +101,8 @@ const ExecCredential = z.object({
 
 /**
  * Uses the current context of a kubeconfig.
- * @throws MeshpassError `config_invalid`: unreadable, not HTTPS, with TLS verification turned off, or with an
- *   `auth-provider`
+ * @throws MeshpassError `config_invalid` if the file is unreadable, does not use HTTPS, disables TLS verification or
+ *   has an `auth-provider`
  */
 export async function kubeconfigAccess(path: string): Promise<KubernetesEndpoint> {
   const text = await readFile(path, 'utf8').catch((cause) => {
@@ -141,7 +141,7 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesEndpoint
   return { server, tls, authorization: async () => header };
 }
 
-/** Runs a credential plugin, and again when its token has expired. */
+/** Runs a credential plugin, and runs it again when its token has expired. */
 function pluginHeader(
   { apiVersion, command, args, env, provideClusterInfo }: Plugin,
   path: string,
@@ -158,7 +158,7 @@ function pluginHeader(
   const options = {
     env: { ...process.env, ...Object.fromEntries((env ?? []).map(({ name, value }) => [name, value])), ...told },
     timeout: PLUGIN_TIMEOUT_MS,
-    // A plugin that ignores SIGTERM would block every call.
+    // With SIGTERM, a plugin that ignores the signal would block every call.
     killSignal: 'SIGKILL' as const,
     maxBuffer: MAX_PLUGIN_OUTPUT,
   };
@@ -166,14 +166,14 @@ function pluginHeader(
   return untilExpired(async () => {
     const { stdout } = await promisify(execFile)(program, args ?? [], options).catch((cause) => {
       const why = String(cause.stderr ?? '').trim() || describeFileError(cause);
-      // The cause contains all arguments and output, which may include secrets.
+      // The cause is dropped, because it contains all arguments and output, which may include secrets.
       throw invalid(`The credential plugin ${command} in ${path} failed: ${why.slice(0, MAX_PLUGIN_ERROR)}`);
     });
     try {
       const { token, expirationTimestamp: end } = ExecCredential.parse(JSON.parse(stdout)).status;
       return { token, forMs: end === undefined ? TOKEN_REREAD_MS : Date.parse(end) - Date.now() };
     } catch {
-      // The output contains a secret, so the cause is not kept.
+      // The cause is dropped, because the output contains a secret.
       throw invalid(`The credential plugin ${command} in ${path} did not print an ExecCredential with a token.`);
     }
   });
@@ -183,7 +183,7 @@ function bearerFile(path: string): () => Promise<string> {
   return untilExpired(async () => ({ token: (await readFile(path, 'utf8')).trim(), forMs: TOKEN_REREAD_MS }));
 }
 
-/** Keeps a token for `forMs` milliseconds, then reads it again. Concurrent callers share one read. */
+/** Caches a token for `forMs` milliseconds, and then reads it again. Concurrent callers share one read. */
 function untilExpired(read: () => Promise<{ readonly token: string; readonly forMs: number }>): () => Promise<string> {
   let header: Promise<string> | undefined;
   let expiresAt = Number.POSITIVE_INFINITY;

@@ -1,6 +1,6 @@
 /**
- * Label by which the Service selects the active broker's Pod. A standby's Pod is ready, so that updates and evictions
- * can proceed, but receives no requests.
+ * Label that the Service uses to select the active broker's Pod. The Pod of a standby is ready, so that updates and
+ * evictions can proceed, but it does not receive requests.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { startReconciler } from '../reconcile/reconciler.ts';
@@ -11,7 +11,7 @@ export const ACTIVE_LABEL = 'meshpass.dev/active';
 export interface ActiveLabelOptions {
   readonly http: KubernetesHttp;
   readonly namespace: string;
-  /** This process's Pod. An admission policy prevents it from changing any other. */
+  /** Pod that this process runs in. An admission policy prevents the process from changing any other Pod. */
   readonly pod: string;
   readonly onFailure: (cause: unknown) => void;
   /** Refresh interval, ms. */
@@ -23,7 +23,7 @@ export type ActiveLabel = ReturnType<typeof createActiveLabel>;
 const INTERVAL_MS = 10_000;
 const LEAVE_MS = 1_000;
 
-/** Creates the label writer; it writes nothing yet. */
+/** Creates the label writer, which does not write anything yet. */
 export function createActiveLabel(options: ActiveLabelOptions) {
   const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
   let wanted = false;
@@ -53,11 +53,11 @@ export function createActiveLabel(options: ActiveLabelOptions) {
     label.want(active);
   };
   return {
-    /** Writes the label and maintains it until a later call, because the Service has no endpoint without it. */
+    /** Writes the label and maintains it until the next call. Without the label, the Service has no endpoint. */
     set,
     /**
-     * Gives up the active state. Resolves when that is written, or after a second, so that a shutdown is not delayed any
-     * longer.
+     * Gives up the active state. Resolves once the label has been written, but after one second at the latest, so that
+     * a shutdown is not delayed.
      */
     leave: async () => {
       isLeaving = true;

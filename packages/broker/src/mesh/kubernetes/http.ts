@@ -1,6 +1,6 @@
 /**
- * HTTP client for the Kubernetes API with kept-alive connections, time and size limits, and one kind of error. It uses
- * plain node:https, because every certificate needs two of these calls.
+ * HTTP client for the Kubernetes API with keep-alive connections, time and size limits, and a single type of error. It
+ * uses plain node:https for speed, because every certificate needs two of these calls.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -12,14 +12,14 @@ import { type KubernetesEndpoint, kubeconfigAccess, podAccess } from './access.t
 
 export interface KubernetesCall {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
-  /** Built with `path`, which encodes every part. */
+  /** Path of the request. Build it with the template tag `path`, which encodes every inserted part. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
-  /** Media type of the response. Default: `application/json`. */
+  /** Media type of the response. Defaults to `application/json`. */
   readonly accept?: string;
-  /** Statuses other than 2xx that are not failures. */
+  /** Statuses outside 2xx that are not treated as failures. */
   readonly expect?: readonly number[];
   readonly signal?: AbortSignal;
 }
@@ -27,32 +27,32 @@ export interface KubernetesCall {
 export type KubernetesHttp = ReturnType<typeof createKubernetesHttp>;
 
 const CALL_TIMEOUT_MS = 5_000;
-/** How long a watch may be silent before its server counts as lost. Bookmarks arrive every minute. */
+/** Time that a watch may be silent before its server is considered lost. Bookmarks arrive every minute. */
 const STREAM_SILENCE_MS = 150_000;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const MAX_SOCKETS = 64;
 
-/** Template tag that percent-encodes every inserted part: `path\`/api/v1/namespaces/${namespace}\``. */
+/** Builds a path and percent-encodes every inserted part: `path\`/api/v1/namespaces/${namespace}\``. */
 export function path(texts: TemplateStringsArray, ...parts: readonly string[]): string {
   return texts.reduce((all, text, index) => `${all}${encodeURIComponent(parts[index - 1] ?? '')}${text}`);
 }
 
 /**
- * Creates the client for the cluster of a kubeconfig.
- * @param kubeconfig path; absent inside a Pod
+ * Creates a client for the cluster that a kubeconfig selects.
+ * @param kubeconfig path of the kubeconfig. Absent inside a Pod
  * @throws MeshpassError `config_invalid`
  */
 export async function connectKubernetes(kubeconfig: string | undefined): Promise<KubernetesHttp> {
   return createKubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
 }
 
-/** Creates the client; connections are opened on demand. */
+/** Creates a client that opens connections on demand. */
 export function createKubernetesHttp(access: KubernetesEndpoint) {
   const { servername, ...material } = access.tls;
   const secureContext = createSecureContext(material);
   const options = { secureContext, keepAlive: true, ...(servername && { servername }) };
   const agent = new https.Agent({ ...options, maxSockets: MAX_SOCKETS, scheduling: 'lifo' });
-  // Watches keep a connection for minutes, so they must not use those of calls.
+  // Watches occupy a connection for minutes, so they must not use the connections of calls.
   const watchAgent = new https.Agent({ ...options, keepAlive: false });
 
   const open = async (call: KubernetesCall, via: https.Agent): Promise<IncomingMessage> => {
@@ -80,7 +80,8 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
         request.on('timeout', () => request.destroy(new Error(`no response within ${timeout} ms`)));
         request.on('response', resolve);
         request.on('error', (cause: NodeJS.ErrnoException) => {
-          // The server may close a kept-alive connection just as we write to it. It has not processed that request.
+          // The server may close a keep-alive connection while the client is writing to it. The server has not
+          // processed that request.
           if (again && request.reusedSocket && (cause.code === 'ECONNRESET' || cause.code === 'EPIPE')) {
             attempt(false).then(resolve, reject);
           } else reject(unavailable(call, { cause }));
@@ -102,11 +103,11 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
         throw unavailable(call, { cause });
       });
       if (status >= 200 && status < 300) return { status, body: json(call, text) };
-      // For an expected failure, the status is enough. If an API is not installed, the body is plain text.
+      // The status of an expected failure is enough. The body is plain text if an API is not installed.
       if (call.expect?.includes(status)) return { status, body: undefined };
       throw refused(call, status, text, response.headers['retry-after']);
     },
-    /** Calls `onLine` for every line of a streamed response. Resolves when the server ends it. */
+    /** Calls `onLine` for every line of a streamed response. Resolves when the server ends the response. */
     stream: async (call: KubernetesCall, onLine: (line: string) => void) => {
       const response = await open(call, watchAgent);
       const status = response.statusCode ?? 0;
@@ -145,8 +146,8 @@ function json(call: KubernetesCall, text: string): unknown {
 }
 
 /**
- * Builds the error for an unexpected status. The API server's Status object explains it, and contains no secret of
- * ours.
+ * Builds the error for an unexpected status. The API server's Status object explains the failure and does not contain
+ * any of the broker's secrets.
  */
 function refused(call: KubernetesCall, status: number, text: string, after: string | undefined): MeshpassError {
   let reason: unknown;
@@ -175,8 +176,8 @@ function unavailable(
 }
 
 /**
- * Converts an error that Kubernetes would repeat into an error for the author of the change.
- * @returns MeshpassError `policy_forbidden`; undefined if a retry may help
+ * Converts an error that Kubernetes would return again into an error for the author of the change.
+ * @returns MeshpassError `policy_forbidden`, or undefined if a retry may succeed
  */
 export function toPermanentError(error: MeshpassError): MeshpassError | undefined {
   if (!isFinal(error)) return undefined;
@@ -185,7 +186,7 @@ export function toPermanentError(error: MeshpassError): MeshpassError | undefine
   return new MeshpassError('policy_forbidden', `Kubernetes rejected ${method} ${path}: ${said}`, { cause: error });
 }
 
-/** Whether an object's namespace was deleted after the cluster was listed. The next list will not contain it. */
+/** Whether an object's namespace was deleted after the cluster was listed. The next list will no longer contain it. */
 export function isNamespaceTerminating({ detail }: MeshpassError): boolean {
   return detail.status === 403 && String(detail.message).includes('because it is being terminated');
 }

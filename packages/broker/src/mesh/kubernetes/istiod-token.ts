@@ -1,12 +1,12 @@
-/** Tokens of ServiceAccounts for istiod. They are sent only to istiod. */
+/** ServiceAccount tokens that authenticate the broker to istiod. They are never sent anywhere else. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Kubernetes } from './kubernetes.ts';
 
 const AUDIENCE = 'istio-ca';
 
 /**
- * Requests a token for istiod, and creates the ServiceAccount if it is missing.
- * @param exists whether the account probably exists. A wrong guess costs one call
+ * Requests a token for istiod. Creates the ServiceAccount if it is missing.
+ * @param exists whether the ServiceAccount probably exists. A wrong guess costs one call
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function requestIstiodToken(

@@ -1,6 +1,6 @@
 /**
- * Secret with the keys shared by the brokers of a store. It is created once, by an identity without any other
- * permission.
+ * Secret that contains the keys shared by all brokers of a store. It is created once, by an identity that has no other
+ * permissions.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { connectKubernetes, path } from './http.ts';
@@ -8,7 +8,7 @@ import { connectKubernetes, path } from './http.ts';
 export interface KeysSecret {
   readonly namespace: string;
   readonly name: string;
-  /** Path of the kubeconfig; absent inside a Pod. */
+  /** Path of the kubeconfig. Absent inside a Pod. */
   readonly kubeconfig?: string | undefined;
   /** Whether to add a token for break-glass access. */
   readonly withOperatorToken?: boolean;
@@ -17,10 +17,10 @@ export interface KeysSecret {
 const CONFLICT = 409;
 
 /**
- * Creates the Secret with a new audit key (Ed25519), and an operator token if requested. The brokers add their signing
- * key. An existing Secret is neither read nor changed.
+ * Creates the Secret with a new audit key (Ed25519) and, if requested, an operator token. The brokers add their signing
+ * key later. An existing Secret is neither read nor changed.
  * @returns false if the Secret already exists
- * @throws MeshpassError `config_invalid` if there is no access to a cluster, `kubernetes_unavailable`
+ * @throws MeshpassError `config_invalid` if no cluster is accessible, `kubernetes_unavailable`
  */
 export async function createKeysSecret({
   kubeconfig,

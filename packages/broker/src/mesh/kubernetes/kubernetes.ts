@@ -7,10 +7,10 @@ import type { KubernetesHttp } from './http.ts';
 import { apiVersionOf, collectionPath, objectPath } from './resources.ts';
 
 export const FIELD_MANAGER = 'meshpass';
-/** Lifetime of requested tokens, the minimum in Kubernetes. */
+/** Lifetime of requested tokens, seconds. It is the minimum that Kubernetes allows. */
 export const TOKEN_SECONDS = 600;
 
-/** Object in the API server's form. */
+/** Kubernetes object as the API server returns it. */
 export interface ListedObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -25,7 +25,7 @@ export interface ListedObject {
   readonly spec?: unknown;
 }
 
-/** Every method throws MeshpassError `kubernetes_unavailable`. */
+/** Client for these operations. Every method throws MeshpassError `kubernetes_unavailable`. */
 export type Kubernetes = ReturnType<typeof createKubernetes>;
 
 const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
@@ -41,8 +41,8 @@ const List = z.object({
 });
 
 /**
- * Blocks writes while this broker is not known to be active, because its list of revoked principals may be older than
- * the cluster's. Tokens and reviews for its own requests remain allowed.
+ * Refuses writes while this broker is not known to be active, because its list of revoked principals may be older than
+ * the list in the cluster. Requests for tokens and token reviews remain allowed.
  */
 export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
@@ -58,10 +58,10 @@ export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kuberne
   };
 }
 
-/** Creates the operations on a client. */
+/** Creates the operations, which use the given client. */
 export function createKubernetes(http: KubernetesHttp) {
   return {
-    /** Creates a ServiceAccount unless it exists. */
+    /** Creates a ServiceAccount unless it already exists. */
     createServiceAccount: async (namespace: string, name: string, signal?: AbortSignal) => {
       const body = {
         apiVersion: 'v1',
@@ -98,7 +98,7 @@ export function createKubernetes(http: KubernetesHttp) {
       });
       return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
     },
-    /** Reviews a token (TokenReview); returns its user name, or undefined if it is not valid for this audience. */
+    /** Reviews a token (TokenReview). Returns its user name, or undefined if it is not valid for this audience. */
     reviewToken: async (token: string, audience: string) => {
       const body = {
         apiVersion: 'authentication.k8s.io/v1',
@@ -107,21 +107,21 @@ export function createKubernetes(http: KubernetesHttp) {
       };
       const path = '/apis/authentication.k8s.io/v1/tokenreviews';
       const { status } = understood(Review, (await http.call({ method: 'POST', path, body })).body);
-      // An authenticator without audience support returns no audiences. The token could then be meant for any audience.
+      // An authenticator that does not support audiences does not return any. The token could then be for any audience.
       if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
       return status.user?.username;
     },
-    /** Applies an object with server-side apply, and takes over fields that others have set. */
+    /** Applies an object with server-side apply, and takes ownership of fields that other writers have set. */
     apply: async (manifest: Manifest) => void (await http.call(applyCall(manifest))),
     /**
      * Applies an object as a dry run, including admission. An object whose namespace does not exist yet cannot be
-     * checked, and passes.
+     * checked and is accepted.
      */
     rehearse: async (manifest: Manifest) => {
       const { query, ...call } = applyCall(manifest);
       await http.call({ ...call, query: { ...query, dryRun: 'All' }, expect: [404] });
     },
-    /** Deletes an object with everything it owns. A missing object is not an error. */
+    /** Deletes an object and all objects that it owns. A missing object is not an error. */
     remove: async (object: {
       readonly kind: string;
       readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -132,7 +132,7 @@ export function createKubernetes(http: KubernetesHttp) {
     list: async (kind: string, labelSelector: string, namespace?: string) => {
       const path = collectionPath(kind, namespace);
       const { items } = understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body);
-      // The items of a list do not repeat their kind.
+      // List items do not include their kind.
       return items.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object })) as readonly ListedObject[];
     },
   };
@@ -155,7 +155,7 @@ function applyCall(manifest: Manifest) {
 export function understood<T>(schema: z.ZodType<T>, body: unknown): T {
   const read = schema.safeParse(body);
   if (read.success) return read.data;
-  // The body is never included, because it may contain a token.
+  // The error never includes the body, because the body may contain a token.
   throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.', {
     detail: { issues: read.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`) },
   });

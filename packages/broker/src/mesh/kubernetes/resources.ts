@@ -8,7 +8,7 @@ const SECURITY = '/apis/security.istio.io/v1';
 const EXTENSIONS = '/apis/extensions.istio.io/v1alpha1';
 const NETWORKING = '/apis/networking.istio.io/v1';
 
-/** `/api/v1` or `/apis/GROUP/VERSION`, and the plural, by kind. */
+/** Base path (`/api/v1` or `/apis/GROUP/VERSION`) and plural name, by kind. */
 const KINDS: Readonly<Record<string, readonly [base: string, plural: string]>> = {
   ConfigMap: [CORE, 'configmaps'],
   Namespace: [CORE, 'namespaces'],
@@ -32,13 +32,13 @@ const KINDS: Readonly<Record<string, readonly [base: string, plural: string]>> =
 
 const CLUSTER_WIDE = ['Namespace', 'ClusterRole'];
 
-/** Returns the path of all objects of a kind, in one namespace or all of them. */
+/** Returns the path of all objects of a kind, either in one namespace or in all namespaces. */
 export function collectionPath(kind: string, namespace?: string): string {
   const [base, plural] = kindOf(kind);
   return namespace === undefined ? `${base}/${plural}` : base + path`/namespaces/${namespace}/` + plural;
 }
 
-/** Returns the apiVersion of a kind: `v1`, `security.istio.io/v1`. */
+/** Returns the apiVersion of a kind, such as `v1` or `security.istio.io/v1`. */
 export function apiVersionOf(kind: string): string {
   return kindOf(kind)[0].replace(/^\/apis?\//, '');
 }

@@ -1,6 +1,6 @@
 /**
- * Issues the tokens that sessions use at the API server. They belong to the session's ServiceAccount and are valid only
- * for the API server.
+ * Issues the tokens that sessions use for the API server. They are ServiceAccount tokens of the session, and are valid
+ * only for the API server.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { decodeJwt } from 'jose';
@@ -11,19 +11,20 @@ export type KubernetesTokens = ReturnType<typeof createKubernetesTokens>;
 
 const Payload = z.object({ exp: z.number().int(), jti: z.string().max(128).optional() });
 
-/** Creates the issuer. */
+/** Creates the token issuer. */
 export function createKubernetesTokens(
   kubernetes: Pick<Kubernetes, 'requestToken'>,
   audience: string,
   certificateAuthority: string | undefined,
 ) {
   return {
-    /** PEM of the API server's CA. If absent, the system's roots are used. */
+    /** CA of the API server, PEM. If absent, clients use the system roots. */
     certificateAuthority,
     /**
-     * Requests a token. It contains the ServiceAccount's uid, so it becomes invalid when the ServiceAccount is deleted.
-     * Otherwise, Kubernetes can bind tokens only to Pods, Nodes and Secrets.
-     * @throws MeshpassError `kubernetes_unavailable`, also before the first certificate has created the ServiceAccount
+     * Requests a token. The token contains the uid of the ServiceAccount, so it becomes invalid when the ServiceAccount
+     * is deleted. Apart from this, Kubernetes can bind tokens only to Pods, Nodes and Secrets.
+     * @throws MeshpassError `kubernetes_unavailable`, including when the ServiceAccount does not exist yet because no
+     *   certificate has been requested
      */
     request: async (
       { namespace, serviceAccount }: { readonly namespace: string; readonly serviceAccount: string },
@@ -42,9 +43,9 @@ export function createKubernetesTokens(
 }
 
 /**
- * Reads the claims. They are not verified, because Kubernetes returned the token to us over TLS.
- * @returns expiry in Unix seconds; `JTI=...`, as in the API server's audit log
- *   (authentication.kubernetes.io/credential-id), absent before Kubernetes 1.29
+ * Reads the claims of a token. They are not verified, because Kubernetes returned the token over TLS.
+ * @returns the expiry in Unix seconds, and the credential id as `JTI=...`, the format in the API server's audit log
+ *   (authentication.kubernetes.io/credential-id). The id is absent before Kubernetes 1.29
  */
 function claimsOf(token: string) {
   try {

@@ -1,6 +1,6 @@
 /**
- * ConfigMap or Secret that the brokers of an installation share. A write fails if another one came first
- * (`resourceVersion`).
+ * ConfigMap or Secret that the brokers of an installation share. A write fails if the object has changed since it was
+ * read (`resourceVersion`).
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -8,7 +8,7 @@ import { connectKubernetes, path } from './http.ts';
 import { understood } from './kubernetes.ts';
 
 export interface SharedObjectOptions {
-  /** Path of a kubeconfig; absent inside a Pod. */
+  /** Path of a kubeconfig. Absent inside a Pod. */
   readonly kubeconfig?: string | undefined;
   readonly namespace: string;
   /** Name of an existing object. The broker is not permitted to create it. */
@@ -25,8 +25,8 @@ const SharedObject = z.object({
 
 /**
  * Opens the object.
- * @param missing message if it does not exist
- * @throws MeshpassError `config_invalid` if there is no access to a cluster
+ * @param missing error message for the case that the object does not exist
+ * @throws MeshpassError `config_invalid` if no cluster is accessible
  */
 export async function openSharedObject(
   kind: 'configmaps' | 'secrets',
@@ -36,7 +36,10 @@ export async function openSharedObject(
   const http = await connectKubernetes(kubeconfig);
   const at = path`/api/v1/namespaces/${namespace}/${kind}/${name}`;
   return {
-    /** @throws MeshpassError `config_invalid` if it does not exist, `kubernetes_unavailable` */
+    /**
+     * Reads the object.
+     * @throws MeshpassError `config_invalid` if it does not exist, `kubernetes_unavailable`
+     */
     read: async () => {
       const answer = await http.call({ method: 'GET', path: at, expect: [NOT_FOUND] });
       if (answer.status === NOT_FOUND) throw new MeshpassError('config_invalid', missing);
@@ -44,8 +47,8 @@ export async function openSharedObject(
       return { version: metadata.resourceVersion, data };
     },
     /**
-     * Writes these entries and leaves others unchanged.
-     * @param version version that was read
+     * Writes these entries and leaves all others unchanged.
+     * @param version version of the object that was read
      * @returns the new version, or undefined if the object has changed since
      */
     write: async (

@@ -1,7 +1,7 @@
 /**
- * Maintains a local copy of all objects of a kind: lists them, then watches from the list's version. It lists again if
- * the server has dropped the version (410), or whenever in doubt (Kubernetes API concepts, "Efficient detection of
- * changes").
+ * Maintains a local copy of all objects of a kind. The watch lists the objects, and then follows changes from the
+ * list's version. It lists them again if the server has dropped that version (410), or whenever the state is in doubt
+ * (Kubernetes API concepts, "Efficient detection of changes").
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
@@ -11,7 +11,7 @@ import type { KubernetesHttp } from './http.ts';
 
 export interface WatchOptions<T> {
   readonly http: KubernetesHttp;
-  /** Path of the collection. */
+  /** Path of the collection to watch. */
   readonly path: string;
   readonly fieldSelector?: string;
   /** Converts an object to the value to keep, or undefined to skip it. */
@@ -24,10 +24,10 @@ export interface WatchOptions<T> {
 export type KubernetesWatch<T> = ReturnType<typeof watch<T>>;
 
 const PAGE = 500;
-/** Duration after which the server ends a watch; resuming is free. */
+/** Time after which the server ends a watch. Resuming it costs nothing. */
 const WATCH_SECONDS = 300;
 
-/** A watch that a server or proxy ends sooner than this is not reopened immediately. */
+/** Minimum duration of a watch. If a server or proxy ends it sooner, it is not reopened immediately. */
 const SHORT_WATCH_MS = 1_000;
 
 interface ApiObject {
@@ -67,7 +67,7 @@ export function watch<T>(options: WatchOptions<T>) {
   };
 
   /**
-   * Follows the changes.
+   * Follows changes from a version.
    * @returns the version to resume from, or undefined if a new list is needed
    */
   const follow = async (from: string): Promise<string | undefined> => {
@@ -112,7 +112,7 @@ export function watch<T>(options: WatchOptions<T>) {
         else await pause(SHORT_WATCH_MS * Math.random(), stop.signal);
       } catch (thrown) {
         if (stop.signal.aborted) return;
-        // Changes may have been missed, and the server may be another one, so list again.
+        // The watch may have missed changes, and the server may be a different one, so the objects are listed again.
         version = undefined;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
         await pause(backoff(failures++), stop.signal);
@@ -123,7 +123,8 @@ export function watch<T>(options: WatchOptions<T>) {
 
   return {
     /**
-     * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
+     * Returns the last known state, even while the server is unavailable. Returns undefined until the first list is
+     * complete.
      */
     all: (): readonly T[] | undefined => kept && [...kept.values()],
     close: () => stop.abort(),

@@ -1,6 +1,7 @@
 /**
- * Reads the access file and its includes from disk, and reloads them on any change. Files are polled, because no file
- * system guarantees events, and a mounted ConfigMap is replaced by swapping a symbolic link beside the file.
+ * Reads the access file and its includes from disk, and reloads them on any change. Files are polled, because file
+ * systems do not guarantee events, and because Kubernetes updates a mounted ConfigMap by replacing a symbolic link next
+ * to the file.
  */
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -8,14 +9,14 @@ import { type Access, loadAccess } from '@meshpass/access';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 
-/** An access file's texts by path, as in `include`. */
+/** Texts of an access file and its includes, by path as in `include`. */
 export interface AccessTexts {
   readonly main: string;
-  /** Files in reading order. */
+  /** Texts of all files, in the order in which they were read. */
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Access file read from disk. */
+/** Access file that was read from disk. */
 export interface DiskFile extends AccessTexts {
   /** SHA-256 of all texts, hex. */
   readonly digest: string;
@@ -23,31 +24,34 @@ export interface DiskFile extends AccessTexts {
 
 export interface AccessFileOptions {
   readonly path: string;
-  /** Receives each file that parses, with its includes. */
+  /** Called with each file that parses, including its includes. */
   readonly onFile: (access: Access, file: DiskFile) => void;
-  /** Receives the error of a file that cannot be read or parsed; called once per content. */
+  /** Called with the error if a file cannot be read or parsed. Called once per content. */
   readonly onRefused: (error: MeshpassError) => void;
 }
 
-/** @returns SHA-256 of the texts in order, hex */
+/** Returns the SHA-256 of the texts in order, hex. */
 export function digestTexts(files: DiskFile['files']): string {
   return sha256Hex(JSON.stringify(Object.values(files)));
 }
 
 const POLL_MS = 1_000;
-/** Time for which a changed file must stay the same, because editors write in several steps, ms. */
+/** Time during which a changed file must remain unchanged, ms. Editors may write a file in more than one step. */
 const SETTLE_MS = 50;
 
-/** Opens the access file and reports its content in the next microtask. */
+/** Opens the access file. Its content is reported in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
-  /** Text of each file in force, by path on disk; undefined if it must be read again. */
+  /** Text of each current file, by path on disk. Undefined if the files must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
-  /** Texts of the last read. */
+  /** Texts from the last read. */
   let before: string | undefined;
   let settling: NodeJS.Timeout | undefined;
   let refused: string | undefined;
 
-  /** @param isSettled whether to report what may be half of a file */
+  /**
+   * Reads the file if it has changed.
+   * @param isSettled whether to report the content without waiting for it to settle, even though it may be incomplete
+   */
   const look = (isSettled: boolean): void => {
     if (seen && isUnchanged(path, seen)) return;
     const read = new Map<string, string>();
@@ -66,7 +70,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       onFile(loaded.access, { digest: digestTexts(loaded.files), main: loaded.main, files: loaded.files });
       return;
     }
-    // An unreadable file may become readable without a change to the readable ones.
+    // An unreadable file may become readable even though the readable files do not change.
     seen = undefined;
     if (refused === loaded.error.message) return;
     refused = loaded.error.message;
@@ -77,7 +81,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   queueMicrotask(() => look(true));
 
   return {
-    /** Reads the file now and reports it, even if it is unchanged. */
+    /** Reads the file immediately and reports it, even if it is unchanged. */
     reload: async () => {
       seen = undefined;
       refused = undefined;
@@ -91,7 +95,8 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
 }
 
 /**
- * @returns the current file with its includes, by path relative to it
+ * Reads the access file on disk.
+ * @returns the file with its includes, by path relative to the file
  * @throws MeshpassError `access_*`
  */
 export function readAccessFile(path: string): AccessTexts {
@@ -101,7 +106,7 @@ export function readAccessFile(path: string): AccessTexts {
 
 /**
  * Loads the file with its includes.
- * @param read receives each file's text by path on disk, even if a later file is refused
+ * @param read receives the text of each file by path on disk, even if a later file is refused
  */
 function load(path: string, read: Map<string, string>): AccessTexts & { readonly access: Access } {
   const files: Record<string, string> = {};

@@ -1,6 +1,7 @@
 /**
- * Converges the cluster to the compiled access file from any state: applies the wanted objects and removes our unwanted
- * ones. Denials are applied before openings, so that a Gateway opens only once its policies are in place.
+ * Brings the cluster into the state that the compiled access file describes, from any state. Applies the wanted objects
+ * and removes other objects that the broker manages. Denials are applied before objects that open access, so that a
+ * Gateway opens only once its policies are in place.
  */
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
@@ -16,22 +17,22 @@ import { RETIRED_POLICY_NAME, readRetiredNamespaces, retirementPolicy } from './
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
   readonly mesh: { readonly rootNamespace: string; readonly gateway: { readonly namespace: string } };
-  /** Unix seconds. */
+  /** Returns the current time, Unix seconds. */
   readonly now: () => number;
   readonly log: Log;
 }
 
-/** How long a removed grant's SVID may remain valid: the longest `ttl`, and the clock skew that verifiers tolerate. */
+/** Maximum remaining lifetime of a removed grant's SVID: the longest `ttl`, plus the clock skew verifiers tolerate. */
 const LONGEST_SVID_LIFE = 3600 + 120;
 
-/** Order in which kinds are applied. Removal uses the reverse order, so that openings close before denials go. */
+/** Order in which kinds are applied. They are removed in reverse order, so that access closes before denials go. */
 const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'];
 
 const AT_ONCE = 8;
 
 /**
- * Applies the manifests, stopping at the first failure. A partial result denies more, never less.
- * @returns Unix seconds at which it should run again even without a change
+ * Applies the manifests and stops at the first failure. A partial result never allows more than the complete one.
+ * @returns time at which to run again even without a change, Unix seconds
  * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
  */
 export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions) {
@@ -50,7 +51,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
   for (const kind of ORDER) {
     const ofKind = wanted.filter((manifest) => manifest.kind === kind);
     refuseEnding(ofKind, present);
-    // An existing guard may be widened only after the rules for the newly admitted traffic are in place.
+    // An existing guard must not be widened before the rules for the newly admitted traffic are in place.
     const guards = ofKind.filter((one) => isGuard(one, options) && standing.has(keyOf(one)));
     const others = ofKind.filter((one) => !guards.includes(one));
     for (const some of [others, guards]) await batches(some, (manifest) => kubernetes.apply(labelled(manifest)));
@@ -70,7 +71,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
 
 /**
  * Checks with a dry run whether the cluster would accept the manifests.
- * @throws MeshpassError `policy_forbidden` if it would not, `kubernetes_unavailable` if it does not answer
+ * @throws MeshpassError `policy_forbidden` if it would not, `kubernetes_unavailable` if it does not respond
  */
 export async function dryRunManifests(
   manifests: readonly Manifest[],
@@ -102,7 +103,7 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly L
   return retirement;
 }
 
-/** Refuses to write to objects that are being deleted: the write would succeed and then vanish. */
+/** Refuses to write to objects that are being deleted. The write would succeed, but the object would then vanish. */
 function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObject[]): void {
   const ending = present.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(keyOf);
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
@@ -111,7 +112,7 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObjec
   throw new MeshpassError('kubernetes_unavailable', `${name} is still being deleted. The broker will recreate it.`);
 }
 
-/** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
+/** Lists the objects that the broker manages. Kinds without a fixed namespace are listed in all namespaces. */
 async function readPresent(options: ApplyOptions): Promise<readonly ListedObject[]> {
   const { kubernetes, mesh } = options;
   const home: Partial<Record<string, string>> = {
@@ -119,13 +120,13 @@ async function readPresent(options: ApplyOptions): Promise<readonly ListedObject
     Gateway: mesh.gateway.namespace,
   };
   const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED_POLICY_SELECTOR, home[kind])));
-  // Deleting a Namespace deletes everything in it, so only those created for a grant are considered.
+  // Deleting a Namespace deletes everything in it, so only Namespaces that were created for a grant are considered.
   return lists
     .flat()
     .filter(({ kind, metadata }) => kind !== 'Namespace' || metadata.labels?.[GRANT_LABEL] !== undefined);
 }
 
-/** Adds the label that identifies our objects. The compiler is not trusted to set it. */
+/** Adds the label that identifies objects managed by the broker. The compiler is not trusted to set it. */
 function labelled(manifest: Manifest): Manifest {
   const { metadata } = manifest;
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
@@ -142,8 +143,8 @@ async function batches<T>(items: readonly T[], work: (item: T) => Promise<void>)
 }
 
 // GitOps mode: a controller (Argo CD, Flux) applies the committed manifests. The broker writes only its token keys,
-// which no repository contains. It compares the rest, and an access file comes into force when the cluster matches
-// its compiled form.
+// which are not in any repository. It compares all other objects. An access file comes into force when the cluster
+// matches its compiled form.
 
 const SHOWN = 10;
 

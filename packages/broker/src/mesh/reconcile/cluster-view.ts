@@ -1,6 +1,6 @@
 /**
- * The watched cluster: Namespaces, Services, the Pods behind granted Services, ClusterRoles, foreign policies and the
- * mesh's roots.
+ * Watches the cluster: Namespaces, Services, the Pods behind granted Services, ClusterRoles, policies that others
+ * manage and the roots of the mesh.
  */
 
 import { clusterRoleOf } from '@meshpass/access';
@@ -15,9 +15,9 @@ import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
-  /** Namespace of the ConfigMap with the mesh's roots. istiod writes one to every namespace. */
+  /** Namespace of the ConfigMap that contains the mesh's roots. istiod writes this ConfigMap to every namespace. */
   readonly rootsNamespace: string;
-  /** Path of an operator's file with the roots, instead of the ConfigMap. */
+  /** Path of an operator's file that contains the roots, to use instead of the ConfigMap. */
   readonly rootsFile?: string | undefined;
   readonly log: Log;
 }
@@ -28,7 +28,7 @@ const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const
 
 /**
  * Starts the watches.
- * @throws MeshpassError `config_invalid` if the file with the roots is unusable
+ * @throws MeshpassError `config_invalid` if the roots file is unusable
  */
 export function viewCluster(options: ClusterViewOptions) {
   const { http, log } = options;
@@ -49,7 +49,7 @@ export function viewCluster(options: ClusterViewOptions) {
     return watched;
   };
 
-  // First, because an unusable file must leave no watch behind.
+  // The roots come first, so that an unusable file does not leave a watch running.
   const watchedRoots =
     options.rootsFile === undefined
       ? start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`)
@@ -57,7 +57,7 @@ export function viewCluster(options: ClusterViewOptions) {
   open.add(watchedRoots);
   const services = start(collectionPath('Service'), meshServiceOf);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
-  // A role may later allow more than a grant may give; the grant then loses it.
+  // A role may change to allow more than a grant is allowed to provide. The grant then loses the role.
   const clusterRoles = start(collectionPath('ClusterRole'), clusterRoleOf);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
@@ -66,9 +66,9 @@ export function viewCluster(options: ClusterViewOptions) {
 
   let lastKnown: readonly string[] = [];
   /**
-   * Returns the roots, or the last known ones. Without roots, no certificate could be verified and all traffic would
-   * stop. So nothing changes if the ConfigMap is empty or deleted (istiod recreates it), or the API server is
-   * unavailable.
+   * Returns the current or last known roots. Without roots, certificates could not be verified and all traffic would
+   * stop. The last known roots therefore remain in use if the ConfigMap is empty or deleted (istiod recreates it), or
+   * if the API server is unavailable.
    */
   const roots = (): readonly string[] => {
     const found = watchedRoots.all()?.flat() ?? [];
@@ -86,7 +86,7 @@ export function viewCluster(options: ClusterViewOptions) {
     if (!found || !written || !live || !roles) return undefined;
     const names = new Set(live.map(({ name }) => name));
     return {
-      // A namespace that is being deleted accepts no policies, so its Services no longer count.
+      // A namespace that is being deleted does not accept policies, so its Services are excluded.
       services: found
         .filter(({ namespace }) => names.has(namespace))
         .map((service) => withWorkloads(service, running))
@@ -98,23 +98,23 @@ export function viewCluster(options: ClusterViewOptions) {
   };
 
   return {
-    /** PEM, one certificate per entry. */
+    /** Returns the roots in PEM, one certificate per entry. */
     roots,
-    /** Undefined until everything watched has been listed. */
+    /** Returns the current view. Returns undefined until all watched objects have been listed. */
     current: () => {
       const running = [...pods.values()].map((watched) => watched.all());
       return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
     },
-    /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
+    /** Returns the view without workloads, which are known only in followed namespaces. Determines what to follow. */
     outline: () => view([]),
-    /** Our own policies with their generations, which reveal edits by others. */
+    /** Returns the policies that the broker manages, with their generations, which reveal edits by others. */
     ours: (): readonly string[] =>
       (policies.all() ?? []).flatMap(({ name, generation }) => (name ? [`${name}@${generation}`] : [])).sort(),
     unready: (): readonly string[] => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
       ...(view([]) ? [] : ['the cluster has not been listed yet']),
     ],
-    /** Watches the Pods of exactly these namespaces. */
+    /** Watches Pods in exactly these namespaces. */
     follow: (namespaces: readonly string[]): void => {
       for (const [namespace, watched] of pods) {
         if (namespaces.includes(namespace)) continue;
@@ -137,7 +137,7 @@ export function viewCluster(options: ClusterViewOptions) {
   };
 }
 
-/** Object for which only changes matter. */
+/** Object of which only the changes matter. */
 interface Versioned {
   readonly metadata: { readonly generation?: number };
 }

@@ -1,4 +1,4 @@
-/** Assembles the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
+/** Sets up the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
 
 import type { IdentityTokens, Manifest } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
@@ -24,18 +24,18 @@ const label = z.string().refine(isDnsLabel, 'must be a valid Kubernetes name');
 const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'must have the form HOST:PORT');
 
 export const MeshConfig = z.strictObject({
-  /** Path of the kubeconfig; absent inside a Pod. */
+  /** Path of the kubeconfig. Absent inside a Pod. */
   kubeconfig: z.string().min(1).optional(),
   /** Path of the access file. */
   accessFile: z.string().min(1),
   istiod: z
     .strictObject({
       address: hostPort.default('istiod.istio-system.svc:15012'),
-      /** DNS name in istiod's certificate. */
+      /** DNS name that istiod's certificate must contain. */
       serverName: z.string().min(1).default('istiod.istio-system.svc'),
       /**
-       * Path of a PEM file, which is reloaded on changes. Defaults to the ConfigMap `istio-ca-root-cert`, which follows
-       * rotations.
+       * Path of a PEM file with the roots, which is reloaded when it changes. By default, the roots come from the
+       * ConfigMap `istio-ca-root-cert`, which istiod updates when roots are rotated.
        */
       rootsFile: z.string().min(1).optional(),
     })
@@ -50,38 +50,40 @@ export const MeshConfig = z.strictObject({
       port: z.number().int().min(1).max(65535).default(15443),
     })
     .prefault({}),
-  /** The API server's audience, from its `--api-audiences`. If absent, workspaces get no tokens for the API server. */
+  /** Audience from the API server's `--api-audiences`. If absent, workspaces do not get tokens for the API server. */
   kubernetesAudience: z.string().min(1, 'must not be empty').max(512).optional(),
-  /** Whether GitOps applies the compiled access file. */
+  /** Whether a GitOps controller applies the compiled access file. */
   gitops: z.boolean().default(false),
-  /** Drift-repair interval, seconds. */
+  /** Interval at which drift is repaired, seconds. */
   resyncSeconds: z.number().positive().default(60),
 });
 export type MeshConfig = z.input<typeof MeshConfig>;
 
 export interface MeshParts {
-  /** Token keys that sidecars must accept now. Call `state.tokenKeysChanged()` when they change. */
+  /** Returns the token keys that sidecars must currently accept. Call `state.tokenKeysChanged()` when they change. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
-  /** Creates the revoker; defaults to createRevoker(). */
+  /** Creates the revoker. Defaults to createRevoker(). */
   readonly makeRevoker?: typeof createRevoker;
-  /** Leadership. Only the active broker writes to Kubernetes. If absent, this is the only broker. */
+  /** Leadership state. Only the active broker writes to Kubernetes. If absent, this is the only broker. */
   readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
 }
 
 export type ConnectedMesh = Awaited<ReturnType<typeof connectMesh>>;
 
-/** Maximum message from istiod on a stream, bytes: all clusters or endpoints of a grant. */
+/**
+ * Maximum size of a message on a stream from istiod, bytes. A message contains all clusters or endpoints of a grant.
+ */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /**
- * Maximum token size. It exceeds that of any ServiceAccount token, and keeps clients from sending bulk data to
+ * Maximum token size. All ServiceAccount tokens are smaller. The limit prevents clients from sending bulk data to
  * TokenReview.
  */
 const MAX_TOKEN_BYTES = 16 * 1024;
 
 /**
- * Starts watching, applying and signing; `state.unready()` reports readiness. Neither Kubernetes nor istiod has to
- * respond yet. SIGHUP reloads the access file.
+ * Starts to watch the cluster, apply policies and sign certificates. Kubernetes and istiod do not have to respond yet:
+ * `state.unready()` reports readiness. SIGHUP reloads the access file.
  * @throws MeshpassError `config_invalid`
  */
 export async function connectMesh(given: MeshConfig, parts: MeshParts) {
@@ -129,7 +131,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     now,
     httpServers: state.httpServers,
   });
-  // Failing is harmless, because the list is applied again every minute.
+  // A failure is harmless, because the list is applied again every minute.
   state.onChange(() => void revoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const streams = openIstiodConnection({ ...config.istiod, roots: view.roots }, MAX_STREAM_MESSAGE);
@@ -148,21 +150,21 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     authority,
     revoker,
     state,
-    /** Source of the relay of Envoy's configuration. */
+    /** Source of Envoy configuration for the relay. */
     relay: {
       connection: streams,
-      // The account lives as long as the grant's namespace.
+      // The ServiceAccount exists as long as the grant's namespace.
       token: (namespace: string, signal: AbortSignal) =>
         requestIstiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
       trustDomain,
       clusterDomain,
     },
-    /** Issues tokens for the API server; absent if that is not configured. */
+    /** Issuer of tokens for the API server. Absent if this is not configured. */
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
         : createKubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
-    /** Parts of the mesh needed for access file changes. */
+    /** Interface to the mesh for access file changes. */
     policy: {
       /**
        * Lists all objects in the cluster that policy depends on.
@@ -171,11 +173,11 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
-      /** Access file in force, if any. */
+      /** Returns the access file in force, if any. */
       inForce: () => (state.inForce() ? state.access() : undefined),
       /**
-       * Checks with a dry run whether the cluster would accept these objects from the broker. With GitOps, admission
-       * checks the GitOps controller, not the broker.
+       * Checks with a dry run whether the cluster would accept these objects from the broker. With GitOps, the check is
+       * skipped, because the controller writes the objects and not the broker.
        * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
        */
       rehearse: async (manifests: readonly Manifest[]): Promise<void> => {
@@ -190,7 +192,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       onDisk: () => readAccessFile(config.accessFile),
       followDisk: state.followDisk,
       drift: state.drift,
-      /** Registers a listener for changes to objects that policy depends on. Returns a function that unsubscribes it. */
+      /** Calls the listener when objects that policy depends on change. Returns a function that unsubscribes it. */
       onChange: (listener: () => void): (() => void) => {
         const both = [view.onChange(listener), state.onChange(listener)];
         return () => {
@@ -200,7 +202,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     },
     /**
      * Reviews a ServiceAccount token for this audience.
-     * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
+     * @returns the user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
      * @throws MeshpassError `kubernetes_unavailable`
      */
     reviewToken: async (token: string, audience: string) => {

@@ -1,11 +1,11 @@
-/** Interface to the mesh for sessions, tokens and policy changes. connect-mesh.ts implements it; tests replace it. */
+/** Interface to the mesh for sessions, tokens and policy changes. connect-mesh.ts implements it. Tests replace it. */
 import type { connectMesh } from './connect-mesh.ts';
 import type { createMeshState } from './mesh-state.ts';
 import type { MeshRevoker } from './revocation/revoker.ts';
 
 export type Revoker = Pick<MeshRevoker, 'apply' | 'collectOrphans' | 'principals'>;
 
-/** Mesh state with the controls for the process that runs it. */
+/** Mesh state, including the controls for the process that runs it. */
 export type LiveMeshState = ReturnType<typeof createMeshState>;
 
 /** Current state of the mesh and the access file. */

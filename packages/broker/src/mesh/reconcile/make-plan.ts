@@ -1,4 +1,4 @@
-/** An access file compiled for the current mesh. Plans can be compared with each other. */
+/** Compiles an access file for the current mesh into a plan. Plans can be compared with each other. */
 
 import {
   type Access,
@@ -18,26 +18,26 @@ import type { ClusterView } from './cluster-view.ts';
 
 export type Plan = ReturnType<typeof planOf>;
 
-/** Mesh state that a plan is made for. */
+/** State of the mesh for which a plan is made. */
 export interface PlanInput {
   readonly mesh: Mesh;
-  /** Token keys that sidecars must accept now. */
+  /** Token keys that sidecars must currently accept. */
   readonly tokens: IdentityTokens;
-  /** Our existing policies. */
+  /** Existing policies that the broker manages. */
   readonly ours: ReturnType<ClusterView['ours']>;
 }
 
 /**
  * Compiles an access file.
- * @throws MeshpassError of compile() if the mesh lacks something that the file grants
+ * @throws MeshpassError from compile() if the mesh lacks an object that the file grants
  */
 export function makePlan(access: Access, planInput: PlanInput): Plan {
   return planOf(access, planInput, compile(access, planInput.mesh, planInput.tokens));
 }
 
 /**
- * Compiles a file in force whose mesh has changed, omitting missing objects.
- * @returns also why the file would not come into force today; undefined if it would
+ * Compiles a file that is already in force for a mesh that has changed, and omits missing objects.
+ * @returns the plan, and the reason that the file would not come into force today. The reason is undefined if it would
  */
 export function makeReducedPlan(
   access: Access,
@@ -49,15 +49,15 @@ export function makeReducedPlan(
 }
 
 /**
- * Lists selected Services that cannot be granted, at most 20 lines; empty if there are none. Anyone may create such a
- * Service, so it causes only a warning.
+ * Lists up to 20 selected Services that cannot be granted, one per line. The text is empty if there are none. Anyone
+ * may create such a Service, so it causes only a warning.
  */
 export function describeSkippedServices({ access, mesh }: Plan): string {
   const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
   return found.slice(0, 20).join('\n');
 }
 
-/** Computes what the grants of a file reach, once for all sessions. */
+/** Computes the services and roles that the grants of a file reach, once for all sessions. */
 export function computeGrantReach(access: Access, mesh: Mesh) {
   const names = access.grants.map(({ name }) => name);
   return {
@@ -74,9 +74,9 @@ function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: re
     manifests,
     /** Ids of the token keys that the plan publishes. */
     tokenKeys: keyIds(tokens),
-    /** Hash of the plan's manifests and of our existing policies when it was made. */
+    /** Hash of the plan's manifests and of the broker's existing policies at the time the plan was made. */
     content: sha256Hex(JSON.stringify([manifests, ours])),
-    /** Answers to queries of sessions, edges and proxies while the plan is in force. */
+    /** Answers to queries from sessions, edges and proxies while the plan is in force. */
     answers: computeGrantReach(access, mesh),
   };
 }

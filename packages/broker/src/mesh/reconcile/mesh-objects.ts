@@ -9,7 +9,7 @@ import {
   serviceAccountOf,
 } from '@meshpass/istio';
 
-/** Returns undefined for a namespace that is being deleted, which accepts no new objects. */
+/** Converts a namespace. Returns undefined if it is being deleted, because it does not accept new objects. */
 export function toNamespace({
   metadata: { name, labels = {}, deletionTimestamp },
 }: {
@@ -18,7 +18,7 @@ export function toNamespace({
   return deletionTimestamp === undefined ? { name, labels } : undefined;
 }
 
-/** Returns undefined for a Pod that has ended. */
+/** Converts a Pod. Returns undefined if it has ended. */
 export function toPod({ metadata, spec = {}, status }: Pick<ResourceOf<'Pod'>, 'metadata' | 'spec' | 'status'>) {
   if (hasEnded(status?.phase)) return undefined;
   return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount: serviceAccountOf(spec) };
@@ -26,15 +26,15 @@ export function toPod({ metadata, spec = {}, status }: Pick<ResourceOf<'Pod'>, '
 
 export type RunningPod = NonNullable<ReturnType<typeof toPod>>;
 
-/** Adds the distinct workloads that a Service selects. */
+/** Adds the distinct workloads that a Service selects to the Service. */
 export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
   const inside = pods.filter(({ namespace }) => namespace === service.namespace);
   return { ...service, workloads: distinctWorkloads(service.selector, inside) };
 }
 
 /**
- * Reads a policy with its generation, which reveals edits. Ours are then rewritten, and foreign policies are checked
- * again. A foreign policy is undefined if no sidecar enforces it.
+ * Reads a policy with its generation, which reveals edits. After an edit, the broker's own policies are rewritten, and
+ * foreign policies are checked again. A foreign policy is undefined if no sidecar enforces it.
  */
 export function toPolicy(
   object: Parameters<typeof foreignPolicyOf>[0] & { readonly metadata: { readonly generation?: number } },

@@ -1,16 +1,16 @@
-/** Problems that an operator must fix although the broker continues. Each is logged once. */
+/** Problems that an operator must fix, even though the broker continues to work. Each problem is logged once. */
 import type { Log } from '../../base/index.ts';
 
 export interface MeshProblems {
-  /** Why a file was refused. */
+  /** Reason that a file was refused. */
   file?: string;
-  /** Why policies were not applied. */
+  /** Reason that policies were not applied. */
   apply?: string;
   /** Granted services or roles that are missing or changed. */
   mesh?: string;
   /** Selected services that cannot be granted. */
   selected?: string;
-  /** Warning that the file on disk was changed while another one is in force. */
+  /** Warning that the file on disk has changed while another file is in force. */
   disk?: string;
 }
 
@@ -22,7 +22,7 @@ const SAID = {
 
 /**
  * Records a problem and logs it if it is new.
- * @param text absent or empty if the problem is fixed
+ * @param text description of the problem. Absent or empty if it has been fixed
  */
 export function tell(problems: MeshProblems, log: Log, kind: keyof typeof SAID, text: string | undefined): void {
   if (!text) {

@@ -1,6 +1,7 @@
 /**
- * State of the mesh and the access file. A file is watched, compiled, applied, and only then in force. An invalid new
- * file changes nothing. If the mesh changes under a file in force, the missing objects are removed from the file.
+ * State of the mesh and the access file. The file is watched, compiled and applied, and only then is it in force. An
+ * invalid new file changes nothing. If the mesh loses objects that the file in force grants, the file is compiled
+ * without them.
  */
 import { basename } from 'node:path';
 import {
@@ -26,43 +27,45 @@ import { createPolicyDecisions } from './policy-decisions.ts';
 import { startReconciler } from './reconciler.ts';
 import { collectHttpServers } from './revocation/ended-sessions.ts';
 
-// Options of the mesh state: its sources, its client and its intervals.
+// Options of the mesh state.
 
 export interface StateOptions {
   readonly view: ClusterView;
   readonly kubernetes: Kubernetes;
   readonly mesh: MeshShape;
   readonly accessFile: string;
-  /** Token keys that sidecars must accept now. */
+  /** Returns the token keys that sidecars must currently accept. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
-  /** Unix seconds. */
+  /** Returns the current time, Unix seconds. */
   readonly now: () => number;
-  /** Whether GitOps applies the compiled objects. The broker then writes only its keys and compares the rest. */
+  /** Whether GitOps applies the compiled objects. If so, the broker writes only its keys and compares the rest. */
   readonly gitops?: boolean;
-  /** Whether workspaces whose grants have roles may use the API server. */
+  /** Whether workspaces may use the API server if their grants have Kubernetes roles. */
   readonly offersKubernetes?: boolean;
-  /** Drift-repair interval, milliseconds. */
+  /** Interval at which drift is repaired, milliseconds. */
   readonly resync: number;
-  /** Resolves when this broker becomes active; nothing is applied before. If absent, it is active now. */
+  /**
+   * Resolves when this broker becomes active. Nothing is applied before then. If absent, the broker is already active.
+   */
   readonly activated?: Promise<void> | undefined;
 }
 
-/** Access file from disk that came into force last, from the store. */
+/** Access file from disk that was last in force, as read from the store. */
 export interface FormerAccessFile {
   /** SHA-256 of its text, hex. */
   readonly digest: string;
-  /** Undefined if this version of Meshpass refuses the text. */
+  /** Parsed file. Undefined if this version of Meshpass refuses the text. */
   readonly access: Access | undefined;
 }
 
-/** A file that was submitted, not read from disk, and the caller waiting for it to come into force. */
+/** Access file that was submitted instead of read from disk, with a promise for the caller who waits for it. */
 interface Submitted {
   readonly access: Access;
   readonly done: PromiseWithResolvers<void>;
 }
 
-/** Maximum time that a caller waits for a submitted file to come into force. */
+/** Maximum time that a caller waits for a submitted file to come into force, ms. */
 const LONGEST_WAIT_MS = 25_000;
 
 const AGAIN = 'the access file on disk was rejected, so the one from before the restart is in force again';
@@ -71,10 +74,10 @@ const IGNORED =
   'the access file on disk was changed but is ignored, because the one in force was applied with "meshpass policy apply". Apply the change ' +
   'in the same way, or return to the file on disk with "meshpass policy rollback 0". "meshpass policy history" lists the applied files';
 
-/** Delay after a change. Changes come in bursts, because a rollout replaces Pods one by one. */
+/** Delay after a change, ms. Changes come in bursts, because a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
 
-/** Creates the state and starts to reconcile. */
+/** Creates the state and starts the reconciler. */
 export function createMeshState(options: StateOptions) {
   const { view, log } = options;
   const listeners = new Set<() => void>();
@@ -87,26 +90,26 @@ export function createMeshState(options: StateOptions) {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
-  /** Whether this broker or the previous one put a file in force by plan. It is newer than the one on disk. */
+  /** Whether this broker or the previous one applied a plan. The planned file is newer than the one on disk. */
   let isPlanned = false;
   let submitted: Submitted | undefined;
   /**
-   * File that was in force before this broker became active. As with the previous broker, objects that the mesh has
-   * lost since are omitted. A file that was never in force is refused for the same loss, because it may be a mistake
-   * and no session depends on it. If the file on disk is refused at a start, the former file comes into force again, so
-   * that a restart changes nothing that a running broker would not.
+   * File that was in force before this broker became active. Objects that the mesh has lost since are omitted, as the
+   * previous broker would have done. A file that was never in force is refused if objects are missing, because it may
+   * be a mistake and sessions do not depend on it. If the file on disk is refused at startup, the former file comes
+   * into force again. A restart therefore never changes more than a running broker would.
    */
   let former: Access | undefined;
-  /** Digest of the file from disk that came into force last. */
+  /** Digest of the file from disk that was last put in force. */
   let lastDigest: string | undefined;
-  /** File on disk; without `access` if it is refused. */
+  /** File on disk. `access` is absent if the file was refused. */
   let disk: { readonly access?: Access; readonly digest: string } | undefined;
   let drift = 0;
-  /** Former file that the cluster does not match, with GitOps. */
+  /** Former file that the cluster does not match. Used with GitOps only. */
   let passedOver: Access | undefined;
   const problems: MeshProblems = {};
 
-  /** Returns the file that stays while another one is tried. At a start, this is the former file. */
+  /** Returns the file that remains in force while another one is tried. At startup, this is the former file. */
   const standing = (): Access | undefined => inForce?.access ?? former;
 
   /** Whether the file was in force before this broker became active. */
@@ -114,8 +117,8 @@ export function createMeshState(options: StateOptions) {
     access === former || (lastDigest !== undefined && diskFiles.get(access)?.digest === lastDigest);
 
   /**
-   * Returns the former file if it is compared before a new one: with GitOps, once, at a start. A new file is in force
-   * only when the cluster matches it, and the cluster may still match the former one.
+   * Returns the former file if it must be compared before a new one. This happens once at startup, with GitOps. A new
+   * file comes into force only when the cluster matches it, and the cluster may still match the former file.
    */
   const goesFirst = (): Access | undefined => {
     const isOther = candidate !== undefined && !isFormer(candidate);
@@ -124,7 +127,7 @@ export function createMeshState(options: StateOptions) {
 
   const apply = startReconciler<Plan>({
     apply: (plan) => {
-      // A partial write leaves an unknown state.
+      // A partial write would leave the cluster in an unknown state.
       if (plan.content !== applied) applied = '';
       return (options.gitops ? applyKeysOnly : applyManifests)(plan.manifests, options);
     },
@@ -136,15 +139,15 @@ export function createMeshState(options: StateOptions) {
       if (plan.access === candidate || (!inForce && plan.access === former)) adopt(plan);
       // The file was withdrawn or replaced while it was being applied.
       else if (plan.access !== inForce?.access) soon();
-      // A repeated plan with the same content may be older than a plan that was adopted without applying. The latest
-      // plan is adopted, because its Pods may have changed.
+      // A repeated run of the same content may be older than a plan that was adopted without applying it. The latest
+      // plan is adopted, because Pods may have changed.
       else if (plan === latest || plan.content !== inForce.content) adopt(plan);
     },
     onFailed: (error, plan) => {
       const final = toPermanentError(error);
       const stays = standing();
       if (stays && plan.access !== stays && final) {
-        // Not retried forever. A newer file that has arrived since is not refused because of it.
+        // The file is not retried forever. A newer file that has arrived since then is not refused for this reason.
         if (plan.access === candidate) {
           candidate = undefined;
           refuse(final);
@@ -165,7 +168,7 @@ export function createMeshState(options: StateOptions) {
           soon();
         }
       }
-      // If Kubernetes refuses permanently, the operator must see the reason.
+      // The operator must see the reason for a permanent refusal by Kubernetes.
       const why = (final ?? error).message;
       if (problems.apply !== why) {
         const told = { err: error, ...error.detail };
@@ -176,7 +179,7 @@ export function createMeshState(options: StateOptions) {
     },
     resync: options.resync,
     now: options.now,
-    // The waiting plan was compiled with earlier keys.
+    // The waiting plan was compiled with older keys.
     activated: options.activated?.then(() => recompile()),
   });
 
@@ -185,7 +188,7 @@ export function createMeshState(options: StateOptions) {
   const services = (grants: readonly string[]) =>
     [...(inForce?.answers.services ?? [])].flatMap(([grant, some]) => (grants.includes(grant) ? some : []));
 
-  /** Notifies the listeners if anything visible to them has changed. */
+  /** Notifies listeners if anything that they can observe has changed. */
   const publish = (): void => {
     const { access, answers } = inForce ?? {};
     const seen = JSON.stringify([
@@ -202,7 +205,7 @@ export function createMeshState(options: StateOptions) {
   };
 
   const recompile = (): void => {
-    publish(); // roots need no compiling
+    publish(); // the roots do not need to be compiled
     followGranted();
     const seen = view.current();
     if (!seen) return;
@@ -215,7 +218,7 @@ export function createMeshState(options: StateOptions) {
         delete problems.file;
         return;
       } catch (error) {
-        // It stays a candidate, because the missing Service may appear.
+        // The file remains a candidate, because the missing Service may still appear.
         refuse(toMeshpassError(error));
       }
     }
@@ -223,15 +226,15 @@ export function createMeshState(options: StateOptions) {
       const stays = standing();
       if (stays) want(reduced(stays, planInput()));
     } catch (error) {
-      // The applied objects stay: they were right for the previous mesh.
+      // The applied objects remain in place: they were correct for the previous state of the mesh.
       problems.mesh = toMeshpassError(error).message;
       log.error({ err: error }, 'failed to compile the access file in force for the current mesh');
     }
   };
 
   /**
-   * Follows the Pods of granted namespaces. They depend on the access file and the cluster, because entries may select
-   * by label.
+   * Follows the Pods in granted namespaces. These namespaces depend on both the access file and the cluster, because
+   * entries may select by label.
    */
   const followGranted = (): void => {
     const outline = view.outline();
@@ -241,14 +244,14 @@ export function createMeshState(options: StateOptions) {
     view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
-  /** Compiles a file that is or was in force, without its missing objects. */
+  /** Compiles a file that is or was in force, and omits missing objects. */
   const reduced = (access: Access, planInput: PlanInput): Plan => {
     const { plan, missing } = makeReducedPlan(access, planInput);
     tell(problems, log, 'mesh', missing);
     return plan;
   };
 
-  /** Applies a plan only if it differs: Pods change all day and rarely change a policy. */
+  /** Applies a plan only if it differs, because Pods change all the time but rarely affect a policy. */
   const want = (plan: Plan): void => {
     const before = latest;
     latest = plan;
@@ -266,7 +269,7 @@ export function createMeshState(options: StateOptions) {
       else log.info({ file, objects }, 'access file in force');
       const reason = `In force: ${objects} objects are applied.${isAgain ? ` However, ${AGAIN}.` : ''}`;
       decisions.record({ outcome: 'allowed', reason, file, disk: diskFiles.get(plan.access) });
-      // A new file was waiting for the former one.
+      // A new file was waiting for the former file to be compared.
       if (candidate && candidate !== plan.access) soon();
     }
     inForce = plan;
@@ -279,12 +282,12 @@ export function createMeshState(options: StateOptions) {
     submitted = undefined;
   };
 
-  /** Refuses a new file. The one in force and all applied objects stay. */
+  /** Refuses a new file. The file in force and all applied objects remain in place. */
   const refuse = (error: MeshpassError): void => {
     if (submitted) {
       submitted.done.reject(error);
       submitted = undefined;
-      // The caller decides whether to try again. Until then, no file may come into force by itself.
+      // The caller decides whether to try again. Until then, no file may come into force on its own.
       candidate = undefined;
       soon();
       return;
@@ -302,7 +305,7 @@ export function createMeshState(options: StateOptions) {
     settling = setTimeout(recompile, SETTLE_MS);
   };
   const unsubscribe = view.onChange(soon);
-  /** Warns about a changed file on disk while another one is in force by plan. An older file is expected. */
+  /** Warns if the file on disk has changed while a planned file is in force. An older file on disk is expected. */
   const tellIgnored = (): void => {
     const isChanged = isPlanned && inForce && disk && disk.digest !== lastDigest;
     const isSame = isChanged && disk?.access && accessChanges(inForce!.access, disk.access).length === 0;
@@ -329,8 +332,8 @@ export function createMeshState(options: StateOptions) {
 
   return {
     /**
-     * Whether an access file has been applied since the start. Before that, no session is admitted and edges receive
-     * nothing.
+     * Whether an access file has been applied since startup. Before then, sessions are not admitted and edges do not
+     * receive anything.
      */
     inForce: () => inForce !== undefined,
     /**
@@ -344,61 +347,65 @@ export function createMeshState(options: StateOptions) {
     },
     /** Root certificates of the mesh, PEM. */
     roots: view.roots,
-    /** Returns the services that these grants reach. */
+    /** Returns the services that the given grants reach. */
     services,
-    /** Namespaces in which each grant has a Kubernetes role; empty if workspaces have no access to the API server. */
+    /**
+     * Returns the namespaces in which each grant has a Kubernetes role. Empty if workspaces cannot use the API server.
+     */
     kubernetes,
-    /** Lists the granted ports of the file in force. Cluster addresses stay inside the broker. */
+    /** Returns the ports that the file in force grants. Cluster addresses must not leave the broker. */
     ports: (): readonly GrantedPort[] => inForce?.answers.ports ?? [],
-    /** Version that changes with the results of `services`, `kubernetes` and `roots`. */
+    /** Returns a version that changes whenever the results of `services`, `kubernetes` or `roots` change. */
     version: () => version,
-    /** Registers a listener for changes of access, services or roots. Returns a function that unsubscribes it. */
+    /** Registers a listener for changes to access, services or roots. Returns a function that unsubscribes it. */
     onChange: (listener: () => void): (() => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     /**
-     * Subset of `unready` that also applies to a standby broker, which applies nothing but must be able to see the
-     * cluster.
+     * Returns the subset of `unready` that also applies to a standby. A standby does not apply anything, but it must be
+     * able to see the cluster.
      */
     unseen: view.unready,
-    /** Why the access file on disk cannot come into force: it is unreadable, or grants objects that the mesh lacks. */
+    /** Returns why the file on disk cannot come into force: it is unreadable, or grants objects that the mesh lacks. */
     fileProblem: () => problems.file,
     /**
-     * Sets the access file that was in force before the start. Objects that the mesh has lost since are omitted, and the
-     * file comes into force again if the one on disk is refused.
+     * Sets the access file that was in force before startup. Objects that the mesh has lost since are omitted. The file
+     * comes into force again if the one on disk is refused.
      */
     wasInForce: ({ digest, access }: FormerAccessFile): void => {
-      // A file that was applied by plan is newer.
+      // A file that a plan applied is newer.
       const next = isPlanned ? former : access;
       if (digest === lastDigest && next === former) return;
       lastDigest = digest;
       former = next;
       soon();
     },
-    /** Reasons why the broker is not ready; empty if it is. */
+    /** Returns the reasons why the broker is not ready. Empty if it is ready. */
     unready: (): readonly string[] => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
-    /** Number of objects that differ from the compiled ones, with GitOps. */
+    /** Returns the number of objects that differ from the compiled ones. Undefined without GitOps. */
     drift: () => (options.gitops ? drift : undefined),
     /**
-     * Problems that an operator must fix although the broker continues: a refused file, a failed apply, missing targets.
+     * Returns the problems that an operator must fix even though the broker continues to work: a refused file, a failed
+     * apply, missing targets.
      */
     problems: () =>
       Object.entries(problems).map(([kind, text]) => (kind === 'file' && inForce ? describeRefused(text) : text)),
-    /** Ids of the token keys that were last applied to sidecars; empty before the first time. */
+    /** Returns the ids of the token keys that were last applied to sidecars. Empty before the first time. */
     tokenKeys: () => tokenKeys,
     /** Applies the broker's new token keys to sidecars. */
     tokenKeysChanged: soon,
-    /** Servers that verify identity tokens; undefined until an access file is in force. */
+    /** Returns the servers that verify identity tokens. Undefined until an access file is in force. */
     httpServers: () => inForce && collectHttpServers(inForce.access, services),
     /** Registers the listener for decisions about access files, for the audit log. */
     onDecision: decisions.listen,
     /**
-     * Puts a file in force instead of the one on disk, which is ignored from then on.
-     * @throws MeshpassError with the reason why it is not in force; the previous file stays
+     * Puts a file in force instead of the one on disk. The file on disk is ignored from then on.
+     * @throws MeshpassError with the reason if the file did not come into force. The previous file then remains in
+     *   force
      */
     take: async (access: Access): Promise<void> => {
       delete problems.file;
@@ -415,7 +422,7 @@ export function createMeshState(options: StateOptions) {
       try {
         await mine.done.promise;
       } catch (thrown) {
-        // The file on disk is in control again, and may have changed in the meantime.
+        // The file on disk applies again, and may have changed in the meantime.
         if (!isPlanned) await file.reload();
         throw thrown;
       } finally {
@@ -425,8 +432,8 @@ export function createMeshState(options: StateOptions) {
       tellIgnored();
     },
     /**
-     * Continues with the file that was in force before a restart, not the one on disk. Objects that the mesh lacks may
-     * appear later.
+     * Continues with the file that was in force before a restart instead of the one on disk. Objects that the mesh
+     * lacks may appear later.
      */
     resume: (access: Access): void => {
       isPlanned = true;
@@ -435,13 +442,13 @@ export function createMeshState(options: StateOptions) {
       candidate = access;
       soon();
     },
-    /** Returns control to the file on disk, including later changes of it. */
+    /** Follows the file on disk again, including later changes to it. */
     followDisk: async () => {
       isPlanned = false;
       tellIgnored();
       await file.reload();
     },
-    /** Reads the access file now and compiles it again. */
+    /** Reads the access file immediately and compiles it again. */
     reload: async () => {
       await file.reload();
       soon();

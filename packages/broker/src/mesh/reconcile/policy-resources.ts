@@ -1,4 +1,4 @@
-/** Reads all objects that a plan depends on. Uses lists, not watches, so that no object is older than the request. */
+/** Reads all objects that a plan depends on. Lists them instead of using watches, so that none predates the request. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
@@ -6,9 +6,9 @@ import { OURS } from './revocation/deny-policy.ts';
 
 const KINDS = [
   ...['Service', 'Pod', 'Namespace', 'AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
-  // Roles that a grant may give, and their permissions.
+  // Roles that a grant may provide, and their permissions.
   ...['RoleBinding', 'ClusterRole'],
-  // Objects in front of workloads, and routes that lead out of a grant. A plan reports those that it does not
+  // Objects in front of workloads, and routes to targets outside a grant. A plan reports the objects that it does not
   // understand.
   ...['Gateway', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter', 'WasmPlugin', 'TrafficExtension'],
   'VirtualService',
@@ -16,7 +16,7 @@ const KINDS = [
 
 /**
  * Lists the objects.
- * @throws MeshpassError `policy_forbidden` if the broker may not list some, `kubernetes_unavailable`
+ * @throws MeshpassError `policy_forbidden` if the broker may not list some of them, `kubernetes_unavailable`
  */
 export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
   const lists = await Promise.all(
@@ -29,8 +29,8 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
 }
 
 /**
- * Returns no objects if this version of Istio does not have the kind.
- * @throws any other error; `policy_forbidden` if the broker may not list the kind
+ * Returns an empty list if the installed version of Istio does not have the kind.
+ * @throws MeshpassError `policy_forbidden` if the broker may not list the kind; any other error unchanged
  */
 function noneIfNotInstalled(kind: string, thrown: unknown): readonly [] {
   const error = toMeshpassError(thrown);

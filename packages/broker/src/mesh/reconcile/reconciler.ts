@@ -1,26 +1,26 @@
 /**
- * Applies the newest plan until it succeeds, then periodically to repair manual changes. Only one run at a time; a
- * newer plan replaces the one that is waiting.
+ * Applies the newest plan until it succeeds, and then periodically to repair manual changes. Only one run is in
+ * progress at a time. A newer plan replaces the one that is waiting.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
 
 export interface ReconcileOptions<Plan> {
-  /** @returns Unix seconds at which it must run again even without a change */
+  /** Applies a plan. Returns the time at which it must run again even without a change, Unix seconds. */
   readonly apply: (plan: Plan) => Promise<number | undefined>;
   /** Called after every successful run. */
   readonly onApplied: (plan: Plan) => void;
   readonly onFailed: (error: MeshpassError, plan: Plan) => void;
-  /** Milliseconds between runs without a change. */
+  /** Interval between runs without a change, milliseconds. */
   readonly resync: number;
-  /** Unix seconds. */
+  /** Returns the current time, Unix seconds. */
   readonly now: () => number;
-  /** Resolves when this broker becomes active; nothing is applied before. If absent, it starts at once. */
+  /** Resolves when this broker becomes active. Nothing is applied before then. If absent, it starts immediately. */
   readonly activated?: Promise<void> | undefined;
 }
 
-/** Minimum pause between two runs. */
+/** Minimum pause between runs, ms. */
 const LEAST_PAUSE_MS = 125;
 
 /** Starts the reconciler. */

@@ -1,4 +1,4 @@
-/** A grant's state in the relay: its stream to istiod and its last valid configuration. */
+/** State of a grant in the relay: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/contract.ts';
 import { type FollowHandle, followGrant, type RelaySource } from './istiod/follow-grant.ts';
@@ -16,10 +16,10 @@ export interface GrantOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Delay after a message, because istiod sends a change in several messages. */
+/** Delay after a message, ms. istiod sends a change in more than one message. */
 const SETTLE_MS = 50;
 
-/** Opens a grant's stream. */
+/** Opens the stream for a grant. */
 export function openGrantStream(options: GrantOptions) {
   const { grant, source } = options;
   let granted = grantedNow(options);
@@ -53,7 +53,7 @@ export function openGrantStream(options: GrantOptions) {
   });
 
   return {
-    /** Undefined until istiod has answered. Kept while istiod is unavailable. */
+    /** Returns the last configuration, even while istiod is unavailable. Undefined until istiod has responded. */
     configuration: () => configuration,
     /** Recomputes the granted services. */
     meshChanged: () => {

@@ -1,7 +1,7 @@
 /**
- * Relays Envoy's configuration to all live sessions. Each grant has one stream to istiod, whose result is shared by all
- * its sessions. Each set of grants has one configuration, whatever their order. Unused streams and configurations end
- * after a while.
+ * Relays Envoy's configuration to all live sessions. Each grant has one stream to istiod, and all sessions with that
+ * grant share its result. Each set of grants has one configuration, regardless of their order. Unused streams and
+ * configurations are dropped after a while.
  */
 
 import { grantSet } from '@meshpass/identity/channel/statement';
@@ -13,7 +13,7 @@ import { type GrantSetConfiguration, mergeGrants } from './transform/merge.ts';
 
 export type { VersionedConfiguration } from './set-state.ts';
 
-/** Session of a workspace, as far as its configuration depends on it. */
+/** Parts of a session that its configuration depends on. */
 export interface ConfiguredSession {
   readonly principals: readonly { readonly grant: string }[];
 }
@@ -23,24 +23,25 @@ export type ConfigurationRelay = ReturnType<typeof createConfigurationRelay>;
 export interface ConfigurationRelayOptions {
   readonly source: RelaySource;
   readonly mesh: MeshState;
-  /** Sessions, live and recently ended. */
+  /** Live sessions, and those that ended recently. */
   readonly live: { readonly all: () => Iterable<{ readonly session: ConfiguredSession; readonly ended?: object }> };
-  /** This process's writer number (store/open.ts). */
+  /** Writer number of this process (store/open.ts). */
   readonly epoch: number;
   readonly onFailure: (cause: unknown) => void;
 }
 
 const SWEEP_MS = 5_000;
-/** How long a stream stays open without a session, ms. */
+/** Time that a stream remains open without a session, ms. */
 const GRACE_MS = 60_000;
 /**
- * Maximum number of versions per broker process. Versions begin with the process's epoch, so they grow across brokers.
+ * Maximum number of versions per broker process. A version starts with the epoch of the process, so that versions
+ * increase across brokers.
  */
 const VERSIONS = 100_000_000;
 
 interface Wanted<State> {
   readonly state: State;
-  /** Monotonic time, ms. */
+  /** Time of the last use, from a monotonic clock, ms. */
   wantedAt: number;
 }
 
@@ -52,7 +53,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const listeners = new Set<(key: string) => void>();
   let version = options.epoch * VERSIONS;
 
-  /** Returns those of the grants that the access file in force has, in its order. */
+  /** Returns the given grants that the access file in force contains, in the order of the file. */
   const inOrder = (held: readonly string[]): readonly string[] => {
     const names = new Set(held);
     const { grants: all } = mesh.inForce() ? mesh.access() : { grants: [] };
@@ -98,7 +99,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
 
   const merge = (held: readonly string[]): GrantSetConfiguration | undefined => {
-    // If the file in force lacks a grant of the set, no session has this set any more.
+    // If the file in force lacks a grant of the set, sessions no longer have this set.
     const names = inOrder(held);
     if (names.length < held.length) return undefined;
     const configurations = names.map((name) => grants.get(name)?.state.configuration());
@@ -138,16 +139,16 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   return {
     /** Returns the key of a session's current set of grants. */
     keyOf: (session: ConfiguredSession) => grantSet(namesOf(session)),
-    /** Returns the configuration; undefined until istiod has answered. Starts the streams for a new set of grants. */
+    /** Returns the configuration, or undefined until istiod has responded. Starts streams for a new set of grants. */
     current: (session: ConfiguredSession) => wantSet(namesOf(session))?.current(),
-    /** Registers a listener for changes to a set's configuration. Returns a function that unsubscribes it. */
+    /** Registers a listener for changes to the configuration of a set. Returns a function that unsubscribes it. */
     onChange: (listener: (key: string) => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    /** Number of streams to istiod. */
+    /** Returns the number of streams to istiod. */
     streams: () => grants.size,
-    /** Resources left out for all followed grants. */
+    /** Returns the resources that were left out of the configurations of all followed grants. */
     leftOut: () => [...grants.values()].flatMap(({ state }) => state.configuration()?.leftOut ?? []),
     stop: () => {
       unwatch();
@@ -158,5 +159,5 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
 }
 
-/** A grant without this port allows nothing there. */
+/** Operations of a grant that does not contain the port. */
 const NOTHING = { allow: [] };

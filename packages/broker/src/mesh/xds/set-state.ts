@@ -1,4 +1,4 @@
-/** Configuration for a set of grants and its version, shared by all sessions with exactly these grants. */
+/** Versioned configuration for a set of grants. All sessions with exactly these grants share it. */
 import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { checkConfiguration } from '@meshpass/envoy';
@@ -8,7 +8,7 @@ import type { GrantSetConfiguration } from './transform/merge.ts';
 
 export interface VersionedConfiguration {
   readonly version: number;
-  /** Response body in JSON (identity/wire.ts, ConfigurationResponse). */
+  /** JSON response body (identity/wire.ts, ConfigurationResponse). */
   readonly body: Buffer;
 }
 
@@ -17,15 +17,15 @@ export type GrantSetState = ReturnType<typeof createGrantSetState>;
 export interface GrantSetOptions {
   readonly grants: readonly string[];
   readonly source: Pick<RelaySource, 'trustDomain' | 'clusterDomain' | 'tokenHeader'>;
-  /** Returns a higher version for each call. */
+  /** Returns a higher version on each call. */
   readonly nextVersion: () => number;
-  /** Merges the grants' configurations; undefined while any grant has none. */
+  /** Merges the configurations of the grants. Returns undefined while any of them is missing. */
   readonly merge: () => GrantSetConfiguration | undefined;
   readonly onChange: () => void;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Creates the state, which has no configuration yet. */
+/** Creates the state, which does not have a configuration yet. */
 export function createGrantSetState(options: GrantSetOptions) {
   const { grants, source } = options;
   let current: VersionedConfiguration | undefined;
@@ -38,7 +38,7 @@ export function createGrantSetState(options: GrantSetOptions) {
     if (current?.body.equals(body) || refused?.equals(body)) return;
     const refusals = checkConfiguration({ version: 1, ...content }, { ...source, grants });
     if (refusals.length > 0) {
-      // Reported once, because the same content would be refused again.
+      // The failure is reported only once, because the same content would be refused again.
       refused = body;
       const message = 'Agents would reject this configuration. The previous one stays in use.';
       throw new MeshpassError('internal', message, { detail: { grants, refusals: refusals.slice(0, 5) } });
@@ -47,9 +47,9 @@ export function createGrantSetState(options: GrantSetOptions) {
     options.onChange();
   };
   return {
-    /** Undefined until istiod has answered for each grant. */
+    /** Returns the current configuration. Undefined until istiod has responded for every grant. */
     current: () => current,
-    /** Recomputes the configuration after a change of its grants. Equal content keeps its version. */
+    /** Recomputes the configuration after a grant has changed. If the content is equal, the version does not change. */
     refresh: () => {
       try {
         refresh();

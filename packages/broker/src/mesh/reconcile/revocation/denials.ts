@@ -1,6 +1,7 @@
 /**
- * DENY policies in the root namespace that list the same kind of entry. Their content in the cluster is the record of
- * what is denied, so a restart rewrites nothing: each write makes every Envoy of the mesh drain its connections.
+ * DENY policies in the root namespace that all list the same kind of entry. The policies in the cluster are the record
+ * of denied entries, so a restart does not have to rewrite them. This matters because each write makes every Envoy in
+ * the mesh drain its connections.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '@meshpass/access';
@@ -10,11 +11,11 @@ import { REVOCATIONS } from './deny-policy.ts';
 export interface DenyPoliciesOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
   readonly rootNamespace: string;
-  /** Unix seconds. */
+  /** Returns the current time, Unix seconds. */
   readonly now: () => number;
 }
 
-/** A policy in the cluster with its entries. */
+/** Policy in the cluster, with its entries. */
 interface Written {
   readonly entries: readonly string[];
   readonly object: ListedObject;
@@ -23,19 +24,19 @@ interface Written {
 export type DenyPolicies = ReturnType<typeof createDenyPolicies>;
 
 /**
- * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
- * have written late.
+ * Interval at which the policies are read from the cluster again. Others may have changed them, or a previously active
+ * broker may have written late.
  */
 const REREAD_SECONDS = 30;
 /**
- * Maximum entries per policy, because Envoy scans the list and a Kubernetes object may have at most 1.5 MB (250 KB are
- * enough for the longest names).
+ * Maximum number of entries per policy. Envoy scans the list, and a Kubernetes object may have at most 1.5 MB. The
+ * longest names need 250 KB.
  */
 const ENTRIES_PER_POLICY = 400;
 
 /**
- * Creates the policies of one kind of entry.
- * @param base name of the first policy; further ones are BASE-1, BASE-2 and so on
+ * Creates the policies for one kind of entry.
+ * @param base name of the first policy. Additional policies are named BASE-1, BASE-2 and so on
  * @param entriesIn reads the entries of a policy
  */
 export function createDenyPolicies(
@@ -43,7 +44,7 @@ export function createDenyPolicies(
   base: string,
   entriesIn: (policy: ListedObject) => readonly string[],
 ) {
-  /** Undefined until read, and after a failure. */
+  /** Known policies by name. Undefined until they have been read, and after a failure. */
   let known: ReadonlyMap<string, Written> | undefined;
   let readAt = 0;
   const read = async () => {
@@ -53,7 +54,7 @@ export function createDenyPolicies(
       own.map((object): [string, Written] => [object.metadata.name, { entries: entriesIn(object), object }]),
     );
   };
-  /** A server-side apply keeps the fields of other writers, so a policy that they disable is created anew. */
+  /** Writes a policy. Server-side apply keeps fields of other writers, so a policy they disabled is created again. */
   const write = async (policy: Manifest, found: ListedObject | undefined) => {
     const isOff = found !== undefined && isDisabled(found, policy);
     if (isOff) await kubernetes.remove(policy);
@@ -63,8 +64,8 @@ export function createDenyPolicies(
     /** Reads the policies from the cluster, by name. */
     read,
     /**
-     * Makes the policies list exactly these entries. Idempotent and converges from any state, but must not run
-     * concurrently.
+     * Updates the policies so that they list exactly these entries. Idempotent and converges from any state, but must
+     * not run concurrently.
      */
     apply: async (entries: readonly string[], policyOf: (name: string, entries: readonly string[]) => Manifest) => {
       if (now() - readAt >= REREAD_SECONDS) known = undefined;
@@ -72,7 +73,7 @@ export function createDenyPolicies(
       if (!known) readAt = now();
       known = undefined;
       const after = new Map<string, Written>();
-      // Additions go before removals, so that every entry is always in a policy.
+      // Entries are added before others are removed, so that every entry is in a policy at all times.
       for (const [name, own] of shardEntries(base, before, entries)) {
         const policy = policyOf(name, own);
         await write(policy, before.get(name)?.object);
@@ -86,13 +87,13 @@ export function createDenyPolicies(
   };
 }
 
-/** Metadata by which Istio does not enforce a policy: in a dry run, or only of one revision of istiod. */
+/** Metadata that prevents Istio from enforcing a policy everywhere: a dry run, or a single revision of istiod. */
 const DRY_RUN = 'istio.io/dry-run';
 const REVISION = 'istio.io/rev';
 
 /**
- * Whether fields of other writers keep Istio from enforcing the policy everywhere. A policy without our labels is not
- * listed, so it is written again.
+ * Whether fields of other writers prevent Istio from enforcing the policy everywhere. A policy that has lost the
+ * broker's labels is not listed, so it is written again anyway.
  */
 function isDisabled({ spec, metadata: { labels, annotations } }: ListedObject, policy: Manifest): boolean {
   const wanted = Object.keys(policy.spec ?? {});
@@ -102,9 +103,9 @@ function isDisabled({ spec, metadata: { labels, annotations } }: ListedObject, p
 }
 
 /**
- * Splits a long list across several policies. Keeps every entry in its policy, so that adding or removing an entry
- * rewrites only one policy.
- * @returns new entries of every policy that has any
+ * Splits a long list across policies. Every entry stays in its policy, so that adding or removing an entry rewrites
+ * only one policy.
+ * @returns new entries of every policy that is not empty
  */
 function shardEntries(
   base: string,

@@ -1,12 +1,12 @@
 /**
- * DENY policies in the root namespace that the broker writes in addition to the compiled ones, for ended sessions and
- * removed grants. They stay until the last affected SVID has expired.
+ * DENY policies in the root namespace for ended sessions and removed grants. The broker writes them in addition to the
+ * compiled policies, and keeps them until the last affected SVID has expired.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 
 /**
- * Label that distinguishes these policies from compiled ones, which are removed when the access file no longer needs
- * them.
+ * Label that distinguishes these policies from compiled ones. Compiled policies are removed when the access file no
+ * longer needs them.
  */
 export const COMPONENT_LABEL = 'app.kubernetes.io/component';
 export const REVOCATION = 'revocation';
@@ -16,7 +16,7 @@ export const COMPILED_POLICY_SELECTOR = `${OURS},${COMPONENT_LABEL}!=${REVOCATIO
 
 /**
  * Builds a DENY policy.
- * @param source source in Istio's AuthorizationPolicy: `principals` or `namespaces`; if empty, the policy denies no one
+ * @param source source as in Istio's AuthorizationPolicy: `principals` or `namespaces`. An empty list denies nothing
  */
 export function denyPolicy(
   name: string,

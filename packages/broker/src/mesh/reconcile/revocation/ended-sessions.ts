@@ -1,10 +1,10 @@
 /**
- * Root DENY for identity tokens of ended sessions. A token is accepted with any certificate of its grant, so for its
- * remaining minutes it could otherwise be used with another session's certificate.
+ * Root DENY policies for identity tokens of ended sessions. A token is accepted together with any certificate of its
+ * grant. Without these policies, it could be used with another session's certificate until it expires.
  *
- * Only HTTP requests have claims. On a TCP port, Istio drops conditions on claims, so such a rule would deny everything
+ * Only HTTP requests have claims. On a TCP port, Istio ignores conditions on claims, so a rule would deny everything
  * that its remaining conditions match. These rules are therefore restricted to the server names of granted HTTP ports,
- * which never appear on a TCP port (compile/http-rules.ts relies on the same).
+ * which never appear on a TCP port. compile/http-rules.ts relies on the same fact.
  */
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
 import { grantNamespace, type ReachableService } from '@meshpass/identity';
@@ -18,7 +18,7 @@ export type HttpServers = ReturnType<typeof collectHttpServers>;
 /**
  * Collects the HTTP servers that the grants reach.
  * @param services returns the services that grants reach
- * @returns namespaces of the grants' identities, and hosts by port number; all sorted
+ * @returns namespaces of the grants' identities, and hosts by port number, all sorted
  */
 export function collectHttpServers(
   access: Access,
@@ -33,7 +33,7 @@ export function collectHttpServers(
 }
 
 export interface EndedSessionPoliciesOptions extends DenyPoliciesOptions {
-  /** Undefined until an access file is in force; until then, policies in the cluster stay unchanged. */
+  /** Returns undefined until an access file is in force. Policies in the cluster remain unchanged until then. */
   readonly httpServers: () => HttpServers | undefined;
 }
 
@@ -41,8 +41,9 @@ const NAME = 'meshpass-ended-sessions';
 const CLAIM = 'request.auth.claims[sid]';
 
 /**
- * @returns function that makes the policies list exactly these sessions. It is idempotent, but must not run
- *   concurrently
+ * Creates the policies.
+ * @returns function that updates the policies so that they list exactly the given sessions. It is idempotent, but must
+ *   not run concurrently
  */
 export function createEndedSessionPolicies(
   options: EndedSessionPoliciesOptions,

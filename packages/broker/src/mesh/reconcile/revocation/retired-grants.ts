@@ -12,11 +12,12 @@ const UNTIL = 'meshpass.dev/retired-until';
 const Until = z.record(z.string(), z.number());
 
 /**
- * Computes the new policy.
- * @param gone namespaces of grants that are in the cluster but no longer wanted
- * @param wanted namespaces of wanted grants, including those that have returned
- * @param life how long an SVID may still be valid, seconds
- * @returns the policy, undefined if nothing is retired and it may be removed; and Unix seconds of the next change
+ * Computes the new policy for retired namespaces.
+ * @param gone namespaces of grants that exist in the cluster but are no longer wanted
+ * @param wanted namespaces of wanted grants, including grants that have been added again
+ * @param life maximum remaining lifetime of an SVID, seconds
+ * @returns the policy, and the time of the next change in Unix seconds. The policy is undefined if nothing is retired
+ *   and it can be removed
  */
 export function retirementPolicy(
   current: ReadonlyMap<string, number>,
@@ -35,7 +36,7 @@ export function retirementPolicy(
   };
 }
 
-/** Reads the retired namespaces from the cluster, and when each retirement ends, Unix seconds. */
+/** Reads the retired namespaces from the cluster, with the end of each retirement in Unix seconds. */
 export async function readRetiredNamespaces(
   kubernetes: Pick<Kubernetes, 'list'>,
   rootNamespace: string,
@@ -48,6 +49,6 @@ export async function readRetiredNamespaces(
   try {
     return new Map(Object.entries(Until.parse(JSON.parse(annotation))));
   } catch {
-    return new Map(); // the annotation was edited by hand: its author decided how long the namespaces are denied
+    return new Map(); // the annotation was edited by hand, so its author has decided how long to deny
   }
 }

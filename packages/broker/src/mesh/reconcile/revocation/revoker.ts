@@ -1,6 +1,6 @@
 /**
- * Revokes principals in Kubernetes and Istio: adds a root DENY until an ended session's last SVID has expired, and
- * deletes its ServiceAccount, so that it gets no further SVID.
+ * Revokes principals in Kubernetes and Istio. A root DENY policy covers an ended session until its last SVID has
+ * expired. The session's ServiceAccount is deleted, so that it cannot get another SVID.
  */
 import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
@@ -8,7 +8,7 @@ import { createDenyPolicies } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
 import { createEndedSessionPolicies, type EndedSessionPoliciesOptions } from './ended-sessions.ts';
 
-/** Identity of a session in the mesh. */
+/** Identity that a session has in the mesh. */
 export interface MeshPrincipal {
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -18,14 +18,15 @@ export interface MeshPrincipal {
 /** Principal of an ended session. */
 export interface RevokedPrincipal extends MeshPrincipal {
   /**
-   * Unix seconds at which its last SVID and its session's last token have expired. The root DENY lists it until then.
+   * Time at which its last SVID and the session's last token have expired, Unix seconds. The root DENY policy lists the
+   * principal until then.
    */
   readonly until: number;
-  /** Session id, if the whole session has ended. Its tokens are then refused for every caller. */
+  /** Session id, present if the whole session has ended. Its tokens are then refused for every caller. */
   readonly sessionId?: string | undefined;
   /**
-   * Whether it ended without a DENY (core/session/deny/ended.ts). Nothing more is signed for it, and its ServiceAccount
-   * is deleted.
+   * Whether the principal ended without a DENY policy (core/session/deny/ended.ts). Even so, no more certificates are
+   * signed for it, and its ServiceAccount is deleted.
    */
   readonly undenied?: boolean | undefined;
 }
@@ -45,7 +46,7 @@ const DELETIONS_AT_ONCE = 8;
 export function createRevoker(options: RevokerOptions) {
   const { kubernetes, rootNamespace } = options;
   let revoked: ReadonlySet<string> = new Set();
-  /** ServiceAccounts known to be deleted. */
+  /** ServiceAccounts that are known to have been deleted. */
   let deleted: ReadonlySet<string> = new Set();
   let latest: readonly RevokedPrincipal[] | undefined;
   let last: Promise<unknown> = Promise.resolve();
@@ -65,11 +66,11 @@ export function createRevoker(options: RevokerOptions) {
   const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const now = options.now();
     const live = all.filter(({ until, undenied }) => until > now && !undenied);
-    // Set first, so that no more certificates are signed for them.
+    // This is set first, so that no more certificates are signed for these principals.
     revoked = new Set(all.map(({ spiffeId }) => spiffeId));
     await denied.apply(live.map(principalOf), (name, principals) => denyPolicy(name, rootNamespace, { principals }));
     const sessions = [...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))];
-    // Denials first. A failure of one part keeps no other back.
+    // Denials come first. If one part fails, the other one still runs.
     await inBatches([() => denyTokens(sessions), () => deleteAccounts(all)], (part) => part(), 1);
   };
 
@@ -84,24 +85,25 @@ export function createRevoker(options: RevokerOptions) {
     /** Whether the last `apply` included the principal. */
     isRevoked: (spiffeId: string) => revoked.has(spiffeId),
     /**
-     * Makes the root DENY list exactly these principals, except expired and undenied ones, and deletes the
-     * ServiceAccounts of new ones. Idempotent; converges from any state.
+     * Updates the root DENY policies so that they list exactly these principals, except expired and undenied ones, and
+     * deletes the ServiceAccounts of new ones. Idempotent, and converges from any state.
      */
     apply,
-    /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
+    /** Repeats the last `apply` after the HTTP servers have changed. Does nothing before the first `apply`. */
     again: async () => {
       if (latest) await apply(latest);
     },
-    /** Lists session principals in the cluster: those with a ServiceAccount of ours, and those that are denied. */
+    /** Lists all session principals in the cluster: those that have a ServiceAccount, and those that are denied. */
     principals: async (): Promise<readonly MeshPrincipal[]> => {
       const accounts = (await sessionAccounts(options)).map(({ createdAt: _, ...principal }) => principal);
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
     /**
-     * Deletes our ServiceAccounts without a live session, left by a broker that was killed between creating and recording
-     * them. Recent ones are kept, because they may belong to a session that is being opened.
-     * @returns the SPIFFE ids of the deleted accounts
+     * Deletes session ServiceAccounts that do not belong to a live session. A broker that is killed after creating a
+     * ServiceAccount, but before recording it, leaves one behind. Recent ServiceAccounts are kept, because they may
+     * belong to a session that is being opened.
+     * @returns the SPIFFE ids of the deleted ServiceAccounts
      */
     collectOrphans: async (live: ReadonlySet<string>): Promise<readonly string[]> => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
@@ -129,8 +131,8 @@ function isOfSession(namespace: string, serviceAccount: string): boolean {
 
 /**
  * Parses a principal.
- * @param principal as in `source.principals`
- * @returns nothing for a foreign principal, because its ServiceAccount is not ours
+ * @param principal principal as in `source.principals`
+ * @returns the principal, or an empty list if its ServiceAccount does not belong to a session
  */
 function meshPrincipal(principal: string): MeshPrincipal[] {
   const spiffeId = `spiffe://${principal}`;
@@ -153,8 +155,8 @@ function principalsIn(object: ListedObject): readonly string[] {
 }
 
 /**
- * Attempts all items, some at a time.
- * @throws the first failure, after the last item
+ * Processes all items in batches, even if some fail.
+ * @throws the first failure, after all items have been processed
  */
 async function inBatches<T>(
   items: readonly T[],

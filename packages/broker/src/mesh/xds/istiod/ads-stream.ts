@@ -1,6 +1,7 @@
 /**
  * Client for an ADS stream (state of the world) to istiod. It subscribes to clusters and listeners, and to the routes
- * and endpoints that they reference. It delivers only complete states, so a cluster waits for its endpoints.
+ * and endpoints that they reference. It delivers only complete states, so it withholds a cluster until its endpoints
+ * have arrived.
  */
 import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -22,7 +23,7 @@ export interface AdsOptions {
   readonly transport: Transport;
   readonly node: Message;
   readonly token: string;
-  /** Whether a cluster, by istiod's name, is needed. */
+  /** Whether a cluster is needed. The argument is istiod's name for the cluster. */
   readonly wants: (cluster: string) => boolean;
   readonly onResources: (resources: RawResources) => void;
   /** Ends the stream. */
@@ -30,11 +31,11 @@ export interface AdsOptions {
 }
 
 /**
- * Maximum resources of one type per response. If the grant has no Sidecar, a response contains every Service of the
- * cluster.
+ * Maximum number of resources of one type per response. Without a Sidecar for the grant, a response contains every
+ * Service in the cluster.
  */
 const MAX_RESOURCES = 20_000;
-/** Maximum subscribed names. */
+/** Maximum number of names in a subscription. */
 const MAX_NAMES = 4_096;
 
 interface Discovered extends Message {
@@ -44,19 +45,19 @@ interface Discovered extends Message {
   readonly nonce: string;
 }
 
-/** Subscription to a type. */
+/** Subscription to one type of resource. */
 interface Subscription {
-  /** Subscribed names; empty for all. */
+  /** Subscribed names. Empty to subscribe to all. */
   names: readonly string[];
-  /** Undefined until the first response. */
+  /** Resources by name. Undefined until the first response. */
   resources: ReadonlyMap<string, Any> | undefined;
   version: string;
   nonce: string;
 }
 
 /**
- * Runs the stream. Resolves when istiod ends it.
- * @throws any other cause: an error of Connect, or an exceeded limit
+ * Runs the stream. Resolves when istiod ends the stream.
+ * @throws Error if the stream ends for any other reason: an error from Connect, or an exceeded limit
  */
 export async function followAds(options: AdsOptions): Promise<void> {
   const outbox = createWritableIterable<Message>();
@@ -83,11 +84,11 @@ export async function followAds(options: AdsOptions): Promise<void> {
       resourceNames: [...names],
       ...(isFirst && { node: options.node }),
     } as Record<string, unknown>);
-    // A write fails only if the stream has ended, which the loop over its responses reports.
+    // A write fails only if the stream has ended. The loop over its responses reports that.
     outbox.write(request).catch(() => {});
   };
 
-  /** Subscribes to exactly these names and drops other resources. */
+  /** Subscribes to exactly these names and drops all other resources. */
   const subscribe = (type: string, one: Subscription, wanted: ReadonlySet<string>) => {
     if (wanted.size > MAX_NAMES) throw new Error(`istiod references too many ${type} resources: ${wanted.size}`);
     const names = [...wanted].sort();
@@ -156,8 +157,8 @@ export async function followAds(options: AdsOptions): Promise<void> {
 }
 
 /**
- * Whether a listener belongs to a service. `virtualInbound` and `virtualOutbound` are for iptables. Inbound listeners
- * contain root policies and are not for workspaces.
+ * Whether a listener belongs to a service. `virtualInbound` and `virtualOutbound` exist for iptables redirection.
+ * Inbound listeners contain root policies, which workspaces must not receive.
  */
 function isServiceListener(name: string): boolean {
   return !name.startsWith('virtual');

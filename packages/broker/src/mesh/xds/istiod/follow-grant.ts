@@ -1,6 +1,6 @@
 /**
- * Keeps a stream to istiod open for a grant. It is reopened when it ends, when its token expires, and when istiod does
- * not respond.
+ * Keeps a stream to istiod open for a grant. The stream is reopened when it ends, when its token expires, and when
+ * istiod does not respond.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
@@ -12,9 +12,9 @@ import type { IstiodConnection } from '../../istiod/connection.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
 import { type AdsOptions, followAds } from './ads-stream.ts';
 
-/** Configuration source: istiod, and the broker's credentials for it. Provided by connect-mesh.ts. */
+/** Source of configuration: istiod, and the broker's credentials for it. connect-mesh.ts provides it. */
 export interface RelaySource {
-  /** Connection for streams only, independent of the limits and lifetime of certificate requests. */
+  /** Connection used only for streams, so that its limits and lifetime are independent of certificate requests. */
   readonly connection: IstiodConnection;
   /**
    * Requests a token for the relay's ServiceAccount in a grant's namespace.
@@ -23,12 +23,12 @@ export interface RelaySource {
   readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
   readonly trustDomain: string;
   readonly clusterDomain: string;
-  /** Request header with the identity token. */
+  /** Request header that carries the identity token. */
   readonly tokenHeader: string;
 }
 
 export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'> {
-  /** `meshpass-GRANT`. */
+  /** Namespace of the grant: `meshpass-GRANT`. */
   readonly namespace: string;
   readonly source: Pick<RelaySource, 'connection' | 'token' | 'clusterDomain'>;
   readonly onFailure: (cause: unknown) => void;
@@ -36,13 +36,13 @@ export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'>
 
 export type FollowHandle = ReturnType<typeof followGrant>;
 
-/** Maximum age of a stream, ms. It must not outlive its token. */
+/** Maximum age of a stream, ms. A stream must not outlive its token. */
 const STREAM_MS = (TOKEN_SECONDS - 60) * 1_000;
-/** Timeout of the first response. istiod usually responds within a second; a large mesh may take longer. */
+/** Timeout for the first response, ms. istiod usually responds within a second, but a large mesh may take longer. */
 const FIRST_ANSWER_MS = 30_000;
 const SILENT = 'it accepted the stream but sent nothing';
 
-/** Starts following. Never rejects. Resources already delivered remain valid. */
+/** Starts to follow a grant. Failures are reported and retried, and resources that were delivered remain valid. */
 export function followGrant(options: FollowOptions) {
   const stopping = new AbortController();
   let attempt = new AbortController();
@@ -90,13 +90,13 @@ export function followGrant(options: FollowOptions) {
 
   void follow();
   return {
-    /** Reopens the stream and requests everything again, because the needed clusters have changed. */
+    /** Reopens the stream and requests everything again. Call this when the set of needed clusters has changed. */
     restart: () => attempt.abort(),
     stop: () => stopping.abort(),
   };
 }
 
-/** Reduces an error to istiod's message, omitting everything from the request. */
+/** Reduces an error to istiod's message and omits everything that comes from the request. */
 function shown(thrown: unknown): unknown {
   if (thrown instanceof MeshpassError) return thrown;
   const error = ConnectError.from(thrown);
@@ -110,16 +110,17 @@ function unavailable(said: string): MeshpassError {
   });
 }
 
-// The relay's identity as an Envoy node: a sidecar in the grant's namespace. Nothing in it comes from a workspace.
+// The relay identifies itself as an Envoy node: a sidecar in the grant's namespace. None of the values come from a
+// workspace.
 
-/** Documentation address (RFC 5737). No Pod or Service has it, so istiod never mistakes the relay for one of them. */
+/** Documentation address (RFC 5737). Pods and Services never have it, so istiod cannot mistake the relay for one. */
 const ADDRESS = '203.0.113.10';
-/** Istio version whose sidecars understand everything that istiod currently sends. istiod omits newer features. */
+/** Istio version that the relay claims to be. istiod omits features that sidecars of this version do not understand. */
 const ISTIO_VERSION = '1.31.0';
 
 /**
  * Builds the node.
- * @param namespace `meshpass-GRANT`
+ * @param namespace namespace of the grant, `meshpass-GRANT`
  */
 function relayNode(namespace: string, clusterDomain: string): Message {
   return messageFromJson('envoy.config.core.v3.Node', {
@@ -128,8 +129,8 @@ function relayNode(namespace: string, clusterDomain: string): Message {
     metadata: {
       NAMESPACE: namespace,
       SERVICE_ACCOUNT: RELAY_ACCOUNT,
-      // The relay intercepts nothing, but only in this mode does istiod create a listener per service, not per port
-      // number.
+      // The relay does not intercept traffic. In this mode, however, istiod creates one listener per service instead of
+      // one per port number.
       INTERCEPTION_MODE: 'REDIRECT',
       CLUSTER_ID: 'Kubernetes',
       LABELS: { app: RELAY_ACCOUNT },

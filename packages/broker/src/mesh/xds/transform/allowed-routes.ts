@@ -1,4 +1,4 @@
-/** Requests that a grant allows, as Envoy route matches: method and path, as in the access file. */
+/** Converts the requests that a grant allows (method and path, as in the access file) to Envoy route matches. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { GrantedPort } from '@meshpass/access';
 
@@ -6,8 +6,9 @@ export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
 type Operation = NonNullable<AllowedOperations['allow']>[number];
 
 /**
- * @returns envoy.config.route.v3.RouteMatch matches. Every allowed request matches at least one, and no other request
- *   matches any
+ * Builds the route matches for allowed operations.
+ * @returns envoy.config.route.v3.RouteMatch messages. Every allowed request matches at least one of them, and other
+ *   requests do not match any
  */
 export function routeMatches({
   allow = [{ method: '*', path: '/*' }],
@@ -17,8 +18,8 @@ export function routeMatches({
 }
 
 /**
- * Splits an operation by method. A route requires all of its conditions, so a denial for some methods needs a match for
- * each of them, and another for the rest.
+ * Splits an operation by method. All conditions of a route must be met, so a denial for certain methods needs one match
+ * for each of these methods and another one for the rest.
  */
 function byMethod({ method, path }: Operation, deny: readonly Operation[]): readonly JsonObject[] {
   const denied = (of: string) =>
@@ -46,7 +47,7 @@ function not(matcher: JsonObject): JsonObject {
   return { ...matcher, invert_match: true };
 }
 
-/** Matches a path against the `:path` header, which includes the query. */
+/** Builds the condition that matches a path against the `:path` header, which includes the query. */
 function pathHeader(path: string): JsonObject {
   const body = path.includes('{')
     ? templateRegex(path)
@@ -56,7 +57,7 @@ function pathHeader(path: string): JsonObject {
   return { name: ':path', string_match: { safe_regex: { regex: `^${body}(?:[?].*)?$` } } };
 }
 
-/** Translates a template: `{*}` is one segment, `{**}` any number of them (istio.io, Authorization Policy, `paths`). */
+/** Converts a path template to a regex. `{*}` is one segment, `{**}` any number (istio.io, Authorization Policy). */
 function templateRegex(path: string): string {
   return path
     .split('/')
@@ -65,8 +66,8 @@ function templateRegex(path: string): string {
 }
 
 /**
- * Escapes each of RE2's special characters with a single character, so that the longest path stays within the agents'
- * expression limit.
+ * Escapes each special character of RE2 with a single character, so that the longest path stays within the agents'
+ * limit for regular expressions.
  */
 function quoted(text: string): string {
   return text.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&');

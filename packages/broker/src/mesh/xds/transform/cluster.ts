@@ -1,6 +1,6 @@
 /**
- * Transforms a cluster from istiod into a path through the tunnel: no address, TLS with the identities that istiod
- * allows, and HTTP/2 inside.
+ * Transforms a cluster from istiod into one that uses the tunnel. It has no network address, uses TLS with the
+ * identities that istiod allows, and speaks HTTP/2 inside.
  */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -25,35 +25,36 @@ const TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const MATCH = { 'envoy.transport_socket_match': { tlsMode: 'istio' } };
 const CLUSTER_PROVIDED = 6;
 const ROUND_ROBIN = 0;
-/** Value that istiod writes if no limit is configured. */
+/** Value that istiod sets if no limit is configured. */
 const NO_LIMIT = 4_294_967_295;
 /**
- * Maximum requests per connection shared by several programs. A sidecar ends an HTTP/2 connection with all its requests
- * once most of the first 500 were reset early (Envoy's `overload.premature_reset_total_stream_count`), or more than
- * 1,000 and 33 a second (nghttp2's `stream_reset_rate_limit`). One program's resets must not fail another's requests,
- * so a connection is drained before it can have that many. 249 is the highest safe value, because that many resets
- * suffice from 250 on.
+ * Maximum number of requests per connection that more than one program shares. A sidecar closes an HTTP/2 connection
+ * and fails all its requests if most of the first 500 requests were reset early (Envoy's
+ * `overload.premature_reset_total_stream_count`), or if there were more than 1,000 resets plus 33 per second (nghttp2's
+ * `stream_reset_rate_limit`). Resets by one program must not fail the requests of another one, so a connection is
+ * drained before it reaches that number. The highest safe value is 249, because 250 resets are enough to close the
+ * connection.
  */
 export const REQUESTS_PER_SHARED_CONNECTION = 240;
 /**
- * Opens the next connection when the current one has fewer than two requests left per active request, because a new
- * connection takes five round trips over the internet.
+ * Preconnect policy that opens the next connection when the current one has fewer than two requests left per active
+ * request. A new connection takes five round trips over the internet.
  */
 const PRECONNECT = messageFromJson('envoy.config.cluster.v3.Cluster.PreconnectPolicy', {
   per_upstream_preconnect_ratio: 3,
 });
 /**
- * Idle time after which an unused tunnel is closed. A tunnel uses memory in the edge, the gateway and the workload.
- * Envoy's default is an hour.
+ * Idle time after which a tunnel is closed. A tunnel uses memory in the edge, the gateway and the workload. Envoy's
+ * default is one hour.
  */
 const IDLE = messageFromJson('google.protobuf.Duration', '600s');
-/** ALPN values with which Istio's sidecars announce the inner protocol. The mesh gateway forwards no others. */
+/** ALPN values that Istio's sidecars use to announce the inner protocol. The mesh gateway does not forward others. */
 const ALPN = {
   http1: ['istio-http/1.1', 'istio', 'http/1.1'],
   http2: ['istio-h2', 'istio', 'h2'],
   any: ['istio'],
 } as const;
-/** Fields that keep istiod's values. They do not include addresses, DNS and health checks. */
+/** Fields that keep the values from istiod. Addresses, DNS and health checks are not among them. */
 const KEPT = [
   ...['connectTimeout', 'perConnectionBufferLimitBytes', 'maxRequestsPerConnection', 'circuitBreakers'],
   ...['outlierDetection', 'commonLbConfig', 'lbConfig', 'upstreamConnectionOptions', 'trackClusterStats'],
@@ -61,8 +62,9 @@ const KEPT = [
 
 /**
  * Transforms a cluster.
- * @param endpoints istiod's endpoints, if the cluster has any
- * @returns nothing if the target is not granted; includes a cluster for WebSockets if the relay chose HTTP/2
+ * @param endpoints endpoints from istiod, if the cluster has any
+ * @returns the clusters. Empty if the target is not granted. Includes a cluster for WebSockets if the relay chose
+ *   HTTP/2
  */
 export function transformCluster(
   any: Any,
@@ -103,9 +105,9 @@ export function transformCluster(
 interface Protocol {
   readonly options: Any | undefined;
   readonly alpn: readonly string[];
-  /** Whether the connection is always HTTP/2 and shared by several programs. */
+  /** Whether the connection always uses HTTP/2 and more than one program shares it. */
   readonly isShared?: boolean;
-  /** Protocol without the relay's choice of HTTP/2. */
+  /** Protocol that applied before the relay chose HTTP/2. */
   readonly before?: Protocol;
 }
 
@@ -118,7 +120,7 @@ function tunnelEndpoint(grant: string, cluster: string) {
   };
 }
 
-/** Whether an endpoint accepts mutual TLS. A cluster without endpoints from istiod resolves by the called address. */
+/** Whether an endpoint accepts mutual TLS. A cluster without EDS endpoints connects to the address that was called. */
 function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined): boolean {
   if (!edsClusterConfig) return true;
   const assignment = endpoints && read<ClusterLoadAssignment>(endpoints);
@@ -130,7 +132,7 @@ function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined
   );
 }
 
-/** Returns the SPIFFE ids of peers that istiod allows, or none if a DestinationRule disables Istio's mutual TLS. */
+/** Returns the SPIFFE ids of peers that istiod allows. Empty if a DestinationRule disables Istio's mutual TLS. */
 function peersOf(cluster: ClusterShape, { trustDomain }: GrantedServices): readonly string[] {
   const sockets = [cluster.transportSocket, ...cluster.transportSocketMatches.map((match) => match.transportSocket)];
   for (const socket of sockets) {
@@ -172,8 +174,8 @@ function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: 
 }
 
 /**
- * Chooses the inner protocol. It is HTTP/2, because each connection is a separate tunnel. A DestinationRule takes
- * precedence if it sets the protocol itself, or limits connections, which HTTP/2 would defeat.
+ * Chooses the inner protocol. The default is HTTP/2, because each connection is a separate tunnel. A DestinationRule
+ * takes precedence if it sets the protocol, or if it limits connections, because HTTP/2 would defeat that limit.
  */
 function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protocol {
   const given = cluster.typedExtensionProtocolOptions[HTTP_OPTIONS];
@@ -194,7 +196,7 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
   return { options: shareable(http2), alpn: ALPN.http2, isShared: true, before };
 }
 
-/** Packs the options of a connection that several programs share. Mutates the message. */
+/** Packs the options for a connection that more than one program shares. Mutates the message. */
 function shareable(options: HttpProtocolOptions): Any {
   options.commonHttpProtocolOptions ??= messageFromJson(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
   options.commonHttpProtocolOptions.maxRequestsPerConnection ??= REQUESTS_PER_SHARED_CONNECTION;

@@ -1,11 +1,11 @@
-/** A grant's services, in the form that the transformation needs. */
+/** Services of a grant, in the form that the transformation needs. */
 import type { ReachableService } from '@meshpass/identity';
 import { parseClusterName } from './resources.ts';
 
 export interface GrantedService extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'> {
-  /** Address in workspaces, in 127.64.0.0/10. */
+  /** Loopback address that workspaces use, in 127.64.0.0/10. */
   readonly address: string;
-  /** Addresses in the cluster. They identify istiod's listeners and never leave the broker. */
+  /** Addresses in the cluster. They identify istiod's listeners and must not leave the broker. */
   readonly clusterIps: readonly string[];
 }
 
@@ -15,13 +15,13 @@ export interface GrantedServices {
   readonly trustDomain: string;
   readonly clusterDomain: string;
   readonly tokenHeader: string;
-  /** Returns the service behind a cluster, by istiod's name; undefined if it is not granted. */
+  /** Returns the service behind a cluster, given istiod's name for it. Undefined if the service is not granted. */
   readonly serviceOf: (cluster: string) => GrantedService | undefined;
-  /** Whether a domain is a name of a granted host, with or without a port. */
+  /** Whether a domain, with or without a port, is the name of a granted host. */
   readonly isName: (domain: string) => boolean;
 }
 
-/** Adds the lookups to a grant's services. */
+/** Adds lookups to the services of a grant. */
 export function createGrantedServices(given: Omit<GrantedServices, 'serviceOf' | 'isName'>): GrantedServices {
   const { services } = given;
   const byTarget = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));

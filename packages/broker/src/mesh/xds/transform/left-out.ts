@@ -1,7 +1,7 @@
-/** Counts the parts of istiod's resources that a workspace does not receive. */
+/** Counts the parts of istiod's resources that workspaces do not receive. */
 
 export interface LeftOutCount {
-  /** Type URL, field name, or a short reason of ours. */
+  /** Type URL, field name, or a short reason. */
   readonly what: string;
   /** Kind of resource, for example `Listener`. */
   readonly where: string;
@@ -10,12 +10,12 @@ export interface LeftOutCount {
 
 export type LeftOutCounter = ReturnType<typeof createLeftOutCounter>;
 
-/** Maximum separate counts, because EnvoyFilters may cause any number. */
+/** Maximum number of separate counts. EnvoyFilters may cause any number of them. */
 const MAX_KINDS = 64;
 const OTHERS = 'others';
 const MAX_TEXT = 200;
 
-/** Creates empty counts. */
+/** Creates a counter without any counts. */
 export function createLeftOutCounter() {
   const counted = new Map<string, LeftOutCount>();
   return {

@@ -1,4 +1,4 @@
-/** Builds the listener for a granted port on the service's loopback address, from istiod's listener for it. */
+/** Builds the listener for a granted port on the service's loopback address, based on istiod's listener. */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { LISTENER, messageFromJson, messageType, pack } from '@meshpass/envoy';
@@ -18,13 +18,15 @@ import { ownRoutes } from './route.ts';
 import type { Filter, FilterChain, ListenerShape, TcpProxy } from './shapes.ts';
 
 const WHERE = 'Listener';
-/** Protocol detection filters. If they time out, the port counts as TCP, because the server may speak first. */
+/**
+ * Protocol detection filters. If they time out, the connection is treated as TCP, because the server may speak first.
+ */
 const DETECTION = ['envoy.filters.listener.http_inspector', 'envoy.filters.listener.tls_inspector'];
 
 /**
  * Builds the listener.
  * @param listeners all listeners from istiod
- * @returns undefined if istiod has none for the service
+ * @returns the listener, or undefined if istiod does not have one for the service
  */
 export function transformListener(
   service: GrantedService,
@@ -39,7 +41,7 @@ export function transformListener(
       ? [plainTcp(service, granted.grant)]
       : [];
   if (chains.length === 0) return undefined;
-  // Usually only one filter chain remains. Then the connection needs no protocol detection.
+  // Usually only one filter chain remains. Protocol detection is then unnecessary.
   const [only, ...more] = chains;
   const detects = more.length > 0;
   if (!detects) only!.filterChainMatch = undefined;
@@ -66,9 +68,9 @@ export function transformListener(
 const OUTBOUND = 2;
 
 /**
- * Finds istiod's listener for a port. Ports with a declared HTTP protocol share a listener on 0.0.0.0 per number. Every
- * other port has a listener on the Service's cluster address. A headless Service has no such address, so its listener
- * is found by its target.
+ * Finds istiod's listener for a port. All ports with the same number and a declared HTTP protocol share a listener on
+ * 0.0.0.0. Every other port has a listener on the Service's cluster address. A headless Service does not have such an
+ * address, so its listener is identified by its target.
  */
 function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]): ListenerShape | undefined {
   const onPort = listeners.filter((one) => listenerAddress(one)?.port === service.port);
@@ -92,7 +94,7 @@ function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]
 
 /**
  * Rewrites a filter chain.
- * @returns nothing if its target is not granted
+ * @returns the filter chain, or an empty list if its target is not granted
  */
 function ownChain(
   chain: FilterChain,
@@ -112,7 +114,7 @@ function ownChain(
   ];
 }
 
-/** Rewrites a network filter. The allow list (reduceResource) covers the filters before the last. */
+/** Rewrites a network filter. The allow list (reduceResource) covers all filters before the last one. */
 function ownFilter(
   filter: Filter,
   service: GrantedService,
@@ -133,7 +135,7 @@ function ownFilter(
     } else return undefined;
     // istiod's prefix contains the Service's cluster address.
     manager.statPrefix = listenerName(granted.grant, service);
-    // Istio's configuration decides which requests are traced; the tracing party chooses the tags.
+    // Istio's configuration determines which requests are traced. The component that traces them chooses the tags.
     if (manager.tracing) manager.tracing.customTags = [];
     return typed(filter, pack(manager));
   }
@@ -160,7 +162,7 @@ function typed(filter: Filter, value: Any): Filter {
   return { ...filter, configType: { case: 'typedConfig', value } };
 }
 
-/** Builds a TCP chain for a headless Service without Pods, for which istiod has no listener. */
+/** Builds a TCP filter chain for a headless Service without Pods. istiod does not have a listener for it. */
 function plainTcp(service: GrantedService, grant: string): FilterChain {
   const cluster = ownName(grant, `outbound|${service.port}||${service.host}`);
   return messageFromJson('envoy.config.listener.v3.FilterChain', {

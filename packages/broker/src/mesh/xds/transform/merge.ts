@@ -1,8 +1,9 @@
 /**
- * Merges the configurations of a set of grants. If several grants have the same port of a service, one listener
- * receives all requests. It forwards each request to the first grant that allows it, whose own listener becomes an
- * internal one. The shared listener's name differs from a single grant's, because a session may gain a grant during a
- * call, and Envoy replaces an address's listener only if the old one is removed, not changed.
+ * Merges the configurations of a set of grants. If more than one grant contains the same port of a service, a shared
+ * listener receives all requests and forwards each one to the first grant that allows it. The listeners of the grants
+ * become internal listeners. The shared listener does not have the name of a single grant's listener. A session may
+ * gain a grant during a call, and Envoy replaces the listener of an address only if the old listener is removed, not if
+ * it is changed.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageFromJson, pack, unpack } from '@meshpass/envoy';
@@ -31,7 +32,7 @@ interface Held {
 
 /**
  * Merges the grants.
- * @param grants in the order of the access file
+ * @param grants configurations of the grants, in the order of the access file
  */
 export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedOperationsLookup) {
   const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
@@ -40,7 +41,7 @@ export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: Al
   const clusters = grants.flatMap((one) => one.clusters);
   for (const held of ports.values()) {
     const [first, ...others] = held;
-    // On a connection without HTTP, nothing distinguishes the grants.
+    // A connection that is not HTTP has no requests by which to choose a grant, so the first grant applies.
     if (others.length === 0 || !held.every(({ service }) => isHttp(service))) {
       listeners.push(first!.listener);
       continue;
@@ -96,7 +97,7 @@ function internalCluster(held: Held): Any {
   );
 }
 
-/** No limit here, because those of the cluster behind it apply. */
+/** Value that disables a limit. The limits of the grants' own clusters still apply. */
 const UNLIMITED = 4_294_967_295;
 
 function sharedListener(held: readonly Held[], allowedAt: AllowedOperationsLookup): Any {

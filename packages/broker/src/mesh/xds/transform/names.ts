@@ -1,29 +1,29 @@
-/** Names of a workspace's resources, separate for each grant. */
+/** Names of resources in a workspace. Each grant has separate names. */
 import { messageFromJson } from '@meshpass/envoy';
 import type { Metadata } from './shapes.ts';
 
 /**
  * Prefixes a name with the grant.
- * @param name istiod's name
+ * @param name name that istiod uses
  * @example ownName('dev', 'outbound|80||web.shop.svc.cluster.local') // => 'dev/outbound|80||web...'
  */
 export function ownName(grant: string, name: string): string {
   return `${grant}/${name}`;
 }
 
-/** Returns the name of the listener for a service's port, and for its parts. */
+/** Returns the name of the listener for a service's port. The parts of the listener use it as well. */
 export function listenerName(grant: string, { address, port }: { readonly address: string; readonly port: number }) {
   return ownName(grant, `${address}_${port}`);
 }
 
-/** Returns the name of the agent's own listener that connects to the edge with the grant's certificate. */
+/** Returns the name of the agent's listener that connects to the edge with the grant's certificate. */
 export function tunnelName(grant: string): string {
   return `tunnel/${grant}`;
 }
 
 /**
- * Keeps the metadata that identifies the Istio object behind a resource. Anything that an EnvoyFilter adds stays in the
- * cluster.
+ * Keeps only the metadata that identifies the Istio object behind a resource. Metadata that an EnvoyFilter adds must
+ * not leave the cluster.
  */
 export function istioMetadata(metadata: Metadata | undefined): Metadata | undefined {
   const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: unknown };

@@ -1,4 +1,4 @@
-/** References in istiod's resources, which determine what else to subscribe to. */
+/** Reads the references in istiod's resources, which determine the other resources to subscribe to. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { parseClusterName, read } from './resources.ts';
 import type {
@@ -14,7 +14,7 @@ export const HTTP_CONNECTION_MANAGER =
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 export const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 
-/** Returns the name of an EDS cluster's endpoints; undefined for any other type. */
+/** Returns the name under which EDS provides a cluster's endpoints. Undefined for any other type of cluster. */
 export function edsServiceName(any: Any): string | undefined {
   const cluster = read<ClusterShape>(any);
   if (!cluster?.edsClusterConfig) return undefined;
@@ -40,23 +40,23 @@ export function chainsOf(listener: ListenerShape | undefined): readonly FilterCh
   return [...listener.filterChains, ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : [])];
 }
 
-/** Reads an HTTP connection manager; undefined for any other filter. */
+/** Reads an HTTP connection manager. Returns undefined for any other filter. */
 export function readHttpConnectionManager(any: Any): HttpConnectionManager | undefined {
   return any.typeUrl.endsWith(`/${HTTP_CONNECTION_MANAGER}`) ? (read(any) as HttpConnectionManager) : undefined;
 }
 
-/** Reads a TCP proxy; undefined for any other filter. */
+/** Reads a TCP proxy. Returns undefined for any other filter. */
 export function readTcpProxy(any: Any): TcpProxy | undefined {
   return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
 }
 
-/** Lists the clusters that a message leads to, by name. A cluster that depends on the request has no name. */
+/** Lists the names of the clusters that a message references. The name is empty if it depends on the request. */
 export function referencedClusters({ clusterSpecifier: to }: ToClusters): readonly string[] {
   if (to.case === 'cluster') return [to.value];
   return to.case === 'weightedClusters' ? to.value.clusters.map(({ name }) => name) : [''];
 }
 
-/** Renames the clusters that a message leads to. */
+/** Renames the clusters that a message references. */
 export function renameClusters(message: ToClusters, rename: (name: string) => string): void {
   const { clusterSpecifier: to } = message;
   if (to.case === 'cluster') to.value = rename(to.value);

@@ -1,6 +1,6 @@
 /**
- * Transforms a grant's routes. Only names of granted services remain, and a route that leads out of the grant responds
- * with an explanation.
+ * Transforms the routes of a grant. Only the names of granted services remain. A route to a target outside the grant is
+ * replaced with a response that explains the refusal.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createErrorRoute, pack } from '@meshpass/envoy';
@@ -16,8 +16,8 @@ const WHERE = 'RouteConfiguration';
 
 /**
  * Transforms a route configuration.
- * @param http2 names of clusters that have a second one for WebSockets
- * @returns undefined if no granted host remains
+ * @param http2 names of the clusters that have a second cluster for WebSockets
+ * @returns the route configuration, or undefined if no granted host remains
  */
 export function transformRoutes(
   any: Any,
@@ -38,8 +38,8 @@ export function ownRoutes(
   granted: GrantedServices,
   leftOuts: LeftOutCounter,
 ): RouteConfiguration | undefined {
-  // Routes on a port without a declared protocol belong to one service and match any name. Here they match only the
-  // service's own names.
+  // In istiod's configuration, routes on a port without a declared protocol belong to one service and match any name.
+  // They are changed to match only the names of that service.
   const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
   const own = granted.services.find((one) => one.host === host && one.port === Number(port));
   if (own) routes.ignorePortInHostMatching = true;
@@ -58,7 +58,7 @@ export function ownRoutes(
   return routes.virtualHosts.every((one) => one.domains.includes('*')) ? undefined : routes;
 }
 
-/** Whether a virtual host is istiod's response for unknown names. */
+/** Whether a virtual host is istiod's fallback for unknown names. */
 function isFallback({ routes }: VirtualHost): boolean {
   return routes.every(({ action }) => action.case === 'directResponse');
 }
@@ -80,7 +80,7 @@ function ownRoute(route: Route, granted: GrantedServices, leftOuts: LeftOutCount
 
 /**
  * Removes mirrors to services that are not granted. The client never sees the response of a mirror, so the request
- * itself continues.
+ * itself is not refused.
  */
 function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: GrantedServices, leftOuts: LeftOutCounter) {
   return policies.flatMap((one) => {
@@ -94,8 +94,8 @@ function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Grante
 }
 
 /**
- * Replaces a route that leads out of the grant with a response. The target's name is no secret, because a granted
- * service's VirtualService contains it.
+ * Replaces a route to a target outside the grant with a response. The name of the target is not confidential, because
+ * the VirtualService of a granted service contains it.
  */
 function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
   const hosts = outside.map((cluster) => {

@@ -1,5 +1,5 @@
 /**
- * Types for the Envoy messages that the relay reads and changes, in the form that @bufbuild/protobuf uses for
+ * Types for the Envoy messages that the relay reads and changes. They have the form that @bufbuild/protobuf uses for
  * descriptors without generated classes.
  */
 import type { Message } from '@bufbuild/protobuf';
@@ -10,7 +10,7 @@ export interface NamedMessage extends Message {
   readonly clusterName?: string;
 }
 
-/** Case of a oneof. */
+/** Oneof with one of its members set. */
 export type Case<Name extends string, Value> = { case: Name; value: Value };
 export type None = { case: undefined; value?: undefined };
 
@@ -54,7 +54,7 @@ export interface HttpConnectionManager extends Message {
     | None;
 }
 
-/** Message that leads to clusters: a route's action, or a TCP proxy. */
+/** Message that references clusters: a route's action, or a TCP proxy. */
 export interface ToClusters extends Message {
   clusterSpecifier:
     | Case<'cluster', string>

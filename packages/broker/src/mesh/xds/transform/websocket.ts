@@ -1,7 +1,7 @@
 /**
- * WebSockets alongside HTTP/2. Istio's sidecars do not accept them over HTTP/2 (RFC 8441). So each cluster that the
- * relay switched to HTTP/2 has a second cluster with HTTP/1.1, and each route to it has a second route for WebSocket
- * upgrades.
+ * Supports WebSockets alongside HTTP/2. Istio's sidecars do not accept WebSockets over HTTP/2 (RFC 8441). Therefore,
+ * each cluster that the relay switched to HTTP/2 has a second cluster with HTTP/1.1, and each route to such a cluster
+ * has a second route for WebSocket upgrades.
  */
 import { clone } from '@bufbuild/protobuf';
 import { messageFromJson, messageType } from '@meshpass/envoy';
@@ -9,8 +9,8 @@ import { referencedClusters, renameClusters } from './references.ts';
 import type { Route, RouteAction, RouteConfiguration } from './shapes.ts';
 
 /**
- * Returns the second cluster's name.
- * @param name cluster name in a workspace, `GRANT/...`
+ * Returns the name of the second cluster.
+ * @param name name of the first cluster in a workspace, `GRANT/...`
  */
 export function webSocketCluster(name: string): string {
   return name.replace('/', '/websocket/');
@@ -18,7 +18,7 @@ export function webSocketCluster(name: string): string {
 
 /**
  * Adds the WebSocket routes. Mutates the message.
- * @param http2 names of the clusters that have a second one
+ * @param http2 names of the clusters that have a second cluster
  */
 export function addWebSocketRoutes(routes: RouteConfiguration, http2: ReadonlySet<string>): void {
   for (const host of routes.virtualHosts)
