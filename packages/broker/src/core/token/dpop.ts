@@ -23,7 +23,7 @@ const MAX_PROOF = 4_096;
 /**
  * Creates an empty cache for the proofs that verifyDpop() accepts.
  * @param capacity maximum number of cached proofs that have not expired
- * @param whenFull see createReplayCache()
+ * @param whenFull see createReplayMemory()
  * @param perOwner maximum number of proofs per key, if a full cache refuses new ones
  */
 export function createDpopReplayMemory(
