@@ -8,10 +8,23 @@ export type Revoker = Pick<MeshRevoker, 'apply' | 'collectOrphans' | 'principals
 /** Mesh state, including the controls for the process that runs it. */
 export type LiveMeshState = ReturnType<typeof createMeshState>;
 
-/** Current state of the mesh and the access file. */
-export type MeshState = Omit<
+/** Current state of the mesh and the access file. Lists each member, so that a new control does not reach sessions. */
+export type MeshState = Pick<
   LiveMeshState,
-  'problems' | 'httpServers' | 'onDecision' | 'take' | 'resume' | 'followDisk' | 'drift' | 'reload' | 'close'
+  | 'access'
+  | 'inForce'
+  | 'wasInForce'
+  | 'unseen'
+  | 'fileProblem'
+  | 'roots'
+  | 'services'
+  | 'ports'
+  | 'kubernetes'
+  | 'tokenKeys'
+  | 'tokenKeysChanged'
+  | 'version'
+  | 'onChange'
+  | 'unready'
 >;
 
 /** Interface to the mesh for access file changes. */
