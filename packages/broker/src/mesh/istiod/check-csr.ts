@@ -15,6 +15,11 @@ const MAX_RSA_BITS = 8192;
 const F4 = 65537n;
 /** Names of the accepted curves, by OpenSSL name. */
 const CURVES: Partial<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384' };
+/** Beginnings of keys in DER as hex, up to an uncompressed point, by OpenSSL name (RFC 5480 section 2). */
+const POINTS: Partial<Record<string, string>> = {
+  prime256v1: '3059301306072a8648ce3d020106082a8648ce3d03010703420004',
+  secp384r1: '3076301006072a8648ce3d020106052b8104002203620004',
+};
 /** Hashes by key type and by signature algorithm in DER as hex (RFC 5758 section 3.2, RFC 4055 section 5). */
 const HASHES: Partial<Record<string, Partial<Record<string, string>>>> = {
   ec: {
@@ -90,15 +95,19 @@ function readRequest(der: Buffer) {
 
 /**
  * Reads a public key. Returns undefined if the same key could be encoded differently. An accepted curve must be
- * identified by name, and its point must be uncompressed.
+ * identified by name, and its point must be uncompressed. Keys of other kinds are returned as they are, and refused as
+ * weak. Only RSA keys are exported: a point at infinity cannot be, and OpenSSL's error would then end the TLS connection
+ * that is read next.
  */
 function readKey(spki: Buffer): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: spki, type: 'spki', format: 'der' });
-    // OpenSSL exports a key as it was read. A conversion to JWK and back normalizes the encoding to the named curve.
-    const isNamed = (key.asymmetricKeyDetails?.namedCurve ?? '') in CURVES;
-    const usual = isNamed ? createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }) : key;
-    return usual.export({ type: 'spki', format: 'der' }).equals(spki) ? usual : undefined;
+    const point = POINTS[key.asymmetricKeyDetails?.namedCurve ?? ''];
+    const isUsual =
+      point !== undefined
+        ? spki.toString('hex').startsWith(point)
+        : key.asymmetricKeyType !== 'rsa' || key.export({ type: 'spki', format: 'der' }).equals(spki);
+    return isUsual ? key : undefined;
   } catch {
     return undefined;
   }
