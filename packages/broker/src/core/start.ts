@@ -41,7 +41,7 @@ import { createFeed } from './session/feed.ts';
 import { startGainQueue } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
-import { createLiveIndex, type Live } from './session/live.ts';
+import { createLiveIndex, type Live, type LiveIndex } from './session/live.ts';
 import { narrowSession } from './session/narrow.ts';
 import { createRefusalCollector } from './session/reported-refusals.ts';
 import { restoreState } from './session/restore.ts';
@@ -93,6 +93,8 @@ export interface SessionParts {
   readonly configurations?: ConfigurationSource;
   /** Aborts waiting for the mesh. */
   readonly signal?: AbortSignal;
+  /** Index of live sessions. Defaults to createLiveIndex(). The lab replaces it, to show that a drill can fail. */
+  readonly live?: LiveIndex;
 }
 
 /** Session settings (config.ts). */
@@ -147,7 +149,7 @@ export async function restoreSessions(base: SessionProcess, store: Store, journa
 
 async function readSessions({ config, given, clock, failed }: SessionProcess, store: Store, journal: Journal) {
   const { losses = createLosses(clock) } = given;
-  const live = createLiveIndex();
+  const { live = createLiveIndex() } = given;
   const onFailure = failed('store');
   await persistLosses({ store, journal, onFailure }, losses);
   const denies = createDenialPredicate(config.denyEnded);
