@@ -1,9 +1,12 @@
-/** Plays an owner of the organization at GitHub, in a browser: confirms the App that the page describes, and installs it. */
+/** Plays an owner of the organization at GitHub, in a browser. */
 import type { Cluster } from '@meshpass/lab/cluster';
 import { must } from '@meshpass/lab/run';
 import { standIns } from '@meshpass/lab/stand-ins';
 
-/** @param page that `meshpass github-app create` serves on the operator's machine */
+/**
+ * Confirms the App that the page describes.
+ * @param page that `meshpass github-app create` serves on the operator's machine
+ */
 export async function atGithub(cluster: Cluster, page: string): Promise<void> {
   const curl = async (...args: string[]): Promise<string> => {
     const { argv, env } = cluster.commandLine('operator', ['curl', '-sS', '-A', 'browser', ...args]);
@@ -16,6 +19,10 @@ export async function atGithub(cluster: Cluster, page: string): Promise<void> {
   const form = `manifest=${plain(manifest)}`;
   const back = await curl('-o', '/dev/null', '-w', '%{redirect_url}', '--data-urlencode', form, plain(action));
   await curl(back);
+}
+
+/** Installs the App, as the command asks once GitHub has registered it. */
+export async function installApp(cluster: Cluster): Promise<void> {
   await standIns(cluster).github.suspendInstallation('acme', false);
 }
 

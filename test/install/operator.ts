@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { Cluster } from '@meshpass/lab/cluster';
 import { must } from '@meshpass/lab/run';
 import { stringify } from 'yaml';
-import { atGithub } from './browser.ts';
+import { atGithub, installApp } from './browser.ts';
 
 export interface Operator {
   write(name: string, text: string): void;
@@ -76,7 +76,7 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
       child.once('error', reject);
       child.once('close', (code) => {
         const outcome = code === exit ? undefined : new Error(`exit code ${code} of\n${script}\n${printed}`);
-        Promise.resolve(browsing).then(
+        Promise.resolve(browsing?.then(() => installApp(cluster))).then(
           () => (outcome ? reject(outcome) : resolve(printed.replaceAll(KLOG, ''))),
           reject,
         );
