@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 
 /** Allows issuers without TLS. For use in the lab only: anyone on the network path can impersonate the issuer. */
-export const labOnlyPlainHttpIssuers: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
+export const labOnlyPlainHttpIssuers: unique symbol = Symbol('labOnlyPlainHttpIssuers');
 
 export interface IssuerHttpOptions {
   readonly fetch: typeof fetch;

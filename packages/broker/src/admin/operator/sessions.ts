@@ -20,7 +20,7 @@ const MAX_OPERATOR_SESSIONS = 1_000;
 /** How often the issuer must confirm a person, seconds. */
 export const CONFIRM_INTERVAL_SECONDS = 300;
 /** Overrides CONFIRM_INTERVAL_SECONDS. For use in the lab only. */
-export const labOnlyConfirmSeconds: unique symbol = Symbol('confirmSecondsOnlyInALab');
+export const labOnlyConfirmSeconds: unique symbol = Symbol('labOnlyConfirmSeconds');
 
 /**
  * Creates the in-memory sessions.

@@ -9,7 +9,7 @@ import { type IncomingMessage, type RequestOptions, request as requestPlain } fr
 import { request as requestTls } from 'node:https';
 
 /** Sends GitHub tokens to an address other than GitHub's. For use in the lab only. */
-export const labOnlyForwardingHost: unique symbol = Symbol('forwardingHostOnlyInALab');
+export const labOnlyForwardingHost: unique symbol = Symbol('labOnlyForwardingHost');
 
 export interface ForwardingOptions {
   /** Timeout for the entire request, milliseconds. */
