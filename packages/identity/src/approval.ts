@@ -85,7 +85,7 @@ const opens = z
 
 const person = z.object({ issuer: text(256), subject: text(1_024), login: text(256) });
 
-export const ApprovalAnswer = person.extend({
+const ApprovalAnswer = person.extend({
   decision: z.enum(['approve', 'deny']),
   /** Channel through which the answer arrived. */
   via: text(64),

@@ -8,7 +8,7 @@ export const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'] 
 export type DrillCause = (typeof DRILL_CAUSES)[number];
 
 /** Layers that should refuse a credential. */
-export const DRILL_LAYERS = [
+const DRILL_LAYERS = [
   'token endpoint',
   'session renewal',
   'certificate renewal',
@@ -26,7 +26,7 @@ export const DRILL_LAYERS = [
 export type DrillLayer = (typeof DRILL_LAYERS)[number];
 
 /** Outcomes of an attempt. `dead` and `lives` are expected. `stale` and `broken` are failures. Others prove nothing. */
-export const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
+const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
 
 const instant = z.iso.datetime();
 const short = z.string().max(300);

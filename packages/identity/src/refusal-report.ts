@@ -11,11 +11,11 @@ import { port } from './schema/fields.ts';
  * Hops that can refuse a call: the workspace's Envoy, the edge, any component between the edge and the workload, or the
  * workload itself.
  */
-export const HOPS = ['workspace', 'edge', 'mesh', 'workload'] as const;
+const HOPS = ['workspace', 'edge', 'mesh', 'workload'] as const;
 export type Hop = (typeof HOPS)[number];
 
 /** Methods from RFC 9110 section 9.3, and PATCH. Any other text that a program sends is reported as `OTHER`. */
-export const REPORTED_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'] as const;
+const REPORTED_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'] as const;
 export type ReportedMethod = (typeof REPORTED_METHODS)[number];
 
 /** Maximum number of refusal kinds per report. */

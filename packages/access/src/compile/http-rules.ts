@@ -60,7 +60,7 @@ export function policyName({ service, port }: ResolvedTarget, namespace: string)
 }
 
 /** Returns the principal that matches any subject of our issuer. Istio splits principals at the last `/`. */
-export function anySubjectPrincipal(tokens: IdentityTokens): string {
+function anySubjectPrincipal(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
 }
 

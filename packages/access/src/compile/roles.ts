@@ -120,7 +120,7 @@ export const knownRoles = memoize(
 );
 
 /** Explains why a role is refused for a grant that allows these powers, or returns undefined if the role is granted. */
-export function whyRoleRefused(
+function whyRoleRefused(
   role: string,
   { powers, unknown }: RolePowers,
   allow: readonly KubernetesPower[],

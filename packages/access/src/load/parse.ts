@@ -275,7 +275,7 @@ interface Included {
 }
 
 /** Files that have been read so far for one access file. */
-export class IncludeTree {
+class IncludeTree {
   readonly #read: ReadIncluded;
   readonly #seen = new Map<string, Place | undefined>();
   #bytes: number;

@@ -53,7 +53,7 @@ export type ListInterfaces = typeof networkInterfaces;
  * Resolver that reads the machine's list of DNS servers for each lookup. A plain `Resolver` would keep the servers that
  * it read first, even after the workspace was suspended and resumed.
  */
-export const systemResolver: NameResolver = {
+const systemResolver: NameResolver = {
   resolve4: (name) => openResolver().resolve4(name),
   resolve6: (name) => openResolver().resolve6(name),
 };

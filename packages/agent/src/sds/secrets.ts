@@ -11,7 +11,7 @@ import type { Credentials } from '../session/enrol.ts';
  * Names of secrets that do not belong to a grant. Those that the agent itself uses contain a dot, so they cannot
  * collide with a grant.
  */
-export const MESH_ROOTS = 'roots';
+const MESH_ROOTS = 'roots';
 export const EDGE_ROOTS = 'edge.roots';
 
 /** Name of a credential that never exists. */

@@ -371,7 +371,7 @@ export class CredentialManager {
 // Schedules for credential renewals, and pauses after failures.
 
 /** Returns half of a credential's lifetime in milliseconds. */
-export function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
+function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
   return (credential.expiresAt - credential.issuedAt) / 2;
 }
 

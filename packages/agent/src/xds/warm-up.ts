@@ -10,7 +10,7 @@ import { REFUSING_FILTER_CONFIG, REFUSING_FILTERS } from './upstream-filters.ts'
 
 /** Request header that contains the name of the cluster. */
 export const CLUSTER_HEADER = 'x-meshpass-cluster';
-export const WARM_UP = 'agent/warm-up';
+const WARM_UP = 'agent/warm-up';
 /**
  * Maximum number of services. Each tunnel uses memory at the edge, the gateway and the workload, and an edge supports
  * only 32,768 connections for all workspaces.

@@ -1,6 +1,6 @@
 /** Translates tests of a rewritten request into conditions on the original request. */
-import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
+import { classOf } from '../diff/formula/pattern.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import { opaque } from '../routes/match-condition.ts';
@@ -131,7 +131,7 @@ function afterWildcard(
   rest: readonly Piece[],
   letter: string,
 ): readonly (readonly Piece[])[] {
-  const source = 'class' in first ? first.class : CLASSES[first.any];
+  const source = classOf(first);
   const isIn = new RegExp(`^${source}$`, 's').test(letter);
   if ('class' in first && !first.many) return isIn ? [rest] : [];
   const isSegment = 'any' in first && first.any === 'segment';
@@ -141,10 +141,3 @@ function afterWildcard(
     : [];
   return isSegment ? taken : [...taken, ...after(rest, letter)];
 }
-
-const CLASSES = {
-  segment: `[${SEGMENT_CHARACTERS}]`,
-  rest: `[${SEGMENT_CHARACTERS}/]`,
-  text: '.',
-  label: '[^/]',
-} as const;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { hasDuplicateMember } from '../base/index.ts';
 
 /** Default size limit of a body, bytes. */
-export const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
+const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 /**
  * Time within which a body must arrive, ms. A small body fits into a few packets, and only authorized callers send
  * large ones.

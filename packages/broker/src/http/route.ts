@@ -181,6 +181,6 @@ function respond(value: unknown): Response {
  * Builds a JSON response that must not be cached.
  * @param text body, already serialized as JSON
  */
-export function jsonResponse(text: string): Response {
+function jsonResponse(text: string): Response {
   return new Response(text, { headers: NO_STORE });
 }

@@ -53,7 +53,7 @@ export interface LeadershipOptions {
 const POLL_MS = 250;
 const CONFIRM_MS = 1_000;
 /** A broker stops acting as active this long after it requested its last successful confirmation, ms. */
-export const LEADERSHIP_MS = 6_000;
+const LEADERSHIP_MS = 6_000;
 const LOCK_IDLE_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 5_000;

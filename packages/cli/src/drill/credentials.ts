@@ -125,7 +125,7 @@ export async function enrol(
 }
 
 /** Answers a challenge as the agent does: on a port of this workspace, signed with the DPoP key of the exchange. */
-export const respondAsAgent: PresenceResponder = async ({ challenge, codespaceName, credentials }) => {
+const respondAsAgent: PresenceResponder = async ({ challenge, codespaceName, credentials }) => {
   const listener = await startPresenceListener(credentials.presencePort ?? 0);
   const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
   const { dpop: key, broker } = credentials;
@@ -209,7 +209,7 @@ export async function requestToken(
 }
 
 /** Creates the same DPoP proof as the agent would. */
-export function createAgentProof({ key, method, url, accessToken }: ProvenRequest): string {
+function createAgentProof({ key, method, url, accessToken }: ProvenRequest): string {
   return createDpopProof({
     key,
     method,

@@ -51,7 +51,7 @@ export function formatDrillReport(report: DrillReport): string[] {
 }
 
 /** Summarizes a report in one sentence. */
-export function summarizeDrill(report: DrillReport): string {
+function summarizeDrill(report: DrillReport): string {
   const failed = failedRows(report);
   const layers = (rows: readonly DrillRow[]) => [...new Set(rows.map(({ layer }) => layer))].join(', ');
   const dead = report.rows.filter(({ outcome }) => outcome === 'dead').length;

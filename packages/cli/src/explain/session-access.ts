@@ -8,7 +8,7 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import { loadObject, type Resource } from '@meshpass/istio';
 
 /** File name in source locations if no access file is given. */
-export const SESSION_FILE = "the broker's answer for this session";
+const SESSION_FILE = "the broker's answer for this session";
 const PLACE = { file: SESSION_FILE, line: 1, column: 1 };
 
 /** Thrown for an operation in an unknown format. Callers report the result as unknown. */

@@ -215,7 +215,7 @@ export function readAccessFile(file: string, flag = '--access'): Access {
 }
 
 /** Throws if there are problems, because an object that Meshpass does not understand could have any effect. */
-export function assertNoProblems(problems: readonly ManifestProblem[]): void {
+function assertNoProblems(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;
   const lines = problems.map(({ place, message }) => `${place.file}:${place.line}:${place.column} ${message}`);

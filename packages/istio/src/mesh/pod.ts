@@ -43,7 +43,7 @@ export interface PodTemplateOf extends PodFacts {
   readonly podPath: Path;
 }
 
-export const CONTROLLER_KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
+const CONTROLLER_KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
 
 /**
  * Lists every template and every Pod that has not ended. Succeeded and Failed Pods do not serve traffic

@@ -31,7 +31,8 @@ const CLASSES = {
 } as const;
 const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
 
-function classOf(piece: Wildcard): string {
+/** Returns the characters that a wildcard accepts, as a regular expression class. */
+export function classOf(piece: Wildcard): string {
   return 'class' in piece ? piece.class : CLASSES[piece.any];
 }
 

@@ -99,7 +99,7 @@ const UNDECLARED: Identity = {
 };
 
 /** Endpoint of Envoy's admin interface, which is normally reachable only from within the Pod. */
-export const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
+const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
 /** Lists exposed Sidecar listeners. Those that terminate TLS themselves accept clients without a mesh certificate. */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {

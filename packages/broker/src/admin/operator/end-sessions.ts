@@ -38,7 +38,7 @@ type EndEvent = AuditEvent & { readonly reason: string };
  * @param event the audit event, including its reason
  * @returns once the end is stored; the write is retried until then
  */
-export async function endOperatorSessions(
+async function endOperatorSessions(
   context: EndSessionsContext,
   closed: ClosedOperatorSessions,
   cause: OperatorCloseCause,

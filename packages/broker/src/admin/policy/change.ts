@@ -37,7 +37,7 @@ from jsonb_to_recordset($1::jsonb) x (
 export type PolicyChanges = ReturnType<typeof createPolicyChanges>;
 
 /** Version number of the file on disk. */
-export const ON_DISK = 0;
+const ON_DISK = 0;
 
 /** Creates the functions that plan and apply changes. They share a lock. */
 export function createPolicyChanges(

@@ -8,7 +8,7 @@ import type { DiskFile, PolicyDecisions } from '../../mesh/index.ts';
 import { statement, type Tables } from '../../store/index.ts';
 
 /** Replaces the file on disk that last came into force. */
-export const SET_IN_FORCE = statement<Insertable<Tables['access_in_force']> & { readonly singleton: true }>(
+const SET_IN_FORCE = statement<Insertable<Tables['access_in_force']> & { readonly singleton: true }>(
   `
 insert into access_in_force select * from jsonb_populate_recordset(null::access_in_force, $1::jsonb)
 on conflict (singleton) do update set digest = excluded.digest, main = excluded.main, files = excluded.files`,

@@ -26,7 +26,7 @@ import { LIST, type PageContext, renderSignInRefusal, SIGN_IN_PATH, seeOther } f
 
 const noReason = z.literal('').transform(() => undefined);
 /** Form that answers or reviews a request. */
-export const AnswerForm = z.discriminatedUnion('decision', [
+const AnswerForm = z.discriminatedUnion('decision', [
   z.strictObject({
     decision: z.literal('approve'),
     minutes: z

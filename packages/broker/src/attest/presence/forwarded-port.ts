@@ -52,7 +52,7 @@ export const MAX_PORT = 65_535;
 const MAX_BYTES = 4096;
 
 /** Returns the host of a forwarded port, or undefined if such a host cannot exist. */
-export function forwardingHost(name: string, port: number): string | undefined {
+function forwardingHost(name: string, port: number): string | undefined {
   const label = `${name}-${port}`;
   const fits = NAME.test(name) && label.length <= LONGEST_LABEL;
   const isPort = Number.isInteger(port) && port >= MIN_FORWARDED_PORT && port <= MAX_PORT;

@@ -29,7 +29,7 @@ export function rowHash(row: Omit<SealedRow, 'hash'>): string {
  * and calling JSON.stringify is enough. Members are listed explicitly, so that an additional member in an export is
  * never mistaken for hashed data.
  */
-export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
+function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
   return JSON.stringify({
     action: row.action,
     code: row.code,

@@ -29,7 +29,7 @@ export async function lastCut(db: Db): Promise<{ readonly start: LogState; reado
 }
 
 /** Returns the state recorded in a stored cut or checkpoint. */
-export function toLogState(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readonly size: unknown }): LogState {
+function toLogState(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readonly size: unknown }): LogState {
   return { size: Number(cut.size), hash: cut.hash, peaks: JSON.parse(cut.peaks) as string[] };
 }
 

@@ -24,7 +24,7 @@ export interface LogFault {
 const READ_AGAIN = 5_000;
 
 /** Next steps, shown to the operator. */
-export const RECOVERY_HINT =
+const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
   "the cause, stop all brokers and run `meshpass audit accept-restore` with this broker's flags for the store, key and " +
   `checkpoints. The command shows what is missing, lets the log continue and records the restore (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the Helm chart, ` +

@@ -3,7 +3,7 @@
  */
 import { z } from 'zod';
 
-export const COMPONENTS = ['broker', 'mesh', 'edge'] as const;
+const COMPONENTS = ['broker', 'mesh', 'edge'] as const;
 /** Component of Meshpass. `mesh` is the part of a broker that watches the cluster and writes to it. */
 export type Component = (typeof COMPONENTS)[number];
 

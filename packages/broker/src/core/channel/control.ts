@@ -175,6 +175,6 @@ function leaseStatement({ answers, signer, announcements, clock }: RenewalContex
 }
 
 /** Signs a statement that a session has ended. The content depends only on the session and the cause. */
-export function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
+function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
   return signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
 }

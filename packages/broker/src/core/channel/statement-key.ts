@@ -38,7 +38,7 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
  * Derives a statement key (P-256) from a signing key.
  * @param secret RSA private key
  */
-export function deriveStatementKey(secret: KeyObject) {
+function deriveStatementKey(secret: KeyObject) {
   const material = secret.export({ type: 'pkcs8', format: 'der' });
   const seed = Buffer.from(hkdfSync('sha256', material, Buffer.alloc(0), INFO, SEED_BYTES));
   const scalar = (BigInt(`0x${seed.toString('hex')}`) % (ORDER - 1n)) + 1n;

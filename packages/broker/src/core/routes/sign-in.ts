@@ -146,7 +146,7 @@ export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string)
 }
 
 /** Builds the response that lists a session's sign-ins, and the grants that still require a sign-in. */
-export function buildSignInsResponse(
+function buildSignInsResponse(
   { mesh, authorize, clock }: { readonly authorize: Authorize } & Pick<SignInContext, 'mesh' | 'clock'>,
   attestation: Attestation,
 ): SignInsResponse {

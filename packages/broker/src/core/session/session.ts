@@ -94,7 +94,7 @@ export function principalUnder(
 }
 
 /** Causes that satisfy the access file's requirement for an approval. */
-export const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
+const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
 
 /**
  * Returns the grants that a session has because of an approval or an emergency, and when each of them ends. Without the

@@ -46,7 +46,7 @@ export function startSessionSweep(context: SweepContext): () => void {
  * @param onPassed called for each live session that lost a grant at its limit, because the access file may by now allow
  *   the grant without an approval
  */
-export function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
+function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
   const now = toUnixSeconds(context.clock);
   // Closing a session deletes it from the map, which is safe during iteration.
   for (const live of context.live.all()) {

@@ -4,7 +4,7 @@ import { isPlainText } from '@meshpass/identity/text';
 import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
 
 /** Maximum length of a proof, characters. */
-export const MAX_PROOF_LENGTH = 16_384;
+const MAX_PROOF_LENGTH = 16_384;
 const MAX_PARAMETER = 1_024;
 /** Maximum length of a CSR, characters. A CSR with a P-256 key is about 300 characters long. */
 const MAX_CSR = 1_024;
@@ -14,7 +14,7 @@ const LONGEST: Readonly<Record<string, number>> = {
   sign_in_token: MAX_PROOF_LENGTH,
 };
 /** The token exchange grant type, which is the only supported one. */
-export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
 /** Parsed parameters of `POST /token`. */
 export interface TokenForm {

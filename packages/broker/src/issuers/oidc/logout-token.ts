@@ -28,7 +28,7 @@ export interface VerifiedLogout {
  */
 export type LogoutVerifier = (issuer: string, token: string) => Promise<VerifiedLogout>;
 
-export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 /** Maximum age of a logout token, seconds. Issuers send a token as soon as they have created it. */
 const MAX_AGE_SECONDS = 120;
 const MAX_ID = 512;

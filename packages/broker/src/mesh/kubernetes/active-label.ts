@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { startReconciler } from '../reconcile/reconciler.ts';
 import { type KubernetesHttp, path } from './http.ts';
 
-export const ACTIVE_LABEL = 'meshpass.dev/active';
+const ACTIVE_LABEL = 'meshpass.dev/active';
 
 export interface ActiveLabelOptions {
   readonly http: KubernetesHttp;

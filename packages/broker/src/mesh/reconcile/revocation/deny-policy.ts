@@ -8,8 +8,8 @@ import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
  * Label that distinguishes these policies from compiled ones. Compiled policies are removed when the access file no
  * longer needs them.
  */
-export const COMPONENT_LABEL = 'app.kubernetes.io/component';
-export const REVOCATION = 'revocation';
+const COMPONENT_LABEL = 'app.kubernetes.io/component';
+const REVOCATION = 'revocation';
 export const OURS = `${MANAGED_BY_LABEL}=${MANAGED_BY}`;
 export const REVOCATIONS = `${OURS},${COMPONENT_LABEL}=${REVOCATION}`;
 export const COMPILED_POLICY_SELECTOR = `${OURS},${COMPONENT_LABEL}!=${REVOCATION}`;
