@@ -4,7 +4,7 @@ import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
-import { createStatementVerifier } from '@meshpass/agent/statements/received';
+import { createStatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import { type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import { createCsr } from '@meshpass/identity/csr';
 import { createCa } from '../../packages/edge/test/mesh-ca.ts';

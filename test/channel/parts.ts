@@ -2,7 +2,7 @@
 
 import { createSecureContext } from 'node:tls';
 import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } from '@meshpass/agent/channel/channel';
-import { createStatementVerifier } from '@meshpass/agent/statements/received';
+import { createStatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import type { ConfigurationSource } from '@meshpass/broker/core/channel/configurations';
 import type { Verdict } from '@meshpass/cli/drill/attempt';
 import { createEmptyCredentials } from '@meshpass/cli/drill/credentials';

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { createHandshakeQueue } from '../src/listener/turns.ts';
+import { createHandshakeQueue } from '../src/listener/handshake-queue.ts';
 import { ALICE, buildDataPath, captureHello, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
 

@@ -1,6 +1,6 @@
 /** Matches entries of `who` and `deny` against attestations. */
 import type { Attestation } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Denial, Who } from '../model.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';

@@ -1,5 +1,5 @@
 /** Time windows of grants. Times of day are local to a time zone and follow daylight saving time. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Window } from '../model.ts';
 
 /** Number of seconds to search ahead. A session lasts at most 12 hours. */

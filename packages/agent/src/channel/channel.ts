@@ -15,7 +15,7 @@ import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import type { LeaseTransport } from '../session/credential-manager.ts';
-import type { ReceivedStatement, StatementVerifier } from '../statements/received.ts';
+import type { ReceivedStatement, StatementVerifier } from '../statements/statement-verifier.ts';
 import { type ChannelEdge, connectToEdge } from './connect.ts';
 import { createLineReader } from './lines.ts';
 import { createReconnectTimer } from './reconnection.ts';

@@ -9,7 +9,7 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ReceivedConfiguration } from '../session/broker-answers.ts';
 import type { BrokerClient, WholeConfiguration } from '../session/broker-client.ts';
 import type { CredentialManager } from '../session/credential-manager.ts';
-import { createStatementVerifier, type StatementVerifier } from '../statements/received.ts';
+import { createStatementVerifier, type StatementVerifier } from '../statements/statement-verifier.ts';
 import { type Channel, type ChannelEvent, openChannel } from './channel.ts';
 
 export interface SessionChannelOptions {

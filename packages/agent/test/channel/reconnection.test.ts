@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openChannel } from '../../src/channel/channel.ts';
 import { createReconnectTimer } from '../../src/channel/reconnection.ts';
 import { generateDpopKey } from '../../src/session/enrol.ts';
-import { createStatementVerifier } from '../../src/statements/received.ts';
+import { createStatementVerifier } from '../../src/statements/statement-verifier.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

@@ -2,7 +2,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { type ChannelEvent, openChannel } from '../../src/channel/channel.ts';
 import { generateDpopKey } from '../../src/session/enrol.ts';
-import { createStatementVerifier } from '../../src/statements/received.ts';
+import { createStatementVerifier } from '../../src/statements/statement-verifier.ts';
 
 const HOUR = 3_600_000;
 

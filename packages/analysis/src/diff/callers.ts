@@ -3,7 +3,7 @@
  * Callers with a sidecar, gateways and callers outside the mesh connect directly to the Pod. Callers whose proxies are
  * unknown are treated as if they were in ambient mode.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
 import { type CallerProxy, resolveCallerProxy } from '../caller-proxy.ts';
 import type { Endpoint, Pair } from './endpoint.ts';

@@ -4,7 +4,7 @@
  * module must state which of the two applies for each kind of object, so a new kind does not compile without an entry.
  */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type ConfigMap,
   clientTlsMode,

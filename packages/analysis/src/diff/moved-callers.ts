@@ -2,7 +2,7 @@
  * Finds callers whose path to a workload differs between two states: through a waypoint or directly to a Pod, with
  * mutual TLS or in plain text. Their calls may be decided differently even if the port itself does not change.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
 import { acceptsHbone, type CallerProxy, listCallerProxies } from '../caller-proxy.ts';
 import { namespacesOf } from './callers.ts';

@@ -3,7 +3,7 @@
  * built only once per set of policies, so two ports with the same key have the same meaning.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AttachedService,
   type AuthorizationPolicy,

@@ -1,6 +1,6 @@
 /** Parses the target of a call, and finds the workloads and ports behind it. */
 import { MeshpassError } from '@meshpass/identity';
-import { createMemo } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/memoize';
 import {
   type AttachedService,
   didYouMean,

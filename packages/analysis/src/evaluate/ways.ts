@@ -2,7 +2,7 @@
  * Determines the paths that a call to a workload may take. Callers in ambient mode go through a Service's waypoint,
  * while callers with a sidecar connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
  */
-import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
   gatewaysUseWaypoint,
   type MeshView,

@@ -1,6 +1,6 @@
 /** Policies that proxies enforce, as diff formulas. */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { AuthorizationPolicy, MeshSettings, MeshView, Workload } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';

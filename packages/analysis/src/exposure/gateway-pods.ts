@@ -1,5 +1,5 @@
 /** Istio gateway Pods, the objects that istiod sends to them, and the ports at which clients reach them. */
-import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
   type Exported,
   exportToOf,

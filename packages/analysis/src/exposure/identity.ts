@@ -3,7 +3,7 @@
  * separately. If two points together refuse all calls but neither does on its own, the result is open.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   authorizationPolicies,

@@ -4,7 +4,7 @@
  * Cloud), and the Service API reference.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/remembered';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { longRunningContainers } from './containers.ts';

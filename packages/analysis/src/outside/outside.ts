@@ -1,5 +1,5 @@
 /** Computes which calls reach each destination from outside, based on the routers of a mesh state. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   coversHost,

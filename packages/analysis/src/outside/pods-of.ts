@@ -1,5 +1,5 @@
 /** Pods of gateways, and Pods and ports of destinations. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { type IstioProxy, listGatewayPods } from '../exposure/gateway-pods.ts';

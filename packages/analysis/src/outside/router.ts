@@ -2,7 +2,7 @@
  * Routing tables of entry points, in the same form for every kind of object. A listener has virtual hosts, and the most
  * specific one applies. A virtual host has steps, and the first matching one applies.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';

@@ -2,7 +2,7 @@
  * Merges the routes of delegates with the root's delegating route. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type HttpMatch,
   type HttpRoute,

@@ -2,7 +2,7 @@
  * VirtualService routes as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type {
   Destination,
   HttpMatch,

@@ -1,5 +1,5 @@
 /** Finds matches that no call can satisfy together, so that route formulas do not need to exclude each other. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';

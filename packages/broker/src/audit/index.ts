@@ -34,5 +34,5 @@ export {
 // Durable writes.
 
 export type { Journal } from './log/journal.ts';
+export { retryUntilStored, writeCountedRefusals } from './log/retry-until-stored.ts';
 export type { CollectChanges, Proof } from './log/unit.ts';
-export { retryUntilStored, writeCountedRefusals } from './log/until-stored.ts';

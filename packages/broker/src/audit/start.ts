@@ -11,7 +11,7 @@ import { auditRow, createAuditEvent } from './log/event.ts';
 import { createJournal } from './log/journal.ts';
 import { createAuditChain } from './log/log-end.ts';
 import { createRefusalMeter } from './log/refusal-meter.ts';
-import { writeCountedRefusals } from './log/until-stored.ts';
+import { writeCountedRefusals } from './log/retry-until-stored.ts';
 import { type VerifiedLog, verifyStoredLog } from './restore/admit.ts';
 import { type AuditTrail, createAuditTrail } from './trail.ts';
 

@@ -8,7 +8,7 @@ export { type RetryOptions, retryWhileUnavailable } from './clock/until-it-answe
 
 // Limits and mutual exclusion.
 
-export { createGuessLimiter } from './limits/guesses.ts';
+export { createGuessLimiter } from './limits/guess-limiter.ts';
 export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
 export { createRateAllowance } from './limits/rate-allowance.ts';
 

@@ -4,7 +4,10 @@
  */
 import type { Socket } from 'node:net';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createUnauthenticatedConnections, type UnauthenticatedConnection } from '@meshpass/identity/limits/strangers';
+import {
+  createUnauthenticatedConnections,
+  type UnauthenticatedConnection,
+} from '@meshpass/identity/limits/unauthenticated-connections';
 import type { MiddlewareHandler } from 'hono';
 import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';

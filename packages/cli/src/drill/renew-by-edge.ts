@@ -2,7 +2,7 @@
 import { createSecureContext, type TLSSocket } from 'node:tls';
 import { connectToEdge } from '@meshpass/agent/channel/connect';
 import { createLineReader } from '@meshpass/agent/channel/lines';
-import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/received';
+import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT_LENGTH } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
 import type { MeshInfo } from '@meshpass/identity/wire';

@@ -6,8 +6,8 @@ import type { TLSSocket } from 'node:tls';
 import type { AgentFrame, DrainingTunnels, LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
 import type { SessionDirectory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
+import { createConfigurationCache } from './configuration-cache.ts';
 import { type AnnouncedConfiguration, ControlConnection, type ControlOwner } from './connection.ts';
-import { createConfigurationCache } from './contents.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
 /** Requests that the edge sends to the broker. */

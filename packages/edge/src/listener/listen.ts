@@ -10,7 +10,7 @@ import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import { certificateValidity } from '@meshpass/identity/certificate-life';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createUnauthenticatedConnections } from '@meshpass/identity/limits/strangers';
+import { createUnauthenticatedConnections } from '@meshpass/identity/limits/unauthenticated-connections';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { VERSION } from '@meshpass/identity/version';
 import { createDecisionReporter } from '../broker/reporter.ts';
@@ -22,7 +22,7 @@ import type { EdgeStats } from '../stats.ts';
 import type { GatewayAddress } from '../tunnel/forward.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
 import { drainTunnels } from './drain.ts';
-import { createHandshakeQueue } from './turns.ts';
+import { createHandshakeQueue } from './handshake-queue.ts';
 
 export interface EdgeTls {
   /** PEM. */

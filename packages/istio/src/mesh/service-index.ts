@@ -1,5 +1,5 @@
 /** Finds the Services that select a workload without testing every Service of a namespace. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { selects } from '../object/selection.ts';

@@ -1,5 +1,5 @@
 /** Indexed mesh model for analysis. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { indexObjects, type MeshObjects } from '../object/objects.ts';

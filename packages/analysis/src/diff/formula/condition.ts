@@ -2,7 +2,7 @@
  * Represents policy requirements as formulas, which combine tests of single fields with and, or, not. Workloads share
  * formulas. Formulas are compared by identity, so each one must be built only once.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { parsePathTest, type TextTest } from './text-test.ts';
 
 export type Condition =

@@ -1,5 +1,5 @@
 /** Variables of diagrams, and explanations of products in policy notation. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { AddressClasses } from './address-classes.ts';
 import type { ClassSet, Product } from './diagram.ts';
 import type { TextClasses } from './text-classes.ts';

@@ -3,7 +3,7 @@
  * ones are matched character by character, as are patterns in the search for example texts.
  */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 
 /** Part of a pattern: literal text or a wildcard. */

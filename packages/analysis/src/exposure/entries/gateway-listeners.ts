@@ -3,7 +3,7 @@
  * and `ListenerSet`.
  */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AllowedNamespaces,
   coversHost,

@@ -1,4 +1,4 @@
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 

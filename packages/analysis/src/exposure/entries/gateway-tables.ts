@@ -4,7 +4,7 @@
  * reference; `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and
  * `BuildHTTPRoutesForVirtualService` and `SortVHostRoutes` in route/route.go, of Istio.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   coversHost,
   exportToOf,

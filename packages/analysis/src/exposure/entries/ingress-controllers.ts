@@ -4,7 +4,7 @@
  * the AWS Load Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Ingress, type IngressClass, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Identity } from '../exposure.ts';

@@ -3,7 +3,7 @@
  * Source: VirtualService and Gateway reference.
  */
 
-import { createMemo } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/memoize';
 import {
   fullHost,
   type GatewayServer,

@@ -5,7 +5,7 @@
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   actionOf,

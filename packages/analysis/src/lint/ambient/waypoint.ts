@@ -3,7 +3,7 @@
  * with its own identity, and is bypassed by clients that have a sidecar. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   actionOf,

@@ -3,7 +3,7 @@
  * enables ambient mode. Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   anyPod,

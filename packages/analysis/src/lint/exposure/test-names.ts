@@ -4,7 +4,7 @@
  * take precedence over names.
  */
 
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { type KubeObject, type MeshView, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';

@@ -2,7 +2,7 @@
  * Vocabulary for recognizing test routes: words in names, and labels whose values state the purpose of an environment.
  */
 
-import { createMemo } from '@meshpass/identity/memory/remembered';
+import { createMemo } from '@meshpass/identity/memory/memoize';
 
 /** Part of a mesh that has a name. In some parts, a word is stronger evidence than in others. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';

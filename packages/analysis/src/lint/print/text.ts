@@ -1,5 +1,5 @@
 /** Prints findings for a terminal, each with its source line and a caret. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';

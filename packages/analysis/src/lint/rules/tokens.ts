@@ -1,5 +1,5 @@
 /** Rules about tokens: which ones are accepted, and which workloads require one. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
   actionOf,

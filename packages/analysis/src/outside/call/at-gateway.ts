@@ -1,5 +1,5 @@
 /** Finds the gateways at a port: the routers that share its listener, and the proxies that run them. */
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import type { EntryPoint } from '../../exposure/exposure.ts';

@@ -11,9 +11,9 @@ import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '.
 import { createRateAllowance, type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder } from '../../core/index.ts';
 import { isReviewBody, recordAnswer } from './answer.ts';
+import { createApprovalRegistry } from './approval-registry.ts';
 import { listAnswerableRequests } from './approvers.ts';
 import { ask, requestableGrants } from './ask.ts';
-import { createApprovalRegistry } from './book.ts';
 import { activateEmergencyGrant, isOverdue } from './emergency.ts';
 import {
   createPortLister,

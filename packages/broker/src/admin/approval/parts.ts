@@ -6,7 +6,7 @@ import type { Outcome } from '../../audit/index.ts';
 import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
-import type { ApprovalRegistry, ApprovalRegistryContext } from './book.ts';
+import type { ApprovalRegistry, ApprovalRegistryContext } from './approval-registry.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
 export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> {

@@ -1,7 +1,7 @@
 /** Reads an approver's teams and roles from GitHub at the time of the decision, because earlier data may be stale. */
 import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { ReadGithub } from './api.ts';
 import { attestationFacts, type Losses, withoutFacts } from './losses.ts';
 import {

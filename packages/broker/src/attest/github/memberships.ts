@@ -2,7 +2,7 @@
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/remembered';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { z } from 'zod';
 import type { ReadGithub } from './api.ts';
 import { encodePathSegment, type GithubUser, parseGithubResponse, teamPath } from './api.ts';

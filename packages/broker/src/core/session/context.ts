@@ -10,7 +10,7 @@ import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
 import type { GainCause } from './session.ts';
-import type { WriteQueue } from './settling.ts';
+import type { WriteQueue } from './write-queue.ts';
 
 export interface SessionContext {
   readonly live: LiveIndex;

@@ -24,7 +24,7 @@ import { undeniedDetail } from './deny/ended.ts';
 import { createLiveSession, type Live, sessionMembers } from './live.ts';
 import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { WithPendingCuts } from './settling.ts';
+import type { WithPendingCuts } from './write-queue.ts';
 
 /** A session to open. */
 export interface PendingSession {
@@ -40,7 +40,7 @@ export interface PendingSession {
 
 /**
  * Opens a session and ends the previous session of its workspace in one transaction, so that a workspace never has two
- * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (settling.ts).
+ * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (write-queue.ts).
  *
  * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. A refusal means
  *   that nothing has changed, unless the store's response was lost. In that case, the unused session ends when its

@@ -23,8 +23,8 @@ import {
   principalUnder,
   type Session,
 } from './session.ts';
-import type { WithPendingCuts, Write } from './settling.ts';
 import { touch } from './touch.ts';
+import type { WithPendingCuts, Write } from './write-queue.ts';
 
 /** A request to add a grant because of an approval or an emergency. */
 export interface GainRequest {
@@ -129,7 +129,7 @@ function gainsOf(
 interface Turn {
   /** Audit event of the decision. */
   readonly event: AuditEvent;
-  /** Adds the workspace's pending cuts to a write (settling.ts). */
+  /** Adds the workspace's pending cuts to a write (write-queue.ts). */
   readonly together: WithPendingCuts;
 }
 

@@ -21,8 +21,8 @@ import type { SessionContext } from '../session/context.ts';
 import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { grantsOf, sessionExpiry } from '../session/session.ts';
-import type { WithPendingCuts } from '../session/settling.ts';
 import { touch } from '../session/touch.ts';
+import type { WithPendingCuts } from '../session/write-queue.ts';
 import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 

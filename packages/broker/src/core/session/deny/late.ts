@@ -6,7 +6,7 @@ import { type CloseCause, type Store, toStoreError } from '../../../store/index.
 import { DENY_PRINCIPALS } from '../../statements.ts';
 import type { SessionContext } from '../context.ts';
 import { listRevokedPrincipals } from '../restore.ts';
-import type { Write } from '../settling.ts';
+import type { Write } from '../write-queue.ts';
 
 /** Cause to store for principals that are denied after their session ended. */
 const CAUSE: CloseCause = 'operator';

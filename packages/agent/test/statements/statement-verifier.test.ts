@@ -4,7 +4,7 @@ import { type LeaseStatement, type Statement, signStatement } from '@meshpass/id
 import { dpopKey } from '@meshpass/identity/dpop';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { expect, test } from 'vitest';
-import { createStatementVerifier } from '../../src/statements/received.ts';
+import { createStatementVerifier } from '../../src/statements/statement-verifier.ts';
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const keys = [{ ...dpopKey(privateKey).jwk, kid: 'one' }];

@@ -2,7 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import type { AuditRow } from '../../src/audit/log/event.ts';
-import { retryUntilStored, writeCountedRefusals } from '../../src/audit/log/until-stored.ts';
+import { retryUntilStored, writeCountedRefusals } from '../../src/audit/log/retry-until-stored.ts';
 import { playJournal } from '../harness/journal.ts';
 
 function journalThatRefuses(...first: readonly string[]) {

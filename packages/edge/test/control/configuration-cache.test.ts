@@ -1,7 +1,7 @@
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { expect, it } from 'vitest';
+import { createConfigurationCache } from '../../src/control/configuration-cache.ts';
 import type { ControlConnection } from '../../src/control/connection.ts';
-import { createConfigurationCache } from '../../src/control/contents.ts';
 
 /** A connection whose agent reads nothing until it is cut. */
 function silentConnection() {

@@ -1,7 +1,7 @@
 /** Sources of connections, and connections of strangers. */
 import { expect, test } from 'vitest';
 import { sourceGroup, sourceSite } from '../../src/limits/source.ts';
-import { createUnauthenticatedConnections } from '../../src/limits/strangers.ts';
+import { createUnauthenticatedConnections } from '../../src/limits/unauthenticated-connections.ts';
 
 test.each([
   ['192.0.2.7', '192.0.2.7'],

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attestor } from '../../src/attest/attest.ts';
 import { createCodespaceTokenLimiter } from '../../src/attest/github/codespace.ts';
-import { createGuessLimiter } from '../../src/base/limits/guesses.ts';
+import { createGuessLimiter } from '../../src/base/limits/guess-limiter.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../attest/world.ts';
 
 let world: World;

@@ -6,7 +6,7 @@
  * @param known stored results. Defaults to a WeakMap, so that keys can be garbage-collected
  * @example
  * ```ts
- * import { memoize } from '@meshpass/identity/memory/remembered';
+ * import { memoize } from '@meshpass/identity/memory/memoize';
  * const lengthOf = memoize((list: readonly number[]) => list.length);
  * lengthOf([1, 2]); // => 2
  * ```
