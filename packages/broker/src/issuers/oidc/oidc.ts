@@ -46,20 +46,23 @@ export async function attestOidc(
     );
   }
   const viaSignIn = isSignInToken(unverified, issuer);
-  const { claims, subject, exp, replay, ...rest } = viaSignIn
+  const verified = viaSignIn
     ? await bySignIn(proof, issuer, jkt, options)
     : await verifyIdToken(proof.token, issuer, issuer.audience, options);
+  const { claims, subject, exp, replay } = verified;
+  const signIn = 'signIn' in verified ? verified.signIn : {};
   const isJob = issuer.kind === 'actions' && !viaSignIn;
   const identity = isJob ? await actions(claims, issuer, options) : person(claims, issuer, subject);
   const proven = { claims, proofHash: sha256Hex(proof.token), proofExpiresAt: exp };
-  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...rest }, replay };
+  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...signIn }, replay };
 }
 
 /** Verifies a developer's sign-in. It is the workspace's only proof. */
 async function bySignIn(proof: OidcProof, issuer: TrustedIssuer, jkt: string, options: OidcOptions) {
   const { signIn, replay, exp } = await verifySignIn(proof.token, issuer, { jkt }, options);
   const { claims } = signIn;
-  return { claims, subject: String(claims.sub), exp, replay, signIns: [signIn], provenBySignIn: true as const };
+  const alone = { signIns: [signIn], provenBySignIn: true as const };
+  return { claims, subject: String(claims.sub), exp, replay, signIn: alone };
 }
 
 type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' | 'organizationRoles' | 'workspace'>;
