@@ -32,10 +32,10 @@ test('retries an Envoy that cannot start, without ending the agent', async () =>
 test('reports an Envoy that cannot start, for lack of file descriptors or altogether, and ends nothing', async () => {
   const program = `
     const { openSync } = await import('node:fs');
-    const { startGuarded } = await import(process.argv[1]);
+    const { startGuardedProcess } = await import(process.argv[1]);
     const nowhere = process.argv[2] === 'without' ? () => { for (;;) openSync('/dev/null'); } : () => {};
     try { nowhere(); } catch {}
-    const { ended, kill } = startGuarded(['/nowhere/envoy'], () => {});
+    const { ended, kill } = startGuardedProcess(['/nowhere/envoy'], () => {});
     ended.then((how) => { kill(); process.stdout.write(how); process.exit(); });
   `;
   const guarded = fileURLToPath(new URL('../../src/envoy/guarded-process.ts', import.meta.url));
