@@ -4,29 +4,19 @@
  * (Unix ms) at which each connection died.
  */
 import { createInterface } from 'node:readline';
-import { probeEdge } from '@meshpass/cli/drill/call';
-import {
-  callBroker,
-  createEmptyCredentials,
-  type DrillCredentials,
-  enrol,
-  requestCertificate,
-  requestToken,
-} from '@meshpass/cli/drill/credentials';
+import type { Svid } from '@meshpass/agent/session/enrol';
+import { type Caller, probeEdge } from '@meshpass/cli/drill/call';
 import { type FailedConnection, type HeldConnection, holdConnections } from '@meshpass/cli/drill/hold-open';
-import { renewLease } from '@meshpass/cli/drill/renew-lease';
+import { type DrillSession, openDrillSession, renewalVerdict } from '@meshpass/cli/drill/session';
 import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
-import { PROOF_TYPES } from '@meshpass/identity/attestation';
-import { SessionResponse } from '@meshpass/identity/wire';
 
 export interface Proof {
   readonly token: string;
   readonly name: string;
 }
 /** Credentials that a thief could copy: everything except the key, which never leaves the process. */
-export interface Copied {
-  readonly credentials: Omit<DrillCredentials, 'dpop'>;
-  readonly opened: SessionResponse;
+export interface Copied extends Pick<DrillSession, 'mesh' | 'services' | 'identityToken'> {
+  readonly svids: readonly (readonly [string, Svid])[];
 }
 export const KINDS = ['new connection', 'keep-alive HTTP', 'open HTTP/2 stream', 'open TCP'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -51,9 +41,12 @@ export type Order =
   | { readonly do: 'goodbye'; readonly as: string }
   | { readonly do: 'rebuild'; readonly as: string; readonly proof: Proof };
 
-interface Held extends Copied {
-  readonly credentials: DrillCredentials;
-  beating: NodeJS.Timeout | undefined;
+interface Held {
+  readonly caller: Caller & Pick<DrillSession, 'services'>;
+  /** Absent for a copy. */
+  readonly own?: DrillSession;
+  readonly broker?: string;
+  readonly beating?: NodeJS.Timeout;
   target?: Target | undefined;
   open?: readonly (HeldConnection | FailedConnection)[];
 }
@@ -73,37 +66,31 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 async function obey(order: Order): Promise<unknown> {
   if (order.do === 'open') {
-    const one = await openSession(order.broker, order.proof);
-    one.beating = setInterval(() => void renewLease(one.credentials), order.heartbeatMs);
-    held.set(order.as, one);
-    return one.opened.session;
+    const { broker } = order;
+    const own = await openSession(broker, order.proof);
+    const beating = setInterval(() => void renewalVerdict(own), order.heartbeatMs);
+    held.set(order.as, { caller: own, own, broker, beating });
+    return own.session;
   }
   if (order.do === 'take') {
-    const { credentials, opened } = order.copied;
-    held.set(order.as, {
-      opened,
-      credentials: { ...createEmptyCredentials(credentials.broker), ...credentials },
-      beating: undefined,
-    });
+    const { svids, ...copied } = order.copied;
+    held.set(order.as, { caller: { ...copied, ca: undefined, svids: new Map(svids) } });
     return {};
   }
   const one = held.get(order.as);
   if (!one) throw new Error(`nothing is held as ${order.as}`);
   switch (order.do) {
     case 'copy': {
-      const { dpop: _, ...credentials } = one.credentials;
-      return { credentials, opened: one.opened } satisfies Copied;
+      const { mesh, services, identityToken, svids } = one.caller;
+      return { mesh, services, identityToken, svids: [...svids] } satisfies Copied;
     }
     case 'hold': {
-      const services = one.opened.services.filter(({ grant }) => grant === order.grant);
+      const services = one.caller.services.filter(({ grant }) => grant === order.grant);
       const { http, tcp } = chooseTargets(services, {});
       one.target = http;
-      const { credentials, opened } = one;
-      const way = { edge: opened.mesh.edge };
-      one.open = await holdConnections(
-        { credentials, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE },
-        { http, tcp },
-      );
+      const { caller } = one;
+      const way = { edge: caller.mesh.edge };
+      one.open = await holdConnections({ caller, layer: 'edge', way, patience: PATIENCE }, { http, tcp });
       for (const connection of one.open) if (!('diedAt' in connection)) throw new Error(connection.why);
       return {};
     }
@@ -116,25 +103,20 @@ async function obey(order: Order): Promise<unknown> {
     }
     case 'goodbye': {
       const at = instant();
-      await callBroker(one.credentials, 'DELETE', '/session');
+      await one.own!.client.goodbye(one.own!.accessToken);
       return at;
     }
     case 'rebuild': {
       const at = instant();
-      const next = await openSession(one.credentials.broker, order.proof);
-      void callBroker(next.credentials, 'DELETE', '/session');
+      const { client, accessToken } = await openSession(one.broker!, order.proof);
+      void client.goodbye(accessToken).finally(() => client.close());
       return at;
     }
   }
 }
 
-async function openSession(broker: string, { token: proof, name }: Proof): Promise<Held> {
-  const credentials = createEmptyCredentials(broker);
-  const form = { subject_token_type: PROOF_TYPES.codespace, subject_token: proof, codespace_name: name };
-  const opened = SessionResponse.parse(must(await enrol(credentials, form)));
-  for (const grant of opened.session.grants) must(await requestCertificate(credentials, grant));
-  must(await requestToken(credentials));
-  return { credentials, opened, beating: undefined };
+function openSession(broker: string, { token, name }: Proof): Promise<DrillSession> {
+  return openDrillSession({ broker }, { type: 'github-codespace', token, codespaceName: name });
 }
 
 /** A new connection is dead at the answer of the first refusal, and only if nothing is taken any more after it. */
@@ -144,7 +126,7 @@ async function watch(one: Held, limitMs: number): Promise<Deaths> {
   let refusedAt: number | undefined;
   const allDead = () => refusedAt !== undefined && open.every((connection) => connection.diedAt() !== undefined);
   while (!allDead() && performance.now() < deadline) {
-    const { verdict } = await probeEdge(one.credentials, one.opened.mesh, one.target!, true);
+    const { verdict } = await probeEdge(one.caller, one.target!, true);
     if (verdict === 'refused') refusedAt ??= performance.now();
     else if (verdict === 'taken') refusedAt = undefined;
     await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));
@@ -155,9 +137,4 @@ async function watch(one: Held, limitMs: number): Promise<Deaths> {
     instants[n] === undefined ? null : performance.timeOrigin + instants[n],
   ]);
   return Object.fromEntries(entries) as Deaths;
-}
-
-function must({ status, json, text }: { status: number; json: unknown; text: string }): unknown {
-  if (status !== 200) throw new Error(`${status} ${text}`);
-  return json;
 }

@@ -5,7 +5,6 @@ import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } fro
 import { createStatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import type { ConfigurationSource } from '@meshpass/broker/core/channel/configurations';
 import type { Verdict } from '@meshpass/cli/drill/attempt';
-import { createEmptyCredentials } from '@meshpass/cli/drill/credentials';
 import { renewViaEdge } from '@meshpass/cli/drill/renew-by-edge';
 import { type ControlBroker, createSessionDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
 import { grantSet } from '@meshpass/identity/channel/index';
@@ -141,10 +140,9 @@ async function openAgent(
   const channel = openChannel(options);
   agent.twin = () => openChannel(options);
   agent.renewInDrill = () => {
-    const credentials = createEmptyCredentials('https://unused.invalid', web.root);
-    const svids = { dev: { key, chain: cert, spiffeId: principal! } };
-    const drilled = { ...credentials, dpop: enrolled.key, svids };
-    return renewViaEdge(drilled, { ...enrolled.mesh, edge: options.edge() }, id);
+    const svids = new Map([['dev', { privateKey: key, chain: cert }]]);
+    const mesh = { ...enrolled.mesh, edge: options.edge() };
+    return renewViaEdge({ ca: web.root, key: enrolled.key, svids, mesh, session: enrolled.session });
   };
   agent.of = (type) => events.filter((event) => event.type === type) as never;
   agent.renew = channel.renew;

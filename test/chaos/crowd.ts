@@ -35,7 +35,7 @@ export const TAKEN = 'TAKEN';
 
 export interface Stolen {
   /** `notAfter` in Unix ms. */
-  readonly svids: Readonly<Record<string, { key: string; chain: string; spiffeId: string; notAfter: number }>>;
+  readonly svids: Readonly<Record<string, { privateKey: string; chain: string; spiffeId: string; notAfter: number }>>;
   readonly roots: readonly string[];
   readonly identityToken: string;
 }
@@ -92,18 +92,14 @@ async function obey(order: Order): Promise<unknown> {
 
 async function misuse({ key, credentials }: Kept): Promise<Misused> {
   const client = new BrokerClient({ url: world.broker, key, ca: world.ca, now: Date.now, randomId: randomUUID });
-  const { accessToken, session, mesh, services } = credentials;
-  const { svids } = steal({ key, credentials } as Kept);
+  const { accessToken, session, mesh, services, svids } = credentials;
   const [service] = services;
   const edge = async () => {
     const target = `${service!.host}:${service!.port}`;
     const order = { target, grant: service!.grant, edge: mesh.edge };
-    const opened = await openTunnel(
-      { broker: '', dpop: key, ca: world.ca, sessionToken: '', roots: mesh.roots, svids },
-      order,
-    );
+    const opened = await openTunnel({ ca: world.ca, mesh, svids }, order);
     // Credentials that expired by themselves would prove nothing.
-    if (svids[service!.grant]!.notAfter < Date.now()) return 'socket' in opened ? TAKEN : 'expired';
+    if (svids.get(service!.grant)!.expiresAt < Date.now()) return 'socket' in opened ? TAKEN : 'expired';
     if ('socket' in opened) {
       opened.end();
       return TAKEN;
@@ -128,8 +124,8 @@ async function misuse({ key, credentials }: Kept): Promise<Misused> {
 
 function steal({ credentials }: Pick<Kept, 'credentials'>): Stolen {
   const { svids, mesh, identityToken } = credentials;
-  const entries = [...svids].map(([grant, { privateKey: key, chain, spiffeId, expiresAt: notAfter }]) => {
-    return [grant, { key, chain, spiffeId, notAfter }];
+  const entries = [...svids].map(([grant, { privateKey, chain, spiffeId, expiresAt: notAfter }]) => {
+    return [grant, { privateKey, chain, spiffeId, notAfter }];
   });
   return { svids: Object.fromEntries(entries), roots: mesh.roots, identityToken: identityToken.value };
 }

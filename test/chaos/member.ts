@@ -8,7 +8,7 @@ import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { CredentialManager, credentialExpiredError } from '@meshpass/agent/session/credential-manager';
 import { type Credentials, generateDpopKey } from '@meshpass/agent/session/enrol';
-import { renewWithClient } from '@meshpass/cli/drill/renew-lease';
+import { renewLease } from '@meshpass/cli/drill/session';
 import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
 import type { Proof } from '@meshpass/identity/attestation';
 import type { DpopKey } from '@meshpass/identity/dpop';
@@ -91,7 +91,7 @@ export async function join(options: MemberOptions): Promise<Member> {
       if (what === 'svids' || what === 'session') connection.drop();
     },
   });
-  const connection = new KeptConnection(() => keeper.credentials, key, ca);
+  const connection = new KeptConnection(() => keeper.credentials, ca);
   await keeper.start();
 
   const call = async (): Promise<void> => {
@@ -138,19 +138,17 @@ export async function join(options: MemberOptions): Promise<Member> {
 
 /** Renews the lease over HTTPS. @throws MeshpassError the broker's refusal */
 export function askForLease(client: BrokerClient, { session, mesh }: Credentials, key: DpopKey) {
-  return renewWithClient(client, { id: session.id, key, statementKeys: mesh.statement_keys });
+  return renewLease({ client, key, session, mesh });
 }
 
 /** The connection to the service, kept between calls. */
 class KeptConnection {
   readonly #credentials: () => Credentials;
-  readonly #key: DpopKey;
   readonly #ca: string;
   #kept: OpenTunnel | undefined;
 
-  constructor(credentials: () => Credentials, key: DpopKey, ca: string) {
+  constructor(credentials: () => Credentials, ca: string) {
     this.#credentials = credentials;
-    this.#key = key;
     this.#ca = ca;
   }
 
@@ -162,18 +160,10 @@ class KeptConnection {
     const service = services.find(({ host, protocol }) => host === SERVICE && protocol !== 'tcp');
     if (!service) throw new Error(`${SERVICE} is not among the services`);
     const { grant, host, port, spiffe_ids: peers } = service;
-    const svid = svids.get(grant)!;
-    const credentials = {
-      broker: '',
-      sessionToken: '',
-      dpop: this.#key,
-      ca: this.#ca,
-      roots: mesh.roots,
-      svids: {
-        [grant]: { spiffeId: svid.spiffeId, key: svid.privateKey, chain: svid.chain, notAfter: svid.expiresAt },
-      },
-    };
-    const opened = await openTunnel(credentials, { target: `${host}:${port}`, grant, edge: mesh.edge, peers });
+    const opened = await openTunnel(
+      { ca: this.#ca, mesh, svids },
+      { target: `${host}:${port}`, grant, edge: mesh.edge, peers },
+    );
     if (!('socket' in opened)) {
       const { edgeCode, error, stage } = opened;
       throw isErrorCode(edgeCode) ? new MeshpassError(edgeCode, edgeCode) : new Error(`${stage}: ${error}`);

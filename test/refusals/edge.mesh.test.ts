@@ -1,10 +1,10 @@
 /** Clients that the edge must not let through, as they come from the internet. */
 import { generateKeyPairSync } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
-import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import { connectionsOn } from '@meshpass/lab/network/sockets';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -304,13 +304,12 @@ async function meshSvid(namespace: string, serviceAccount: string): Promise<Svid
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const chain = await istiod.sign({ csr: createCsr(privateKey), ttl: 600, token });
   istiod.close();
-  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/${serviceAccount}`;
-  return { key, chain: chain[0]!, spiffeId };
+  return { privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), chain: chain[0]!, spiffeId };
 }
 
 /** Certificate with the SPIFFE id of the live session, signed by an unknown CA. */
-async function selfSigned(): Promise<{ key: string; chain: string }> {
+async function selfSigned(): Promise<Pick<Svid, 'privateKey' | 'chain'>> {
   const { spiffeId } = (await adversary.show()).svids[GRANT]!;
   const made = await dataPath.lab.exec('workspace', [
     ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'],
@@ -318,5 +317,5 @@ async function selfSigned(): Promise<{ key: string; chain: string }> {
   ]);
   expect(made.code).toBe(0);
   const block = (name: string) => new RegExp(`-----BEGIN ${name}-----[^]+?-----END ${name}-----`).exec(made.stdout)![0];
-  return { key: block('PRIVATE KEY'), chain: block('CERTIFICATE') };
+  return { privateKey: block('PRIVATE KEY'), chain: block('CERTIFICATE') };
 }

@@ -1,5 +1,5 @@
 /** A client of the edge that sends any given bytes. */
-import type { Svid } from '@meshpass/cli/drill/credentials';
+import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import { expect } from 'vitest';
 import { type DataPath, ORDERS } from '../mesh.ts';
 
@@ -15,7 +15,7 @@ export interface RawOrder {
 /** Sends raw bytes from the workspace to the edge. */
 export async function sendRaw(
   dataPath: DataPath,
-  { key, chain }: Svid,
+  { privateKey: key, chain }: Svid,
   order: RawOrder,
 ): Promise<{ answer: string; ended: boolean }> {
   const head = order.head ?? `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`;

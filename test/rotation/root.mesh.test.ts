@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Trust } from '@meshpass/cli/operator/trust-text';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import { type CaRotation, prepareCaRotation } from '@meshpass/lab/mesh/rotate-ca';
 import * as x509 from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -84,10 +85,7 @@ async function andAgentsHear(stage: () => Promise<void>): Promise<void> {
   await stage();
   await until(servicesRead, (count) => count > before, 30);
 }
-interface Forged {
-  readonly key: string;
-  readonly chain: string;
-}
+type Forged = Pick<Svid, 'privateKey' | 'chain'>;
 /** A certificate for another person's SPIFFE id, signed by a thief of the mesh CA's key. */
 async function forge(spiffeId: string): Promise<Forged> {
   const stolen = (file: string) => readFileSync(join(dataPath.lab.dir, 'ca', file), 'utf8');
@@ -109,7 +107,7 @@ async function forge(spiffeId: string): Promise<Forged> {
     ],
   });
   const pkcs8 = await crypto.subtle.exportKey('pkcs8', keys.privateKey);
-  return { key: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), chain: leaf.toString('pem') };
+  return { privateKey: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), chain: leaf.toString('pem') };
 }
 /** Through the data path, with certificates of one's choice towards the edge and towards the workload. */
 async function call(by: AdversarialClient, outer?: Forged) {

@@ -1,13 +1,12 @@
 /** Drives an adversarial client on a host of the lab from a test or the quickstart. */
 import type { Answer } from '@meshpass/cli/broker/ask';
-import type { DrillCredentials, Svid } from '@meshpass/cli/drill/credentials';
-import type { Renewal } from '@meshpass/cli/drill/renew-lease';
 import type { TunnelReport, TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';
+import type { Holder, Svid } from './holder.ts';
 import type { InvalidPresence } from './invalid-presence.ts';
 import type { InvalidProof } from './invalid-proofs.ts';
-import type { Order } from './main.ts';
+import type { Order, Renewal } from './main.ts';
 
 export interface Shown {
   readonly sessionToken: string;
@@ -42,7 +41,7 @@ export interface AdversarialClient {
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
-  take(credentials: Partial<Shown & Pick<DrillCredentials, 'session'>>): Promise<void>;
+  take(credentials: Partial<Shown & Pick<Holder, 'session'>>): Promise<void>;
   /** Runs the same process under another name: without credentials, with a new key. */
   as(name: string): AdversarialClient;
   end(): void;

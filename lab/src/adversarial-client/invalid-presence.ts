@@ -1,8 +1,9 @@
 /** Invalid answers to a presence challenge. Lab only. */
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { generateDpopKey, type PresenceRequest, type PresenceResponder } from '@meshpass/cli/drill/credentials';
+import { generateDpopKey } from '@meshpass/agent/session/enrol';
 import { createPresenceProof } from '@meshpass/identity/presence';
+import type { PresenceRequest, PresenceResponder } from './holder.ts';
 
 /** Overrides of the true answer; omitted members stay true. */
 export interface InvalidPresence {
@@ -59,11 +60,11 @@ export function respondWith(faults: InvalidPresence): PresenceResponder | null {
   };
 }
 
-function answerTo({ challenge, codespaceName, credentials }: PresenceRequest, faults: InvalidPresence): string {
+function answerTo({ challenge, codespaceName, holder }: PresenceRequest, faults: InvalidPresence): string {
   const jws = createPresenceProof({
-    key: faults.otherKey ? generateDpopKey() : credentials.dpop,
+    key: faults.otherKey ? generateDpopKey() : holder.dpop,
     challenge: { nonce: faults.nonce ?? challenge.nonce, path: faults.path ?? challenge.path },
-    broker: faults.broker ?? credentials.broker,
+    broker: faults.broker ?? holder.broker,
     codespaceName: faults.codespace ?? codespaceName,
     expiresAt: Math.floor(Date.now() / 1000) + (faults.expiresIn ?? challenge.expires_in),
   });

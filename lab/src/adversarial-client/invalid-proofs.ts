@@ -1,7 +1,7 @@
 /** DPoP proofs with false claims. Lab only. */
 import { randomUUID } from 'node:crypto';
-import { type DpopProver, generateDpopKey } from '@meshpass/cli/drill/credentials';
-import { createDpopProof } from '@meshpass/identity/dpop';
+import { generateDpopKey } from '@meshpass/agent/session/enrol';
+import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 
 /** Overrides of a DPoP proof. */
 export interface InvalidProof {
@@ -13,6 +13,14 @@ export interface InvalidProof {
   readonly otherKey?: boolean;
   readonly accessToken?: string | null;
 }
+
+/** Creates the DPoP proof of a request. If it returns undefined, the request is sent without one. */
+export type DpopProver = (request: {
+  readonly key: DpopKey;
+  readonly method: string;
+  readonly url: string;
+  readonly accessToken: string | undefined;
+}) => string | undefined;
 
 export function invalidProof(faults: InvalidProof = {}): DpopProver {
   return ({ key, method, url, accessToken }) => {

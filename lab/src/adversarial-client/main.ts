@@ -2,17 +2,11 @@
  * The adversarial client as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
  * on standard output. Lab only. Its credentials never leaves the process but by `show`.
  */
+import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { ask } from '@meshpass/cli/broker/ask';
-import {
-  callBroker,
-  createEmptyCredentials,
-  type DrillCredentials,
-  enrol,
-  requestCertificate,
-  requestToken,
-} from '@meshpass/cli/drill/credentials';
-import { renewLease } from '@meshpass/cli/drill/renew-lease';
+import { renewLease } from '@meshpass/cli/drill/session';
 import {
   openTunnel,
   probeTunnel,
@@ -20,9 +14,23 @@ import {
   type TunnelReport,
   type TunnelRequest,
 } from '@meshpass/cli/drill/tunnel';
+import type { EndedStatement, LeaseStatement } from '@meshpass/identity/channel/index';
 import { createCsr } from '@meshpass/identity/csr';
+import { type ErrorCode, toMeshpassError } from '@meshpass/identity/error';
+import {
+  emptyHanded,
+  enrol,
+  type Holder,
+  requestCertificate,
+  requestToken,
+  speak,
+  tunnelCredentials,
+} from './holder.ts';
 import { type InvalidPresence, respondWith } from './invalid-presence.ts';
 import { type InvalidProof, invalidProof } from './invalid-proofs.ts';
+
+/** The broker's signed statement, or the code of its refusal. */
+export type Renewal = LeaseStatement | EndedStatement | { readonly kind: 'refused'; readonly code: ErrorCode };
 
 /** Every order names whose credentials it works with (`as`); an unknown name begins empty-handed. */
 export type Order = { readonly as: string; readonly broker: string } & (
@@ -59,10 +67,10 @@ export type Order = { readonly as: string; readonly broker: string } & (
   /** A certificate request of the session's own key. */
   | { readonly do: 'csr-of-session-key' }
   | { readonly do: 'show' }
-  | { readonly do: 'take'; readonly credentials: Partial<DrillCredentials> }
+  | { readonly do: 'take'; readonly credentials: Partial<Holder> }
 );
 
-const everything = new Map<string, DrillCredentials>();
+const everything = new Map<string, Holder>();
 const held = new Map<string, Promise<number>>();
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -74,57 +82,56 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 
 function obey(order: Order): Promise<unknown> {
-  let credentials = everything.get(order.as);
-  if (!credentials) {
-    credentials = createEmptyCredentials(order.broker);
-    everything.set(order.as, credentials);
-  }
+  const holder = everything.get(order.as) ?? emptyHanded(order.broker);
+  everything.set(order.as, holder);
   switch (order.do) {
     case 'enrol':
-      return enrol(credentials, order.form, invalidProof(order.faults), order.presence && respondWith(order.presence));
+      return enrol(holder, order.form, invalidProof(order.faults), respondWith(order.presence ?? {}));
     case 'certificate':
-      return requestCertificate(credentials, order.grant, order.csr, invalidProof(order.faults));
+      return requestCertificate(holder, order.grant, order.csr, invalidProof(order.faults));
     case 'token':
-      return requestToken(credentials, order.audience, invalidProof(order.faults));
+      return requestToken(holder, order.audience, invalidProof(order.faults));
     case 'speak':
-      return callBroker(
-        credentials,
-        order.method,
-        order.path,
-        {
-          json: order.json,
-          ...(order.form && { form: order.form }),
-          ...(order.headers && { headers: order.headers }),
-        },
-        invalidProof(order.faults),
-      );
+      return speak(holder, order, invalidProof(order.faults));
     case 'renew':
-      return renewLease(credentials);
+      return renew(holder);
     case 'ask':
       return ask(order.url, order);
     case 'tunnel':
-      return probeTunnel(credentials, order);
+      return probeTunnel(tunnelCredentials(holder), order);
     case 'hold':
-      return hold(credentials, order);
+      return hold(holder, order);
     case 'cut':
       return held.get(order.as) ?? Promise.reject(new Error('nothing is held'));
     case 'csr-of-session-key':
-      return Promise.resolve(createCsr(credentials.dpop.privateKey));
+      return Promise.resolve(createCsr(holder.dpop.privateKey));
     case 'show': {
-      const { sessionToken, roots, svids, identityToken } = credentials;
+      const { sessionToken, roots, svids, identityToken } = holder;
       return Promise.resolve({ sessionToken, roots, svids, identityToken });
     }
     case 'take':
-      Object.assign(credentials, order.credentials);
+      Object.assign(holder, order.credentials);
       return Promise.resolve({});
   }
 }
 
+async function renew({ broker: url, dpop: key, session }: Holder): Promise<Renewal> {
+  if (!session) return { kind: 'refused', code: 'session_unknown' };
+  const client = new BrokerClient({ url, key, now: Date.now, randomId: randomUUID });
+  try {
+    return await renewLease({ client, key, session, mesh: { statement_keys: session.statementKeys } });
+  } catch (thrown) {
+    return { kind: 'refused', code: toMeshpassError(thrown).code };
+  } finally {
+    client.close();
+  }
+}
+
 async function hold(
-  credentials: DrillCredentials,
+  holder: Holder,
   order: TunnelRequest & { readonly as: string; readonly send: string },
 ): Promise<TunnelReport> {
-  const opened = await openTunnel(credentials, order);
+  const opened = await openTunnel(tunnelCredentials(holder), order);
   if (!('socket' in opened)) return opened;
   const { socket } = opened;
   held.set(order.as, new Promise((resolve) => socket.once('close', () => resolve(Date.now()))));

@@ -2,9 +2,9 @@
 import 'reflect-metadata';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
-import type { Svid } from '@meshpass/cli/drill/credentials';
 import { createCsr } from '@meshpass/identity/csr';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
+import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import * as x509 from '@peculiar/x509';
 import type { DataPath } from '../../mesh.ts';
 
@@ -51,7 +51,7 @@ export async function ofAnotherMesh(spiffeId: string): Promise<Credential> {
 
 /** A session's own SVID, used as if it were a CA. @param victim whose SPIFFE id is claimed */
 export async function signedBy(svid: Svid, victim: string): Promise<Credential> {
-  const pkcs8 = createPrivateKey(svid.key).export({ type: 'pkcs8', format: 'der' });
+  const pkcs8 = createPrivateKey(svid.privateKey).export({ type: 'pkcs8', format: 'der' });
   const key = await crypto.subtle.importKey('pkcs8', new Uint8Array(pkcs8), EC, false, ['sign']);
   const subject = new x509.X509Certificate(new X509Certificate(svid.chain).toString()).subject;
   const forged = await issuedBy(subject, key, victim);

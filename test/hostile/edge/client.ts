@@ -107,7 +107,7 @@ export async function goodbye({ adversary }: Internet, name: string): Promise<vo
 }
 
 export async function svidOf(adversary: AdversarialClient, grant = GRANT): Promise<Credential> {
-  const { key, chain } = (await adversary.show()).svids[grant]!;
+  const { privateKey: key, chain } = (await adversary.show()).svids[grant]!;
   return { key, chain };
 }
 

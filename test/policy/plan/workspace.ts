@@ -4,8 +4,7 @@ import { createCertificateAuthority } from '@meshpass/broker/mesh/istiod/authori
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
 import type { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { createKubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
-import { createEmptyCredentials, type DrillCredentials } from '@meshpass/cli/drill/credentials';
-import { openTunnel, probeTunnel } from '@meshpass/cli/drill/tunnel';
+import { openTunnel, probeTunnel, type TunnelCredentials } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { formatSni, parseTarget } from '@meshpass/identity/spiffe';
 import type { Lab } from '@meshpass/lab';
@@ -63,7 +62,7 @@ function tokenFor(grant: string, level: readonly string[]): Promise<string> {
 }
 
 /** A certificate for each grant, of the mesh's own istiod. */
-async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHttp>): Promise<DrillCredentials> {
+async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHttp>): Promise<TunnelCredentials> {
   const roots = () => [lab.rootCaPem()];
   const istiod = connectIstiod({ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots });
   const authority = createCertificateAuthority({
@@ -74,7 +73,7 @@ async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHt
     now: () => Math.floor(Date.now() / 1000),
     isRevoked: () => false,
   });
-  const made = { ...createEmptyCredentials('https://nowhere.test'), roots: roots() };
+  const svids = new Map<string, { chain: string; privateKey: string }>();
   for (const grant of GRANTS) {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const request = {
@@ -84,15 +83,15 @@ async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHt
       ttl: 3600,
       queue: 'arrival',
     } as const;
-    const { chain, spiffeId } = await authority.sign(request);
-    made.svids[grant] = { key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, chain, spiffeId };
+    const { chain } = await authority.sign(request);
+    svids.set(grant, { privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), chain });
   }
   istiod.close();
-  return made;
+  return { svids, mesh: { roots: roots() } };
 }
 
 /** Whether the database answers. The client sends first, because RBAC decides at the first bytes. */
-async function connects(credentials: DrillCredentials, order: Parameters<typeof openTunnel>[1]): Promise<boolean> {
+async function connects(credentials: TunnelCredentials, order: Parameters<typeof openTunnel>[1]): Promise<boolean> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return false;
   try {

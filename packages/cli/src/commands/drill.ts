@@ -72,7 +72,7 @@ export const command = defineCommand({
 
 async function drill(flags: DrillFlags): Promise<Answer> {
   if (flags.verify !== undefined) return await verify(flags, flags.verify);
-  const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
+  const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort, clusterDomain } = config(flags);
   const broker = url.replace(/\/+$/, '');
   if (!broker.startsWith('https://'))
     throw new MeshpassError('config_invalid', `--broker must be an https:// URL, not ${broker}.`);
@@ -101,6 +101,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
       broker,
       ca,
       presencePort,
+      clusterDomain,
       proofs: discoverProofSource({ proofFile, audience }),
       cause: flags.cause,
       rebuild: flags.rebuild,

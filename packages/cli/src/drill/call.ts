@@ -1,12 +1,14 @@
 /** Calls a service in the mesh with the given credentials, either through the edge or from inside the cluster. */
-import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
-import type { DrillCredentials } from './credentials.ts';
+import type { DrillSession } from './session.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, probeTunnel, type TunnelReport, type TunnelRequest, waitForClose } from './tunnel.ts';
 
 /** A byte that no protocol accepts as a complete message. */
 export const PROBE_BYTE = '\0';
+
+/** Session for which a call is made. */
+export type Caller = Pick<DrillSession, 'ca' | 'mesh' | 'svids' | 'identityToken'>;
 
 export interface Way {
   readonly edge?: { readonly host: string; readonly port: number };
@@ -28,12 +30,11 @@ export function createTunnelRequest(target: Target, way: Way, svid: boolean): Tu
 
 /** Formats a GET request, with or without the identity token. */
 export function formatRequest(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
+  { mesh, identityToken }: Caller,
   { authority, path }: Target,
   withToken: boolean,
 ): string {
-  const token = withToken && credentials.identityToken ? `${mesh.token_header}: ${credentials.identityToken}\r\n` : '';
+  const token = withToken ? `${mesh.token_header}: ${identityToken.value}\r\n` : '';
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
@@ -41,17 +42,10 @@ export function formatRequest(
  * Checks whether the edge opens a tunnel. The layers behind the edge are ignored, because their errors would hide its
  * decision.
  */
-export async function probeEdge(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
-  target: Target,
-  svid: boolean,
-): Promise<Verdict> {
-  const way = { edge: mesh.edge };
-  const { identityToken } = credentials;
-  const bearer =
-    svid || identityToken === undefined ? {} : { connectHeaders: `Authorization: Bearer ${identityToken}\r\n` };
-  const opened = await openTunnel(credentials, { ...createTunnelRequest(target, way, svid), ...bearer });
+export async function probeEdge(caller: Caller, target: Target, svid: boolean): Promise<Verdict> {
+  const way = { edge: caller.mesh.edge };
+  const bearer = svid ? {} : { connectHeaders: `Authorization: Bearer ${caller.identityToken.value}\r\n` };
+  const opened = await openTunnel(caller, { ...createTunnelRequest(target, way, svid), ...bearer });
   if ('socket' in opened) opened.end();
   if (!('socket' in opened) && opened.stage === 'edge') return toVerdict(opened, way);
   return { verdict: 'taken', how: 'the edge opened a tunnel' };
@@ -61,23 +55,17 @@ export async function probeEdge(
  * Makes one call and reports whether the mesh accepted it. Any HTTP status from the service itself, even 404, means
  * that the call got through.
  */
-export async function call(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
-  target: Target,
-  way: Way,
-  presented: Presented,
-): Promise<Verdict> {
+export async function call(caller: Caller, target: Target, way: Way, presented: Presented): Promise<Verdict> {
   const order = createTunnelRequest(target, way, presented.svid);
   if (target.path !== undefined)
     return toVerdict(
-      await probeTunnel(credentials, {
+      await probeTunnel(caller, {
         ...order,
-        send: formatRequest(credentials, mesh, target, presented.identityToken),
+        send: formatRequest(caller, target, presented.identityToken),
       }),
       way,
     );
-  const opened = await openTunnel(credentials, order);
+  const opened = await openTunnel(caller, order);
   if (!('socket' in opened)) return toVerdict(opened, way);
   try {
     await waitForClose(opened.socket, PROBE_BYTE);

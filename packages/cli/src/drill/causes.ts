@@ -1,14 +1,11 @@
 /** Ways in which a drill can end its own session, and the operator calls that a drill makes. */
 import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { SessionInfo } from '@meshpass/identity/wire';
 import type { OperatorCall } from '../operator/client.ts';
-import { callBroker, type DrillCredentials } from './credentials.ts';
-import { renewLease, verdictOf } from './renew-lease.ts';
+import { type DrillSession, renewalVerdict, renewLease } from './session.ts';
 
 export interface CauseContext {
-  readonly credentials: DrillCredentials;
-  readonly session: SessionInfo;
+  readonly held: DrillSession;
   readonly operator: Operator | undefined;
   /** Opens a new session for the same workspace. */
   readonly rebuild: () => Promise<void>;
@@ -30,20 +27,19 @@ const SECOND_MS = 1_000;
 /**
  * Ends the session. For an outside cause, waits until the session has ended.
  * @returns time of the cause, from performance.now()
- * @throws MeshpassError if this cause cannot end the session
+ * @throws MeshpassError the broker's refusal, or `drill_proves_nothing` if the cause did not end the session
  */
 export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
-  const { credentials, session, operator } = context;
+  const { held, operator } = context;
   switch (cause) {
     case 'goodbye': {
       const at = performance.now();
-      const answer = await callBroker(credentials, 'DELETE', '/session');
-      if (answer.status >= 300) throw notEnded(`the broker answered the goodbye with status ${answer.status}`);
+      await held.client.goodbye(held.accessToken);
       return at;
     }
     case 'admin': {
       const at = performance.now();
-      await operator!.close(session.id);
+      await operator!.close(held.session.id);
       return at;
     }
     case 'rebuild': {
@@ -52,8 +48,8 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       return at;
     }
     case 'lapse': {
-      const renewal = await renewLease(credentials);
-      if (renewal.kind !== 'lease') throw notEnded(`the broker did not renew its lease: ${verdictOf(renewal).how}`);
+      const renewal = await renewLease(held);
+      if (renewal.kind !== 'lease') throw notEnded(`it had already ended: ${renewal.cause}`);
       const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
       // Wait one second longer than the lease, because the broker's clock may be slower than the local one. Do not
       // query the broker before that: a renewal would prolong the session.
@@ -64,7 +60,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       const deadline = performance.now() + context.wait;
       for (;;) {
         const asked = performance.now();
-        if (verdictOf(await renewLease(credentials)).verdict === 'refused') return asked;
+        if ((await renewalVerdict(held)).verdict === 'refused') return asked;
         if (performance.now() > deadline) throw notEnded(`nothing ended it within ${context.wait / 1000} s`);
         await pause(POLL_MS);
       }

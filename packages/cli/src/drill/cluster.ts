@@ -1,5 +1,6 @@
 /** Inspects what a session leaves in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
+import type { Svid } from '@meshpass/agent/session/enrol';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { createKubernetes, type Kubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
@@ -7,7 +8,6 @@ import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-pol
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { Attempt, Verdict } from './attempt.ts';
-import type { Svid } from './credentials.ts';
 
 export interface Cluster {
   /** Creates tokens for the session's ServiceAccounts now, and returns attempts that review them later. */

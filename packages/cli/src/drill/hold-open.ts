@@ -6,10 +6,8 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { MeshInfo } from '@meshpass/identity/wire';
 import { type RetryOptions, repeatUntil } from './attempt.ts';
-import { createTunnelRequest, formatRequest, PROBE_BYTE, type Way } from './call.ts';
-import type { DrillCredentials } from './credentials.ts';
+import { type Caller, createTunnelRequest, formatRequest, PROBE_BYTE, type Way } from './call.ts';
 import { shortName, type Target } from './targets.ts';
 import { type OpenTunnel, openTunnel, sendAndRead, waitForClose } from './tunnel.ts';
 
@@ -34,8 +32,7 @@ export interface FailedConnection {
 
 /** Session to open connections for, and the route that they take. */
 export interface Hold {
-  readonly credentials: DrillCredentials;
-  readonly mesh: MeshInfo;
+  readonly caller: Caller;
   readonly layer: 'edge' | 'mesh gateway' | 'sidecar';
   readonly way: Way;
   readonly patience: RetryOptions;
@@ -113,15 +110,13 @@ export async function waitUntilDead(
 }
 
 async function keepAlive(hold: Hold, target: Target): Promise<HeldConnection> {
-  const { credentials, mesh } = hold;
+  const { caller } = hold;
   const opened = await mustOpen(hold, target);
   const ask = async (): Promise<string> => {
-    const answer = await sendAndRead(opened.socket, formatRequest(credentials, mesh, target, true)).catch(
-      (error: Error) => {
-        opened.end();
-        throw error;
-      },
-    );
+    const answer = await sendAndRead(opened.socket, formatRequest(caller, target, true)).catch((error: Error) => {
+      opened.end();
+      throw error;
+    });
     if (/\r\nconnection: *close\r\n/i.test(answer)) throw new Error('the connection is shutting down');
     return answer.split('\r\n', 1)[0] ?? '';
   };
@@ -135,9 +130,9 @@ async function keepAlive(hold: Hold, target: Target): Promise<HeldConnection> {
 }
 
 async function http2(hold: Hold, target: Target): Promise<HeldConnection | FailedConnection> {
-  const { credentials, mesh, layer, way } = hold;
+  const { caller, layer, way } = hold;
   const tried = `open HTTP/2 stream, ${shortName(target)}`;
-  const opened = await openTunnel(credentials, {
+  const opened = await openTunnel(caller, {
     ...createTunnelRequest(target, way, true),
     alpn: ['istio-h2', 'istio', 'h2'],
   });
@@ -154,7 +149,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldConnection | Faile
     const stream = session.request({
       ':method': 'GET',
       ':path': target.path!,
-      [mesh.token_header]: credentials.identityToken,
+      [caller.mesh.token_header]: caller.identityToken.value,
     });
     const status = new Promise<number>((resolve, reject) => {
       stream.on('response', (headers) => {
@@ -205,8 +200,8 @@ async function rawTcp(hold: Hold, target: Target): Promise<HeldConnection> {
   return held(hold, opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen({ credentials, way, patience }: Hold, target: Target): Promise<OpenTunnel> {
-  const open = () => openTunnel(credentials, createTunnelRequest(target, way, true));
+async function mustOpen({ caller, way, patience }: Hold, target: Target): Promise<OpenTunnel> {
+  const open = () => openTunnel(caller, createTunnelRequest(target, way, true));
   const opened = await repeatUntil(open, (one) => 'socket' in one, patience);
   if ('socket' in opened) return opened;
   throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');

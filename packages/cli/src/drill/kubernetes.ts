@@ -1,12 +1,10 @@
 /** Drill attempts against the API server, for a session that has Kubernetes grants. */
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
-import type { SessionResponse } from '@meshpass/identity/wire';
 import type { Attempt, Verdict } from './attempt.ts';
 import { toVerdict } from './call.ts';
-import { callBroker, type DrillCredentials, type Held } from './credentials.ts';
 import { type FailedConnection, type HeldConnection, held } from './hold-open.ts';
-import { brokerVerdict } from './replays.ts';
+import { brokerVerdict, type DrillSession } from './session.ts';
 import { openTunnel, sendAndRead, type TunnelRequest } from './tunnel.ts';
 
 /** API path that any authenticated caller may read. */
@@ -16,8 +14,8 @@ const PATH = '/apis/authentication.k8s.io/v1';
  * Creates two attempts for each Kubernetes grant. One requests a new token, and the other calls the API server with the
  * first token.
  */
-export function kubernetesAttempts({ credentials, opened }: Held, limit: number): Attempt[] {
-  return grantsOf(opened).flatMap((grant): Attempt[] => {
+export function kubernetesAttempts(session: DrillSession, limit: number): Attempt[] {
+  return grantsOf(session).flatMap((grant): Attempt[] => {
     let kept: Promise<string> | undefined;
     const about = { before: 'taken', limit } as const;
     return [
@@ -25,20 +23,20 @@ export function kubernetesAttempts({ credentials, opened }: Held, limit: number)
         ...about,
         layer: 'Kubernetes token',
         tried: `session token and DPoP key, for a token of ${grant} for the API server`,
-        use: async () => brokerVerdict(await ask(credentials, grant)),
+        use: () => brokerVerdict(ask(session, grant)),
       },
       {
         ...about,
         layer: 'edge',
         tried: `SVID and token of ${grant} for the API server, a new tunnel to it`,
         use: async () => {
-          kept ??= ask(credentials, grant).then(({ json }) => KubernetesTokenResponse.parse(json).token);
+          kept ??= ask(session, grant).then(({ token }) => token);
           const token = await kept.catch((error: Error) => {
             kept = undefined;
             return error;
           });
           if (token instanceof Error) return { verdict: 'unclear', how: 'the broker issued no token' };
-          return await present(credentials, orderFor(opened, grant), token);
+          return await present(session, orderFor(session, grant), token);
         },
       },
     ];
@@ -46,34 +44,34 @@ export function kubernetesAttempts({ credentials, opened }: Held, limit: number)
 }
 
 /** Opens a connection to the API server that stays open until the session ends. */
-export async function holdKubernetesConnections({
-  credentials,
-  opened,
-}: Held): Promise<readonly (HeldConnection | FailedConnection)[]> {
-  const [grant] = grantsOf(opened);
+export async function holdKubernetesConnections(
+  session: DrillSession,
+): Promise<readonly (HeldConnection | FailedConnection)[]> {
+  const [grant] = grantsOf(session);
   if (grant === undefined) return [];
   const [layer, tried] = ['edge', 'open connection to the API server of Kubernetes'] as const;
-  const tunnel = await openTunnel(credentials, orderFor(opened, grant));
+  const tunnel = await openTunnel(session, orderFor(session, grant));
   if (!('socket' in tunnel)) return [{ layer, tried, why: tunnel.edgeCode ?? tunnel.error ?? 'refused' }];
   return [held({ layer }, tunnel, tried, () => 'TLS to the API server was open')];
 }
 
-function grantsOf({ kubernetes }: SessionResponse): readonly string[] {
+function grantsOf({ kubernetes }: DrillSession): readonly string[] {
   return (kubernetes?.grants ?? []).map(({ grant }) => grant);
 }
 
-function orderFor({ mesh, kubernetes }: SessionResponse, grant: string): TunnelRequest {
+function orderFor({ mesh, kubernetes }: DrillSession, grant: string): TunnelRequest {
   const ca = kubernetes?.certificate_authority;
   const outside = { name: KUBERNETES_API.host, ...(ca !== undefined && { ca }) };
   return { target: KUBERNETES_TARGET, grant, edge: mesh.edge, alpn: ['http/1.1'], outside };
 }
 
-function ask(credentials: DrillCredentials, grant: string) {
-  return callBroker(credentials, 'POST', '/kubernetes/token', { json: { grant } });
+function ask({ client, accessToken }: DrillSession, grant: string) {
+  const call = { method: 'POST', path: '/kubernetes/token', json: { grant } } as const;
+  return client.ask(accessToken, call, KubernetesTokenResponse);
 }
 
-async function present(credentials: DrillCredentials, order: TunnelRequest, token: string): Promise<Verdict> {
-  const opened = await openTunnel(credentials, order);
+async function present(session: DrillSession, order: TunnelRequest, token: string): Promise<Verdict> {
+  const opened = await openTunnel(session, order);
   const way = { edge: order.edge! };
   if (!('socket' in opened)) return toVerdict(opened, way);
   try {

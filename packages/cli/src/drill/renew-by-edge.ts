@@ -5,10 +5,9 @@ import { createLineReader } from '@meshpass/agent/channel/lines';
 import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT_LENGTH } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
-import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
-import type { DrillCredentials, Svid } from './credentials.ts';
-import { nextSeq } from './renew-lease.ts';
+import { type DrillSession, nextSeq } from './session.ts';
+import type { TunnelCredentials } from './tunnel.ts';
 
 const PATIENCE_MS = 5_000;
 const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
@@ -16,12 +15,17 @@ const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
 
 /** Renews a session's lease over a control connection to the edge. Never throws: a refusal is returned as a verdict. */
-export async function renewViaEdge(credentials: DrillCredentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
-  const { ca, dpop, svids } = credentials;
-  const [svid] = Object.values(svids) as [Svid | undefined];
+export async function renewViaEdge({
+  ca,
+  key,
+  svids,
+  mesh,
+  session: { id: sid },
+}: TunnelCredentials & Pick<DrillSession, 'key' | 'mesh' | 'session'>): Promise<Verdict> {
+  const [svid] = svids.values();
   const context = createSecureContext({
     ...(ca !== undefined && { ca }),
-    ...(svid && { key: svid.key, cert: svid.chain }),
+    ...(svid && { key: svid.privateKey, cert: svid.chain }),
   });
   const received = createStatementVerifier({ sessionId: sid, keys: () => mesh.statement_keys });
   const seq = nextSeq();
@@ -29,7 +33,7 @@ export async function renewViaEdge(credentials: DrillCredentials, mesh: MeshInfo
     const socket = await connectToEdge(mesh.edge, context, AbortSignal.timeout(PATIENCE_MS));
     socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
     received.sent(seq);
-    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, dpop) }));
+    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, key) }));
     return await firstVerdict(socket, received);
   } catch (thrown) {
     const { cause, message } = thrown as Error;

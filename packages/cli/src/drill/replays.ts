@@ -1,12 +1,10 @@
 /** Creates the attempts of a drill, which use each credential of a session at each layer that accepts it. */
+import { obtainSvids } from '@meshpass/agent/session/enrol';
 import type { DrillReport } from '@meshpass/identity/drill-report';
-import type { MeshInfo } from '@meshpass/identity/wire';
-import type { Answer } from '../broker/ask.ts';
-import type { Attempt, Verdict } from './attempt.ts';
+import type { Attempt } from './attempt.ts';
 import { call, type Presented, probeEdge } from './call.ts';
-import { callBroker, type DrillCredentials, requestCertificate, requestToken } from './credentials.ts';
 import { renewViaEdge } from './renew-by-edge.ts';
-import { renewLease, verdictOf } from './renew-lease.ts';
+import { brokerVerdict, type DrillSession, renewalVerdict } from './session.ts';
 import { shortName, type Target } from './targets.ts';
 
 /** Addresses inside the cluster's network. */
@@ -24,46 +22,42 @@ const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
  * Creates attempts that use the session token and its DPoP key at the broker.
  * @param limit how soon after the session's end they must fail, ms
  */
-export function brokerReplayAttempts(
-  credentials: DrillCredentials,
-  grants: readonly string[],
-  limit: number,
-): Attempt[] {
+export function brokerReplayAttempts(held: DrillSession, limit: number): Attempt[] {
+  const { client, accessToken, session, identityToken } = held;
   const taken = { before: 'taken', limit } as const;
   return [
     {
       layer: 'token endpoint',
       tried: 'session token, for an identity token',
       ...taken,
-      use: async () => brokerVerdict(await requestToken(copyOf(credentials))),
+      use: () => brokerVerdict(client.token(accessToken)),
     },
     {
       layer: 'session renewal',
       tried: 'DPoP key, to renew the lease',
       ...taken,
-      use: async () => verdictOf(await renewLease(credentials)),
+      use: () => renewalVerdict(held),
     },
-    ...grants.map((grant): Attempt => {
+    ...session.grants.map((grant): Attempt => {
       return {
         layer: 'certificate renewal',
         tried: `session token and DPoP key, for a certificate of ${grant}`,
         ...taken,
-        use: async () => brokerVerdict(await requestCertificate(copyOf(credentials), grant)),
+        use: () => brokerVerdict(obtainSvids(client, accessToken, [grant], Date.now)),
       };
     }),
     {
       layer: 'configuration',
       tried: 'session token and DPoP key, for the configuration of an Envoy',
       ...taken,
-      use: async () => brokerVerdict(await callBroker(credentials, 'GET', '/session/configuration')),
+      use: () => brokerVerdict(client.configuration(accessToken)),
     },
     {
       layer: 'token endpoint',
       tried: 'identity token alone, instead of the session token',
       before: 'refused',
       limit,
-      use: async () =>
-        brokerVerdict(await requestToken({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
+      use: () => brokerVerdict(client.token(identityToken.value)),
     },
   ];
 }
@@ -72,12 +66,7 @@ export function brokerReplayAttempts(
  * Creates attempts that open a tunnel to each target through the edge.
  * @param limit how soon after the session's end they must fail, ms
  */
-export function edgeReplayAttempts(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
-  targets: readonly Target[],
-  limit: number,
-): Attempt[] {
+export function edgeReplayAttempts(session: DrillSession, targets: readonly Target[], limit: number): Attempt[] {
   return targets.flatMap((target): Attempt[] => {
     const about = { layer: 'edge', limit } as const;
     return [
@@ -85,32 +74,27 @@ export function edgeReplayAttempts(
         ...about,
         tried: `SVID, a new tunnel to ${shortName(target)}`,
         before: 'taken',
-        use: () => probeEdge(credentials, mesh, target, true),
+        use: () => probeEdge(session, target, true),
       },
       {
         ...about,
         tried: `identity token alone, a new tunnel to ${shortName(target)}`,
         before: 'refused',
-        use: () => probeEdge(credentials, mesh, target, false),
+        use: () => probeEdge(session, target, false),
       },
     ];
   });
 }
 
 /** Creates a drill attempt that renews the lease through an edge. */
-export function controlChannelAttempt(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
-  sessionId: string,
-  limit: number,
-): Attempt[] {
+export function controlChannelAttempt(session: DrillSession, limit: number): Attempt[] {
   return [
     {
       layer: 'control channel',
       tried: 'SVID and DPoP key, to renew the lease by the edge',
       before: 'taken',
       limit,
-      use: () => renewViaEdge(credentials, mesh, sessionId),
+      use: () => renewViaEdge(session),
     },
   ];
 }
@@ -120,8 +104,7 @@ export function controlChannelAttempt(
  * Pods.
  */
 export function inClusterAttempts(
-  credentials: DrillCredentials,
-  mesh: MeshInfo,
+  session: DrillSession,
   targets: readonly Target[],
   { gateway, pods }: InClusterAddresses,
   limit: number,
@@ -141,7 +124,7 @@ export function inClusterAttempts(
         tried: `${tried}, ${shortName(target)}`,
         before,
         limit,
-        use: () => call(credentials, mesh, target, { straightTo }, presented),
+        use: () => call(session, target, { straightTo }, presented),
       };
     };
     if (target.path === undefined) return [at('SVID, TCP', 'taken', SVID_ALONE)];
@@ -178,18 +161,4 @@ export function untriedRows(targets: readonly Target[], { gateway, pods }: InClu
 /** Finds a target's Pod by any of the service's names, including short ones. */
 export function findPod({ service }: Target, pods: InClusterAddresses['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
-}
-
-/** Converts a broker response into a verdict. */
-export function brokerVerdict({ status, json }: Answer): Verdict {
-  const code = (json as { error_code?: string } | undefined)?.error_code;
-  if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
-  // Only these error codes prove that the credential is dead. An overloaded or failing broker sends other codes.
-  const dead = status === 401 && (code?.startsWith('session_') ?? false);
-  return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
-}
-
-/** Copies credentials, so that an attempt cannot overwrite the ones that the session had when it ended. */
-function copyOf(credentials: DrillCredentials): DrillCredentials {
-  return { ...credentials, svids: { ...credentials.svids } };
 }

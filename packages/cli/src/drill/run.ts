@@ -4,28 +4,15 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
-import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import type { DrillCause, DrillLayer, DrillReport, DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { SessionResponse } from '@meshpass/identity/wire';
 import { decodeJwt } from 'jose';
-import { type Answer, parseRefusal } from '../broker/ask.ts';
 import { type Attempt, attemptAfterCause, attemptAgain, attemptBeforeCause, row } from './attempt.ts';
 import { call } from './call.ts';
 import { end, type Operator, STORED_CLOSE_CAUSES } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import {
-  callBroker,
-  createEmptyCredentials,
-  type DrillCredentials,
-  enrol,
-  type Held,
-  requestCertificate,
-  requestToken,
-} from './credentials.ts';
 import { type FailedConnection, type HeldConnection, type Hold, holdConnections, waitUntilDead } from './hold-open.ts';
 import { holdKubernetesConnections, kubernetesAttempts } from './kubernetes.ts';
-import { renewLease, verdictOf } from './renew-lease.ts';
 import {
   brokerReplayAttempts,
   controlChannelAttempt,
@@ -35,15 +22,10 @@ import {
   inClusterAttempts,
   untriedRows,
 } from './replays.ts';
+import { type DrillSession, type DrillSessionOptions, openDrillSession, renewalVerdict } from './session.ts';
 import { chooseTargets, shortName, type Target, type TargetOptions } from './targets.ts';
 
-export interface DrillOptions {
-  /** Public URL of the broker. */
-  readonly broker: string;
-  /** CA of the broker and the edge, in PEM. */
-  readonly ca?: string | undefined;
-  /** Port for presence challenges, as in AgentConfig. */
-  readonly presencePort: number;
+export interface DrillOptions extends DrillSessionOptions {
   readonly proofs: ProofSource;
   readonly cause: DrillCause;
   /** Whether to open another session for the same workspace afterwards. */
@@ -66,8 +48,6 @@ const MESH_LIMIT_MS = 10_000;
 /** How long istiod may take to configure the gateway and the sidecars after a grant is applied or a Pod starts. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
-const PRESENCE_TRIES = 5;
-const PRESENCE_PAUSE_MS = 1_000;
 
 /**
  * Runs a drill.
@@ -78,25 +58,24 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   const startedAt = new Date().toISOString();
   const { progress, cause, cluster, operator } = options;
   progress('opening a session');
-  const held = await open(options);
-  let second: Held | undefined;
+  const held = await openSession(options);
+  let second: DrillSession | undefined;
   let beating: NodeJS.Timeout | undefined;
   try {
-    const { credentials, opened } = held;
-    const { session, mesh, services } = opened;
+    const { session, mesh, services } = held;
     const { http, tcp } = chooseTargets(services, options.choice);
     const targets = [http, tcp].filter((target) => target !== undefined);
     const limit = { edge: cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS, mesh: MESH_LIMIT_MS };
-    const svids = Object.values(credentials.svids);
+    const svids = [...held.svids.values()];
 
     progress('using all its credentials');
     const reviews = await cluster?.tokenReviews(svids, limit.mesh);
     const attempts: Attempt[] = [
-      ...brokerReplayAttempts(credentials, session.grants, limit.edge),
-      ...edgeReplayAttempts(credentials, mesh, targets, limit.edge),
-      ...controlChannelAttempt(credentials, mesh, session.id, limit.edge),
+      ...brokerReplayAttempts(held, limit.edge),
+      ...edgeReplayAttempts(held, targets, limit.edge),
+      ...controlChannelAttempt(held, limit.edge),
       ...kubernetesAttempts(held, limit.edge),
-      ...inClusterAttempts(credentials, mesh, targets, options.inside, limit.mesh),
+      ...inClusterAttempts(held, targets, options.inside, limit.mesh),
       ...(reviews?.attempts ?? []),
       ...(cluster?.remains(svids, limit.mesh) ?? []),
       ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
@@ -105,13 +84,13 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       limit: PUSH_PATIENCE_MS,
       between: async () => {
         await pause(PUSH_PAUSE_MS);
-        await renewLease(credentials);
+        await renewalVerdict(held);
       },
     };
     const before = await attemptBeforeCause(attempts, patience);
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
-    const hold = { credentials, mesh, patience };
+    const hold = { caller: held, patience };
     const open = [
       ...(await holdConnections({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
       ...(await holdKubernetesConnections(held)),
@@ -121,11 +100,11 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
       second ??= await openAgain(options);
-      const { credentials: fresh, opened: again } = second;
+      const fresh = second;
       // Renew the lease of the new session, because the remaining checks may take longer than a lease lasts.
-      beating ??= setInterval(() => void renewLease(fresh), again.session.heartbeat_seconds * 1000);
+      beating ??= setInterval(() => void renewalVerdict(fresh), fresh.session.heartbeat_seconds * 1000);
     };
-    const at = await end(cause, { credentials, session, operator, rebuild, wait: options.wait });
+    const at = await end(cause, { held, operator, rebuild, wait: options.wait });
     const [connections, connectionsInside, replays] = await Promise.all([
       waitUntilDead(open, at, limit.edge),
       waitUntilDead(inside, at, limit.mesh),
@@ -160,14 +139,16 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     };
   } finally {
     clearInterval(beating);
-    for (const one of [held, second])
-      if (one) await callBroker(one.credentials, 'DELETE', '/session').catch(() => undefined);
+    for (const one of [held, second]) {
+      await one?.client.goodbye(one.accessToken).catch(() => undefined);
+      one?.client.close();
+    }
   }
 }
 
 /** Opens connections from inside the cluster that bypass the edge. */
 async function holdInside(
-  hold: Pick<Hold, 'credentials' | 'mesh' | 'patience'>,
+  hold: Pick<Hold, 'caller' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
   { gateway, pods }: InClusterAddresses,
 ): Promise<readonly (HeldConnection | FailedConnection)[]> {
@@ -187,37 +168,12 @@ async function holdInside(
   return held;
 }
 
-/**
- * Opens a session with a certificate for each grant and an identity token.
- * @throws MeshpassError with the broker's error code
- */
-async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
-  const credentials = createEmptyCredentials(broker, ca, presencePort);
-  const proof = await proofs.proof();
-  const form: Record<string, string> =
-    proof.type === 'oidc'
-      ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
-      : { subject_token_type: PROOF_TYPES.codespace, subject_token: proof.token, codespace_name: proof.codespaceName };
-  const opened = SessionResponse.parse(granted(await enrolPatiently(credentials, form)));
-  for (const grant of opened.session.grants) granted(await requestCertificate(credentials, grant));
-  granted(await requestToken(credentials));
-  return { credentials, opened };
+async function openSession(options: DrillOptions): Promise<DrillSession> {
+  return await openDrillSession(options, await options.proofs.proof());
 }
 
-/**
- * Retries the enrolment, because it takes GitHub a while to notice the port for the presence challenge and forward it.
- */
-async function enrolPatiently(credentials: DrillCredentials, form: Readonly<Record<string, string>>): Promise<Answer> {
-  for (let left = PRESENCE_TRIES; ; left--) {
-    const answer = await enrol(credentials, form);
-    const code = (answer.json as { error_code?: unknown } | undefined)?.error_code;
-    if (code !== 'presence_unanswered' || left === 1) return answer;
-    await pause(PRESENCE_PAUSE_MS);
-  }
-}
-
-async function openAgain(options: DrillOptions): Promise<Held> {
-  return await open(options).catch((thrown: MeshpassError) => {
+async function openAgain(options: DrillOptions): Promise<DrillSession> {
+  return await openSession(options).catch((thrown: MeshpassError) => {
     if (options.proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
     throw new MeshpassError(
       'usage',
@@ -256,11 +212,6 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
   return rows;
 }
 
-function granted({ status, json }: Answer): unknown {
-  if (status === 200) return json;
-  throw parseRefusal(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
-}
-
 // Rows about the rebuilt workspace. Its new credentials must work, and the old identity token must not add any access.
 
 /**
@@ -268,26 +219,23 @@ function granted({ status, json }: Answer): unknown {
  * @param old the session that has ended
  * @param fresh the new session of the same workspace
  */
-async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
-  const { credentials, opened } = fresh;
-  const { mesh, session } = opened;
-  const way = { edge: mesh.edge };
+async function rebuilt(old: DrillSession, fresh: DrillSession, targets: readonly Target[]): Promise<DrillRow[]> {
+  const way = { edge: fresh.mesh.edge };
   const rows: DrillRow[] = [];
-  const renewed = verdictOf(await renewLease(credentials));
-  const renewal = { layer: 'session renewal', tried: `new session ${session.id}` } as const;
+  const renewed = await renewalVerdict(fresh);
+  const renewal = { layer: 'session renewal', tried: `new session ${fresh.session.id}` } as const;
   rows.push(row('rebuild', renewal, renewed.verdict === 'taken' ? 'lives' : 'broken', renewed.how));
   for (const target of targets) {
     const presented = { svid: true, identityToken: target.path !== undefined };
-    const { verdict, how } = await call(credentials, mesh, target, way, presented);
+    const { verdict, how } = await call(fresh, target, way, presented);
     const about = { layer: 'edge', tried: `new credentials, ${shortName(target)}` } as const;
     rows.push(row('rebuild', about, verdict === 'taken' ? 'lives' : 'broken', how));
   }
   const http = targets.find((target) => target.path !== undefined);
-  const dead = old.credentials.identityToken;
-  if (http && dead !== undefined) {
-    const mixed = { ...credentials, identityToken: dead };
-    const { verdict, how } = await call(mixed, mesh, http, way, { svid: true, identityToken: true });
-    const expires = new Date((decodeJwt(dead).exp ?? 0) * 1000).toISOString();
+  if (http) {
+    const mixed = { ...fresh, identityToken: old.identityToken };
+    const { verdict, how } = await call(mixed, http, way, { svid: true, identityToken: true });
+    const expires = new Date((decodeJwt(old.identityToken.value).exp ?? 0) * 1000).toISOString();
     const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;
     // A sidecar verifies the token offline. The call succeeds only because a live certificate opened the connection.
     const why = `${how}; verified offline until it expires, ${expires}: worth nothing without a live certificate`;

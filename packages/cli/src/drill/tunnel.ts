@@ -4,9 +4,17 @@
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
+import type { Svid } from '@meshpass/agent/session/enrol';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { formatSni, parseTarget, spiffeIdFromSan } from '@meshpass/identity/spiffe';
-import type { DrillCredentials } from './credentials.ts';
+
+/** Credentials to present, and roots to trust. */
+export interface TunnelCredentials {
+  /** CA of the edge, in PEM. Defaults to Node's built-in roots. */
+  readonly ca?: string | undefined;
+  readonly mesh: { readonly roots: readonly string[] };
+  readonly svids: ReadonlyMap<string, Pick<Svid, 'chain' | 'privateKey'>>;
+}
 
 export interface TunnelRequest {
   /** Authority of the CONNECT request: `host:port`. */
@@ -16,7 +24,7 @@ export interface TunnelRequest {
   /** Grant whose SVID is presented to the edge and the workload. With `none`, no SVID is presented. */
   readonly grant: string;
   /** Certificate to present to the edge instead of the SVID, in PEM. */
-  readonly outerCertificate?: { readonly key: string; readonly chain: string };
+  readonly outerCertificate?: Pick<Svid, 'chain' | 'privateKey'>;
   /** Address of the edge; absent with `straightTo`. */
   readonly edge?: { readonly host: string; readonly port: number };
   /** Address of a gateway or a Pod to dial directly, as a client inside the mesh would. */
@@ -58,7 +66,7 @@ const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
 /** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is returned as a report. */
-export async function probeTunnel(credentials: DrillCredentials, order: TunnelRequest): Promise<TunnelReport> {
+export async function probeTunnel(credentials: TunnelCredentials, order: TunnelRequest): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
   try {
@@ -76,10 +84,10 @@ export async function probeTunnel(credentials: DrillCredentials, order: TunnelRe
 
 /** Opens a tunnel and keeps it open. Never throws: a refusal is returned as a report. */
 export async function openTunnel(
-  credentials: DrillCredentials,
+  credentials: TunnelCredentials,
   order: TunnelRequest,
 ): Promise<OpenTunnel | TunnelReport> {
-  const svid = credentials.svids[order.grant];
+  const svid = credentials.svids.get(order.grant);
   let below: Socket;
   try {
     if (order.straightTo) {
@@ -93,7 +101,7 @@ export async function openTunnel(
           servername: order.edge!.host,
           ALPNProtocols: ['http/1.1'],
           ...(credentials.ca !== undefined && { ca: credentials.ca }),
-          ...(outer && { key: outer.key, cert: outer.chain }),
+          ...(outer && { key: outer.privateKey, cert: outer.chain }),
         }),
         'secureConnect',
       );
@@ -129,18 +137,18 @@ export async function openTunnel(
 }
 
 function ofWorkload(
-  { svids, roots }: DrillCredentials,
+  { svids, mesh }: TunnelCredentials,
   { sni, target, peers, grant }: TunnelRequest,
 ): ConnectionOptions {
-  const svid = svids[grant];
+  const svid = svids.get(grant);
   return {
     servername: sni ?? formatSni(parseTarget(target)!),
-    ca: [...roots],
+    ca: [...mesh.roots],
     checkServerIdentity: (_name, { subjectaltname }) =>
       peers === undefined || peers.includes(spiffeIdFromSan(subjectaltname) ?? '')
         ? undefined
         : new Error(`the certificate for ${target} belongs to ${subjectaltname}`),
-    ...(svid && { key: svid.key, cert: svid.chain }),
+    ...(svid && { key: svid.privateKey, cert: svid.chain }),
   };
 }
 

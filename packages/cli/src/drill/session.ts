@@ -1,0 +1,121 @@
+/**
+ * Session of a drill, opened and used with the agent's broker client. Its credentials remain available after its end,
+ * so that the drill can use them again when they must be dead.
+ */
+import { randomUUID } from 'node:crypto';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import { type Credentials, enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
+import type { Proof } from '@meshpass/identity/attestation';
+import {
+  createLeaseProof,
+  createStatementReader,
+  type EndedStatement,
+  type LeaseStatement,
+  type StatementKey,
+} from '@meshpass/identity/channel/index';
+import type { DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { SessionInfo } from '@meshpass/identity/wire';
+import type { Verdict } from './attempt.ts';
+
+/** All credentials that the broker issued for a session, kept in memory only. */
+export interface DrillSession extends Credentials {
+  readonly client: BrokerClient;
+  readonly key: DpopKey;
+  /** CA of the broker and the edge, in PEM. Defaults to Node's built-in roots. */
+  readonly ca: string | undefined;
+}
+
+export interface DrillSessionOptions {
+  /** Public URL of the broker. */
+  readonly broker: string;
+  /** CA of the broker and the edge, in PEM. */
+  readonly ca?: string | undefined;
+  /** Port for presence challenges, as in AgentConfig. */
+  readonly presencePort?: number;
+  readonly clusterDomain?: string;
+}
+
+/** Session whose lease is renewed. */
+export interface LeasedSession {
+  readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
+  readonly key: DpopKey;
+  readonly session: Pick<SessionInfo, 'id'>;
+  readonly mesh: { readonly statement_keys: readonly StatementKey[] };
+}
+
+let last = 0;
+
+/**
+ * Opens a session with a certificate for each grant and an identity token.
+ * @throws MeshpassError with the broker's error code
+ */
+export async function openDrillSession(
+  { broker: url, ca, ...options }: DrillSessionOptions,
+  proof: Proof,
+): Promise<DrillSession> {
+  const key = generateDpopKey();
+  const client = new BrokerClient({ ...options, url, ca, key, now: Date.now, randomId: randomUUID });
+  try {
+    const { credentials } = await enrol(client, proof, Date.now, () => undefined);
+    return { ...credentials, client, key, ca };
+  } catch (thrown) {
+    client.close();
+    throw thrown;
+  }
+}
+
+/** Returns the sequence number for the next lease proof. It is greater than all earlier ones in this process. */
+export function nextSeq(): number {
+  last = Math.max(last + 1, Date.now());
+  return last;
+}
+
+/**
+ * Renews a session's lease over HTTPS, as the agent does when its control channel is silent.
+ * @returns the broker's signed statement
+ * @throws MeshpassError the broker's refusal; `agent_broker_answer_invalid` if the response is not signed by the broker
+ */
+export async function renewLease({
+  client,
+  key,
+  session: { id },
+  mesh,
+}: LeasedSession): Promise<LeaseStatement | EndedStatement> {
+  const proof = () => createLeaseProof({ sid: id, seq: nextSeq(), at: client.brokerNow }, key);
+  const read = createStatementReader(mesh.statement_keys)(await client.renewLease(id, proof));
+  if (read.state !== 'verified' || read.statement.kind === 'configuration' || read.statement.sid !== id) {
+    throw new MeshpassError(
+      'agent_broker_answer_invalid',
+      "The broker's answer is not a signed statement about the lease.",
+    );
+  }
+  return read.statement;
+}
+
+/** Renews a session's lease. Never throws: a refusal is returned as a verdict. */
+export function renewalVerdict(session: LeasedSession): Promise<Verdict> {
+  return brokerVerdict(renewLease(session), (statement) =>
+    statement.kind === 'lease'
+      ? { verdict: 'taken', how: 'renewed' }
+      : { verdict: 'refused', how: `ended: ${statement.cause}` },
+  );
+}
+
+const ISSUED: Verdict = { verdict: 'taken', how: 'issued' };
+
+/** Converts the broker's answer into a verdict. Never throws: a refusal is returned as a verdict. */
+export async function brokerVerdict<T>(
+  answer: Promise<T>,
+  accepted: (value: T) => Verdict = () => ISSUED,
+): Promise<Verdict> {
+  try {
+    return accepted(await answer);
+  } catch (thrown) {
+    const { code, message, status } = toMeshpassError(thrown);
+    // Only these error codes prove that the credential is dead. An overloaded or failing broker sends other codes.
+    const dead = status === 401 && code.startsWith('session_');
+    if (dead) return { verdict: 'refused', how: `${status} ${code}` };
+    return { verdict: 'unclear', how: `${code}: ${message}` };
+  }
+}
