@@ -50,6 +50,16 @@ export async function ask(url: string, { method, headers, body, ca, servername }
 }
 
 /**
+ * Parses the value of `--broker`.
+ * @returns the URL without a trailing slash
+ * @throws MeshpassError `usage`
+ */
+export function parseBrokerUrl(text: string): string {
+  if (text.startsWith('https://') && URL.canParse(text)) return new URL(text).href.replace(/\/+$/, '');
+  throw new MeshpassError('usage', `--broker must be an https:// URL, not ${text}.`);
+}
+
+/**
  * Sends a GET request to a broker.
  * @param base broker's public URL, without a trailing slash
  * @param hint sentence to append to the error message

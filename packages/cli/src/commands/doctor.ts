@@ -1,7 +1,6 @@
 import { agentConfig } from '@meshpass/agent/control/config';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { hostEnvironment } from '@meshpass/agent/session/discover';
-import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
@@ -28,8 +27,6 @@ export const command = defineCommand({
   page: 'docs/agent.md',
   run: async (options) => {
     const config = agentConfig(options, process.env);
-    if (!config.broker.startsWith('https://'))
-      throw new MeshpassError('usage', `--broker must be an https:// URL, not ${config.broker}.`);
     const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: hostEnvironment, now: Date.now });
     return findingsOutput(lines, 'lines');
   },

@@ -14,7 +14,7 @@ import {
 } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
-import { fetchFromBroker, notBrokerError } from '../broker/ask.ts';
+import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
 import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT } from '../command/failure.ts';
@@ -73,9 +73,7 @@ export const command = defineCommand({
 async function drill(flags: DrillFlags): Promise<Answer> {
   if (flags.verify !== undefined) return await verify(flags, flags.verify);
   const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort, clusterDomain } = config(flags);
-  const broker = url.replace(/\/+$/, '');
-  if (!broker.startsWith('https://'))
-    throw new MeshpassError('config_invalid', `--broker must be an https:// URL, not ${broker}.`);
+  const broker = parseBrokerUrl(url);
   const ca = readCa(caFile);
   if (existsSync(controlPath(runtimeDirectory)))
     throw new MeshpassError(
@@ -156,7 +154,7 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
       '--verify requires the keys that signed the report. Pass --jwks FILE (offline), or --broker https://... to fetch them.',
     );
   const { broker, caFile } = config(flags);
-  const base = broker.replace(/\/+$/, '');
+  const base = parseBrokerUrl(broker);
   const answer = await fetchFromBroker(base, '/jwks', readCa(caFile));
   if (answer.status === 200) return answer.json;
   throw notBrokerError(base, answer);

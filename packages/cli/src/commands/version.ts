@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { toMeshpassError } from '@meshpass/identity/error';
 import { isPlainText } from '@meshpass/identity/text';
 import { VERSION } from '@meshpass/identity/version';
-import { fetchFromBroker, notBrokerError } from '../broker/ask.ts';
+import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
@@ -61,9 +61,7 @@ async function askVersion(
  * @throws MeshpassError `usage`, `agent_broker_unreachable`
  */
 export async function fetchBrokerVersion(broker: string, ca: string | undefined): Promise<string> {
-  if (!broker.startsWith('https://') || !URL.canParse(broker))
-    throw new MeshpassError('usage', `--broker must be an https:// URL, not ${broker}.`);
-  const base = new URL(broker).href.replace(/\/+$/, '');
+  const base = parseBrokerUrl(broker);
   const answer = await fetchFromBroker(base, '/version', ca);
   const version = (answer.json as { version?: unknown } | undefined)?.version;
   if (answer.status === 200 && typeof version === 'string' && version.length <= 64 && isPlainText(version))

@@ -9,7 +9,7 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { z } from 'zod';
-import { ask, fetchFromBroker, notBrokerError } from '../broker/ask.ts';
+import { ask, fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
 import { type Finding, failedFinding, ok, skippedFinding } from '../diagnosis/finding.ts';
 import { type Check, diagnose } from '../diagnosis/run.ts';
 import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';
@@ -41,9 +41,14 @@ const FORWARDING_DOMAIN = 'app.github.dev';
 
 const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
 
-/** Runs the checks. Never throws: a failed check produces a finding. */
-export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorFinding[]> {
-  const { config, surroundings } = options;
+/**
+ * Runs the checks. A failed check produces a finding.
+ * @throws MeshpassError `usage` if the broker's URL is not https
+ */
+export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFinding[]> {
+  const config = { ...given.config, broker: parseBrokerUrl(given.config.broker) };
+  const options = { ...given, config };
+  const { surroundings } = options;
   let source: ProofSource;
   let proof: Proof;
   let skew: number;
@@ -81,7 +86,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
         skew = await lookAtBroker(options);
         return ok('broker', `${config.broker} responds, and its public URL matches the one configured here.`);
       },
-      onError: { seen: `GET ${base(options)}/.well-known/openid-configuration` },
+      onError: { seen: `GET ${config.broker}/.well-known/openid-configuration` },
     },
     {
       names: ['clock'],
@@ -164,8 +169,7 @@ function refuseOtherKinds(proof: Proof): Proof {
 
 /** Returns the checks that resolve the broker's name and examine its TLS. */
 function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
-  const url = base(options);
-  const { hostname: host, port } = URL.canParse(url) ? new URL(url) : { hostname: url, port: '' };
+  const { hostname: host, port } = new URL(options.config.broker);
   const handshake = { host, port: Number(port || 443), ca: options.ca };
   return [
     {
@@ -199,10 +203,6 @@ const CLOCK = {
   command: 'sudo chronyc makestep || sudo timedatectl set-ntp true',
 };
 
-function base({ config }: Pick<DoctorOptions, 'config'>): string {
-  return URL.canParse(config.broker) ? new URL(config.broker).href.replace(/\/+$/, '') : config.broker;
-}
-
 /** Returns a hint if HTTPS_PROXY is set, because the workspace may reach the internet only through that proxy. */
 function throughProxy(env: Readonly<Record<string, string | undefined>>): string {
   const proxy = env.HTTPS_PROXY || env.https_proxy;
@@ -216,9 +216,7 @@ function throughProxy(env: Readonly<Record<string, string | undefined>>): string
  * @returns how far the broker's clock is ahead of the local clock, in milliseconds
  */
 async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): Promise<number> {
-  const url = base({ config });
-  if (!url.startsWith('https://'))
-    throw new MeshpassError('config_invalid', "The broker's URL must begin with https://.");
+  const { broker: url } = config;
   const answer = await fetchFromBroker(url, '/.well-known/openid-configuration', ca, throughProxy(surroundings.env));
   const issuer = (answer.json as { issuer?: unknown } | undefined)?.issuer;
   if (answer.status !== 200 || typeof issuer !== 'string') throw notBrokerError(url, answer);
