@@ -13,7 +13,7 @@ import { presencePath } from '@meshpass/identity/presence';
 import type { PresenceChallenge } from '@meshpass/identity/wire';
 import { createServer } from '../http.ts';
 
-export type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
+type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
 
 /** Presence parameters of one exchange. */
 export interface PresenceParameters {

@@ -47,6 +47,9 @@ export const proofFlags = withEnvironmentVariables({
 });
 
 export const AGENT_ENV = { MESHPASS_RUNTIME_DIR: "directory of the agent's socket and log" };
+export const CLUSTER_DOMAIN_ENV = {
+  MESHPASS_CLUSTER_DOMAIN: "the cluster's DNS domain, if it is not cluster.local",
+};
 export const HOSTS_ENV = { MESHPASS_HOSTS_FILE: 'hosts file to write, instead of /etc/hosts' };
 
 export const accessFile = text('<file>', 'the access file', { env: 'MESHPASS_ACCESS', required: true });

@@ -19,7 +19,7 @@ import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT } from '../command/failure.ts';
 import { address, choice, list, type OptionsOf, parseHostPort, text, toggle, wholeNumber } from '../command/flag.ts';
-import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
+import { CLUSTER_DOMAIN_ENV, operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
 import { createDrillOperator } from '../drill/causes.ts';
 import { openCluster } from '../drill/cluster.ts';
 import type { InClusterAddresses } from '../drill/replays.ts';
@@ -61,7 +61,7 @@ export const command = defineCommand({
     'Opens a session, ends it, and tries all of its credentials and connections again at every layer. With an operator session (meshpass login), it can also close the session, check the store and have the report signed.',
   flags,
   exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
-  env: TOKEN_ENV,
+  env: { ...TOKEN_ENV, ...CLUSTER_DOMAIN_ENV },
   examples: [
     'meshpass drill --cause admin --rebuild --evidence drill.jws',
     'meshpass drill --verify drill.jws --jwks jwks.json',

@@ -8,7 +8,7 @@ import { formatRequestableGrants } from '../approvals/text.ts';
 import { type Answer, printAnswer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { negatedFlag, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
-import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
+import { AGENT_ENV, CLUSTER_DOMAIN_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
 import { withSnakeCaseTwins } from '../output/json.ts';
 import { formatStatus } from '../output/status-text.ts';
 
@@ -42,8 +42,8 @@ export const command = defineCommand({
   env: {
     ...AGENT_ENV,
     ...HOSTS_ENV,
+    ...CLUSTER_DOMAIN_ENV,
     MESHPASS_BY_NAME: 'false: the same as --no-by-name',
-    MESHPASS_CLUSTER_DOMAIN: "the cluster's DNS domain, if it is not cluster.local",
   },
   examples: ['meshpass up --broker https://broker.example.com', 'meshpass up --foreground --no-by-name'],
   page: 'docs/agent.md',

@@ -37,7 +37,7 @@ export interface DrillSessionOptions {
 }
 
 /** Session whose lease is renewed. */
-export interface LeasedSession {
+interface LeasedSession {
   readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
   readonly key: DpopKey;
   readonly session: Pick<SessionInfo, 'id'>;
