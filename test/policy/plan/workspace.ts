@@ -1,6 +1,7 @@
 /** Calls of workspaces: through the mesh gateway, with certificates of the mesh's own istiod. */
 import { generateKeyPairSync } from 'node:crypto';
 import { createCertificateAuthority } from '@meshpass/broker/mesh/istiod/authority';
+import { checkCsr } from '@meshpass/broker/mesh/istiod/check-csr';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
 import type { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { createKubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
@@ -79,7 +80,7 @@ async function certificates(lab: Lab, http: ReturnType<typeof createKubernetesHt
     const request = {
       namespace: `meshpass-${grant}`,
       serviceAccount: ACCOUNT,
-      csr: createCsr(privateKey),
+      csr: await checkCsr(createCsr(privateKey)),
       ttl: 3600,
       queue: 'arrival',
     } as const;

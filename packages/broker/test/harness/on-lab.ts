@@ -8,6 +8,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker/rights';
 import { parseAllDocuments, stringify } from 'yaml';
+import { type CheckedCsr, checkCsr } from '../../src/mesh/istiod/check-csr.ts';
 import {
   type ConnectedMesh,
   connectMesh,
@@ -80,8 +81,8 @@ export async function untilReady(mesh: ConnectedMesh): Promise<void> {
   await until(mesh.state.unready, (reasons) => reasons.length === 0);
 }
 
-export function freshCsr(): string {
-  return createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+export function freshCsr(): Promise<CheckedCsr> {
+  return checkCsr(createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey));
 }
 
 /** Names of the objects of ours under a collection's path. */

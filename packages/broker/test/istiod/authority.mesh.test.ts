@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkCsr } from '../../src/mesh/istiod/check-csr.ts';
 import { splitRoots } from '../../src/mesh/istiod/roots.ts';
 import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
 import { freshCsr, type OnLab, onLab, until, untilReady } from '../harness/on-lab.ts';
@@ -27,8 +28,12 @@ beforeAll(async () => {
 });
 afterAll(() => on?.end());
 
-const sign = (serviceAccount: string, csr = freshCsr(), through = mesh, queue: 'arrival' | 'renewal' = 'arrival') =>
-  through.authority.sign({ namespace, serviceAccount, csr, ttl: 600, queue });
+const sign = async (
+  serviceAccount: string,
+  csr = freshCsr(),
+  through = mesh,
+  queue: 'arrival' | 'renewal' = 'arrival',
+) => through.authority.sign({ namespace, serviceAccount, csr: await csr, ttl: 600, queue });
 
 async function failure(work: Promise<unknown>): Promise<MeshpassError> {
   const thrown = await work.then(
@@ -71,7 +76,7 @@ describe('a certificate of istiod', () => {
       signingAlgorithm: algorithm,
       extensions: [new SubjectAlternativeNameExtension([{ type: 'url', value: victim }])],
     });
-    const signed = await sign('ann-2', request.toString('pem'));
+    const signed = await sign('ann-2', checkCsr(request.toString('pem')));
     expect(new X509Certificate(signed.chain).subjectAltName).toBe(
       'URI:spiffe://cluster.local/ns/meshpass-signing/sa/ann-2',
     );
@@ -94,7 +99,13 @@ describe('a certificate of istiod', () => {
 
   it('is refused in a namespace of no grant', async () => {
     for (const namespace of ['shop', 'meshpass-system', 'meshpass-unknown']) {
-      const request = { namespace, serviceAccount: 'ann-5', csr: freshCsr(), ttl: 600, queue: 'arrival' } as const;
+      const request = {
+        namespace,
+        serviceAccount: 'ann-5',
+        csr: await freshCsr(),
+        ttl: 600,
+        queue: 'arrival',
+      } as const;
       expect((await failure(mesh.authority.sign(request))).code).toBe('kubernetes_unavailable');
     }
   });

@@ -54,7 +54,7 @@ async function denied(): Promise<Record<string, number>> {
 const accounts = () => ours(on.lab, `/api/v1/namespaces/${namespace}/serviceaccounts`);
 
 it('denies a principal everywhere and deletes its ServiceAccount, until its last certificate has expired', async () => {
-  await mesh.authority.sign({ namespace, serviceAccount: 'ann-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({ namespace, serviceAccount: 'ann-1', csr: await freshCsr(), ttl: 600, queue: 'arrival' });
   expect(await accounts()).toEqual(['ann-1']);
   await mesh.revoker.apply([revoked('ann-1')]);
   expect(await accounts()).toEqual([]);
@@ -172,8 +172,14 @@ it('denies the tokens of ended sessions, on granted HTTP ports only, until they 
 });
 
 it('lists the principals of sessions in the cluster: those with a ServiceAccount, and those denied', async () => {
-  await mesh.authority.sign({ namespace, serviceAccount: 'ann-10', csr: freshCsr(), ttl: 600, queue: 'arrival' });
-  await mesh.authority.sign({ namespace, serviceAccount: RELAY_ACCOUNT, csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({ namespace, serviceAccount: 'ann-10', csr: await freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({
+    namespace,
+    serviceAccount: RELAY_ACCOUNT,
+    csr: await freshCsr(),
+    ttl: 600,
+    queue: 'arrival',
+  });
   await mesh.revoker.apply([revoked('ann-11')]);
   const { until: _, ...denied } = revoked('ann-11');
   const { until: __, ...account } = revoked('ann-10');
@@ -191,7 +197,13 @@ it('two at once end as the later one', async () => {
 });
 
 it('collects ServiceAccounts that no session has, but not young ones and not those of others', async () => {
-  await mesh.authority.sign({ namespace, serviceAccount: 'young-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({
+    namespace,
+    serviceAccount: 'young-1',
+    csr: await freshCsr(),
+    ttl: 600,
+    queue: 'arrival',
+  });
   expect(await mesh.revoker.collectOrphans(new Set())).toEqual([]);
   expect(await accounts()).toContain('young-1');
 
@@ -202,7 +214,7 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
   expect(await later.collectOrphans(new Set([spiffeId]))).not.toContain(spiffeId);
   const relay = { namespace, serviceAccount: RELAY_ACCOUNT };
-  await mesh.authority.sign({ ...relay, csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({ ...relay, csr: await freshCsr(), ttl: 600, queue: 'arrival' });
   expect(await later.collectOrphans(new Set())).toContain(spiffeId);
   http.close();
   // It belongs to no session, and is needed while the grant exists.

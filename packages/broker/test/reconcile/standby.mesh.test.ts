@@ -41,7 +41,7 @@ it('applies, signs and denies nothing; its first policies then have the current 
   await new Promise((resolve) => setTimeout(resolve, 500));
   const gone = { namespace, serviceAccount: 'ann-1', spiffeId: `spiffe://cluster.local/ns/${namespace}/sa/ann-1` };
   const deny = () => mesh.revoker.apply([{ ...gone, until: Math.floor(Date.now() / 1000) + 60 }]);
-  const order = { namespace, serviceAccount: 'ann-2', csr: freshCsr(), ttl: 600, queue: 'arrival' as const };
+  const order = { namespace, serviceAccount: 'ann-2', csr: await freshCsr(), ttl: 600, queue: 'arrival' as const };
   await expect(deny()).rejects.toMatchObject(NOT_ACTIVE);
   await expect(mesh.authority.sign(order)).rejects.toMatchObject(NOT_ACTIVE);
   expect(await ours(on.lab, POLICIES)).toEqual([]);

@@ -57,7 +57,7 @@ describe('POST /token with a proof and CSRs', () => {
     expect(opened.certificates?.map((one) => one.grant)).toEqual(['first', 'second']);
     expect(opened.identity_token?.access_token).toMatch(/^eyJ/);
     const pemOf = (csr: string) => csr.replaceAll(/[\r\n]/g, '');
-    expect(harness.mesh.signed.map(({ csr }) => pemOf(csr))).toEqual(csrs.slice(0, 2).map(pemOf));
+    expect(harness.mesh.signed.map(({ csr }) => pemOf(csr.pem))).toEqual(csrs.slice(0, 2).map(pemOf));
     expect(harness.mesh.signed.map(({ queue }) => queue)).toEqual(['arrival', 'arrival']);
     const rows = await rowsOf(opened.session.id);
     expect(rows.map(({ action, outcome }) => `${action} ${outcome}`).sort()).toEqual([

@@ -29,7 +29,7 @@ const MARGIN = 30;
 
 interface Wanted {
   readonly principal: Principal;
-  readonly csr: string;
+  readonly csr: SignRequest['csr'];
   readonly ttl: number;
   readonly queue: SignRequest['queue'];
 }
@@ -135,18 +135,18 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
   const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
   const now = toUnixSeconds(context.clock);
   return await Promise.all(
-    request.certificates.map(async ({ grant, csr }) => {
+    request.certificates.map(async ({ grant, csr: pem }) => {
       const principal = principalUnder(session, grant, now);
       const ttl = ttls.get(grant);
       if (!principal || ttl === undefined)
         throw new MeshpassError('grant_unknown', 'The session does not have all of these grants.');
-      const checked = await checkCsr(csr);
-      refuseSessionKey(session.jkt, checked.publicKey);
+      const csr = await checkCsr(pem);
+      refuseSessionKey(session.jkt, csr.publicKey);
       // The queue depends on issued certificates, not on requests. A session whose first request was refused before
       // istiod signed it still counts as an arrival.
       const until = live.svids.get(principal.spiffeId)?.certified;
       const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
-      return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
+      return { principal, csr, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
     }),
   );
 }

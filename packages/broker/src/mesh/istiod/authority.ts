@@ -8,7 +8,7 @@ import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
 import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
-import { checkCsr } from './check-csr.ts';
+import type { CheckedCsr } from './check-csr.ts';
 import { createFairQueue, type FairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
@@ -20,8 +20,7 @@ export interface SignRequest {
   /** Namespace of the grant: `meshpass-GRANT`. */
   readonly namespace: string;
   readonly serviceAccount: string;
-  /** PKCS#10 request that has been checked (mesh/istiod/check-csr.ts), PEM. */
-  readonly csr: string;
+  readonly csr: CheckedCsr;
   /** Requested lifetime, seconds. */
   readonly ttl: number;
   /** Queue priority. A burst of other requests cannot starve renewals. */
@@ -73,11 +72,10 @@ export function createCertificateAuthority(options: AuthorityOptions) {
     /**
      * Signs a CSR. Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`)
      * and has istiod sign the CSR.
-     * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+     * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`
      */
     sign: async (request: SignRequest): Promise<SignedCertificate> => {
-      const csr = await checkCsr(request.csr);
-      const { namespace, serviceAccount, ttl } = request;
+      const { namespace, serviceAccount, csr, ttl } = request;
       const spiffeId = formatSpiffe({ trustDomain: options.trustDomain, namespace, serviceAccount });
       return queue.run(
         request.queue,
@@ -89,8 +87,7 @@ export function createCertificateAuthority(options: AuthorityOptions) {
             const account = { namespace, name: serviceAccount };
             const token = await requestIstiodToken(options.kubernetes, account, exists, signal);
             const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
-            const { publicKey } = csr;
-            const expected = { spiffeId, publicKey, ttl, roots: options.roots(), now: options.now() };
+            const expected = { spiffeId, publicKey: csr.publicKey, ttl, roots: options.roots(), now: options.now() };
             const signed = verifyCertificate(chain, expected);
             await undoRevoked(options, request, signed);
             return signed;

@@ -7,6 +7,9 @@ import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
 import { parseDerElements } from './der.ts';
 
+/** Request whose sender has proved possession of a strong key. */
+export type CheckedCsr = Awaited<ReturnType<typeof checkCsr>>;
+
 const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
 /** Maximum key size. Verifying a signature with a longer key costs more than an unauthenticated client may cause. */
