@@ -1,13 +1,19 @@
-/** Computes the pause between attempts to reach Kubernetes or istiod. */
+/** Computes durations with jitter, so that many brokers and streams do not act at the same time. */
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
 
 /**
- * Returns the pause after a failure. It doubles with each consecutive failure, with jitter.
+ * Returns the pause before another attempt to reach Kubernetes or istiod. It doubles with each consecutive failure, and
+ * has jitter.
  * @param failures number of consecutive earlier failures
  * @returns pause, milliseconds
  */
 export function backoff(failures: number): number {
-  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+  return jittered(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures));
+}
+
+/** Shortens a duration by up to half. */
+export function jittered(ms: number): number {
+  return ms * (0.5 + Math.random() / 2);
 }

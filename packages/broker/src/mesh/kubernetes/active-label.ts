@@ -3,7 +3,7 @@
  * evictions can proceed, but it does not receive requests.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { startReconciler } from '../reconcile/reconciler.ts';
+import { startReconciler } from '../reconciler.ts';
 import { type KubernetesHttp, path } from './http.ts';
 
 const ACTIVE_LABEL = 'meshpass.dev/active';

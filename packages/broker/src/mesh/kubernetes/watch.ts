@@ -9,37 +9,38 @@ import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
 import type { KubernetesHttp } from './http.ts';
 
-export interface WatchOptions<T> {
+/** @typeParam O type of the objects, which the API server's schema determines */
+export interface WatchOptions<O, T> {
   readonly http: KubernetesHttp;
   /** Path of the collection to watch. */
   readonly path: string;
   readonly fieldSelector?: string;
   /** Converts an object to the value to keep, or undefined to skip it. */
-  readonly keep: (object: never) => T | undefined;
+  readonly keep: (object: O) => T | undefined;
   /** Called after every change to the kept values, and after the first complete list. */
   readonly onChange: () => void;
   readonly onFault: (fault: MeshpassError) => void;
 }
 
-export type KubernetesWatch<T> = ReturnType<typeof watch<T>>;
+export type KubernetesWatch<T> = ReturnType<typeof watch<ApiObject, T>>;
 
 const PAGE = 500;
 /** Time after which the server ends a watch. Resuming it costs nothing. */
 const WATCH_SECONDS = 300;
 
-/** Minimum duration of a watch. If a server or proxy ends it sooner, it is not reopened immediately. */
+/** Minimum duration of a watch. If a server or proxy ends it sooner, it is reopened as slowly as after a failure. */
 const SHORT_WATCH_MS = 1_000;
 
 interface ApiObject {
   readonly metadata: { readonly name: string; readonly namespace?: string; readonly resourceVersion: string };
 }
-interface ApiEvent {
+interface ApiEvent<O> {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
-  readonly object: ApiObject & { readonly code?: number; readonly message?: string };
+  readonly object: ApiObject & O;
 }
 
 /** Starts the watch. */
-export function watch<T>(options: WatchOptions<T>) {
+export function watch<O, T>(options: WatchOptions<O, T>) {
   const stop = new AbortController();
   const { fieldSelector } = options;
   const selector: Readonly<Record<string, string>> = fieldSelector === undefined ? {} : { fieldSelector };
@@ -52,9 +53,12 @@ export function watch<T>(options: WatchOptions<T>) {
     do {
       const query = { limit: String(PAGE), ...selector, ...(token && { continue: token }) };
       const { body } = await options.http.call({ method: 'GET', path: options.path, query, signal: stop.signal });
-      const page = body as { metadata: { resourceVersion: string; continue?: string }; items: readonly ApiObject[] };
+      const page = body as {
+        metadata: { resourceVersion: string; continue?: string };
+        items: readonly (ApiObject & O)[];
+      };
       for (const object of page.items) {
-        const value = options.keep(object as never);
+        const value = options.keep(object);
         if (value !== undefined) found.set(keyOf(object), value);
       }
       version = page.metadata.resourceVersion;
@@ -82,7 +86,7 @@ export function watch<T>(options: WatchOptions<T>) {
     const call = { method: 'GET', path: options.path, query, signal: stop.signal } as const;
     await options.http.stream(call, (line) => {
       if (version === undefined) return;
-      const event = JSON.parse(line) as ApiEvent;
+      const event = JSON.parse(line) as ApiEvent<O>;
       if (event.type === 'ERROR') version = undefined;
       else version = event.object.metadata.resourceVersion;
       if (event.type === 'ERROR' || event.type === 'BOOKMARK') return;
@@ -91,10 +95,10 @@ export function watch<T>(options: WatchOptions<T>) {
     return version;
   };
 
-  const update = ({ type, object }: ApiEvent): boolean => {
+  const update = ({ type, object }: ApiEvent<O>): boolean => {
     const key = keyOf(object);
     const before = kept!.get(key);
-    const after = type === 'DELETED' ? undefined : options.keep(object as never);
+    const after = type === 'DELETED' ? undefined : options.keep(object);
     if (after === undefined) return kept!.delete(key);
     kept!.set(key, after);
     return JSON.stringify(before) !== JSON.stringify(after);
@@ -108,15 +112,17 @@ export function watch<T>(options: WatchOptions<T>) {
       try {
         version ??= await list();
         version = await follow(version);
-        if (performance.now() - began > SHORT_WATCH_MS) failures = 0;
-        else await pause(SHORT_WATCH_MS * Math.random(), stop.signal);
+        if (performance.now() - began > SHORT_WATCH_MS) {
+          failures = 0;
+          continue;
+        }
       } catch (thrown) {
         if (stop.signal.aborted) return;
         // The watch may have missed changes, and the server may be a different one, so the objects are listed again.
         version = undefined;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
-        await pause(backoff(failures++), stop.signal);
       }
+      await pause(backoff(failures++), stop.signal);
     }
   };
   void run();

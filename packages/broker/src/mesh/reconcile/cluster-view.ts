@@ -37,9 +37,9 @@ export function viewCluster(options: ClusterViewOptions) {
     for (const listener of listeners) listener();
   };
   const open = new Set<KubernetesWatch<unknown>>();
-  const start = <T>(
+  const start = <O, T>(
     path: string,
-    keep: (object: never) => T | undefined,
+    keep: (object: O) => T | undefined,
     fieldSelector?: string,
   ): KubernetesWatch<T> => {
     const onFault = ({ detail }: MeshpassError) =>

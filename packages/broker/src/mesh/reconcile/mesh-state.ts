@@ -18,13 +18,13 @@ import type { Mesh } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { isNamespaceTerminating, toPermanentError } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import { startReconciler } from '../reconciler.ts';
 import { type DiskFile, openAccessFile } from './access-file.ts';
 import { applyKeysOnly, applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { describeSkippedServices, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
 import { createPolicyDecisions } from './policy-decisions.ts';
-import { startReconciler } from './reconciler.ts';
 import { collectHttpServers } from './revocation/ended-sessions.ts';
 
 // Options of the mesh state.

@@ -7,7 +7,7 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { messageFromJson } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
-import { backoff } from '../../backoff.ts';
+import { backoff, jittered } from '../../backoff.ts';
 import type { IstiodConnection } from '../../istiod/connection.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
 import { type AdsOptions, followAds } from './ads-stream.ts';
@@ -54,7 +54,7 @@ export function followGrant(options: FollowOptions) {
     const transport = source.connection.transport();
     if (!transport) throw unavailable('the mesh roots are not known yet');
     const silent = setTimeout(() => attempt.abort(SILENT), FIRST_ANSWER_MS);
-    const old = setTimeout(() => attempt.abort(), STREAM_MS * (0.9 + 0.1 * Math.random()));
+    const old = setTimeout(() => attempt.abort(), jittered(STREAM_MS));
     try {
       await followAds({
         transport,

@@ -3,8 +3,8 @@
  * progress at a time. A newer plan replaces the one that is waiting.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { pause } from '../../base/index.ts';
-import { backoff } from '../backoff.ts';
+import { pause } from '../base/index.ts';
+import { backoff } from './backoff.ts';
 
 export interface ReconcileOptions<Plan> {
   /** Applies a plan. Returns the time at which it must run again even without a change, Unix seconds. */
@@ -29,28 +29,28 @@ export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
   let wanted: { readonly plan: Plan } | undefined;
   let changed = new AbortController();
 
+  let failures = 0;
+
+  /** Applies a plan. Returns the pause before the next run, milliseconds. */
+  const attempt = async (plan: Plan): Promise<number> => {
+    try {
+      const nextChange = await options.apply(plan);
+      if (stop.signal.aborted) return 0;
+      failures = 0;
+      options.onApplied(plan);
+      return Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
+    } catch (thrown) {
+      if (stop.signal.aborted) return 0;
+      options.onFailed(toMeshpassError(thrown), plan);
+      return backoff(failures++);
+    }
+  };
+
   const run = async (): Promise<void> => {
-    let failures = 0;
     await options.activated;
     while (!stop.signal.aborted) {
-      const current = wanted;
       const waitFor = AbortSignal.any([stop.signal, changed.signal]);
-      if (!current) {
-        await pause(options.resync, waitFor);
-        continue;
-      }
-      let rest: number;
-      try {
-        const nextChange = await options.apply(current.plan);
-        if (stop.signal.aborted) return;
-        failures = 0;
-        options.onApplied(current.plan);
-        rest = Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
-      } catch (thrown) {
-        if (stop.signal.aborted) return;
-        options.onFailed(toMeshpassError(thrown), current.plan);
-        rest = backoff(failures++);
-      }
+      const rest = wanted ? await attempt(wanted.plan) : options.resync;
       await pause(Math.max(rest, LEAST_PAUSE_MS), waitFor);
     }
   };
