@@ -1,183 +1,104 @@
 /**
  * Handles events from GitHub's audit log. An event by itself proves nothing. Events arrive late, more than once and out
- * of order. By then, a stopped Codespace may be running again, and a former member may have rejoined the team. So the
- * broker queries GitHub about each affected session immediately. It repeats the query a few times, because GitHub's API
- * lags behind its own log.
+ * of order. By then, a stopped Codespace may be running again, and a former member may have rejoined the team. So each
+ * event puts earlier answers in doubt, and the broker rechecks each affected session immediately (rechecks.ts). The
+ * recheck ends what GitHub no longer confirms (recheck-codespace.ts, recheck-member.ts).
  */
 
 import type { Attestation } from '@meshpass/identity';
-import { isTeamById, type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
+import { isTeamById, organizationOf } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import type { CodespaceEvent, GithubAuditEvent, MemberEvent } from './audit-events.ts';
-import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
+import { recheckCodespace } from './recheck-codespace.ts';
 import { recheckMember } from './recheck-member.ts';
-import { closeCodespaceSession, recheckCodespace } from './sweep-codespaces.ts';
-import { isSettled, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
+import { createRechecks, type RechecksOptions } from './rechecks.ts';
+import { toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
 /** An attestation that GitHub has just confirmed, or the id of a Codespace that GitHub has just failed to confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-/** Waits for the given number of milliseconds. Resolves early if the signal is aborted. */
-export type Wait = (ms: number, signal?: AbortSignal) => Promise<void>;
-
-export interface AuditEventHandlerOptions {
-  readonly read: ReadGithub;
-  readonly rateLimiter: RateLimiter;
+export interface AuditEventHandlerOptions extends Omit<RechecksOptions, 'clock'> {
   readonly sessions: SessionContext;
   /** Organization that the access file trusts. */
   readonly organization: () => string | undefined;
   /** Whether the organization's last member list contained this user. */
   readonly wasMember: (id: number) => boolean;
-  readonly wait: Wait;
-  readonly onFailure: (cause: unknown) => void;
 }
 
-/** Delays before each successive query after an event, milliseconds. */
-const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
-/** Maximum number of rechecks in progress. The sweeps cover any others. */
-const MAX_PENDING = 500;
 /** Maximum age (milliseconds) and number of past events that are applied to a newly opened session. */
 const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
 /** Creates the audit event handler. */
 export function createAuditEventHandler(options: AuditEventHandlerOptions) {
-  const { sessions, organization, wait, onFailure } = options;
-  const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
+  const { sessions, organization, wasMember } = options;
+  const { clock } = sessions;
+  const recheck = createRechecks({ ...options, clock });
   let recent: { readonly event: GithubAuditEvent; readonly at: number }[] = [];
-  let stopped = false;
 
-  /** Limits the queries, because any client that has the stream's token can trigger them. */
-  const mayAsk = options.rateLimiter.allowance(RATE_LIMIT_SHARES.events);
-  const read: ReadGithub = async (...question) => {
-    if (!mayAsk()) throw new Spent();
-    return await options.read(...question);
-  };
-
-  /** Repeats a query until an answer is conclusive or a later event replaces the query. */
-  const follow = async (live: Live, ask: Ask, replaced: AbortSignal) => {
-    for (const delay of ASK_AFTER_MS) {
-      const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
-      const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
-      if (delay > 0 || unsettled > 0) await wait(Math.max(delay, unsettled), replaced);
-      if (stopped || replaced.aborted || live.ended) return;
-      if (options.rateLimiter.pausedFor() === 0 && (await settles(ask))) return;
-    }
-  };
-
-  const settles = async (ask: Ask): Promise<boolean> => {
-    try {
-      return await ask();
-    } catch (thrown) {
-      // An exhausted share is not logged for every event, because the sweeps continue regardless.
-      if (!(thrown instanceof Spent)) onFailure(thrown);
-      return false;
-    }
-  };
-
-  /**
-   * Rechecks a Codespace.
-   * @param event event that triggered the query; absent if a client's request triggered it
-   */
-  const askCodespace = async (one: WatchedCodespace, event?: CodespaceEvent): Promise<boolean> => {
-    const owner = organization();
-    const status = owner && (await recheckCodespace(read, owner, one));
-    if (!status || (status.kind !== 'over' && status.kind !== 'absent')) return false;
+  /** @param event event that triggered the recheck; absent if a client's request triggered it */
+  const doubtCodespace = (one: WatchedCodespace, event?: CodespaceEvent) => {
     const witness = `${event ? "GitHub's audit log" : 'a request'} and the developer's Codespaces`;
-    closeCodespaceSession(
-      sessions,
-      one,
-      status,
-      witness,
-      event && { event: event.action, ...(event.id && { eventId: event.id }) },
-    );
-    return true;
+    const more = event && { event: event.action, ...(event.id && { eventId: event.id }) };
+    recheck('codespace', one.live, async (read) => {
+      const owner = organization();
+      return (
+        owner !== undefined && (await recheckCodespace({ read, sessions, organization: owner }, one, witness, more))
+      );
+    });
   };
-
-  const askMemberships = async (live: Live, one: string): Promise<boolean> => {
-    const trusted = organization()?.toLowerCase();
-    return organizationsOf(live, trusted).has(one) && (await recheckMember({ ...options, read, trusted }, live, one));
-  };
-
-  const begin = (key: string, live: Live, ask: Ask) => {
-    const before = pending.get(key);
-    if (!before && pending.size >= MAX_PENDING) return;
-    before?.replaced.abort();
-    const replaced = new AbortController();
-    // An answer is not evidence about events that arrived after its query was sent, so query again.
-    const done = Promise.resolve(before?.done)
-      .then(() => follow(live, ask, replaced.signal))
-      .catch(onFailure)
-      .finally(() => {
-        if (pending.get(key)?.replaced === replaced) pending.delete(key);
-      });
-    pending.set(key, { replaced, done });
-  };
-
-  const beginCodespace = (one: WatchedCodespace, event?: CodespaceEvent) =>
-    begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
 
   /** Rechecks each organization separately, because an answer about one says nothing about another. */
-  const beginMember = (live: Live, event?: MemberEvent) => {
-    for (const one of organizationsOf(live, organization()?.toLowerCase()))
-      if (event?.organization === undefined || event.organization === one)
-        begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
+  const doubtMemberships = (live: Live, event?: MemberEvent) => {
+    for (const one of organizationsOf(live, organization())) {
+      if (event?.organization !== undefined && event.organization !== one) continue;
+      recheck(`member ${one}`, live, async (read) => {
+        const trusted = organization()?.toLowerCase();
+        return (
+          organizationsOf(live, trusted).has(one) && recheckMember({ read, sessions, trusted, wasMember }, live, one)
+        );
+      });
+    }
   };
 
-  const dispatch = (event: GithubAuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
+  const dispatch = (event: GithubAuditEvent, lives: readonly Live[], codespaces: readonly WatchedCodespace[]) => {
     if (isOfCodespace(event)) {
-      for (const one of codespaces) if (concerns(one, event)) beginCodespace(one, event);
-    } else {
-      for (const live of lives) if (isMember(live, event)) beginMember(live, event);
+      for (const one of codespaces.filter((each) => concerns(each, event))) doubtCodespace(one, event);
+      return;
     }
+    for (const live of lives.filter((each) => isMember(each, event))) doubtMemberships(live, event);
   };
 
   return {
     /** Records the events and returns immediately. The queries run in the background. */
     handle(events: readonly GithubAuditEvent[]) {
       if (events.length === 0) return;
-      const codespaces = watchedCodespaces(sessions.live);
-      const lives = [...sessions.live.all()];
       // Record all events before the first query, to invalidate every earlier answer, including those still in flight.
       for (const event of events) sessions.losses.doubt(doubtOf(event));
-      const at = sessions.clock();
+      const at = clock();
       recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
-      for (const event of events) dispatch(event, codespaces, lives);
+      const lives = [...sessions.live.all()];
+      const codespaces = watchedCodespaces(sessions.live);
+      for (const event of events) dispatch(event, lives, codespaces);
     },
     /** Applies recent events to a newly opened session, because GitHub's API lags behind its own log. */
     opened(live: Live) {
-      const since = sessions.clock() - RECENT_MS;
+      const since = clock() - RECENT_MS;
       const one = toWatchedCodespace(live);
-      for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
+      for (const { event, at } of recent) if (at > since) dispatch(event, [live], one ? [one] : []);
     },
     /** Rechecks live sessions that GitHub's answer to another request contradicts. */
     considerEvidence(evidence: Evidence) {
       if ('codespaceId' in evidence) {
-        for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
+        for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) doubtCodespace(one);
         return;
       }
-      const { githubUser, teams, organizationRoles = [] } = evidence.attestation;
-      if (!githubUser) return;
-      const has = new Set([...teams, ...organizationRoles]);
-      for (const live of sessions.live.all()) {
-        const held = live.session.attestation;
-        if (held.githubUser?.id !== githubUser.id) continue;
-        if ([...held.teams, ...(held.organizationRoles ?? [])].every((one) => has.has(one))) continue;
-        beginMember(live);
-      }
-    },
-    stop: () => {
-      stopped = true;
+      for (const live of sessions.live.all())
+        if (isContradicted(live.session.attestation, evidence.attestation)) doubtMemberships(live);
     },
   };
 }
-
-/** Queries GitHub, and returns whether the answer was conclusive. */
-type Ask = () => Promise<boolean>;
-
-/** Thrown when the audit log's share of the rate limit is exhausted for the moment. */
-class Spent extends Error {}
 
 function doubtOf(event: GithubAuditEvent) {
   if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
@@ -201,12 +122,22 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
   if (user !== undefined) return githubUser.login.toLowerCase() === user;
   if (userId !== undefined || team === undefined) return false;
   // If the access file identifies a team by id, its slug is unknown, so any such team in the organization matches.
-  const [organization] = team.split('/');
-  return teams.some((one) => one === team || (isTeamById(one) && one.startsWith(`${organization}/`)));
+  return teams.some((one) => one === team || (isTeamById(one) && organizationOf(one) === organizationOf(team)));
 }
 
 function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<string> {
-  const { teams, organizationRoles = [] } = live.session.attestation;
-  const all = new Set([...teams, ...organizationRoles].map((one) => one.split('/')[0]!));
-  return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted) : all;
+  const all = new Set(membershipsIn(live.session.attestation).map(organizationOf));
+  return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted.toLowerCase()) : all;
+}
+
+/** Whether GitHub no longer confirms memberships that it confirmed before for the same user. */
+function isContradicted(before: Attestation, now: Attestation): boolean {
+  const confirmed = membershipsIn(now);
+  const isSameUser = now.githubUser !== undefined && before.githubUser?.id === now.githubUser.id;
+  return isSameUser && membershipsIn(before).some((one) => !confirmed.includes(one));
+}
+
+/** Lists the teams and roles in an attestation. */
+function membershipsIn({ teams, organizationRoles = [] }: Attestation): readonly string[] {
+  return [...teams, ...organizationRoles];
 }

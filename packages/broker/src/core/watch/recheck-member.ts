@@ -1,8 +1,8 @@
 /**
  * Checks whether GitHub still lists the memberships of a single developer that a session depends on. A "not found"
  * response may also mean that the login now belongs to another user, or that the App may not read members. So a missing
- * membership counts only if GitHub shows the same account in the organization, or confirms both that the account still
- * has this login and that the organization has members.
+ * membership counts only if the organization's member list lacks the account as well, or if GitHub confirms both that
+ * the account still has this login and that the organization has members.
  */
 
 import { z } from 'zod';
@@ -28,39 +28,56 @@ export interface RecheckMemberOptions {
   readonly wasMember: (id: number) => boolean;
 }
 
+/** Lists of an organization that a sweep has just read. */
+export interface Listed {
+  /** Logins of all members, by user id. */
+  readonly members: ReadonlyMap<number, string>;
+  /** The session's teams in the organization whose lists lack the developer. No other teams are queried. */
+  readonly teams: readonly string[];
+}
+
 /**
  * Rechecks a developer's memberships in one organization.
  * @param organization lower case. Memberships in other organizations are not queried.
  * @returns whether the session lost anything
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function recheckMember(options: RecheckMemberOptions, live: Live, organization: string): Promise<boolean> {
-  const { read, sessions, trusted } = options;
+export async function recheckMember(
+  { read, sessions, trusted, wasMember }: RecheckMemberOptions,
+  live: Live,
+  organization: string,
+  listed?: Listed,
+): Promise<boolean> {
   const { session: before } = live;
-  const { githubUser: user, teams } = before.attestation;
+  const { githubUser, teams } = before.attestation;
   const org = encodePathSegment(organization);
-  if (!user || !org || !encodePathSegment(user.login)) return false;
+  if (!githubUser || !org) return false;
+  // Logins can change.
+  const user = { ...githubUser, login: listed?.members.get(githubUser.id) ?? githubUser.login };
+  if (!encodePathSegment(user.login)) return false;
   const queries = createMembershipQueries(read);
   const isTrulyAbsent = async () => {
-    const [hasLogin, members] = await Promise.all([
-      queries.hasLogin(organization, user),
-      read(organization, `/orgs/${org}/members?per_page=1`),
-    ]);
-    return hasLogin && members !== undefined && parseGithubResponse(SomeMembers, members).length > 0;
+    if (listed) return !listed.members.has(user.id);
+    const answers = [queries.hasLogin(organization, user), hasMembers(read, organization, org)];
+    return (await Promise.all(answers)).every(Boolean);
   };
+  const asked = listed?.teams ?? teams.filter((team) => organizationOf(team) === organization);
   const [found, ...inTeams] = await Promise.all([
     queries.membership(organization, user),
-    ...teams
-      .filter((team) => organizationOf(team) === organization)
-      .map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
+    ...asked.map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
   ]);
-  // The login may now belong to another user. The sweep handles that case, because it compares ids.
-  if (found ? found.user.id !== user.id : !(await isTrulyAbsent())) return false;
+  const isSame = found?.user.id === user.id;
+  if (!isSame && !(await isTrulyAbsent())) return false;
 
-  const role = found?.state === 'active' ? found.role : undefined;
-  const ends = organization === trusted && dependsOnMembership(live, organization, options.wasMember);
+  const role = isSame && found.state === 'active' ? found.role : undefined;
+  const ends = organization === trusted && dependsOnMembership(live, organization, wasMember);
   if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
   if (!live.ended) onRoleChanged(sessions, live, organization, role);
   for (const { team, isIn } of inTeams) if (isIn === false && !live.ended) onLeftTeam(sessions, live, team);
   return live.ended !== undefined || live.session !== before;
+}
+
+async function hasMembers(read: ReadGithub, organization: string, part: string): Promise<boolean> {
+  const members = await read(organization, `/orgs/${part}/members?per_page=1`);
+  return members !== undefined && parseGithubResponse(SomeMembers, members).length > 0;
 }

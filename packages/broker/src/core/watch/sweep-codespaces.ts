@@ -4,18 +4,11 @@
  */
 
 import { encodePathSegment, type ReadGithub } from '../../attest/index.ts';
-import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { closeSession } from '../session/lifecycle.ts';
-import {
-  CodespacePage,
-  type CodespaceStatus,
-  indexCodespaces,
-  type ListedCodespace,
-  statusOf,
-} from './codespace-status.ts';
+import { CodespacePage, indexCodespaces, type ListedCodespace, statusOf } from './codespace-status.ts';
 import { type CachedPages, readListing } from './listing.ts';
-import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
+import { closeCodespaceSession, recheckCodespace } from './recheck-codespace.ts';
+import { isSettled, watchedCodespaces } from './watched-codespaces.ts';
 
 /** Maximum number of Codespaces rechecked per sweep. The rest wait for the next listing. */
 const MAX_ASKED_AGAIN = 50;
@@ -24,6 +17,10 @@ const MAX_ASKED_AGAIN = 50;
  * the listing is distrusted, because an outage is the likelier explanation.
  */
 const MANY = 10;
+
+// Witnesses in the audit log.
+const LISTED = "the organization's Codespaces";
+const CONFIRMED = "the organization's and the developer's Codespaces";
 
 /**
  * Creates the Codespace sweep.
@@ -64,21 +61,17 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
         if (!isSettled(watched.live.session, askedAt)) continue;
         const { id } = watched.live.session;
         const status = statusOf(watched, index);
+        const isAbsent = status.kind === 'absent';
         const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
-        if (status.kind === 'over') closeCodespaceSession(sessions, watched, status, "the organization's Codespaces");
-        else if (status.kind === 'doubtful') {
-          if (suspects.has(id))
-            closeCodespaceSession(sessions, watched, status, "the organization's Codespaces, twice");
-          else doubted.add(id);
-        } else if (status.kind === 'absent' && isListed) {
-          if (!isBelievable) {
-            if (suspects.has(id)) doubted.add(id);
-          } else if (suspects.has(id))
-            closeCodespaceSession(sessions, watched, status, "the organization's Codespaces, twice");
-          else {
-            doubted.add(id);
-            if (asked++ < MAX_ASKED_AGAIN) await confirm(read, organization, watched);
-          }
+        if (status.kind === 'available' || (isAbsent && !isListed)) continue;
+        if (status.kind === 'over') closeCodespaceSession(sessions, watched, status, LISTED);
+        else if (isAbsent && !isBelievable) {
+          if (suspects.has(id)) doubted.add(id);
+        } else if (suspects.has(id)) closeCodespaceSession(sessions, watched, status, `${LISTED}, twice`);
+        else {
+          doubted.add(id);
+          if (isAbsent && asked++ < MAX_ASKED_AGAIN)
+            await recheckCodespace({ read, sessions, organization }, watched, CONFIRMED).catch(onFailure);
         }
       }
       suspects = doubted;
@@ -86,55 +79,4 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
       seen = isBelievable ? new Set(index.byId.keys()) : new Set([...before, ...index.byId.keys()]);
     },
   };
-
-  async function confirm(read: ReadGithub, organization: string, watched: WatchedCodespace): Promise<void> {
-    try {
-      const status = await recheckCodespace(read, organization, watched);
-      if (status && (status.kind === 'absent' || status.kind === 'over'))
-        closeCodespaceSession(sessions, watched, status, "the organization's and the developer's Codespaces");
-    } catch (thrown) {
-      onFailure(thrown);
-    }
-  }
-}
-
-/**
- * Rechecks a single Codespace by looking it up in the complete list of its developer's Codespaces.
- * @param organization organization that the Codespace belongs to
- * @returns undefined if GitHub's answer is inconclusive, because the developer is not a member under this login (or no
- *   longer is), or because the list changed while it was being read
- * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
- */
-export async function recheckCodespace(
-  read: ReadGithub,
-  organization: string,
-  watched: WatchedCodespace,
-): Promise<CodespaceStatus | undefined> {
-  const parts = [encodePathSegment(organization), encodePathSegment(watched.owner)];
-  if (parts.includes(undefined)) return undefined;
-  const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces`;
-  const listing = await readListing({ read, organization, path, schema: CodespacePage });
-  if (!listing) return undefined;
-  const index = indexCodespaces(listing);
-  const status = statusOf(watched, index);
-  return status.kind === 'absent' && !index.isWhole ? undefined : status;
-}
-
-/**
- * Closes the session of a Codespace that has ended.
- * @param witness description of the query that showed it, for the audit log
- */
-export function closeCodespaceSession(
-  sessions: SessionContext,
-  { live, id, name, owner }: WatchedCodespace,
-  status: Exclude<CodespaceStatus, { kind: 'available' }>,
-  witness: string,
-  more: Record<string, unknown> = {},
-): void {
-  const cause: CloseCause =
-    status.kind === 'over' ? status.cause : status.kind === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
-  const state = status.kind === 'absent' ? 'not listed' : status.state;
-  sessions.losses.lose({ kind: 'codespace', id, name, owner });
-  // The session has ended in memory when this returns. The store, edges and mesh are updated later, with retries.
-  void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
 }

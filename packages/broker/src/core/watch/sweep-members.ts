@@ -7,15 +7,9 @@
 import { z } from 'zod';
 import { createMembershipQueries, encodePathSegment, organizationOf, type ReadGithub } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import type { Live } from '../session/live.ts';
 import { type CachedPages, readListing } from './listing.ts';
-import {
-  dependsOnMembership,
-  isCodespaceSession,
-  onLeftOrganization,
-  onLeftTeam,
-  onRoleChanged,
-} from './membership.ts';
+import { dependsOnMembership, isCodespaceSession } from './membership.ts';
+import { recheckMember } from './recheck-member.ts';
 import { isSettled } from './watched-codespaces.ts';
 
 const Member = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
@@ -60,7 +54,6 @@ export function createMemberSweep(sessions: SessionContext) {
       const organizations = new Set([...teams, ...roles].map(organizationOf));
       if (trusted !== undefined && candidates.some(isCodespaceSession)) organizations.add(trusted.toLowerCase());
       let confirmed = 0;
-      const mayAsk = () => confirmed++ < MAX_CONFIRMED;
       const queries = createMembershipQueries(read);
       for (const organization of organizations) {
         const org = encodePathSegment(organization);
@@ -68,36 +61,28 @@ export function createMemberSweep(sessions: SessionContext) {
         // GitHub also responds with 404 if the App may not read members, so a missing list proves nothing.
         if (!members || members.size === 0) continue;
         const isTrusted = organization === trusted?.toLowerCase();
-        /** Returns the user with the login from the organization's list, because logins can change. */
-        const current = ({ session }: Live) => {
-          const { id, login } = session.attestation.githubUser!;
-          return { id, login: members.get(id) ?? login };
-        };
-        for (const live of candidates) {
-          const user = current(live);
-          const ends = isTrusted && !members.has(user.id) && dependsOnMembership(live, organization, wasMember);
-          // Member lists do not include roles, so the few users whose sessions depend on one are queried individually.
-          const roles = (live.session.attestation.organizationRoles ?? []).filter(
-            (one) => organizationOf(one) === organization,
-          );
-          const loses = members.has(user.id) ? roles.includes(`${organization}/admin`) : roles.length > 0;
-          if (live.ended || !(ends || loses) || !encodePathSegment(user.login) || !mayAsk()) continue;
-          const role = await queries.roleIn(organization, user);
-          if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
-          else onRoleChanged(sessions, live, organization, role);
-        }
-        if (isTrusted) wereMembers = new Set(members.keys());
+        // If a team was deleted, its list does not exist, so no user is in the team.
+        const inTeams = new Map<string, ReadonlyMap<number, string> | undefined>();
         for (const team of teams) {
           const path = organizationOf(team) === organization ? await queries.teamPath(team) : undefined;
-          if (path === undefined) continue;
-          // If the team was deleted, the list does not exist, so no user is in the team.
-          const inTeam = await list(read, organization, `${path}/members`);
-          for (const live of candidates) {
-            const user = current(live);
-            if (live.ended || !live.session.attestation.teams.includes(team) || inTeam?.has(user.id)) continue;
-            if (mayAsk() && (await queries.isInTeam(team, user)) === false) onLeftTeam(sessions, live, team);
-          }
+          if (path !== undefined) inTeams.set(team, await list(read, organization, `${path}/members`));
         }
+        for (const live of candidates) {
+          const { githubUser, teams: held, organizationRoles = [] } = live.session.attestation;
+          const { id } = githubUser!;
+          const isMember = members.has(id);
+          const lacking = held.filter((team) => inTeams.has(team) && !inTeams.get(team)?.has(id));
+          // Member lists do not include roles, so the few users whose sessions depend on one are queried individually.
+          const hasDoubtfulRole = organizationRoles.some(
+            (role) => organizationOf(role) === organization && (!isMember || role.endsWith('/admin')),
+          );
+          const hasLeft = isTrusted && !isMember && dependsOnMembership(live, organization, wasMember);
+          if (live.ended || !(hasLeft || hasDoubtfulRole || lacking.length > 0) || confirmed++ >= MAX_CONFIRMED)
+            continue;
+          const options = { read, sessions, trusted: trusted?.toLowerCase(), wasMember };
+          await recheckMember(options, live, organization, { members, teams: lacking });
+        }
+        if (isTrusted) wereMembers = new Set(members.keys());
       }
     },
   };

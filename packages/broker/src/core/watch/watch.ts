@@ -7,8 +7,9 @@ import { MeshpassError } from '@meshpass/identity';
 import type { ReadGithub } from '../../attest/index.ts';
 import { pause } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { createAuditEventHandler, type Wait } from './audit-event-handler.ts';
+import { createAuditEventHandler } from './audit-event-handler.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
+import type { Wait } from './rechecks.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
@@ -47,8 +48,7 @@ export function startGithubWatch(options: WatchOptions) {
   const { clock } = sessions;
   const stopping = new AbortController();
   const { signal: stopped } = stopping;
-  const wait: Wait =
-    options.wait ?? ((ms, signal) => pause(ms, signal ? AbortSignal.any([stopped, signal]) : stopped, { ref: false }));
+  const { wait = (ms, signal) => pause(ms, signal, { ref: false }) } = options;
   const organization = () =>
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
   const codespaces = createCodespaceSweep(sessions, onFailure);
@@ -60,6 +60,7 @@ export function startGithubWatch(options: WatchOptions) {
     sessions,
     organization,
     wait,
+    stopped,
     onFailure,
     wasMember: members.wasMember,
   });
@@ -111,7 +112,7 @@ export function startGithubWatch(options: WatchOptions) {
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
       if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopping.signal.aborted) await perform(one);
       const next = Math.max(rateLimiter.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
-      if (!stopping.signal.aborted) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS));
+      if (!stopping.signal.aborted) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS), stopped);
     }
   };
   watch().catch(onFailure);
@@ -125,9 +126,6 @@ export function startGithubWatch(options: WatchOptions) {
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
     callsLeft: rateLimiter.left,
-    stop: () => {
-      handler.stop();
-      stopping.abort();
-    },
+    stop: () => stopping.abort(),
   };
 }

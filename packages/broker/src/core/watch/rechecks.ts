@@ -1,0 +1,88 @@
+/**
+ * Repeats a query to GitHub about a live session until the answer is conclusive, because GitHub's API lags behind its
+ * own log. Each subject of a session (its Codespace, or the developer's memberships in one organization) has at most
+ * one recheck.
+ */
+
+import { type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
+import type { Clock } from '../../base/index.ts';
+import type { Live } from '../session/live.ts';
+import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
+import { isSettled } from './watched-codespaces.ts';
+
+/** Waits for the given number of milliseconds. Resolves early if the signal is aborted. */
+export type Wait = (ms: number, signal: AbortSignal) => Promise<void>;
+
+export interface RechecksOptions {
+  readonly read: ReadGithub;
+  readonly rateLimiter: RateLimiter;
+  readonly clock: Clock;
+  readonly wait: Wait;
+  /** Ends all rechecks. */
+  readonly stopped: AbortSignal;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Queries GitHub, and returns whether the answer was conclusive. */
+export type Ask = (read: ReadGithub) => Promise<boolean>;
+
+/** Delays before each successive query, milliseconds. */
+const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
+/** Maximum number of rechecks in progress. The sweeps cover any others. */
+const MAX_PENDING = 500;
+
+/** Thrown when the audit log's share of the rate limit is exhausted for the moment. */
+class Spent extends Error {}
+
+/** Creates the rechecks, none of which is in progress. */
+export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, ...options }: RechecksOptions) {
+  const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
+
+  /** Limits the queries, because any client that has the stream's token can trigger them. */
+  const mayAsk = rateLimiter.allowance(RATE_LIMIT_SHARES.events);
+  const read: ReadGithub = async (...question) => {
+    if (!mayAsk()) throw new Spent();
+    return await options.read(...question);
+  };
+
+  /** Queries once. A failure counts as an inconclusive answer. */
+  const isConclusive = async (ask: Ask): Promise<boolean> => {
+    if (rateLimiter.pausedFor() > 0) return false;
+    try {
+      return await ask(read);
+    } catch (thrown) {
+      // An exhausted share is not logged for every event, because the sweeps continue regardless.
+      if (!(thrown instanceof Spent)) onFailure(thrown);
+      return false;
+    }
+  };
+
+  const run = async (live: Live, ask: Ask, signal: AbortSignal): Promise<void> => {
+    for (const delay of ASK_AFTER_MS) {
+      const sinceOpening = clock() - live.session.openedAt * 1000;
+      const unsettled = isSettled(live.session, clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
+      if (delay > 0 || unsettled > 0) await wait(Math.max(delay, unsettled), signal);
+      if (signal.aborted || live.ended || (await isConclusive(ask))) return;
+    }
+  };
+
+  /**
+   * Begins a recheck, which replaces the one in progress for the same subject.
+   * @param subject identifies the subject together with the session
+   */
+  return (subject: string, live: Live, ask: Ask): void => {
+    const key = `${subject} ${live.session.id}`;
+    const before = pending.get(key);
+    if (!before && pending.size >= MAX_PENDING) return;
+    before?.replaced.abort();
+    const replaced = new AbortController();
+    // An answer is not evidence about events that arrived after its query was sent, so query again.
+    const done = Promise.resolve(before?.done)
+      .then(() => run(live, ask, AbortSignal.any([stopped, replaced.signal])))
+      .catch(onFailure)
+      .finally(() => {
+        if (pending.get(key)?.replaced === replaced) pending.delete(key);
+      });
+    pending.set(key, { replaced, done });
+  };
+}
