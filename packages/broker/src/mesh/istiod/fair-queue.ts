@@ -1,6 +1,6 @@
 /**
- * Fair queue for a scarce resource. Renewals have priority, because a missed renewal interrupts a working session. One
- * of every four slots goes to other requests, so that they cannot starve. The other requests are arrivals and
+ * Fair queue for a scarce resource. Requests wait in three lines, which share the slots (start-time fair queueing).
+ * Renewals get most of them, because a missed renewal interrupts a working session. The other lines are arrivals and
  * returns. A return is a renewal whose certificate has already expired. Thousands of returns may come at once, and
  * neither working nor new sessions wait behind them. A request that cannot finish in time is rejected immediately. Each
  * rejection has a different Retry-After, spaced by the duration of the work.
@@ -21,8 +21,9 @@ export interface FairQueueOptions {
 
 export type FairQueue = ReturnType<typeof createFairQueue>;
 
-/** Number of renewals served per other request while both are waiting. */
-const RENEWALS_IN_ROW = 3;
+const PRIORITIES: readonly QueuePriority[] = ['renewal', 'arrival', 'return'];
+/** Price of a slot. While all lines are waiting, renewals get six of eight slots, and six of seven beside one other. */
+const PRICE: Readonly<Record<QueuePriority, number>> = { renewal: 1, arrival: 6, return: 6 };
 /** Maximum Retry-After, seconds. Returns can wait longer without harm, and there may be many of them. */
 const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
 
@@ -30,8 +31,10 @@ const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 
 export function createFairQueue(options: FairQueueOptions) {
   const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set(), return: new Set() };
   let running = 0;
-  let renewalsInRow = 0;
-  let lastOther: QueuePriority = 'return';
+  /** Amount that each line has spent on slots. The waiting line that has spent least is next. */
+  const spent: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
+  /** Amount that the last line served had spent before. A line that was empty starts from here. */
+  let virtualTime = 0;
   /** Time until which the slots of each line are promised to clients that received a Retry-After. */
   const promised: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
   /** Moving average of the duration of the work for one request, milliseconds. */
@@ -39,40 +42,21 @@ export function createFairQueue(options: FairQueueOptions) {
 
   const next = (): void => {
     while (running < options.concurrency) {
-      const line = choose();
-      const first = line && lines[line].values().next().value;
-      if (!line || !first) return;
-      renewalsInRow = line === 'renewal' ? renewalsInRow + 1 : 0;
-      if (line !== 'renewal') lastOther = line;
-      lines[line].delete(first);
+      const [line] = PRIORITIES.filter((one) => lines[one].size > 0).sort((a, b) => spent[a] - spent[b]);
+      if (!line) return;
+      virtualTime = spent[line];
+      spent[line] += PRICE[line];
+      const [first] = lines[line];
+      lines[line].delete(first!);
       running += 1;
-      first();
+      first!();
     }
-  };
-
-  const choose = (): QueuePriority | undefined => {
-    const other = otherLine();
-    if (lines.renewal.size === 0) return other;
-    return other && renewalsInRow >= RENEWALS_IN_ROW ? other : 'renewal';
-  };
-
-  /** Returns the next line other than renewals. Alternates between arrivals and returns. */
-  const otherLine = (): QueuePriority | undefined => {
-    const { arrival, return: returning } = lines;
-    if (arrival.size > 0 && returning.size > 0) return lastOther === 'return' ? 'arrival' : 'return';
-    if (arrival.size > 0) return 'arrival';
-    return returning.size > 0 ? 'return' : undefined;
   };
 
   /** Returns the expected milliseconds per request in a line, depending on which other lines have waiting requests. */
   const each = (line: QueuePriority): number => {
-    const waits = (other: QueuePriority) => other !== line && lines[other].size > 0;
-    const share =
-      line === 'renewal'
-        ? waits('arrival') || waits('return')
-          ? RENEWALS_IN_ROW / (RENEWALS_IN_ROW + 1)
-          : 1
-        : (waits('renewal') ? 1 / (RENEWALS_IN_ROW + 1) : 1) * (waits('arrival') || waits('return') ? 0.5 : 1);
+    const sharing = PRIORITIES.filter((one) => one === line || lines[one].size > 0);
+    const share = 1 / PRICE[line] / sharing.reduce((sum, one) => sum + 1 / PRICE[one], 0);
     return usual / options.concurrency / share;
   };
 
@@ -103,6 +87,7 @@ export function createFairQueue(options: FairQueueOptions) {
       };
       if (signal.aborted) return leave();
       signal.addEventListener('abort', leave, { once: true });
+      if (lines[line].size === 0) spent[line] = Math.max(spent[line], virtualTime);
       lines[line].add(enter);
       next();
     });
