@@ -11,8 +11,6 @@ import type { RelaySource } from './istiod/follow-grant.ts';
 import { createGrantSetState, type GrantSetState } from './set-state.ts';
 import { type GrantSetConfiguration, mergeGrants } from './transform/merge.ts';
 
-export type { VersionedConfiguration } from './set-state.ts';
-
 /** Parts of a session that its configuration depends on. */
 export interface ConfiguredSession {
   readonly principals: readonly { readonly grant: string }[];
@@ -31,7 +29,7 @@ export interface ConfigurationRelayOptions {
 }
 
 const SWEEP_MS = 5_000;
-/** Time that a stream remains open without a session, ms. */
+/** Time that a set of grants and its streams are kept without a session, ms. */
 const GRACE_MS = 60_000;
 /**
  * Maximum number of versions per broker process. A version starts with the epoch of the process, so that versions
@@ -39,8 +37,9 @@ const GRACE_MS = 60_000;
  */
 const VERSIONS = 100_000_000;
 
-interface Wanted<State> {
-  readonly state: State;
+interface GrantSet {
+  readonly names: readonly string[];
+  readonly state: GrantSetState;
   /** Time of the last use, from a monotonic clock, ms. */
   wantedAt: number;
 }
@@ -48,8 +47,9 @@ interface Wanted<State> {
 /** Starts the relay. */
 export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const { source, mesh } = options;
-  const grants = new Map<string, Wanted<GrantState>>();
-  const sets = new Map<string, Wanted<GrantSetState> & { readonly names: readonly string[] }>();
+  const sets = new Map<string, GrantSet>();
+  /** Grants of all sets. */
+  const grants = new Map<string, GrantState>();
   const listeners = new Set<(key: string) => void>();
   let version = options.epoch * VERSIONS;
 
@@ -61,17 +61,11 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
   const namesOf = (session: ConfiguredSession) => inOrder(session.principals.map(({ grant }) => grant));
 
-  const wantGrant = (grant: string): void => {
-    const { onFailure } = options;
+  const openGrant = (grant: string): GrantState => {
     const onChange = () => {
       for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
     };
-    const known = grants.get(grant) ?? {
-      state: openGrantStream({ grant, mesh, source, onFailure, onChange }),
-      wantedAt: 0,
-    };
-    known.wantedAt = performance.now();
-    grants.set(grant, known);
+    return openGrantStream({ grant, mesh, source, onFailure: options.onFailure, onChange });
   };
 
   const wantSet = (names: readonly string[]): GrantSetState | undefined => {
@@ -82,7 +76,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
       known.wantedAt = performance.now();
       return known.state;
     }
-    for (const name of names) wantGrant(name);
+    for (const name of names) if (!grants.has(name)) grants.set(name, openGrant(name));
     const state = createGrantSetState({
       grants: names,
       nextVersion: () => ++version,
@@ -102,34 +96,26 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
     // If the file in force lacks a grant of the set, sessions no longer have this set.
     const names = inOrder(held);
     if (names.length < held.length) return undefined;
-    const configurations = names.map((name) => grants.get(name)?.state.configuration());
+    const configurations = names.map((name) => grants.get(name)?.configuration());
     if (!configurations.every((one) => one !== undefined)) return undefined;
     const ports = new Map(mesh.ports().map((one) => [`${one.grant} ${one.host}:${one.port}`, one]));
     return mergeGrants(configurations, (grant, { host, port }) => ports.get(`${grant} ${host}:${port}`) ?? NOTHING);
   };
 
   const sweep = (): void => {
-    const held = new Map<string, readonly string[]>();
-    for (const { session, ended } of options.live.all()) {
-      if (ended) continue;
-      const names = namesOf(session);
-      held.set(grantSet(names), names);
-    }
-    for (const names of held.values()) {
-      wantSet(names);
-      for (const name of names) wantGrant(name);
-    }
+    for (const { session, ended } of options.live.all()) if (!ended) wantSet(namesOf(session));
     const oldest = performance.now() - GRACE_MS;
     for (const [key, { wantedAt }] of sets) if (wantedAt < oldest) sets.delete(key);
-    for (const [key, { state, wantedAt }] of grants) {
-      if (wantedAt >= oldest) continue;
+    const needed = new Set([...sets.values()].flatMap(({ names }) => names));
+    for (const [grant, state] of grants) {
+      if (needed.has(grant)) continue;
       state.stop();
-      grants.delete(key);
+      grants.delete(grant);
     }
   };
 
   const unwatch = mesh.onChange(() => {
-    for (const { state } of grants.values()) state.meshChanged();
+    for (const state of grants.values()) state.meshChanged();
     for (const { state } of sets.values()) state.refresh();
     sweep();
   });
@@ -149,11 +135,11 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
     /** Returns the number of streams to istiod. */
     streams: () => grants.size,
     /** Returns the resources that were left out of the configurations of all followed grants. */
-    leftOut: () => [...grants.values()].flatMap(({ state }) => state.configuration()?.leftOut ?? []),
+    leftOut: () => [...grants.values()].flatMap((state) => state.configuration()?.leftOut ?? []),
     stop: () => {
       unwatch();
       clearInterval(sweeping);
-      for (const { state } of grants.values()) state.stop();
+      for (const state of grants.values()) state.stop();
       listeners.clear();
     },
   };
