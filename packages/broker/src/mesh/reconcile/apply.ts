@@ -7,7 +7,7 @@
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
-import { loadObject, type Resource } from '@meshpass/istio';
+import { loadObject } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { toPermanentError } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
@@ -152,22 +152,13 @@ const SHOWN = 10;
  * Applies RequestAuthentication and compares all other objects.
  * @throws MeshpassError `policy_drift`, `kubernetes_unavailable`
  */
-export async function applyKeysOnly(manifests: readonly Manifest[], { kubernetes, mesh }: ApplyOptions) {
-  for (const manifest of manifests) if (manifest.kind === 'RequestAuthentication') await kubernetes.apply(manifest);
-  const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Sidecar', 'Gateway'];
-  const present = await Promise.all(
-    kinds.map(async (kind): Promise<readonly Resource[]> => {
-      const objects = await kubernetes.list(
-        kind,
-        COMPILED_POLICY_SELECTOR,
-        kind === 'Gateway' ? mesh.gateway.namespace : undefined,
-      );
-      return objects.flatMap((object) => [...loadObject(object, kind).resources]);
-    }),
-  );
+export async function applyKeysOnly(manifests: readonly Manifest[], options: ApplyOptions) {
+  const isKeys = ({ kind }: { readonly kind: string }): boolean => kind === 'RequestAuthentication';
+  for (const manifest of manifests.filter(isKeys)) await options.kubernetes.apply(manifest);
+  const present = (await readPresent(options)).filter((object) => !isKeys(object));
   const drift = resourceChanges(
-    present.flat(),
-    manifests.filter(({ kind }) => kinds.includes(kind)),
+    present.flatMap((object) => [...loadObject(object, object.kind).resources]),
+    manifests.filter((manifest) => !isKeys(manifest)),
   );
   if (drift.length === 0) return undefined;
   const lines = drift.slice(0, SHOWN).map(({ does, kind, name }) => `${does} ${kind} ${name}`);
