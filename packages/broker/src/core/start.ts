@@ -178,6 +178,7 @@ async function startSessions(
     signal: given.signal,
   });
   const revocations = createRevocations({
+    mesh,
     revoker: given.revoker,
     clock,
     initial: [...restored.revoked, ...lost],

@@ -9,8 +9,8 @@ const LONGEST_PAUSE_MS = 15_000;
  * @param failures number of consecutive earlier failures
  * @returns pause, milliseconds
  */
-export function backoff(failures: number): number {
-  return jittered(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures));
+export function backoff(failures: number, longestMs = LONGEST_PAUSE_MS): number {
+  return jittered(Math.min(longestMs, FIRST_PAUSE_MS * 2 ** failures));
 }
 
 /** Shortens a duration by up to half. */

@@ -7,6 +7,7 @@ export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
 export type { FormerAccessFile } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';
+export { startReconciler } from './reconciler.ts';
 
 // istiod's certificates.
 

@@ -7,19 +7,19 @@ import { pause } from '../base/index.ts';
 import { backoff } from './backoff.ts';
 
 export interface ReconcileOptions<Plan> {
-  /** Applies a plan. Returns the time at which it must run again even without a change, Unix seconds. */
+  /** Applies a plan. Returns the milliseconds after which it must run again even without a change. */
   readonly apply: (plan: Plan) => Promise<number | undefined>;
   /** Called after every successful run. */
   readonly onApplied: (plan: Plan) => void;
   readonly onFailed: (error: MeshpassError, plan: Plan) => void;
   /** Interval between runs without a change, milliseconds. */
   readonly resync: number;
-  /** Returns the current time, Unix seconds. */
-  readonly now: () => number;
   /** Resolves when this broker becomes active. Nothing is applied before then. If absent, it starts immediately. */
   readonly activated?: Promise<void> | undefined;
 }
 
+/** Maximum pause after a failure, ms. */
+const LONGEST_RETRY_MS = 5_000;
 /** Minimum pause between runs, ms. */
 const LEAST_PAUSE_MS = 125;
 
@@ -34,15 +34,15 @@ export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
   /** Applies a plan. Returns the pause before the next run, milliseconds. */
   const attempt = async (plan: Plan): Promise<number> => {
     try {
-      const nextChange = await options.apply(plan);
+      const nextRun = await options.apply(plan);
       if (stop.signal.aborted) return 0;
       failures = 0;
       options.onApplied(plan);
-      return Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
+      return Math.min(options.resync, nextRun ?? Number.POSITIVE_INFINITY);
     } catch (thrown) {
       if (stop.signal.aborted) return 0;
       options.onFailed(toMeshpassError(thrown), plan);
-      return backoff(failures++);
+      return backoff(failures++, LONGEST_RETRY_MS);
     }
   };
 

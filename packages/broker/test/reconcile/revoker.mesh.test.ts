@@ -190,12 +190,6 @@ it('lists the principals of sessions in the cluster: those with a ServiceAccount
   expect(await here()).toEqual([]);
 });
 
-it('two at once end as the later one', async () => {
-  await Promise.all([mesh.revoker.apply([revoked('ann-5')]), mesh.revoker.apply([revoked('ann-5'), revoked('ann-6')])]);
-  expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
-  await mesh.revoker.apply([]);
-});
-
 it('collects ServiceAccounts that no session has, but not young ones and not those of others', async () => {
   await mesh.authority.sign({
     namespace,

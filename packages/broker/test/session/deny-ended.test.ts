@@ -71,6 +71,7 @@ describe('the list for the mesh', () => {
       release = resolve;
     });
     const revocations = createRevocations({
+      mesh: { onChange: () => () => {} },
       revoker: {
         apply: async (list) => {
           told.push(list);
@@ -83,6 +84,7 @@ describe('the list for the mesh', () => {
       initial: [],
       onFailure: () => undefined,
     });
+    await vi.waitFor(() => expect(told).toHaveLength(1));
     for (let one = 0; one < 50; one += 1) revocations.add([principal(`many-${one}`, { undenied: true })]);
     revocations.add([principal('denied', { undenied: false })]);
     revocations.add([principal('denied', { undenied: true })]);

@@ -1,16 +1,18 @@
 /**
  * Revokes principals whose access has ended, but whose SVID may still be valid. Each change is applied to the mesh
- * immediately and retried until it succeeds. `Revoker.apply` receives the complete list and converges from any state.
+ * immediately and retried until it succeeds. It is applied again every minute, to revert external changes, and when the
+ * mesh changes. `Revoker.apply` receives the complete list and converges from any state.
  */
 
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
-import type { RevokedPrincipal, Revoker } from '../../mesh/index.ts';
+import { type MeshState, type RevokedPrincipal, type Revoker, startReconciler } from '../../mesh/index.ts';
 
 /** Revoked principals that are applied to the mesh. */
 export type Revocations = ReturnType<typeof createRevocations>;
 
 export interface RevocationOptions {
   readonly revoker: Revoker;
+  readonly mesh: Pick<MeshState, 'onChange'>;
   readonly clock: Clock;
   /** Principals revoked before this process started. */
   readonly initial: readonly RevokedPrincipal[];
@@ -19,17 +21,16 @@ export interface RevocationOptions {
 
 /** Clock skew to allow for, seconds. Because of it, an Envoy may accept an SVID shortly after its expiry. */
 const SKEW_SECONDS = 60;
-const RETRY_MS = [200, 500, 1_000, 2_000, 5_000];
 /** Interval at which the list is written again, ms. This drops expired principals and reverts external changes. */
 const REPEAT_MS = 60_000;
 
 /** Starts to apply revocations to the mesh, including the initial ones. */
 export function createRevocations(options: RevocationOptions) {
-  const { revoker, clock, onFailure } = options;
+  const { revoker, mesh, clock, onFailure } = options;
   const revoked = new Map<string, RevokedPrincipal>();
   const unconfirmed = new Set<string>();
-  let working: Promise<void> | undefined;
-  let dirty = false;
+  /** Resolves when the mesh has applied a list, or when this stops. */
+  let applied = Promise.withResolvers<void>();
   let stopped = false;
 
   const put = (principals: readonly RevokedPrincipal[]) => {
@@ -45,49 +46,49 @@ export function createRevocations(options: RevocationOptions) {
       unconfirmed.add(principal.spiffeId);
     }
   };
-  const work = async () => {
-    for (let failures = 0; dirty && !stopped; ) {
-      dirty = false;
+  const progress = () => {
+    applied.resolve();
+    applied = Promise.withResolvers();
+  };
+  const reconciler = startReconciler<typeof revoked>({
+    apply: async () => {
       const now = toUnixSeconds(clock);
-      for (const [id, principal] of revoked) if (principal.until < now) revoked.delete(id);
+      for (const [id, { until }] of revoked)
+        if (until < now) {
+          revoked.delete(id);
+          unconfirmed.delete(id);
+        }
       const told = [...revoked.values()];
-      try {
-        await revoker.apply(told);
-        for (const principal of told) unconfirmed.delete(principal.spiffeId);
-        failures = 0;
-      } catch (thrown) {
-        onFailure(thrown);
-        dirty = true;
-        await new Promise((resolve) =>
-          setTimeout(resolve, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]).unref(),
-        );
-      }
-    }
-    working = undefined;
-  };
-  const kick = () => {
-    dirty = true;
-    working ??= work();
-  };
+      await revoker.apply(told);
+      // A principal that was added again in the meantime is not confirmed yet.
+      for (const one of told) if (revoked.get(one.spiffeId) === one) unconfirmed.delete(one.spiffeId);
+      return undefined;
+    },
+    onApplied: progress,
+    onFailed: onFailure,
+    resync: REPEAT_MS,
+  });
+  const apply = () => reconciler.want(revoked);
   put(options.initial);
-  kick();
-  const repeat = setInterval(kick, REPEAT_MS);
-  repeat.unref();
+  apply();
+  const unwatch = mesh.onChange(apply);
   return {
     add: (principals: readonly RevokedPrincipal[]) => {
       if (principals.length === 0) return;
       put(principals);
-      kick();
+      apply();
     },
     /** Resolves when the mesh has applied all revocations added so far. Failures are retried, so it never rejects. */
     settled: async () => {
-      while (working) await working;
+      while (unconfirmed.size > 0 && !stopped) await applied.promise;
     },
     /** Returns the number of principals whose revocation is not confirmed yet. */
     pending: () => unconfirmed.size,
     stop: () => {
       stopped = true;
-      clearInterval(repeat);
+      progress();
+      unwatch();
+      reconciler.close();
     },
   };
 }

@@ -46,7 +46,6 @@ export function createActiveLabel(options: ActiveLabelOptions) {
       if (active === wanted) onFailure(error);
     },
     resync: intervalMs,
-    now: () => 0,
   });
   const set = (active: boolean) => {
     wanted = active;

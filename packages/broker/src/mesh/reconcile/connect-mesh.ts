@@ -131,8 +131,6 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     now,
     httpServers: state.httpServers,
   });
-  // A failure is harmless, because the list is applied again every minute.
-  state.onChange(() => void revoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const streams = openIstiodConnection({ ...config.istiod, roots: view.roots }, MAX_STREAM_MESSAGE);
   const authority = createCertificateAuthority({

@@ -126,10 +126,11 @@ export function createMeshState(options: StateOptions) {
   };
 
   const apply = startReconciler<Plan>({
-    apply: (plan) => {
+    apply: async (plan) => {
       // A partial write would leave the cluster in an unknown state.
       if (plan.content !== applied) applied = '';
-      return (options.gitops ? applyKeysOnly : applyManifests)(plan.manifests, options);
+      const nextChange = await (options.gitops ? applyKeysOnly : applyManifests)(plan.manifests, options);
+      return nextChange && (nextChange - options.now()) * 1000;
     },
     onApplied: (plan) => {
       delete problems.apply;
@@ -178,7 +179,6 @@ export function createMeshState(options: StateOptions) {
       problems.apply = why;
     },
     resync: options.resync,
-    now: options.now,
     // The waiting plan was compiled with older keys.
     activated: options.activated?.then(() => recompile()),
   });

@@ -48,8 +48,6 @@ export function createRevoker(options: RevokerOptions) {
   let revoked: ReadonlySet<string> = new Set();
   /** ServiceAccounts that are known to have been deleted. */
   let deleted: ReadonlySet<string> = new Set();
-  let latest: readonly RevokedPrincipal[] | undefined;
-  let last: Promise<unknown> = Promise.resolve();
   const denied = createDenyPolicies(options, NAME, principalsIn);
   const denyTokens = createEndedSessionPolicies(options);
   const deleteAccounts = async (all: readonly RevokedPrincipal[]): Promise<void> => {
@@ -63,7 +61,7 @@ export function createRevoker(options: RevokerOptions) {
       },
     );
   };
-  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
+  const apply = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const now = options.now();
     const live = all.filter(({ until, undenied }) => until > now && !undenied);
     // This is set first, so that no more certificates are signed for these principals.
@@ -74,25 +72,14 @@ export function createRevoker(options: RevokerOptions) {
     await inBatches([() => denyTokens(sessions), () => deleteAccounts(all)], (part) => part(), 1);
   };
 
-  const apply = (all: readonly RevokedPrincipal[]): Promise<void> => {
-    latest = all;
-    const mine = last.then(() => applyNow(all));
-    last = mine.catch(() => undefined);
-    return mine;
-  };
-
   return {
     /** Whether the last `apply` included the principal. */
     isRevoked: (spiffeId: string) => revoked.has(spiffeId),
     /**
      * Updates the root DENY policies so that they list exactly these principals, except expired and undenied ones, and
-     * deletes the ServiceAccounts of new ones. Idempotent, and converges from any state.
+     * deletes the ServiceAccounts of new ones. Idempotent, and converges from any state, but must not run concurrently.
      */
     apply,
-    /** Repeats the last `apply` after the HTTP servers have changed. Does nothing before the first `apply`. */
-    again: async () => {
-      if (latest) await apply(latest);
-    },
     /** Lists all session principals in the cluster: those that have a ServiceAccount, and those that are denied. */
     principals: async (): Promise<readonly MeshPrincipal[]> => {
       const accounts = (await sessionAccounts(options)).map(({ createdAt: _, ...principal }) => principal);
