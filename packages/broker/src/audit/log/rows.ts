@@ -142,10 +142,10 @@ export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGene
  * Deletes a batch of the rows that the last cut replaces.
  * @returns number of deleted rows
  */
-export async function deletePruned(db: Db, portion = PAGE): Promise<number> {
+export async function deletePruned(db: Db): Promise<number> {
   const { numAffectedRows } = await sql`
     delete from audit where seq in (
-      select seq from audit where seq <= (select max(size) from audit_cuts) order by seq limit ${portion}
+      select seq from audit where seq <= (select max(size) from audit_cuts) order by seq limit ${PAGE}
     )`.execute(db);
   await sql`delete from audit_checkpoints where size <= (select max(size) from audit_cuts)`.execute(db);
   return Number(numAffectedRows ?? 0n);

@@ -9,7 +9,7 @@ import { backoff } from '../backoff.ts';
 import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { CheckedCsr } from './check-csr.ts';
-import { createFairQueue, type FairQueue, type QueuePriority } from './fair-queue.ts';
+import { createFairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
 
@@ -40,14 +40,13 @@ export interface AuthorityOptions {
   readonly isRevoked: (spiffeId: string) => boolean;
   /** Returns the current time, Unix seconds. */
   readonly now: () => number;
-  readonly queue?: FairQueue;
 }
 
 const ATTEMPTS = 4;
 /**
- * Default queue settings. The deadline is shorter than an agent's timeout, so that the agent receives a Retry-After.
+ * Queue settings. The deadline is shorter than an agent's timeout, so that the agent receives a Retry-After.
  */
-const DEFAULT_QUEUE = {
+const QUEUE = {
   concurrency: 16,
   limit: { arrival: 400, renewal: 800, return: 800 },
   deadline: 8_000,
@@ -65,7 +64,7 @@ const FINAL_STATUSES: readonly unknown[] = [
 
 /** Creates the certificate authority. */
 export function createCertificateAuthority(options: AuthorityOptions) {
-  const queue = options.queue ?? createFairQueue(DEFAULT_QUEUE);
+  const queue = createFairQueue(QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,

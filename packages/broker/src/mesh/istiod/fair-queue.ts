@@ -19,8 +19,6 @@ export interface FairQueueOptions {
   readonly deadline: number;
 }
 
-export type FairQueue = ReturnType<typeof createFairQueue>;
-
 const PRIORITIES: readonly QueuePriority[] = ['renewal', 'arrival', 'return'];
 /** Price of a slot. While all lines are waiting, renewals get six of eight slots, and six of seven beside one other. */
 const PRICE: Readonly<Record<QueuePriority, number>> = { renewal: 1, arrival: 6, return: 6 };
