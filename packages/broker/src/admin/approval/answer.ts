@@ -1,20 +1,47 @@
 /** Answers a request or reviews an emergency: checks the approver and applies the decision. */
-import { type Access, approverEntry } from '@meshpass/access';
+import { type Access, type Approval, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/approval';
 import { approverMemberships } from '../../attest/index.ts';
 import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
+import type { Live } from '../../core/index.ts';
 import { approverEntries, queryGithub } from './approvers.ts';
 import type { ApprovalParts, Approver } from './parts.ts';
 import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refuseSelfApproval } from './people.ts';
 import { requireApprovalOffer, unknown } from './refusals.ts';
-import { type Answer, type GrantRequest, grantDurationSeconds } from './request.ts';
+import {
+  type Answer,
+  type EmergencyRequest,
+  type GrantRequest,
+  grantDurationSeconds,
+  isEmergencyRequest,
+} from './request.ts';
 
 /** Whether the body is a review of an emergency. */
 export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): order is ApprovalReviewBody {
   return order.decision === 'accept' || order.decision === 'object';
 }
+
+/** A pending request and the approval that the access file offers to the requester now. */
+interface Answering {
+  readonly kind: 'answer';
+  readonly order: ApprovalAnswerBody;
+  readonly request: GrantRequest;
+  /** Session of the requester. */
+  readonly live: Live;
+  readonly approval: Approval;
+}
+
+/** An emergency that can be reviewed. */
+interface Reviewing {
+  readonly kind: 'review';
+  readonly order: ApprovalReviewBody;
+  readonly request: EmergencyRequest;
+}
+
+/** Members that answers and reviews have in common. */
+type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
 
 /**
  * Records an answer or a review and its effect on the request. Calls for one request must not overlap.
@@ -29,48 +56,44 @@ export async function recordAnswer(
 ): Promise<Outcome<GrantRequest>> {
   let event = asked;
   try {
-    const request = answerable(parts, order);
+    const request = parts.book.get(order.id);
+    if (!request) throw unknown(order.id);
     const { issuer, subject, login, sessionId, grant } = request;
     const person = { issuer, subject, login, session: sessionId };
     const role = isReviewBody(order) ? { taker: person } : { requester: person };
     event = { ...event, grant, detail: { ...event.detail, ...role } };
-    const requester = identitiesNow(parts, request);
-    refuseSelfApproval(requester, identitiesOf(approver.attestation), parts.mesh.access().trust);
-    const approving = await whoApproves(parts, request, approver, order);
+    const current = () => (isReviewBody(order) ? reviewable(parts, order) : answerable(parts, order));
+    const { now, attestation, entry, earlier, requester } = await authorizeApprover(parts, approver, current);
     const given = {
       via: approver.via,
-      entry: approving.entry,
-      issuer: approving.attestation.issuer,
-      subject: approving.attestation.subject,
-      login: approving.attestation.login,
+      entry,
+      issuer: attestation.issuer,
+      subject: attestation.subject,
+      login: attestation.login,
       at: toUnixSeconds(parts.clock),
       event: event.id,
     };
-    return isReviewBody(order)
-      ? await review(parts, { ...request, identities: requester }, { ...order, ...given }, event)
-      : await approve(parts, request, approver, approving, { ...order, ...given }, event);
+    if (now.kind === 'review')
+      return await review(parts, { ...now.request, identities: requester }, { ...now.order, ...given }, event);
+    const identities = identitiesOf(approver.attestation);
+    return await approve(parts, now, earlier, { ...given, identities, attestation }, event);
   } catch (thrown) {
     return refusedOutcome(event, thrown);
   }
 }
 
-/** Members that answers and reviews have in common. */
-type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
-
 async function approve(
   parts: ApprovalParts,
-  request: GrantRequest,
-  approver: Approver,
-  { live, approval, attestation, earlier }: Approving,
-  { id: _, ...given }: ApprovalAnswerBody & Given,
+  { order, request, live, approval }: Answering,
+  earlier: readonly Answer[],
+  given: Given & Pick<Answer, 'identities' | 'attestation'>,
   event: AuditEvent,
 ): Promise<Outcome<GrantRequest>> {
-  const identities = identitiesOf(approver.attestation);
   const people = createIdentityLinker(parts.live, parts.mesh.access().trust);
-  for (const one of earlier) refuseTwice(one, people(one.identities), identities);
-  const { count } = approval!;
-  const wanted = grantDurationSeconds(approval!, given.seconds ?? request.seconds);
-  const next = answered(request, [...earlier, { ...given, identities, attestation, seconds: wanted }], count);
+  for (const one of earlier) refuseTwice(one, people(one.identities), given.identities);
+  const { decision, reason } = order;
+  const seconds = grantDurationSeconds(approval, order.seconds ?? request.seconds);
+  const next = answered(request, [...earlier, { ...given, decision, reason, seconds }], approval.count);
   const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
   const detail = { ...event.detail, entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) };
   const decided = { ...event, detail };
@@ -85,7 +108,7 @@ async function approve(
     decided,
     // The grant may end earlier because of its `session` limit or time window.
     (until) => ({ event: { ...decided, detail: { ...detail, until } }, request: { ...next, until } }),
-    (decide) => parts.give(live!, next.grant, { ...gift, decided: decide }),
+    (decide) => parts.give(live, next.grant, { ...gift, decided: decide }),
   );
 }
 
@@ -96,12 +119,12 @@ async function approve(
  */
 async function review(
   parts: ApprovalParts,
-  request: GrantRequest,
+  request: EmergencyRequest,
   { id: _, ...given }: ApprovalReviewBody & Given,
   event: AuditEvent,
 ): Promise<Outcome<GrantRequest>> {
   const state = given.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
-  const emergency = { ...request.emergency!, state, reviews: [...request.emergency!.reviews, given] };
+  const emergency = { ...request.emergency, state, reviews: [...request.emergency.reviews, given] };
   const reviewed: GrantRequest = { ...request, emergency };
   const cut = state === 'objected' && request.state === 'approved';
   const detail = { ...event.detail, entry: given.entry, state, ...(cut && { ended: true }) };
@@ -116,46 +139,40 @@ async function review(
   });
 }
 
-type Approving = Awaited<ReturnType<typeof whoApproves>>;
-
-/** Checks each approver against the access file in force and GitHub's current data. */
-async function whoApproves(
-  parts: ApprovalParts,
-  request: GrantRequest,
-  approver: Approver,
-  order: ApprovalAnswerBody | ApprovalReviewBody,
-) {
+/**
+ * Checks each approver against the access file in force and GitHub's current data.
+ * @param current returns what the order decides. Called again after the GitHub requests, because the session may have
+ *   ended meanwhile, and the requester may have left the team
+ */
+async function authorizeApprover(parts: ApprovalParts, approver: Approver, current: () => Answering | Reviewing) {
+  const { order, request } = current();
+  const known = identitiesNow(parts, request);
+  refuseSelfApproval(known, identitiesOf(approver.attestation), parts.mesh.access().trust);
   // A single denial is final.
   const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
   const { now, fresh } = await queryGithub(parts, people, () => {
-    // The session may have ended during the GitHub request, and the requester may have left the team.
-    answerable(parts, order);
+    const found = current();
     const access = parts.mesh.access();
-    const live = parts.live.byId(request.sessionId);
-    const approval = isReviewBody(order)
-      ? undefined
-      : requireApprovalOffer(parts, live!.session.attestation, request.grant);
-    const by = approval?.by ?? approverEntries(access, request);
-    return { live, approval, by, access, asked: approverMemberships(by, access.deny) };
+    const by = found.kind === 'answer' ? found.approval.by : approverEntries(access, found.request);
+    return { ...found, by, access, asked: approverMemberships(by, access.deny) };
   });
   const [attestation, ...others] = fresh as readonly [Attestation, ...Attestation[]];
   const entryOf = (one: Attestation) => approverEntry(now, one, now.access, toUnixSeconds(parts.clock));
   const entry = entryOf(attestation);
   if (entry === undefined) {
-    const act = isReviewBody(order) ? 'review emergencies for' : 'approve';
+    const act = now.kind === 'review' ? 'review emergencies for' : 'approve';
     throw new MeshpassError('approval_forbidden', `You are not allowed to ${act} ${request.grant}.`);
   }
-  const requester = identitiesNow(parts, request);
+  const requester = identitiesNow(parts, { ...request, identities: known });
   const counts = (one: Answer, index: number) =>
     entryOf(others[index]!) !== undefined &&
     isIssuerOf(one.attestation, now.access) &&
     comparePeople(requester, one.identities) === 'different';
   return {
-    /** Session of the requester; may be undefined for a review. */
-    live: now.live,
-    /** Approval that the access file offers to the requester; undefined for a review. */
-    approval: now.approval,
+    now,
+    /** All identities that the requester has shown. */
+    requester,
     /** Attestation of the approver with GitHub's current data. */
     attestation,
     entry,
@@ -170,24 +187,23 @@ function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean
   return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
 }
 
-function answerable(
-  { book, live, clock }: ApprovalParts,
-  order: ApprovalAnswerBody | ApprovalReviewBody,
-): GrantRequest {
-  const { id, decision } = order;
-  const request = book.get(id);
-  if (!request) throw unknown(id);
-  if (isReviewBody(order)) {
-    const { state } = request.emergency ?? {};
-    if (state === undefined) throw unknown(id);
-    if (state === 'accepted' || (state === 'objected' && decision === 'object'))
-      throw new MeshpassError('approval_answered', `Emergency ${id} has already been reviewed: it was ${state}.`);
-    return request;
-  }
-  const session = live.byId(request.sessionId);
-  if (!session || session.ended) throw unknown(id);
-  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(clock)) throw unknown(id);
-  return request;
+function answerable(parts: ApprovalParts, order: ApprovalAnswerBody): Answering {
+  const { book, live, clock } = parts;
+  const request = book.get(order.id);
+  const session = request && live.byId(request.sessionId);
+  if (!session || session.ended) throw unknown(order.id);
+  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(clock)) throw unknown(order.id);
+  const approval = requireApprovalOffer(parts, session.session.attestation, request.grant);
+  return { kind: 'answer', order, request, live: session, approval };
+}
+
+function reviewable({ book }: ApprovalParts, order: ApprovalReviewBody): Reviewing {
+  const request = book.get(order.id);
+  if (!request || !isEmergencyRequest(request)) throw unknown(order.id);
+  const { state } = request.emergency;
+  if (state === 'accepted' || (state === 'objected' && order.decision === 'object'))
+    throw new MeshpassError('approval_answered', `Emergency ${order.id} has already been reviewed: it was ${state}.`);
+  return { kind: 'review', order, request };
 }
 
 /**
