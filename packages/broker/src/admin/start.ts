@@ -5,6 +5,7 @@ import type { VerifiedLogout } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/start.ts';
 import { signOutOperators } from './operator/end-sessions.ts';
+import type { AuthorizedRoute } from './operator/operator-route.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
 import { createOperators } from './operator/operators.ts';
 import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
@@ -110,17 +111,17 @@ export async function startAdmin(
     policyFindings: () => policyWatch?.findings().length,
     emergencyReviews: approvals.reviews,
   });
+  const authorized: readonly AuthorizedRoute[] = [
+    ...(page ? pageRoutes(page) : []),
+    ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
+      routes(context),
+    ),
+    ...(policy ? operatorPolicyRoutes(policy, operatorSessions.all) : []),
+    ...operatorsRoutes(signingIn),
+  ];
   return {
-    /** Routes of the operator listener. */
-    operatorRoutes: [
-      ...signInRoutes(signingIn),
-      ...(page ? [...pageSignInRoutes(page), ...pageRoutes(page)] : []),
-      ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
-        routes(context),
-      ),
-      ...(policy ? operatorPolicyRoutes(policy, operatorSessions.all) : []),
-      ...operatorsRoutes(signingIn),
-    ],
+    /** Routes of the operator listener. Only sign-ins come without an action of the table. */
+    operatorRoutes: [...signInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
     /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),

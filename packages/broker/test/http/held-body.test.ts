@@ -101,6 +101,20 @@ describe('an operator whose body arrives after', () => {
     expect((await asOperator(harness, victim, { path: '/operator/session' })).status).toBe(200);
   });
 
+  it('the issuer should have confirmed the person is refused before the body arrives', async () => {
+    const late = await signIn(harness, 'late', ['admin']);
+    harness.confirmSeconds = 0;
+    const proof = dpop({ key: late.key, path: CLOSE, now: harness.now(), accessToken: late.token });
+    const headers = { ...JSON_BODY, 'content-length': 100, authorization: `DPoP ${late.token}`, dpop: proof };
+    const to = { port: harness.broker.operatorPort, host: '127.0.0.1', method: 'POST', path: CLOSE, headers };
+    const made = request(to).on('error', () => {});
+    made.flushHeaders();
+    const [response] = (await once(made, 'response')) as [IncomingMessage];
+    expect([response.statusCode, await text(response)]).toEqual([401, expect.stringContaining('operator_unconfirmed')]);
+    made.destroy();
+    harness.confirmSeconds = 300;
+  });
+
   it('nothing has changed is accepted', async () => {
     const admin = await signIn(harness, 'admin', ['admin']);
     const other = await signIn(harness, 'other', ['viewer']);

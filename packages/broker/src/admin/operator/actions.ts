@@ -12,7 +12,7 @@ interface Terms {
   readonly destructive?: true;
   /** Forbidden with the break-glass token. */
   readonly notInAnEmergency?: true;
-  /** Permitted even if the issuer's confirmation of the person is overdue. */
+  /** Permitted even if the issuer's confirmation of the person is overdue. For routes with a single action only. */
   readonly evenUnconfirmed?: true;
   /** Reserved for people: forbidden for ServiceAccounts and with the break-glass token. */
   readonly onlyPeople?: true;

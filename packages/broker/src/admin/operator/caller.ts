@@ -44,8 +44,6 @@ export interface OperatorCaller {
   readonly attestation?: Attestation | undefined;
   /** Absent for the break-glass token. */
   readonly session?: OperatorSession;
-  /** Whether the issuer's confirmation of the person is overdue. */
-  readonly isUnconfirmed?: boolean;
 }
 
 /** Caller that uses the break-glass token. */
@@ -60,15 +58,10 @@ export const BREAK_GLASS_CALLER: OperatorCaller = {
 /**
  * Checks an action against the table of actions.
  * @returns the role that permits the action, with its position, such as `operator access.yaml:12:7`
- * @throws MeshpassError `operator_forbidden` with the permitted roles; `operator_unconfirmed`
+ * @throws MeshpassError `operator_forbidden` with the permitted roles
  */
-export function authorizeAction(
-  action: OperatorAction,
-  { kind, roles, issuer, isUnconfirmed }: OperatorCaller,
-): string {
-  const { roles: needed, notInAnEmergency, onlyPeople, evenUnconfirmed } = actionRequirements(action);
-  if (isUnconfirmed && !evenUnconfirmed)
-    throw new MeshpassError('operator_unconfirmed', `${issuer} must confirm your identity again. Run meshpass login.`);
+export function authorizeAction(action: OperatorAction, { kind, roles }: OperatorCaller): string {
+  const { roles: needed, notInAnEmergency, onlyPeople } = actionRequirements(action);
   if (kind === 'break-glass') {
     if (!notInAnEmergency && !onlyPeople) return 'break-glass';
     throw new MeshpassError(

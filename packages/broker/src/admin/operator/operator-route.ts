@@ -6,13 +6,19 @@ import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
-import { type Authentication, type Call, type Route, route } from '../../http/index.ts';
+import { type Call, type Route, route } from '../../http/index.ts';
 import { actionRequirements, type OperatorAction } from './actions.ts';
 import { authorizeAction, nameOf, type OperatorCaller } from './caller.ts';
+import type { OperatorAuthentication } from './operators.ts';
 
 /** Definition of a route with its action, which may depend on the parameters. */
 export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'at' | 'authentication' | 'handler'> {
   readonly does: OperatorAction | ((body: Body) => OperatorAction);
+}
+
+/** Route that checks its action. Only `operatorRoutes` creates one. */
+export interface AuthorizedRoute extends Route {
+  readonly does: OperatorRoute<never>['does'];
 }
 
 /** An operator's authorized call. */
@@ -26,19 +32,22 @@ export const Reason = z.string().min(1).max(200).refine(isPlainText);
 
 /**
  * Returns a function that creates routes for operators. The routes refuse with the errors of their authentication,
- * `operator_unconfirmed`, `operator_forbidden` and `operator_reason_required`. The handler is only called for operators
- * whose role permits the action. Its event includes the person, the role and the entry that assigned the role.
+ * `operator_forbidden` and `operator_reason_required`. The handler is only called for operators whose role permits the
+ * action. Its event includes the person, the role and the entry that assigned the role.
  */
-export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
+export function operatorRoutes(authentication: OperatorAuthentication) {
   return <Body>(
     at: Route['at'],
-    { does, ...one }: OperatorRoute<Body>,
+    one: OperatorRoute<Body>,
     handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
-  ): Route => {
-    return route({
+  ): AuthorizedRoute => {
+    const { does } = one;
+    const evenUnconfirmed = typeof does === 'string' && actionRequirements(does).evenUnconfirmed === true;
+    const mounted = route({
       ...one,
       at,
-      authentication,
+      // Before the body is read.
+      authentication: authentication(evenUnconfirmed),
       handler: async (call: Call<OperatorCaller, Body>) => {
         let event = call.event;
         try {
@@ -54,6 +63,7 @@ export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
         }
       },
     });
+    return { ...mounted, does };
   };
 }
 

@@ -7,7 +7,7 @@ import { sourceGroup } from '@meshpass/identity/limits/source';
 import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
 import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../base/index.ts';
 import { createDpopReplayMemory, verifyDpop } from '../../core/index.ts';
-import type { Connections, Presented } from '../../http/index.ts';
+import type { Authentication, Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS_CALLER, type OperatorCaller, type OperatorSession } from './caller.ts';
 import { endSessionForLostRole, stateOf } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
@@ -25,6 +25,12 @@ export interface OperatorsOptions extends SignInContext {
   /** Called on each use of the break-glass token. */
   readonly onBreakGlass: () => void;
 }
+
+/**
+ * Returns the authentication of a route.
+ * @param evenUnconfirmed whether to accept operators whose confirmation by the issuer is overdue
+ */
+export type OperatorAuthentication = (evenUnconfirmed: boolean) => Authentication<OperatorCaller>;
 
 /** Authentication for the routes of the operator listener. */
 export type Operators = ReturnType<typeof createOperators>;
@@ -55,16 +61,20 @@ export function createOperators(options: OperatorsOptions) {
 
   /**
    * Returns the current identity and roles of a session's operator.
-   * @throws MeshpassError `operator_session_ended`
+   * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
    */
-  const callerNow = (session: OperatorSession): OperatorCaller => {
+  const callerNow = (session: OperatorSession, evenUnconfirmed: boolean): OperatorCaller => {
     const state = stateOf(options, session);
     if (state === 'ended') throw ended('This operator session has ended. Run meshpass login.');
     const access = options.access();
     const caller = callerOf(session, access);
-    if (caller.roles.length > 0) return { ...caller, isUnconfirmed: state === 'unconfirmed' };
-    endSessionForLostRole(options, session);
-    throw ended(whyNoRole(session, access));
+    if (caller.roles.length === 0) {
+      endSessionForLostRole(options, session);
+      throw ended(whyNoRole(session, access));
+    }
+    if (state === 'confirmed' || evenUnconfirmed) return caller;
+    const why = `${session.issuer} must confirm your identity again. Run meshpass login.`;
+    throw new MeshpassError('operator_unconfirmed', why);
   };
 
   /**
@@ -74,6 +84,7 @@ export function createOperators(options: OperatorsOptions) {
   const bySession = (
     { event, request }: Presented,
     session: OperatorSession,
+    evenUnconfirmed: boolean,
     prove: () => void,
   ): Outcome<OperatorCaller> => {
     const { id, subject, login, issuer } = session;
@@ -82,7 +93,7 @@ export function createOperators(options: OperatorsOptions) {
     try {
       prove();
       identified = { ...named, unproven: stateOf(options, session) !== 'confirmed' };
-      const caller = callerNow(session);
+      const caller = callerNow(session, evenUnconfirmed);
       connections.belongs(request.socket);
       return grantedOutcome({ ...identified, known: true }, caller);
     } catch (thrown) {
@@ -107,7 +118,7 @@ export function createOperators(options: OperatorsOptions) {
     return grantedOutcome({ ...event, known: true, subject }, BREAK_GLASS_CALLER);
   };
 
-  const byHeader = async (presented: Presented): Promise<Outcome<OperatorCaller>> => {
+  const byHeader = async (presented: Presented, evenUnconfirmed: boolean): Promise<Outcome<OperatorCaller>> => {
     const { request, event } = presented;
     const accessToken = TOKEN.exec(request.headers.authorization ?? '')?.[1];
     if (accessToken === undefined) return byToken(presented);
@@ -117,20 +128,25 @@ export function createOperators(options: OperatorsOptions) {
     } catch (thrown) {
       return refusedOutcome(event, thrown);
     }
-    const done = bySession(presented, session, () => {
+    const done = bySession(presented, session, evenUnconfirmed, () => {
       verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
     });
     if (done.granted) sessions.add(session);
     return done;
   };
 
-  const byCookie = (presented: Presented): Outcome<OperatorCaller> => {
+  const byCookie = (presented: Presented, evenUnconfirmed: boolean): Outcome<OperatorCaller> => {
     const session = sessions.byCookie(sessionHash(presented.request));
     if (!session) return refusedOutcome(presented.event, ended('You are not signed in.'));
-    return bySession(presented, session, () => {});
+    return bySession(presented, session, evenUnconfirmed, () => {});
   };
 
-  const still = (caller: OperatorCaller) => (caller.session ? callerNow(caller.session) : caller);
+  const authenticationBy =
+    (authenticate: typeof byHeader | typeof byCookie): OperatorAuthentication =>
+    (evenUnconfirmed) =>
+      Object.assign((presented: Presented) => authenticate(presented, evenUnconfirmed), {
+        still: (caller: OperatorCaller) => (caller.session ? callerNow(caller.session, evenUnconfirmed) : caller),
+      });
 
   /**
    * Runs a sign-in that sends an unauthenticated client's proof to Kubernetes or an issuer. Only refusals by Kubernetes
@@ -152,12 +168,13 @@ export function createOperators(options: OperatorsOptions) {
   return {
     askOutside,
     /**
-     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are
-     * not rate-limited, because all port-forwards share an address, and a guess costs only one signature verification.
+     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `operator_unconfirmed` or
+     * `dpop_*`. Wrong tokens are not rate-limited, because all port-forwards share an address, and a guess costs only
+     * one signature verification.
      */
-    authentication: Object.assign(byHeader, { still }),
-    /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended`. */
-    pageAuthentication: Object.assign(byCookie, { still }),
+    authentication: authenticationBy(byHeader),
+    /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended` or `operator_unconfirmed`. */
+    pageAuthentication: authenticationBy(byCookie),
     /**
      * Authenticates the key of a client that is signing in. The client must have just created the DPoP proof for this
      * request.

@@ -3,10 +3,9 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AuditEvent, grantedOutcome, type Outcome, recordGrant } from '../../audit/index.ts';
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
-import type { Route } from '../../http/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
-import { formatOperatorReason, operatorRoutes } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason, operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
@@ -48,7 +47,7 @@ export const CloseSessionsBody = z
  * are more sessions, and is the value of `after` for the next page. `POST /admin/sessions/close` ends the selected
  * sessions.
  */
-export function adminRoutes(context: Context): readonly Route[] {
+export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
   const { sessions, operators } = context;
   const on = operatorRoutes(operators.authentication);
   return [

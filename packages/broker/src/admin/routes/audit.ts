@@ -1,10 +1,15 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { z } from 'zod';
 import { AuditQuery, grantedOutcome, refusedOutcome } from '../../audit/index.ts';
-import type { Route } from '../../http/index.ts';
 import { toStoreError } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
-import { formatOperatorReason, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import {
+  type AuthorizedRoute,
+  formatOperatorReason,
+  type OperatorRoute,
+  operatorRoutes,
+  Reason,
+} from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 /** Query parameters of `GET /audit/export`. */
@@ -19,7 +24,10 @@ const NO_STORE = { 'cache-control': 'no-store' };
  * next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`
  * and `POST /audit/prune`.
  */
-export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | 'operators'>): readonly Route[] {
+export function auditRoutes({
+  trail,
+  operators,
+}: Pick<AdminContext, 'trail' | 'operators'>): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   /** Creates a read route. Allowed reads leave no audit row. */
   const read = <Query>(

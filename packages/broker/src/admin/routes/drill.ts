@@ -2,16 +2,15 @@
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { grantedOutcome, recordGrant } from '../../audit/index.ts';
-import type { Route } from '../../http/index.ts';
 import { toStoreError } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
-import { operatorRoutes } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'operators' | 'audit' | 'clock' | 'signer' | 'publicUrl' | 'store' | 'sessions'>;
 
 /** Returns `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
-export function drillRoutes(context: Context): readonly Route[] {
+export function drillRoutes(context: Context): readonly AuthorizedRoute[] {
   const on = operatorRoutes(context.operators.authentication);
   return [
     on(

@@ -13,7 +13,7 @@ import { actionRequirements, OPERATOR_ACTIONS, type OperatorAction } from '../op
 import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
-import { formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import { callerOf } from '../operator/sessions.ts';
 import { type SignInContext, signIn } from '../operator/sign-in.ts';
@@ -103,7 +103,7 @@ function timesOf({ clock, sessions }: OperatorsContext, session: OperatorSession
  * Returns `GET` and `DELETE /operator/session`, `POST /operator/session/confirm`, `GET /operator/roles`,
  * `GET /operator/sessions` and `POST /operator/sessions/close`.
  */
-export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
+export function operatorsRoutes(context: OperatorsContext): readonly AuthorizedRoute[] {
   const { operators, sessions } = context;
   const on = operatorRoutes(operators.authentication);
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);

@@ -10,11 +10,11 @@ import {
 import { z } from 'zod';
 import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
-import { type Route, readBody, readInput } from '../../http/index.ts';
+import { readBody, readInput } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
 import { signOut } from '../operator/end-sessions.ts';
-import { operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import { csrfToken, readCookie, SESSION_COOKIE, serializeCookie } from '../operator/page/cookies.ts';
 import {
   renderRefusalPage,
@@ -62,7 +62,7 @@ const toList = (error: MeshpassError, decision: string | undefined) =>
     : renderRefusalPage(error, decision, { href: LIST, text: 'All requests' });
 
 /** Returns `GET /approvals`, `GET` and `POST /approvals/ID` and `POST /page/sign-out`. */
-export function pageRoutes(context: PageContext): readonly Route[] {
+export function pageRoutes(context: PageContext): readonly AuthorizedRoute[] {
   const { approvals, origin, operators } = context;
   const on = operatorRoutes(operators.pageAuthentication);
   return [

@@ -10,7 +10,7 @@ import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
 import { nameOf, type OperatorSession } from '../operator/caller.ts';
-import { operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
@@ -105,7 +105,7 @@ export const PolicyRollbackBody = z.strictObject({
 export function operatorPolicyRoutes(
   { changes, store, operators }: PolicyContext,
   operatorSessions: () => readonly OperatorSession[],
-): readonly Route[] {
+): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   return [
     // Only operators see effects on operator sessions. A job's output is visible to everyone with access to the

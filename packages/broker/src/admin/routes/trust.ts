@@ -4,9 +4,8 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { grantedOutcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import type { Route } from '../../http/index.ts';
 import { fingerprint } from '../../mesh/index.ts';
-import { operatorRoutes } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'operators' | 'sessions' | 'mesh' | 'clock'>;
@@ -19,7 +18,7 @@ export const KeyRotationBody = z.strictObject({
 });
 
 /** Returns `GET /admin/trust` and `POST /admin/trust/rotate`. */
-export function trustRoutes(context: Context): readonly Route[] {
+export function trustRoutes(context: Context): readonly AuthorizedRoute[] {
   const { rotation } = context.sessions;
   const on = operatorRoutes(context.operators.authentication);
   return [
