@@ -19,7 +19,7 @@ import { adminRoutes } from './routes/admin.ts';
 import { approvalRoutes, approvalWebhookRoutes, operatorApprovalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { drillRoutes } from './routes/drill.ts';
-import { operatorsRoutes, signInRoutes } from './routes/operators.ts';
+import { operatorSignInRoutes, operatorsRoutes } from './routes/operators.ts';
 import { pageRoutes } from './routes/page.ts';
 import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
 import { operatorPolicyRoutes, policyRoutes } from './routes/policy.ts';
@@ -121,7 +121,7 @@ export async function startAdmin(
   ];
   return {
     /** Routes of the operator listener. Only sign-ins come without an action of the table. */
-    operatorRoutes: [...signInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
+    operatorRoutes: [...operatorSignInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
     /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),

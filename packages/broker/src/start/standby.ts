@@ -66,9 +66,6 @@ export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): 
   };
 }
 
-/** The active broker's store. */
-export type Leadership = Awaited<ReturnType<typeof waitForLeadership>>;
-
 /**
  * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the signal's abort reason
@@ -128,7 +125,11 @@ export async function waitForAuditLog(
  * @throws MeshpassError `store_unavailable` if another broker may have become active; `access_*` if this version
  *   refuses the access file that a plan applied
  */
-export async function becomeActive(base: Base, { waitFor }: Standby, { store }: Leadership): Promise<void> {
+export async function becomeActive(
+  base: Base,
+  { waitFor }: Standby,
+  { store }: Awaited<ReturnType<typeof waitForLeadership>>,
+): Promise<void> {
   const { config, given } = base;
   const { signer, policy, activeState, signal } = given;
   // The other broker may have changed its keys. The mesh must not receive the keys that were read at startup.

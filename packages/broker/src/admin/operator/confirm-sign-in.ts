@@ -23,7 +23,7 @@ import {
   signInEndedError,
 } from './end-sessions.ts';
 import { callerOf, isConfirmedLater, whyNoRole } from './sessions.ts';
-import { operatorUnauthorizedError, type SignInContext } from './sign-in.ts';
+import { type OperatorSignInContext, operatorUnauthorizedError } from './sign-in.ts';
 
 /** ID token that confirms a session. */
 export interface Confirmation {
@@ -43,7 +43,10 @@ export interface Confirmation {
  *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
  *   `store_unavailable`
  */
-export async function confirmSignIn(context: SignInContext, asked: Confirmation): Promise<Outcome<OperatorSession>> {
+export async function confirmSignIn(
+  context: OperatorSignInContext,
+  asked: Confirmation,
+): Promise<Outcome<OperatorSession>> {
   const event = { ...asked.event, proofHash: sha256Hex(asked.token) };
   try {
     return await confirm(context, newest(context, asked.session), asked, event);
@@ -53,13 +56,13 @@ export async function confirmSignIn(context: SignInContext, asked: Confirmation)
 }
 
 /** Returns the most recently confirmed copy of the session that this broker has seen. */
-function newest({ sessions }: SignInContext, session: OperatorSession): OperatorSession {
+function newest({ sessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
   const seen = sessions.byId(session.id);
   return seen && isConfirmedLater(seen, session) ? seen : session;
 }
 
 async function confirm(
-  context: SignInContext,
+  context: OperatorSignInContext,
   session: OperatorSession,
   { token, binding = session.jkt }: Confirmation,
   event: AuditEvent,

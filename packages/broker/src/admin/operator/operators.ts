@@ -12,10 +12,10 @@ import { BREAK_GLASS_CALLER, type OperatorCaller, type OperatorSession } from '.
 import { endSessionForLostRole, stateOf } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
-import type { SignInContext } from './sign-in.ts';
+import type { OperatorSignInContext } from './sign-in.ts';
 
 /** Dependencies of operator authentication. */
-export interface OperatorsOptions extends SignInContext {
+export interface OperatorsOptions extends OperatorSignInContext {
   /** Break-glass token; undefined if break-glass is disabled, which is the default. */
   readonly token: string | undefined;
   /** When this process started, Unix seconds. */

@@ -49,7 +49,7 @@ export interface OperatorSignInDependencies {
   readonly [labOnlyConfirmSeconds]?: () => number;
 }
 
-export interface SignInContext extends EndSessionsContext {
+export interface OperatorSignInContext extends EndSessionsContext {
   readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
   /** Absent if operators cannot sign in here. */
@@ -85,7 +85,7 @@ type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'atte
  *   `overloaded`
  */
 export async function signIn(
-  context: SignInContext,
+  context: OperatorSignInContext,
   request: SignInRequest,
 ): Promise<Outcome<{ readonly session: OperatorSession; readonly caller: OperatorCaller }>> {
   const { audit, clock, random, sessions, recentLogouts } = context;
@@ -137,7 +137,7 @@ interface Proven {
 
 async function prove(
   proofs: OperatorSignInDependencies,
-  context: SignInContext,
+  context: OperatorSignInContext,
   request: SignInRequest,
   access: Access,
 ): Promise<Proven> {
@@ -151,7 +151,7 @@ async function prove(
 
 async function provePerson(
   { keys }: OperatorSignInDependencies,
-  { clock }: SignInContext,
+  { clock }: OperatorSignInContext,
   { token, jkt }: SignInRequest,
   access: Access,
 ): Promise<Proven> {
@@ -181,7 +181,7 @@ function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boole
 
 async function proveServiceAccount(
   { reviewToken }: OperatorSignInDependencies,
-  { clock, publicUrl }: SignInContext,
+  { clock, publicUrl }: OperatorSignInContext,
   { token }: SignInRequest,
   access: Access,
 ): Promise<Proven> {

@@ -16,9 +16,9 @@ import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
 import { type AuthorizedRoute, formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import { callerOf } from '../operator/sessions.ts';
-import { type SignInContext, signIn } from '../operator/sign-in.ts';
+import { type OperatorSignInContext, signIn } from '../operator/sign-in.ts';
 
-export interface OperatorsContext extends RouteContext, SignInContext {
+export interface OperatorsContext extends RouteContext, OperatorSignInContext {
   readonly operators: Operators;
 }
 
@@ -47,7 +47,7 @@ export const CloseOperatorSessionsBody = z
   });
 
 /** Returns the routes for clients without an operator session: `GET /operator/sign-in` and `POST /operator/session`. */
-export function signInRoutes(context: OperatorsContext): readonly Route[] {
+export function operatorSignInRoutes(context: OperatorsContext): readonly Route[] {
   const { operators, publicUrl } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   return [

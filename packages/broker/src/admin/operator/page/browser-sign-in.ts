@@ -17,7 +17,7 @@ import {
   labOnlyPlainHttpIssuers,
   requestIssuer,
 } from '../../../issuers/index.ts';
-import type { SignInContext } from '../sign-in.ts';
+import type { OperatorSignInContext } from '../sign-in.ts';
 
 /** Starts and finishes browser sign-ins. */
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
@@ -45,7 +45,7 @@ const NEEDS_PERSON = new Set([
  * @param origin origin at which browsers reach the page
  */
 export function createBrowserSignIn(
-  { access, clock, random }: Pick<SignInContext, 'access' | 'clock' | 'random'>,
+  { access, clock, random }: Pick<OperatorSignInContext, 'access' | 'clock' | 'random'>,
   origin: string,
   http: IssuerHttpOptions,
 ) {
