@@ -116,7 +116,7 @@ export async function startAdmin(
     ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
       routes(context),
     ),
-    ...(policy ? operatorPolicyRoutes(policy, operatorSessions.all) : []),
+    ...(policy ? operatorPolicyRoutes(policy) : []),
     ...operatorsRoutes(signingIn),
   ];
   return {

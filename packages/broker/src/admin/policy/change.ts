@@ -19,7 +19,6 @@ import { type AuditContext, type AuditEvent, grantedOutcome, type Outcome, recor
 import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
-import type { OperatorSession } from '../operator/caller.ts';
 import type { PolicyAuthor } from './author.ts';
 import { findNewestRun, readVersion } from './history.ts';
 import type { Proof } from './proof.ts';
@@ -48,10 +47,10 @@ export function createPolicyChanges(
 ) {
   const mutex = new Map<string, Promise<unknown>>();
 
-  const prove = async (files: AccessTexts, signedIn?: readonly OperatorSession[]): Promise<Proof> => {
+  const prove = async (files: AccessTexts): Promise<Proof> => {
     const { shape, tokens, inForce, read } = mesh;
     const state = { inForce: inForce() ?? NO_ACCESS, cluster: await read(), shape, tokens: tokens() };
-    return await prover.prove({ candidate: { files }, state, ...(signedIn && { signedIn }) });
+    return await prover.prove({ candidate: { files }, state });
   };
   /**
    * Brings a file into force, then stores it. The order matters, because a file that Kubernetes refuses must not come
@@ -127,18 +126,16 @@ export function createPolicyChanges(
     fileOf,
     /**
      * Plans a change.
-     * @param signedIn operators whose role changes are listed in the plan
      * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
      *   `policy_too_large`, `overloaded`
      */
-    plan: async (kept: AccessTexts, signedIn?: readonly OperatorSession[]) => {
-      const { plan, concerned } = await prove(kept, signedIn);
-      const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
+    plan: async (kept: AccessTexts) => {
+      const { plan } = await prove(kept);
       // If the plan would be refused, its findings explain why, and a rehearsal is unnecessary. A plan whose only
       // findings are unknown effects, which can be accepted, is still rehearsed.
-      if (refusals(made, { acceptUnknown: true }).length > 0) return made;
-      await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
-      return made;
+      if (refusals(plan, { acceptUnknown: true }).length > 0) return plan;
+      await mesh.rehearse(manifestsToWrite(plan.manifests, plan.resources));
+      return plan;
     },
     /**
      * Applies a plan.

@@ -1,24 +1,19 @@
 /** Messages between the broker and the process that reads and proves access files. Plain data in both directions. */
 import type { Access } from '@meshpass/access';
-import type { AccessChange, Plan, PlanInput } from '@meshpass/analysis/plan';
+import type { Plan, PlanInput } from '@meshpass/analysis/plan';
 import type { ErrorCode } from '@meshpass/identity';
 import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
-import type { OperatorSession } from '../operator/caller.ts';
 
 export interface ProofRequest {
   /** File texts from a caller, or the parsed file in force. */
   readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
   /** State to plan against. */
   readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
-  /** Operators whose roles the change may affect. */
-  readonly signedIn?: readonly OperatorSession[];
 }
 
 export interface Proof {
   readonly access: Access;
   readonly plan: Plan;
-  /** Roles gained and lost by signed-in operators. */
-  readonly concerned: readonly AccessChange[];
 }
 
 export type ProofReply =

@@ -9,7 +9,7 @@ import { grantedOutcome, type Outcome } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
-import { nameOf, type OperatorSession } from '../operator/caller.ts';
+import { nameOf } from '../operator/caller.ts';
 import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
@@ -100,18 +100,12 @@ export const PolicyRollbackBody = z.strictObject({
 /**
  * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
  * `/policy/versions/VERSION` for operators.
- * @param operatorSessions returns the operator sessions that this broker has seen
  */
-export function operatorPolicyRoutes(
-  { changes, store, operators }: PolicyContext,
-  operatorSessions: () => readonly OperatorSession[],
-): readonly AuthorizedRoute[] {
+export function operatorPolicyRoutes({ changes, store, operators }: PolicyContext): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   return [
-    // Only operators see effects on operator sessions. A job's output is visible to everyone with access to the
-    // repository.
     on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
-      described(grantedOutcome(event, await changes.plan(body, operatorSessions()))),
+      described(grantedOutcome(event, await changes.plan(body))),
     ),
     on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async ({ event }) =>
       grantedOutcome(event, { versions: await listVersions(store.db) }),
