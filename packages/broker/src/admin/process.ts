@@ -9,7 +9,7 @@ import type { MeshState, PolicyDecisions, PolicyMesh } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './approval/approvals.ts';
 import type { Operators } from './operator/operators.ts';
-import type { OperatorSignInDependencies } from './operator/sign-in.ts';
+import type { OperatorSignInContext, OperatorSignInDependencies } from './operator/sign-in.ts';
 import type { PolicyAuthorResolver } from './policy/author.ts';
 
 /** Dependencies that the installation provides for operators, approvals and policy changes. */
@@ -42,7 +42,7 @@ export type AdminProcess = Process<
 >;
 
 /** Dependencies of the operator routes. */
-export interface AdminContext extends RouteContext {
+export interface AdminContext extends RouteContext, OperatorSignInContext {
   readonly operators: Operators;
   readonly approvals: Approvals;
   readonly sessions: Sessions;
@@ -50,5 +50,4 @@ export interface AdminContext extends RouteContext {
   readonly trail: AuditLog['trail'];
   readonly mesh: Pick<MeshState, 'roots'>;
   readonly signer: Pick<RotatingSigner, 'sign'>;
-  readonly publicUrl: string;
 }

@@ -14,7 +14,7 @@ import { createPolicyChanges } from './policy/change.ts';
 import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
 import { createPolicyRecorder } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
-import type { AdminProcess } from './process.ts';
+import type { AdminContext, AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { approvalRoutes, approvalWebhookRoutes, operatorApprovalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
@@ -76,13 +76,13 @@ export async function startAdmin(
   acting.defer(watchProver.close);
 
   const operatorSessions = createOperatorSessions(clock, given.operators?.[labOnlyConfirmSeconds]);
-  const ofOperators = {
+  const signIns = {
     journal,
     clock,
     random,
     audit,
     publicUrl,
-    sessions: operatorSessions,
+    operatorSessions,
     recentLogouts: sessions.recentLogouts,
     onFailure: failed('operators'),
     access: mesh.access,
@@ -90,22 +90,16 @@ export async function startAdmin(
     tokens: createOperatorTokens(signer, publicUrl, clock, operatorSessions),
   };
   const operators = createOperators({
-    ...ofOperators,
+    ...signIns,
     token: operatorToken,
     startedAt,
     connections,
     onBreakGlass: metrics.breakGlass,
   });
-  const shared = { audit, clock, random, sourceOf, log, operators };
-  const policy = given.policy && {
-    operators,
-    store,
-    changes: createPolicyChanges(given.policy.mesh, prover, store, audit),
-  };
+  const context = { ...signIns, sourceOf, log, operators, approvals, sessions, store, trail, mesh, signer };
+  const page = pageOf(context, config.operatorUrl);
+  const changes = given.policy && createPolicyChanges(given.policy.mesh, prover, store, audit);
   const authorOf = given.policy?.authorOf;
-  const signingIn = { ...shared, ...ofOperators };
-  const context = { ...shared, approvals, sessions, store, trail, mesh, signer, publicUrl };
-  const page = pageOf({ ...signingIn, approvals }, config.operatorUrl);
   metrics.measure({
     policyDrift: () => given.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
@@ -113,28 +107,27 @@ export async function startAdmin(
   });
   const authorized: readonly AuthorizedRoute[] = [
     ...(page ? pageRoutes(page) : []),
-    ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
+    ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes, operatorsRoutes].flatMap((routes) =>
       routes(context),
     ),
-    ...(policy ? operatorPolicyRoutes(policy) : []),
-    ...operatorsRoutes(signingIn),
+    ...(changes ? operatorPolicyRoutes(changes, context) : []),
   ];
   return {
     /** Routes of the operator listener. Only sign-ins come without an action of the table. */
-    operatorRoutes: [...operatorSignInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
+    operatorRoutes: [...operatorSignInRoutes(context), ...(page ? pageSignInRoutes(page) : []), ...authorized],
     /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),
       ...approvalWebhookRoutes(approvals, clock),
-      ...(policy && authorOf ? policyRoutes(policy, authorOf) : []),
+      ...(changes && authorOf ? policyRoutes(changes, store, authorOf) : []),
     ],
     /** Ends operator sessions that a logout affects. */
-    signOut: (out: VerifiedLogout, origin: Origin) => signOutOperators(ofOperators, out, origin),
+    signOut: (out: VerifiedLogout, origin: Origin) => signOutOperators(signIns, out, origin),
   };
 }
 
 /** Returns the page's context, or undefined if browsers cannot reach the page. */
-function pageOf(context: Omit<PageContext, 'origin' | 'browserSignIn'>, origin: string | undefined) {
+function pageOf(context: AdminContext, origin: string | undefined): PageContext | undefined {
   const http = context.proofs?.http;
   if (origin === undefined || !http) return undefined;
   return { ...context, origin, browserSignIn: createBrowserSignIn(context, origin, http) };

@@ -141,7 +141,7 @@ it('has one row if two requests find the role lost at the same time', () => {
     random: randomBytes,
     onFailure: () => {},
     journal: playJournal(async (unit) => void written.push(unit)),
-    sessions: createOperatorSessions(Date.now),
+    operatorSessions: createOperatorSessions(Date.now),
     recentLogouts: createRecentLogouts(Date.now),
   };
   const session = { id: 'one', subject: 'idp:one', login: 'one', issuer: 'idp' } as OperatorSession;

@@ -2,8 +2,8 @@
 import { expect, it } from 'vitest';
 import { policyRoutes } from '../../src/admin/routes/policy.ts';
 
-const handler = (at: string, context: object) =>
-  policyRoutes(context as never, undefined as never).find((one) => one.at === at)!.handler as (
+const handler = (at: string, changes: object) =>
+  policyRoutes(changes as never, undefined as never, undefined as never).find((one) => one.at === at)!.handler as (
     call: object,
   ) => Promise<unknown>;
 
@@ -14,7 +14,7 @@ it('reaches the prover with one job at a time, and refuses jobs without a place'
     asked.push(one);
     return one.promise;
   };
-  const ask = handler('POST /policy/plan', { changes: { plan } });
+  const ask = handler('POST /policy/plan', { plan });
   const call = (by: string) => ask({ caller: { by }, body: {}, event: {} });
   const [first, second] = [call('pull request 1'), call('pull request 1')];
   await expect(call('pull request 1')).rejects.toMatchObject({ code: 'overloaded' });

@@ -33,22 +33,16 @@ export interface ApprovalDecision {
   readonly request: GrantRequest;
 }
 
-type Deliveries = readonly Insertable<Tables['approval_deliveries']>[];
-
-export interface ApprovalRegistryContext {
-  /** Returns webhook messages about the state of a request. */
-  readonly tell: (request: GrantRequest) => Deliveries;
-  readonly audit: AuditContext;
-  readonly clock: Clock;
-  readonly random: Random;
-}
-
 /**
  * Creates the registry.
+ * @param tell returns webhook messages about the state of a request
  * @param open open requests in the store
  */
-export function createApprovalRegistry(context: ApprovalRegistryContext, open: readonly GrantRequest[]) {
-  const { audit, clock, random, tell } = context;
+export function createApprovalRegistry(
+  { audit, clock, random }: { readonly audit: AuditContext; readonly clock: Clock; readonly random: Random },
+  tell: (request: GrantRequest) => readonly Insertable<Tables['approval_deliveries']>[],
+  open: readonly GrantRequest[],
+) {
   const byId = new Map<string, GrantRequest>();
   const put = (request: GrantRequest) => {
     if (isOpenRequest(request) || needsReview(request)) byId.set(request.id, request);

@@ -59,7 +59,7 @@ export async function createApprovals(context: ApprovalsContext) {
   const mutex: KeyedMutex = new Map();
   const parts: ApprovalParts = {
     ...context,
-    book: createApprovalRegistry({ ...context, tell }, await readOpenRequests(store)),
+    book: createApprovalRegistry(context, tell, await readOpenRequests(store)),
     inTurn: (act) => exclusively(EMERGENCY, act),
   };
   const { book } = parts;

@@ -2,14 +2,18 @@
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
-import type { Outcome } from '../../audit/index.ts';
+import type { AuditContext, Outcome } from '../../audit/index.ts';
+import type { Clock, DeliveryOutcome, Random } from '../../base/index.ts';
 import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
-import type { ApprovalRegistry, ApprovalRegistryContext } from './approval-registry.ts';
+import type { ApprovalRegistry } from './approval-registry.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> {
+export interface ApprovalsContext {
+  readonly audit: AuditContext;
+  readonly clock: Clock;
+  readonly random: Random;
   /** Webhook secrets. */
   readonly keys: WebhookKeys;
   readonly store: Store;
@@ -26,6 +30,10 @@ export interface ApprovalsContext extends Omit<ApprovalRegistryContext, 'tell'> 
   readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<Outcome<unknown>>;
   /** Removes the grant immediately, unless the access file now allows it without an approval. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
+  /** Sends messages to webhooks. */
+  readonly fetch: typeof fetch;
+  /** Called with the outcome of each attempt to send messages, and their number. */
+  readonly onTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
   readonly onFailure: (cause: unknown) => void;
 }
 

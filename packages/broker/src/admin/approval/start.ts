@@ -3,6 +3,7 @@
 import { toUnixSeconds } from '../../base/index.ts';
 import type { AdminContext, AdminProcess } from '../process.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
+import type { ApprovalsContext } from './parts.ts';
 import { deleteOldRequests } from './rows.ts';
 import { createWebhookDelivery } from './webhook/deliver.ts';
 import { createWebhookKeys } from './webhook/keys.ts';
@@ -24,8 +25,7 @@ export async function startApprovals(
 ): Promise<Approvals> {
   const { mesh, authorize } = given;
   const onFailure = failed('approvals');
-  const keys = createWebhookKeys(config.approvalWebhookKeys);
-  const approvals = await createApprovals({
+  const context: ApprovalsContext = {
     audit,
     clock,
     random,
@@ -35,11 +35,14 @@ export async function startApprovals(
     live: sessions.live,
     losses: sessions.losses,
     read: given.github?.read,
-    onFailure,
-    keys,
+    keys: createWebhookKeys(config.approvalWebhookKeys),
     give: sessions.give,
     take: sessions.take,
-  });
+    fetch: given.fetch ?? fetch,
+    onTried: metrics.webhookTried,
+    onFailure,
+  };
+  const approvals = await createApprovals(context);
   /** Repeats an action while this broker is active, one run at a time. */
   const repeat = (ms: number, act: () => Promise<void>) => {
     let isRunning = false;
@@ -51,10 +54,8 @@ export async function startApprovals(
     }, ms).unref();
     acting.defer(() => clearInterval(timer));
   };
-  const onTried = metrics.webhookTried;
-  const delivery = { mesh, store, clock, random, keys, fetch: given.fetch ?? fetch, onFailure, onTried };
   repeat(SWEEP_MS, approvals.sweep);
-  repeat(SWEEP_MS, createWebhookDelivery(delivery));
+  repeat(SWEEP_MS, createWebhookDelivery(context));
   repeat(FORGET_MS, () => deleteOldRequests(store, toUnixSeconds(clock) - KEPT_SECONDS));
   return approvals;
 }

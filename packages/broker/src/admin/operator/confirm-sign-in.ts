@@ -56,8 +56,8 @@ export async function confirmSignIn(
 }
 
 /** Returns the most recently confirmed copy of the session that this broker has seen. */
-function newest({ sessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
-  const seen = sessions.byId(session.id);
+function newest({ operatorSessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
+  const seen = operatorSessions.byId(session.id);
   return seen && isConfirmedLater(seen, session) ? seen : session;
 }
 
@@ -67,7 +67,7 @@ async function confirm(
   { token, binding = session.jkt }: Confirmation,
   event: AuditEvent,
 ): Promise<Outcome<OperatorSession>> {
-  const { audit, clock, recentLogouts, sessions } = context;
+  const { audit, clock, recentLogouts, operatorSessions } = context;
   const access = context.access();
   if (!context.proofs || !access.operators) throw operatorUnauthorizedError();
   const { attestation: before } = session;
@@ -116,7 +116,7 @@ async function confirm(
   }
   // During the write, the session may have ended or another request may have confirmed it.
   if (isOperatorSessionEnded(recentLogouts, confirmed)) throw signInEndedError(session.issuer);
-  sessions.add(confirmed);
+  operatorSessions.add(confirmed);
   return grantedOutcome(known, confirmed);
 }
 

@@ -27,7 +27,7 @@ import { nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
 import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
 
 export interface EndSessionsContext extends RecordContext {
-  readonly sessions: OperatorSessions;
+  readonly operatorSessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
 }
 
@@ -95,8 +95,8 @@ export async function signOut(
   return await closeOperatorSessions(context, own, 'logout', { ...event, reason: `${nameOf(caller)} signed out.` });
 }
 
-function end({ sessions, recentLogouts }: EndSessionsContext, closed: ClosedOperatorSessions): boolean {
-  for (const id of closed.sessions) sessions.remove(id);
+function end({ operatorSessions, recentLogouts }: EndSessionsContext, closed: ClosedOperatorSessions): boolean {
+  for (const id of closed.sessions) operatorSessions.remove(id);
   return recentLogouts.close(closed);
 }
 
@@ -133,12 +133,12 @@ export function isOperatorSessionEnded(
  * while the issuer's confirmation of the person is overdue.
  */
 export function stateOf(
-  { clock, recentLogouts, sessions }: Pick<EndSessionsContext, 'clock' | 'recentLogouts' | 'sessions'>,
+  { clock, recentLogouts, operatorSessions }: Pick<EndSessionsContext, 'clock' | 'recentLogouts' | 'operatorSessions'>,
   session: OperatorSession,
 ): 'ended' | 'unconfirmed' | 'confirmed' {
   const now = toUnixSeconds(clock);
   if (session.expiresAt <= now || isOperatorSessionEnded(recentLogouts, session)) return 'ended';
-  return sessions.confirmedUntil(session) <= now ? 'unconfirmed' : 'confirmed';
+  return operatorSessions.confirmedUntil(session) <= now ? 'unconfirmed' : 'confirmed';
 }
 
 /**
@@ -166,7 +166,7 @@ export async function signOutOperators(
   out: VerifiedLogout,
   origin: Origin,
 ): Promise<void> {
-  const concerned = context.sessions
+  const concerned = context.operatorSessions
     .all()
     .filter(({ attestation }) => attestation && logoutMatchesSignIn(out, signedBy(attestation)));
   const [first] = concerned;

@@ -46,7 +46,7 @@ const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 
 /** Creates operator authentication. */
 export function createOperators(options: OperatorsOptions) {
-  const { sessions, token, clock, startedAt, publicUrl, connections } = options;
+  const { operatorSessions, token, clock, startedAt, publicUrl, connections } = options;
   const questions = createRateAllowance({ ...REFUSED, clock });
   const strangers = createDpopReplayMemory(REPLAY_CAPACITY, 'forget');
   const known = createDpopReplayMemory(REPLAY_CAPACITY);
@@ -131,12 +131,12 @@ export function createOperators(options: OperatorsOptions) {
     const done = bySession(presented, session, evenUnconfirmed, () => {
       verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
     });
-    if (done.granted) sessions.add(session);
+    if (done.granted) operatorSessions.add(session);
     return done;
   };
 
   const byCookie = (presented: Presented, evenUnconfirmed: boolean): Outcome<OperatorCaller> => {
-    const session = sessions.byCookie(sessionHash(presented.request));
+    const session = operatorSessions.byCookie(sessionHash(presented.request));
     if (!session) return refusedOutcome(presented.event, ended('You are not signed in.'));
     return bySession(presented, session, evenUnconfirmed, () => {});
   };

@@ -88,7 +88,7 @@ export async function signIn(
   context: OperatorSignInContext,
   request: SignInRequest,
 ): Promise<Outcome<{ readonly session: OperatorSession; readonly caller: OperatorCaller }>> {
-  const { audit, clock, random, sessions, recentLogouts } = context;
+  const { audit, clock, random, operatorSessions, recentLogouts } = context;
   let event: AuditEvent = { ...request.event, proofHash: sha256Hex(request.token) };
   try {
     const access = context.access();
@@ -108,7 +108,7 @@ export async function signIn(
       expiresAt: Math.min(latest, endsAt ?? latest),
     };
     requireNotSignedOut(recentLogouts, session.attestation);
-    if (!sessions.hasPlace(session.subject))
+    if (!operatorSessions.hasPlace(session.subject))
       throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
     const caller = callerOf(session, access);
     const opened = {
@@ -121,7 +121,7 @@ export async function signIn(
     if (!written.granted) return written;
     // The person may have signed out during the write.
     if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
-    sessions.add(session, request.cookieHash);
+    operatorSessions.add(session, request.cookieHash);
     return grantedOutcome(opened, { session, caller });
   } catch (thrown) {
     return refusedOutcome(event, thrown);

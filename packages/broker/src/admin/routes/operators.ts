@@ -8,19 +8,15 @@ import { z } from 'zod';
 import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { createRateAllowance, timestamp, toUnixSeconds } from '../../base/index.ts';
 import { parseTokenForm } from '../../core/index.ts';
-import { createSlots, type Route, type RouteContext, readBody, route } from '../../http/index.ts';
+import { createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { actionRequirements, OPERATOR_ACTIONS, type OperatorAction } from '../operator/actions.ts';
 import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
 import { type AuthorizedRoute, formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
 import { callerOf } from '../operator/sessions.ts';
-import { type OperatorSignInContext, signIn } from '../operator/sign-in.ts';
-
-export interface OperatorsContext extends RouteContext, OperatorSignInContext {
-  readonly operators: Operators;
-}
+import { signIn } from '../operator/sign-in.ts';
+import type { AdminContext } from '../process.ts';
 
 /**
  * Maximum concurrent sign-ins, in total and per source. They are limited because each one may send a request to an
@@ -47,7 +43,7 @@ export const CloseOperatorSessionsBody = z
   });
 
 /** Returns the routes for clients without an operator session: `GET /operator/sign-in` and `POST /operator/session`. */
-export function operatorSignInRoutes(context: OperatorsContext): readonly Route[] {
+export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
   const { operators, publicUrl } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   return [
@@ -94,28 +90,29 @@ export function operatorSignInRoutes(context: OperatorsContext): readonly Route[
 }
 
 /** Returns the time until a session ends and until it must be confirmed, seconds. */
-function timesOf({ clock, sessions }: OperatorsContext, session: OperatorSession) {
+function timesOf({ clock, operatorSessions }: AdminContext, session: OperatorSession) {
   const now = toUnixSeconds(clock);
-  return { expires_in: session.expiresAt - now, confirm_in: sessions.confirmedUntil(session) - now };
+  return { expires_in: session.expiresAt - now, confirm_in: operatorSessions.confirmedUntil(session) - now };
 }
 
 /**
  * Returns `GET` and `DELETE /operator/session`, `POST /operator/session/confirm`, `GET /operator/roles`,
  * `GET /operator/sessions` and `POST /operator/sessions/close`.
  */
-export function operatorsRoutes(context: OperatorsContext): readonly AuthorizedRoute[] {
-  const { operators, sessions } = context;
+export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute[] {
+  const { operators, operatorSessions } = context;
   const on = operatorRoutes(operators.authentication);
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
-  const listed = () => sessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
+  const listed = () =>
+    operatorSessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
   return [
     on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller, event }) => {
       const { session } = caller;
       return grantedOutcome(event, {
         operator: describeCaller(caller),
         expires_at: session ? timestamp(session.expiresAt) : null,
-        confirmed_until: session ? timestamp(sessions.confirmedUntil(session)) : null,
+        confirmed_until: session ? timestamp(operatorSessions.confirmedUntil(session)) : null,
         actions: ACTIONS.filter((name) => may(caller, name)),
       });
     }),
@@ -166,7 +163,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly AuthorizedR
             new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
           );
         // This also ends sessions that this broker has not seen.
-        const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
+        const seen = operatorSessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
         const closed = { sessions: id === undefined ? seen : [id], subject };
         const reason = formatOperatorReason(caller, because);
         const done = await closeOperatorSessions(context, closed, 'operator', { ...event, target, reason });
@@ -179,7 +176,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly AuthorizedR
 const ACTIONS = Object.keys(OPERATOR_ACTIONS) as OperatorAction[];
 
 /** Whether the subject could belong to a person or ServiceAccount that can sign in. */
-function isPossible(subject: string, { access }: Pick<OperatorsContext, 'access'>): boolean {
+function isPossible(subject: string, { access }: Pick<AdminContext, 'access'>): boolean {
   return ['kubernetes', ...access().trust.issuers.map(({ name }) => name)].some((name) =>
     subject.startsWith(`${name}:`),
   );

@@ -11,7 +11,6 @@ import { z } from 'zod';
 import { type AuditEvent, grantedOutcome, type Outcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Call, createSlots, type Presented, type Route, route } from '../../http/index.ts';
-import type { Approvals } from '../approval/approvals.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { stateOf } from '../operator/end-sessions.ts';
 import { type BrowserSignIn, type BrowserSignInResult, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
@@ -26,10 +25,9 @@ import {
 } from '../operator/page/cookies.ts';
 import { renderRefusalPage, renderSignInPage } from '../operator/page/html.ts';
 import { type SignInRequest, signIn } from '../operator/sign-in.ts';
-import type { OperatorsContext } from './operators.ts';
+import type { AdminContext } from '../process.ts';
 
-export interface PageContext extends OperatorsContext {
-  readonly approvals: Approvals;
+export interface PageContext extends AdminContext {
   readonly browserSignIn: BrowserSignIn;
   /** Origin that browsers use to reach the page. */
   readonly origin: string;
@@ -160,7 +158,7 @@ async function confirmed(
   const done = await confirmSignIn(context, asked);
   if (done.granted) return grantedOutcome(done.event, seeOther(pageOf(wanted), over));
   // In the meantime, another tab may have extended the session with a later confirmation by the issuer.
-  const newest = context.sessions.byId(id) ?? session;
+  const newest = context.operatorSessions.byId(id) ?? session;
   const isOvertaken = done.error.code === 'sign_in_stale' && stateOf(context, newest) !== 'unconfirmed';
   return isOvertaken ? grantedOutcome(event, seeOther(pageOf(wanted), over)) : done;
 }
@@ -182,7 +180,7 @@ function toConfirm(context: PageContext, request: IncomingMessage): string | und
 
 /** Returns the browser's page session, whether or not it is confirmed. */
 function sessionOf(context: PageContext, request: IncomingMessage) {
-  const session = context.sessions.byCookie(sessionHash(request));
+  const session = context.operatorSessions.byCookie(sessionHash(request));
   return session && stateOf(context, session) !== 'ended' ? session : undefined;
 }
 

@@ -11,16 +11,10 @@ import { type Authentication, createSlots, type Route, route } from '../../http/
 import type { Store } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
 import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { listVersions, PolicyFiles } from '../policy/history.ts';
-
-export interface PolicyContext {
-  readonly changes: PolicyChanges;
-  readonly store: Store;
-  readonly operators: Operators;
-}
+import type { AdminContext } from '../process.ts';
 
 /** Maximum body size, bytes: enough for an access file of 1 MiB as JSON. */
 const MAX_BODY = 2 * 1024 * 1024;
@@ -54,7 +48,7 @@ const JOBS = { total: 4, perAuthor: 2 };
  * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
  * @param authorOf identifies a job's author from its token
  */
-export function policyRoutes({ changes, store }: PolicyContext, authorOf: PolicyAuthorResolver): readonly Route[] {
+export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: PolicyAuthorResolver): readonly Route[] {
   const slots = createSlots(JOBS.total, JOBS.perAuthor);
   const mutex: KeyedMutex = new Map();
   // Only one job at a time uses the prover, so an operator waits for at most one job.
@@ -101,7 +95,10 @@ export const PolicyRollbackBody = z.strictObject({
  * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
  * `/policy/versions/VERSION` for operators.
  */
-export function operatorPolicyRoutes({ changes, store, operators }: PolicyContext): readonly AuthorizedRoute[] {
+export function operatorPolicyRoutes(
+  changes: PolicyChanges,
+  { store, operators }: Pick<AdminContext, 'store' | 'operators'>,
+): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   return [
     on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>

@@ -6,11 +6,10 @@
  */
 import type { ApprovalWebhook } from '@meshpass/access';
 import { sql } from 'kysely';
-import { type Clock, type DeliveryOutcome, timestamp, toUnixSeconds, uuidv7 } from '../../../base/index.ts';
+import { type Clock, timestamp, toUnixSeconds, uuidv7 } from '../../../base/index.ts';
 import { listOpenedPorts } from '../overview.ts';
-import type { ApprovalParts } from '../parts.ts';
+import type { ApprovalsContext } from '../parts.ts';
 import { describeRequest, type GrantRequest } from '../request.ts';
-import type { WebhookKeys } from './keys.ts';
 
 /** Response timeout, ms. */
 const PATIENCE_MS = 5_000;
@@ -23,14 +22,6 @@ const BACKOFF = [1, 5, 15, 60, 300];
 const GIVE_UP_SECONDS = 6 * 3600;
 /** Maximum concurrent messages per webhook. */
 const AT_ONCE = 5;
-
-export interface DeliveryContext extends Pick<ApprovalParts, 'mesh' | 'store' | 'clock' | 'random'> {
-  readonly keys: WebhookKeys;
-  readonly fetch: typeof fetch;
-  /** Called with the outcome of each attempt and the number of affected messages. */
-  readonly onTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
-  readonly onFailure: (cause: unknown) => void;
-}
 
 /**
  * Wraps a clock so that its times (ms) are strictly increasing. Records sorted by creation time then have a unique
@@ -49,7 +40,7 @@ export function monotonicClock(clock: Clock): Clock {
  * @param clock strictly increasing, because messages about a request are sent in order of their timestamps
  */
 export function createDeliveryRows(
-  { mesh, clock, random }: Pick<ApprovalParts, 'mesh' | 'clock' | 'random'>,
+  { mesh, clock, random }: Pick<ApprovalsContext, 'mesh' | 'clock' | 'random'>,
   request: GrantRequest,
 ) {
   if (!mesh.inForce()) return [];
@@ -78,7 +69,7 @@ type Due = Awaited<ReturnType<typeof readDue>>[number];
  * @returns a function that starts sending due messages to webhooks that have no earlier messages in progress; it does
  *   not wait for the result, and its calls must not overlap
  */
-export function createWebhookDelivery(context: DeliveryContext) {
+export function createWebhookDelivery(context: ApprovalsContext) {
   const { mesh, onFailure } = context;
   const busy = new Set<string>();
   return async (): Promise<void> => {
@@ -100,7 +91,7 @@ export function createWebhookDelivery(context: DeliveryContext) {
  * Deletes messages to webhooks that are no longer in the access file, and old messages, except those about emergencies
  * whose review is not yet due.
  */
-async function drop({ store, clock, onTried }: DeliveryContext, names: readonly string[]): Promise<void> {
+async function drop({ store, clock, onTried }: ApprovalsContext, names: readonly string[]): Promise<void> {
   const oldest = new Date(clock() - GIVE_UP_SECONDS * 1000);
   const awaited = sql<boolean>`exists (
     select 1 from approval_requests
@@ -118,7 +109,7 @@ async function drop({ store, clock, onTried }: DeliveryContext, names: readonly 
 }
 
 /** Reads each webhook's oldest due messages, but only the first message about each request. */
-async function readDue({ store, clock }: DeliveryContext, busy: readonly string[]) {
+async function readDue({ store, clock }: ApprovalsContext, busy: readonly string[]) {
   const first = store.db
     .selectFrom('approval_deliveries as one')
     .selectAll('one')
@@ -139,7 +130,7 @@ async function readDue({ store, clock }: DeliveryContext, busy: readonly string[
   return await store.db.selectFrom(first.as('due')).selectAll().where('place', '<=', String(AT_ONCE)).execute();
 }
 
-async function deliverOne(context: DeliveryContext, webhook: ApprovalWebhook, row: Due): Promise<void> {
+async function deliverOne(context: ApprovalsContext, webhook: ApprovalWebhook, row: Due): Promise<void> {
   const { store, clock, onTried } = context;
   const isSent = await send(context, webhook, row.id, row.body);
   onTried(webhook.name, isSent ? 'delivered' : 'failed', 1);
@@ -156,7 +147,7 @@ async function deliverOne(context: DeliveryContext, webhook: ApprovalWebhook, ro
 }
 
 async function send(
-  { keys, fetch, onFailure }: DeliveryContext,
+  { keys, fetch, onFailure }: ApprovalsContext,
   { name, url }: ApprovalWebhook,
   id: string,
   body: string,

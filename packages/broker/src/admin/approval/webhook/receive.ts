@@ -19,8 +19,8 @@ import { parseGithubResponse, type ReadGithub } from '../../../attest/index.ts';
 import { timestamp, toUnixSeconds } from '../../../base/index.ts';
 import { parseJson } from '../../../http/index.ts';
 import { subjectOf } from '../../../issuers/index.ts';
-import type { ApprovalParts } from '../parts.ts';
-import type { SignedHeaders, WebhookKeys } from './keys.ts';
+import type { ApprovalsContext } from '../parts.ts';
+import type { SignedHeaders } from './keys.ts';
 
 /** How long message ids are remembered, seconds. This is longer than a message's timestamp is accepted. */
 const REMEMBERED_SECONDS = 900;
@@ -43,17 +43,13 @@ export const WebhookAnswer = z.discriminatedUnion('decision', [
   z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
 ]);
 
-export interface ReceiveContext extends Pick<ApprovalParts, 'mesh' | 'read' | 'clock'> {
-  readonly keys: WebhookKeys;
-}
-
 /**
  * Verifies a webhook's answer.
  * @param name webhook name in the path
  * @throws MeshpassError `approval_webhook_unauthorized`, `request_malformed`, `issuer_unavailable`,
  *   `issuer_rate_limited`
  */
-export async function receive(context: ReceiveContext, name: string, headers: SignedHeaders, body: string) {
+export async function receive(context: ApprovalsContext, name: string, headers: SignedHeaders, body: string) {
   const access = context.mesh.access();
   const webhook = access.webhooks?.find((one) => one.name === name);
   if (!webhook || !verifies(context, webhook, headers, body)) throw unauthorized();
@@ -72,7 +68,12 @@ export async function receive(context: ReceiveContext, name: string, headers: Si
 }
 
 /** Verifies the signature. Messages that cannot be verified are refused like invalid ones. */
-function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: SignedHeaders, body: string): boolean {
+function verifies(
+  { keys }: ApprovalsContext,
+  { name }: ApprovalWebhook,
+  headers: SignedHeaders,
+  body: string,
+): boolean {
   try {
     // The format is checked first, because the library would parse any numeric prefix.
     const isForm =
@@ -84,7 +85,7 @@ function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: 
 }
 
 async function attest(
-  { read }: ReceiveContext,
+  { read }: ApprovalsContext,
   access: Access,
   { name, speaksFor }: ApprovalWebhook,
   subject: string,
