@@ -71,11 +71,7 @@ grants: {}`,
       'access.yaml',
     );
     expect(() => refuseSelfApproval([a], [okta('x')], trust)).toThrow(
-      'their identity comes from github, and yours from okta. Ask them to run "meshpass sign-in --issuer okta" in their workspace, then answer again, or ' +
-        'answer with an identity from github.',
-    );
-    expect(() => refuseSelfApproval([okta('x')], [a], trust)).toThrow(
-      'and yours from github. Answer with an identity from okta.',
+      'their identity comes from github, and yours from okta. Answer with an identity from their issuer, or ask them to sign in at yours',
     );
     expect(() => refuseSelfApproval([a], [a], trust)).toThrow(
       'This is your own request. Another person must answer it.',

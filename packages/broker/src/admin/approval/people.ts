@@ -91,7 +91,7 @@ export function refuseSelfApproval(requester: readonly Identity[], approver: rea
     throw new MeshpassError(
       'approval_not_comparable',
       `Cannot verify that you are not the requester: their identity comes from ${issuers(requester, trust)}, and yours from ${issuers(approver, trust)}. ` +
-        wayOut(requester, approver, trust),
+        'Answer with an identity from their issuer, or ask them to sign in at yours (meshpass sign-in --issuer NAME) and answer again.',
     );
 }
 
@@ -117,27 +117,14 @@ export function findMissingSignIn(
   return `${all} are identified by ${missing.join(' or ')}, but you are not: run ${commands} first. Otherwise, no ${one} may be able to act.`;
 }
 
-function wayOut(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): string {
-  const own = names(approver, trust).filter((name) => canSignIn(name, trust));
-  const ways = [
-    ...own.map((name) => `ask them to run "meshpass sign-in --issuer ${name}" in their workspace, then answer again`),
-    ...names(requester, trust).map((name) => `answer with an identity from ${name}`),
-  ];
-  const [first = 'answer with an identity from the same issuer', ...more] = ways;
-  return `${[first[0]!.toUpperCase() + first.slice(1), ...more].join(', or ')}.`;
-}
-
 function canSignIn(name: string, { issuers }: Trust): boolean {
   return issuers.some((one) => one.name === name && one.signIn !== undefined);
 }
 
+/** Lists the issuers by their names in the access file, or by URL. */
 function issuers(identities: readonly Identity[], trust: Trust): string {
-  return names(identities, trust).join(' and ') || 'no issuer';
-}
-
-/** Returns the issuers by their names in the access file, or by URL. */
-function names(identities: readonly Identity[], trust: Trust): readonly string[] {
-  return [...new Set(identities.map(({ issuer }) => nameOf(issuer, trust)))];
+  const names = new Set(identities.map(({ issuer }) => nameOf(issuer, trust)));
+  return [...names].join(' and ') || 'no issuer';
 }
 
 function nameOf(issuer: string, trust: Trust): string {
