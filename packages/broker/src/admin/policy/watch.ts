@@ -4,6 +4,7 @@
  * It does not change any policy.
  */
 import type { Finding } from '@meshpass/analysis/plan';
+import { pause } from '../../base/index.ts';
 import type { PolicyMesh } from '../../mesh/index.ts';
 import type { Prover } from './prover.ts';
 
@@ -22,30 +23,22 @@ const REST = 3;
 
 /** Starts the watch. */
 export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchOptions) {
+  const stop = new AbortController();
   let known = new Map<string, Finding>();
-  let waiting: NodeJS.Timeout | undefined;
-  let running: Promise<void> | undefined;
-  let stopped = false;
-  /** Whether anything has changed since the running proof began. */
-  let isStale = false;
-  let rest = SETTLE_MS;
+  /** Resolves once anything has changed since the last proof began. */
+  let changed = Promise.withResolvers<void>();
+  changed.resolve();
 
   const prove = async (): Promise<void> => {
     const access = mesh.inForce();
     if (!access) return;
-    const began = performance.now();
-    const find = async () => {
-      const state = { cluster: await mesh.read(), shape: mesh.shape, tokens: mesh.tokens() };
-      return (await prover.prove({ candidate: { access }, state })).plan.findings;
-    };
-    const findings = await find().finally(() => {
-      rest = Math.max(SETTLE_MS, REST * (performance.now() - began));
-    });
-    if (stopped) return;
+    const state = { cluster: await mesh.read(), shape: mesh.shape, tokens: mesh.tokens() };
+    const { plan } = await prover.prove({ candidate: { access }, state });
+    if (stop.signal.aborted) return;
     // Findings about other people's traffic are meant for plans. They are left out here, because those people made the
     // change themselves.
     const now = new Map(
-      findings
+      plan.findings
         .filter(({ kind }) => ['grant-does-not-work', 'reaches-more', 'not-known'].includes(kind))
         .map((finding) => [`${finding.message} ${finding.because}`, finding]),
     );
@@ -53,36 +46,33 @@ export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchO
     for (const [key, finding] of known) if (!now.has(key)) onFinding(finding, 'gone');
     known = now;
   };
-  const soon = (): void => {
-    // The pause starts when the running proof ends.
-    if (running) isStale = true;
-    if (stopped || running || waiting !== undefined) return;
-    waiting = setTimeout(run, rest);
-    waiting.unref();
-  };
-  const run = (): void => {
-    waiting = undefined;
-    isStale = false;
-    running = prove()
-      .catch((cause) => {
-        if (stopped) return;
+  const run = async (): Promise<void> => {
+    let rest = SETTLE_MS;
+    while (!stop.signal.aborted) {
+      await changed.promise;
+      await pause(rest, stop.signal, { ref: false });
+      if (stop.signal.aborted) return;
+      changed = Promise.withResolvers();
+      const began = performance.now();
+      try {
+        await prove();
+      } catch (cause) {
+        if (stop.signal.aborted) return;
         onFailure(cause);
         // The known findings are stale until a proof succeeds.
-        isStale = true;
-      })
-      .finally(() => {
-        running = undefined;
-        if (isStale) soon();
-      });
+        changed.resolve();
+      }
+      rest = Math.max(SETTLE_MS, REST * (performance.now() - began));
+    }
   };
-  const unsubscribe = mesh.onChange(soon);
-  soon();
+  const unsubscribe = mesh.onChange(() => changed.resolve());
+  const running = run();
   return {
     findings: () => [...known.values()],
     stop: async () => {
-      stopped = true;
-      clearTimeout(waiting);
+      stop.abort();
       unsubscribe();
+      changed.resolve();
       await running;
     },
   };
