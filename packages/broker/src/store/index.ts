@@ -23,7 +23,7 @@ export {
 
 export { type ActiveState, createActiveState } from './active-state.ts';
 export type { AppliedRow, InForceRow, StoredAccess } from './leader-election.ts';
-export { leadershipUnknownError, supersededError, toStoreError } from './leader-guard.ts';
+export { leadershipUnknownError, queryStore, supersededError } from './leader-guard.ts';
 export type { LeaderRecord, SharedSettings } from './leader-record.ts';
 
 // Session close causes.

@@ -26,12 +26,16 @@ export function leadershipUnknownError(): MeshpassError {
 }
 
 /**
- * Converts the error from a failed query. A MeshpassError is returned unchanged; any other error becomes the cause of a
- * new one.
+ * Returns the result of queries.
+ * @throws MeshpassError `store_unavailable` if one of them failed. A MeshpassError is thrown unchanged
  */
-export function toStoreError(cause: unknown): MeshpassError {
-  if (cause instanceof MeshpassError) return cause;
-  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
+export async function queryStore<T>(queries: Promise<T>): Promise<T> {
+  try {
+    return await queries;
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
+  }
 }
 
 /** Builds the error that a superseded broker exits with. */

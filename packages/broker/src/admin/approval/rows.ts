@@ -2,7 +2,7 @@
 import type { ApprovalState } from '@meshpass/identity/approval';
 import type { Insertable, Selectable } from 'kysely';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
-import { type Store, statement, type Tables, toStorableText } from '../../store/index.ts';
+import { queryStore, type Store, statement, type Tables, toStorableText } from '../../store/index.ts';
 import type { Identity } from './people.ts';
 import { type Answer, type Emergency, type GrantRequest, UNREVIEWED_STATES } from './request.ts';
 
@@ -63,22 +63,24 @@ export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
   return rows.map(fromRow);
 }
 
-/** Reads the newest requests, optionally limited to one session or one id. */
+/**
+ * Reads the newest requests, optionally limited to one session or one id.
+ * @throws MeshpassError `store_unavailable`
+ */
 export async function recentRequests(
   store: Store,
   { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
   most: number,
 ): Promise<GrantRequest[]> {
-  const rows = await store.db
+  const newest = store.db
     .selectFrom('approval_requests')
     .selectAll()
     .$if(sessionId !== undefined, (query) => query.where('session_id', '=', sessionId!))
     .$if(id !== undefined, (query) => query.where('id', '=', id!))
     .orderBy('asked_at', 'desc')
     .orderBy('id')
-    .limit(most)
-    .execute();
-  return rows.map(fromRow);
+    .limit(most);
+  return (await queryStore(newest.execute())).map(fromRow);
 }
 
 /**

@@ -7,22 +7,21 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
 import type { AccessTexts } from '../../mesh/index.ts';
-import type { Tables } from '../../store/index.ts';
+import { queryStore, type Tables } from '../../store/index.ts';
 
 /** File texts by path, as used in `include`. */
 export const PolicyFiles = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 
 const LISTED = 100;
 
-/** Lists versions, newest first, each with the plan that applied it. */
+/**
+ * Lists versions, newest first, each with the plan that applied it.
+ * @throws MeshpassError `store_unavailable`
+ */
 export async function listVersions(db: Kysely<Tables>) {
   const columns = ['version', 'time', 'applied_by', 'reason', 'plan'] as const;
-  const rows = await db
-    .selectFrom('access_versions')
-    .select(columns)
-    .orderBy('version', 'desc')
-    .limit(LISTED)
-    .execute();
+  const newest = db.selectFrom('access_versions').select(columns).orderBy('version', 'desc').limit(LISTED);
+  const rows = await queryStore(newest.execute());
   return rows.map(({ version, time, applied_by, reason, plan }) => ({
     version: Number(version),
     time: time.toISOString(),
@@ -32,23 +31,23 @@ export async function listVersions(db: Kysely<Tables>) {
   }));
 }
 
-/** Reads the files of a version. Returns undefined if the version does not exist. */
+/**
+ * Reads the files of a version. Returns undefined if the version does not exist.
+ * @throws MeshpassError `store_unavailable`
+ */
 export async function readVersion(db: Kysely<Tables>, version: number): Promise<AccessTexts | undefined> {
-  const row = await db
-    .selectFrom('access_versions')
-    .select(['main', 'files'])
-    .where('version', '=', String(version))
-    .executeTakeFirst();
+  const found = db.selectFrom('access_versions').select(['main', 'files']).where('version', '=', String(version));
+  const row = await queryStore(found.executeTakeFirst());
   return row && toTexts(row);
 }
 
-/** Finds the newest run of this repository that applied a file, even if the file has since been rolled back. */
+/**
+ * Finds the newest run of this repository that applied a file, even if the file has since been rolled back.
+ * @throws MeshpassError `store_unavailable`
+ */
 export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
-  const row = await db
-    .selectFrom('access_versions')
-    .select(({ fn }) => fn.max('run').as('run'))
-    .where('run_of', '=', of)
-    .executeTakeFirst();
+  const newest = db.selectFrom('access_versions').select(({ fn }) => fn.max('run').as('run'));
+  const row = await queryStore(newest.where('run_of', '=', of).executeTakeFirst());
   return row?.run == null ? undefined : Number(row.run);
 }
 

@@ -1,7 +1,7 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { z } from 'zod';
-import { AuditQuery, grantedOutcome, refusedOutcome } from '../../audit/index.ts';
-import { toStoreError } from '../../store/index.ts';
+import { AuditQuery, grantedOutcome } from '../../audit/index.ts';
+import { queryStore } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import {
   type AuthorizedRoute,
@@ -35,13 +35,9 @@ export function auditRoutes({
     one: Pick<OperatorRoute<Query>, 'does' | 'schema'>,
     answer: (query: Query) => Promise<Response>,
   ) =>
-    on(`GET ${path}`, { ...one, action: 'operator.list' }, async ({ event, body }) => {
-      try {
-        return grantedOutcome(event, await answer(body));
-      } catch (thrown) {
-        return refusedOutcome(event, toStoreError(thrown));
-      }
-    });
+    on(`GET ${path}`, { ...one, action: 'operator.list' }, async ({ event, body }) =>
+      grantedOutcome(event, await queryStore(answer(body))),
+    );
   return [
     read('/audit', { does: reading, schema: AuditQuery }, async (page) => {
       const rows = await trail.page(page);

@@ -2,7 +2,7 @@
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { grantedOutcome, recordGrant } from '../../audit/index.ts';
-import { toStoreError } from '../../store/index.ts';
+import { queryStore } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
@@ -36,12 +36,12 @@ export function drillRoutes(context: Context): readonly AuthorizedRoute[] {
 }
 
 async function recorded({ store: { db }, sessions }: Context, id: string): Promise<RecordedSession> {
-  const [session, principals] = await Promise.all([
-    db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
-    db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
-  ]).catch((cause) => {
-    throw toStoreError(cause);
-  });
+  const [session, principals] = await queryStore(
+    Promise.all([
+      db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
+      db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
+    ]),
+  );
   if (!session) throw new MeshpassError('not_found', 'The store has no session with this ID.');
   return {
     id: session.id,

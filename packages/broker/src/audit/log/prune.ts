@@ -9,7 +9,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import type { Clock } from '../../base/index.ts';
-import { type Store, toStoreError } from '../../store/index.ts';
+import { queryStore, type Store } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type AuditContext, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from './decision.ts';
@@ -46,39 +46,43 @@ const LOOK = 50_000;
  *   `request_malformed` or `store_unavailable`
  */
 export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<PruneResult>> {
-  const { store, chain, key, clock } = context;
-  const { db } = store;
   const event = { ...asked, target: before.toISOString() };
   try {
-    refuseYoung(context, before);
-    const last = await lastCut(db);
-    const cut = last?.start.size ?? 0;
-    const head = (await chain.snapshot()).size;
-    const size = await lastBefore(context, before, cut, head);
-    const reason = asked.reason ?? 'Requested by an operator.';
-    if (size <= cut) {
-      const detail = { ...event.detail, size: cut, rows: 0 };
-      const nothing = await recordGrant(context.audit, { ...event, reason, detail });
-      return nothing.granted ? grantedOutcome(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
-    }
-    const at = await buildLogTree(db, size, key.verifiers);
-    const problem = chain.problem() ?? at.problem;
-    if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
-    const root = at.tree.root();
-    const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
-    const detail = { ...event.detail, from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
-    const peaks = JSON.stringify(at.tree.frontier().peaks);
-    const written = await recordGrant(context.audit, { ...event, reason, detail }, (tx) =>
-      tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
-    );
-    if (!written.granted) return written;
-    // If this fails, the next pruning or the next start deletes the remaining rows.
-    while ((await deletePruned(db)) > 0);
-    if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
-    return grantedOutcome(event, { size, rows: size - cut, note });
+    return await queryStore(pruneUnlessKept(context, before, event));
   } catch (thrown) {
-    return refusedOutcome(event, toStoreError(thrown));
+    return refusedOutcome(event, thrown);
   }
+}
+
+async function pruneUnlessKept(context: PruneContext, before: Date, event: AuditEvent): Promise<Outcome<PruneResult>> {
+  const { store, chain, key, clock } = context;
+  const { db } = store;
+  refuseYoung(context, before);
+  const last = await lastCut(db);
+  const cut = last?.start.size ?? 0;
+  const head = (await chain.snapshot()).size;
+  const size = await lastBefore(context, before, cut, head);
+  const reason = event.reason ?? 'Requested by an operator.';
+  if (size <= cut) {
+    const detail = { ...event.detail, size: cut, rows: 0 };
+    const nothing = await recordGrant(context.audit, { ...event, reason, detail });
+    return nothing.granted ? grantedOutcome(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
+  }
+  const at = await buildLogTree(db, size, key.verifiers);
+  const problem = chain.problem() ?? at.problem;
+  if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
+  const root = at.tree.root();
+  const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
+  const detail = { ...event.detail, from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
+  const peaks = JSON.stringify(at.tree.frontier().peaks);
+  const written = await recordGrant(context.audit, { ...event, reason, detail }, (tx) =>
+    tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
+  );
+  if (!written.granted) return written;
+  // If this fails, the next pruning or the next start deletes the remaining rows.
+  while ((await deletePruned(db)) > 0);
+  if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
+  return grantedOutcome(event, { size, rows: size - cut, note });
 }
 
 function refuseYoung({ clock, retainSeconds }: PruneContext, before: Date): void {

@@ -2,7 +2,7 @@
  * Lets an operator deny the principals of a session that ended without being denied (ended.ts). Even if the session
  * seems to have been closed by its agent, an attacker with the session's keys may have closed it.
  */
-import { type CloseCause, type Store, toStoreError } from '../../../store/index.ts';
+import { type CloseCause, queryStore, type Store } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
 import type { SessionContext } from '../context.ts';
 import { listRevokedPrincipals } from '../restore.ts';
@@ -20,9 +20,7 @@ export async function denyEndedSession(
   { store, denies, revocations, tokenSeconds, clock }: SessionContext & { readonly store: Store },
   sessionId: string,
 ): Promise<Write | undefined> {
-  const over = await listRevokedPrincipals(store, clock, tokenSeconds, denies, sessionId).catch((cause: unknown) => {
-    throw toStoreError(cause);
-  });
+  const over = await queryStore(listRevokedPrincipals(store, clock, tokenSeconds, denies, sessionId));
   const late = over.filter(({ undenied }) => undenied);
   if (late.length === 0) return undefined;
   const rows = late.map(({ spiffeId }) => ({ session_id: sessionId, spiffe_id: spiffeId }));
