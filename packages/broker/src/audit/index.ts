@@ -10,13 +10,9 @@ export { AuditQuery } from './trail.ts';
 
 export {
   type AuditContext,
-  grantedOutcome,
-  isWithheld,
-  type Outcome,
   prepareGrant,
   recordGrant,
   recordRefusal,
-  refusedOutcome,
 } from './log/decision.ts';
 
 // Events and rows.
@@ -25,6 +21,7 @@ export {
   type AuditAction,
   type AuditEvent,
   type AuditRow,
+  annotateEvent,
   auditRow,
   createAuditEvent,
   identityMembers,

@@ -11,11 +11,9 @@ import {
   type AuditAction,
   type AuditContext,
   type AuditEvent,
+  annotateEvent,
   createAuditEvent,
-  isWithheld,
-  type Outcome,
   recordRefusal,
-  refusedOutcome,
 } from '../audit/index.ts';
 import type { Clock, Random } from '../base/index.ts';
 import { readInput, readJson } from './body.ts';
@@ -62,9 +60,9 @@ export interface Route<Caller = unknown, Body = unknown> {
   /**
    * Makes the decision and records what it grants (recordGrant). Allowed reads do not write an audit row. A thrown
    * error is a refusal.
-   * @returns a value to serialize as JSON, a Response, undefined for status 204, or a refusal
+   * @returns a value to serialize as JSON, a Response, or undefined for status 204
    */
-  handler(call: Call<Caller, Body>): Promise<Outcome<unknown>>;
+  handler(call: Call<Caller, Body>): Promise<unknown>;
 }
 
 /** Request whose body has not been read yet. */
@@ -75,12 +73,9 @@ export interface Presented {
   readonly path: string;
 }
 
-/**
- * Identifies the caller. The audit event includes the identity from then on, even if the request is refused later. A
- * thrown error is a refusal.
- */
+/** Identifies the caller, and adds the identity to the audit event. A thrown error is a refusal. */
 export interface Authentication<Caller> {
-  (presented: Presented): Outcome<Caller> | Promise<Outcome<Caller>>;
+  (presented: Presented): Caller | Promise<Caller>;
   /**
    * Checks the caller again once the body has arrived, because the session may have ended while the client delayed the
    * body. A thrown error is a refusal.
@@ -124,41 +119,46 @@ export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Ro
 async function answer(context: RouteContext, c: Context<Env>, one: Route): Promise<Response> {
   const origin = { source: context.sourceOf(c.env.incoming), requestId: c.get('requestId') };
   const event = createAuditEvent(one.action, origin, context.clock, context.random);
-  const outcome = await handle(one, c, event);
-  if (outcome.granted) return respond(outcome.value);
-  const tell = async (error: MeshpassError, decisionId: string | undefined) =>
-    (await one.refusal?.(error, decisionId, c.env.incoming)) ?? refusal(error, decisionId, one.atTokenEndpoint);
-  if (isWithheld(outcome)) {
-    const { code, message, detail, cause } = outcome.error;
-    context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');
-    return await tell(outcome.error, event.id);
-  }
   try {
-    const { metered } = await recordRefusal(context.audit, outcome);
-    return await tell(outcome.error, metered ? undefined : outcome.event.id);
+    return respond(await handle(one, c, event));
   } catch (thrown) {
-    return await tell(toMeshpassError(thrown), event.id);
+    return await refuse(context, c, one, event, toMeshpassError(thrown));
   }
 }
 
-async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<Outcome<unknown>> {
+async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<unknown> {
   const { incoming: request, outgoing: response } = c.env;
-  let known = event;
+  // Headers are verified before the body is awaited, so that a stranger's body is read only if the body itself is the
+  // proof.
+  const caller = await one.authentication({ request, event, path: c.req.path });
+  const body = await readAsked(one, c);
+  const { still = (same: unknown) => same } = one.authentication;
+  const callerNow = still(caller);
+  annotateEvent(event, one.auditMembers?.(body) ?? {});
+  const params = c.req.param() as Record<string, string>;
+  return await one.handler({ caller: callerNow, body, event, request, response, params });
+}
+
+/** Records a refusal, unless the grant was already recorded but not delivered, and builds its response. */
+async function refuse(
+  context: RouteContext,
+  c: Context<Env>,
+  one: Route,
+  event: AuditEvent,
+  error: MeshpassError,
+): Promise<Response> {
+  const tell = async (error: MeshpassError, decisionId: string | undefined) =>
+    (await one.refusal?.(error, decisionId, c.env.incoming)) ?? refusal(error, decisionId, one.atTokenEndpoint);
+  if (event.row.written) {
+    const { code, message, detail, cause } = error;
+    context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');
+    return await tell(error, event.id);
+  }
   try {
-    // Headers are verified before the body is awaited, so that a stranger's body is read only if the body itself is the
-    // proof.
-    const caller = await one.authentication({ request, event, path: c.req.path });
-    if (!caller.granted) return caller;
-    known = caller.event;
-    const body = await readAsked(one, c);
-    const { still = (same: unknown) => same } = one.authentication;
-    const callerNow = still(caller.value);
-    const members = one.auditMembers?.(body);
-    known = { ...known, ...members, ...(members?.detail && { detail: { ...known.detail, ...members.detail } }) };
-    const params = c.req.param() as Record<string, string>;
-    return await one.handler({ caller: callerNow, body, event: known, request, response, params });
+    const { metered } = await recordRefusal(context.audit, event, error);
+    return await tell(error, metered ? undefined : event.id);
   } catch (thrown) {
-    return refusedOutcome(known, thrown);
+    return await tell(toMeshpassError(thrown), event.id);
   }
 }
 

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { toMeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest';
 import { keyForEpoch, latestEpoch, readStoredRestores } from '../../src/audit/checkpoint/epoch.ts';
@@ -12,7 +13,7 @@ import { type AuditExport, exportLog, readExport, serializeExport } from '../../
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
 import { rowHash } from '../../src/audit/log/chain.ts';
 import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
-import { type AuditContext, isWithheld, recordRefusal } from '../../src/audit/log/decision.ts';
+import { type AuditContext, recordRefusal } from '../../src/audit/log/decision.ts';
 import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { type AuditChain, createAuditChain } from '../../src/audit/log/log-end.ts';
@@ -87,10 +88,12 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
     verify: async (options) => (await verifyExport(await exported(), options)).problems.map((one) => one.message),
     prune: async (before, retainSeconds = 0) => {
       const event = createAuditEvent('audit.prune', {}, clock, randomBytes);
-      const pruned = await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
-      if (pruned.granted) return pruned.value;
-      if (!isWithheld(pruned)) await recordRefusal(context, pruned);
-      throw pruned.error;
+      try {
+        return await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
+      } catch (thrown) {
+        if (!event.row.written) await recordRefusal(context, event, toMeshpassError(thrown));
+        throw thrown;
+      }
     },
   };
 }

@@ -1,4 +1,5 @@
 /** `GET /session/configuration` while there is none yet: the request waits, and for what the session holds by then. */
+
 import { EventEmitter } from 'node:events';
 import type { Announcement } from '@meshpass/broker/core/channel/configurations';
 import { configurationRoutes } from '@meshpass/broker/core/routes/configuration';
@@ -6,6 +7,7 @@ import type { SessionContext } from '@meshpass/broker/core/session/context';
 import type { Live } from '@meshpass/broker/core/session/live';
 import { narrowSession } from '@meshpass/broker/core/session/narrow';
 import type { ConfigurationRelay } from '@meshpass/broker/mesh/xds/relay';
+import type { MeshpassError } from '@meshpass/identity';
 import { expect, test } from 'vitest';
 
 const HELD = [
@@ -40,9 +42,9 @@ function asking() {
   const ask = async () => {
     const request = { headers: { prefer: 'wait=20' }, socket: new EventEmitter() };
     const call = { caller: { live }, event: {}, request, response: new EventEmitter() };
-    const outcome = await route!.handler(call as never);
-    if (!outcome.granted) return outcome.error.code;
-    const { status, headers: answered } = outcome.value as Response;
+    const answer = await route!.handler(call as never).catch((thrown: unknown) => thrown);
+    if (!(answer instanceof Response)) return (answer as MeshpassError).code;
+    const { status, headers: answered } = answer;
     return `${status} ${answered.get('meshpass-configuration')}`;
   };
   return { ask, set, live, isWaiting: () => live.waiting !== undefined };

@@ -26,9 +26,9 @@ it('reaches the prover with one job at a time, and refuses jobs without a place'
   expect(asked).toHaveLength(2);
   const made = { findings: [], manifests: [], resources: [], reach: [] };
   asked[1]!.resolve(made);
-  expect(await second).toMatchObject({ granted: true });
+  expect(await second).toMatchObject({ refused: false });
   asked[2]!.resolve(made);
-  expect(await third).toMatchObject({ granted: true });
+  expect(await third).toMatchObject({ refused: false });
   void call('pull request 1');
   expect(asked).toHaveLength(4);
 });

@@ -3,7 +3,7 @@ import { type Access, type Approval, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/approval';
 import { approverMemberships } from '../../attest/index.ts';
-import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { Live } from '../../core/index.ts';
 import { approverEntries, queryGithub } from './approvers.ts';
@@ -45,41 +45,35 @@ type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at
 
 /**
  * Records an answer or a review and its effect on the request. Calls for one request must not overlap.
- * @returns a refusal with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
- *   `approval_answered`, `approval_not_offered`, `issuer_unavailable` or `store_unavailable`
+ * @throws MeshpassError `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
+ *   `approval_answered`, `approval_not_offered`, `issuer_unavailable`, `store_unavailable`
  */
 export async function recordAnswer(
   parts: ApprovalParts,
   approver: Approver,
   order: ApprovalAnswerBody | ApprovalReviewBody,
-  asked: AuditEvent,
-): Promise<Outcome<GrantRequest>> {
-  let event = asked;
-  try {
-    const request = parts.book.get(order.id);
-    if (!request) throw unknown(order.id);
-    const { issuer, subject, login, sessionId, grant } = request;
-    const person = { issuer, subject, login, session: sessionId };
-    const role = isReviewBody(order) ? { taker: person } : { requester: person };
-    event = { ...event, grant, detail: { ...event.detail, ...role } };
-    const current = () => (isReviewBody(order) ? reviewable(parts, order) : answerable(parts, order));
-    const { now, attestation, entry, earlier, requester } = await authorizeApprover(parts, approver, current);
-    const given = {
-      via: approver.via,
-      entry,
-      issuer: attestation.issuer,
-      subject: attestation.subject,
-      login: attestation.login,
-      at: toUnixSeconds(parts.clock),
-      event: event.id,
-    };
-    if (now.kind === 'review')
-      return await review(parts, { ...now.request, identities: requester }, { ...now.order, ...given }, event);
-    const identities = identitiesOf(approver.attestation);
-    return await approve(parts, now, earlier, { ...given, identities, attestation }, event);
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
+  event: AuditEvent,
+): Promise<GrantRequest> {
+  const request = parts.book.get(order.id);
+  if (!request) throw unknown(order.id);
+  const { issuer, subject, login, sessionId, grant } = request;
+  const person = { issuer, subject, login, session: sessionId };
+  annotateEvent(event, { grant, detail: isReviewBody(order) ? { taker: person } : { requester: person } });
+  const current = () => (isReviewBody(order) ? reviewable(parts, order) : answerable(parts, order));
+  const { now, attestation, entry, earlier, requester } = await authorizeApprover(parts, approver, current);
+  const given = {
+    via: approver.via,
+    entry,
+    issuer: attestation.issuer,
+    subject: attestation.subject,
+    login: attestation.login,
+    at: toUnixSeconds(parts.clock),
+    event: event.id,
+  };
+  if (now.kind === 'review')
+    return await review(parts, { ...now.request, identities: requester }, { ...now.order, ...given }, event);
+  const identities = identitiesOf(approver.attestation);
+  return await approve(parts, now, earlier, { ...given, identities, attestation }, event);
 }
 
 async function approve(
@@ -88,28 +82,23 @@ async function approve(
   earlier: readonly Answer[],
   given: Given & Pick<Answer, 'identities' | 'attestation'>,
   event: AuditEvent,
-): Promise<Outcome<GrantRequest>> {
+): Promise<GrantRequest> {
   const people = createIdentityLinker(parts.live, parts.mesh.access().trust);
   for (const one of earlier) refuseTwice(one, people(one.identities), given.identities);
   const { decision, reason } = order;
   const seconds = grantDurationSeconds(approval, order.seconds ?? request.seconds);
   const next = answered(request, [...earlier, { ...given, decision, reason, seconds }], approval.count);
   const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
-  const detail = { ...event.detail, entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) };
-  const decided = { ...event, detail };
-  if (next.until === undefined) return await parts.book.decide(decided, next);
+  annotateEvent(event, { detail: { entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) } });
+  if (next.until === undefined) return await parts.book.decide(event, next);
   const gift = {
     cause: 'approved' as const,
     until: next.until,
     reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}`,
     detail: { request: next.id, decision: event.id },
   };
-  return await parts.book.decideWith(
-    decided,
-    // The grant may end earlier because of its `session` limit or time window.
-    (until) => ({ event: { ...decided, detail: { ...detail, until } }, request: { ...next, until } }),
-    (decide) => parts.give(live, next.grant, { ...gift, decided: decide }),
-  );
+  // The grant may end earlier because of its `session` limit or time window.
+  return await parts.book.decideWith(event, next, (decided) => parts.give(live, next.grant, { ...gift, decided }));
 }
 
 /**
@@ -122,20 +111,20 @@ async function review(
   request: EmergencyRequest,
   { id: _, ...given }: ApprovalReviewBody & Given,
   event: AuditEvent,
-): Promise<Outcome<GrantRequest>> {
+): Promise<GrantRequest> {
   const state = given.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
   const emergency = { ...request.emergency, state, reviews: [...request.emergency.reviews, given] };
   const reviewed: GrantRequest = { ...request, emergency };
   const cut = state === 'objected' && request.state === 'approved';
-  const detail = { ...event.detail, entry: given.entry, state, ...(cut && { ended: true }) };
-  if (!cut) return await parts.book.decide({ ...event, detail }, reviewed);
+  annotateEvent(event, { detail: { entry: given.entry, state, ...(cut && { ended: true }) } });
+  if (!cut) return await parts.book.decide(event, reviewed);
   // Serialized, because the person is only barred once this is written. Until then, they must not be able to take the
   // grant again.
   return await parts.inTurn(async () => {
     const live = parts.live.byId(request.sessionId);
     // The grant is removed first. If the broker stops in between, access is lost rather than kept.
     if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${given.reason}`);
-    return await parts.book.decide({ ...event, detail }, { ...reviewed, state: 'revoked' });
+    return await parts.book.decide(event, { ...reviewed, state: 'revoked' });
   });
 }
 

@@ -3,19 +3,16 @@
  * emergencies that need a review. Each change is stored together with its audit row before it appears here, so the next
  * broker has the same state.
  */
-import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
 import {
   type AuditContext,
   type AuditEvent,
+  annotateEvent,
   auditRow,
   type CollectChanges,
   createAuditEvent,
-  grantedOutcome,
-  type Outcome,
   prepareGrant,
   recordGrant,
-  refusedOutcome,
 } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { Write } from '../../core/index.ts';
@@ -25,13 +22,6 @@ import { ADD_DELIVERIES, requestRow, UPSERT_REQUESTS } from './rows.ts';
 
 /** Registry of open requests. */
 export type ApprovalRegistry = ReturnType<typeof createApprovalRegistry>;
-
-/** Decision on a request. */
-export interface ApprovalDecision {
-  /** The original event, completed with the decision. */
-  readonly event: AuditEvent;
-  readonly request: GrantRequest;
-}
 
 /**
  * Creates the registry.
@@ -62,36 +52,35 @@ export function createApprovalRegistry(
     all: () => byId.values(),
     /**
      * Records a decision and its effect on the request.
-     * @returns a refusal if nothing was written
+     * @throws MeshpassError if nothing was written
      */
-    decide: async (event: AuditEvent, request: GrantRequest) => {
-      const written = await recordGrant(audit, event, changesOf(request), () => put(request));
-      return written.granted ? grantedOutcome(event, request) : written;
+    decide: async (event: AuditEvent, request: GrantRequest): Promise<GrantRequest> => {
+      await recordGrant(audit, event, changesOf(request), () => put(request));
+      return request;
     },
     /**
      * Records a decision that adds a grant, in the same transaction in which the session gains it.
-     * @param decide returns the decision, given the time at which the grant ends
      * @param give adds the grant: calls `decided` with the time at which it ends, and writes the result in the same
      *   transaction
-     * @returns a refusal if nothing was written
+     * @returns the request with the time at which the grant ends
+     * @throws MeshpassError if nothing was written
      */
     decideWith: async (
-      asked: AuditEvent,
-      decide: (until: number) => ApprovalDecision,
-      give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
-    ) => {
-      let made: ApprovalDecision | undefined;
-      const given = await give((until) => {
-        made = decide(until);
-        const { event, request } = made;
-        return prepareGrant(audit, event, changesOf(request), () => put(request));
+      event: AuditEvent,
+      request: GrantRequest,
+      give: (decided: (until: number) => Write) => Promise<void>,
+    ): Promise<GrantRequest> => {
+      let decided = request;
+      await give((until) => {
+        const ending = { ...request, until };
+        decided = ending;
+        annotateEvent(event, { detail: { until } });
+        return prepareGrant(audit, event, changesOf(ending), () => put(ending));
+      }).catch((thrown: unknown) => {
+        // If the decision was written but the session lost the grant immediately, the sweep ends the request.
+        if (!event.row.written) throw thrown;
       });
-      // If the decision was written but the session lost the grant immediately, the sweep ends the request.
-      if (made?.event.row.written) return grantedOutcome(made.event, made.request);
-      const why = given.granted
-        ? new MeshpassError('internal', 'The grant was given without a recorded decision.')
-        : given.error;
-      return refusedOutcome(made?.event ?? asked, why);
+      return decided;
     },
     /**
      * Records that a deadline has passed, without a decision.

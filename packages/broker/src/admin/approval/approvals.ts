@@ -1,4 +1,4 @@
-import type { Attestation } from '@meshpass/identity';
+import { type Attestation, toMeshpassError } from '@meshpass/identity';
 import type {
   ApprovalAnswerBody,
   ApprovalRequest,
@@ -7,7 +7,7 @@ import type {
   EmergencyAccessBody,
   ReviewState,
 } from '@meshpass/identity/approval';
-import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder } from '../../core/index.ts';
 import { isReviewBody, recordAnswer } from './answer.ts';
@@ -85,23 +85,17 @@ export async function createApprovals(context: ApprovalsContext) {
   const act = async (
     person: Attestation | undefined,
     key: string,
-    event: AuditEvent,
-    run: () => Promise<Outcome<GrantRequest>>,
-  ): Promise<Outcome<ApprovalRequest>> => {
-    try {
-      if (person) attempts.spend(`${person.issuer} ${person.subject}`, TOO_MANY);
-      const done = await exclusively(key, run);
-      return done.granted ? grantedOutcome(done.event, describe(done.value)) : done;
-    } catch (thrown) {
-      return refusedOutcome(event, thrown);
-    }
+    run: () => Promise<GrantRequest>,
+  ): Promise<ApprovalRequest> => {
+    if (person) attempts.spend(`${person.issuer} ${person.subject}`, TOO_MANY);
+    return describe(await exclusively(key, run));
   };
 
   /** Answers a request or reviews an emergency. */
-  const answerInTurn = (approver: Approver, order: ApprovalAnswerBody | ApprovalReviewBody, asked: AuditEvent) => {
-    const detail = { ...asked.detail, decision: order.decision, via: approver.via };
-    const event = { ...asked, target: order.id, reason: order.reason ?? '', detail };
-    return act(approver.attestation, order.id, event, () => recordAnswer(parts, approver, order, event));
+  const answerInTurn = (approver: Approver, order: ApprovalAnswerBody | ApprovalReviewBody, event: AuditEvent) => {
+    const detail = { decision: order.decision, via: approver.via };
+    annotateEvent(event, { target: order.id, reason: order.reason ?? '', detail });
+    return act(approver.attestation, order.id, () => recordAnswer(parts, approver, order, event));
   };
 
   /**
@@ -110,7 +104,8 @@ export async function createApprovals(context: ApprovalsContext) {
   const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
     const live = context.live.byId(request.sessionId);
     if (live && request.state === 'approved') await context.take(live, request.grant, why);
-    return await book.decide({ ...event, grant: request.grant }, { ...request, state });
+    annotateEvent(event, { grant: request.grant });
+    return await book.decide(event, { ...request, state });
   };
 
   return {
@@ -118,12 +113,12 @@ export async function createApprovals(context: ApprovalsContext) {
       const { attestation, id } = live.session;
       // Serialized per person, because the number of requests per person is limited.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
-      const asking = { ...event, grant: order.grant, sessionId: id };
-      return act(attestation, key, asking, () => ask(parts, live, order, asking));
+      annotateEvent(event, { grant: order.grant, sessionId: id });
+      return act(attestation, key, () => ask(parts, live, order, event));
     },
-    withdraw: ({ session }: Live, id: string, asked: AuditEvent) => {
-      const event = { ...asked, target: id };
-      return act(session.attestation, id, event, async () => {
+    withdraw: ({ session }: Live, id: string, event: AuditEvent) => {
+      annotateEvent(event, { target: id });
+      return act(session.attestation, id, async () => {
         const request = book.get(id);
         // Another session's request is treated as unknown.
         if (request?.sessionId !== session.id || !isOpenRequest(request)) throw unknown(id);
@@ -133,10 +128,10 @@ export async function createApprovals(context: ApprovalsContext) {
     /** Starts emergency access: a grant without an approval. */
     take: (live: Live, order: EmergencyAccessBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
-      const asking = { ...event, grant: order.grant, sessionId: id };
+      annotateEvent(event, { grant: order.grant, sessionId: id });
       // Serialized across all people, because the number of unreviewed emergencies is limited and a person may have two
       // accounts.
-      return act(attestation, EMERGENCY, asking, () => activateEmergencyGrant(parts, live, order, asking));
+      return act(attestation, EMERGENCY, () => activateEmergencyGrant(parts, live, order, event));
     },
     /** Counts emergencies that need a review, by state. */
     reviews: () => {
@@ -146,23 +141,21 @@ export async function createApprovals(context: ApprovalsContext) {
     },
     answer: answerInTurn,
     /** Handles an answer or review signed by a webhook. */
-    receive: async (name: string, headers: SignedHeaders, body: string, asked: AuditEvent) => {
-      let event = asked;
+    receive: async (name: string, headers: SignedHeaders, body: string, event: AuditEvent) => {
+      const { attestation, via, order, replay } = await receive(context, name, headers, body);
+      const { issuer, subject, login } = attestation;
+      const action = isReviewBody(order) ? 'approval.review' : event.action;
+      const detail = { decision: order.decision, via };
+      annotateEvent(event, { action, issuer, subject, login, target: order.id, known: true, detail });
+      // Recorded before anything is decided, so that a message never decides twice, and a refused message never decides
+      // later.
+      await context.audit.journal.transaction((tx) => tx.once(replay));
       try {
-        const { attestation, via, order, replay } = await receive(context, name, headers, body);
-        const { issuer, subject, login } = attestation;
-        const action = isReviewBody(order) ? 'approval.review' : asked.action;
-        const detail = { decision: order.decision, via };
-        event = { ...asked, action, issuer, subject, login, target: order.id, known: true, detail };
-        // Recorded before anything is decided, so that a message never decides twice, and a refused message never
-        // decides later.
-        await context.audit.journal.transaction((tx) => tx.once(replay));
-        const done = await answerInTurn({ attestation, via }, order, event);
-        // Nothing was decided, for example because GitHub was unavailable, so the message may be sent again.
-        if (!done.granted && done.error.retryable) await allowMessageReuse(store, replay.key).catch(context.onFailure);
-        return done;
+        return await answerInTurn({ attestation, via }, order, event);
       } catch (thrown) {
-        return refusedOutcome(event, thrown);
+        // Nothing was decided, for example because GitHub was unavailable, so the message may be sent again.
+        if (toMeshpassError(thrown).retryable) await allowMessageReuse(store, replay.key).catch(context.onFailure);
+        throw thrown;
       }
     },
     /**
@@ -214,19 +207,14 @@ export async function createApprovals(context: ApprovalsContext) {
       return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
     },
     /** Revokes an approval or ends a pending request. */
-    revoke: (id: string, reason: string, asked: AuditEvent) => {
-      const event = { ...asked, target: id };
-      return act(undefined, id, event, async () => {
+    revoke: (id: string, reason: string, event: AuditEvent) => {
+      annotateEvent(event, { target: id });
+      return act(undefined, id, async () => {
         const request = book.get(id);
         if (!request || !isOpenRequest(request)) throw unknown(id);
         const { issuer, subject, login, sessionId } = request;
-        const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
-        return await close(
-          request,
-          'revoked',
-          { ...event, reason, detail },
-          `An operator revoked the grant: ${reason}`,
-        );
+        annotateEvent(event, { reason, detail: { requester: { issuer, subject, login, session: sessionId } } });
+        return await close(request, 'revoked', event, `An operator revoked the grant: ${reason}`);
       });
     },
     /**

@@ -4,7 +4,7 @@ import { describeApproval, describeEmergencyBounds } from '@meshpass/access/comp
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalRequestBody, RequestableGrant } from '@meshpass/identity/approval';
 import { formatDuration, plainText } from '@meshpass/identity/text';
-import type { AuditEvent, Outcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { grantsOf, type Live } from '../../core/index.ts';
 import { emergencyBarReason } from './emergency.ts';
@@ -73,19 +73,20 @@ function withHint(text: string, hint: string | undefined): string {
 
 /**
  * Records a request. Calls for the same person must not overlap.
- * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`
- * @returns a refusal with `store_unavailable` or `overloaded`
+ * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`,
+ *   `store_unavailable`, `overloaded`
  */
 export async function ask(
   parts: ApprovalParts,
   live: Live,
   order: ApprovalRequestBody,
   event: AuditEvent,
-): Promise<Outcome<GrantRequest>> {
+): Promise<GrantRequest> {
   const request = newRequest(parts, live, order);
   const { reason, seconds: wanted } = request;
   const detail = { seconds: wanted, answer_by: request.answerBy };
-  return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
+  annotateEvent(event, { target: request.id, reason: reason ?? '', detail });
+  return await parts.book.decide(event, request);
 }
 
 function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody): GrantRequest {

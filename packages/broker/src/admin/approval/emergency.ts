@@ -6,7 +6,7 @@
 import { approverEntry, isPerson } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { EmergencyAccessBody } from '@meshpass/identity/approval';
-import type { AuditEvent, Outcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder, settledAttestation } from '../../core/index.ts';
 import type { ApprovalParts } from './parts.ts';
@@ -16,30 +16,26 @@ import { buildRequest, type EmergencyRequest, type GrantRequest, isEmergencyRequ
 /**
  * Adds the grant and records the required review in one transaction. Calls must not overlap.
  * @throws MeshpassError `emergency_not_offered`, `emergency_barred`, `emergency_too_many`, `approval_open`,
- *   `request_malformed`
- * @returns a refusal with `access_none`, `session_closed` or `store_unavailable`
+ *   `request_malformed`, `access_none`, `session_closed`, `store_unavailable`
  */
 export async function activateEmergencyGrant(
   parts: ApprovalParts,
   live: Live,
   order: EmergencyAccessBody,
   event: AuditEvent,
-): Promise<Outcome<GrantRequest>> {
+): Promise<GrantRequest> {
   const { request, entry } = newEmergency(parts, live, order);
   const { id, grant, seconds: wanted, askedAt } = request;
-  const taken = { ...event, target: id, reason: order.reason };
   const detail = { seconds: wanted, review_by: request.emergency?.reviewBy, entry };
-  return await parts.book.decideWith(
-    taken,
-    (until) => ({ event: { ...taken, detail: { ...detail, until } }, request: { ...request, until } }),
-    (decided) =>
-      parts.give(live, grant, {
-        cause: 'emergency',
-        until: askedAt + wanted,
-        reason: `taken in an emergency: ${order.reason}`,
-        detail: { request: id, decision: event.id },
-        decided,
-      }),
+  annotateEvent(event, { target: id, reason: order.reason, detail });
+  return await parts.book.decideWith(event, request, (decided) =>
+    parts.give(live, grant, {
+      cause: 'emergency',
+      until: askedAt + wanted,
+      reason: `taken in an emergency: ${order.reason}`,
+      detail: { request: id, decision: event.id },
+      decided,
+    }),
   );
 }
 

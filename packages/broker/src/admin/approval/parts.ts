@@ -2,7 +2,7 @@
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
-import type { AuditContext, Outcome } from '../../audit/index.ts';
+import type { AuditContext } from '../../audit/index.ts';
 import type { Clock, DeliveryOutcome, Random } from '../../base/index.ts';
 import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
@@ -27,7 +27,7 @@ export interface ApprovalsContext {
    * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier; see `gain` in
    * core/session/widen.ts.
    */
-  readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<Outcome<unknown>>;
+  readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<void>;
   /** Removes the grant immediately, unless the access file now allows it without an approval. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
   /** Sends messages to webhooks. */

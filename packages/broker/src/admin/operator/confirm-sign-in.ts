@@ -5,14 +5,7 @@
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import {
-  type AuditEvent,
-  type CollectChanges,
-  grantedOutcome,
-  type Outcome,
-  recordGrant,
-  refusedOutcome,
-} from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type CollectChanges, recordGrant } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { confirmationStart, isFresh, verifyOperatorIdToken } from '../../issuers/index.ts';
 import { formatRoles, nameOf, type OperatorSession } from './caller.ts';
@@ -39,34 +32,16 @@ export interface Confirmation {
 
 /**
  * Confirms a session.
- * @returns the confirmed session, or a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
- *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
- *   `store_unavailable`
+ * @returns the confirmed session
+ * @throws MeshpassError `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`, `sign_in_foreign`, `sign_in_ended`,
+ *   `operator_no_role`, `operator_session_ended`, `operator_forbidden`, `store_unavailable`
  */
 export async function confirmSignIn(
   context: OperatorSignInContext,
-  asked: Confirmation,
-): Promise<Outcome<OperatorSession>> {
-  const event = { ...asked.event, proofHash: sha256Hex(asked.token) };
-  try {
-    return await confirm(context, newest(context, asked.session), asked, event);
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
-}
-
-/** Returns the most recently confirmed copy of the session that this broker has seen. */
-function newest({ operatorSessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
-  const seen = operatorSessions.byId(session.id);
-  return seen && isConfirmedLater(seen, session) ? seen : session;
-}
-
-async function confirm(
-  context: OperatorSignInContext,
-  session: OperatorSession,
-  { token, binding = session.jkt }: Confirmation,
-  event: AuditEvent,
-): Promise<Outcome<OperatorSession>> {
+  { session: presented, token, binding = presented.jkt, event }: Confirmation,
+): Promise<OperatorSession> {
+  annotateEvent(event, { proofHash: sha256Hex(token) });
+  const session = newest(context, presented);
   const { audit, clock, recentLogouts, operatorSessions } = context;
   const access = context.access();
   if (!context.proofs || !access.operators) throw operatorUnauthorizedError();
@@ -107,17 +82,20 @@ async function confirm(
   const { login } = confirmed;
   const changes: CollectChanges = (tx) => tx.once(replay);
   const reason = `${session.issuer} now reports different claims for ${nameOf(confirmed)}.`;
-  const known = { ...event, login, rule: holds, reason, detail: { ...event.detail, roles: holds, roles_before: held } };
+  annotateEvent(event, { login, rule: holds, reason, detail: { roles: holds, roles_before: held } });
   // Like a lease renewal, a confirmation that changes nothing leaves no audit row.
   if (held === holds) await audit.journal.transaction(changes);
-  else {
-    const written = await recordGrant(audit, known, changes);
-    if (!written.granted) return written;
-  }
+  else await recordGrant(audit, event, changes);
   // During the write, the session may have ended or another request may have confirmed it.
   if (isOperatorSessionEnded(recentLogouts, confirmed)) throw signInEndedError(session.issuer);
   operatorSessions.add(confirmed);
-  return grantedOutcome(known, confirmed);
+  return confirmed;
+}
+
+/** Returns the most recently confirmed copy of the session that this broker has seen. */
+function newest({ operatorSessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
+  const seen = operatorSessions.byId(session.id);
+  return seen && isConfirmedLater(seen, session) ? seen : session;
 }
 
 function refuseOther(

@@ -7,10 +7,10 @@ import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
   type AuditContext,
   type AuditEvent,
+  annotateEvent,
   auditRow,
   createAuditEvent,
   type Origin,
-  type Outcome,
   recordGrant,
   retryUntilStored,
 } from '../../audit/index.ts';
@@ -64,35 +64,39 @@ export function endSessionForLostRole(
 /**
  * Ends sessions at a caller's request. If the store fails, the request is refused although the sessions have already
  * ended in memory. The write is therefore retried until it succeeds.
- * @param event the audit event, including its reason
- * @returns a refusal with `store_unavailable` or `overloaded`
+ * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function closeOperatorSessions(
   context: EndSessionsContext & { readonly audit: AuditContext },
   closed: ClosedOperatorSessions,
   cause: OperatorCloseCause,
-  event: EndEvent,
-): Promise<Outcome<void>> {
+  event: AuditEvent,
+  reason: string,
+): Promise<void> {
   const { audit, clock, random } = context;
   end(context, closed);
-  const written = await recordGrant(audit, { ...event, detail: { ...event.detail, ...detailOf(closed) } });
-  // A separate row, because the request's own row records its refusal.
-  if (!written.granted)
-    void recordEnd(context, closed, cause, { ...event, ...createAuditEvent(event.action, event, clock, random) });
-  return written;
+  annotateEvent(event, { reason, detail: detailOf(closed) });
+  try {
+    await recordGrant(audit, event);
+  } catch (thrown) {
+    // A separate row, because the request's own row records its refusal.
+    const own = { ...event, ...createAuditEvent(event.action, event, clock, random), reason };
+    void recordEnd(context, closed, cause, own);
+    throw thrown;
+  }
 }
 
 /**
  * Signs an operator out.
- * @returns a refusal with `store_unavailable` or `overloaded`
+ * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function signOut(
   context: EndSessionsContext & { readonly audit: AuditContext },
   caller: OperatorCaller,
   event: AuditEvent,
-): Promise<Outcome<void>> {
+): Promise<void> {
   const own = { sessions: caller.session ? [caller.session.id] : [] };
-  return await closeOperatorSessions(context, own, 'logout', { ...event, reason: `${nameOf(caller)} signed out.` });
+  await closeOperatorSessions(context, own, 'logout', event, `${nameOf(caller)} signed out.`);
 }
 
 function end({ operatorSessions, recentLogouts }: EndSessionsContext, closed: ClosedOperatorSessions): boolean {

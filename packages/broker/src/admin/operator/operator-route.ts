@@ -5,7 +5,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { type Call, type Route, route } from '../../http/index.ts';
 import { actionRequirements, type OperatorAction } from './actions.ts';
 import { authorizeAction, nameOf, type OperatorCaller } from './caller.ts';
@@ -39,7 +39,7 @@ export function operatorRoutes(authentication: OperatorAuthentication) {
   return <Body>(
     at: Route['at'],
     one: OperatorRoute<Body>,
-    handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
+    handler: (call: OperatorCall<Body>) => Promise<unknown>,
   ): AuthorizedRoute => {
     const { does } = one;
     const evenUnconfirmed = typeof does === 'string' && actionRequirements(does).evenUnconfirmed === true;
@@ -49,26 +49,18 @@ export function operatorRoutes(authentication: OperatorAuthentication) {
       // Before the body is read.
       authentication: authentication(evenUnconfirmed),
       handler: async (call: Call<OperatorCaller, Body>) => {
-        let event = call.event;
-        try {
-          const action = typeof does === 'string' ? does : does(call.body);
-          event = detailed(event, { does: action });
-          event = { ...event, rule: authorizeAction(action, call.caller) };
-          const because = reasonOf(call.body);
-          if (because !== undefined) event = detailed(event, { because });
-          if (actionRequirements(action).destructive && because === undefined) throw reasonRequired(action);
-          return await handler({ ...call, event, because });
-        } catch (thrown) {
-          return refusedOutcome(event, thrown);
-        }
+        const { event } = call;
+        const action = typeof does === 'string' ? does : does(call.body);
+        annotateEvent(event, { detail: { does: action } });
+        annotateEvent(event, { rule: authorizeAction(action, call.caller) });
+        const because = reasonOf(call.body);
+        if (because !== undefined) annotateEvent(event, { detail: { because } });
+        if (actionRequirements(action).destructive && because === undefined) throw reasonRequired(action);
+        return await handler({ ...call, because });
       },
     });
     return { ...mounted, does };
   };
-}
-
-function detailed(event: AuditEvent, members: Readonly<Record<string, unknown>>): AuditEvent {
-  return { ...event, detail: { ...event.detail, ...members } };
 }
 
 function reasonOf(body: unknown): string | undefined {

@@ -2,9 +2,9 @@
  * Authenticates callers of the operator listener: operators by token and key (RFC 9449 section 7) or by the page's
  * cookie, and holders of the break-glass token.
  */
-import { MeshpassError } from '@meshpass/identity';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { type AuditEvent, grantedOutcome, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../base/index.ts';
 import { createDpopReplayMemory, verifyDpop } from '../../core/index.ts';
 import type { Authentication, Connections, Presented } from '../../http/index.ts';
@@ -86,58 +86,47 @@ export function createOperators(options: OperatorsOptions) {
     session: OperatorSession,
     evenUnconfirmed: boolean,
     prove: () => void,
-  ): Outcome<OperatorCaller> => {
+  ): OperatorCaller => {
     const { id, subject, login, issuer } = session;
-    const named = { ...event, subject, login, issuer, detail: { operator_session: id } };
-    let identified: AuditEvent = { ...named, unproven: true };
-    try {
-      prove();
-      identified = { ...named, unproven: stateOf(options, session) !== 'confirmed' };
-      const caller = callerNow(session, evenUnconfirmed);
-      connections.belongs(request.socket);
-      return grantedOutcome({ ...identified, known: true }, caller);
-    } catch (thrown) {
-      return refusedOutcome(identified, thrown);
-    }
+    annotateEvent(event, { subject, login, issuer, unproven: true, detail: { operator_session: id } });
+    prove();
+    annotateEvent(event, { unproven: stateOf(options, session) !== 'confirmed' });
+    const caller = callerNow(session, evenUnconfirmed);
+    connections.belongs(request.socket);
+    annotateEvent(event, { known: true });
+    return caller;
   };
 
-  const byToken = (presented: Presented): Outcome<OperatorCaller> => {
-    const { event, request } = presented;
+  const byToken = ({ event, request }: Presented): OperatorCaller => {
     const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
     // The token is not compared with anything, so guesses reveal nothing.
-    if (token === undefined && given !== '')
-      return refusedOutcome(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
+    if (token === undefined && given !== '') throw new MeshpassError('break_glass_off', BREAK_GLASS_OFF);
     if (token === undefined || !equalInConstantTime(given, token))
-      return refusedOutcome(
-        event,
-        new MeshpassError('operator_unauthorized', 'Operator authentication is required. Sign in with meshpass login.'),
+      throw new MeshpassError(
+        'operator_unauthorized',
+        'Operator authentication is required. Sign in with meshpass login.',
       );
     connections.belongs(request.socket);
     options.onBreakGlass();
-    const { subject } = BREAK_GLASS_CALLER;
-    return grantedOutcome({ ...event, known: true, subject }, BREAK_GLASS_CALLER);
+    annotateEvent(event, { known: true, subject: BREAK_GLASS_CALLER.subject });
+    return BREAK_GLASS_CALLER;
   };
 
-  const byHeader = async (presented: Presented, evenUnconfirmed: boolean): Promise<Outcome<OperatorCaller>> => {
+  const byHeader = async (presented: Presented, evenUnconfirmed: boolean): Promise<OperatorCaller> => {
     const { request, event } = presented;
     const accessToken = TOKEN.exec(request.headers.authorization ?? '')?.[1];
     if (accessToken === undefined) return byToken(presented);
-    let session: OperatorSession;
-    try {
-      session = { ...(await options.tokens.read(accessToken)), source: event.source };
-    } catch (thrown) {
-      return refusedOutcome(event, thrown);
-    }
-    const done = bySession(presented, session, evenUnconfirmed, () => {
+    const session = { ...(await options.tokens.read(accessToken)), source: event.source };
+    const caller = bySession(presented, session, evenUnconfirmed, () => {
       verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
     });
-    if (done.granted) operatorSessions.add(session);
-    return done;
+    operatorSessions.add(session);
+    return caller;
   };
 
-  const byCookie = (presented: Presented, evenUnconfirmed: boolean): Outcome<OperatorCaller> => {
+  const byCookie = (presented: Presented, evenUnconfirmed: boolean): OperatorCaller => {
     const session = operatorSessions.byCookie(sessionHash(presented.request));
-    if (!session) return refusedOutcome(presented.event, ended('You are not signed in.'));
+    if (!session) throw ended('You are not signed in.');
     return bySession(presented, session, evenUnconfirmed, () => {});
   };
 
@@ -153,16 +142,22 @@ export function createOperators(options: OperatorsOptions) {
    * or an issuer count against the source, because the broker verifies ID tokens and session tokens itself.
    * @throws MeshpassError `too_many_attempts` after ten refusals
    */
-  const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
+  const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<T>): Promise<T> => {
     const source = sourceGroup(event.source ?? 'unknown');
     // Counted before the call, so that concurrent calls cannot exceed the limit.
     questions.spend(
       source,
       'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
     );
-    const done = await signIn().catch((thrown: unknown) => refusedOutcome(event, thrown));
-    if (done.granted || done.error.detail.asked !== true) questions.giveBack(source);
-    return done;
+    let isRefusedOutside = false;
+    try {
+      return await signIn();
+    } catch (thrown) {
+      isRefusedOutside = toMeshpassError(thrown).detail.asked === true;
+      throw thrown;
+    } finally {
+      if (!isRefusedOutside) questions.giveBack(source);
+    }
   };
 
   return {
@@ -179,8 +174,9 @@ export function createOperators(options: OperatorsOptions) {
      * Authenticates the key of a client that is signing in. The client must have just created the DPoP proof for this
      * request.
      */
-    keyAuthentication: (presented: Presented) =>
-      grantedOutcome(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
+    keyAuthentication: (presented: Presented) => ({
+      jkt: verifyDpop({ ...proofOf(presented), replay: strangers }),
+    }),
   };
 }
 

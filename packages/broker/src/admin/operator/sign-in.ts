@@ -9,14 +9,7 @@ import type { Access } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { decodeJwt } from 'jose';
-import {
-  type AuditContext,
-  type AuditEvent,
-  grantedOutcome,
-  type Outcome,
-  recordGrant,
-  refusedOutcome,
-} from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds, uuidv7 } from '../../base/index.ts';
 import {
   type AttestationResult,
@@ -81,51 +74,46 @@ type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'atte
 
 /**
  * Opens an operator session.
- * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended` or
+ * @throws MeshpassError `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended`,
  *   `overloaded`
  */
 export async function signIn(
   context: OperatorSignInContext,
   request: SignInRequest,
-): Promise<Outcome<{ readonly session: OperatorSession; readonly caller: OperatorCaller }>> {
+): Promise<{ readonly session: OperatorSession; readonly caller: OperatorCaller }> {
   const { audit, clock, random, operatorSessions, recentLogouts } = context;
-  let event: AuditEvent = { ...request.event, proofHash: sha256Hex(request.token) };
-  try {
-    const access = context.access();
-    const { operators } = access;
-    if (!operators || !context.proofs) throw operatorUnauthorizedError();
-    const { who, replay, endsAt } = await prove(context.proofs, context, request, access);
-    event = { ...event, subject: who.subject, login: who.login, issuer: who.issuer };
-    refuseWithoutRole(who, access);
-    const openedAt = clock();
-    const latest = Math.floor(openedAt / 1000) + operators.session;
-    const session = {
-      ...who,
-      id: uuidv7(clock, random),
-      jkt: request.jkt,
-      source: event.source,
-      openedAt,
-      expiresAt: Math.min(latest, endsAt ?? latest),
-    };
-    requireNotSignedOut(recentLogouts, session.attestation);
-    if (!operatorSessions.hasPlace(session.subject))
-      throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
-    const caller = callerOf(session, access);
-    const opened = {
-      ...event,
-      rule: formatRoles(caller),
-      reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
-      detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
-    };
-    const written = await recordGrant(audit, opened, (tx) => tx.once(replay));
-    if (!written.granted) return written;
-    // The person may have signed out during the write.
-    if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
-    operatorSessions.add(session, request.cookieHash);
-    return grantedOutcome(opened, { session, caller });
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
+  const { event } = request;
+  annotateEvent(event, { proofHash: sha256Hex(request.token) });
+  const access = context.access();
+  const { operators } = access;
+  if (!operators || !context.proofs) throw operatorUnauthorizedError();
+  const { who, replay, endsAt } = await prove(context.proofs, context, request, access);
+  annotateEvent(event, { subject: who.subject, login: who.login, issuer: who.issuer });
+  refuseWithoutRole(who, access);
+  const openedAt = clock();
+  const latest = Math.floor(openedAt / 1000) + operators.session;
+  const session = {
+    ...who,
+    id: uuidv7(clock, random),
+    jkt: request.jkt,
+    source: event.source,
+    openedAt,
+    expiresAt: Math.min(latest, endsAt ?? latest),
+  };
+  requireNotSignedOut(recentLogouts, session.attestation);
+  if (!operatorSessions.hasPlace(session.subject))
+    throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
+  const caller = callerOf(session, access);
+  annotateEvent(event, {
+    rule: formatRoles(caller),
+    reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
+    detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
+  });
+  await recordGrant(audit, event, (tx) => tx.once(replay));
+  // The person may have signed out during the write.
+  if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
+  operatorSessions.add(session, request.cookieHash);
+  return { session, caller };
 }
 
 interface Proven {

@@ -15,7 +15,7 @@ import {
 } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
-import { type AuditContext, type AuditEvent, grantedOutcome, type Outcome, recordGrant } from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
@@ -59,19 +59,17 @@ export function createPolicyChanges(
   const put = async (
     { kept, access, plan: made, isOnDisk = false }: Change,
     author: PolicyAuthor,
-    asked: AuditEvent,
+    event: AuditEvent,
     accept: Acceptance = {},
-  ): Promise<Outcome<Plan>> => {
+  ): Promise<Plan> => {
     refuseUnsafe(made, accept);
     await mesh.take(access);
     const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
-    const reason = asked.reason ?? `Applied by ${author.by}.`;
-    const event = {
-      ...asked,
+    const reason = event.reason ?? `Applied by ${author.by}.`;
+    annotateEvent(event, {
       reason,
       target: `${kept.main} plan ${made.id}`,
       detail: {
-        ...asked.detail,
         plan: made.id,
         state: made.state,
         resources: made.resources.length,
@@ -83,7 +81,7 @@ export function createPolicyChanges(
           accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
         }),
       },
-    };
+    });
     const row = {
       time: new Date().toISOString(),
       applied_by: author.by,
@@ -94,16 +92,15 @@ export function createPolicyChanges(
       ...(author.run && { run_of: author.run.of, run: String(author.run.id) }),
       ...(isOnDisk && { on_disk: true }),
     };
-    const written = await recordGrant(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
-    if (!written.granted) return written;
+    await recordGrant(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
     if (isOnDisk) await mesh.followDisk();
-    return grantedOutcome(event, made);
+    return made;
   };
   /**
    * Runs changes one at a time. The author was authorized by the file that was in force at the time of the request, so
    * a change is refused if a different file has come into force since.
    */
-  const inTurn = (change: (decidedBy: Access | undefined) => Promise<Outcome<Plan>>) => {
+  const inTurn = (change: (decidedBy: Access | undefined) => Promise<Plan>) => {
     const decidedBy = mesh.inForce();
     return runExclusive(mutex, 'policy', async () => {
       if (mesh.inForce() === decidedBy) return await change(decidedBy);
@@ -139,8 +136,8 @@ export function createPolicyChanges(
     },
     /**
      * Applies a plan.
-     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
-     * @returns a refusal if the store failed
+     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, `store_unavailable`, or an error from
+     *   `plan`
      */
     apply: (kept: AccessTexts, planned: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async (decidedBy) => {
@@ -164,15 +161,14 @@ export function createPolicyChanges(
      * @param version `ON_DISK` for the file on disk, which then takes control again
      * @throws MeshpassError `plan_unknown`; `plan_stale` if another file came into force first; or an error from
      *   `apply`
-     * @returns a refusal if the store failed
      */
-    rollBack: (version: number, reason: string, author: PolicyAuthor, asked: AuditEvent, accept?: Acceptance) =>
+    rollBack: (version: number, reason: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async () => {
         const kept = await fileOf(version);
         const { access, plan } = await prove(kept);
         const isOnDisk = version === ON_DISK;
         const what = isOnDisk ? 'Reverted to the file on disk' : `Rolled back to version ${version}`;
-        const event = { ...asked, reason: `${what} by ${author.by}: ${reason}` };
+        annotateEvent(event, { reason: `${what} by ${author.by}: ${reason}` });
         return await put({ kept, access, plan, isOnDisk }, author, event, accept);
       }),
   };

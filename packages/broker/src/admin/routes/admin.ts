@@ -1,7 +1,7 @@
 /** Operator routes for listing and ending sessions. */
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, grantedOutcome, type Outcome, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
@@ -52,10 +52,8 @@ export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   return [
     // Allowed reads leave no audit row.
-    on(
-      'GET /admin/sessions',
-      { does: listing, action: 'operator.list', schema: SessionListQuery },
-      async ({ event, body }) => grantedOutcome(event, pageOf(sessions.live, body)),
+    on('GET /admin/sessions', { does: listing, action: 'operator.list', schema: SessionListQuery }, async ({ body }) =>
+      pageOf(sessions.live, body),
     ),
     on(
       'POST /admin/sessions/close',
@@ -89,28 +87,27 @@ function closing(order: z.infer<typeof CloseSessionsBody>): OperatorAction {
 
 async function closeSelected(
   { audit, sessions }: Context,
-  asked: AuditEvent,
+  event: AuditEvent,
   { all, reason, ...selector }: z.infer<typeof CloseSessionsBody>,
   caller: OperatorCaller,
-): Promise<Outcome<{ readonly closed: readonly string[]; readonly denied: readonly string[] }>> {
+): Promise<{ readonly closed: readonly string[]; readonly denied: readonly string[] }> {
   const { id } = selector;
   const matching = select(sessions.live, selector);
   const closed = matching.map((one) => one.session.id);
-  const event = {
-    ...asked,
+  annotateEvent(event, {
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
     reason: formatOperatorReason(caller, reason || undefined),
     // The sessions' own rows reference this decision, because thousands of ids would not fit here.
-    detail: { ...asked.detail, order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
-  };
+    detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
+  });
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
   await Promise.all(matching.map((one) => sessions.close(one, request)));
   // An attacker with the session's keys may already have ended the session, in which case it could not be closed.
   const late = id !== undefined && closed.length === 0 ? await sessions.denyLate(id) : undefined;
   const denied = late ? [id!] : [];
-  const decided = late ? { ...event, detail: { ...event.detail, denied } } : event;
-  const written = await recordGrant(audit, decided, late?.changes, late?.written);
-  return written.granted ? grantedOutcome(event, { closed, denied }) : written;
+  if (late) annotateEvent(event, { detail: { denied } });
+  await recordGrant(audit, event, late?.changes, late?.written);
+  return { closed, denied };
 }
 
 function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof SessionListQuery>) {

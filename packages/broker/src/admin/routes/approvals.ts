@@ -14,7 +14,7 @@ import {
 } from '@meshpass/identity/approval';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
-import { type AuditAction, type AuditEvent, grantedOutcome, type Outcome } from '../../audit/index.ts';
+import type { AuditAction, AuditEvent } from '../../audit/index.ts';
 import { createRateAllowance } from '../../base/index.ts';
 import type { Live, SessionCaller } from '../../core/index.ts';
 import { type Authentication, type Route, readBody, route } from '../../http/index.ts';
@@ -38,7 +38,7 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
     path: `/${string}`,
     action: AuditAction,
     schema: z.ZodType<Order>,
-    handler: (live: Live, order: Order, event: AuditEvent) => Promise<Outcome<unknown>>,
+    handler: (live: Live, order: Order, event: AuditEvent) => Promise<unknown>,
     auditMembers?: (order: Order) => Pick<AuditEvent, 'target' | 'detail'>,
   ): Route =>
     route({
@@ -59,8 +59,7 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       action: 'approval.list',
       authentication: session,
       schema: ListQuery,
-      handler: async ({ caller: { live }, body: { scope }, event }) =>
-        grantedOutcome(event, await approvals.overview(live, scope)),
+      handler: ({ caller: { live }, body: { scope } }) => approvals.overview(live, scope),
     }),
     order('/approvals', 'approval.request', ApprovalRequestBody, approvals.ask),
     order('/approvals/emergency', 'approval.emergency', EmergencyAccessBody, approvals.take, ({ grant }) => ({
@@ -93,7 +92,6 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
       authentication: ({ event }) => {
         const source = sourceGroup(event.source ?? 'unknown');
         attempts.spend(source, 'Too many messages from this address. Wait before you try again.');
-        return grantedOutcome(event, undefined);
       },
       read: (request) => readBody(request, MOST_OF_WEBHOOK),
       handler: async ({ request, params, body, event }) => {
@@ -139,7 +137,7 @@ export function operatorApprovalRoutes({
         action: 'approval.list',
         schema: OperatorListQuery,
       },
-      async ({ event, body }) => grantedOutcome(event, { requests: await approvals.list(body.id) }),
+      async ({ body }) => ({ requests: await approvals.list(body.id) }),
     ),
     on(
       'POST /admin/approvals/answer',

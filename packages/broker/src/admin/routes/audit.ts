@@ -1,6 +1,6 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { z } from 'zod';
-import { AuditQuery, grantedOutcome } from '../../audit/index.ts';
+import { AuditQuery, annotateEvent } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import {
@@ -34,10 +34,7 @@ export function auditRoutes({
     path: `/${string}`,
     one: Pick<OperatorRoute<Query>, 'does' | 'schema'>,
     answer: (query: Query) => Promise<Response>,
-  ) =>
-    on(`GET ${path}`, { ...one, action: 'operator.list' }, async ({ event, body }) =>
-      grantedOutcome(event, await queryStore(answer(body))),
-    );
+  ) => on(`GET ${path}`, { ...one, action: 'operator.list' }, ({ body }) => queryStore(answer(body)));
   return [
     read('/audit', { does: reading, schema: AuditQuery }, async (page) => {
       const rows = await trail.page(page);
@@ -55,8 +52,10 @@ export function auditRoutes({
     on(
       'POST /audit/prune',
       { does: 'audit.prune', action: 'audit.prune', schema: AuditPruneBody },
-      async ({ event, body: { before }, caller, because }) =>
-        await trail.prune(new Date(before), { ...event, reason: formatOperatorReason(caller, because) }),
+      async ({ event, body: { before }, caller, because }) => {
+        annotateEvent(event, { reason: formatOperatorReason(caller, because) });
+        return await trail.prune(new Date(before), event);
+      },
     ),
   ];
 }

@@ -5,7 +5,7 @@ import { JWT_TOKEN_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { MAX_ID_TOKEN_LENGTH } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
-import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, timestamp, toUnixSeconds } from '../../base/index.ts';
 import { parseTokenForm } from '../../core/index.ts';
 import { createSlots, type Route, readBody, route } from '../../http/index.ts';
@@ -51,15 +51,15 @@ export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
     route({
       at: 'GET /operator/sign-in',
       action: 'operator.sign-in',
-      authentication: ({ event }) => grantedOutcome(event, undefined),
-      handler: async ({ event }) => {
+      authentication: () => undefined,
+      handler: async () => {
         const { trust, operators: named } = context.access();
         const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) => {
           if (!signIn || !named) return [];
           const { scopes, refresh, consent = true } = signIn;
           return [{ name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent }];
         });
-        return grantedOutcome(event, { broker: publicUrl, issuers });
+        return { broker: publicUrl, issuers };
       },
     }),
     route({
@@ -73,17 +73,16 @@ export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
         const request = { token: form.subjectToken, tokenType: form.subjectTokenType, jkt, event };
         const exchange = () => signIn(context, request);
         const asks = form.subjectTokenType === JWT_TOKEN_TYPE;
-        const done = await (asks ? operators.askOutside(event, exchange) : exchange()).finally(leave);
-        if (!done.granted) return done;
-        const { session, caller } = done.value;
-        return grantedOutcome(done.event, {
+        const opening = asks ? operators.askOutside(event, exchange) : exchange();
+        const { session, caller } = await opening.finally(leave);
+        return {
           access_token: await context.tokens.issue(session),
           issued_token_type: OPERATOR_SESSION_TYPE,
           token_type: 'DPoP',
           ...timesOf(context, session),
           broker: publicUrl,
           operator: describeCaller(caller),
-        });
+        };
       },
     }),
   ];
@@ -107,14 +106,14 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
   const listed = () =>
     operatorSessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
   return [
-    on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller, event }) => {
+    on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller }) => {
       const { session } = caller;
-      return grantedOutcome(event, {
+      return {
         operator: describeCaller(caller),
         expires_at: session ? timestamp(session.expiresAt) : null,
         confirmed_until: session ? timestamp(operatorSessions.confirmedUntil(session)) : null,
         actions: ACTIONS.filter((name) => may(caller, name)),
-      });
+      };
     }),
     on(
       'POST /operator/session/confirm',
@@ -128,11 +127,10 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
         const session = caller.session!;
         attempts.spend(session.id, 'Too many confirmations for this session. Wait before you try again.');
         const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
-        const done = await confirmSignIn(context, { session, token: body.id_token, event }).finally(leave);
-        if (!done.granted) return done;
-        const operator = describeCaller(callerOf(done.value, context.access()));
-        const access_token = await context.tokens.issue(done.value);
-        return grantedOutcome(done.event, { access_token, operator, ...timesOf(context, done.value) });
+        const confirmed = await confirmSignIn(context, { session, token: body.id_token, event }).finally(leave);
+        const operator = describeCaller(callerOf(confirmed, context.access()));
+        const access_token = await context.tokens.issue(confirmed);
+        return { access_token, operator, ...timesOf(context, confirmed) };
       },
     ),
     on(
@@ -140,14 +138,12 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
       { does: 'operators.logout', action: 'operator.sign-out' },
       async ({ caller, event }) => await signOut(context, caller, event),
     ),
-    on('GET /operator/roles', { does: 'operators.roles', action: 'operator.list' }, async ({ event }) =>
-      grantedOutcome(event, {
-        actions: ACTIONS.map((action) => ({ action, roles: actionRequirements(action).roles })),
-      }),
-    ),
-    on('GET /operator/sessions', { does: 'operators.list', action: 'operator.list' }, async ({ event }) =>
-      grantedOutcome(event, { sessions: listed().map(describeSession) }),
-    ),
+    on('GET /operator/roles', { does: 'operators.roles', action: 'operator.list' }, async () => ({
+      actions: ACTIONS.map((action) => ({ action, roles: actionRequirements(action).roles })),
+    })),
+    on('GET /operator/sessions', { does: 'operators.list', action: 'operator.list' }, async () => ({
+      sessions: listed().map(describeSession),
+    })),
     on(
       'POST /operator/sessions/close',
       {
@@ -156,18 +152,14 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
         schema: CloseOperatorSessionsBody,
       },
       async ({ body: { id, subject }, caller, event, because }) => {
-        const target = id ?? subject;
+        annotateEvent(event, { target: id ?? subject });
         if (id === undefined ? !isPossible(subject!, context) : !z.uuid().safeParse(id).success)
-          return refusedOutcome(
-            { ...event, target },
-            new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
-          );
+          throw new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.');
         // This also ends sessions that this broker has not seen.
         const seen = operatorSessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
         const closed = { sessions: id === undefined ? seen : [id], subject };
-        const reason = formatOperatorReason(caller, because);
-        const done = await closeOperatorSessions(context, closed, 'operator', { ...event, target, reason });
-        return done.granted ? grantedOutcome(done.event, { closed: closed.sessions }) : done;
+        await closeOperatorSessions(context, closed, 'operator', event, formatOperatorReason(caller, because));
+        return { closed: closed.sessions };
       },
     ),
   ];

@@ -8,9 +8,9 @@ import { ApprovalId } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
-import { type AuditEvent, grantedOutcome, type Outcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import { type Call, createSlots, type Presented, type Route, route } from '../../http/index.ts';
+import { type Call, createSlots, type Route, route } from '../../http/index.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { stateOf } from '../operator/end-sessions.ts';
 import { type BrowserSignIn, type BrowserSignInResult, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
@@ -53,8 +53,7 @@ export const renderSignInRefusal = (error: MeshpassError, decision: string | und
 export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
-  const anyone = ({ event }: Presented) => grantedOutcome(event, undefined);
-  const shared = { action: 'operator.sign-in', authentication: anyone, refusal: renderSignInRefusal } as const;
+  const shared = { action: 'operator.sign-in', authentication: () => undefined, refusal: renderSignInRefusal } as const;
   const isStranger = (request: IncomingMessage) => readCookie(request, SESSION_COOKIE) === undefined;
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(sourceGroup(source ?? 'unknown'));
@@ -71,10 +70,10 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     const { location, ...begun } = await hold(event.source, () => browserSignIn.begin(issuer, wanted, silent));
     const over = surplusSignInCookies(request).map((name) => serializeCookie(name, '', 0));
     const kept = serializeCookie(signInCookie(begun.state), begun.cookie, SIGN_IN_SECONDS);
-    return grantedOutcome(event, seeOther(location, ...over, kept));
+    return seeOther(location, ...over, kept);
   };
 
-  const finish = async (issuer: string, request: IncomingMessage, event: AuditEvent): Promise<Outcome<Response>> => {
+  const finish = async (issuer: string, request: IncomingMessage, event: AuditEvent): Promise<Response> => {
     const { search, searchParams } = new URL(request.url ?? '/', context.origin);
     const own = signInCookie(searchParams.get('state') ?? '');
     const proven = await browserSignIn.finish(issuer, readCookie(request, own), search);
@@ -95,7 +94,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
           const issuer = toConfirm(context, call.request);
-          if (issuer === undefined) return grantedOutcome(call.event, seeOther(signInAt(data)));
+          if (issuer === undefined) return seeOther(signInAt(data));
           return await toIssuer(call, issuer, data, true);
         },
       }),
@@ -104,8 +103,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
       ...shared,
       at: `GET ${SIGN_IN_PATH}`,
       schema: SignInQuery,
-      handler: async ({ body, event }) =>
-        grantedOutcome(event, await renderSignInPage(browserSignIn.issuers(), body.request)),
+      handler: ({ body }) => renderSignInPage(browserSignIn.issuers(), body.request),
     }),
     route({
       ...shared,
@@ -129,15 +127,13 @@ async function signedIn(
   { idToken = '', binding, request: wanted }: BrowserSignInResult,
   over: string,
   event: AuditEvent,
-): Promise<Outcome<Response>> {
+): Promise<Response> {
   const secret = `mpo_${context.random(32).toString('base64url')}`;
   const cookieHash = sha256Hex(secret);
   const asked: SignInRequest = { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, cookieHash, event };
-  const done = await signIn(context, asked);
-  if (!done.granted) return done;
-  const { session } = done.value;
+  const { session } = await signIn(context, asked);
   const kept = serializeCookie(SESSION_COOKIE, secret, session.expiresAt - toUnixSeconds(context.clock));
-  return grantedOutcome(done.event, seeOther(pageOf(wanted), kept, over));
+  return seeOther(pageOf(wanted), kept, over);
 }
 
 /** Handles a silent confirmation by the issuer. It only extends the session that the browser already has. */
@@ -147,20 +143,23 @@ async function confirmed(
   over: string,
   request: IncomingMessage,
   event: AuditEvent,
-): Promise<Outcome<Response>> {
+): Promise<Response> {
   const { idToken, binding, request: wanted } = proven;
   const session = sessionOf(context, request);
-  if (idToken === undefined || !session) return grantedOutcome(event, seeOther(signInAt(wanted), over));
+  if (idToken === undefined || !session) return seeOther(signInAt(wanted), over);
   const { id, subject, login, issuer } = session;
   const unproven = stateOf(context, session) === 'unconfirmed';
-  const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
-  const asked = { session, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
-  const done = await confirmSignIn(context, asked);
-  if (done.granted) return grantedOutcome(done.event, seeOther(pageOf(wanted), over));
-  // In the meantime, another tab may have extended the session with a later confirmation by the issuer.
-  const newest = context.operatorSessions.byId(id) ?? session;
-  const isOvertaken = done.error.code === 'sign_in_stale' && stateOf(context, newest) !== 'unconfirmed';
-  return isOvertaken ? grantedOutcome(event, seeOther(pageOf(wanted), over)) : done;
+  const detail = { operator_session: id };
+  annotateEvent(event, { action: 'operator.confirm-sign-in', subject, login, issuer, unproven, detail });
+  try {
+    await confirmSignIn(context, { session, token: idToken, binding, event });
+  } catch (thrown) {
+    // In the meantime, another tab may have extended the session with a later confirmation by the issuer.
+    const newest = context.operatorSessions.byId(id) ?? session;
+    const isStale = thrown instanceof MeshpassError && thrown.code === 'sign_in_stale';
+    if (!isStale || stateOf(context, newest) === 'unconfirmed') throw thrown;
+  }
+  return seeOther(pageOf(wanted), over);
 }
 
 /**

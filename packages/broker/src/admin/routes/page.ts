@@ -8,7 +8,7 @@ import {
   ApprovalSeconds,
 } from '@meshpass/identity/approval';
 import { z } from 'zod';
-import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { readBody, readInput } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
@@ -69,18 +69,18 @@ export function pageRoutes(context: PageContext): readonly AuthorizedRoute[] {
     on(
       `GET ${LIST}`,
       { does: 'approvals.list', action: 'approval.list', refusal: renderSignInRefusal },
-      async ({ caller, request, event }) =>
-        grantedOutcome(event, await renderRequestList(visitorOf(caller, request), await approvals.list())),
+      async ({ caller, request }) => await renderRequestList(visitorOf(caller, request), await approvals.list()),
     ),
     on(
       `GET ${LIST}/:id`,
       { does: 'approvals.show', action: 'approval.list', refusal: toList },
       async ({ caller, request, params: { id = '' }, event }) => {
         const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
-        if (!found) return refusedOutcome({ ...event, target: id }, unknown(id.slice(0, 24)));
+        annotateEvent(event, { target: id });
+        if (!found) throw unknown(id.slice(0, 24));
         const does = found.emergency ? 'approvals.review' : 'approvals.approve';
         const token = may(caller, does) ? tokenOf(request, `${LIST}/${id}`) : undefined;
-        return grantedOutcome(event, await renderRequestPage(visitorOf(caller, request), found, token));
+        return await renderRequestPage(visitorOf(caller, request), found, token);
       },
     ),
     on<AnswerForm>(
@@ -92,11 +92,11 @@ export function pageRoutes(context: PageContext): readonly AuthorizedRoute[] {
         read: formReader(origin, AnswerForm),
       },
       async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
-        if (!attestation || !ApprovalId.safeParse(id).success) return refusedOutcome(event, unknown(id.slice(0, 24)));
+        if (!attestation || !ApprovalId.safeParse(id).success) throw unknown(id.slice(0, 24));
         const reviews = body.decision === 'accept' || body.decision === 'object';
-        const asked = reviews ? { ...event, action: 'approval.review' as const } : event;
-        const done = await approvals.answer({ attestation, via: 'page' }, orderOf(id, body), asked);
-        return done.granted ? grantedOutcome(done.event, seeOther(`${LIST}/${id}`)) : done;
+        if (reviews) annotateEvent(event, { action: 'approval.review' });
+        await approvals.answer({ attestation, via: 'page' }, orderOf(id, body), event);
+        return seeOther(`${LIST}/${id}`);
       },
     ),
     on(
@@ -108,10 +108,8 @@ export function pageRoutes(context: PageContext): readonly AuthorizedRoute[] {
         read: formReader(origin, NoFields),
       },
       async ({ caller, event }) => {
-        const done = await signOut(context, caller, event);
-        return done.granted
-          ? grantedOutcome(done.event, seeOther(SIGN_IN_PATH, serializeCookie(SESSION_COOKIE, '', 0)))
-          : done;
+        await signOut(context, caller, event);
+        return seeOther(SIGN_IN_PATH, serializeCookie(SESSION_COOKIE, '', 0));
       },
     ),
   ];

@@ -5,7 +5,7 @@
 import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { grantedOutcome, type Outcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
@@ -61,14 +61,13 @@ export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: Pol
       ...PLAN,
       at: 'POST /policy/plan',
       authentication: authorAuthentication(authorOf, 'plan'),
-      handler: async ({ caller, body, event }) =>
-        described(grantedOutcome(event, await alone(caller, () => changes.plan(body)))),
+      handler: async ({ caller, body }) => described(await alone(caller, () => changes.plan(body))),
     }),
     route({
       at: 'GET /policy/history',
       action: 'policy.plan',
       authentication: authorAuthentication(authorOf, 'plan'),
-      handler: async ({ event }) => grantedOutcome(event, { versions: await listVersions(store.db) }),
+      handler: async () => ({ versions: await listVersions(store.db) }),
     }),
     route({
       ...APPLY,
@@ -77,8 +76,8 @@ export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: Pol
       schema: JobApplyOrder,
       handler: async ({ caller: author, body, event }) => {
         const { plan, reason, ...kept } = body;
-        const asked = reason === undefined ? event : { ...event, reason: `Applied by ${author.by}: ${reason}` };
-        return described(await alone(author, () => changes.apply(kept, plan, author, asked)));
+        if (reason !== undefined) annotateEvent(event, { reason: `Applied by ${author.by}: ${reason}` });
+        return described(await alone(author, () => changes.apply(kept, plan, author, event)));
       },
     }),
   ];
@@ -101,14 +100,12 @@ export function operatorPolicyRoutes(
 ): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
   return [
-    on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
-      described(grantedOutcome(event, await changes.plan(body))),
-    ),
-    on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async ({ event }) =>
-      grantedOutcome(event, { versions: await listVersions(store.db) }),
-    ),
-    on('GET /policy/versions/:version', { does: 'policy.version', action: 'policy.plan' }, async ({ event, params }) =>
-      grantedOutcome(event, await changes.fileOf(Number(params.version))),
+    on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body }) => described(await changes.plan(body))),
+    on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async () => ({
+      versions: await listVersions(store.db),
+    })),
+    on('GET /policy/versions/:version', { does: 'policy.version', action: 'policy.plan' }, ({ params }) =>
+      changes.fileOf(Number(params.version)),
     ),
     on<z.infer<typeof PolicyApplyBody>>(
       'POST /policy/apply',
@@ -116,8 +113,8 @@ export function operatorPolicyRoutes(
       async ({ caller, body, event, because }) => {
         const { plan, accept_unknown: acceptUnknown, reason: _, ...kept } = body;
         const by = nameOf(caller);
-        const asked = { ...event, reason: `Applied by ${by}: ${because}` };
-        return described(await changes.apply(kept, plan, { by }, asked, { acceptUnknown }));
+        annotateEvent(event, { reason: `Applied by ${by}: ${because}` });
+        return described(await changes.apply(kept, plan, { by }, event, { acceptUnknown }));
       },
     ),
     on(
@@ -142,14 +139,13 @@ function authorAuthentication(authorOf: PolicyAuthorResolver, wants: 'plan' | 'a
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (!token) throw new MeshpassError('operator_unauthorized', 'A token from a job that may plan is required.');
     const author = await authorOf(token, wants);
-    return grantedOutcome({ ...event, subject: author.by }, author);
+    annotateEvent(event, { subject: author.by });
+    return author;
   };
 }
 
 /** Converts a plan to its response. */
-function described(planned: Outcome<Plan>): Outcome<unknown> {
-  if (!planned.granted) return planned;
-  const { id, state, resources, reach, changes, findings, assumed } = planned.value;
-  const members = { id, state, resources, reach, changes, findings, assumed };
-  return grantedOutcome(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
+function described(plan: Plan) {
+  const { id, state, resources, reach, changes, findings, assumed } = plan;
+  return { id, state, resources, reach, changes, findings, assumed, refused: refusals(plan).length > 0 };
 }

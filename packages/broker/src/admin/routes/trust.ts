@@ -2,7 +2,6 @@
 import { X509Certificate } from 'node:crypto';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { grantedOutcome } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { fingerprint } from '../../mesh/index.ts';
 import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
@@ -23,9 +22,7 @@ export function trustRoutes(context: Context): readonly AuthorizedRoute[] {
   const on = operatorRoutes(context.operators.authentication);
   return [
     // Allowed reads leave no audit row.
-    on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
-      grantedOutcome(event, trustOf(context)),
-    ),
+    on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async () => trustOf(context)),
     on(
       'POST /admin/trust/rotate',
       {
@@ -37,7 +34,7 @@ export function trustRoutes(context: Context): readonly AuthorizedRoute[] {
       async ({ event, body: { revoke } }) => {
         const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
         // The new state is part of the same response, because a revocation also signs this operator out.
-        return done.granted ? grantedOutcome(done.event, { ...done.value, ...trustOf(context) }) : done;
+        return { ...done, ...trustOf(context) };
       },
     ),
   ];

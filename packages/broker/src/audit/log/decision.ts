@@ -1,48 +1,15 @@
 /**
- * Decisions as values. Each step of a request returns either what it granted or the reason why it refused, together
- * with the audit event so far. The next step continues from there. Every decision produces one row. A grant's row is
- * written in the transaction that makes the grant effective. A refusal's row is durable before the client gets its
- * response. Refusals of clients without a session that exceed their source's limit are only counted (refusal-meter.ts).
+ * Records decisions. Every decision produces one row. A grant's row is written in the transaction that makes the grant
+ * effective. A step refuses by throwing, and the refusal's row is durable before the client gets its response. Refusals
+ * of clients without a session that exceed their source's limit are only counted (refusal-meter.ts).
  */
-import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import type { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import type { Clock } from '../../base/index.ts';
 import { type AuditEvent, auditRow } from './event.ts';
 import type { Journal } from './journal.ts';
 import type { RefusalMeter } from './refusal-meter.ts';
 import type { CollectChanges } from './unit.ts';
-
-export type Outcome<T> = GrantedOutcome<T> | RefusedOutcome;
-
-export interface GrantedOutcome<T> {
-  readonly granted: true;
-  readonly event: AuditEvent;
-  readonly value: T;
-}
-
-export interface RefusedOutcome {
-  readonly granted: false;
-  readonly event: AuditEvent;
-  readonly error: MeshpassError;
-}
-
-/** Builds a granted outcome. */
-export function grantedOutcome<T>(event: AuditEvent, value: T): GrantedOutcome<T> {
-  return { granted: true, event, value };
-}
-
-/**
- * Builds a refusal.
- * @param thrown error from any step; an error that is not a MeshpassError becomes `internal`
- */
-export function refusedOutcome(event: AuditEvent, thrown: unknown): RefusedOutcome {
-  return { granted: false, event, error: toMeshpassError(thrown) };
-}
-
-/** Whether a grant was recorded but not delivered, because it ended or a later step failed. */
-export function isWithheld({ event }: RefusedOutcome): boolean {
-  return event.row.written;
-}
 
 export interface AuditContext {
   readonly journal: Journal;
@@ -91,22 +58,17 @@ export function prepareGrant(
 /**
  * Atomically writes a grant's row and its changes. Called once per decision, before the response is sent.
  * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
- * @returns a refusal with `store_unavailable`, `overloaded` or `proof_replayed`; in that case, nothing was written,
- *   unless the store's response was lost
+ * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; in that case, nothing was written, unless
+ *   the store's response was lost
  */
 export async function recordGrant(
   context: AuditContext,
   event: AuditEvent,
   changes?: CollectChanges,
   written?: () => void,
-): Promise<Outcome<void>> {
+): Promise<void> {
   const grant = prepareGrant(context, event, changes, written);
-  try {
-    await context.journal.transaction(grant.changes, grant.written);
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
-  return grantedOutcome(event, undefined);
+  await context.journal.transaction(grant.changes, grant.written);
 }
 
 /**
@@ -116,7 +78,8 @@ export async function recordGrant(
  */
 export async function recordRefusal(
   context: AuditContext,
-  { event, error }: RefusedOutcome,
+  event: AuditEvent,
+  error: MeshpassError,
 ): Promise<{ metered: boolean }> {
   const { meter, observe, journal, clock } = context;
   const metered = isMetered(event) && meter?.admit(event, error.code, sourceGroup(event.source ?? 'unknown')) === false;

@@ -59,14 +59,14 @@ export interface Origin {
   readonly requestId?: string | undefined;
 }
 
-/** An audit event with the members known so far. A step adds members by copying the event: `{ ...event, subject }`. */
+/**
+ * The audit event of one decision, with the members known so far. Each step of a request adds what it has learned
+ * (annotateEvent), so that a refusal by any later step is recorded with it.
+ */
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: AuditAction;
-  /**
-   * Shared by all copies of the event, so that a failure after the grant was written is not recorded as a second
-   * decision.
-   */
+  /** Whether the grant's row was written. A failure after that is not recorded as a second decision. */
   readonly row: { written: boolean };
   /**
    * Whether the client has presented a token that only operators, edges and GitHub have. This does not depend on
@@ -110,6 +110,12 @@ export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previ
 export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
   return { id: uuidv7(clock, random), action, row: { written: false }, source, requestId };
+}
+
+/** Adds members to an event. Details are added to those that the event already has. */
+export function annotateEvent(event: AuditEvent, members: Partial<Omit<AuditEvent, 'id' | 'row'>>): void {
+  const { detail, ...others } = members;
+  Object.assign(event, others, detail && { detail: { ...event.detail, ...detail } });
 }
 
 /** Returns the event members for an identity confirmed by an issuer. */

@@ -12,8 +12,8 @@ import type { Clock } from '../../base/index.ts';
 import { queryStore, type Store } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { type AuditContext, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from './decision.ts';
-import type { AuditEvent } from './event.ts';
+import { type AuditContext, recordGrant } from './decision.ts';
+import { type AuditEvent, annotateEvent } from './event.ts';
 import type { AuditChain } from './log-end.ts';
 import { buildLogTree, deletePruned, lastCut } from './rows.ts';
 import { ADD_CUTS } from './statements.ts';
@@ -42,19 +42,15 @@ const LOOK = 50_000;
 /**
  * Prunes the log.
  * @param before time limit; the first row from this time or later is kept, and so are all rows after it
- * @returns a refusal with `audit_retained` if rows from that date must be kept, or with `audit_tampered`,
- *   `request_malformed` or `store_unavailable`
+ * @throws MeshpassError `audit_retained` if rows from that date must be kept, `audit_tampered`, `request_malformed`,
+ *   `store_unavailable`
  */
-export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<PruneResult>> {
-  const event = { ...asked, target: before.toISOString() };
-  try {
-    return await queryStore(pruneUnlessKept(context, before, event));
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
+export async function prune(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
+  annotateEvent(event, { target: before.toISOString(), reason: event.reason ?? 'Requested by an operator.' });
+  return await queryStore(pruneUnlessKept(context, before, event));
 }
 
-async function pruneUnlessKept(context: PruneContext, before: Date, event: AuditEvent): Promise<Outcome<PruneResult>> {
+async function pruneUnlessKept(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
   const { store, chain, key, clock } = context;
   const { db } = store;
   refuseYoung(context, before);
@@ -62,27 +58,25 @@ async function pruneUnlessKept(context: PruneContext, before: Date, event: Audit
   const cut = last?.start.size ?? 0;
   const head = (await chain.snapshot()).size;
   const size = await lastBefore(context, before, cut, head);
-  const reason = event.reason ?? 'Requested by an operator.';
   if (size <= cut) {
-    const detail = { ...event.detail, size: cut, rows: 0 };
-    const nothing = await recordGrant(context.audit, { ...event, reason, detail });
-    return nothing.granted ? grantedOutcome(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
+    annotateEvent(event, { detail: { size: cut, rows: 0 } });
+    await recordGrant(context.audit, event);
+    return { size: cut, rows: 0, note: last?.note ?? '' };
   }
   const at = await buildLogTree(db, size, key.verifiers);
   const problem = chain.problem() ?? at.problem;
   if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
   const root = at.tree.root();
   const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
-  const detail = { ...event.detail, from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
+  annotateEvent(event, { detail: { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) } });
   const peaks = JSON.stringify(at.tree.frontier().peaks);
-  const written = await recordGrant(context.audit, { ...event, reason, detail }, (tx) =>
+  await recordGrant(context.audit, event, (tx) =>
     tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
   );
-  if (!written.granted) return written;
   // If this fails, the next pruning or the next start deletes the remaining rows.
   while ((await deletePruned(db)) > 0);
   if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
-  return grantedOutcome(event, { size, rows: size - cut, note });
+  return { size, rows: size - cut, note };
 }
 
 function refuseYoung({ clock, retainSeconds }: PruneContext, before: Date): void {

@@ -10,7 +10,7 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -50,34 +50,25 @@ export interface IssueRequest {
 
 /**
  * Issues certificates for a live session's grants.
- * @returns a refusal with `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed` and others
+ * @throws MeshpassError `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed` and others
  */
 export async function issueCertificates(
   context: CertificateContext,
-  { body, live, event: asked, signal }: IssueRequest,
-): Promise<Outcome<CertificateResponse>> {
-  const requested = { ...asked, grant: body.certificates.map((one) => one.grant).join(',') };
-  let signed: readonly Signed[];
-  try {
-    const { signal: ended } = live.abort;
-    const either = signal ? AbortSignal.any([ended, signal]) : ended;
-    signed = await sign(context, await readRequest(context, body, live), live, either);
-  } catch (thrown) {
-    return refusedOutcome(requested, thrown);
-  }
-  const event = {
-    ...requested,
+  { body, live, event, signal }: IssueRequest,
+): Promise<CertificateResponse> {
+  annotateEvent(event, { grant: body.certificates.map((one) => one.grant).join(',') });
+  const { signal: ended } = live.abort;
+  const either = signal ? AbortSignal.any([ended, signal]) : ended;
+  const signed = await sign(context, await readRequest(context, body, live), live, either);
+  annotateEvent(event, {
     reason: 'The session is live and has these grants.',
     target: signed.map(({ principal }) => principal.spiffeId).join(','),
     detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
-  };
-  const lost = revokeLost(context, live, signed);
-  if (lost) return refusedOutcome(event, lost);
-  const written = await recordGrant(context.audit, event);
-  if (!written.granted) return written;
-  const lostMeanwhile = revokeLost(context, live, signed);
-  if (lostMeanwhile) return refusedOutcome(event, lostMeanwhile);
-  return grantedOutcome(event, {
+  });
+  revokeLost(context, live, signed);
+  await recordGrant(context.audit, event);
+  revokeLost(context, live, signed);
+  return {
     certificates: signed.map(({ principal, certificate }) => ({
       grant: principal.grant,
       spiffe_id: certificate.spiffeId,
@@ -86,7 +77,7 @@ export async function issueCertificates(
       not_after: certificate.notAfter,
     })),
     roots: [...context.mesh.roots()],
-  });
+  };
 }
 
 async function sign(
@@ -115,7 +106,8 @@ async function sign(
       return { principal, certificate };
     }),
   ).catch((thrown) => {
-    throw revokeLost(context, live, wanted) ?? thrown;
+    revokeLost(context, live, wanted);
+    throw thrown;
   });
   // The CA may have exceeded the requested lifetime, so update the recorded expiry.
   await promise(
@@ -195,17 +187,17 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 
 /**
  * Revokes the certificates of principals that the session lost during signing.
- * @returns the error to respond with; undefined if the session still has all of them
+ * @throws MeshpassError `session_closed`, `grant_unknown`
  */
 function revokeLost(
   { revocations, denies }: CertificateContext,
   live: Live,
   wanted: readonly Pick<Wanted, 'principal'>[],
-): MeshpassError | undefined {
+): void {
   // Compare principals instead of grants, because a grant that was lost and regained has a new principal.
   const held = new Set(live.session.principals.map(({ spiffeId }) => spiffeId));
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
-  if (lost.length === 0) return undefined;
+  if (lost.length === 0) return;
   // Revoke again, because signing may have recreated the deleted ServiceAccount or extended the expiry.
   revocations.add(
     lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
@@ -214,8 +206,8 @@ function revokeLost(
       return { namespace, serviceAccount, spiffeId, until, undenied };
     }),
   );
-  if (live.ended) return sessionClosedError(live.ended.cause);
-  return new MeshpassError('grant_unknown', 'The session no longer has all of these grants.');
+  if (live.ended) throw sessionClosedError(live.ended.cause);
+  throw new MeshpassError('grant_unknown', 'The session no longer has all of these grants.');
 }
 
 function evidence(principal: Principal, certificate: SignedCertificate) {

@@ -12,11 +12,9 @@ import {
 import {
   type AuditContext,
   type AuditEvent,
+  annotateEvent,
   createAuditEvent,
-  grantedOutcome,
-  type Outcome,
   recordRefusal,
-  refusedOutcome,
 } from '../../audit/index.ts';
 import { type Clock, type Random, toUnixSeconds } from '../../base/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
@@ -63,22 +61,19 @@ export function createControlChannel(context: ControlContext) {
   const keys = createStatementKeys(signer);
   const announcements = source && createAnnouncements(source, keys);
   const renewal = { ...context, keys, announcements, heard: new WeakMap() };
-  const renewOne = (lease: LeaseRenewal, event: AuditEvent): Outcome<string> => {
-    try {
-      return grantedOutcome(event, renew(renewal, lease));
-    } catch (thrown) {
-      const session = live.byId(lease.session_id)?.session;
-      // Anyone can send a proof, so refusals are rate-limited as if the client were unknown.
-      const members = session ? sessionMembers(session) : { sessionId: lease.session_id };
-      return refusedOutcome({ ...event, ...members, unproven: true }, thrown);
-    }
+  const renewOne = (lease: LeaseRenewal, event: AuditEvent): string => {
+    const session = live.byId(lease.session_id)?.session;
+    // Anyone can send a proof, so refusals are rate-limited as if the client were unknown.
+    annotateEvent(event, { ...(session ? sessionMembers(session) : { sessionId: lease.session_id }), unproven: true });
+    return renew(renewal, lease);
   };
   return {
     keys,
     /**
      * Renews a lease, given a proof from its session.
-     * @param event audit event. A refusal returns it with the session's identity added.
+     * @param event audit event, to which the session's identity is added
      * @returns a signed statement of either the renewed lease or the end of the session
+     * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
      */
     renewOne,
     /**
@@ -88,24 +83,24 @@ export function createControlChannel(context: ControlContext) {
      * @param from address of the edge
      * @returns answers in the same order as the leases
      */
-    renew: async (leases: readonly LeaseRenewal[], from: string | undefined) => {
-      const outcomes = leases.map((lease) =>
-        renewOne(lease, createAuditEvent('session.heartbeat', { source: from }, clock, random)),
-      );
+    renew: async (leases: readonly LeaseRenewal[], from: string | undefined) =>
       // Refusals are recorded in parallel, so a batch takes no longer than its slowest write.
-      return await Promise.all(
-        outcomes.map(async (outcome, at): Promise<LeaseAnswer> => {
-          const { session_id } = leases[at]!;
-          if (outcome.granted) return { session_id, statement: outcome.value };
+      await Promise.all(
+        leases.map(async (lease): Promise<LeaseAnswer> => {
+          const { session_id } = lease;
+          const event = createAuditEvent('session.heartbeat', { source: from }, clock, random);
           try {
-            await recordRefusal(audit, outcome);
-            return { session_id, error_code: outcome.error.code };
+            return { session_id, statement: renewOne(lease, event) };
           } catch (thrown) {
-            return { session_id, error_code: toMeshpassError(thrown).code };
+            const error = toMeshpassError(thrown);
+            const code = await recordRefusal(audit, event, error).then(
+              () => error.code,
+              (failed: unknown) => toMeshpassError(failed).code,
+            );
+            return { session_id, error_code: code };
           }
         }),
-      );
-    },
+      ),
     /** Returns a session's configuration with its signed header, or undefined if it does not exist yet. */
     announced: (session: Session): Announcement | undefined => announcements?.of(session),
     /** Returns the bytes of an announced configuration, or undefined if no such configuration was announced. */

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { ReplayMemory } from '@meshpass/identity/limits/replay';
-import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { Authentication, Connections } from '../../http/index.ts';
 import { type Live, type LiveIndex, requireLiveSession, sessionClosedError, sessionMembers } from '../session/live.ts';
@@ -40,31 +40,27 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
   const { live, replay, connections } = context;
   const authenticate: Authentication<SessionCaller> = ({ request, event, path }) => {
     const proof = header(request, 'dpop');
-    const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
+    if (proof !== undefined) annotateEvent(event, { proofHash: sha256Hex(proof) });
     const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
-    if (token === undefined) return refusedOutcome(presented, sessionTokenMissingError());
+    if (token === undefined) throw sessionTokenMissingError();
     // Look up the session by the token's hash, so that timing differences can only reveal the hash, never the token.
     const hash = sha256Hex(token);
     const found = live.byToken(hash);
     if (!found) {
       const over = live.ended(hash);
-      if (over) return refusedOutcome({ ...presented, sessionId: over.id }, sessionClosedError(over.cause));
-      const unknown = 'Unknown session. Open a new one.';
-      return refusedOutcome(presented, new MeshpassError('session_unknown', unknown));
+      if (!over) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
+      annotateEvent(event, { sessionId: over.id });
+      throw sessionClosedError(over.cause);
     }
     const { session } = found;
-    const identified = { ...presented, ...sessionMembers(session) };
+    annotateEvent(event, sessionMembers(session));
     const { clock, startedAt, publicUrl } = context;
     const now = toUnixSeconds(clock);
     const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
-    try {
-      verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
-      requireLiveSession(found, now);
-    } catch (thrown) {
-      return refusedOutcome(identified, thrown);
-    }
+    verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
+    requireLiveSession(found, now);
     connections.belongs(request.socket, session.id);
-    return grantedOutcome(identified, { live: found, token });
+    return { live: found, token };
   };
   return Object.assign(authenticate, {
     still: (caller: SessionCaller): SessionCaller => {
@@ -88,7 +84,7 @@ export interface KeyCaller {
  */
 export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
   const { replay, publicUrl, clock, startedAt } = context;
-  return ({ request, event, path }) => {
+  return ({ request, path }) => {
     const expected = { method: request.method ?? '', url: publicUrl + path };
     const proof = header(request, 'dpop');
     const jkt = verifyDpop({
@@ -98,7 +94,7 @@ export function keyAuthentication(context: AuthenticationContext): Authenticatio
       startedAt,
       replay: replay.strangers,
     });
-    return grantedOutcome(event, { jkt, dpop: proof ?? '' });
+    return { jkt, dpop: proof ?? '' };
   };
 }
 

@@ -5,7 +5,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
-import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
 import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
 import type { ConfigurationRelay } from '../../mesh/index.ts';
 import type { Announcement } from '../channel/configurations.ts';
@@ -41,19 +40,19 @@ export function configurationRoutes(
       at: 'GET /session/configuration',
       action: 'configuration.read',
       authentication: session,
-      handler: async ({ caller: { live }, event, request, response }) => {
-        if (!configurations) return grantedOutcome(event, unavailable());
+      handler: async ({ caller: { live }, request, response }) => {
+        if (!configurations) return unavailable();
         const wait = waitIn(request.headers.prefer);
         let announced = control.announced(live.session);
         if (wait > 0 && !announced) {
           await firstOne({ configurations, live, response, seconds: wait });
-          if (live.ended) return refusedOutcome(event, sessionClosedError(live.ended.cause));
+          if (live.ended) throw sessionClosedError(live.ended.cause);
           announced = control.announced(live.session);
         }
         // This is not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
-        if (!announced) return grantedOutcome(event, unavailable());
+        if (!announced) return unavailable();
         const applied: Record<string, string> = wait > 0 ? { 'preference-applied': `wait=${wait}` } : {};
-        return grantedOutcome(event, send(answers, live, request, response, announced, applied));
+        return send(answers, live, request, response, announced, applied);
       },
     }),
   ];

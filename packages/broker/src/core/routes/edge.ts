@@ -12,7 +12,7 @@ import {
 } from '@meshpass/identity/channel/index';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { auditRow, createAuditEvent, grantedOutcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent, auditRow, createAuditEvent, recordGrant } from '../../audit/index.ts';
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
@@ -74,7 +74,8 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       throw new MeshpassError('edge_unauthorized', "The edge's ServiceAccount token is required.");
     guesses.trust(source);
     context.connections.belongs(socket);
-    return grantedOutcome({ ...event, known: true }, identityOf(token));
+    annotateEvent(event, { known: true });
+    return identityOf(token);
   };
 
   return [
@@ -83,12 +84,11 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       action: 'edge.stream',
       authentication,
       handler: async ({ event, request, response }) => {
-        const reason = 'The edge authenticated with its ServiceAccount token.';
-        const written = await recordGrant(context.audit, { ...event, reason });
-        if (!written.granted) return written;
+        annotateEvent(event, { reason: 'The edge authenticated with its ServiceAccount token.' });
+        await recordGrant(context.audit, event);
         const asked = request.headers[CONTROL_HEADER];
         stream(context, response, { control: asked !== undefined, draining: Number(asked) >= 2 });
-        return grantedOutcome(event, RESPONSE_ALREADY_SENT);
+        return RESPONSE_ALREADY_SENT;
       },
     }),
     route({
@@ -97,10 +97,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       authentication,
       schema: EdgeDecisions,
       limit: MAX_DECISIONS_BODY,
-      handler: async ({ event, body: { decisions } }) => {
-        await recordEdgeDecisions(context, decisions);
-        return grantedOutcome(event, undefined);
-      },
+      handler: async ({ body: { decisions } }) => await recordEdgeDecisions(context, decisions),
     }),
     route({
       at: 'POST /leases',
@@ -115,9 +112,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         const refusals = leases
           .slice(within.length)
           .map(({ session_id }) => ({ session_id, error_code: 'overloaded' }));
-        return grantedOutcome(event, {
-          answers: [...(await context.control.renew(within, event.source)), ...refusals],
-        });
+        return { answers: [...(await context.control.renew(within, event.source)), ...refusals] };
       },
     }),
     route({
@@ -125,14 +120,10 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       action: 'edge.stream',
       authentication,
       schema: EdgeConfigurationRequest,
-      handler: async ({ event, body: { set, digest } }) => {
+      handler: async ({ body: { set, digest } }) => {
         const content = context.control.configuration(set, digest);
-        if (!content)
-          return refusedOutcome(event, new MeshpassError('not_found', 'This configuration was not announced.'));
-        return grantedOutcome(
-          event,
-          new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }),
-        );
+        if (!content) throw new MeshpassError('not_found', 'This configuration was not announced.');
+        return new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } });
       },
     }),
     route({
@@ -140,10 +131,9 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       action: 'edge.stream',
       authentication,
       schema: EdgeDraining,
-      handler: async ({ caller, event, body: { sessions } }) => {
+      handler: async ({ caller, body: { sessions } }) => {
         // Drop excess announcements. An honest edge repeats them, and a malicious edge must not flood the others.
         if (announcements.take(caller)) context.feed.draining(sessions);
-        return grantedOutcome(event, undefined);
       },
     }),
   ];

@@ -4,15 +4,8 @@
  * audited like a separate request. If a credential is refused or late, it is omitted. The agent then requests it and
  * learns the reason.
  */
-import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse } from '@meshpass/identity';
-import {
-  type AuditAction,
-  type AuditEvent,
-  createAuditEvent,
-  isWithheld,
-  type Outcome,
-  recordRefusal,
-} from '../../audit/index.ts';
+import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse, toMeshpassError } from '@meshpass/identity';
+import { type AuditAction, type AuditEvent, createAuditEvent, recordRefusal } from '../../audit/index.ts';
 import type { createSlots } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import { type Live, sessionMembers } from '../session/live.ts';
@@ -55,11 +48,19 @@ export async function issueInitialCredentials(
   context.configurations?.current(live.session);
   const done = take(renewals, live);
   if (!done) return {};
+  /** Issues a credential. A refusal is recorded as if it had been sent to the client. */
+  const attempt = async <T>(action: AuditAction, issue: (event: AuditEvent) => Promise<T>): Promise<T | undefined> => {
+    const { audit, clock, random } = context;
+    const own = { ...createAuditEvent(action, event, clock, random), ...sessionMembers(live.session) };
+    try {
+      return await issue(own);
+    } catch (thrown) {
+      // If the store is unavailable, the audit row is lost. This is acceptable, because access was not granted.
+      if (!own.row.written) await recordRefusal(audit, own, toMeshpassError(thrown)).catch(() => {});
+      return undefined;
+    }
+  };
   try {
-    const begin = (action: AuditAction): AuditEvent => ({
-      ...createAuditEvent(action, event, context.clock, context.random),
-      ...sessionMembers(live.session),
-    });
     const certificates = grantsOf(live.session)
       .slice(0, form.csrs.length)
       .map((name, at) => ({
@@ -69,18 +70,16 @@ export async function issueInitialCredentials(
     const [issued, token] = await Promise.all([
       certificates.length === 0
         ? undefined
-        : issueCertificates(context, {
-            body: { certificates },
-            live,
-            event: begin('certificate.issue'),
-            signal: AbortSignal.timeout(CERTIFICATES_MS),
+        : attempt('certificate.issue', (event) => {
+            const signal = AbortSignal.timeout(CERTIFICATES_MS);
+            return issueCertificates(context, { body: { certificates }, live, event, signal });
           }),
-      deriveToken(context, { live, event: begin('token.issue') }),
+      attempt('token.issue', (event) => deriveToken(context, { live, event })),
     ]);
     const announced = context.control.announced(live.session);
     return {
-      certificates: issued && (await given(context, issued))?.certificates,
-      identity_token: await given(context, token),
+      certificates: issued?.certificates,
+      identity_token: token,
       // Larger configurations are only served by their own route, which limits the number of concurrent responses.
       ...(announced &&
         announced.content.length <= MAX_INITIAL_CONFIGURATION_BYTES && {
@@ -98,12 +97,4 @@ function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void
   } catch {
     return undefined;
   }
-}
-
-/** Returns the granted value. A refusal is recorded as if it had been sent to the client. */
-async function given<T>({ audit }: InitialCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
-  if (outcome.granted) return outcome.value;
-  // If the store is unavailable, the audit row is lost. This is acceptable, because access was not granted.
-  if (!isWithheld(outcome)) await recordRefusal(audit, outcome).catch(() => {});
-  return undefined;
 }

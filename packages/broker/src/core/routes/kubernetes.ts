@@ -1,7 +1,7 @@
 /** Serves `POST /kubernetes/token`, which issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
 import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
-import { grantedOutcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent, recordGrant } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { KubernetesTokens } from '../../mesh/index.ts';
@@ -42,50 +42,52 @@ export function kubernetesRoutes(
       limit: MAX_BODY,
       auditMembers: ({ grant }) => ({ detail: { grant: grant.slice(0, 63) } }),
       handler: async ({ caller: { live }, body: { grant }, event }) => {
-        const principal = holder(context, live, grant);
-        if (principal instanceof MeshpassError) return refusedOutcome(event, principal);
+        const principal = requirePrincipal(context, live, grant);
         const { namespace, serviceAccount } = principal;
-        const named = { ...event, grant, target: `system:serviceaccount:${namespace}:${serviceAccount}` };
+        // The grant is now known to exist, so it moves from the details to its own column.
+        const target = `system:serviceaccount:${namespace}:${serviceAccount}`;
+        annotateEvent(event, { grant, target, detail: { grant: undefined } });
         if (!allowance.take(`${live.session.id} ${grant}`)) {
           const message =
             'This session has requested too many API server tokens. Wait 30 seconds before you try again.';
           const retryAfter = Math.ceil(1 / PER_SECOND);
-          return refusedOutcome(named, new MeshpassError('too_many_attempts', message, { retryAfter }));
+          throw new MeshpassError('too_many_attempts', message, { retryAfter });
         }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
         // While waiting for Kubernetes, the session may have ended, or lost the grant or its roles. Its ServiceAccount
         // is then deleted.
-        const lost = holder(context, live, grant);
-        if (lost instanceof MeshpassError) return refusedOutcome(named, lost);
-        const written = await recordGrant(audit, {
-          ...named,
+        requirePrincipal(context, live, grant);
+        annotateEvent(event, {
           reason: 'API server token: the grant has Kubernetes roles.',
           detail: { exp: expiresAt, ...(credentialId !== undefined && { credentialId }) },
         });
-        if (!written.granted) return written;
-        if (live.ended) return refusedOutcome(written.event, sessionClosedError(live.ended.cause));
-        return grantedOutcome(written.event, { token, expires_at: expiresAt });
+        await recordGrant(audit, event);
+        if (live.ended) throw sessionClosedError(live.ended.cause);
+        return { token, expires_at: expiresAt };
       },
     }),
   ];
 }
 
-/** Returns the session's principal under a grant that has Kubernetes roles, or an error if there is none. */
-function holder(
+/**
+ * Returns the session's principal under a grant that has Kubernetes roles.
+ * @throws MeshpassError `session_closed`, `grant_unknown`, `kubernetes_off`, `kubernetes_not_granted`
+ */
+function requirePrincipal(
   { mesh, clock, kubernetesTokens }: KubernetesRoutesContext,
   live: Live,
   grant: string,
-): Principal | MeshpassError {
-  if (live.ended) return sessionClosedError(live.ended.cause);
+): Principal {
+  if (live.ended) throw sessionClosedError(live.ended.cause);
   const principal = principalUnder(live.session, grant, toUnixSeconds(clock));
-  if (!principal) return new MeshpassError('grant_unknown', 'The session does not have this grant.');
+  if (!principal) throw new MeshpassError('grant_unknown', 'The session does not have this grant.');
   if (!kubernetesTokens)
-    return new MeshpassError(
+    throw new MeshpassError(
       'kubernetes_off',
       'kubectl access is disabled on this broker, regardless of the access file. The operator must set --kubernetes-audience.',
     );
   if (mesh.kubernetes().has(grant)) return principal;
-  return new MeshpassError(
+  throw new MeshpassError(
     'kubernetes_not_granted',
     `The grant ${grant} has no Kubernetes role. The access file does not assign one, or an assigned role now allows too much.`,
   );

@@ -4,7 +4,7 @@ import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass
 import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel/index';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
-import { type AuditEvent, grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import type { AuditEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { issueCertificates } from '../certificate/issue.ts';
@@ -69,7 +69,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     try {
       const hungUp = () => request.socket.destroyed;
       const opened = await exchangeProof(context, { ...key, form, hungUp, event });
-      if (opened.granted) connections.belongs(request.socket, opened.value.live.session.id);
+      connections.belongs(request.socket, opened.live.session.id);
       return opened;
     } finally {
       rest();
@@ -86,14 +86,12 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       read: tokenForm,
       atTokenEndpoint: true,
       handler: async ({ caller, body: form, event, request, response }) => {
-        if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refusedOutcome(event, sessionTokenMissingError());
-        const opened = await open(caller, form, event, request);
-        if (!opened.granted) return opened;
-        const { live, answer } = opened.value;
+        if (form.subjectTokenType === SESSION_TOKEN_TYPE) throw sessionTokenMissingError();
+        const { live, answer } = await open(caller, form, event, request);
         const first =
           form.csrs.length === 0 ? {} : await issueInitialCredentials(context, renewals, { live, form, event });
         if (first.configuration) closeSlowReader(request, response);
-        return grantedOutcome(opened.event, { ...answer, ...first });
+        return { ...answer, ...first };
       },
     }),
     route({
@@ -136,31 +134,28 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       limit: MAX_REPORT,
       handler: async ({ caller: { live }, body, event }) => {
         reportedRefusals.take(live, body, { source: event.source });
-        return grantedOutcome(event, undefined);
       },
     }),
     route({
       at: 'GET /services',
       action: 'services.read',
       authentication: session,
-      handler: async ({ caller: { live }, event }) =>
-        grantedOutcome(event, buildServicesResponse(answers, live.session)),
+      handler: async ({ caller: { live } }) => buildServicesResponse(answers, live.session),
     }),
     // The lease proof is the only credential. Edges use the route in routes/edge.ts instead.
     route({
       at: 'POST /leases',
       action: 'session.heartbeat',
       accepts: ({ headers }) => headers.authorization === undefined,
-      authentication: ({ event }) => grantedOutcome(event, undefined),
+      authentication: () => undefined,
       schema: LeaseRequest.extend({ leases: LeaseRequest.shape.leases.max(1) }),
       limit: MAX_LEASE,
       // A renewal does not grant anything, so it is written to the audit log only if it is refused.
       handler: async ({ body, event, request }) => {
         const lease = body.leases[0]!;
-        const renewed = context.control.renewOne(lease, event);
-        if (!renewed.granted) return renewed;
+        const statement = context.control.renewOne(lease, event);
         if (context.live.byId(lease.session_id)) connections.belongs(request.socket, lease.session_id);
-        return grantedOutcome(event, { answers: [{ session_id: lease.session_id, statement: renewed.value }] });
+        return { answers: [{ session_id: lease.session_id, statement }] };
       },
     }),
     ...configurationRoutes(context, session),
@@ -173,7 +168,6 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
         // closeSession() writes its own audit row.
         const { source, requestId } = event;
         await closeSession(context, live, { cause: 'goodbye', source, requestId });
-        return grantedOutcome(event, undefined);
       },
     }),
   ];

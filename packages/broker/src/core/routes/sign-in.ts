@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Authorize, isSignInTrusted } from '@meshpass/access';
-import { type Attestation, MeshpassError, type SignIn } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type SignIn, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import {
   MAX_ID_TOKEN_LENGTH,
@@ -11,14 +11,7 @@ import {
   type SignInsResponse,
   SignOutRequest,
 } from '@meshpass/identity/sign-in/wire';
-import {
-  type AuditEvent,
-  grantedOutcome,
-  type Origin,
-  type Outcome,
-  recordGrant,
-  refusedOutcome,
-} from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type Origin, recordGrant } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type LogoutVerifier, unknownIssuerError, type VerifiedLogout } from '../../issuers/index.ts';
@@ -56,7 +49,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       at: 'GET /session/sign-in',
       action: 'sign_in.read',
       authentication: session,
-      handler: async ({ caller, event }) => grantedOutcome(event, answer(caller.live.session.attestation)),
+      handler: async ({ caller }) => answer(caller.live.session.attestation),
     }),
     route({
       at: 'POST /session/sign-in',
@@ -68,8 +61,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
         if (!attempts.take(one.session.id))
           throw new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
         const done = verifying.take(one.session.id);
-        const added = await addSignIn(signIns, one, body, event).finally(done);
-        return added.granted ? grantedOutcome(added.event, answer(one.session.attestation)) : added;
+        await addSignIn(signIns, one, body, event).finally(done);
+        return answer(one.session.attestation);
       },
     }),
     route({
@@ -80,14 +73,14 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       handler: async ({ caller: { live: one }, body: { issuer }, event }) => {
         // endSignIn() writes its own audit row.
         await endSignIn(signIns, one, issuer, event);
-        return grantedOutcome(event, one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation));
+        return one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation);
       },
     }),
     route({
       at: 'POST /sign-in/backchannel-logout/:name',
       action: 'sign_in.logout',
       // The token itself is the proof, so any sender may deliver it.
-      authentication: ({ event }) => grantedOutcome(event, undefined),
+      authentication: () => undefined,
       read: logoutForm,
       handler: async ({ body: token, params, event }) => {
         const name = String(params.name);
@@ -95,15 +88,14 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
         try {
           if (!verifyLogout) throw unknownIssuerError(name);
           const out = await verifyLogout(name, token);
-          const known = {
-            ...event,
+          annotateEvent(event, {
             known: true,
             issuer: out.issuer,
             subject: out.subject,
             reason: `${out.issuer} reported a sign-out.`,
             detail: { sid: out.sid, signed_out_at: out.at },
-          };
-          return await takeLogout(context, storing, out, known);
+          });
+          await takeLogout(context, storing, out, event);
         } finally {
           done();
         }
@@ -121,19 +113,19 @@ async function takeLogout(
   storing: Set<string>,
   out: VerifiedLogout,
   event: AuditEvent,
-): Promise<Outcome<undefined>> {
+): Promise<void> {
   const { key } = out.replay;
-  if (storing.has(key))
-    return refusedOutcome(event, new MeshpassError('proof_replayed', 'This logout token is already being recorded.'));
+  if (storing.has(key)) throw new MeshpassError('proof_replayed', 'This logout token is already being recorded.');
   storing.add(key);
   const writing = recordGrant(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
-  const early = await Promise.race([writing, pause(STORE_PATIENCE_MS, undefined, { ref: false })]);
-  if (early?.granted === false && early.error.code === 'proof_replayed') return early;
-  const ended = Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
-  const written = await writing;
-  await ended;
+  const isRepeated = writing.then(
+    () => false,
+    (thrown: unknown) => toMeshpassError(thrown).code === 'proof_replayed',
+  );
+  if (await Promise.race([isRepeated, pause(STORE_PATIENCE_MS, false, { ref: false })])) return await writing;
+  await Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
   // Response: OpenID Connect Back-Channel Logout 1.0 section 2.8.
-  return written.granted ? grantedOutcome(event, undefined) : written;
+  await writing;
 }
 
 /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer has none. */

@@ -3,7 +3,7 @@ import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, grantedOutcome, type Outcome, type Proof, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type Proof } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement, type Entitlement } from './entitlement.ts';
@@ -39,33 +39,26 @@ export interface AuthorizedSession {
 
 /**
  * Decides which grants the attested workspace receives, and prepares its session.
- * @returns a refusal with `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in force),
- *   or an error from withoutLosses()
+ * @throws MeshpassError `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in force), and
+ *   the errors of withoutLosses()
  */
-export async function authorizeSession(
-  context: SessionContext,
-  request: AuthorizeRequest,
-): Promise<Outcome<AuthorizedSession>> {
+export async function authorizeSession(context: SessionContext, request: AuthorizeRequest): Promise<AuthorizedSession> {
   const { event, replay } = request;
   const { losses } = context;
-  try {
-    const access = context.mesh.access();
-    const token = `mps_${context.random(32).toString('base64url')}`;
-    const { organization } = access.trust.codespaces ?? {};
-    const attestation = withoutLosses(losses, request.attestation, request.asked, organization);
-    const checked = losses.now();
-    const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
-      async (denied: unknown) => {
-        // A refusal also uses up a single-use proof. Otherwise, a stolen proof could cause any number of refusals.
-        if (replay) await context.journal.transaction((tx) => tx.once(replay));
-        throw denied;
-      },
-    );
-    const grant = grantsOf(session).join(',');
-    return grantedOutcome({ ...event, sessionId: session.id, grant, reason }, { session, token, access, checked });
-  } catch (thrown) {
-    return refusedOutcome(event, thrown);
-  }
+  const access = context.mesh.access();
+  const token = `mps_${context.random(32).toString('base64url')}`;
+  const { organization } = access.trust.codespaces ?? {};
+  const attestation = withoutLosses(losses, request.attestation, request.asked, organization);
+  const checked = losses.now();
+  const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
+    async (denied: unknown) => {
+      // A refusal also uses up a single-use proof. Otherwise, a stolen proof could cause any number of refusals.
+      if (replay) await context.journal.transaction((tx) => tx.once(replay));
+      throw denied;
+    },
+  );
+  annotateEvent(event, { sessionId: session.id, grant: grantsOf(session).join(','), reason });
+  return { session, token, access, checked };
 }
 
 async function decide(

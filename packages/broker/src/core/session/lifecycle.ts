@@ -9,11 +9,8 @@ import {
   auditRow,
   type CollectChanges,
   createAuditEvent,
-  grantedOutcome,
-  type Outcome,
   type Proof,
   recordGrant,
-  refusedOutcome,
 } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
@@ -42,20 +39,20 @@ export interface PendingSession {
  * Opens a session and ends the previous session of its workspace in one transaction, so that a workspace never has two
  * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (write-queue.ts).
  *
- * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. A refusal means
- *   that nothing has changed, unless the store's response was lost. In that case, the unused session ends when its
+ * @throws MeshpassError `workspace_not_owned`, `proof_replayed`, `store_unavailable`, `overloaded`. A refusal means that
+ *   nothing has changed, unless the store's response was lost. In that case, the unused session ends when its
  *   lease expires, or when its workspace opens another session.
  */
 export async function openSession(
   context: SessionContext,
   { session, replay, event, onLive }: PendingSession,
   together: WithPendingCuts,
-): Promise<Outcome<Live>> {
+): Promise<Live> {
   const previous = context.live.byWorkspace(session.attestation.workspace.key);
   if (previous && !sameSubject(previous.session, session)) {
     const detail = { reason: `That session is ${previous.session.id}.` };
     const why = 'A different user has a live session in this workspace.';
-    return refusedOutcome(event, new MeshpassError('workspace_not_owned', why, { detail }));
+    throw new MeshpassError('workspace_not_owned', why, { detail });
   }
   const { source, requestId } = event;
   const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
@@ -76,8 +73,8 @@ export async function openSession(
       onLive(live);
     },
   });
-  const stored = await recordGrant(context.audit, event, changes, written);
-  return stored.granted ? grantedOutcome(event, live) : stored;
+  await recordGrant(context.audit, event, changes, written);
+  return live;
 }
 
 /** Replaces a live session's principals in memory, and notifies the edges and any waiting request. */

@@ -6,7 +6,7 @@
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { type AuditEvent, createAuditEvent, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, createAuditEvent, recordGrant } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
@@ -44,32 +44,30 @@ export interface GainRequest {
  * conditions in the access file must currently be met.
  *
  * @param name name of the grant
- * @returns a refusal, which is not recorded, with `session_closed`, `access_none` (and the reason),
- *   `kubernetes_unavailable` (if no access file is in force) or `store_unavailable`
+ * @throws MeshpassError `session_closed`, `access_none` (and the reason), `kubernetes_unavailable` (if no access file is
+ *   in force), `store_unavailable`. The refusal is not recorded.
  */
 export function gain(
   context: SessionContext,
   live: Live,
   name: string,
   { cause, until: wanted, reason, detail, decided }: GainRequest,
-): Promise<Outcome<void>> {
+): Promise<void> {
   const event = { ...gainEvent(context, live.session), grant: name, reason, detail };
-  return context.settling
-    .inTurn(workspaceKey(live), async (together) => {
-      if (live.ended) throw sessionClosedError(live.ended.cause);
-      const now = toUnixSeconds(context.clock);
-      if (wanted <= now) throw notGiven(name, 'it has expired');
-      const approved = new Map([...approvalExpiries(live.session), [name, wanted]]);
-      const may = decide(context, live.session, approved);
-      const found = may.grants.get(name);
-      if (!found) throw notGiven(name, may.denied ?? refusalOf(may, name));
-      const until = Math.min(found.until, wanted);
-      if (until <= now) throw notGiven(name, 'it has expired');
-      const held = principalUnder(live.session, name)?.until ?? 0;
-      const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
-      return await widenSession(context, live, gains, { cause, until: wanted, event, together }, decided(until));
-    })
-    .catch((thrown: unknown) => refusedOutcome(event, thrown));
+  return context.settling.inTurn(workspaceKey(live), async (together) => {
+    if (live.ended) throw sessionClosedError(live.ended.cause);
+    const now = toUnixSeconds(context.clock);
+    if (wanted <= now) throw notGiven(name, 'it has expired');
+    const approved = new Map([...approvalExpiries(live.session), [name, wanted]]);
+    const may = decide(context, live.session, approved);
+    const found = may.grants.get(name);
+    if (!found) throw notGiven(name, may.denied ?? refusalOf(may, name));
+    const until = Math.min(found.until, wanted);
+    if (until <= now) throw notGiven(name, 'it has expired');
+    const held = principalUnder(live.session, name)?.until ?? 0;
+    const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
+    await widenSession(context, live, gains, { cause, until: wanted, event, together }, decided(until));
+  });
 }
 
 /**
@@ -98,8 +96,7 @@ async function gainAll(
     done.add(cause);
     const event = gainEvent(context, live.session);
     const ofCause = gains.filter((one) => one.cause === cause);
-    const outcome = await widenSession(context, live, ofCause, { cause, event, together });
-    if (!outcome.granted) throw outcome.error;
+    await widenSession(context, live, ofCause, { cause, event, together });
   }
 }
 
@@ -152,14 +149,14 @@ async function widenSession(
   gains: readonly Gain[],
   request: Turn & { readonly cause: GainCause; readonly until?: number },
   decision?: Write,
-): Promise<Outcome<void>> {
+): Promise<void> {
   const { cause, until: ownLimit } = request;
   const gained: GrantGain = { cause, at: toUnixSeconds(context.clock), until: ownLimit };
   const { session } = live;
   const held = new Map(session.principals.map((one) => [one.grant, one]));
   const fresh = gains.filter(({ grant }) => !held.has(grant));
   if (held.size + fresh.length > MAX_GRANTS)
-    return refusedOutcome(request.event, notGiven(fresh[0]!.grant, `a session can have at most ${MAX_GRANTS} grants`));
+    throw notGiven(fresh[0]!.grant, `a session can have at most ${MAX_GRANTS} grants`);
   const serviceAccount = serviceAccountName(
     session.attestation.login,
     `${session.id.slice(0, 12)}-${context.random(4).toString('hex')}`,
@@ -200,7 +197,7 @@ async function widenSession(
       touch(context, live).catch(context.onFailure);
     },
   });
-  return await recordGrant(context.audit, event, changes, written);
+  await recordGrant(context.audit, event, changes, written);
 }
 
 /**

@@ -10,13 +10,11 @@ import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wir
 import type { SignInVerifier } from '../../attest/index.ts';
 import {
   type AuditEvent,
+  annotateEvent,
   auditRow,
   createAuditEvent,
-  grantedOutcome,
   type Origin,
-  type Outcome,
   recordGrant,
-  refusedOutcome,
 } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';
@@ -51,7 +49,7 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
 
 /**
  * Adds a sign-in to a session, or confirms an existing one.
- * @returns a refusal with the errors of SignInVerifier, `sign_in_ended`, `session_closed`, `proof_replayed` or
+ * @throws MeshpassError the errors of SignInVerifier, `sign_in_ended`, `session_closed`, `proof_replayed`,
  *   `store_unavailable`
  */
 export async function addSignIn(
@@ -59,17 +57,14 @@ export async function addSignIn(
   live: Live,
   { issuer, id_token: token }: SignInRequest,
   event: AuditEvent,
-): Promise<Outcome<void>> {
-  const known = { ...event, target: issuer, proofHash: sha256Hex(token) };
-  const outcome = await runExclusive(context.mutex, live.session.id, async () => {
-    try {
-      return await add(context, live, issuer, token, known);
-    } catch (thrown) {
-      return refusedOutcome(known, thrown);
-    }
-  });
-  if (!outcome.granted) context.onSignIn(knownIssuer(context, issuer), 'refused');
-  return outcome;
+): Promise<void> {
+  annotateEvent(event, { target: issuer, proofHash: sha256Hex(token) });
+  try {
+    await runExclusive(context.mutex, live.session.id, () => add(context, live, issuer, token, event));
+  } catch (thrown) {
+    context.onSignIn(knownIssuer(context, issuer), 'refused');
+    throw thrown;
+  }
 }
 
 async function add(
@@ -78,7 +73,7 @@ async function add(
   issuer: string,
   token: string,
   event: AuditEvent,
-): Promise<Outcome<void>> {
+): Promise<void> {
   if (!context.attestSignIn) throw unknownIssuerError(issuer);
   const { jkt, id, attestation } = live.session;
   // A sign-in that the current access file no longer trusts cannot be confirmed. The new sign-in replaces it.
@@ -87,14 +82,13 @@ async function add(
   if (!previous && before.length >= MAX_SIGN_INS)
     throw new MeshpassError('sign_in_rejected', `A session can have at most ${MAX_SIGN_INS} sign-ins.`);
   const { signIn, replay } = await context.attestSignIn(issuer, token, { jkt, previous });
-  const known = {
-    ...event,
+  annotateEvent(event, {
     reason: `Signed in at ${issuer} as ${signIn.subject}.`,
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
-  };
+  });
   const refusal = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
-  if (refusal) return refusedOutcome(known, refusal);
-  const stored = await context.settling.inTurn(workspaceKey(live), async (together) => {
+  if (refusal) throw refusal;
+  await context.settling.inTurn(workspaceKey(live), async (together) => {
     const { attestation: current } = live.session;
     const row = { id, sign_ins: serializeSignIns({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
     const { changes, written } = together({
@@ -113,23 +107,20 @@ async function add(
         live.lapsedSignIns?.delete(issuer);
       },
     });
-    if (!previous) return await recordGrant(context.audit, known, changes, written);
     // Like a lease renewal, a confirmation does not change any decision, so it is not written to the audit log.
-    await context.journal.transaction(changes, written);
-    return grantedOutcome(known, undefined);
+    if (previous) await context.journal.transaction(changes, written);
+    else await recordGrant(context.audit, event, changes, written);
   });
-  if (!stored.granted) return stored;
   const late = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
   if (late) {
     if (!live.ended) await storeSignIns(context, live, []);
-    return refusedOutcome(known, late);
+    throw late;
   }
   context.onSignIn(issuer, previous ? 'confirmed' : 'added');
   if (context.mesh.inForce()) {
     await touch(context, live);
     await addEntitledGrants(context, live, 'signed_in');
   }
-  return grantedOutcome(known, undefined);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Issues a JWT for one audience in response to `POST /token` with a session token. */
 import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import { type AuditEvent, grantedOutcome, type Outcome, recordGrant, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
@@ -17,33 +17,26 @@ export interface DeriveRequest {
 
 /**
  * Issues an identity token, or an ID token for an audience that the access file allows.
- * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
+ * @throws MeshpassError `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable`
  */
-export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
-  const { live, audience, type = JWT_TOKEN_TYPE } = request;
-  const asked = { ...request.event, target: audience ?? context.config.tokenAudience };
-  let issued: IssuedToken;
-  try {
-    issued = await issue(context, audience, type, live);
-  } catch (thrown) {
-    return refusedOutcome(asked, thrown);
-  }
-  const event = {
-    ...asked,
+export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<TokenResponse> {
+  const { live, audience, type = JWT_TOKEN_TYPE, event } = request;
+  annotateEvent(event, { target: audience ?? context.config.tokenAudience });
+  const issued = await issue(context, audience, type, live);
+  annotateEvent(event, {
     grant: grantsOf(live.session).join(','),
     reason: `${type === JWT_TOKEN_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
     detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
-  };
-  const written = await recordGrant(context.audit, event);
-  if (!written.granted) return written;
+  });
+  await recordGrant(context.audit, event);
   // The session may have ended while the token was being signed and recorded.
-  if (live.ended) return refusedOutcome(event, sessionClosedError(live.ended.cause));
-  return grantedOutcome(event, {
+  if (live.ended) throw sessionClosedError(live.ended.cause);
+  return {
     access_token: issued.token,
     issued_token_type: type,
     token_type: 'N_A',
     expires_in: Math.max(0, issued.expiresAt - toUnixSeconds(context.clock)),
-  });
+  };
 }
 
 async function issue(

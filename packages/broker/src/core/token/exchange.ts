@@ -7,7 +7,7 @@ import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attestor, type Presenter, parseSubjectToken, type SignInVerifier } from '../../attest/index.ts';
-import { type AuditEvent, grantedOutcome, identityMembers, type Outcome, refusedOutcome } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, identityMembers } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import {
   type AttestationResult,
@@ -22,7 +22,6 @@ import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { grantsOf, sessionExpiry } from '../session/session.ts';
 import { touch } from '../session/touch.ts';
-import type { WithPendingCuts } from '../session/write-queue.ts';
 import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
@@ -61,46 +60,32 @@ export interface TokenExchangeResult {
 
 /**
  * Exchanges a proof for a session.
- * @returns a refusal from attest(), authorizeSession() or openSession(), or `request_timeout`
+ * @throws MeshpassError the errors of attest(), authorizeSession() and openSession(), and `request_timeout`
  */
-export async function exchangeProof(
-  context: ExchangeContext,
-  request: ExchangeRequest,
-): Promise<Outcome<TokenExchangeResult>> {
-  const attested = await attestProof(context, request);
-  if (!attested.granted) return attested;
+export async function exchangeProof(context: ExchangeContext, request: ExchangeRequest): Promise<TokenExchangeResult> {
+  const { replay, ...attested } = await attestProof(context, request);
+  const { jkt, event } = request;
   // Exchanges for one workspace run in turn, so that the later session replaces the earlier one both in memory and in
   // the store.
-  const inTurn = async (together: WithPendingCuts): Promise<Outcome<TokenExchangeResult>> => {
+  return await context.settling.inTurn(attested.attestation.workspace.key, async (together) => {
     // The agent has timed out and may already have received a session from a later request. A session that no client
     // would receive must not replace it.
     if (request.hungUp())
       throw new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 
-    const authorized = await authorizeSession(context, { ...attested.value, jkt: request.jkt, event: attested.event });
-    if (!authorized.granted) return authorized;
-    const { session, token, access, checked } = authorized.value;
-
+    const authorized = await authorizeSession(context, { ...attested, replay, jkt, event });
+    const { session, token, access, checked } = authorized;
     const onLive = (live: Live) => {
       // The session was not live yet when these changes were applied, so apply them now.
       if (context.mesh.access() !== access || context.losses.now() !== checked)
         touch(context, live).catch(context.onFailure);
       context.onOpened?.(live, access);
     };
-    const { replay } = attested.value;
-    const opened = await openSession(context, { session, replay, event: authorized.event, onLive }, together);
-    if (!opened.granted) return opened;
-
-    try {
-      return grantedOutcome(opened.event, { live: opened.value, answer: answer(context, opened.value, token) });
-    } catch (thrown) {
-      // No client received the token. The session ends when its lease expires, or when its workspace opens another one.
-      return refusedOutcome(opened.event, thrown);
-    }
-  };
-  return await context.settling
-    .inTurn(attested.value.attestation.workspace.key, inTurn)
-    .catch((thrown: unknown) => refusedOutcome(attested.event, thrown));
+    const live = await openSession(context, { session, replay, event, onLive }, together);
+    // If this fails, no client receives the token. The session ends when its lease expires, or when its workspace opens
+    // another one.
+    return { live, answer: answer(context, live, token) };
+  });
 }
 
 /** An attestation, the loss counter from before the issuer was queried, and the replay key of a single-use proof. */
@@ -110,9 +95,9 @@ interface Proven {
   readonly asked: number;
 }
 
-async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Proven>> {
-  const { form, jkt, dpop } = request;
-  const event = { ...request.event, proofHash: sha256Hex(form.subjectToken) };
+async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Proven> {
+  const { form, jkt, dpop, event } = request;
+  annotateEvent(event, { proofHash: sha256Hex(form.subjectToken) });
   try {
     refuseParameters(form);
     const proof = parseSubjectToken(form.subjectTokenType, form.subjectToken, form.codespaceName);
@@ -124,12 +109,13 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     context.onEvidence?.({ attestation: proven });
     const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
-    return grantedOutcome({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
+    annotateEvent(event, { ...identityMembers(attestation), detail });
+    return { attestation, asked, replay };
   } catch (thrown) {
     const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
-    const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
-    return refusedOutcome({ ...event, ...identity }, thrown);
+    if (thrown instanceof IdentifiedRefusal) annotateEvent(event, identityMembers(thrown.identity));
+    throw thrown;
   }
 }
 

@@ -5,13 +5,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import {
   type AuditEvent,
+  annotateEvent,
   auditRow,
   createAuditEvent,
-  grantedOutcome,
   type Journal,
-  type Outcome,
   recordGrant,
-  refusedOutcome,
 } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive, timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
@@ -92,14 +90,11 @@ export function createKeyRotation(context: RotationContext) {
    * Applies a change that an operator requested and the audit log already shows as granted. If the storage fails, the
    * failure is recorded as a separate decision, so that the log does not end with the grant.
    */
-  const adopted = async <T>(event: AuditEvent, adopting: Promise<void>, value: T): Promise<Outcome<T>> => {
-    try {
-      await adopting;
-      return grantedOutcome(event, value);
-    } catch (thrown) {
-      return refusedOutcome({ ...event, ...createAuditEvent(event.action, event, clock, context.random) }, thrown);
-    }
-  };
+  const adopted = (event: AuditEvent, adopting: Promise<void>): Promise<void> =>
+    adopting.catch((thrown: unknown) => {
+      Object.assign(event, createAuditEvent(event.action, event, clock, context.random));
+      throw thrown;
+    });
   const inMesh = (kid: string): boolean => mesh.tokenKeys().has(kid);
 
   const take = async (step: Step): Promise<void> => {
@@ -153,48 +148,45 @@ export function createKeyRotation(context: RotationContext) {
      * @returns id of the next key, and whether this call started the rotation
      * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
      */
-    rotate: (asked: AuditEvent) =>
+    rotate: (event: AuditEvent) =>
       exclusively(async () => {
         const { ring } = signer;
         const { kid } = ring.next;
         if (ring.requestedAt !== undefined) {
           const reason = 'An operator requested a new signing key, but a rotation is already in progress.';
-          const written = await recordGrant(audit, { ...asked, target: kid, reason });
-          return written.granted ? grantedOutcome(written.event, { kid, made: false }) : written;
+          annotateEvent(event, { target: kid, reason });
+          await recordGrant(audit, event);
+          return { kid, made: false };
         }
         const reason =
           'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.';
-        const detail = { ...asked.detail, jwk: publicJwk(ring.next) };
-        const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
-        if (!written.granted) return written;
-        const adopting = adopt({ ...ring, requestedAt: toUnixSeconds(clock) });
-        const requested = await adopted(written.event, adopting, { kid, made: true });
+        annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next) } });
+        await recordGrant(audit, event);
+        await adopted(event, adopt({ ...ring, requestedAt: toUnixSeconds(clock) }));
         // The request is stored, so if anything fails from here on, the periodic check retries it.
-        if (requested.granted) await look().catch(context.onFailure);
-        return requested;
+        await look().catch(context.onFailure);
+        return { kid, made: true };
       }),
     /**
      * Switches to the next key immediately and drops all keys that have ever signed. All previous tokens become invalid
      * as soon as the change reaches the mesh.
      * @throws MeshpassError the same errors as `rotate`
      */
-    revoke: (asked: AuditEvent) =>
+    revoke: (event: AuditEvent) =>
       exclusively(async () => {
         const { ring } = signer;
         const next = toNextKey(await generateSigningKey());
         const { kid } = ring.next;
         const dropped = [ring.signing, ...ring.retired].map((key) => key.kid);
         const reason = 'An operator dropped every key that has been used to sign. The next key takes over immediately.';
-        const detail = { ...asked.detail, jwk: publicJwk(ring.next), dropped };
-        const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
-        if (!written.granted) return written;
+        annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next), dropped } });
+        await recordGrant(audit, event);
         const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
-        const done = await adopted(written.event, signer.replace({ ...keys, next }), { kid, dropped });
-        if (!done.granted) return done;
+        await adopted(event, signer.replace({ ...keys, next }));
         // Sidecars accept tokens signed with either key until they are notified, so agents renew their tokens first.
         context.renewLeases();
         agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
-        return done;
+        return { kid, dropped };
       }),
     /**
      * Starts to perform rotation steps when they are due.

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
-import { grantedOutcome, refusedOutcome } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { bodyTooLargeError, type Route, readBytes, route } from '../../http/index.ts';
 import { type GithubAuditEvent, parseAuditEvents } from './audit-events.ts';
@@ -30,17 +30,18 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
     route({
       at: `POST ${path}`,
       action: 'github.events',
-      authentication: ({ request, event }) =>
-        isGithub(request.headers.authorization, events.token)
-          ? grantedOutcome({ ...event, known: true }, undefined)
-          : refusedOutcome(event, new MeshpassError('github_unauthorized', 'The audit log stream token is required.')),
+      authentication: ({ request, event }) => {
+        if (!isGithub(request.headers.authorization, events.token))
+          throw new MeshpassError('github_unauthorized', 'The audit log stream token is required.');
+        annotateEvent(event, { known: true });
+      },
       read: readText,
-      handler: async ({ event, body }) => {
+      handler: async ({ body }) => {
         const heard = parseAuditEvents(body);
         events.onEvents(heard.length);
         // Sessions may end after the response was sent. Each has its own audit event.
         events.handle(heard);
-        return grantedOutcome(event, { text: 'Success', code: 0 });
+        return { text: 'Success', code: 0 };
       },
     }),
   );
