@@ -39,13 +39,13 @@ export function createAttestor(options: AttestorOptions): Attestor {
   const { app, ...oidc } = options.oidc;
   return async (proof, presenter) => {
     const access = options.access();
-    const asked = membershipQuery(access);
-    const memberships: OidcOptions['memberships'] = (user) => confirmMemberships(user, asked, app);
+    const query = membershipQuery(access);
+    const memberships: OidcOptions['memberships'] = (user) => confirmMemberships(user, query, app);
     switch (proof.type) {
       case 'oidc':
         return await attestOidc(proof, access.trust.issuers, { ...oidc, memberships }, presenter.jkt);
       case 'github-codespace':
-        return await attestCodespace(proof, presenter, access.trust, asked, codespaces);
+        return await attestCodespace(proof, presenter, access.trust, query, codespaces);
     }
   };
 }

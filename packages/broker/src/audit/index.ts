@@ -10,8 +10,8 @@ export { AuditQuery } from './trail.ts';
 
 export {
   type AuditContext,
-  prepareGrant,
-  recordGrant,
+  prepareAllowed,
+  recordAllowed,
   recordRefusal,
 } from './log/decision.ts';
 
@@ -32,4 +32,4 @@ export {
 
 export type { Journal } from './log/journal.ts';
 export { retryUntilStored, writeCountedRefusals } from './log/retry-until-stored.ts';
-export type { CollectChanges, Proof } from './log/unit.ts';
+export type { CollectChanges, ReplayKey } from './log/unit.ts';

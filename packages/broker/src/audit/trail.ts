@@ -48,7 +48,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
      * Deletes the rows that are older than a point in time.
      * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
      */
-    prune: (before: Date, asked: AuditEvent) => prune(options, before, asked),
+    prune: (before: Date, event: AuditEvent) => prune(options, before, event),
   };
 }
 

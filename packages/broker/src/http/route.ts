@@ -58,7 +58,7 @@ export interface Route<Caller = unknown, Body = unknown> {
   /** Whether the status for an invalid DPoP proof is 400 instead of 401 (RFC 9449 section 5). */
   readonly atTokenEndpoint?: boolean;
   /**
-   * Makes the decision and records what it grants (recordGrant). Allowed reads do not write an audit row. A thrown
+   * Makes the decision and records what it allows (recordAllowed). Allowed reads do not write an audit row. A thrown
    * error is a refusal.
    * @returns a value to serialize as JSON, a Response, or undefined for status 204
    */
@@ -139,7 +139,7 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<u
   return await one.handler({ caller: callerNow, body, event, request, response, params });
 }
 
-/** Records a refusal, unless the grant was already recorded but not delivered, and builds its response. */
+/** Records a refusal, unless the request was already recorded as allowed, and builds its response. */
 async function refuse(
   context: RouteContext,
   c: Context<Env>,

@@ -2,7 +2,7 @@
 import { issuerUnavailableError } from './issuer-http.ts';
 
 /** Maximum number of attempts if each answer is already void when it arrives. */
-const MAX_ASKED = 3;
+const MAX_ATTEMPTS = 3;
 
 /**
  * Creates an empty cache.
@@ -19,13 +19,13 @@ export function createTtlCache<V>(
 ) {
   interface Entry {
     readonly answer: Promise<V>;
-    readonly asked: number;
+    readonly count: number;
     until: number;
   }
   const entries = new Map<string, Entry>();
 
   const begin = (key: string, load: () => Promise<V>): Entry => {
-    const entry: Entry = { asked: count(), answer: load(), until: Number.POSITIVE_INFINITY };
+    const entry: Entry = { count: count(), answer: load(), until: Number.POSITIVE_INFINITY };
     entries.delete(key);
     entries.set(key, entry);
     if (entries.size > capacity) entries.delete(entries.keys().next().value!);
@@ -48,12 +48,12 @@ export function createTtlCache<V>(
      *   loaded again, even if it has only just arrived.
      * @throws any error from `load`; MeshpassError `issuer_unavailable` if every answer was void when it arrived
      */
-    async get(key: string, load: () => Promise<V>, isVoid: (asked: number) => boolean = () => false) {
-      for (let asked = 0; asked < MAX_ASKED; asked++) {
+    async get(key: string, load: () => Promise<V>, isVoid: (count: number) => boolean = () => false) {
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const known = entries.get(key);
-        const entry = known && known.until > clock() && !isVoid(known.asked) ? known : begin(key, load);
+        const entry = known && known.until > clock() && !isVoid(known.count) ? known : begin(key, load);
         const answer = await entry.answer;
-        if (!isVoid(entry.asked)) return answer;
+        if (!isVoid(entry.count)) return answer;
       }
       throw issuerUnavailableError('GitHub', 'the data changed during every check');
     },

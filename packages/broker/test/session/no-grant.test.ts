@@ -106,7 +106,7 @@ grants:
     };
     const refused = authorizeSession(context as never, {
       attestation,
-      asked: 0,
+      lossCount: 0,
       jkt: 'x',
       event: { action: 'session.open', outcome: 'refused' } as never,
     });

@@ -144,7 +144,7 @@ async function authorizeApprover(parts: ApprovalParts, approver: Approver, curre
     const found = current();
     const access = parts.mesh.access();
     const by = found.kind === 'answer' ? found.approval.by : approverEntries(access, found.request);
-    return { ...found, by, access, asked: approverMemberships(by, access.deny) };
+    return { ...found, by, access, query: approverMemberships(by, access.deny) };
   });
   const [attestation, ...others] = fresh as readonly [Attestation, ...Attestation[]];
   const entryOf = (one: Attestation) => approverEntry(now, one, now.access, toUnixSeconds(parts.clock));

@@ -11,8 +11,8 @@ import {
   auditRow,
   type CollectChanges,
   createAuditEvent,
-  prepareGrant,
-  recordGrant,
+  prepareAllowed,
+  recordAllowed,
 } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { Write } from '../../core/index.ts';
@@ -55,7 +55,7 @@ export function createApprovalRegistry(
      * @throws MeshpassError if nothing was written
      */
     decide: async (event: AuditEvent, request: GrantRequest): Promise<GrantRequest> => {
-      await recordGrant(audit, event, changesOf(request), () => put(request));
+      await recordAllowed(audit, event, changesOf(request), () => put(request));
       return request;
     },
     /**
@@ -75,7 +75,7 @@ export function createApprovalRegistry(
         const ending = { ...request, until };
         decided = ending;
         annotateEvent(event, { detail: { until } });
-        return prepareGrant(audit, event, changesOf(ending), () => put(ending));
+        return prepareAllowed(audit, event, changesOf(ending), () => put(ending));
       }).catch((thrown: unknown) => {
         // If the decision was written but the session lost the grant immediately, the sweep ends the request.
         if (!event.row.written) throw thrown;

@@ -29,18 +29,18 @@ export function approverEntries({ grants }: Access, { grant, emergency }: GrantR
  * @returns the last result of `look`, and the attestations with current GitHub data in the order of `people`
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function queryGithub<Look extends { readonly asked: MembershipQuery }>(
+export async function queryGithub<Look extends { readonly query: MembershipQuery }>(
   { read, losses }: Pick<ApprovalParts, 'read' | 'losses'>,
   people: readonly Attestation[],
   look: () => Look,
 ): Promise<{ readonly now: Look; readonly fresh: readonly Attestation[] }> {
-  let { asked } = look();
+  let { query } = look();
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
-    const before = asked;
+    const before = query;
     const fresh = await Promise.all(people.map((one) => withFreshMemberships(one, before, read, losses)));
     const now = look();
-    if (isDeepStrictEqual(now.asked, before)) return { now, fresh };
-    ({ asked } = now);
+    if (isDeepStrictEqual(now.query, before)) return { now, fresh };
+    ({ query } = now);
   }
   throw new MeshpassError('issuer_unavailable', 'The access file keeps changing; try again.', { retryAfter: 5 });
 }

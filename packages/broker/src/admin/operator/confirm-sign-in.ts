@@ -5,7 +5,7 @@
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, annotateEvent, type CollectChanges, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type CollectChanges, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { confirmationStart, isFresh, verifyOperatorIdToken } from '../../issuers/index.ts';
 import { formatRoles, nameOf, type OperatorSession } from './caller.ts';
@@ -85,7 +85,7 @@ export async function confirmSignIn(
   annotateEvent(event, { login, rule: holds, reason, detail: { roles: holds, roles_before: held } });
   // Like a lease renewal, a confirmation that changes nothing leaves no audit row.
   if (held === holds) await audit.journal.transaction(changes);
-  else await recordGrant(audit, event, changes);
+  else await recordAllowed(audit, event, changes);
   // During the write, the session may have ended or another request may have confirmed it.
   if (isOperatorSessionEnded(recentLogouts, confirmed)) throw signInEndedError(session.issuer);
   operatorSessions.add(confirmed);

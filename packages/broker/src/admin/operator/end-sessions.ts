@@ -11,7 +11,7 @@ import {
   auditRow,
   createAuditEvent,
   type Origin,
-  recordGrant,
+  recordAllowed,
   retryUntilStored,
 } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -77,7 +77,7 @@ export async function closeOperatorSessions(
   end(context, closed);
   annotateEvent(event, { reason, detail: detailOf(closed) });
   try {
-    await recordGrant(audit, event);
+    await recordAllowed(audit, event);
   } catch (thrown) {
     // A separate row, because the request's own row records its refusal.
     const own = { ...event, ...createAuditEvent(event.action, event, clock, random), reason };

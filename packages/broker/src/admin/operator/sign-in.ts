@@ -9,7 +9,7 @@ import type { Access } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { decodeJwt } from 'jose';
-import { type AuditContext, type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds, uuidv7 } from '../../base/index.ts';
 import {
   type AttestationResult,
@@ -109,7 +109,7 @@ export async function signIn(
     reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
     detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
   });
-  await recordGrant(audit, event, (tx) => tx.once(replay));
+  await recordAllowed(audit, event, (tx) => tx.once(replay));
   // The person may have signed out during the write.
   if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
   operatorSessions.add(session, request.cookieHash);

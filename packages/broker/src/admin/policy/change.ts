@@ -15,13 +15,13 @@ import {
 } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
-import { type AuditContext, type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { PolicyAuthor } from './author.ts';
 import { findNewestRun, readVersion } from './history.ts';
-import type { Proof } from './proof.ts';
+import type { ProvenFile } from './proof.ts';
 import type { Prover } from './prover.ts';
 
 /** Adds access files applied by a plan, with the next version number. */
@@ -47,7 +47,7 @@ export function createPolicyChanges(
 ) {
   const mutex = new Map<string, Promise<unknown>>();
 
-  const prove = async (files: AccessTexts): Promise<Proof> => {
+  const prove = async (files: AccessTexts): Promise<ProvenFile> => {
     const { shape, tokens, inForce, read } = mesh;
     const state = { inForce: inForce() ?? NO_ACCESS, cluster: await read(), shape, tokens: tokens() };
     return await prover.prove({ candidate: { files }, state });
@@ -92,7 +92,7 @@ export function createPolicyChanges(
       ...(author.run && { run_of: author.run.of, run: String(author.run.id) }),
       ...(isOnDisk && { on_disk: true }),
     };
-    await recordGrant(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
+    await recordAllowed(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
     if (isOnDisk) await mesh.followDisk();
     return made;
   };

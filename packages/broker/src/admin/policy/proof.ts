@@ -4,20 +4,20 @@ import type { Plan, PlanInput } from '@meshpass/analysis/plan';
 import type { ErrorCode } from '@meshpass/identity';
 import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
 
-export interface ProofRequest {
+export interface ProveRequest {
   /** File texts from a caller, or the parsed file in force. */
   readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
   /** State to plan against. */
   readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
 }
 
-export interface Proof {
+export interface ProvenFile {
   readonly access: Access;
   readonly plan: Plan;
 }
 
-export type ProofReply =
-  | Proof
+export type ProveReply =
+  | ProvenFile
   | {
       readonly refused: {
         readonly code: ErrorCode;

@@ -3,7 +3,7 @@ import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
 import { parseFiles } from './history.ts';
-import type { Proof, ProofReply, ProofRequest } from './proof.ts';
+import type { ProvenFile, ProveReply, ProveRequest } from './proof.ts';
 
 /**
  * Maximum size of the policies and of the findings as JSON, characters. Other requests wait while the broker parses and
@@ -11,11 +11,11 @@ import type { Proof, ProofReply, ProofRequest } from './proof.ts';
  */
 const MAX_ANSWER = 2 * 1024 * 1024;
 
-process.on('message', (request: ProofRequest) => process.send!(answer(request)));
+process.on('message', (request: ProveRequest) => process.send!(answer(request)));
 process.on('disconnect', () => process.exit());
 process.send!('started');
 
-function answer({ candidate, state }: ProofRequest): ProofReply {
+function answer({ candidate, state }: ProveRequest): ProveReply {
   try {
     const access = 'files' in candidate ? parseFiles(candidate.files) : candidate.access;
     const cluster = state.cluster.flatMap((one) => [...loadObject(one, `${one.kind} ${one.metadata.name}`).resources]);
@@ -30,7 +30,7 @@ function answer({ candidate, state }: ProofRequest): ProofReply {
  * Limits the size of a proof.
  * @throws MeshpassError `policy_too_large`
  */
-function bounded(proof: Proof): Proof {
+function bounded(proof: ProvenFile): ProvenFile {
   const { manifests, ...said } = proof.plan;
   for (const [what, part] of [
     ['The policies of this access file', manifests],

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { MeshpassError } from '@meshpass/identity';
-import { PROVE_COMMAND, PROVE_NODE_OPTIONS, type Proof, type ProofReply, type ProofRequest } from './proof.ts';
+import { PROVE_COMMAND, PROVE_NODE_OPTIONS, type ProvenFile, type ProveReply, type ProveRequest } from './proof.ts';
 
 export type Prover = ReturnType<typeof createProver>;
 
@@ -60,7 +60,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
    * Runs a request when its turn comes.
    * @param arrived when the request arrived, according to `performance.now()`
    */
-  const run = async (request: ProofRequest, arrived: number): Promise<ProofReply> => {
+  const run = async (request: ProveRequest, arrived: number): Promise<ProveReply> => {
     const left = () => limitMs * MAX_WAIT - (performance.now() - arrived);
     if (closed || left() <= 0) throw busy('Other access files are being proven; try again.');
     clearTimeout(idle);
@@ -87,13 +87,13 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
       if (!closed) begin();
     }
     idle = setTimeout(end, IDLE_MS).unref();
-    if (reply) return reply as ProofReply;
+    if (reply) return reply as ProveReply;
     if (closed) throw busy('The broker is stopping; try again.');
     if (exceeded) throw new MeshpassError('policy_too_large', tooLarge(limitMs));
     throw new MeshpassError('internal', 'The process that proves access files ended unexpectedly; try again.');
   };
 
-  const prove = async (request: ProofRequest): Promise<Proof> => {
+  const prove = async (request: ProveRequest): Promise<ProvenFile> => {
     if (requests >= MAX_REQUESTS) throw busy('Too many access files are waiting to be proven; try again.');
     requests++;
     const arrived = performance.now();

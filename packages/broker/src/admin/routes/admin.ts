@@ -1,7 +1,7 @@
 /** Operator routes for listing and ending sessions. */
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
@@ -106,7 +106,7 @@ async function closeSelected(
   const late = id !== undefined && closed.length === 0 ? await sessions.denyLate(id) : undefined;
   const denied = late ? [id!] : [];
   if (late) annotateEvent(event, { detail: { denied } });
-  await recordGrant(audit, event, late?.changes, late?.written);
+  await recordAllowed(audit, event, late?.changes, late?.written);
   return { closed, denied };
 }
 

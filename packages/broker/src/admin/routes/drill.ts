@@ -1,7 +1,7 @@
 /** Routes for drills: the store's record of an ended session, and a signature for the report. */
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { annotateEvent, recordGrant } from '../../audit/index.ts';
+import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
@@ -27,7 +27,7 @@ export function drillRoutes(context: Context): readonly AuthorizedRoute[] {
         const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
         const reason = `${nameOf(caller)} requested a signed drill report.`;
         annotateEvent(event, { sessionId: session.id, reason });
-        await recordGrant(context.audit, event);
+        await recordAllowed(context.audit, event);
         return { evidence };
       },
     ),

@@ -64,7 +64,7 @@ export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<
 export function createGithubApp(options: GithubAppOptions) {
   const { onAnswer: _, ...asApp } = options;
   const { clock, losses } = options;
-  const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
+  const isVoid = (fact: Fact) => (lossCount: number) => losses.since(fact, lossCount);
   const key = createPrivateKey(options.privateKey);
   const installations = createTtlCache<z.infer<typeof Installation> | undefined>(
     (found) => (found ? INSTALLATION_MS : STRANGER_MS),
@@ -145,7 +145,7 @@ export function createGithubApp(options: GithubAppOptions) {
     return organizationRoles.get(
       `${organization} ${user.id} ${user.login}`,
       () => queries.roleIn(organization, user),
-      (asked) => facts.some((fact) => losses.since(fact, asked)),
+      (lossCount) => facts.some((fact) => losses.since(fact, lossCount)),
     );
   };
 

@@ -34,7 +34,7 @@ export function approverMemberships(by: Approval['by'], deny: Access['deny'] = [
  */
 export async function withFreshMemberships(
   attestation: Attestation,
-  asked: MembershipQuery,
+  query: MembershipQuery,
   read: ReadGithub | undefined,
   losses: Losses,
 ): Promise<Attestation> {
@@ -44,7 +44,7 @@ export async function withFreshMemberships(
   const queries = createMembershipQueries(read);
   const role = memoize((organization: string) => queries.roleIn(organization, user), new Map());
   const isMember = async (team: string) => (await role(organizationOf(team))) !== undefined;
-  const { teams, ...memberships } = await confirmMemberships(user, asked, {
+  const { teams, ...memberships } = await confirmMemberships(user, query, {
     ...queries,
     roleIn: role,
     hasTeam: async (team) =>

@@ -75,7 +75,7 @@ export function createCodespaceTokenLimiter(clock: () => number) {
 /**
  * Attests a Codespace.
  * @param trust trust section of the current access file
- * @param asked teams and roles that the access file mentions
+ * @param query teams and roles that the access file mentions
  * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`,
  *   `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
  */
@@ -83,7 +83,7 @@ export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
-  asked: MembershipQuery,
+  query: MembershipQuery,
   options: CodespaceOptions & { readonly guesses: ReturnType<typeof createCodespaceTokenLimiter> },
 ): Promise<AttestationResult> {
   if (!trust.codespaces) {
@@ -139,7 +139,7 @@ export async function attestCodespace(
   const known = whatIsKnown(proof, user, codespace);
   return await IdentifiedRefusal.naming(known, async () => {
     const presence = await (early ?? show());
-    const memberships = await confirmMemberships(user, asked, options.app);
+    const memberships = await confirmMemberships(user, query, options.app);
     guesses.trust(presenter.source);
     return { attestation: { ...known, ...memberships }, presence };
   });

@@ -113,10 +113,10 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
     /** Returns the current count. Call it before sending a request, and pass the count to `since` with the answer. */
     now: () => count,
     /** Whether the fact was lost or put in doubt after the given count. If so, discard the answer and query again. */
-    since: (fact: Fact, asked: number) =>
-      asked < floor ||
-      lossKeys(fact).some((key) => (lost.get(key)?.count ?? 0) > asked) ||
-      doubtKeys(fact).some((key) => (doubts.get(key) ?? 0) > asked),
+    since: (fact: Fact, lossCount: number) =>
+      lossCount < floor ||
+      lossKeys(fact).some((key) => (lost.get(key)?.count ?? 0) > lossCount) ||
+      doubtKeys(fact).some((key) => (doubts.get(key) ?? 0) > lossCount),
     /**
      * Whether the fact was lost so recently that some of GitHub's servers may not reflect the loss yet. If so, do not
      * trust a positive answer.

@@ -1,6 +1,6 @@
 /**
- * Records decisions. Every decision produces one row. A grant's row is written in the transaction that makes the grant
- * effective. A step refuses by throwing, and the refusal's row is durable before the client gets its response. Refusals
+ * Records decisions. Every decision produces one row. The row of an allowed request is written in the transaction that
+ * makes it effective. A step refuses by throwing, and the refusal's row is durable before the client gets its response. Refusals
  * of clients without a session that exceed their source's limit are only counted (refusal-meter.ts).
  */
 import type { MeshpassError } from '@meshpass/identity';
@@ -31,11 +31,11 @@ export interface AuditContext {
 }
 
 /**
- * Prepares a grant's row and changes, so that they can be written in the same transaction as those of another decision.
- * @param written called once the store has the changes, to put the grant into effect
+ * Prepares the row and changes of an allowed request, so that they can be written in the same transaction as those of another decision.
+ * @param written called once the store has the changes, to put the changes into effect
  * @returns the changes, and a function to call once the store has them
  */
-export function prepareGrant(
+export function prepareAllowed(
   context: Pick<AuditContext, 'ruleOf' | 'clock' | 'observe'>,
   event: AuditEvent,
   changes: CollectChanges = () => {},
@@ -56,19 +56,19 @@ export function prepareGrant(
 }
 
 /**
- * Atomically writes a grant's row and its changes. Called once per decision, before the response is sent.
+ * Atomically writes the row and changes of an allowed request. Called once per decision, before the response is sent.
  * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
  * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; in that case, nothing was written, unless
  *   the store's response was lost
  */
-export async function recordGrant(
+export async function recordAllowed(
   context: AuditContext,
   event: AuditEvent,
   changes?: CollectChanges,
   written?: () => void,
 ): Promise<void> {
-  const grant = prepareGrant(context, event, changes, written);
-  await context.journal.transaction(grant.changes, grant.written);
+  const allowed = prepareAllowed(context, event, changes, written);
+  await context.journal.transaction(allowed.changes, allowed.written);
 }
 
 /**

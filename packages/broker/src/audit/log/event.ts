@@ -66,7 +66,7 @@ export interface Origin {
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: AuditAction;
-  /** Whether the grant's row was written. A failure after that is not recorded as a second decision. */
+  /** Whether the row of the allowed request was written. A failure after that is not recorded as a second decision. */
   readonly row: { written: boolean };
   /**
    * Whether the client has presented a token that only operators, edges and GitHub have. This does not depend on

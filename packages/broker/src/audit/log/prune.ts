@@ -12,7 +12,7 @@ import type { Clock } from '../../base/index.ts';
 import { queryStore, type Store } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { type AuditContext, recordGrant } from './decision.ts';
+import { type AuditContext, recordAllowed } from './decision.ts';
 import { type AuditEvent, annotateEvent } from './event.ts';
 import type { AuditChain } from './log-end.ts';
 import { buildLogTree, deletePruned, lastCut } from './rows.ts';
@@ -60,7 +60,7 @@ async function pruneUnlessKept(context: PruneContext, before: Date, event: Audit
   const size = await lastBefore(context, before, cut, head);
   if (size <= cut) {
     annotateEvent(event, { detail: { size: cut, rows: 0 } });
-    await recordGrant(context.audit, event);
+    await recordAllowed(context.audit, event);
     return { size: cut, rows: 0, note: last?.note ?? '' };
   }
   const at = await buildLogTree(db, size, key.verifiers);
@@ -70,7 +70,7 @@ async function pruneUnlessKept(context: PruneContext, before: Date, event: Audit
   const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
   annotateEvent(event, { detail: { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) } });
   const peaks = JSON.stringify(at.tree.frontier().peaks);
-  await recordGrant(context.audit, event, (tx) =>
+  await recordAllowed(context.audit, event, (tx) =>
     tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
   );
   // If this fails, the next pruning or the next start deletes the remaining rows.

@@ -2,8 +2,8 @@
 import type { AnyStatement, Statement } from '../../store/index.ts';
 import type { AuditRow } from './event.ts';
 
-/** A single-use proof. */
-export interface Proof {
+/** Identifies something that is accepted only once, such as a proof or a logout token. */
+export interface ReplayKey {
   readonly key: string;
   /** RFC 3339. */
   readonly expiresAt: string;
@@ -16,10 +16,10 @@ export interface Tx {
   /** Adds audit rows. A row that the log already has is not written again. */
   readonly audit: (...rows: readonly AuditRow[]) => void;
   /**
-   * Consumes a proof, at most one per transaction. Rejects the transaction with `proof_replayed` if the proof was used
+   * Uses up a replay key, at most one per transaction. Rejects the transaction with `proof_replayed` if the key was used
    * before.
    */
-  readonly once: (proof: Proof | undefined) => void;
+  readonly once: (proof: ReplayKey | undefined) => void;
 }
 
 /** Collects the changes of one request. Runs synchronously, before anything is written. */
@@ -27,7 +27,7 @@ export type CollectChanges = (tx: Tx) => void;
 
 /** The collected changes of one request. */
 export interface Unit {
-  readonly proof: Proof | undefined;
+  readonly proof: ReplayKey | undefined;
   readonly rows: ReadonlyMap<AnyStatement, readonly unknown[]>;
   readonly audit: readonly AuditRow[];
 }
@@ -36,7 +36,7 @@ export interface Unit {
 export function collectUnit(record: CollectChanges): Unit {
   const rows = new Map<AnyStatement, unknown[]>();
   const audit: AuditRow[] = [];
-  let proof: Proof | undefined;
+  let proof: ReplayKey | undefined;
   record({
     write: (statement, ...more) => {
       if (more.length === 0) return;

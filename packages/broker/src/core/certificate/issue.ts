@@ -10,7 +10,7 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -66,7 +66,7 @@ export async function issueCertificates(
     detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
   });
   revokeLost(context, live, signed);
-  await recordGrant(context.audit, event);
+  await recordAllowed(context.audit, event);
   revokeLost(context, live, signed);
   return {
     certificates: signed.map(({ principal, certificate }) => ({

@@ -12,7 +12,7 @@ import {
 } from '@meshpass/identity/channel/index';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { annotateEvent, auditRow, createAuditEvent, recordGrant } from '../../audit/index.ts';
+import { annotateEvent, auditRow, createAuditEvent, recordAllowed } from '../../audit/index.ts';
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
@@ -85,9 +85,9 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       authentication,
       handler: async ({ event, request, response }) => {
         annotateEvent(event, { reason: 'The edge authenticated with its ServiceAccount token.' });
-        await recordGrant(context.audit, event);
-        const asked = request.headers[CONTROL_HEADER];
-        stream(context, response, { control: asked !== undefined, draining: Number(asked) >= 2 });
+        await recordAllowed(context.audit, event);
+        const level = request.headers[CONTROL_HEADER];
+        stream(context, response, { control: level !== undefined, draining: Number(level) >= 2 });
         return RESPONSE_ALREADY_SENT;
       },
     }),

@@ -1,7 +1,7 @@
 /** Serves `POST /kubernetes/token`, which issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
 import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
-import { annotateEvent, recordGrant } from '../../audit/index.ts';
+import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { KubernetesTokens } from '../../mesh/index.ts';
@@ -61,7 +61,7 @@ export function kubernetesRoutes(
           reason: 'API server token: the grant has Kubernetes roles.',
           detail: { exp: expiresAt, ...(credentialId !== undefined && { credentialId }) },
         });
-        await recordGrant(audit, event);
+        await recordAllowed(audit, event);
         if (live.ended) throw sessionClosedError(live.ended.cause);
         return { token, expires_at: expiresAt };
       },

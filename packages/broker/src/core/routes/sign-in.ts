@@ -11,7 +11,7 @@ import {
   type SignInsResponse,
   SignOutRequest,
 } from '@meshpass/identity/sign-in/wire';
-import { type AuditEvent, annotateEvent, type Origin, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type LogoutVerifier, unknownIssuerError, type VerifiedLogout } from '../../issuers/index.ts';
@@ -117,7 +117,7 @@ async function takeLogout(
   const { key } = out.replay;
   if (storing.has(key)) throw new MeshpassError('proof_replayed', 'This logout token is already being recorded.');
   storing.add(key);
-  const writing = recordGrant(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
+  const writing = recordAllowed(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
   const isRepeated = writing.then(
     () => false,
     (thrown: unknown) => toMeshpassError(thrown).code === 'proof_replayed',

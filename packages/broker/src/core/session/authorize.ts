@@ -3,7 +3,7 @@ import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, annotateEvent, type Proof } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, type ReplayKey } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement, type Entitlement } from './entitlement.ts';
@@ -18,11 +18,11 @@ const MAX_APPROVERS = 80;
 export interface AuthorizeRequest {
   readonly attestation: Attestation;
   /** Value of `Losses.now` before the proof was verified. */
-  readonly asked: number;
+  readonly lossCount: number;
   /** Thumbprint of the key that the session will be bound to. */
   readonly jkt: string;
   /** Identifies a single-use proof, so that it cannot be replayed. */
-  readonly replay?: Proof | undefined;
+  readonly replay?: ReplayKey | undefined;
   readonly event: AuditEvent;
 }
 
@@ -48,7 +48,7 @@ export async function authorizeSession(context: SessionContext, request: Authori
   const access = context.mesh.access();
   const token = `mps_${context.random(32).toString('base64url')}`;
   const { organization } = access.trust.codespaces ?? {};
-  const attestation = withoutLosses(losses, request.attestation, request.asked, organization);
+  const attestation = withoutLosses(losses, request.attestation, request.lossCount, organization);
   const checked = losses.now();
   const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
     async (denied: unknown) => {

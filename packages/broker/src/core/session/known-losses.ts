@@ -10,7 +10,7 @@ import type { Session } from './session.ts';
 
 /**
  * Removes recently lost teams and roles from an attestation, because some of GitHub's servers may still report them.
- * @param asked value of `Losses.now` before the proof was verified
+ * @param lossCount value of `Losses.now` before the proof was verified
  * @param trusted organization whose Codespaces the access file trusts
  * @throws MeshpassError `issuer_unavailable` if a relevant fact changed while GitHub was being queried,
  *   `workspace_not_available`, `workspace_not_trusted`
@@ -18,11 +18,11 @@ import type { Session } from './session.ts';
 export function withoutLosses(
   losses: Losses,
   attestation: Attestation,
-  asked: number,
+  lossCount: number,
   trusted: string | undefined,
 ): Attestation {
   const facts = attestationFacts(attestation, trusted);
-  if (facts.some((fact) => losses.since(fact, asked)))
+  if (facts.some((fact) => losses.since(fact, lossCount)))
     throw issuerUnavailableError('GitHub', 'the data changed during the check');
   // A job that has ended never runs again.
   if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))

@@ -9,8 +9,8 @@ import {
   auditRow,
   type CollectChanges,
   createAuditEvent,
-  type Proof,
-  recordGrant,
+  type ReplayKey,
+  recordAllowed,
 } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
@@ -28,7 +28,7 @@ export interface PendingSession {
   /** The session, which is authorized but not live yet. */
   readonly session: Session;
   /** Marks a single-use proof as used, so that it is accepted only once. */
-  readonly replay?: Proof | undefined;
+  readonly replay?: ReplayKey | undefined;
   /** Audit event of the decision to open the session. */
   readonly event: AuditEvent;
   /** Called as soon as the session is live, even if its opening was refused because the store's response was lost. */
@@ -73,7 +73,7 @@ export async function openSession(
       onLive(live);
     },
   });
-  await recordGrant(context.audit, event, changes, written);
+  await recordAllowed(context.audit, event, changes, written);
   return live;
 }
 

@@ -6,7 +6,7 @@
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { type AuditEvent, createAuditEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, createAuditEvent, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
@@ -197,7 +197,7 @@ async function widenSession(
       touch(context, live).catch(context.onFailure);
     },
   });
-  await recordGrant(context.audit, event, changes, written);
+  await recordAllowed(context.audit, event, changes, written);
 }
 
 /**

@@ -14,7 +14,7 @@ import {
   auditRow,
   createAuditEvent,
   type Origin,
-  recordGrant,
+  recordAllowed,
 } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';
@@ -109,7 +109,7 @@ async function add(
     });
     // Like a lease renewal, a confirmation does not change any decision, so it is not written to the audit log.
     if (previous) await context.journal.transaction(changes, written);
-    else await recordGrant(context.audit, event, changes, written);
+    else await recordAllowed(context.audit, event, changes, written);
   });
   const late = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
   if (late) {

@@ -1,6 +1,6 @@
 /** Issues a JWT for one audience in response to `POST /token` with a session token. */
 import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import { type AuditEvent, annotateEvent, recordGrant } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
@@ -28,7 +28,7 @@ export async function deriveToken(context: TokenContext, request: DeriveRequest)
     reason: `${type === JWT_TOKEN_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
     detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
   });
-  await recordGrant(context.audit, event);
+  await recordAllowed(context.audit, event);
   // The session may have ended while the token was being signed and recorded.
   if (live.ended) throw sessionClosedError(live.ended.cause);
   return {

@@ -92,7 +92,7 @@ export async function exchangeProof(context: ExchangeContext, request: ExchangeR
 interface Proven {
   readonly attestation: Attestation;
   readonly replay: AttestationResult['replay'] | undefined;
-  readonly asked: number;
+  readonly lossCount: number;
 }
 
 async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Proven> {
@@ -101,7 +101,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
   try {
     refuseParameters(form);
     const proof = parseSubjectToken(form.subjectTokenType, form.subjectToken, form.codespaceName);
-    const asked = context.losses.now();
+    const lossCount = context.losses.now();
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
     // auditRow() makes the identity of a refusal printable.
@@ -110,7 +110,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
     annotateEvent(event, { ...identityMembers(attestation), detail });
-    return { attestation, asked, replay };
+    return { attestation, lossCount, replay };
   } catch (thrown) {
     const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });

@@ -9,7 +9,7 @@ import {
   auditRow,
   createAuditEvent,
   type Journal,
-  recordGrant,
+  recordAllowed,
 } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive, timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
@@ -155,13 +155,13 @@ export function createKeyRotation(context: RotationContext) {
         if (ring.requestedAt !== undefined) {
           const reason = 'An operator requested a new signing key, but a rotation is already in progress.';
           annotateEvent(event, { target: kid, reason });
-          await recordGrant(audit, event);
+          await recordAllowed(audit, event);
           return { kid, made: false };
         }
         const reason =
           'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.';
         annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next) } });
-        await recordGrant(audit, event);
+        await recordAllowed(audit, event);
         await adopted(event, adopt({ ...ring, requestedAt: toUnixSeconds(clock) }));
         // The request is stored, so if anything fails from here on, the periodic check retries it.
         await look().catch(context.onFailure);
@@ -180,7 +180,7 @@ export function createKeyRotation(context: RotationContext) {
         const dropped = [ring.signing, ...ring.retired].map((key) => key.kid);
         const reason = 'An operator dropped every key that has been used to sign. The next key takes over immediately.';
         annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next), dropped } });
-        await recordGrant(audit, event);
+        await recordAllowed(audit, event);
         const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
         await adopted(event, signer.replace({ ...keys, next }));
         // Sidecars accept tokens signed with either key until they are notified, so agents renew their tokens first.
