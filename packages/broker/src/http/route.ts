@@ -149,7 +149,7 @@ async function refuse(
 ): Promise<Response> {
   const tell = async (error: MeshpassError, decisionId: string | undefined) =>
     (await one.refusal?.(error, decisionId, c.env.incoming)) ?? refusal(error, decisionId, one.atTokenEndpoint);
-  if (event.row.written) {
+  if (event.written) {
     const { code, message, detail, cause } = error;
     context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');
     return await tell(error, event.id);

@@ -27,5 +27,5 @@ export { type SignInBinding, unknownIssuerError, type VerifiedSignIn, verifySign
 
 // Attestation results.
 
-export { type AttestationResult, IdentifiedRefusal, type PresenceOutcome } from './attested.ts';
+export type { AttestationResult, PresenceOutcome } from './attested.ts';
 export { requirePrintable } from './printable.ts';

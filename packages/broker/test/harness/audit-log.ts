@@ -91,7 +91,7 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
       try {
         return await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
       } catch (thrown) {
-        if (!event.row.written) await recordRefusal(context, event, toMeshpassError(thrown));
+        if (!event.written) await recordRefusal(context, event, toMeshpassError(thrown));
         throw thrown;
       }
     },

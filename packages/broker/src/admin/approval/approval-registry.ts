@@ -78,7 +78,7 @@ export function createApprovalRegistry(
         return prepareAllowed(audit, event, changesOf(ending), () => put(ending));
       }).catch((thrown: unknown) => {
         // If the decision was written but the session lost the grant immediately, the sweep ends the request.
-        if (!event.row.written) throw thrown;
+        if (!event.written) throw thrown;
       });
       return decided;
     },

@@ -7,7 +7,7 @@ import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity'
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import { createGuessLimiter } from '../../base/index.ts';
-import { type AttestationResult, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
+import type { AttestationResult, IssuerResponse } from '../../issuers/index.ts';
 import type { PresenceCheck, Presenter } from '../presence/presence.ts';
 import {
   describeGithubError,
@@ -137,12 +137,11 @@ export async function attestCodespace(
   // Check presence before memberships, so that a client outside the Codespace cannot learn anything about the
   // developer's teams or use up the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
-  return await IdentifiedRefusal.naming(known, async () => {
-    const presence = await (early ?? show());
-    const memberships = await confirmMemberships(user, query, options.app);
-    guesses.trust(presenter.source);
-    return { attestation: { ...known, ...memberships }, presence };
-  });
+  presenter.identified?.(known);
+  const presence = await (early ?? show());
+  const memberships = await confirmMemberships(user, query, options.app);
+  guesses.trust(presenter.source);
+  return { attestation: { ...known, ...memberships }, presence };
 }
 
 /**

@@ -7,7 +7,7 @@
  * exchange without a port is refused with a challenge. The agent then opens a port to answer the challenge, and repeats
  * the exchange with the nonce and the port.
  */
-import { dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
+import { type Attestation, dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
 import { z } from 'zod';
 import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../../base/index.ts';
@@ -32,6 +32,11 @@ export interface Presenter {
     | { readonly nonce: string; readonly port: number }
     | { readonly exchange: string; readonly port: number }
     | undefined;
+  /**
+   * Called once GitHub has identified the Codespace and its owner, even if the proof is then refused. If the proof was
+   * stolen, the audit row shows the owner.
+   */
+  readonly identified?: (identity: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>) => void;
 }
 
 export interface PresenceClaim {

@@ -48,7 +48,7 @@ export function prepareAllowed(
       tx.audit(row);
     },
     written: () => {
-      event.row.written = true;
+      event.written = true;
       context.observe(event, 'allowed');
       written();
     },

@@ -67,7 +67,7 @@ export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: AuditAction;
   /** Whether the row of the allowed request was written. A failure after that is not recorded as a second decision. */
-  readonly row: { written: boolean };
+  written: boolean;
   /**
    * Whether the client has presented a token that only operators, edges and GitHub have. This does not depend on
    * `subject` or `sessionId`.
@@ -109,11 +109,11 @@ export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previ
  */
 export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
-  return { id: uuidv7(clock, random), action, row: { written: false }, source, requestId };
+  return { id: uuidv7(clock, random), action, written: false, source, requestId };
 }
 
 /** Adds members to an event. Details are added to those that the event already has. */
-export function annotateEvent(event: AuditEvent, members: Partial<Omit<AuditEvent, 'id' | 'row'>>): void {
+export function annotateEvent(event: AuditEvent, members: Partial<Omit<AuditEvent, 'id' | 'written'>>): void {
   const { detail, ...others } = members;
   Object.assign(event, others, detail && { detail: { ...event.detail, ...detail } });
 }

@@ -56,7 +56,7 @@ export async function issueInitialCredentials(
       return await issue(own);
     } catch (thrown) {
       // If the store is unavailable, the audit row is lost. This is acceptable, because access was not granted.
-      if (!own.row.written) await recordRefusal(audit, own, toMeshpassError(thrown)).catch(() => {});
+      if (!own.written) await recordRefusal(audit, own, toMeshpassError(thrown)).catch(() => {});
       return undefined;
     }
   };

@@ -86,8 +86,7 @@ async function add(
     reason: `Signed in at ${issuer} as ${signIn.subject}.`,
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
   });
-  const refusal = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
-  if (refusal) throw refusal;
+  requireNotEnded(context, live, signIn);
   await context.settling.inTurn(workspaceKey(live), async (together) => {
     const { attestation: current } = live.session;
     const row = { id, sign_ins: serializeSignIns({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
@@ -99,7 +98,7 @@ async function add(
       written: () => {
         // The user may have signed out during the write. The next write, or the next broker process, then removes the
         // stored sign-in.
-        if (whyEnded(context, live, signIn)) return;
+        if (isSignedOut(context, live, signIn)) return;
         replaceAttestation(live, {
           ...live.session.attestation,
           signIns: withSignIn(live.session.attestation.signIns ?? [], signIn),
@@ -111,11 +110,8 @@ async function add(
     if (previous) await context.journal.transaction(changes, written);
     else await recordAllowed(context.audit, event, changes, written);
   });
-  const late = live.ended ? sessionClosedError(live.ended.cause) : whyEnded(context, live, signIn);
-  if (late) {
-    if (!live.ended) await storeSignIns(context, live, []);
-    throw late;
-  }
+  if (!live.ended && isSignedOut(context, live, signIn)) await storeSignIns(context, live, []);
+  requireNotEnded(context, live, signIn);
   context.onSignIn(issuer, previous ? 'confirmed' : 'added');
   if (context.mesh.inForce()) {
     await touch(context, live);
@@ -216,10 +212,14 @@ function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn
   return [...signIns.filter(({ issuer }) => issuer !== signIn.issuer), signIn];
 }
 
-function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
-  return recentLogouts.find(signIn) || isSignInEnded(session.attestation, signIn)
-    ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
-    : undefined;
+function requireNotEnded(context: SignInContext, live: Live, signIn: SignIn): void {
+  if (live.ended) throw sessionClosedError(live.ended.cause);
+  if (isSignedOut(context, live, signIn))
+    throw new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`);
+}
+
+function isSignedOut({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): boolean {
+  return recentLogouts.find(signIn) !== undefined || isSignInEnded(session.attestation, signIn);
 }
 
 function knownIssuer({ mesh }: SignInContext, issuer: string): string {

@@ -9,12 +9,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attestor, type Presenter, parseSubjectToken, type SignInVerifier } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent, identityMembers } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import {
-  type AttestationResult,
-  IdentifiedRefusal,
-  requirePrintable,
-  unknownIssuerError,
-} from '../../issuers/index.ts';
+import { type AttestationResult, requirePrintable, unknownIssuerError } from '../../issuers/index.ts';
 import { kubernetesAccess, meshInfo, type ResponseSources, sessionInfo } from '../session/answers.ts';
 import { authorizeSession } from '../session/authorize.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -102,24 +97,25 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     refuseParameters(form);
     const proof = parseSubjectToken(form.subjectTokenType, form.subjectToken, form.codespaceName);
     const lossCount = context.losses.now();
-    const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
+    // auditRow() makes the identity printable.
+    const identified = (identity: Parameters<typeof identityMembers>[0]) =>
+      annotateEvent(event, identityMembers(identity));
+    const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop), identified };
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
-    // auditRow() makes the identity of a refusal printable.
-    const proven = await IdentifiedRefusal.naming(attested.attestation, () => requirePrintable(attested.attestation));
+    identified(attested.attestation);
+    const proven = requirePrintable(attested.attestation);
     context.onEvidence?.({ attestation: proven });
     const { attestation, replay } = await withSignIn(context, request, proven, once);
-    const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
-    annotateEvent(event, { ...identityMembers(attestation), detail });
+    annotateEvent(event, { detail: { attestor: attestation.attestor, workspace: attestation.workspace, presence } });
     return { attestation, lossCount, replay };
   } catch (thrown) {
     const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
-    if (thrown instanceof IdentifiedRefusal) annotateEvent(event, identityMembers(thrown.identity));
     throw thrown;
   }
 }
 
-/** Adds the sign-in that accompanied the proof. If it is refused, the refusal includes the proof's identity. */
+/** Adds the sign-in that accompanied the proof. */
 async function withSignIn(
   { attestSignIn }: ExchangeContext,
   { form: { signIn: given }, jkt }: ExchangeRequest,
@@ -127,16 +123,14 @@ async function withSignIn(
   replay: AttestationResult['replay'],
 ): Promise<Pick<Proven, 'attestation' | 'replay'>> {
   if (!given) return { attestation, replay };
-  return await IdentifiedRefusal.naming(attestation, async () => {
-    if (!attestSignIn) throw unknownIssuerError(given.issuer);
-    if (replay)
-      throw new MeshpassError(
-        'request_malformed',
-        'This proof cannot be combined with a sign-in. Open the session, then sign in.',
-      );
-    const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
-    return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
-  });
+  if (!attestSignIn) throw unknownIssuerError(given.issuer);
+  if (replay)
+    throw new MeshpassError(
+      'request_malformed',
+      'This proof cannot be combined with a sign-in. Open the session, then sign in.',
+    );
+  const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
+  return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
 }
 
 function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
