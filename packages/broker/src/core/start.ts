@@ -89,7 +89,7 @@ export interface SessionParts {
   readonly losses?: Losses;
   /** Source of Envoy configurations for sessions. Absent if sessions do not receive any. */
   readonly relay?: RelaySource;
-  /** Source of configurations that are delivered through edges. Defaults to the relay. */
+  /** Source of configurations. Defaults to the relay. */
   readonly configurations?: ConfigurationSource;
   /** Aborts waiting for the mesh. */
   readonly signal?: AbortSignal;
@@ -185,7 +185,7 @@ async function startSessions(
     onFailure: failed('revoker'),
   });
   acting.defer(revocations.stop);
-  const configurations =
+  const relay =
     given.relay &&
     createConfigurationRelay({
       source: given.relay,
@@ -194,7 +194,7 @@ async function startSessions(
       epoch: store.epoch,
       onFailure: failed('istiod'),
     });
-  if (configurations) acting.defer(configurations.stop);
+  if (relay) acting.defer(relay.stop);
   const control = createControlChannel({
     live,
     renewLease,
@@ -204,7 +204,7 @@ async function startSessions(
     random,
     startedAt,
     answers: { config, mesh },
-    source: given.configurations ?? configurations,
+    source: given.configurations ?? relay,
   });
   const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
@@ -232,7 +232,7 @@ async function startSessions(
     onGained: (one: Live, cause: GainCause) => {
       metrics.gained(cause);
       // Request the configuration early, so that istiod has responded by the time the agent needs it.
-      configurations?.current(one.session);
+      control.announced(one.session);
     },
   } satisfies SessionContext;
   acting.defer(touchOnChange(sessions));
@@ -278,8 +278,8 @@ async function startSessions(
   metrics.measure({
     liveSessions: live.size,
     pendingRevocations: revocations.pending,
-    configurationStreams: () => configurations?.streams() ?? 0,
-    configurationLeftOut: () => configurations?.leftOut() ?? [],
+    configurationStreams: () => relay?.streams() ?? 0,
+    configurationLeftOut: () => relay?.leftOut() ?? [],
     githubSweepAge: () => github?.sweepAge(),
     githubMemberAge: () => github?.memberAge(),
     githubCallsLeft: () => github?.callsLeft(),
@@ -315,7 +315,7 @@ async function startSessions(
       github?.opened(opened);
       endLoggedOutSignIns(signIns, opened);
       // Request the configuration early, so that istiod has responded by the time the agent needs it.
-      configurations?.current(opened.session);
+      control.announced(opened.session);
     },
     onEvidence: github?.considerEvidence,
   };
@@ -355,7 +355,6 @@ async function startSessions(
         authority: given.authority,
         reportedRefusals,
         connections,
-        configurations,
         control,
         kubernetesTokens,
         session,

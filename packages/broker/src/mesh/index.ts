@@ -19,7 +19,7 @@ export { fingerprint, type SignedCertificate } from './istiod/verify-certificate
 // Envoy's configuration.
 
 export type { RelaySource } from './xds/istiod/follow-grant.ts';
-export { type ConfigurationRelay, createConfigurationRelay } from './xds/relay.ts';
+export { createConfigurationRelay } from './xds/relay.ts';
 
 // Kubernetes API.
 

@@ -6,7 +6,6 @@ import { configurationRoutes } from '@meshpass/broker/core/routes/configuration'
 import type { SessionContext } from '@meshpass/broker/core/session/context';
 import type { Live } from '@meshpass/broker/core/session/live';
 import { narrowSession } from '@meshpass/broker/core/session/narrow';
-import type { ConfigurationRelay } from '@meshpass/broker/mesh/xds/relay';
 import type { MeshpassError } from '@meshpass/identity';
 import { expect, test } from 'vitest';
 
@@ -18,25 +17,22 @@ const HELD = [
 /** A session of two grants that asks, and is willing to wait. */
 function asking() {
   const held = new Map<string, Announcement>();
-  const listeners = new Set<(key: string) => void>();
-  const keyOf: ConfigurationRelay['keyOf'] = ({ principals }) => principals.map(({ grant }) => grant).join(',');
-  const configurations = {
-    keyOf,
-    current: (one: Live['session']) => held.get(keyOf(one)),
-    onChange: (listener: (key: string) => void) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-  } as unknown as ConfigurationRelay;
+  const listeners = new Set<() => void>();
   const set = (key: string, version: number) => {
     const content = Buffer.from('{}');
     held.set(key, { set: key, version, digest: '', statement: `header ${version}`, content });
-    for (const listener of listeners) listener(key);
+    for (const listener of listeners) listener();
   };
   const session = { id: 'ses', principals: HELD, attestation: { workspace: {} } };
   const live = { session, abort: new AbortController(), svids: new Map() } as unknown as Live;
-  const control = { announced: (one: Live['session']) => held.get(keyOf(one)) };
-  const [route] = configurationRoutes({ configurations, control }, async () => {
+  const control = {
+    announced: ({ principals }: Live['session']) => held.get(principals.map(({ grant }) => grant).join(',')),
+    onConfiguration: (listener: () => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  const [route] = configurationRoutes({ control }, async () => {
     throw new Error('not asked');
   });
   const ask = async () => {

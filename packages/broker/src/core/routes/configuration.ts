@@ -6,17 +6,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
 import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
-import type { ConfigurationRelay } from '../../mesh/index.ts';
 import type { Announcement } from '../channel/configurations.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface ConfigurationRoutesContext {
-  /** Relays configurations from istiod. Absent if this broker has no istiod to query. */
-  readonly configurations: ConfigurationRelay | undefined;
-  /** Signs the configuration headers. */
-  readonly control: Pick<ControlChannel, 'announced'>;
+  /** Configurations with their signed headers. */
+  readonly control: Pick<ControlChannel, 'announced' | 'onConfiguration'>;
 }
 
 /** Maximum wait, seconds. Shorter than the idle timeouts of common proxies. */
@@ -31,7 +28,7 @@ const READ_MS = 30_000;
 
 /** Creates the route `GET /session/configuration`. */
 export function configurationRoutes(
-  { configurations, control }: ConfigurationRoutesContext,
+  { control }: ConfigurationRoutesContext,
   session: Authentication<SessionCaller>,
 ): readonly Route[] {
   const answers = createSlots(MAX_ANSWERS, ANSWERS_PER_SESSION);
@@ -41,11 +38,10 @@ export function configurationRoutes(
       action: 'configuration.read',
       authentication: session,
       handler: async ({ caller: { live }, request, response }) => {
-        if (!configurations) return unavailable();
         const wait = waitIn(request.headers.prefer);
         let announced = control.announced(live.session);
         if (wait > 0 && !announced) {
-          await firstOne({ configurations, live, response, seconds: wait });
+          await firstOne({ control, live, response, seconds: wait });
           if (live.ended) throw sessionClosedError(live.ended.cause);
           announced = control.announced(live.session);
         }
@@ -86,8 +82,7 @@ export function closeSlowReader(request: IncomingMessage, response: ServerRespon
   response.once('close', () => clearTimeout(slow));
 }
 
-interface Waiter {
-  readonly configurations: ConfigurationRelay;
+interface Waiter extends ConfigurationRoutesContext {
   readonly live: Live;
   readonly response: ServerResponse;
   readonly seconds: number;
@@ -97,7 +92,7 @@ interface Waiter {
  * Resolves when a configuration exists, the wait times out, the session ends or the client disconnects. Only one
  * request per session can wait. A newer request replaces the older one, because the older connection may be broken.
  */
-function firstOne({ configurations, live, response, seconds }: Waiter): Promise<void> {
+function firstOne({ control, live, response, seconds }: Waiter): Promise<void> {
   const { signal } = live.abort;
   live.waiting?.end();
   return new Promise((resolve) => {
@@ -110,12 +105,10 @@ function firstOne({ configurations, live, response, seconds }: Waiter): Promise<
       resolve();
     };
     const look = () => {
-      if (configurations.current(live.session)) end();
+      if (control.announced(live.session)) end();
     };
     const timer = setTimeout(end, seconds * 1_000).unref();
-    const unsubscribe = configurations.onChange((key) => {
-      if (key === configurations.keyOf(live.session)) look();
-    });
+    const unsubscribe = control.onConfiguration(look);
     signal.addEventListener('abort', end);
     response.once('close', end);
     live.waiting = { look, end };

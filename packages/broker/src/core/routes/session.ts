@@ -35,7 +35,7 @@ export interface SessionRoutesContext
     ConfigurationRoutesContext,
     KubernetesRoutesContext {
   readonly config: SessionRoutesConfig;
-  readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
+  readonly control: Pick<ControlChannel, 'announced' | 'onConfiguration' | 'renewOne'>;
   readonly reportedRefusals: Pick<RefusalCollector, 'take'>;
   readonly connections: Connections;
   /** Authenticates requests by the session's token and key. */

@@ -16,8 +16,6 @@ export interface ConfiguredSession {
   readonly principals: readonly { readonly grant: string }[];
 }
 
-export type ConfigurationRelay = ReturnType<typeof createConfigurationRelay>;
-
 export interface ConfigurationRelayOptions {
   readonly source: RelaySource;
   readonly mesh: MeshState;
@@ -50,7 +48,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const sets = new Map<string, GrantSet>();
   /** Grants of all sets. */
   const grants = new Map<string, GrantState>();
-  const listeners = new Set<(key: string) => void>();
+  const listeners = new Set<() => void>();
   let version = options.epoch * VERSIONS;
 
   /** Returns the given grants that the access file in force contains, in the order of the file. */
@@ -84,7 +82,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
       source,
       merge: () => merge(names),
       onChange: () => {
-        for (const listener of listeners) listener(key);
+        for (const listener of listeners) listener();
       },
     });
     sets.set(key, { names, state, wantedAt: performance.now() });
@@ -123,12 +121,10 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   sweep();
 
   return {
-    /** Returns the key of a session's current set of grants. */
-    keyOf: (session: ConfiguredSession) => grantSet(namesOf(session)),
     /** Returns the configuration, or undefined until istiod has responded. Starts streams for a new set of grants. */
     current: (session: ConfiguredSession) => wantSet(namesOf(session))?.current(),
-    /** Registers a listener for changes to the configuration of a set. Returns a function that unsubscribes it. */
-    onChange: (listener: (key: string) => void) => {
+    /** Registers a listener for changes to any configuration. Returns a function that unsubscribes it. */
+    onChange: (listener: () => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
