@@ -81,7 +81,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
     onChange: (what) => {
       if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
       expiry = expiresAt();
-      if (what === 'session') channel.begin(manager.takeFirstConfiguration());
+      if (what === 'session') channel.begin();
       else channel.follow();
     },
   });

@@ -255,7 +255,7 @@ async function start(
   }
 
   function beginSession(): void {
-    channel.begin(manager.takeFirstConfiguration());
+    channel.begin();
     signIns.sessionChanged().catch(failed('sign_in_failed'));
   }
 

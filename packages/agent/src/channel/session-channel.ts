@@ -63,13 +63,11 @@ export class SessionChannel {
     return this.#refusal;
   }
 
-  /**
-   * Opens the channel for a new session.
-   * @param first configuration that was delivered with the session, if any
-   */
-  begin(first: WholeConfiguration | undefined): void {
+  /** Opens the channel for a new session. */
+  begin(): void {
     const { manager, client, key, random, log } = this.#options;
-    const { id: sessionId, heartbeat_seconds: seconds } = manager.credentials.session;
+    const { session, firstConfiguration } = manager.credentials;
+    const { id: sessionId, heartbeat_seconds: seconds } = session;
     const received = createStatementVerifier({ sessionId, keys: () => manager.credentials.mesh.statement_keys });
     void this.#open?.channel.close();
     this.#refusal = undefined;
@@ -88,8 +86,8 @@ export class SessionChannel {
     });
     this.#open = { channel, received, sessionId };
     try {
-      if (first) {
-        this.#configure(sessionId, first);
+      if (firstConfiguration) {
+        this.#configure(sessionId, firstConfiguration);
         return;
       }
     } catch (thrown) {

@@ -8,7 +8,7 @@ import type { LeaseStatement } from '@meshpass/identity/channel/statement';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import type { RefusalReport } from '../access-log/report.ts';
-import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
+import type { BrokerClient } from './broker-client.ts';
 import type { ProofSource } from './discover.ts';
 import {
   type Credentials,
@@ -70,7 +70,6 @@ export class CredentialManager {
   readonly #options: CredentialManagerOptions;
   readonly #tasks: TaskTimers<Task>;
   #credentials: Credentials | undefined;
-  #firstConfiguration: WholeConfiguration | undefined;
   /** Token of the latest session, which is open or being opened. Undefined if opening it failed. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
@@ -127,13 +126,6 @@ export class CredentialManager {
   /** Tries again to open a session immediately, because a new proof is available. */
   openSoon(): void {
     if (this.#reopening) this.#tasks.later('session', 0);
-  }
-
-  /** Returns the configuration that was delivered when the current session was opened. It is returned only once. */
-  takeFirstConfiguration(): WholeConfiguration | undefined {
-    const first = this.#firstConfiguration;
-    this.#firstConfiguration = undefined;
-    return first;
   }
 
   get health(): Health {
@@ -220,11 +212,10 @@ export class CredentialManager {
     const opening = Promise.withResolvers<string | undefined>();
     this.#opening = opening.promise;
     const enrolling = source.proof().then((proof) => enrol(client, proof, now, opening.resolve));
-    const { credentials, configuration } = await enrolling.finally(() => opening.resolve(undefined));
+    const credentials = await enrolling.finally(() => opening.resolve(undefined));
     if (this.#closed) return; // close() ends this session
     if (this.#credentials) this.#options.report.sessionChanged(this.#credentials.session.id);
     this.#credentials = credentials;
-    this.#firstConfiguration = configuration;
     this.#reopening = false;
     this.#brokerAnsweredAt = now();
     this.#lease = { by: 'https', since: now() };

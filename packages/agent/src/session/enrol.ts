@@ -47,6 +47,8 @@ export interface Credentials {
   readonly servicesVersion: string | undefined;
   readonly svids: ReadonlyMap<string, Svid>;
   readonly identityToken: IdentityToken;
+  /** Configuration that was delivered when the session was opened. */
+  readonly firstConfiguration: WholeConfiguration | undefined;
 }
 
 /** Generates a P-256 key for DPoP. */
@@ -60,12 +62,6 @@ export function generateDpopKey(): DpopKey {
  */
 const FIRST_CSRS = 4;
 
-export interface EnrolmentResult {
-  readonly credentials: Credentials;
-  /** First configuration, if the response included it. */
-  readonly configuration: WholeConfiguration | undefined;
-}
-
 /**
  * Opens a session and obtains its credentials. This takes a single exchange if the broker has all of them ready. If
  * anything fails, the session is ended.
@@ -77,16 +73,13 @@ export async function enrol(
   proof: Proof,
   now: () => number,
   token: (accessToken: string) => void,
-): Promise<EnrolmentResult> {
+): Promise<Credentials> {
   // A CSR identifies only its key, so the broker assigns CSRs to grants in order.
   const keys = Array.from({ length: FIRST_CSRS }, newKey);
   const opened = await client.openSession(proof, keys.map(createCsr));
   token(opened.access_token);
   try {
-    const credentials = await fetched(client, opened, keys, now);
-    const { statement, content } = opened.configuration ?? {};
-    const configuration = statement === undefined ? undefined : { statement, content: Buffer.from(content!) };
-    return { credentials, configuration };
+    return await fetched(client, opened, keys, now);
   } catch (error) {
     await client.goodbye(opened.access_token).catch(() => {}); // if this fails, the session ends with its lease
     throw error;
@@ -99,7 +92,7 @@ async function fetched(
   keys: readonly KeyObject[],
   now: () => number,
 ): Promise<Credentials> {
-  const { access_token: accessToken, session, mesh, services, kubernetes } = opened;
+  const { access_token: accessToken, session, mesh, services, kubernetes, configuration } = opened;
   const first = svidsOf(
     client,
     opened.certificates ?? [],
@@ -120,6 +113,7 @@ async function fetched(
     mesh: { ...mesh, roots: rest.roots ?? mesh.roots },
     servicesVersion: undefined,
     svids: new Map([...first, ...rest.svids]),
+    firstConfiguration: configuration && { ...configuration, content: Buffer.from(configuration.content) },
   };
 }
 

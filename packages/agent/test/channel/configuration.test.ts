@@ -64,10 +64,11 @@ function asking() {
   });
   onTestFinished(() => configuration.close());
   onTestFinished(() => tasks.close());
-  configuration.begin(undefined);
-  const next = () => {
+  configuration.begin();
+  const next = (firstConfiguration?: WholeConfiguration) => {
     Object.assign(session, { id: 'second' });
-    Object.assign(credentials, { accessToken: 'mps-2' });
+    Object.assign(credentials, { accessToken: 'mps-2', firstConfiguration });
+    configuration.begin();
   };
   return { configuration, tasks, asked, received, logged, next };
 }
@@ -84,23 +85,21 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 const repeated = { timeout: 3_000 };
 
 test('requests the configuration once, unless it came with the session', async () => {
-  const { configuration, asked, received, next } = asking();
+  const { asked, received, next } = asking();
   await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve(whole(5));
   await settled();
   expect(received).toEqual([5]);
-  next();
-  configuration.begin(whole(6));
+  next(whole(6));
   await settled();
   expect(received).toEqual([5, 6]);
   expect(asked).toHaveLength(1);
 });
 
 test('discards a response to the previous session, and repeats the request under the current one', async () => {
-  const { configuration, asked, received, next } = asking();
+  const { asked, received, next } = asking();
   await expect.poll(() => asked.length).toBe(1);
   next();
-  configuration.begin(undefined);
   asked[0]!.resolve(whole(5));
   await expect.poll(() => asked.length).toBe(2);
   expect(received).toEqual([]);

@@ -46,7 +46,7 @@ export async function checkEnrolment(
     },
   });
   try {
-    const { credentials: enrolled } = await enrol(client, proof, now, () => {
+    const enrolled = await enrol(client, proof, now, () => {
       session = opened(0);
     });
     const [svid] = enrolled.svids.values();

@@ -57,7 +57,7 @@ export async function openDrillSession(
   const key = generateDpopKey();
   const client = new BrokerClient({ ...options, url, ca, key, now: Date.now, randomId: randomUUID });
   try {
-    const { credentials } = await enrol(client, proof, Date.now, () => undefined);
+    const credentials = await enrol(client, proof, Date.now, () => undefined);
     return { ...credentials, client, key, ca };
   } catch (thrown) {
     client.close();
