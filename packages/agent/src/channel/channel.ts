@@ -14,10 +14,10 @@ import {
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
+import { createLineReader } from '@meshpass/identity/limits/lines';
 import type { LeaseTransport } from '../session/credential-manager.ts';
 import type { ReceivedStatement, StatementVerifier } from '../statements/statement-verifier.ts';
 import { type ChannelEdge, connectToEdge } from './connect.ts';
-import { createLineReader } from './lines.ts';
 import { createReconnectTimer } from './reconnection.ts';
 
 export type ChannelEvent =

@@ -1,10 +1,10 @@
 /** Renews a lease over an edge's control connection, as the agent does. */
 import { createSecureContext, type TLSSocket } from 'node:tls';
 import { connectToEdge } from '@meshpass/agent/channel/connect';
-import { createLineReader } from '@meshpass/agent/channel/lines';
 import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT_LENGTH } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
+import { createLineReader } from '@meshpass/identity/limits/lines';
 import type { Verdict } from './attempt.ts';
 import { type DrillSession, nextSeq } from './session.ts';
 import type { TunnelCredentials } from './tunnel.ts';

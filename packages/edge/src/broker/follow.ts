@@ -3,10 +3,10 @@ import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
 import { CONTROL_HEADER } from '@meshpass/identity/channel/edge-wire';
+import { createLineReader } from '@meshpass/identity/limits/lines';
 import type { SessionDirectory } from '../directory.ts';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
-import { readLines } from './lines.ts';
 
 /** Maximum line length, bytes. This is enough for a snapshot of about fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;
@@ -123,13 +123,18 @@ const SIGNS_OF_LIFE: readonly EdgeEvent['type'][] = ['snapshot', 'beat'];
  * @throws Error if a line is invalid, the first event is not a snapshot, or the broker ends the stream
  */
 async function* eventsOf(answer: IncomingMessage, signal: AbortSignal): AsyncGenerator<EdgeEvent> {
+  const reader = createLineReader(() => MAX_LINE);
   let isFirst = true;
-  for await (const line of readLines(answer, MAX_LINE)) {
-    const event = EdgeEvent.parse(JSON.parse(line));
-    if (signal.aborted) return;
-    if (isFirst && event.type !== 'snapshot') throw new Error('the stream does not start with a snapshot');
-    isFirst = false;
-    yield event;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    const lines: string[] = [];
+    if (!reader.push(chunk, (line) => lines.push(line))) throw new Error(`a line is longer than ${MAX_LINE} bytes`);
+    for (const line of lines.filter(Boolean)) {
+      const event = EdgeEvent.parse(JSON.parse(line));
+      if (signal.aborted) return;
+      if (isFirst && event.type !== 'snapshot') throw new Error('the stream does not start with a snapshot');
+      isFirst = false;
+      yield event;
+    }
   }
   throw new Error('the broker ended the stream');
 }

@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity';
+import { createLineReader } from '@meshpass/identity/limits/lines';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 import { type KubernetesEndpoint, kubeconfigAccess, podAccess } from './access.ts';
 
@@ -113,13 +114,12 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
       const status = response.statusCode ?? 0;
       try {
         if (status !== 200) throw refused(call, status, await read(response), undefined);
-        response.setEncoding('utf8');
-        let rest = '';
-        for await (const chunk of response as AsyncIterable<string>) {
-          const lines = (rest + chunk).split('\n');
-          rest = lines.pop()!;
-          if (rest.length > MAX_BODY_BYTES) throw new Error('a watch line is too long');
-          for (const line of lines) if (line !== '') onLine(line);
+        const lines = createLineReader(() => MAX_BODY_BYTES);
+        const take = (line: string) => {
+          if (line !== '') onLine(line);
+        };
+        for await (const chunk of response as AsyncIterable<Buffer>) {
+          if (!lines.push(chunk, take)) throw new Error('a watch line is too long');
         }
       } catch (cause) {
         response.destroy();

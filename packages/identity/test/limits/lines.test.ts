@@ -1,6 +1,6 @@
-/** Lines from an edge, in fragments of any size. */
+/** Lines from a stream, in fragments of any size. */
 import { expect, test } from 'vitest';
-import { createLineReader } from '../../src/channel/lines.ts';
+import { createLineReader } from '../../src/limits/lines.ts';
 
 function reading(limit: number) {
   const lines: string[] = [];

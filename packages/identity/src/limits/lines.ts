@@ -22,7 +22,7 @@ export function createLineReader(limit: () => number) {
       for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
         if (held + end - start > limit()) return false;
         hold(chunk, start, end);
-        const text = line.toString('latin1', 0, held);
+        const text = line.toString('utf8', 0, held);
         if (line.length > SMALL) line = Buffer.allocUnsafeSlow(SMALL);
         held = 0;
         start = end + 1;
