@@ -9,21 +9,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import { type ApprovalsCommand, isApprovalsCommand } from '../approvals/command.ts';
-import type { ExplainedCall } from '../explain/answer.ts';
-import type { SignInRequest } from '../sign-in/commands.ts';
+import type { ControlRequest } from '../control-request.ts';
 import { createPrivateDirectory } from './own-files.ts';
-
-export type ControlRequest =
-  | { readonly command: 'status' | 'down' }
-  /** `container` requests the variables for a program in a bridged container. */
-  | { readonly command: 'env'; readonly container?: boolean }
-  | { readonly command: 'token'; readonly audience: string }
-  | SignInRequest
-  /** Requests a token for the Kubernetes API server. Defaults to the first grant with roles. */
-  | { readonly command: 'kubernetes'; readonly grant?: string }
-  | { readonly command: 'explain'; readonly call: ExplainedCall }
-  | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
 
 const MAX_LINE = 65_536;
 
@@ -112,54 +99,21 @@ export function sendControlRequest<T>(directory: string, request: ControlRequest
 
 async function reply(line: string, answer: (request: ControlRequest) => Promise<unknown>): Promise<string> {
   try {
-    return JSON.stringify({ result: await answer(parse(line)) });
+    return JSON.stringify({ result: await answer(await parse(line)) });
   } catch (thrown) {
     const { code, message } = toMeshpassError(thrown);
     return JSON.stringify({ error: { code, message } });
   }
 }
 
-function parse(line: string): ControlRequest {
-  const request = JSON.parse(line) as Fields;
-  const command = request.command as ControlRequest['command'];
-  const isKnown = typeof command === 'string' && Object.hasOwn(FIELDS, command);
-  const fields = isKnown ? FIELDS[command](request) : undefined;
-  if (fields) return { command, ...fields } as ControlRequest;
+async function parse(line: string): Promise<ControlRequest> {
+  const { ControlRequest: schema } = await import('../control-request.ts');
+  const request = schema.safeParse(JSON.parse(line));
+  if (request.success) return request.data;
   throw new MeshpassError(
     'usage',
     `The running agent (version ${VERSION}) does not support this command. Run meshpass down, then meshpass up.`,
   );
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-type ReadFields = (request: Fields) => Fields | undefined;
-
-/** Field parsers of each command. They return undefined if a field is invalid. */
-const FIELDS: Readonly<Record<ControlRequest['command'], ReadFields>> = {
-  status: () => ({}),
-  down: () => ({}),
-  env: ({ container }) => ({ container: container === true }),
-  token: ({ audience }) => (typeof audience === 'string' && audience !== '' ? { audience } : undefined),
-  kubernetes: optionalText('grant'),
-  'sign-in': optionalText('issuer'),
-  'sign-in-result': ({ issuer }) => (typeof issuer === 'string' ? { issuer } : undefined),
-  'sign-in-lacking': () => ({}),
-  'sign-out': optionalText('issuer'),
-  explain: ({ call }) => (isCall(call) ? { call } : undefined),
-  approvals: ({ approvals }) => (isApprovalsCommand(approvals) ? { approvals } : undefined),
-};
-
-function optionalText(name: string): ReadFields {
-  return ({ [name]: text }) => {
-    if (text === undefined) return {};
-    return typeof text === 'string' ? { [name]: text } : undefined;
-  };
-}
-
-function isCall(call: unknown): call is ExplainedCall {
-  const { host, port, method, path, headers } = (call ?? {}) as Record<string, unknown>;
-  const texts = [host, method, path, ...Object.values(headers ?? {})];
-  return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';
 }
 
 /** Checks whether an agent is running, even if it has no session. */

@@ -1,20 +1,12 @@
 /** Commands that `meshpass sign-in` and `meshpass sign-out` send to the agent. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInsResponse } from '@meshpass/identity/sign-in/wire';
+import type { ControlRequest } from '../control-request.ts';
 import type { SignInPrompt } from './device-flow.ts';
 import type { SignIns } from './sign-ins.ts';
 
 /** Requests on the control socket. */
-export type SignInRequest =
-  /**
-   * For `sign-in`, `issuer` defaults to the issuer that the session's grants still require. For `sign-out`, it defaults
-   * to all issuers.
-   */
-  | { readonly command: 'sign-in' | 'sign-out'; readonly issuer?: string }
-  /** Waits until a sign-in that was started earlier has ended. */
-  | { readonly command: 'sign-in-result'; readonly issuer: string }
-  /** Lists the grants that the session would gain with an additional sign-in. */
-  | { readonly command: 'sign-in-lacking' };
+export type SignInRequest = Extract<ControlRequest, { command: `sign-${string}` }>;
 
 /** A grant that requires only one more thing: a sign-in at this issuer. */
 export type MissingSignIn = SignInsResponse['lacking'][number];
@@ -27,9 +19,7 @@ export type SignInCommandResponse =
   | { readonly lacking: readonly MissingSignIn[] };
 
 /** Whether a request on the control socket concerns sign-ins. */
-export function isSignInRequest<Request extends { readonly command: string }>(
-  request: Request | SignInRequest,
-): request is SignInRequest {
+export function isSignInRequest(request: ControlRequest): request is SignInRequest {
   return request.command.startsWith('sign-');
 }
 

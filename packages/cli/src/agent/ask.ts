@@ -1,7 +1,8 @@
 /** Requests to the running agent. */
 import type { ApprovalsChange, ApprovalsCommand, ApprovalsList } from '@meshpass/agent/approvals/command';
-import { type ControlRequest, runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
+import { runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
+import type { ControlRequest } from '@meshpass/agent/control-request';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 
 /**

@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ControlRequest, serveControl } from '@meshpass/agent/control/control';
+import { serveControl } from '@meshpass/agent/control/control';
+import type { ControlRequest } from '@meshpass/agent/control-request';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
 import { known, service } from './known.ts';

@@ -4,7 +4,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ControlRequest, serveControl } from '@meshpass/agent/control/control';
+import { serveControl } from '@meshpass/agent/control/control';
+import type { ControlRequest } from '@meshpass/agent/control-request';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
 
