@@ -334,11 +334,16 @@ async function start(
         const { approvals: command } = request;
         const { accessToken } = manager.credentials;
         if (command.act !== 'list') {
-          const order = { method: 'POST', path: APPROVAL_PATHS[command.act], json: command.order } as const;
-          return client.ask(accessToken, order, ApprovalRequest);
+          const order = {
+            method: 'POST',
+            path: APPROVAL_PATHS[command.act],
+            accessToken,
+            json: command.order,
+          } as const;
+          return client.call(order, ApprovalRequest);
         }
         const path = command.scope === undefined ? '/approvals' : `/approvals?scope=${command.scope}`;
-        return client.ask(accessToken, { method: 'GET', path }, ApprovalsResponse);
+        return client.call({ method: 'GET', path, accessToken }, ApprovalsResponse);
       }
       case 'kubernetes':
         return kubernetes.credential(request.grant);

@@ -10,7 +10,7 @@ import { generateDpopKey } from '../src/session/enrol.ts';
 import { createAuthority } from './harness.ts';
 
 const Served = z.object({ served: z.boolean() });
-const ask = (client: BrokerClient) => client.ask('token', { method: 'GET', path: '/services' }, Served);
+const ask = (client: BrokerClient) => client.call({ method: 'GET', path: '/services', accessToken: 'token' }, Served);
 
 const servers: Server[] = [];
 const sockets = new Set<Socket>();

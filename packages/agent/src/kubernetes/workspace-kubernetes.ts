@@ -11,7 +11,7 @@ import type { Credentials } from '../session/enrol.ts';
 import { type KubernetesGrant, kubernetesGrants } from './addresses.ts';
 
 export interface WorkspaceKubernetesOptions {
-  readonly client: Pick<BrokerClient, 'ask' | 'brokerNow'>;
+  readonly client: Pick<BrokerClient, 'call' | 'brokerNow'>;
   readonly credentials: () => Credentials;
   readonly runtimeDirectory: string;
   /** Command that starts `meshpass`. */
@@ -139,14 +139,13 @@ export class WorkspaceKubernetes {
 }
 
 async function request(
-  client: Pick<BrokerClient, 'ask'>,
+  client: Pick<BrokerClient, 'call'>,
   accessToken: string,
   grant: string,
 ): Promise<KubernetesTokenResponse> {
   const { KubernetesTokenResponse } = await import('@meshpass/identity/kubernetes/wire');
-  return client.ask(
-    accessToken,
-    { method: 'POST', path: '/kubernetes/token', json: { grant } },
+  return client.call(
+    { method: 'POST', path: '/kubernetes/token', accessToken, json: { grant } },
     KubernetesTokenResponse,
   );
 }

@@ -7,22 +7,9 @@ import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { WorkspaceConfiguration } from '@meshpass/envoy';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
-import {
-  CertificateResponse,
-  ConfigurationResponse,
-  type ReachableService,
-  ServicesResponse,
-  SessionResponse,
-  TokenResponse,
-} from '@meshpass/identity/wire';
+import { ConfigurationResponse, type ReachableService } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
 import { serviceShortNames } from './mesh-host.ts';
-
-/**
- * Response parsers. Each takes parsed JSON.
- * @throws MeshpassError agent_broker_answer_invalid with the field's path, but never its value
- */
-export type BrokerResponseParsers = ReturnType<typeof createBrokerResponseParsers>;
 
 /** Configuration as it was received. Its contents have not been validated. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
@@ -41,24 +28,23 @@ export interface LeftOut {
 }
 
 /**
- * Creates the response parsers.
+ * Checks the names of the services in a response, and adds their short forms.
  * @param clusterDomain required suffix of service names, such as `cluster.local`
+ * @throws MeshpassError agent_broker_answer_invalid
  */
-export function createBrokerResponseParsers(clusterDomain: string) {
-  const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
-    ...answer,
-    services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
-  });
-  return {
-    session: (json: unknown) => withNames(parseBrokerResponse(SessionResponse, json)),
-    services: (json: unknown) => withNames(parseBrokerResponse(ServicesResponse, json)),
-    certificates: (json: unknown) => parseBrokerResponse(CertificateResponse, json),
-    token: (json: unknown) => parseBrokerResponse(TokenResponse, json),
-    configuration: (json: unknown) => received(parseBrokerResponse(ConfigurationResponse, json)),
-  };
+export function withServiceNames<Answer extends { readonly services: ReachableService[] }>(
+  answer: Answer,
+  clusterDomain: string,
+): Answer {
+  return { ...answer, services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)) };
 }
 
-function received({ left_out: leftOut, listeners, clusters, routes }: ConfigurationResponse): ConfigurationContent {
+/**
+ * Parses the JSON of a configuration.
+ * @throws MeshpassError agent_broker_answer_invalid
+ */
+export function parseConfiguration(json: unknown): ConfigurationContent {
+  const { left_out: leftOut, listeners, clusters, routes } = parseBrokerResponse(ConfigurationResponse, json);
   const anys = (texts: readonly string[], member: string) =>
     texts.map((text, at) => {
       try {

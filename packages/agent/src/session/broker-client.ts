@@ -22,20 +22,20 @@ import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 import {
   type CertificateRequest,
-  type CertificateResponse,
+  CertificateResponse,
   PresenceChallenge,
-  type ServicesResponse,
-  type SessionResponse,
-  type TokenResponse,
+  ServicesResponse,
+  SessionResponse,
+  TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
 import { sendAndRead } from '../http.ts';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
 import {
-  type BrokerResponseParsers,
   type ConfigurationContent,
-  createBrokerResponseParsers,
   parseBrokerResponse,
+  parseConfiguration,
+  withServiceNames,
 } from './broker-answers.ts';
 import { type PresenceParameters, withPresence } from './presence.ts';
 
@@ -102,7 +102,7 @@ export class BrokerClient {
   readonly #options: BrokerClientOptions;
   readonly #base: string;
   readonly #agent: BrokerAgent;
-  readonly #read: BrokerResponseParsers;
+  readonly #clusterDomain: string;
   /** Offset of the broker's clock from the local clock, ms. */
   #skew = 0;
 
@@ -110,7 +110,7 @@ export class BrokerClient {
   constructor(options: BrokerClientOptions) {
     this.#base = brokerUrl(options.url).href.replace(/\/+$/, '');
     this.#options = options;
-    this.#read = createBrokerResponseParsers(options.clusterDomain ?? 'cluster.local');
+    this.#clusterDomain = options.clusterDomain ?? 'cluster.local';
     this.#agent = options.agent ?? new BrokerAgent(options);
   }
 
@@ -137,21 +137,16 @@ export class BrokerClient {
             ...(proof.signIn && { sign_in_issuer: proof.signIn.issuer, sign_in_token: proof.signIn.token }),
           }),
     };
-    const open = (answer?: PresenceParameters) =>
-      this.call(
-        {
-          method: 'POST',
-          path: '/token',
-          largest: MAX_SERVICES,
-          form: {
-            grant_type: GRANT_TYPE,
-            ...form,
-            ...(answer && presenceParameters(answer)),
-          },
-          ...(answer?.onProof && { onProof: answer.onProof }),
-        },
-        this.#read.session,
-      );
+    const open = async (answer?: PresenceParameters) => {
+      const call = {
+        method: 'POST',
+        path: '/token',
+        largest: MAX_SERVICES,
+        form: { grant_type: GRANT_TYPE, ...form, ...(answer && presenceParameters(answer)) },
+        ...(answer?.onProof && { onProof: answer.onProof }),
+      } as const;
+      return withServiceNames(await this.call(call, SessionResponse), this.#clusterDomain);
+    };
     if (proof.type === 'oidc') return open();
     const { key, presencePort: port = 0, onChallenge } = this.#options;
     return withPresence(open, {
@@ -173,7 +168,7 @@ export class BrokerClient {
   certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
     return this.call(
       { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
-      this.#read.certificates,
+      CertificateResponse,
     );
   }
 
@@ -190,12 +185,12 @@ export class BrokerClient {
       requested_token_type: audience === undefined ? JWT_TOKEN_TYPE : ID_TOKEN_TYPE,
       ...(audience === undefined ? {} : { audience }),
     };
-    return this.call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
+    return this.call({ method: 'POST', path: '/token', accessToken, form }, TokenResponse);
   }
 
   /** Reports refusals that the broker does not know about yet (`POST /session/refusals`). */
-  reportRefusals(accessToken: string, report: RefusalReportRequest): Promise<void> {
-    return this.call({ method: 'POST', path: '/session/refusals', accessToken, json: report }, () => undefined);
+  async reportRefusals(accessToken: string, report: RefusalReportRequest): Promise<void> {
+    await this.#answer({ method: 'POST', path: '/session/refusals', accessToken, json: report });
   }
 
   /**
@@ -203,16 +198,15 @@ export class BrokerClient {
    * @param proof creates a lease proof for each attempt
    * @returns the broker's signed statement, which has not been verified
    */
-  renewLease(sessionId: string, proof: () => string): Promise<string> {
+  async renewLease(sessionId: string, proof: () => string): Promise<string> {
     const proven = () => ({ leases: [{ session_id: sessionId, proof: proof() }] });
-    return this.call({ method: 'POST', path: '/leases', proven }, (json) => {
-      const [answer] = parseBrokerResponse(LeaseResponse, json).answers;
-      return answer?.statement ?? '';
-    });
+    const { answers } = await this.call({ method: 'POST', path: '/leases', proven }, LeaseResponse);
+    return answers[0]?.statement ?? '';
   }
 
-  services(accessToken: string): Promise<ServicesResponse> {
-    return this.call({ method: 'GET', path: '/services', accessToken, largest: MAX_SERVICES }, this.#read.services);
+  async services(accessToken: string): Promise<ServicesResponse> {
+    const call = { method: 'GET', path: '/services', accessToken, largest: MAX_SERVICES } as const;
+    return withServiceNames(await this.call(call, ServicesResponse), this.#clusterDomain);
   }
 
   /**
@@ -232,24 +226,16 @@ export class BrokerClient {
   }
 
   /**
-   * Sends any other session request.
-   * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
-   */
-  ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
-    return this.call({ ...call, accessToken }, (json) => parseBrokerResponse(schema, json));
-  }
-
-  /**
    * Parses the bytes of a configuration.
    * @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable
    */
   readConfiguration(content: Buffer): ConfigurationContent {
-    return this.#read.configuration(parseJson(this.#base, content.toString('utf8')));
+    return parseConfiguration(parseJson(this.#base, content.toString('utf8')));
   }
 
   /** Ends the session immediately, together with everything issued under it (`DELETE /session`). */
   async goodbye(accessToken: string): Promise<void> {
-    await this.call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
+    await this.#answer({ method: 'DELETE', path: '/session', accessToken });
   }
 
   close(): void {
@@ -257,13 +243,12 @@ export class BrokerClient {
   }
 
   /**
-   * Sends a request.
-   * @param read called with the parsed body, or with undefined if the body is empty
-   * @throws MeshpassError the broker's refusal
+   * Sends a request and parses the response.
+   * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
    */
-  async call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
+  async call<T>(call: Call, schema: ZodType<T>): Promise<T> {
     const { body } = await this.#answer(call);
-    return read(body === '' ? undefined : parseJson(this.#base, body));
+    return parseBrokerResponse(schema, body === '' ? undefined : parseJson(this.#base, body));
   }
 
   /**

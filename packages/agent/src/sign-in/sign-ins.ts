@@ -5,7 +5,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
-import { parseBrokerResponse } from '../session/broker-answers.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
 import {
   beginDeviceFlow,
@@ -27,18 +26,14 @@ export type SignInBrokerClient = ReturnType<typeof createSignInBrokerClient>;
  */
 export function createSignInBrokerClient(client: Pick<BrokerClient, 'call'>) {
   const path = '/session/sign-in';
-  const read = (json: unknown) => parseBrokerResponse(SignInsResponse, json);
   return {
     /** Returns the OAuth client that users sign in with at an issuer in the access file. */
-    offer: (name: string) =>
-      client.call({ method: 'GET', path: `/sign-in/${encodeURIComponent(name)}` }, (json) =>
-        parseBrokerResponse(SignInOffer, json),
-      ),
-    read: (accessToken: string) => client.call({ method: 'GET', path, accessToken }, read),
+    offer: (name: string) => client.call({ method: 'GET', path: `/sign-in/${encodeURIComponent(name)}` }, SignInOffer),
+    read: (accessToken: string) => client.call({ method: 'GET', path, accessToken }, SignInsResponse),
     signIn: (accessToken: string, issuer: string, idToken: string) =>
-      client.call({ method: 'POST', path, accessToken, json: { issuer, id_token: idToken } }, read),
+      client.call({ method: 'POST', path, accessToken, json: { issuer, id_token: idToken } }, SignInsResponse),
     signOut: (accessToken: string, issuer: string) =>
-      client.call({ method: 'POST', path: '/session/sign-out', accessToken, json: { issuer } }, read),
+      client.call({ method: 'POST', path: '/session/sign-out', accessToken, json: { issuer } }, SignInsResponse),
   };
 }
 

@@ -42,9 +42,9 @@ function start(): WorkspaceKubernetes {
       get brokerNow() {
         return now * 1000;
       },
-      ask: async (accessToken, { path, json }, schema) => {
+      call: async ({ accessToken, path, json }, schema) => {
         const { grant } = json as { grant: string };
-        asked.push({ accessToken, grant });
+        asked.push({ accessToken: accessToken!, grant });
         if (refusal) throw refusal;
         expect(path).toBe('/kubernetes/token');
         return schema.parse({ token: `${grant}.token.${asked.length}`, expires_at: now + life });

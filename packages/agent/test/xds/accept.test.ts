@@ -2,7 +2,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import { LISTENER, toProtoJson, unpack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { createBrokerResponseParsers } from '../../src/session/broker-answers.ts';
+import { parseConfiguration } from '../../src/session/broker-answers.ts';
 import { acceptConfiguration } from '../../src/xds/accept.ts';
 import { configurationOf, encoded } from '../configuration.ts';
 import { service } from '../harness.ts';
@@ -11,7 +11,7 @@ const ORDERS = service();
 
 /** Returns the names of the single listener's HTTP filters, and the host names that its foreign-host filter accepts. */
 function filtersWith(services: readonly (typeof ORDERS)[]) {
-  const content = createBrokerResponseParsers('cluster.local').configuration(encoded(configurationOf([ORDERS])));
+  const content = parseConfiguration(encoded(configurationOf([ORDERS])));
   const expected = {
     trustDomain: 'cluster.local',
     clusterDomain: 'cluster.local',

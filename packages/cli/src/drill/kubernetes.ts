@@ -66,8 +66,8 @@ function orderFor({ mesh, kubernetes }: DrillSession, grant: string): TunnelRequ
 }
 
 function ask({ client, accessToken }: DrillSession, grant: string) {
-  const call = { method: 'POST', path: '/kubernetes/token', json: { grant } } as const;
-  return client.ask(accessToken, call, KubernetesTokenResponse);
+  const call = { method: 'POST', path: '/kubernetes/token', accessToken, json: { grant } } as const;
+  return client.call(call, KubernetesTokenResponse);
 }
 
 async function present(session: DrillSession, order: TunnelRequest, token: string): Promise<Verdict> {
