@@ -87,41 +87,20 @@ export class WorkspaceKubernetes {
 
   /**
    * Returns a token for the API server.
-   * @param grant name of the grant. Defaults to the first grant with roles
+   * @param grant name of the grant. Defaults to the first grant with roles, or else to the session's first grant
    * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, or another code from the broker
    */
   async credential(grant?: string): Promise<KubernetesCredential> {
     const current = this.#options.credentials();
-    const grants = kubernetesGrants(current);
-    const found = grant === undefined ? grants[0] : grants.find((one) => one.grant === grant);
-    if (!found) throw await this.#without(current, grant);
-    const { token, expires_at: expiresAt } = await this.#token(current, found.grant);
+    // For a grant without roles, only the broker knows whether kubectl access is turned off.
+    const asked = grant ?? kubernetesGrants(current)[0]?.grant ?? current.session.grants[0];
+    if (asked === undefined) throw new MeshpassError('kubernetes_not_granted', 'This session has no grant left.');
+    const { token, expires_at: expiresAt } = await this.#token(current, asked);
     return { token, expirationTimestamp: new Date((expiresAt - EARLIER) * 1000).toISOString() };
   }
 
   remove(): void {
     rmSync(this.#path, { force: true });
-  }
-
-  /** Determines why there is no token. Only the broker knows whether kubectl access is turned off. */
-  async #without(current: Credentials, grant: string | undefined): Promise<MeshpassError> {
-    const held = current.session.grants;
-    if (grant !== undefined && !held.includes(grant))
-      return new MeshpassError(
-        'grant_unknown',
-        `This session does not have the grant ${grant}. Run "meshpass status" to list its grants.`,
-      );
-    const asked = grant ?? held[0];
-    if (asked !== undefined) {
-      const { client } = this.#options;
-      const thrown = await request(client, current.accessToken, asked).then(() => undefined, toMeshpassError);
-      if (thrown && (grant !== undefined || thrown.code !== 'kubernetes_not_granted')) return thrown;
-    }
-    const which = grant === undefined ? 'No grant in this session has' : `The grant ${grant} does not have`;
-    return new MeshpassError(
-      'kubernetes_not_granted',
-      `${which} a Kubernetes role known to the agent. Run "meshpass status" to list the grants that have one.`,
-    );
   }
 
   /** Returns a cached token. If it is about to expire, joins a pending request or requests a new one. */
