@@ -44,8 +44,6 @@ export async function issueInitialCredentials(
   { live, form, event }: OpenedSession,
 ): Promise<InitialCredentials> {
   if (live.ended) return {};
-  // Request the configuration early, so that istiod can respond while the certificates are being signed.
-  context.control.announced(live.session);
   const done = take(renewals, live);
   if (!done) return {};
   /** Issues a credential. A refusal is recorded as if it had been sent to the client. */
