@@ -9,6 +9,7 @@ import { type Caller, probeEdge } from '@meshpass/cli/drill/call';
 import { type FailedConnection, type HeldConnection, holdConnections } from '@meshpass/cli/drill/hold-open';
 import { type DrillSession, openDrillSession, renewalVerdict } from '@meshpass/cli/drill/session';
 import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
+import { MeshpassError } from '@meshpass/identity';
 
 export interface Proof {
   readonly token: string;
@@ -60,8 +61,12 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { id, order } = JSON.parse(line) as { id: number; order: Order };
   obey(order).then(
     (result) => console.log(JSON.stringify({ id, result })),
-    (error: Error) => console.log(JSON.stringify({ id, error: error.message })),
+    (error: Error) => console.log(JSON.stringify({ id, error: toldAs(error) })),
   );
+}
+
+function toldAs(error: Error): string {
+  return error instanceof MeshpassError ? `${error.code}: ${error.message}` : error.message;
 }
 
 async function obey(order: Order): Promise<unknown> {

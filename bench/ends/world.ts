@@ -107,7 +107,7 @@ async function letIn<T>(open: () => Promise<T>): Promise<T> {
     try {
       return await open();
     } catch (thrown) {
-      const isUnsettled = thrown instanceof Error && thrown.message.includes('"access_none"');
+      const isUnsettled = thrown instanceof Error && thrown.message.startsWith('access_none');
       if (!isUnsettled || performance.now() > deadline) throw thrown;
       await new Promise((resolve) => setTimeout(resolve, 1_000));
     }
