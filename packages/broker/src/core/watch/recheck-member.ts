@@ -1,8 +1,8 @@
 /**
  * Checks whether GitHub still lists the memberships of a single developer that a session depends on. A "not found"
- * response may also mean that the login now belongs to another user, or that the App may not read members. So a missing
- * membership counts only if the organization's member list lacks the account as well, or if GitHub confirms both that
- * the account still has this login and that the organization has members.
+ * response may also mean that the login now belongs to another user, or that the App is not allowed to read members. A
+ * missing membership therefore only counts if the account is missing from the organization's member list as well, or if
+ * GitHub confirms both that the account still has this login and that the organization has members.
  */
 
 import { z } from 'zod';
@@ -22,23 +22,26 @@ const SomeMembers = z.array(z.object({ id: z.int().positive() }));
 export interface RecheckMemberOptions {
   readonly read: ReadGithub;
   readonly sessions: SessionContext;
-  /** Organization that the access file trusts, lower case. */
+  /** The organization that the access file trusts, in lower case. */
   readonly trusted: string | undefined;
-  /** Whether a member list of the trusted organization contained this user. */
+  /** Returns whether a member list of the trusted organization contained this user. */
   readonly wasMember: (id: number) => boolean;
 }
 
-/** Lists of an organization that a sweep has just read. */
+/** The lists of an organization that a sweep has just read. */
 export interface Listed {
-  /** Logins of all members, by user id. */
+  /** The logins of all members, keyed by user id. */
   readonly members: ReadonlyMap<number, string>;
-  /** The session's teams in the organization whose lists lack the developer. No other teams are queried. */
+  /**
+   * The session's teams in the organization whose member lists do not include the developer. No other teams are
+   * queried.
+   */
   readonly teams: readonly string[];
 }
 
 /**
- * Rechecks a developer's memberships in one organization.
- * @param organization lower case. Memberships in other organizations are not queried.
+ * Rechecks a developer's memberships in a single organization.
+ * @param organization the organization's login in lower case. Memberships in other organizations are not queried.
  * @returns whether the session lost anything
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -52,12 +55,11 @@ export async function recheckMember(
   const { githubUser, teams } = before.attestation;
   const org = encodePathSegment(organization);
   if (!githubUser || !org) return false;
-  // Logins can change.
+  // Prefer the login in the list, because logins can change.
   const user = { ...githubUser, login: listed?.members.get(githubUser.id) ?? githubUser.login };
   if (!encodePathSegment(user.login)) return false;
   const queries = createMembershipQueries(read);
   const isTrulyAbsent = async () => {
-    if (listed) return !listed.members.has(user.id);
     const answers = [queries.hasLogin(organization, user), hasMembers(read, organization, org)];
     return (await Promise.all(answers)).every(Boolean);
   };
@@ -67,10 +69,12 @@ export async function recheckMember(
     ...asked.map(async (team) => ({ team, isIn: await queries.isInTeam(team, user) })),
   ]);
   const isSame = found?.user.id === user.id;
-  if (!isSame && !(await isTrulyAbsent())) return false;
+  // The lists of a sweep are the second evidence.
+  if (!isSame && !listed && !(await isTrulyAbsent())) return false;
 
   const role = isSame && found.state === 'active' ? found.role : undefined;
-  const ends = organization === trusted && dependsOnMembership(live, organization, wasMember);
+  const isListed = listed?.members.has(user.id) ?? false;
+  const ends = !isListed && organization === trusted && dependsOnMembership(live, organization, wasMember);
   if (role === undefined && ends) onLeftOrganization(sessions, live, organization);
   if (!live.ended) onRoleChanged(sessions, live, organization, role);
   for (const { team, isIn } of inTeams) if (isIn === false && !live.ended) onLeftTeam(sessions, live, team);
