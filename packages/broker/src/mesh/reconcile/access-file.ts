@@ -1,7 +1,7 @@
 /**
- * Reads the access file and its includes from disk, and reloads them on any change. Files are polled, because file
- * systems do not guarantee events, and because Kubernetes updates a mounted ConfigMap by replacing a symbolic link next
- * to the file.
+ * Reads the access file and its includes from disk and reloads them whenever any of them changes. The files are polled
+ * for two reasons: file systems do not guarantee change events, and Kubernetes updates a mounted ConfigMap by replacing
+ * a symbolic link next to the file.
  */
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -9,48 +9,55 @@ import { type Access, loadAccess } from '@meshpass/access';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 
-/** Texts of an access file and its includes, by path as in `include`. */
+/** The texts of an access file and its includes, keyed by the path used in `include`. */
 export interface AccessTexts {
   readonly main: string;
-  /** Texts of all files, in the order in which they were read. */
+  /** The texts of all files, in the order they were read. */
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Access file that was read from disk. */
+/** An access file that was read from disk. */
 export interface DiskFile extends AccessTexts {
-  /** SHA-256 of all texts, hex. */
+  /** The SHA-256 hash of all texts, in hex. */
   readonly digest: string;
 }
 
 export interface AccessFileOptions {
   readonly path: string;
-  /** Called with each file that parses, including its includes. */
+  /** Called with every version of the file that can be parsed together with its includes. */
   readonly onFile: (access: Access, file: DiskFile) => void;
-  /** Called with the error if a file cannot be read or parsed. Called once per content. */
+  /** Called with the error if any of the files cannot be read or parsed. The same error is reported only once. */
   readonly onRefused: (error: MeshpassError) => void;
 }
 
-/** Returns the SHA-256 of the texts in order, hex. */
+/** Returns the SHA-256 hash (in hex) of the texts in their given order. */
 export function digestTexts(files: DiskFile['files']): string {
   return sha256Hex(JSON.stringify(Object.values(files)));
 }
 
-const POLL_MS = 1_000;
-/** Time during which a changed file must remain unchanged, ms. Editors may write a file in more than one step. */
+/** How often the files are compared with what was read last, in milliseconds. A removed grant ends that soon. */
+const POLL_MS = 200;
+/** How often a file that was refused is read again, in milliseconds. Unlike a comparison, this parses the file. */
+const REFUSED_POLL_MS = 1_000;
+/**
+ * How long a file must remain unchanged after an edit before it is used, in milliseconds. Some editors write a file in
+ * more than one step.
+ */
 const SETTLE_MS = 50;
 
-/** Opens the access file. Its content is reported in the next microtask. */
+/** Opens the access file and watches it for changes. Its current content is reported in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
-  /** Text of each current file, by path on disk. Undefined if the files must be read again. */
+  /** The text of each file as last read, by its path on disk. Undefined if the files must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
-  /** Texts from the last read. */
+  /** The texts that were found when the files were last read. */
   let before: string | undefined;
   let settling: NodeJS.Timeout | undefined;
   let refused: string | undefined;
 
   /**
-   * Reads the file if it has changed.
-   * @param isSettled whether to report the content without waiting for it to settle, even though it may be incomplete
+   * Checks whether the file has changed and, if so, reads and reports it.
+   * @param isSettled whether to report the content right away instead of waiting until it no longer changes. It may be
+   *   incomplete in this case.
    */
   const look = (isSettled: boolean): void => {
     if (seen && isUnchanged(path, seen)) return;
@@ -70,33 +77,44 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       onFile(loaded.access, { digest: digestTexts(loaded.files), main: loaded.main, files: loaded.files });
       return;
     }
-    // An unreadable file may become readable even though the readable files do not change.
+    // Read all files again next time, because an unreadable file may become readable without any change to the other
+    // files.
     seen = undefined;
     if (refused === loaded.error.message) return;
     refused = loaded.error.message;
     onRefused(loaded.error);
   };
 
-  const poll = setInterval(look, POLL_MS, false);
+  let poll: NodeJS.Timeout;
+  const schedule = (): void => {
+    poll = setTimeout(
+      () => {
+        schedule();
+        look(false);
+      },
+      refused === undefined ? POLL_MS : REFUSED_POLL_MS,
+    );
+  };
   queueMicrotask(() => look(true));
+  schedule();
 
   return {
-    /** Reads the file immediately and reports it, even if it is unchanged. */
+    /** Reads the file immediately and reports it even if it has not changed. */
     reload: async () => {
       seen = undefined;
       refused = undefined;
       look(true);
     },
     close: () => {
-      clearInterval(poll);
+      clearTimeout(poll);
       clearTimeout(settling);
     },
   };
 }
 
 /**
- * Reads the access file on disk.
- * @returns the file with its includes, by path relative to the file
+ * Reads the access file and its includes from disk once.
+ * @returns the file and its includes, keyed by their paths relative to the file
  * @throws MeshpassError `access_*`
  */
 export function readAccessFile(path: string): AccessTexts {
@@ -105,8 +123,8 @@ export function readAccessFile(path: string): AccessTexts {
 }
 
 /**
- * Loads the file with its includes.
- * @param read receives the text of each file by path on disk, even if a later file is refused
+ * Loads and parses the access file with its includes.
+ * @param read a map that receives the text of each file by its path on disk, even if a later file is rejected
  */
 function load(path: string, read: Map<string, string>): AccessTexts & { readonly access: Access } {
   const files: Record<string, string> = {};
