@@ -1,29 +1,35 @@
 /**
- * Applies the newest plan until it succeeds, and then periodically to repair manual changes. Only one run is in
- * progress at a time. A newer plan replaces the one that is waiting.
+ * Keeps applying the newest plan until it succeeds, and then applies it again periodically to undo manual changes.
+ * There is never more than one run at a time. A newer plan replaces the one that is waiting.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { pause } from '../base/index.ts';
 import { backoff } from './backoff.ts';
 
 export interface ReconcileOptions<Plan> {
-  /** Applies a plan. Returns the milliseconds after which it must run again even without a change. */
+  /**
+   * Applies a plan. Returns the number of milliseconds after which it must be applied again even if nothing has
+   * changed.
+   */
   readonly apply: (plan: Plan) => Promise<number | undefined>;
   /** Called after every successful run. */
   readonly onApplied: (plan: Plan) => void;
   readonly onFailed: (error: MeshpassError, plan: Plan) => void;
-  /** Interval between runs without a change, milliseconds. */
+  /** How often to apply the plan again if it has not changed, in milliseconds. */
   readonly resync: number;
-  /** Resolves when this broker becomes active. Nothing is applied before then. If absent, it starts immediately. */
+  /**
+   * Resolves when this broker becomes active. Nothing is applied before that. If absent, the reconciler starts
+   * immediately.
+   */
   readonly activated?: Promise<void> | undefined;
 }
 
-/** Maximum pause after a failure, ms. */
+/** The maximum pause after a failure, in milliseconds. */
 const LONGEST_RETRY_MS = 5_000;
-/** Minimum pause between runs, ms. */
+/** The minimum pause between two runs, in milliseconds. */
 const LEAST_PAUSE_MS = 125;
 
-/** Starts the reconciler. */
+/** Starts the reconciler, which waits for its first plan. */
 export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
   const stop = new AbortController();
   let wanted: { readonly plan: Plan } | undefined;
@@ -31,7 +37,7 @@ export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
 
   let failures = 0;
 
-  /** Applies a plan. Returns the pause before the next run, milliseconds. */
+  /** Applies a plan and returns how long to pause before the next run, in milliseconds. */
   const attempt = async (plan: Plan): Promise<number> => {
     try {
       const nextRun = await options.apply(plan);
@@ -51,6 +57,8 @@ export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
     while (!stop.signal.aborted) {
       const waitFor = AbortSignal.any([stop.signal, changed.signal]);
       const rest = wanted ? await attempt(wanted.plan) : options.resync;
+      // A change does not shorten this pause, so that an API that fails at once is not called without a pause.
+      if (failures > 0) await pause(LEAST_PAUSE_MS, stop.signal);
       await pause(Math.max(rest, LEAST_PAUSE_MS), waitFor);
     }
   };
