@@ -1,6 +1,6 @@
 /**
- * Represents IP addresses and ranges as numbers, in the syntax of Go's net/netip (no zones, no leading zeros). IPv6
- * addresses follow the IPv4 addresses in one number space, because Envoy never treats one address family as the other.
+ * Parses IP addresses and ranges into numbers. The syntax follows Go's net/netip, without zones or leading zeros. IPv4
+ * and IPv6 share one number space, with IPv6 after IPv4, because Envoy never confuses the two.
  */
 
 import { isIP } from 'node:net';
@@ -10,10 +10,13 @@ export interface Range {
   readonly last: bigint;
 }
 
-/** Number that represents the IPv6 address `::`. */
+/** The number that represents the IPv6 address `::`. */
 export const IPV6 = 1n << 32n;
 
-/** Parses `10.0.0.0/8`, `10.1.2.3` or `2001:db8::/32`. Returns undefined for any other string. */
+/**
+ * Parses an address or a CIDR range, such as `10.0.0.0/8`, `10.1.2.3` or `2001:db8::/32`. Returns undefined if the
+ * string is neither.
+ */
 export function parseCidr(text: string): Range | undefined {
   const [address = '', length, ...rest] = text.split('/');
   const number = parseAddress(address);
@@ -27,12 +30,12 @@ export function parseCidr(text: string): Range | undefined {
   return { first, last: first + size - 1n };
 }
 
-/** Parses an IPv4 or IPv6 address. Returns undefined if the string is not an address. */
+/** Parses an IPv4 or IPv6 address. Returns undefined if the string is not a valid address. */
 export function parseAddress(text: string): bigint | undefined {
   const version = text.includes('%') ? 0 : isIP(text);
   if (version === 0) return undefined;
   if (version === 4) return text.split('.').reduce((value, part) => (value << 8n) | BigInt(part), 0n);
-  // A trailing IPv4 address counts as two groups, and `::` as all missing groups.
+  // A trailing IPv4 address fills two groups, and `::` fills all the missing ones.
   const plain = text.replace(/[\d.]+\.[\d.]+$/, (embedded) => {
     const value = parseAddress(embedded)!;
     return `${(value >> 16n).toString(16)}:${(value & 0xffffn).toString(16)}`;

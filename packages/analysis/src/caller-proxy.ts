@@ -1,20 +1,20 @@
 /**
- * Determines the proxies through which workloads call others. Evaluations of single calls and comparisons share this
- * implementation.
+ * Determines which proxy a workload's outgoing calls go through. Shared by the evaluation of single calls and the
+ * comparison of mesh states.
  */
 import { anyPod, type Labels, type MeshView, type PodFacts, type ProxyKind, proxyOfPod } from '@meshpass/istio';
 
 export type CallerProxy =
   | 'ambient'
-  /** The Pod is labelled for ambient mode but has not been captured yet. */
+  /** The Pod is labelled for ambient mode, but its traffic is not captured yet. */
   | 'uncaptured'
   | 'sidecar'
-  /** The Pod's Namespace was not read. */
+  /** The Pod's Namespace could not be read, so a sidecar is assumed. */
   | 'assumed sidecar'
   | 'gateway'
   | 'none';
 
-/** Determines the proxy through which a Pod makes calls. */
+/** Determines which proxy a Pod's outgoing calls go through. */
 export function resolveCallerProxy(view: MeshView, pod: PodFacts & { readonly kind?: ProxyKind }): CallerProxy {
   if (pod.kind !== undefined && pod.kind !== 'sidecar') return 'gateway';
   const found = proxyOfPod(view, pod);
@@ -31,9 +31,9 @@ export function resolveCallerProxy(view: MeshView, pod: PodFacts & { readonly ki
 }
 
 /**
- * Lists the proxies of all workloads that use a ServiceAccount. If no Pod uses it, returns the proxy that its Namespace
- * implies. Empty if neither was read.
- * @param account ServiceAccount; undefined for any other account of the namespace
+ * Lists the proxies of all workloads that use a ServiceAccount. If no Pod uses it, returns the proxy that Pods in its
+ * Namespace would have. The set is empty if neither the Pods nor the Namespace were read.
+ * @param account the ServiceAccount, or undefined to represent any other account in the Namespace
  */
 export function listCallerProxies(
   view: MeshView,
@@ -46,7 +46,9 @@ export function listCallerProxies(
   return { proxies: new Set(isRead ? [resolveCallerProxy(view, anyPod(namespace))] : []), isOfPods: false };
 }
 
-/** Whether a sidecar accepts HBONE. The injector adds this label if the mesh configuration enables HBONE. */
+/**
+ * Whether a sidecar accepts HBONE. The sidecar injector sets this label if HBONE is enabled in the mesh configuration.
+ */
 export function acceptsHbone(labels: Labels): boolean {
   return labels['networking.istio.io/tunnel'] === 'http';
 }

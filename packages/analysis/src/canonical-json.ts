@@ -1,4 +1,4 @@
-/** Serializes JSON with sorted keys and without undefined properties. */
+/** Serializes a value as JSON with sorted keys and without undefined properties. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)

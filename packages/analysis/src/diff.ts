@@ -1,6 +1,6 @@
 /**
- * Compares two mesh states by the calls that they allow. The result is exact and includes an example for each
- * difference.
+ * Compares two states of a mesh by the calls that they allow. The comparison is exact, and every difference comes with
+ * an example call.
  */
 export { type Change, type CompareOptions, type Comparison, compareMeaning, formatChange } from './diff/compare.ts';
 export { type Endpoint, formatWhere } from './diff/endpoint.ts';

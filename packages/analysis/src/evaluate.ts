@@ -1,4 +1,4 @@
-/** Decides single calls like a workload's proxy would, and identifies the deciding rule. */
+/** Decides whether a single call is allowed, as the workload's proxy would, and identifies the rule that decided it. */
 export { type Authorizer, createAuthorizer } from './evaluate/authorizer.ts';
 export type * from './evaluate/call.ts';
 export { type Caller, callOf, parseCaller } from './evaluate/caller.ts';

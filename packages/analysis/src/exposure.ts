@@ -1,4 +1,4 @@
-/** Entry points of the cluster, the identity that each one requires, and reports about them. */
+/** Lists the entry points of a cluster and the identity that each of them requires, and prints reports about them. */
 export type { Enforcer } from './exposure/enforcer.ts';
 export type { EntryKind, Identity } from './exposure/exposure.ts';
 export { type ExposureEntry, type ExposureOptions, listExposures } from './exposure/list.ts';

@@ -1,4 +1,7 @@
-/** Plans a change to the access file: the resulting resources, their effect, and whether the change may be applied. */
+/**
+ * Plans a change to the access file: the resulting resources, how they affect access, and whether the change may be
+ * applied.
+ */
 export { type AccessChange, accessChanges } from './plan/access-changes.ts';
 export type { Finding, FindingKind } from './plan/finding.ts';
 export { formatPlan } from './plan/format.ts';

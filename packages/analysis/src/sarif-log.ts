@@ -1,6 +1,6 @@
 /**
- * SARIF 2.1.0 log with a single run, for code scanning. Sources: OASIS Static Analysis Results Interchange Format
- * 2.1.0; GitHub, "SARIF support for code scanning".
+ * Formats a SARIF 2.1.0 log with a single run, as expected by code scanning. Sources: OASIS Static Analysis Results
+ * Interchange Format 2.1.0; GitHub, "SARIF support for code scanning".
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -12,12 +12,12 @@ import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result }
 interface Run {
   readonly rules: ReportingDescriptor[];
   readonly executionSuccessful: boolean;
-  /** Messages about the run itself, such as unreadable files. */
+  /** Messages about the run itself, such as files that could not be read. */
   readonly notifications: Notification[];
   readonly results: Result[];
 }
 
-/** Formats a log with a single run of `meshpass`. */
+/** Formats a log that contains a single run of `meshpass`. */
 export function formatSarifLog({ rules, executionSuccessful, notifications, results }: Run): string {
   const log: Log = {
     $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
@@ -34,14 +34,14 @@ export function formatSarifLog({ rules, executionSuccessful, notifications, resu
   return `${printableJson(log)}\n`;
 }
 
-/** Returns a rule's display name: `OpenTestRoute` for `open-test-route`. */
+/** Converts a rule's name to its display name, for example `open-test-route` to `OpenTestRoute`. */
 export function sarifName(name: string): string {
   return name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /**
- * Creates a fingerprint from a result's parts and its index among equal results.
- * @param seen number of previous results with the same parts
+ * Creates a fingerprint from the parts of a result. Results with equal parts are numbered, so that each is unique.
+ * @param seen the number of previous results for each set of parts, which is updated
  */
 export function numberedFingerprint(parts: readonly string[], seen: Map<string, number>): string {
   const text = parts.join('\n');
@@ -50,7 +50,7 @@ export function numberedFingerprint(parts: readonly string[], seen: Map<string, 
   return `${sha256Hex(text).slice(0, 32)}:${nth}`;
 }
 
-/** Converts a position. Objects from a cluster do not have line numbers. */
+/** Converts a position to a SARIF location. Objects from a cluster have no line numbers, so they get no region. */
 export function physicalLocation({ file, line, column }: Place): PhysicalLocation {
   return {
     artifactLocation: { uri: uriOf(file) },
@@ -59,8 +59,8 @@ export function physicalLocation({ file, line, column }: Place): PhysicalLocatio
 }
 
 /**
- * Returns a URI relative to the root of the checkout, which is the working directory in CI. A name that is not a path
- * is encoded like a path.
+ * Returns a URI relative to the root of the checkout, which is the working directory in CI. Names that are not paths
+ * are encoded in the same way.
  */
 function uriOf(file: string): string {
   return file

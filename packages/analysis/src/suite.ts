@@ -1,4 +1,4 @@
-/** Tests an access file with cases and properties from a YAML file. No cluster is needed. */
+/** Tests an access file against the cases and properties in a YAML file. Does not require a cluster. */
 export type { Coverage } from './suite/coverage.ts';
 export { formatJunit } from './suite/junit.ts';
 export {

@@ -1,7 +1,7 @@
 /**
- * Callers of a workload behind a waypoint, by the path of their calls. Callers in ambient mode go through the waypoint.
- * Callers with a sidecar, gateways and callers outside the mesh connect directly to the Pod. Callers whose proxies are
- * unknown are treated as if they were in ambient mode.
+ * Groups the callers of a workload behind a waypoint by the path that their calls take. Callers in ambient mode go
+ * through the waypoint. Callers with a sidecar, gateways and callers outside the mesh connect directly to the Pod.
+ * Callers whose proxy is unknown are treated as if they were in ambient mode.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
@@ -10,13 +10,13 @@ import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
 
-/** Condition for the callers whose gains or losses count, and for those among them that examples may show. */
+/** The callers whose gained or lost calls are reported as changes, and the callers that may appear in examples. */
 export interface CountedCallers {
   readonly counted: Condition;
   readonly shown: Condition;
 }
 
-/** Returns the callers whose gains or losses count for a pair of policies. */
+/** Returns the callers whose gained or lost calls are reported as changes for a pair of policies. */
 export function countedCallers({ where }: Pair, kind: 'gains' | 'loses', { view }: PolicyIndex): CountedCallers {
   const [first] = where as [Endpoint, ...Endpoint[]];
   if (first.through) {
@@ -27,7 +27,7 @@ export function countedCallers({ where }: Pair, kind: 'gains' | 'loses', { view 
     return { counted: all([flag('peer'), not(inNamespaces(others))]), shown: ALWAYS };
   }
   if (!first.besides) return { counted: ALWAYS, shown: ALWAYS };
-  // Any mesh identity can connect to a Pod, but only these callers do so when they use the name of a Service.
+  // Any mesh identity can connect directly to a Pod, but only these callers do so when they call a Service by its name.
   const { withSidecars, gateways } = namespacesByProxy(view);
   const bypassing = any([not(flag('peer')), inNamespaces([...withSidecars, ...gateways])]);
   return { counted: kind === 'gains' ? ALWAYS : bypassing, shown: not(any(first.besides.map(isPrincipal))) };
@@ -48,8 +48,8 @@ function isPrincipal(principal: string): Condition {
 }
 
 /**
- * Groups namespaces by the proxies of their Pods, or by their labels if no Pod was read. Pods that are not captured yet
- * may be in ambient mode.
+ * Groups namespaces by the proxies of their Pods. If no Pod of a namespace was read, its labels are used instead. Pods
+ * that are not captured yet may be in ambient mode.
  */
 const namespacesByProxy = memoize((view: MeshView) => {
   const found = namespacesOf([view]).map((name) => {
@@ -62,16 +62,16 @@ const namespacesByProxy = memoize((view: MeshView) => {
       .filter(({ proxies }) => proxies.has(wanted) && !others.some((one) => proxies.has(one)))
       .map(({ name }) => name);
   return {
-    /** Namespaces in which all Pods have a sidecar. */
+    /** The namespaces where every Pod has a sidecar. */
     sidecars: having('sidecar', 'ambient', 'uncaptured', 'gateway'),
-    /** Namespaces in which some Pods have a sidecar. */
+    /** The namespaces where at least one Pod has a sidecar. */
     withSidecars: having('sidecar'),
-    /** Namespaces that have gateways, but no Pods that may be in ambient mode. */
+    /** The namespaces that have gateways, but no Pods that may be in ambient mode. */
     gateways: having('gateway', 'ambient', 'uncaptured'),
   };
 });
 
-/** Lists the namespaces from which at least one object was read. */
+/** Lists the namespaces that contain at least one known object. */
 export function namespacesOf(views: readonly MeshView[]): readonly string[] {
   const names = views.flatMap((view) => [
     ...view.all('Namespace').map(({ metadata }) => metadata.name),

@@ -1,7 +1,8 @@
 /**
- * Compares the policies of two mesh states by meaning. For every port of every workload, it finds the calls that one
- * state allows and the other does not. The comparison is exact: it subtracts sets of calls as formulas, and each
- * difference includes a call that proves it. If no difference is found, no such call exists.
+ * Compares the meaning of the policies in two states of a mesh. For every port of every workload, it finds the calls
+ * that one state allows and the other does not. The comparison is exact: it subtracts sets of calls that are
+ * represented as formulas, and each difference includes a call that proves it. If it finds no difference, no such call
+ * exists.
  */
 
 import { terminalText } from '@meshpass/identity/text';
@@ -21,9 +22,9 @@ import { assumedSidecarNamespaces, type UnknownPorts, unknownPorts, whyUnknown }
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
-  /** Ports that have this change. */
+  /** The ports that are affected by this change. */
   readonly where: readonly Endpoint[];
-  /** Call that proves the change. */
+  /** An example of a call that is allowed in only one of the states. */
   readonly example: Call;
   readonly before: Decision;
   readonly after: Decision;
@@ -31,26 +32,26 @@ export interface Change extends Description {
 
 export interface Comparison {
   readonly changes: readonly Change[];
-  /** Whether there are more changes than are listed. */
+  /** Whether the list of changes is incomplete. */
   readonly more: boolean;
-  /** Number of ports that were compared, excluding those in `unknown`. */
+  /** The number of ports that were compared, excluding the ones in `unknown`. */
   readonly endpoints: number;
-  /** Ports that have differences with an unknown effect. */
+  /** The ports for which it is unknown how the differences affect calls. */
   readonly unknown: readonly UnknownPorts[];
-  /** Namespaces whose Pods are assumed to have a sidecar. */
+  /** The namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
 }
 
 export interface CompareOptions {
-  /** Maximum number of changes to list per pair of policy sets; defaults to 20. */
+  /** The maximum number of changes to list for each pair of policy sets. Defaults to 20. */
   readonly listed?: number;
-  /** Reason why some policies may not have been read. If set, the result for every port is unknown. */
+  /** The reason why some policies may not have been read. If set, the result is unknown for every port. */
   readonly unread?: string;
 }
 
 /**
- * Condition that every possible call satisfies. Without mutual TLS, no SNI is visible. With mutual TLS, the peer
- * belongs to one of the mesh's trust domains.
+ * Returns the condition that every possible call satisfies. Calls without mutual TLS have no visible SNI. In calls with
+ * mutual TLS, the peer belongs to one of the mesh's trust domains.
  */
 export function possibleCalls(settings: MeshSettings): Condition {
   return any([
@@ -63,8 +64,8 @@ export function possibleCalls(settings: MeshSettings): Condition {
 }
 
 /**
- * Yields the products of a set that contain a possible call, each with an example. The products themselves are not
- * restricted to possible calls, so that descriptions can omit this obvious condition.
+ * Yields the products of a set that contain at least one possible call, each with an example. The products themselves
+ * are not limited to possible calls, so that descriptions do not have to state this obvious condition.
  */
 export function* realProducts(
   space: Space,
@@ -79,10 +80,10 @@ export function* realProducts(
 }
 
 /**
- * Compares two mesh states by the calls that they allow. The result is exact: if it contains no change, no call is
- * allowed in only one of the states, except on the ports in `unknown`.
- * @param before resources of one state: its policies, and all known Services and workloads
- * @param after resources of the other state; objects in both states keep their age
+ * Compares two states of a mesh by the calls that they allow. The result is exact: if it contains no changes, every
+ * call is allowed in both states or in neither, except on the ports in `unknown`.
+ * @param before the resources of the first state: its policies, and all known Services and workloads
+ * @param after the resources of the second state; objects that are in both states keep their creation time
  * @throws MeshpassError `policy_too_large`
  * @example
  * ```ts
@@ -104,7 +105,7 @@ export function compareMeaning(
   settings: MeshSettings,
   options: CompareOptions = {},
 ): Comparison {
-  // When an object is applied again, it keeps its creation time.
+  // An object keeps its creation time when it is applied again.
   const applied = withCreationTimes(after, before);
   const indexes = indexStates(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], indexes, settings);
@@ -159,8 +160,8 @@ export function indexStates(
 }
 
 /**
- * Formats a change: the callers, what they gain or lose at which ports, an example call, and the deciding rules before
- * and after the change.
+ * Formats a change: the callers, the calls that they gain or lose and at which ports, an example, and the rules that
+ * decide the example before and after the change.
  * @example
  * ```ts
  * import { compareMeaning, formatChange } from '@meshpass/analysis/diff';

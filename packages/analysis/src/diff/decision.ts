@@ -1,4 +1,4 @@
-/** Explains why a port allows or denies a call, with the deciding rule and its source position. */
+/** Explains why a port allows or denies a call, citing the rule that decides and its position in the source. */
 import { GRANT_LABEL } from '@meshpass/access/compile';
 import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
@@ -6,16 +6,22 @@ import type { PortPolicy } from './port-policy.ts';
 
 export interface Decision {
   readonly allowed: boolean;
-  /** Explanation to display. */
+  /** A human-readable explanation of the decision. */
   readonly reason: string;
-  /** Policy that contains the deciding rule, and the rule's index. Absent if no rule decides. */
+  /** The policy that contains the deciding rule, and the index of that rule. Undefined if no rule decides. */
   readonly policy?: AuthorizationPolicy;
   readonly rule?: number;
-  /** Whether an external authorizer decides. In that case, the call is denied only if the authorizer refuses it. */
+  /**
+   * Whether the decision is up to an external authorizer. If it is, the call is only denied if the authorizer rejects
+   * it.
+   */
   readonly undecided?: true;
 }
 
-/** Explains a decision in the order in which Envoy evaluates: connection and token, CUSTOM, DENY, ALLOW. */
+/**
+ * Explains a decision, evaluating in the same order as Envoy: the connection and the token, then CUSTOM, DENY and
+ * ALLOW.
+ */
 export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (portPolicy.stages) return explainStages(portPolicy.stages, call);
   const policies = portPolicy.policies();
@@ -63,7 +69,7 @@ function describeIgnored({ ignored }: PortPolicy): string {
   return `; the ztunnel ignores ${formatRule(first.policy, first.rule)}${more}`;
 }
 
-/** Explains the decision about a call that goes through a waypoint. */
+/** Explains the decision for a call that goes through a waypoint. */
 function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, call: Call): Decision {
   const first = explainDecision(atWaypoint, call);
   const second = explainDecision(atPod, call);
@@ -72,8 +78,8 @@ function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, c
 }
 
 /**
- * Formats a rule as `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, with a 1-based number. If `rule` is
- * absent, formats the policy.
+ * Formats a rule with its 1-based number, such as `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`. If `rule`
+ * is undefined, formats the policy instead.
  */
 function formatRule({ kind, metadata, origin }: AuthorizationPolicy, rule?: number): string {
   const { file, line } = rule === undefined ? origin : origin.at(['spec', 'rules', rule]);
@@ -82,7 +88,10 @@ function formatRule({ kind, metadata, origin }: AuthorizationPolicy, rule?: numb
   return place === undefined ? name : `${name} (${place})`;
 }
 
-/** Returns `grant payments-dev` if the policy was compiled from a grant, or undefined otherwise. */
+/**
+ * Returns the grant that a policy was compiled from, such as `grant payments-dev`. Returns undefined for all other
+ * policies.
+ */
 function grantOf({ labels }: AuthorizationPolicy['metadata']): string | undefined {
   const grant = labels?.[GRANT_LABEL];
   return grant === undefined ? undefined : `grant ${grant}`;

@@ -1,21 +1,21 @@
-/** Describes sets of calls by their callers, operations and circumstances. Anything irrelevant is omitted. */
+/** Describes sets of calls by their callers, operations and circumstances, leaving out anything that is irrelevant. */
 import type { Call } from './formula/call.ts';
 import type { FieldExplanation } from './formula/explain.ts';
 
 export interface Description {
-  /** Callers, such as `workloads of namespace shop`. */
+  /** The callers, such as `workloads of namespace shop`. */
   readonly who: string;
-  /** Operations, such as `GET /orders/*`. */
+  /** The operations, such as `GET /orders/*`. */
   readonly what: string;
-  /** Further conditions, such as `with a token of https://...`. Empty if there are none. */
+  /** Additional conditions, such as `with a token of https://...`. Empty if there are none. */
   readonly circumstances: string;
-  /** Fields that are relevant to the difference. */
+  /** The fields that are relevant to the difference. */
   readonly matters: ReadonlySet<string>;
 }
 
 /**
- * Describes the fields of a product.
- * @param given fields to omit, because the context implies them
+ * Describes the calls that a product represents.
+ * @param given the fields to omit because they are obvious from the context
  */
 export function describeProduct(
   explained: readonly FieldExplanation[],
@@ -37,8 +37,8 @@ export function describeProduct(
 }
 
 /**
- * Formats a single call, limited to the relevant fields.
- * @param matters fields that are relevant to the difference
+ * Formats a single call, showing only the relevant fields.
+ * @param matters the fields that are relevant to the difference
  */
 export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: ReadonlySet<string>): string {
   const of = <T>(all: Iterable<readonly [string, T]>) => new Map([...all].filter(([field]) => matters.has(field)));
@@ -109,7 +109,7 @@ function describeFlag(field: string, value: boolean): string {
   return value ? name : '';
 }
 
-/** Display name of a field. */
+/** Returns the name of a field as it is shown to users. */
 function label(field: string): string {
   if (field === 'connection.sni') return 'SNI';
   if (field === 'token.issuer') return 'a token of';

@@ -1,7 +1,7 @@
 /**
- * Lists the objects that differ between two states, and the effects that formulas do not capture. Two states only count
- * as equal at a port if each difference is either captured by the port's formulas or cannot affect the port. This
- * module must state which of the two applies for each kind of object, so a new kind does not compile without an entry.
+ * Lists the objects that differ between two states, along with the effects that formulas do not capture. Two states
+ * only count as equal at a port if each difference is either captured by the port's formulas or cannot affect the port.
+ * This module states which of the two applies to each kind of object, so a new kind does not compile without an entry.
  */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -31,58 +31,61 @@ import type { Endpoint } from './endpoint.ts';
 import type { PortPolicy } from './port-policy.ts';
 
 /**
- * An object before and after a change. Each state has one form of the object, or none if the object does not exist
- * there.
+ * An object before and after a change. Each state contains one form of the object, or none if the object does not exist
+ * in that state.
  */
 type Forms<Kind extends ResourceKind = ResourceKind> = readonly [
   readonly ResourceOf<Kind>[],
   readonly ResourceOf<Kind>[],
 ];
 
-/** Port that is being compared. */
+/** A port that is being compared. */
 interface ComparedPort {
   readonly endpoint: Endpoint;
-  /** Policies in both states; empty if the port's proxy cannot be modelled. */
+  /** The port's policies in both states. Empty if the port's proxy cannot be modelled. */
   readonly portPolicies: readonly PortPolicy[];
   readonly views: readonly MeshView[];
 }
 
 export interface StateDifferences {
   /**
-   * Explains which difference may change the calls that a port allows without being captured by formulas. Returns
-   * undefined if there is none.
+   * Explains which difference could change the calls that a port allows even though formulas do not capture it. Returns
+   * undefined if there is no such difference.
    */
   readonly whyUnread: (port: ComparedPort) => string | undefined;
   /**
-   * Whether a difference may affect a port whose proxy cannot be modelled.
-   * @param namespaces namespaces whose objects affect the port's calls; the empty name stands for objects without a
-   * namespace
+   * Whether any difference could affect a port whose proxy cannot be modelled.
+   * @param namespaces the namespaces whose objects affect calls to the port; the empty string represents objects
+   *   without a namespace
    */
   readonly mayAffect: (port: ComparedPort, namespaces: readonly string[]) => boolean;
 }
 
 /**
- * Explains which effect of a difference is not captured by a port's formulas. Returns undefined if they capture all
- * relevant effects.
+ * Explains which effect of a difference is not captured by a port's formulas. Returns undefined if the formulas capture
+ * all relevant effects.
  */
 type Unread<Kind extends ResourceKind> = (forms: Forms<Kind>, port: ComparedPort) => string | undefined;
 
-/** Every effect is captured by formulas or by the reasons why ports are unknown. */
+/**
+ * Used for kinds of objects whose effects are fully captured, either by formulas or by the reasons why ports are
+ * unknown.
+ */
 const READ = () => undefined;
-/** The object never affects which calls a proxy accepts. */
+/** Used for kinds of objects that never affect which calls a proxy accepts. */
 const NO_EFFECT = 'no effect';
 
 const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFECT } = {
   AuthorizationPolicy: READ,
   PeerAuthentication: READ,
   RequestAuthentication: unreadTokens,
-  // If a patch or an extension changes a port's proxy, the port is unknown.
+  // If a patch or an extension modifies a port's proxy, the result for that port is unknown.
   EnvoyFilter: READ,
   WasmPlugin: READ,
   TrafficExtension: READ,
   Sidecar: READ,
   Service: READ,
-  // Pods and their Namespaces affect their own ports, and the path of the calls that they make.
+  // Pods and their Namespaces affect their own ports and the path that their calls to other workloads take.
   Namespace: unreadNamespace,
   Pod: READ,
   Deployment: READ,
@@ -101,7 +104,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   GRPCRoute: unreadParents,
   TCPRoute: unreadParents,
   TLSRoute: unreadParents,
-  // Objects for entry points determine what reaches a port, not what its proxy accepts.
+  // Objects that configure entry points determine which calls reach a port, but not which ones its proxy accepts.
   ListenerSet: READ,
   XListenerSet: READ,
   ReferenceGrant: READ,
@@ -117,7 +120,7 @@ const EFFECTS: { readonly [Kind in ResourceKind]: Unread<Kind> | typeof NO_EFFEC
   ClusterRoleBinding: NO_EFFECT,
 };
 
-/** Lists the objects that differ between two states. */
+/** Lists the objects that differ between two states of a mesh. */
 export function compareStates(before: readonly Resource[], after: readonly Resource[]): StateDifferences {
   const [was, is] = [Map.groupBy(before, identityOf), Map.groupBy(after, identityOf)];
   const found = [...new Set([...was.keys(), ...is.keys()])].flatMap((name): readonly Forms[] => {
@@ -144,13 +147,13 @@ export function compareStates(before: readonly Resource[], after: readonly Resou
     whyUnread,
     mayAffect: (port, namespaces) =>
       namespaces.some((namespace) => changed.has(namespace)) ||
-      // A Gateway may select Pods in any namespace.
+      // A Gateway can select Pods in any namespace.
       gateways.some(({ spec }) => selects(spec.selector, port.endpoint.workload.labels)) ||
       whyUnread(port) !== undefined,
   };
 }
 
-/** Returns the object after the change, or before it if the change removes the object. */
+/** Returns the object as it is after the change, or as it was before if the change removes it. */
 function oneOf([was, is]: Forms): Resource {
   return (is[0] ?? was[0])!;
 }
@@ -163,7 +166,8 @@ function hasSameContent([was, is]: Forms): boolean {
 }
 
 /**
- * Returns the content that may affect calls. The two states come from different sources, so most metadata is ignored.
+ * Returns the parts of an object that can affect calls. The two states come from different sources, so most metadata is
+ * ignored.
  */
 function contentOf(one: Resource): string {
   const { metadata, apiVersion: _, ...members } = one;
@@ -172,16 +176,16 @@ function contentOf(one: Resource): string {
   return canonicalJson({ ...kept, labels, annotations });
 }
 
-/** Formats an object as `DestinationRule shop/orders (mesh.yaml:12)`. */
+/** Formats an object with its position, such as `DestinationRule shop/orders (mesh.yaml:12)`. */
 function formatObject(object: Resource): string {
   const { file, line } = object.origin;
-  // A Namespace does not belong to a namespace.
+  // A Namespace does not itself belong to a namespace.
   return `${identityOf(object).replace(' /', ' ')}${line > 0 ? ` (${file}:${line})` : ''}`;
 }
 
 /**
- * Formulas capture the issuers, audiences and locations of tokens, but not the criteria for valid tokens or the headers
- * that a rule writes.
+ * Explains which parts of token rules are not compared. Formulas capture the issuers, audiences and locations of
+ * tokens, but not what makes a token valid or which headers a rule writes.
  */
 function unreadTokens(forms: Forms<'RequestAuthentication'>, { portPolicies }: ComparedPort): string | undefined {
   const isRead = portPolicies.some(({ requests = [] }) => forms.flat().some((one) => requests.includes(one)));
@@ -211,7 +215,7 @@ const changesSettings = memoize((forms: Forms<'ConfigMap'>): boolean => {
   return was !== is;
 });
 
-/** Returns the settings that affect which calls a proxy accepts, and the settings of the sidecar injector. */
+/** Returns the mesh settings that affect which calls a proxy accepts, or the settings of the sidecar injector. */
 function settingsIn(map: ConfigMap | undefined): string {
   if (map && /^istio-sidecar-injector(?:-|$)/.test(map.metadata.name)) return canonicalJson(map.data ?? {});
   const text = map?.data?.mesh;
@@ -225,12 +229,12 @@ function settingsIn(map: ConfigMap | undefined): string {
   ]);
 }
 
-/** If clients use any TLS mode except Istio's, callers have no identity. */
+/** Explains why callers may lose their identity, which they only have if their proxies use Istio's mutual TLS. */
 function unreadTls(forms: Forms<'DestinationRule'>, { endpoint, views }: ComparedPort): string | undefined {
   if (endpoint.services.length === 0 || !changesTls(forms)) return undefined;
   const isHere = ({ spec, metadata }: DestinationRule) =>
     endpoint.services.some((service) => namesService(spec.host ?? '', metadata.namespace, service));
-  // A mesh may have many rules, most of which apply to other hosts.
+  // Check this first: a mesh may have many rules, most of which apply to other hosts.
   if (!forms.some((some) => some.some(isHere))) return undefined;
   const isOther = views.some((view) => rulesOfOtherTls(view).some(isHere));
   return isOther ? 'the client TLS of callers is not compared' : undefined;
@@ -247,7 +251,7 @@ const changesTls = memoize((forms: Forms<'DestinationRule'>): boolean => {
   return was!.join() !== is!.join();
 });
 
-/** Lists the DestinationRules of a mesh that configure client TLS other than Istio mutual TLS. */
+/** Lists the DestinationRules that configure client TLS in any mode other than Istio's mutual TLS. */
 const rulesOfOtherTls = memoize((view: MeshView): readonly DestinationRule[] =>
   view.all('DestinationRule').filter(({ spec }) => {
     const policies = [spec.trafficPolicy, ...items(spec.subsets).map(({ trafficPolicy }) => trafficPolicy)];
@@ -257,15 +261,15 @@ const rulesOfOtherTls = memoize((view: MeshView): readonly DestinationRule[] =>
 );
 
 /**
- * Returns the client TLS settings of a traffic policy, in general and by port. Returns undefined if there is no policy,
- * because it then does not contribute to a merged rule.
+ * Returns the client TLS settings of a traffic policy, including the ones for specific ports. Returns undefined if
+ * there is no policy, because it then adds nothing to a merged rule.
  */
 function tlsOf(policy: TrafficPolicy | undefined) {
   const ports = items(policy?.portLevelSettings).map(({ port, tls }) => [port?.number, tls] as const);
   return policy && [[undefined, policy.tls] as const, ...ports];
 }
 
-/** istiod enforces the policies in a namespace only if the mesh's `discoverySelectors` select the namespace. */
+/** istiod only enforces the policies in a namespace if the mesh's `discoverySelectors` select the namespace. */
 function unreadNamespace(forms: Forms<'Namespace'>, { endpoint, views }: ComparedPort): string | undefined {
   const { name } = oneOf(forms).metadata;
   const places = [endpoint.workload.namespace, ...views.map(({ config }) => config.rootNamespace)];
@@ -282,8 +286,8 @@ function isWatched({ metadata }: ResourceOf<'Namespace'>, view: MeshView): boole
 const settingsOf = memoize(({ resources }: MeshView) => findMeshConfig(resources));
 
 /**
- * A ServiceEntry may give Pods in ambient mode an additional host with its own waypoint. If it uses the host of a
- * Service, it determines where that Service's callers connect and whether they use mutual TLS.
+ * A ServiceEntry can give Pods in ambient mode an additional host that has its own waypoint. If it uses the host of a
+ * Service, it determines where callers of that Service connect and whether they use mutual TLS.
  */
 function unreadEntry(forms: Forms<'ServiceEntry'>, { endpoint, views }: ComparedPort): string | undefined {
   const { namespace, labels } = endpoint.workload;
@@ -300,7 +304,7 @@ const hostsOfEntries = memoize((forms: Forms<'ServiceEntry'>) =>
   forms.flat().flatMap(({ metadata: { namespace }, spec }) => texts(spec.hosts).map((host) => ({ host, namespace }))),
 );
 
-/** A waypoint applies routes, so the calls that it accepts may be sent to other Pods. */
+/** A waypoint applies routes, so it may forward the calls that it accepts to other Pods. */
 function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: ComparedPort): string | undefined {
   const isHere = ({ host, namespace }: ReturnType<typeof hostsInMesh>[number]) =>
     namesService(host, namespace, `${through!.name}.${through!.namespace}`);
@@ -308,8 +312,8 @@ function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: 
 }
 
 /**
- * Lists the hosts for which VirtualServices route calls inside the mesh. VirtualServices without hosts may be delegates
- * of any other VirtualService.
+ * Lists the hosts for which VirtualServices route calls within the mesh. A VirtualService without hosts could be a
+ * delegate of any other VirtualService.
  */
 const hostsInMesh = memoize((forms: Forms<'VirtualService'>) =>
   forms
@@ -337,13 +341,13 @@ function unreadParents(
 const AT_WAYPOINT = 'routes at a waypoint are not compared';
 
 /**
- * Whether a host refers to a Service.
- * @param service Service such as `orders.shop`, with or without a port
+ * Whether a host in a resource refers to a given Service.
+ * @param service the Service, such as `orders.shop`, optionally followed by a port
  */
 function namesService(host: string, namespace: string, service: string): boolean {
   const name = `${service.replace(/:.*/, '')}.svc`;
   const { clusterDomain } = DEFAULT_MESH_CONFIG;
   const full = fullHost(host, namespace, clusterDomain);
-  // The cluster may use a different DNS domain.
+  // The cluster may use a different DNS domain than the default.
   return coversHost(full, `${name}.${clusterDomain}`) || full.startsWith(`${name}.`);
 }

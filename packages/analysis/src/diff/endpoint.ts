@@ -1,4 +1,4 @@
-/** Ports in a comparison. Ports with equal policies are grouped. */
+/** Lists the ports to compare, and groups those that have the same policies. */
 
 import {
   type MeshSettings,
@@ -11,20 +11,20 @@ import { type PolicyIndex, type ServedPort, serviceOf } from './policy-index.ts'
 import type { PortPolicy } from './port-policy.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
-/** Workload port that is compared in both states. */
+/** A workload port that is compared between the two states. */
 export interface Endpoint {
   readonly workload: Workload;
-  /** Port of the Pod. Undefined for all ports that are not in any Service or policy. */
+  /** The Pod's port, or undefined to represent all ports that no Service or policy mentions. */
   readonly port: number | undefined;
   readonly protocol: Protocol;
   readonly services: readonly string[];
-  /** Service whose waypoint forwards the calls. Absent for calls directly to the Pod. */
+  /** The Service whose waypoint forwards the calls. Undefined for calls that go directly to the Pod. */
   readonly through?: ServedPort;
-  /** Principals of the waypoints in front of the port, if the calls do not go through them. */
+  /** The principals of the waypoints in front of the port. Only set for calls that bypass these waypoints. */
   readonly besides?: readonly string[];
 }
 
-/** Lists every port of every workload in either state, once for each protocol that clients may use. */
+/** Lists every port of every workload in either state, once for each protocol that clients may use to connect to it. */
 export function endpointsOf(
   resources: readonly Resource[],
   indexes: readonly PolicyIndex[],
@@ -47,7 +47,7 @@ export function endpointsOf(
       (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
     );
     const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
-    // If a waypoint is unknown, its principals are unknown too.
+    // If a waypoint is unknown, so are its principals.
     const direct = [...declared, ...others].map((one) => (besides.length === 0 ? one : { ...one, besides }));
     const ways = known.flatMap(({ port, services }) =>
       services.flatMap((service) => throughWaypoint({ workload, port, services: [service] }, indexes)),
@@ -57,7 +57,8 @@ export function endpointsOf(
 }
 
 /**
- * Returns the protocols that clients may use. On an undeclared port, the client's first bytes determine the protocol.
+ * Returns the protocols that clients may use on a port. If no protocol is declared, the first bytes that the client
+ * sends determine it.
  */
 function protocolsOf(declared: readonly (SpokenProtocol | undefined)[]): readonly Protocol[] {
   const spoken = new Set(declared.map((one = 'undeclared') => one));
@@ -65,8 +66,8 @@ function protocolsOf(declared: readonly (SpokenProtocol | undefined)[]): readonl
 }
 
 /**
- * Lists the endpoints for calls to a Service port through its waypoint. The waypoint parses the protocol that the
- * Service declares.
+ * Lists the endpoints for calls that reach a Service port through the Service's waypoint. The waypoint parses the
+ * protocol that the Service declares.
  */
 function throughWaypoint(endpoint: Omit<Endpoint, 'protocol'>, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
   const [host = '', digits] = endpoint.services[0]!.split(':');
@@ -83,7 +84,7 @@ export interface Pair {
   readonly where: readonly Endpoint[];
 }
 
-/** Groups endpoints that share both their previous and their new policies. */
+/** Groups the endpoints that have the same policies both before and after the change. */
 export function pairUp(
   endpoints: readonly Endpoint[],
   [before, after]: readonly [PolicyIndex, PolicyIndex],
@@ -107,8 +108,8 @@ export function pairUp(
 const SHOWN = 5;
 
 /**
- * Formats the ports of a change as `orders in shop, port 8080 (orders.shop:8080)`. Up to five ports are listed, and the
- * others are counted.
+ * Formats the ports that a change affects, such as `orders in shop, port 8080 (orders.shop:8080)`. Lists up to five
+ * ports, followed by the number of remaining ports.
  * @example
  * ```ts
  * import { compareMeaning, formatWhere } from '@meshpass/analysis/diff';

@@ -1,6 +1,6 @@
 /**
- * Finds callers whose path to a workload differs between two states: through a waypoint or directly to a Pod, with
- * mutual TLS or in plain text. Their calls may be decided differently even if the port itself does not change.
+ * Finds the callers that reach a workload differently in two states: through a waypoint or directly, with mutual TLS or
+ * in plain text. The results of their calls may differ even if the port itself does not change.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
@@ -22,12 +22,12 @@ const PROXIES: Readonly<Record<CallerProxy, string>> = {
   none: 'no proxy',
 };
 
-/** Callers whose path differs between the states. */
+/** Callers whose calls take a different path in each state. */
 interface MovedCallers {
-  /** Identity of the callers. An absent part may have any value. */
+  /** The identity of the callers. Parts that are undefined may have any value. */
   readonly namespace?: string;
   readonly account?: string | undefined;
-  /** Proxies of the callers in each state. */
+  /** The proxies that the callers have in each of the states. */
   readonly proxies: readonly [ReadonlySet<CallerProxy>, ReadonlySet<CallerProxy>];
   readonly reason: string;
 }
@@ -35,8 +35,8 @@ interface MovedCallers {
 type States = readonly [PolicyIndex, PolicyIndex];
 
 /**
- * Lists callers that were read in both states and whose proxies differ. A ServiceAccount without Pods is assumed to use
- * the proxy of its Namespace.
+ * Lists the callers that are known in both states and whose proxies differ. If no Pod uses a ServiceAccount, it is
+ * assumed to have the proxy that its Namespace implies.
  */
 export function findMovedCallers([before, after]: States): readonly MovedCallers[] {
   const views = [before.view, after.view];
@@ -47,7 +47,7 @@ export function findMovedCallers([before, after]: States): readonly MovedCallers
       const [was, is] = found.map(({ proxies }) => namesOf(proxies)) as [ReadonlySet<string>, ReadonlySet<string>];
       const all = new Set([...was, ...is]);
       const isRead = was.size > 0 && is.size > 0;
-      // A new Pod in a Namespace that injects sidecars only on request does not change any caller.
+      // If a Namespace only injects sidecars on request, adding a Pod to it does not change any existing caller.
       const isInvented = all.has(PROXIES.none) && account !== undefined && !found.every(({ isOfPods }) => isOfPods);
       if (!isRead || isInvented || (all.size === was.size && all.size === is.size)) return [];
       const [from, to] = [was, is].map((names) => [...names].join(' and '));
@@ -61,12 +61,13 @@ function namesOf(proxies: ReadonlySet<CallerProxy>): ReadonlySet<string> {
   return new Set([...proxies].map((one) => PROXIES[one]));
 }
 
-/** Path of a call to a port. */
+/** The path that a call takes to reach a port. */
 type Way = 'waypoint' | 'pod' | 'plain';
 
 /**
- * Lists the ports that treat moved callers and gateways differently depending on their path. The comparison of a port
- * compares each path with itself. This covers callers that switch paths if one of the states decides both paths alike.
+ * Lists the ports where the result of calls by moved callers and gateways depends on the path that the calls take. The
+ * regular comparison of a port compares each path with itself. This also covers callers that switch paths, provided
+ * that at least one state treats both paths alike.
  */
 export function listMovedCallerPorts(
   endpoints: readonly Endpoint[],
@@ -105,7 +106,7 @@ export function listMovedCallerPorts(
   }));
 }
 
-/** Whether gateways call a Service through its waypoint in only one of the states. */
+/** Whether gateways call a Service through its waypoint in one state, but not in the other. */
 function movesGateways({ through }: Endpoint, states: States): boolean {
   const services = states.flatMap(({ view }) => {
     const service = through && serviceOf(view, through);
@@ -114,21 +115,21 @@ function movesGateways({ through }: Endpoint, states: States): boolean {
   return new Set(services).size > 1;
 }
 
-/** Gateways that switch between a Service's waypoint and its Pods. */
+/** Gateways, which may switch between calling a Service's waypoint and calling its Pods directly. */
 const GATEWAYS: MovedCallers = {
   proxies: [new Set(['gateway']), new Set(['gateway'])],
   reason:
     'gateways call its Service through the waypoint in one state only, and this may change which calls are allowed',
 };
 
-/** Lists the paths that callers with the given proxies may use. */
+/** Lists the paths that calls may take if their callers have the given proxies. */
 function waysIn(
   state: PolicyIndex,
   { workload, services, through }: Endpoint,
   proxies: ReadonlySet<CallerProxy>,
 ): readonly Way[] {
   const isAtSidecar = state.dataPlane().proxyOf(workload) === 'sidecar';
-  // Sidecars that are not behind a Service are assumed to accept HBONE.
+  // Sidecars that are not part of any Service are assumed to accept HBONE.
   const isPlain = services.length > 0 && isAtSidecar && !acceptsHbone(workload.labels);
   const ambient: readonly Way[] = [through ? 'waypoint' : 'pod', ...(isPlain ? (['plain'] as const) : [])];
   const ways: Readonly<Record<CallerProxy, readonly Way[]>> = {
@@ -145,7 +146,8 @@ function waysIn(
 type AllowedByWay = ReadonlyMap<Way, Condition>;
 
 /**
- * Returns the calls that a port allows for each path. If a state has no waypoint, that path leads directly to the Pod.
+ * Returns the calls that a port allows on each path. If a state has no waypoint, the path through the waypoint leads
+ * directly to the Pod.
  */
 function allowedIn(
   state: PolicyIndex,
@@ -162,7 +164,7 @@ function allowedIn(
   ]);
 }
 
-/** Callers that use plain text have neither an identity nor an SNI. */
+/** Adapts a test to callers that use plain text and therefore have neither an identity nor an SNI. */
 function seenInPlain(test: Test): Condition {
   if (test.op === 'flag' && test.field === 'peer') return NEVER;
   return test.op === 'text' && /^(?:peer\.|connection\.sni$)/.test(test.field) ? NEVER : test;

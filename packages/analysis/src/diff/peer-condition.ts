@@ -1,7 +1,7 @@
 /**
- * Conditions on the peer, expressed by the parts of its identity. A mesh workload is
- * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`. No part contains a `/`, so a pattern over the whole identity can be
- * split into patterns over its parts. Sources: Istio's pilot/pkg/security/authz/model and
+ * Creates conditions on the peer, which test the parts of its identity. The identity of a workload in the mesh is
+ * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`. No part contains a `/`, so a pattern for the whole identity can be
+ * split into patterns for its parts. Sources: Istio's pilot/pkg/security/authz/model and
  * pilot/pkg/security/trustdomain.
  */
 import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio';
@@ -11,27 +11,31 @@ import { parseGlob, parseTextTest, type TextTest } from './formula/text-test.ts'
 const PEER = flag('peer');
 
 /**
- * Condition for `principals`: TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end.
- * @param domains trust domains of the mesh; empty for a proxy that compares principals as written
+ * Creates the condition for an entry of `principals`, which is TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT, either exact or
+ * with `*` at one end.
+ * @param domains the trust domains of the mesh, or an empty list for a proxy that compares principals as written
  */
 export function principal(value: string, domains: readonly string[]): Condition {
   return any(withAliases(value, domains).map((one) => all([PEER, ofWhole(parseTextTest(one))])));
 }
 
 /**
- * Condition for `namespaces`. Istio compiles each value to the regular expression `.*\/ns/VALUE/.*`, in which `*`
- * matches any characters.
+ * Creates the condition for an entry of `namespaces`. Istio compiles each value to the regular expression
+ * `.*\/ns/VALUE/.*`, where `*` matches any characters.
  */
 export function namespace(value: string): Condition {
   if (value === '*') return PEER;
   const asked: Condition[] = [text('peer.namespace', globTest(value))];
-  // `*` also matches slashes, so VALUE may end within "NAMESPACE/sa".
+  // `*` also matches slashes, so VALUE may extend into the "/sa" that follows the namespace.
   if (value.startsWith('*') && '/sa'.endsWith(value.slice(1))) return PEER;
   if (value.includes('*') && value.endsWith('/sa')) asked.push(text('peer.namespace', globTest(value.slice(0, -3))));
   return all([PEER, any(asked)]);
 }
 
-/** Condition for `serviceAccounts`: either ACCOUNT in the policy's own namespace, or NAMESPACE/ACCOUNT. */
+/**
+ * Creates the condition for an entry of `serviceAccounts`, which is either ACCOUNT in the policy's own namespace or
+ * NAMESPACE/ACCOUNT.
+ */
 export function serviceAccountCondition(value: string, policyNamespace: string): Condition {
   const at = value.indexOf('/');
   const inNamespace = at < 0 ? policyNamespace : value.slice(0, at);
@@ -42,17 +46,17 @@ export function serviceAccountCondition(value: string, policyNamespace: string):
   ]);
 }
 
-/** Condition for `trustDomains`: exact, or with a single `*`. */
+/** Creates the condition for an entry of `trustDomains`, which is either exact or contains a single `*`. */
 export function trustDomains(value: string, trust: TrustDomains): Condition {
   if (value === '*') return PEER;
   const values = expandTrustDomain(value, trustDomainsOf(trust));
   return all([PEER, any(values.map((one) => text('peer.trustDomain', parseGlob(one, 'label'))))]);
 }
 
-/** Splits a test over TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT into tests of its parts. */
+/** Splits a test of the whole identity, TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT, into tests of its parts. */
 function ofWhole(test: TextTest): Condition {
   if (test.form === 'present') return ALWAYS;
-  if (test.form === 'pattern') return NEVER; // principals have no patterns
+  if (test.form === 'pattern') return NEVER; // parseTextTest never returns a pattern
   const parts = test.text.split('/');
   if (parts.length > PARTS.length || (test.form === 'exact' && parts.length < PARTS.length)) return NEVER;
   const first = test.form === 'suffix' ? PARTS.length - parts.length : 0;
@@ -83,7 +87,7 @@ const PARTS: readonly (
   { field: 'peer.account' },
 ];
 
-/** Prefixes and suffixes can be compared faster than patterns. */
+/** Parses a glob, preferring prefixes and suffixes because they can be compared faster than patterns. */
 function globTest(value: string): TextTest {
   return value.split('*').length === 2 && /^\*|\*$/.test(value) ? parseTextTest(value) : parseGlob(value);
 }

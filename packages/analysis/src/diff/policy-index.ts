@@ -1,6 +1,6 @@
 /**
- * Index of the calls that each port of each workload allows under all policies of a single mesh state. Formulas are
- * built only once per set of policies, so two ports with the same key have the same meaning.
+ * Indexes which calls each port of each workload allows under all policies in a single state of the mesh. The formula
+ * for a set of policies is only built once, so two ports with the same key have the same meaning.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
@@ -44,7 +44,7 @@ import { type TokenConditions, type TokenLocations, tokenConditions, tokenLocati
 import type { Protocol } from './workloads.ts';
 import { isEnforcedByZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
 
-/** Service port that a waypoint serves. */
+/** A port of a Service that is served by a waypoint. */
 export interface ServedPort {
   readonly namespace: string;
   readonly name: string;
@@ -53,35 +53,38 @@ export interface ServedPort {
 
 export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {
   /**
-   * @param port the Pod's port; undefined for a port that is not in any object
-   * @param spoken the client's protocol, which determines the rules that apply on an undeclared port
-   * @param service Service whose waypoint forwards the call, if the Service has one in this state
+   * Returns the policies that decide calls to a port.
+   * @param port the port of the Pod, or undefined to represent a port that no object mentions
+   * @param spoken the protocol that the client uses, which determines the rules that apply on an undeclared port
+   * @param service the Service whose waypoint forwards the call, if it has a waypoint in this state
    */
   readonly at: (workload: Workload, port: number | undefined, spoken: Protocol, service?: ServedPort) => PortPolicy;
-  /** Returns the policies that the workload's ztunnel would enforce if it had one. */
+  /** Returns the policies that a ztunnel would enforce for the workload, even if it does not have one. */
   readonly atZtunnel: (workload: Workload, port: number | undefined) => PortPolicy;
-  /** Returns the waypoint of a Service in front of a workload in ambient mode, or the reason why it is unknown. */
+  /**
+   * Returns the waypoint that a Service uses for a workload in ambient mode, or the reason why the waypoint is unknown.
+   */
   readonly waypointOf: (
     workload: Workload,
     service: Pick<ServedPort, 'namespace' | 'name'>,
   ) => ServiceWaypoint | undefined;
   /**
-   * Returns the principals of all waypoints in front of a workload in ambient mode, including those of Services that do
-   * not exist yet.
+   * Returns the principals of all waypoints in front of a workload in ambient mode, including the waypoints of Services
+   * that do not exist yet.
    */
   readonly waypointPrincipals: (workload: Workload) => readonly string[];
   readonly view: MeshView;
-  /** Returns the ports that Services route to in this state. */
+  /** Returns the ports of a workload that Services route to in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
-  /** Ports that policies list, even if no Service routes to them. */
+  /** The ports that policies mention, even if no Service routes to them. */
   readonly portsNamed: readonly number[];
 }
 
 type Policy = AuthorizationPolicy | RequestAuthentication;
 
 /**
- * Indexes the policies of a single state.
- * @param places token locations of all compared states
+ * Indexes the policies in a single state of the mesh.
+ * @param places the locations of tokens in all states that are compared
  */
 export function indexPolicies(
   resources: readonly Resource[],
@@ -103,8 +106,8 @@ export function indexPolicies(
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
   const listed = new Map<string, number>();
   /**
-   * Returns a short ID, which is the same for equal policies. All workloads share the policy arrays of the mesh and
-   * namespace layers.
+   * Returns a short ID that is the same for equal lists of policies. IDs are memoized, because all workloads share the
+   * lists for the mesh and for their namespace.
    */
   const idOf = memoize((policies: readonly Policy[]): number => {
     const names = policies.map((one) => numbers.get(one)).join();
@@ -213,7 +216,7 @@ export function indexPolicies(
         protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
       const plain = mode === 'DISABLE';
       const place: Place = { protocol, port, trust: settings, accepted, plain };
-      // Envoy calls authorizers before it verifies tokens (pilot/pkg/networking/core/listener_builder.go).
+      // Envoy calls external authorizers before it verifies tokens (pilot/pkg/networking/core/listener_builder.go).
       const early: Place = { ...place, accepted: NEVER };
       const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
       const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
@@ -221,10 +224,7 @@ export function indexPolicies(
         return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
       };
       const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
-      /**
-       * Returns the conditions for each layer. Many workloads share a layer, and each layer has a single formula for
-       * all of them.
-       */
+      /** Returns one condition for each layer. The many workloads that share a layer also share its formula. */
       const matching = (action: string): readonly Condition[] =>
         layers.flatMap((layer) => {
           const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer, port)}|${plain}`;
@@ -253,7 +253,7 @@ export function indexPolicies(
       const policies = () =>
         inForce.map((policy) => ({
           policy,
-          // Computed on demand, because only a few policies' rules are needed.
+          // Rules are translated on demand, because the rules of only a few policies are needed.
           get rules() {
             return rulesOf(policy);
           },
@@ -279,12 +279,12 @@ export function indexPolicies(
   };
 }
 
-/** Finds a Service by its name. */
+/** Finds a Service by its namespace and name. */
 export function serviceOf(view: MeshView, { namespace, name }: Pick<ServedPort, 'namespace' | 'name'>) {
   return view.within('Service', namespace).find(({ metadata }) => metadata.name === name);
 }
 
-/** Even in dry-run mode, a CUSTOM policy may refuse calls. */
+/** Whether a policy is enforced. CUSTOM policies may reject calls even in dry-run mode. */
 function isEnforced(policy: AuthorizationPolicy): boolean {
   return !isDryRun(policy) || actionOf(policy) === 'CUSTOM';
 }

@@ -1,34 +1,34 @@
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio';
 import type { Condition } from './formula/condition.ts';
 
-/** Policies that apply to a single port of a workload. */
+/** The policies that apply to a single port of a workload. */
 export interface PortPolicy {
-  /** Equal keys imply equal policies. */
+  /** Identifies the policies: if two keys are equal, so are the policies. */
   readonly key: string;
   readonly allowed: Condition;
-  /** Enforced policies with the actions CUSTOM, DENY and ALLOW. */
+  /** Returns the enforced policies with the actions CUSTOM, DENY and ALLOW. */
   readonly policies: () => readonly EnforcedPolicy[];
-  /** RequestAuthentications whose JWT rules are part of the formula. */
+  /** The RequestAuthentications whose JWT rules are part of the formula. */
   readonly requests?: readonly RequestAuthentication[];
   /**
-   * Whether the port disables mutual TLS. If so, sidecars call it in plain text without an identity, and clients that
-   * require TLS, such as workspaces, cannot use it.
+   * Whether mutual TLS is disabled on the port. If it is, sidecars send calls in plain text and without an identity,
+   * and clients that require TLS, such as workspaces, cannot use the port.
    */
   readonly plain?: boolean;
-  /** Reason why no call is allowed, regardless of the policies. */
+  /** The reason why the port does not allow any call, regardless of the policies. */
   readonly closed?: string;
-  /** Policies of the waypoint and of the workload behind it. Both must allow a call. */
+  /** The policies of the waypoint and those of the workload behind it. A call has to be allowed by both. */
   readonly stages?: readonly [PortPolicy, PortPolicy];
-  /** DENY rules that the ztunnel ignores, because it does not evaluate any of their fields. */
+  /** The DENY rules that the ztunnel ignores because it does not evaluate any of the fields that they test. */
   readonly ignored?: () => readonly { readonly policy: AuthorizationPolicy; readonly rule: number }[];
-  /** Reason why it is unknown which calls are allowed. */
+  /** The reason why it is unknown which calls the port allows. */
   readonly unknown?: string;
 }
 
-/** Policy whose rules are available as formulas, to identify the rule that decides a call. */
+/** A policy whose rules are available as formulas, which are used to find the rule that decides a call. */
 interface EnforcedPolicy {
   readonly policy: AuthorizationPolicy;
   readonly rules: readonly Condition[];
-  /** Whether this CUSTOM policy refuses every matching call because its authorizer is not called. */
+  /** Whether this CUSTOM policy rejects every matching call because its authorizer is never called. */
   readonly refuses: boolean;
 }

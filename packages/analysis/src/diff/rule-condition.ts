@@ -1,8 +1,8 @@
 /**
- * Formula for a single AuthorizationPolicy rule, corresponding to how istiod translates the rule for Envoy. If the port
- * does not support a value (HTTP fields on TCP, an invalid address), an ALLOW rule is dropped as a whole. From any
- * denying rule, only the value is dropped, so that the rule denies more calls. Source: Istio's
- * pilot/pkg/security/authz/model, Generate and checkError.
+ * Translates a single AuthorizationPolicy rule to a formula, in the same way that istiod translates it for Envoy. If
+ * the port does not support a value (an HTTP field on a TCP port, or an invalid address), istiod drops an ALLOW rule as
+ * a whole. In all other rules, it only drops the value, so that the rule denies more calls. Source: Generate and
+ * checkError in Istio's pilot/pkg/security/authz/model.
  */
 
 import {
@@ -19,26 +19,29 @@ import { parseTextTest, type TextTest } from './formula/text-test.ts';
 import { namespace, principal, serviceAccountCondition, trustDomains } from './peer-condition.ts';
 import { claimCondition, requestPrincipal } from './token-condition.ts';
 
-/** Context in which a rule is enforced. */
+/** The context that a rule is enforced in. */
 export interface Place {
   readonly protocol: 'http' | 'tcp';
-  /** Port of the Pod. Undefined for a port that is not in any object. */
+  /** The port of the Pod. Undefined represents a port that no object mentions. */
   readonly port: number | undefined;
   readonly trust: TrustDomains;
-  /** Condition under which the workload accepts a token. */
+  /** The condition under which the workload accepts a token. */
   readonly accepted: Condition;
-  /** Whether mutual TLS is disabled. Rules then see neither a peer nor a server name. */
+  /** Whether mutual TLS is disabled. If it is, rules see neither a peer nor a server name. */
   readonly plain: boolean;
 }
 
 type Read = (value: string) => Condition | undefined;
-/** Signals a key that Istio does not recognize. Istio drops the whole rule, regardless of its action. */
+/**
+ * Represents a key that Istio does not recognize. Istio ignores the whole rule in this case, regardless of the rule's
+ * action.
+ */
 const UNKNOWN = Symbol('unknown key');
 const DROPPED = Symbol('rule dropped');
 
 /**
- * Translates a rule.
- * @returns NEVER if istiod drops the rule
+ * Translates a rule to the condition under which it matches a call.
+ * @returns the condition, or NEVER if istiod drops the rule
  */
 export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPolicy, place: Place): Condition {
   const tolerant = actionOf(policy) !== 'ALLOW';
@@ -62,7 +65,7 @@ export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPoli
   }
 }
 
-/** Whether the meaning of a policy depends on the port. */
+/** Whether a policy can have a different meaning for different ports. */
 export function dependsOnPorts({ spec }: AuthorizationPolicy): boolean {
   return (spec.rules ?? []).some(
     ({ to = [], when = [] }) =>
@@ -71,7 +74,7 @@ export function dependsOnPorts({ spec }: AuthorizationPolicy): boolean {
   );
 }
 
-/** Lists the ports that a policy mentions. */
+/** Lists the ports that a policy mentions in its rules. */
 export function listPolicyPorts({ spec }: AuthorizationPolicy): readonly number[] {
   const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
     ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
@@ -103,7 +106,7 @@ function known(key: string, own: string, place: Place): Read {
   }
 }
 
-/** Interprets the keys of `when` (Istio: "Authorization Policy Conditions"). */
+/** Interprets a key of `when` (see Istio's "Authorization Policy Conditions"). */
 function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN {
   const { trust } = place;
   const ofPeer = (test: (value: string) => Condition) => (place.plain ? () => NEVER : test);
@@ -147,7 +150,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
   return UNKNOWN;
 }
 
-/** A header may be present but empty. */
+/** Matches any value, because a header can be present but empty. */
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
 function address(field: AddressField, range: string): Condition | undefined {

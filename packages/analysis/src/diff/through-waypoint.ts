@@ -1,6 +1,6 @@
 /**
- * Formulas for calls through a waypoint. The waypoint sees the address and port of the Service, but no SNI and no peer
- * address. The workload behind the waypoint sees the waypoint as the caller.
+ * Builds the formulas for calls that go through a waypoint. The waypoint sees the address and port of the Service, but
+ * neither an SNI nor the peer's address. The workload behind the waypoint sees the waypoint as the caller.
  */
 import type { Waypoint } from '@meshpass/istio';
 import { parseCidr } from '../address.ts';
@@ -11,8 +11,8 @@ import type { PortPolicy } from './port-policy.ts';
 const OPAQUE = 'opaque:';
 
 /**
- * Combines the policies of a waypoint and of the workload behind it.
- * @param address address of the Service; undefined if unknown
+ * Combines the policies of a waypoint with those of the workload behind it.
+ * @param address the address of the Service, or undefined if it is unknown
  */
 export function combineWaypointPolicy(
   { gateway, principals }: Waypoint,
@@ -61,7 +61,7 @@ function isSame(one: Condition, other: Condition): boolean {
 function seenByWaypoint(test: Test, address: string | undefined): Condition {
   if (test.op === 'text' && test.field === 'connection.sni') return NEVER;
   if (test.op !== 'address' || test.field === 'remote.ip') return test;
-  // The call is decided by a listener inside Envoy, whose peer has no address.
+  // The call is decided by a listener inside Envoy, whose peer has no IP address.
   if (test.field === 'source.ip') return NEVER;
   if (address === undefined)
     return opaque(`a policy at the waypoint tests the address of the Service, which is not known`);
@@ -69,7 +69,10 @@ function seenByWaypoint(test: Test, address: string | undefined): Condition {
   return yesOrNo(!!found && !!range && range.first <= found.first && found.first <= range.last);
 }
 
-/** Replaces the caller's properties that the workload would see with those of the waypoint. */
+/**
+ * Replaces tests of the caller with their results for the waypoint, because the workload sees the waypoint as the
+ * caller.
+ */
 function seenFrom(test: Test, principal: string): Condition {
   if (test.op === 'address')
     return test.field === 'source.ip' ? opaque('a policy at the workload tests the address of the waypoint') : test;
@@ -77,14 +80,14 @@ function seenFrom(test: Test, principal: string): Condition {
   return substitutePeer(test, { trustDomain, namespace, account });
 }
 
-/** Parts of a peer's identity. An absent part may have any value. */
+/** The parts of a peer's identity. Parts that are undefined may have any value. */
 interface PeerIdentity {
   readonly trustDomain: string | undefined;
   readonly namespace?: string | undefined;
   readonly account?: string | undefined;
 }
 
-/** Replaces the peer's properties that a proxy sees with those of a known identity. */
+/** Replaces tests of the peer's identity with their results for a known identity. */
 export function substitutePeer(test: Test, { trustDomain, namespace, account }: PeerIdentity): Condition {
   if (test.op === 'flag' && test.field === 'peer') return ALWAYS;
   if (test.op !== 'text') return test;

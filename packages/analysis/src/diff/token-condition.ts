@@ -1,7 +1,7 @@
 /**
- * Conditions on the token of a request. A token only counts if the workload accepts its issuer, which depends on the
- * workload's RequestAuthentications. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and
- * others).
+ * Creates conditions on the token in a request. A token only counts if the workload accepts its issuer, which depends
+ * on the workload's RequestAuthentications. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator
+ * and others).
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
@@ -10,21 +10,21 @@ import { parseTextTest, type TextTest } from './formula/text-test.ts';
 const PRESENT: TextTest = { form: 'present' };
 
 export interface TokenConditions {
-  /** The workload accepts the token's issuer and audience. */
+  /** Whether the workload accepts the token's issuer and audience. */
   readonly accepted: Condition;
   /**
-   * The call does not contain a token that the workload must reject because it cannot be verified or has a different
-   * audience.
+   * Whether the call contains no token that the workload has to reject, either because it cannot be verified or because
+   * it is meant for a different audience.
    */
   readonly tolerable: Condition;
 }
 
-/** Locations of valid tokens by issuer. For each issuer, these are all locations that any of its rules reads. */
+/** The locations of valid tokens, by issuer. An issuer's locations are all those that any of its rules reads. */
 export type TokenLocations = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
- * Collects the token locations.
- * @param resources resources of all compared states, because every state receives the same token
+ * Collects the locations that workloads read tokens from.
+ * @param resources the resources of all states that are compared, because every state receives the same token
  */
 export function tokenLocations(resources: readonly Resource[]): TokenLocations {
   const places = new Map<string, Set<string>>();
@@ -40,10 +40,10 @@ export function tokenLocations(resources: readonly Resource[]): TokenLocations {
 
 /**
  * Translates istiod's requirement, "any of the rules, or no token", in the way that Envoy enforces it. A rule accepts a
- * token from its issuer for its audiences if no token in the rule's locations fails verification. One accepting rule is
- * sufficient, regardless of the tokens in other rules' locations. Otherwise, no rule may find a token, not even one
- * from an issuer without a rule.
- * @param rules rules of every RequestAuthentication of a workload; without rules, tokens are ignored
+ * token from its issuer for its audiences, unless a token in any of the rule's locations fails verification. If at
+ * least one rule accepts, the tokens in the locations of other rules do not matter. Otherwise, none of the rules may
+ * find a token, not even one whose issuer has no rule.
+ * @param rules the rules of all RequestAuthentications that apply to a workload; without rules, tokens are ignored
  */
 export function tokenConditions(rules: readonly JwtRule[], places: TokenLocations): TokenConditions {
   const of = (issuer: string | undefined) => text('token.issuer', issuer ? { form: 'exact', text: issuer } : PRESENT);
@@ -62,8 +62,8 @@ export function tokenConditions(rules: readonly JwtRule[], places: TokenLocation
 }
 
 /**
- * Lists the locations from which a workload with these rules reads tokens: `header x-token`, `parameter token`, `cookie
- * token`.
+ * Lists the locations from which a workload with these rules reads tokens, such as `header x-token`, `parameter token`
+ * and `cookie token`.
  */
 function locationsOf(rules: readonly JwtRule[]): readonly string[] {
   const all = rules.flatMap(({ fromHeaders = [], fromParams = [], fromCookies = [] }) => {
@@ -79,7 +79,7 @@ function locationsOf(rules: readonly JwtRule[]): readonly string[] {
   return [...new Set(all)].sort();
 }
 
-/** Condition for `requestPrincipals`: ISSUER/SUBJECT, split at the last slash. */
+/** Creates the condition for an entry of `requestPrincipals`, which is ISSUER/SUBJECT, split at the last slash. */
 export function requestPrincipal(value: string): Condition {
   const at = value.lastIndexOf('/');
   const [issuer, subject] = at < 0 ? [value, ''] : [value.slice(0, at), value.slice(at + 1)];
@@ -96,13 +96,13 @@ export function requestPrincipal(value: string): Condition {
     const forSubject: TextTest = subject === '*' ? PRESENT : { form: 'prefix', text: subject.slice(0, -1) };
     return both({ form: 'exact', text: issuer }, forSubject);
   }
-  // A value without a slash requires an empty subject, which no token has.
+  // A value without a slash would require an empty subject, which no token has.
   return at < 0 ? NEVER : both({ form: 'exact', text: issuer }, { form: 'exact', text: subject });
 }
 
 /**
- * Condition for a claim.
- * @param names path to the claim
+ * Creates a condition that tests a claim of the token.
+ * @param names the path to the claim
  */
 export function claimCondition(names: readonly string[], value: string): Condition {
   const single: Partial<Record<string, TextField>> = { iss: 'token.issuer', sub: 'token.subject' };

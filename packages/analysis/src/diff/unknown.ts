@@ -1,6 +1,6 @@
 /**
- * Finds ports for which a comparison has no result. Either a proxy on the path of their calls cannot be modelled and
- * something about the ports differs, or formulas do not capture a difference.
+ * Finds the ports for which a comparison has no result. Either something about the port differs and a proxy on the path
+ * of its calls cannot be modelled, or there is a difference that formulas do not capture.
  */
 
 import { type MeshView, namedWaypoint, whyPodWaypoint } from '@meshpass/istio';
@@ -13,7 +13,7 @@ export interface UnknownPorts {
   readonly where: readonly Endpoint[];
 }
 
-/** Explains why decisions about calls to an endpoint are unknown in one of the states. */
+/** Explains why the decisions about calls to an endpoint are unknown in at least one of the states. */
 export function whyUnknown(states: readonly PolicyIndex[], endpoint: Endpoint): string | undefined {
   return states.map((state) => whyIn(state, endpoint)).find((reason) => reason !== undefined);
 }
@@ -28,7 +28,7 @@ export function assumedSidecarNamespaces(
   return [...new Set(names.map(({ namespace }) => namespace))].sort();
 }
 
-/** Explains why decisions about calls to an endpoint are unknown in a single state. */
+/** Explains why the decisions about calls to an endpoint are unknown in one state. */
 function whyIn(state: PolicyIndex, { workload, port, protocol, through }: Endpoint): string | undefined {
   const plane = state.dataPlane();
   const reason = plane.unknownAt(workload, port);
@@ -39,11 +39,11 @@ function whyIn(state: PolicyIndex, { workload, port, protocol, through }: Endpoi
 }
 
 /**
- * Lists the ports for which the result is uncertain. These are ports that cannot be modelled and may be affected by a
- * difference, and ports at which formulas do not capture a difference. Without a difference nothing changes, regardless
- * of the port's proxy.
- * @param pairs ports that can be modelled
- * @param callersDiffer whether the proxies of some callers differ
+ * Lists the ports for which the result of the comparison is unknown. Either a port cannot be modelled and a difference
+ * could affect it, or formulas do not capture a difference at the port. If nothing differs, the result is known no
+ * matter which proxy the port has.
+ * @param pairs the ports that can be modelled
+ * @param callersDiffer whether the proxies of any callers differ between the states
  */
 export function unknownPorts(
   endpoints: readonly Endpoint[],
@@ -59,12 +59,12 @@ export function unknownPorts(
   const isAffected = (endpoint: Endpoint): boolean => {
     const { workload, services } = endpoint;
     const own = workload.namespace || rootNamespace;
-    // Settings that apply to the whole mesh do not affect Pods that do not exist yet.
+    // Settings for the whole mesh do not affect Pods that do not exist yet.
     const isThere = services.length > 0 || views.some((view) => view.dataPlane().isThere(workload));
     const port = { endpoint, portPolicies: [], views };
     if (!isThere) return mayAffect(port, [own]);
     const waypoints = waypointNamespaces(views, endpoint);
-    // A GatewayClass does not belong to a namespace.
+    // A GatewayClass does not belong to any namespace.
     const namespaces = [own, rootNamespace, ...waypoints, ...(waypoints.length > 0 ? [''] : [])];
     return callersDiffer || whyIn(states[0], endpoint) !== whyIn(states[1], endpoint) || mayAffect(port, namespaces);
   };
@@ -85,7 +85,7 @@ export function unknownPorts(
   return [...found].map(([reason, where]) => ({ reason, where }));
 }
 
-/** Lists the namespaces of the waypoints that an endpoint or its Service uses in any state. */
+/** Lists the namespaces of the waypoints that an endpoint or its Service uses in any of the states. */
 function waypointNamespaces(views: readonly MeshView[], { workload, through }: Endpoint): readonly string[] {
   const namespace = through?.namespace ?? workload.namespace;
   return views.flatMap((view) => {

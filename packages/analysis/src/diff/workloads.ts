@@ -1,7 +1,7 @@
 /**
- * Workloads that policies can distinguish, and their ports. The list contains all known workloads, and one
- * representative of each kind that a policy could select but that does not exist yet. A comparison therefore covers
- * every workload, including future ones.
+ * Lists the workloads that policies can tell apart, with their ports. The list contains all known workloads, and a
+ * placeholder for each kind of workload that a policy could select but that does not exist yet. A comparison therefore
+ * covers all workloads, including future ones.
  */
 
 import {
@@ -23,8 +23,9 @@ import {
 export type Protocol = 'http' | 'tcp';
 
 /**
- * Lists the workloads.
- * @param resources resources of all compared states, because every state is evaluated for the same workloads
+ * Lists the workloads that policies can tell apart.
+ * @param resources the resources of all states that are compared, because every state is evaluated for the same
+ *   workloads
  */
 export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
   const { all } = indexObjects(resources);

@@ -1,4 +1,4 @@
-/** Formulas for the connections that a ztunnel allows. */
+/** Creates formulas for the connections that a ztunnel allows. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -15,14 +15,14 @@ import { principal, serviceAccountCondition } from './peer-condition.ts';
 
 const PEER = flag('peer');
 
-/** Whether a ztunnel enforces a policy. It ignores policies that only log or delegate. */
+/** Whether a ztunnel enforces a policy. It ignores policies that only log calls or delegate decisions. */
 export function isEnforcedByZtunnel(policy: AuthorizationPolicy): boolean {
   return !isDryRun(policy) && (actionOf(policy) === 'ALLOW' || actionOf(policy) === 'DENY');
 }
 
 /**
- * Connections that a ztunnel accepts before it evaluates policies. These use a certificate of the mesh's own trust
- * domain or, unless the mode is STRICT, plain text.
+ * Returns the connections that a ztunnel accepts before it evaluates any policies. They use a certificate from the
+ * mesh's own trust domain or, unless the mode is STRICT, plain text.
  */
 export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings: MeshSettings): Condition {
   const isOurs =
@@ -34,8 +34,8 @@ export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings
 }
 
 /**
- * Translates a rule in the way that a ztunnel interprets it.
- * @param port the Pod's port; undefined for a port that is not in any object
+ * Translates a rule in the same way that a ztunnel interprets it.
+ * @param port the port of the Pod, or undefined to represent a port that no object mentions
  */
 export function ztunnelRuleCondition(
   rule: AuthorizationRule,

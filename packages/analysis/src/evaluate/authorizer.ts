@@ -1,4 +1,4 @@
-/** Compiled policies of a workload. They are compiled once, so that they are not interpreted again for each call. */
+/** Compiles all policies of a workload once, so that they do not have to be interpreted again for each call. */
 
 import {
   type AttachedService,
@@ -32,21 +32,23 @@ import {
 
 export interface Authorizer {
   readonly workload: Workload;
-  /** Decides a call to this workload. Pure and fast, because the policies are already compiled. */
+  /**
+   * Decides a call to this workload. This is fast and has no side effects, because the policies are already compiled.
+   */
   readonly decide: (call: Call) => Decision;
   readonly protocolOf: (port: number) => SpokenProtocol;
   readonly peerMode: (port: number) => PeerMode;
-  /** AuthorizationPolicies that apply to the workload. */
+  /** The AuthorizationPolicies that apply to the workload. */
   readonly policies: readonly AuthorizationPolicy[];
-  /** JWT rules that apply to the workload. */
+  /** The JWT rules that apply to the workload. */
   readonly tokenRules: readonly JwtRule[];
 }
 
 /**
- * Compiles everything that applies to a workload into one decision function. It represents the workload's sidecar, or
- * the ztunnel if the workload is in ambient mode.
- * @param service destination of the call if the workload is a waypoint
- * @param protocols protocol of each workload port; overrides the protocols that Services declare
+ * Compiles everything that applies to a workload into a single decision function, which behaves like the workload's
+ * sidecar or, in ambient mode, like its ztunnel.
+ * @param service the destination of the call, if the workload is a waypoint
+ * @param protocols the protocol of each port of the workload, which overrides the protocols that Services declare
  * @example
  * ```ts
  * import { createAuthorizer } from '@meshpass/analysis/evaluate';
@@ -92,8 +94,8 @@ export function createAuthorizer(
 
   const factsOf = (call: Call, principal: string, sni: string, http?: HttpCall, path?: string): CallFacts => {
     const facts = new CallFacts(call, principal, sni, http, path);
-    // A waypoint passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's address is
-    // `remote.ip`.
+    // A waypoint passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's own address
+    // is still available as `remote.ip`.
     if (workload.kind === 'waypoint') facts.sourceIp = undefined;
     return facts;
   };
@@ -133,8 +135,8 @@ export function createAuthorizer(
 }
 
 /**
- * Creates the authorizer of a ztunnel, which evaluates connections. A ztunnel accepts HBONE with a certificate of the
- * mesh's own trust domain, regardless of the mode.
+ * Creates the authorizer of a ztunnel, which evaluates connections instead of requests. Regardless of the mode, a
+ * ztunnel accepts HBONE with a certificate from the mesh's own trust domain.
  */
 function ztunnelAuthorizer(view: MeshView, workload: Workload): Authorizer {
   const policies = authorizationPolicies(view, workload);
@@ -157,8 +159,8 @@ const PLAINTEXT: Decision = { allowed: false, reason: 'plaintext', as: 'tcp' };
 const FOREIGN_PEER: Decision = { allowed: false, reason: 'foreign-peer', as: 'tcp' };
 
 /**
- * Returns the protocol that a port treats a call as. Only a mutual TLS handshake can announce a protocol that differs
- * from the one it carries. For plain text, the protocol is detected from the first bytes.
+ * Returns the protocol that a port treats a call as. Only a client that uses mutual TLS can announce a different
+ * protocol than the one it uses. In plain text, the first bytes reveal the protocol.
  */
 function spokenAs(declared: SpokenProtocol, { announces, http }: Call, mutual: boolean): 'http' | 'tcp' {
   if (declared !== 'undeclared') return declared;

@@ -1,123 +1,127 @@
-/** Defines a call as seen by the proxy that guards a workload, and the decision about it. */
+/** Defines calls, as seen by the proxy in front of a workload, and the decisions about them. */
 import type { Place } from '@meshpass/istio';
 
-/** JSON Web Token in a call's headers, query or cookies. */
+/** A JSON Web Token that a call carries in its headers, its query or its cookies. */
 export interface CallToken {
-  /** Token in its encoded form (base64url and dots). It is only compared, never parsed. */
+  /** The encoded token (base64url segments separated by dots). It is only compared and never parsed. */
   readonly text: string;
-  /** Payload of the token; undefined if the text is not a token. */
+  /** The payload of the token. Undefined if the text is not a token. */
   readonly claims?: Readonly<Record<string, unknown>>;
-  /** Whether the token is signed with the issuer's keys. Defaults to true. */
+  /** Whether the token was signed with the issuer's keys. Defaults to true. */
   readonly genuine?: boolean;
 }
 
 export interface HttpCall {
   readonly method: string;
-  /** Path as the client sends it, including its query. */
+  /** The path as the client sends it, including the query. */
   readonly path: string;
-  /** `Host` header, including the port if the client sends one. */
+  /** The `Host` header, including the port if the client sends one. */
   readonly authority: string;
-  /** Header values by lowercase name. Multiple values are joined by `,`. */
+  /** The values of all headers by their lowercase names. Multiple values are joined by `,`. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Request to an endpoint. The authority defaults to that of the endpoint. */
+/** A request to an endpoint. If it does not specify an authority, the endpoint's default is used. */
 export type HttpRequest = Omit<HttpCall, 'authority'> & Partial<Pick<HttpCall, 'authority'>>;
 
-/** Call to a workload. Unknown fields, such as an absent address, do not match any value. */
+/** A call to a workload. Fields that are undefined, such as an unknown address, do not match any value. */
 export interface Call {
-  /** Principal of the peer's certificate, such as `cluster.local/ns/shop/sa/web`; absent for plain text. */
+  /** The principal in the peer's certificate, such as `cluster.local/ns/shop/sa/web`. Undefined for plain text. */
   readonly principal?: string;
-  /** Address of the peer. */
+  /** The IP address of the peer. */
   readonly sourceIp?: string;
   /**
-   * Address of the client behind any proxies, if it differs from the peer's. Defaults to the address that the proxy
-   * derives from `x-forwarded-for`.
+   * The IP address of the client behind any proxies, if it differs from the peer's. Defaults to the address that the
+   * proxy derives from `x-forwarded-for`.
    */
   readonly remoteIp?: string;
   readonly destinationIp?: string;
-  /** Port of the workload, not of the Service. */
+  /** The port of the workload, as opposed to the port of the Service. */
   readonly port: number;
-  /** Server name in the TLS handshake. */
+  /** The server name that the client sends in the TLS handshake. */
   readonly sni?: string;
-  /** HTTP request; absent for connections that are not HTTP. */
+  /** The HTTP request. Undefined for connections that do not use HTTP. */
   readonly http?: HttpCall;
   /**
-   * Protocol that the client announces by ALPN or its first bytes. Defaults to the protocol that it speaks. Only
-   * relevant on ports with an undeclared protocol.
+   * The protocol that the client announces by ALPN or by its first bytes. Defaults to the protocol that it actually
+   * uses. Only relevant for ports whose protocol is undeclared.
    */
   readonly announces?: 'http' | 'tcp';
   readonly tokens?: readonly CallToken[];
-  /** Unix time in seconds, for `exp` and `nbf`. If absent, both claims are ignored. */
+  /** The current time in Unix seconds, for checking `exp` and `nbf`. If undefined, both claims are ignored. */
   readonly now?: number;
-  /** Dynamic metadata from other Envoy filters: filter -> key -> value. */
+  /** Dynamic metadata that other Envoy filters have set, by filter and key. */
   readonly metadata?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /**
-   * Path to an ambient-mode workload whose Service has a waypoint: through the waypoint, or directly to the Pod.
-   * Defaults to the path that the mesh's workloads with the caller's identity use.
+   * How the call reaches a workload in ambient mode whose Service has a waypoint: through the waypoint, or directly.
+   * Defaults to the path that workloads with the caller's identity use in this mesh.
    */
   readonly way?: 'waypoint' | 'pod';
-  /** Answers of external authorizers, by provider. Each defaults to allowed. */
+  /** The answers of external authorizers, by provider. Every authorizer allows the call by default. */
   readonly external?: Readonly<Record<string, boolean>>;
 }
 
-/** Policy rule and its source position. */
+/** A reference to a policy rule and its position in the source. */
 export interface RuleRef {
   readonly kind: 'AuthorizationPolicy' | 'RequestAuthentication' | 'PeerAuthentication';
   readonly namespace: string;
   readonly name: string;
   readonly action?: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
-  /** Index of the rule in its policy. Absent if the reference is to the whole policy. */
+  /** The index of the rule within its policy. Undefined if this refers to the policy as a whole. */
   readonly rule?: number;
-  /** Returns the source position, which is computed on demand. */
+  /** Returns the rule's position in the source. It is computed on demand. */
   readonly place: () => Place;
 }
 
 export type Reason =
   /** No ALLOW policy applies, so every call that is not denied is allowed. */
   | 'open'
-  /** An ALLOW rule matches. */
+  /** An ALLOW rule matches the call. */
   | 'allow-rule'
-  /** ALLOW policies apply, but none of their rules matches. */
+  /** ALLOW policies apply to the workload, but none of their rules match the call. */
   | 'no-allow-rule'
   | 'deny-rule'
-  /** A CUSTOM rule matches, and its external authorizer refuses the call or is unknown to the mesh. */
+  /** A CUSTOM rule matches, and its external authorizer either rejects the call or is unknown to the mesh. */
   | 'custom-rule'
-  /** The token is invalid. */
+  /** The call carries an invalid token. */
   | 'invalid-token'
-  /** The peer does not use mutual TLS, although it is required. */
+  /** The peer does not use mutual TLS even though it is required. */
   | 'plaintext'
-  /** The peer's certificate belongs to a trust domain that the mesh does not trust. */
+  /** The peer's certificate comes from a trust domain that the mesh does not trust. */
   | 'foreign-peer'
-  /** The port is declared as HTTP, but the call is not HTTP. */
+  /** The port is declared as HTTP, but the call does not use HTTP. */
   | 'not-http'
-  /** Envoy itself rejects the path. */
+  /** The path is malformed, so Envoy rejects the request before it evaluates any policy. */
   | 'malformed-path';
 
 export interface Decision {
   readonly allowed: boolean;
   readonly reason: Reason;
-  /** Status of the proxy's HTTP response: 400, 401 or 403. Absent for refused connections. */
+  /** The status of the proxy's HTTP response: 400, 401 or 403. Undefined for connections that are rejected. */
   readonly status?: number;
-  /** Deciding rule. Absent if no rule decides (`open`). */
+  /** The rule that decided the call. Undefined if there is no such rule, as for `open`. */
   readonly rule?: RuleRef;
-  /** Protocol whose rules were evaluated for the call. */
+  /** The protocol whose rules were evaluated for the call. */
   readonly as: 'http' | 'tcp';
-  /** Proxy that decides, if it is not the workload's sidecar: `ztunnel` or `waypoint shop/gate`. */
+  /**
+   * The proxy that made the decision, such as `ztunnel` or `waypoint shop/gate`. Undefined for the workload's own
+   * sidecar.
+   */
   readonly at?: string;
-  /** AUDIT rules that match. */
+  /** The AUDIT rules that match the call. */
   readonly audited?: readonly RuleRef[];
-  /** CUSTOM rules that match. The decision depends on their external authorizers. */
+  /** The CUSTOM rules that match the call. The decision also depends on their external authorizers. */
   readonly external?: readonly { readonly provider: string; readonly rule: RuleRef }[];
   /**
-   * Provider of the CUSTOM rule that refused the call. A mesh configuration that was not read may define this provider.
+   * The provider of the CUSTOM rule that rejected the call. Only set if a mesh configuration that was not read may
+   * define it.
    */
   readonly unknownProvider?: string;
   /**
-   * Request headers that RequestAuthentication writes and that would change the decision of a proxy whose Envoy is
-   * older than 1.40.
+   * Request headers that are written by a RequestAuthentication and that change the decision if the proxy's Envoy is
+   * older than version 1.40.
    */
   readonly headersOfOlderEnvoy?: readonly string[];
-  /** Effect that dry-run policies would have had. */
+  /** The effect that policies in dry-run mode would have had on the call. */
   readonly dryRun?: { readonly denied?: RuleRef; readonly allowed?: RuleRef | 'no-rule' };
 }

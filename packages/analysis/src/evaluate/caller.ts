@@ -1,19 +1,19 @@
-/** Callers: a mesh ServiceAccount, a token holder, or an unauthenticated client. */
+/** Defines who makes a call: a ServiceAccount in the mesh, the holder of a token, or an unauthenticated client. */
 import { MeshpassError } from '@meshpass/identity';
 import type { JwtRule } from '@meshpass/istio';
 import type { Call, HttpCall, HttpRequest } from './call.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Caller {
-  /** Principal of the caller; absent for plain text. */
+  /** The caller's principal. Undefined if the caller uses plain text. */
   readonly principal?: string;
-  /** Payload of the caller's token. */
+  /** The payload of the caller's token, if it has one. */
   readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Parses a caller. `shop/client` is a ServiceAccount, `cluster.local/ns/shop/sa/client` is its full principal, and
- * `nobody` is a client without mutual TLS.
+ * Parses the name of a caller: `shop/client` is a ServiceAccount, `cluster.local/ns/shop/sa/client` is its full
+ * principal, and `nobody` is a client without mutual TLS.
  * @throws MeshpassError `usage`
  * @example
  * ```ts
@@ -34,10 +34,10 @@ export function parseCaller(text: string, trustDomain: string): Caller {
 }
 
 /**
- * Builds a caller's call to an endpoint. The caller's token is placed where the workload's RequestAuthentication
- * expects it.
- * @param request undefined for a TCP connection without HTTP
- * @param more members of the call that caller and endpoint do not determine
+ * Builds the call that a caller makes to an endpoint. The caller's token is placed where the workload's
+ * RequestAuthentication expects it.
+ * @param request the HTTP request, or undefined for a TCP connection
+ * @param more any members of the call that the caller and the endpoint do not determine
  * @example
  * ```ts
  * import { callOf, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -70,8 +70,8 @@ export function callOf(
 }
 
 /**
- * Places a token where the workload's rules expect tokens of its issuer. If there is no such location, sends it as a
- * bearer token.
+ * Adds a token to a request, in the place where the workload's rules expect tokens from its issuer. If the rules do not
+ * mention the issuer, the token is sent as a bearer token.
  */
 function carrying(
   http: HttpCall,

@@ -1,4 +1,4 @@
-/** Answers whether an identity can make a call, and reports the deciding rule with its file and line. */
+/** Answers whether an identity can make a call, citing the file and line of the rule that decides. */
 
 import type { MeshView } from '@meshpass/istio';
 import type { Call, HttpRequest } from './call.ts';
@@ -9,7 +9,7 @@ import { combineVerdicts, type Evaluation, evaluate, type Verdict } from './verd
 export interface Answer extends Evaluation {
   readonly endpoint: Endpoint;
   /**
-   * Whether the port declares no protocol, so that the client's choice of protocol determines whether HTTP or TCP rules
+   * Whether the port's protocol is undeclared. If it is, the client chooses whether the rules for HTTP or those for TCP
    * apply.
    */
   readonly chosenByClient: boolean;
@@ -17,17 +17,17 @@ export interface Answer extends Evaluation {
 
 export interface CanI {
   /**
-   * `some` if the result depends on the workload behind the name or on the announced protocol. `unknown` if the result
-   * for one of them is unknown.
+   * `some` if the result depends on which workload receives the call or which protocol is announced. `unknown` if any
+   * of the individual results is unknown.
    */
   readonly allowed: Verdict | 'some';
   readonly answers: readonly Answer[];
 }
 
 /**
- * Evaluates a call on every workload behind a target.
- * @param target `orders.shop:80`, or `shop/orders:8080`
- * @param http absent for a connection that is not HTTP
+ * Evaluates a call to each of the workloads behind a target.
+ * @param target the target, such as `orders.shop:80` for a Service or `shop/orders:8080` for a workload
+ * @param http the HTTP request, or undefined for a connection that does not use HTTP
  * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts

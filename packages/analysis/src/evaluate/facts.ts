@@ -1,36 +1,39 @@
-/** Input of rules: a call after Envoy has normalized its path and verified its tokens. */
+/** Represents the input of rules: a call after Envoy has normalized its path and verified its tokens. */
 import { parseAddress } from '../address.ts';
 import type { Call, HttpCall } from './call.ts';
 import { withoutQuery } from './rule/path.ts';
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
-/** Facts about a call. HTTP and TCP share a single class, so that every test receives objects of the same shape. */
+/**
+ * The facts about a call that rules test. HTTP and TCP share one class, so that tests always receive objects of the
+ * same shape.
+ */
 export class CallFacts {
-  /** SPIFFE ID without its scheme; empty if the peer is not authenticated. */
+  /** The peer's SPIFFE ID without its scheme. Empty if the peer is not authenticated. */
   readonly principal: string;
-  /** Address of the peer. Unknown to a waypoint. */
+  /** The IP address of the peer, which waypoints cannot see. */
   sourceIp: string | undefined;
   readonly destinationIp: string | undefined;
   readonly port: number;
   readonly sni: string;
   readonly method: string;
-  /** Normalized path without its query string. */
+  /** The normalized path, without its query string. */
   readonly path: string;
   readonly authority: string;
   readonly metadata: Call['metadata'];
-  /** Claims of the accepted token; undefined if no token was accepted. */
+  /** The claims of the token that was accepted. Undefined if there is no such token. */
   claims: Readonly<Record<string, unknown>> | undefined = undefined;
-  /** Headers that the rules match against, after a valid token has changed them. */
+  /** The headers that rules match against. A valid token may already have changed them. */
   headers: Headers | undefined;
   readonly #call: Call;
   readonly #http: HttpCall | undefined;
   readonly #wholePath: string;
 
   /**
-   * @param principal empty if the peer is not authenticated
-   * @param sni empty if the handshake has no server name
-   * @param path normalized path, including its query string; absent for calls that are not HTTP
+   * @param principal the peer's principal, or an empty string if the peer is not authenticated
+   * @param sni the server name, or an empty string if the handshake does not contain one
+   * @param path the normalized path with its query string, which only HTTP calls have
    */
   constructor(call: Call, principal: string, sni: string, http?: HttpCall, path = '') {
     this.principal = principal;
@@ -49,8 +52,8 @@ export class CallFacts {
   }
 
   /**
-   * Client address. A proxy that trusts no other proxies uses the last address in the header, which is the one that the
-   * previous hop observed.
+   * The IP address of the client. A proxy that does not trust any other proxy uses the last address in the header,
+   * which is the one that the previous hop observed.
    */
   get remoteIp(): string | undefined {
     const { remoteIp, sourceIp } = this.#call;
@@ -60,7 +63,7 @@ export class CallFacts {
     return last !== undefined && parseAddress(last) !== undefined ? last : sourceIp;
   }
 
-  /** Returns a request header or pseudo-header by its lowercase name. */
+  /** Returns the value of a request header or pseudo-header, given its lowercase name. */
   header(name: string): string | undefined {
     if (name === ':method') return this.method;
     if (name === ':path') return this.#wholePath;

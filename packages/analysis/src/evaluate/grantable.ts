@@ -1,6 +1,6 @@
 import type { MeshView, Workload } from '@meshpass/istio';
 
-/** Reason why grants do not work for workloads in ambient mode. */
+/** The reason why grants do not work for workloads in ambient mode. */
 export const AMBIENT_NOT_GRANTABLE =
   'it is in ambient mode, which grants do not support yet: a ztunnel checks neither the token nor the method or path of a call';
 

@@ -1,6 +1,6 @@
 /**
- * Finds the grants of an access file that allow a call. The file is applied to the mesh, and the call is evaluated for
- * a holder of each grant.
+ * Finds the grants in an access file that allow a call. To do this, it applies the file to the mesh and evaluates the
+ * call for a holder of each grant.
  */
 
 import {
@@ -31,28 +31,30 @@ import { evaluate } from './verdict.ts';
 export interface GrantReach {
   readonly endpoint: Endpoint;
   readonly grant: Grant;
-  /** Possible holders, one alternative per entry. */
+  /** Descriptions of the people who can hold the grant, one for each alternative. */
   readonly people: readonly string[];
-  /** Exceptions that apply to this grant or to all grants. */
+  /** Descriptions of the people who are excluded, either from this grant or from all grants. */
   readonly except: readonly string[];
-  /** Conditions that further restrict the holders: time windows or an approval. */
+  /** Additional conditions for holding the grant, such as time windows or an approval. */
   readonly conditions: readonly string[];
-  /** Claims that the proof must contain for this call; empty if none are needed. */
+  /** The claims that a holder's proof must contain for this call. Empty if none are required. */
   readonly claims: ClaimValues;
   readonly decision: Decision;
-  /** Reason why the result is unknown. Absent if the grant allows the call. */
+  /** The reason why the result is unknown. Undefined if the grant is known to allow the call. */
   readonly unknown?: string;
 }
 
 export interface GrantedMesh {
-  /** Mesh objects after the file is applied. Objects that Meshpass wrote previously are not included. */
+  /**
+   * All objects in the mesh after the access file has been applied, except for the ones that Meshpass wrote previously.
+   */
   readonly resources: readonly Resource[];
   readonly mesh: Mesh;
 }
 
 /**
- * Builds the mesh that results when an access file is applied.
- * @param cluster current objects; those that Meshpass wrote are replaced
+ * Builds the mesh that results from applying an access file.
+ * @param cluster the objects that are currently in the cluster; those that Meshpass wrote are replaced
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`
  * @example
  * ```ts
@@ -85,7 +87,7 @@ export function applyAccess(
 ): GrantedMesh {
   const others = cluster.filter((one) => !isOurs(one));
   const mesh = meshOf(others, shape);
-  // The source name of each object is its line in the access file, so that decisions refer to that line.
+  // Use each object's line in the access file as its source, so that decisions refer to that line.
   const compiled = compile(access, mesh, tokens).flatMap((one) => loadObject(one, sourceOf(access, one)).resources);
   return { resources: [...others, ...compiled], mesh };
 }
@@ -93,9 +95,9 @@ export function applyAccess(
 /**
  * Evaluates a call for a holder of each grant. Holders call a granted port by its name and send an identity token for
  * the grant.
- * @param view view of the mesh after `access` was applied with `applyAccess`
- * @param target,http,more as for `whoCan`
- * @returns grants that allow the call, and those whose result is unknown
+ * @param view a view of the mesh after `applyAccess` has applied `access` to it
+ * @param target,http,more the same as for `whoCan`
+ * @returns the grants that allow the call, and the grants whose result is unknown
  * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts
@@ -135,10 +137,10 @@ export function grantsThatCan(
   return resolveAccess(access, mesh).grants.flatMap(({ grant, targets }) => {
     const leading = targets.map((one) => ({ one, to: findEndpoints(view, serviceName(one)) }));
     return endpoints.flatMap((endpoint): GrantReach[] => {
-      // A port may be granted under the names of more than one Service.
+      // The same port may be granted through more than one Service.
       for (const { one, to } of leading) {
         if (!to.some((other) => isSame(other, endpoint))) continue;
-        // Workspaces always use mutual TLS.
+        // Workspaces always use mutual TLS, so they cannot call this port.
         if (endpoint.authorizer.peerMode(endpoint.port).mode === 'DISABLE') continue;
         const needed = claimsDemanded([one.target]);
         for (const claims of Object.keys(needed).length > 0 ? [{}, needed] : [{}]) {
@@ -166,8 +168,8 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
 }
 
 /**
- * Builds a holder's principal. Each session has its own account in the grant's namespace, and policies match that
- * namespace.
+ * Builds the principal of a holder. Every session has its own ServiceAccount in the grant's namespace, so policies
+ * match the namespace instead.
  */
 function principalOf({ name }: Grant, { trustDomain }: Mesh): string {
   return `${trustDomain}/ns/${grantNamespace(name)}/sa/holder`;

@@ -1,6 +1,6 @@
 /**
- * Known identities of a mesh, derived from its objects and policies. The list contains one identity of each kind that
- * policies can distinguish.
+ * Lists the known identities in a mesh, based on its objects and policies. The list contains an example of every kind
+ * of identity that policies can tell apart.
  */
 
 import type { AuthorizationRule, MeshView } from '@meshpass/istio';
@@ -8,16 +8,19 @@ import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 
 export interface KnownCaller extends Caller {
-  /** `shop/client`, `nobody` or `a stranger in the mesh`, optionally with `and a token of ISSUER for SUBJECT`. */
+  /**
+   * The caller's display name: `shop/client`, `nobody (plain text)` or `a stranger in the mesh`, possibly followed by
+   * its token.
+   */
   readonly name: string;
 }
 
-/** Name that no real identity uses. */
+/** A name that no real identity has. */
 const STRANGER = 'meshpass-stranger';
 
 /**
- * Lists the ServiceAccounts of objects, workloads and policies, an unauthenticated caller, and a mesh identity that no
- * object mentions.
+ * Lists all ServiceAccounts that appear in objects, workloads and policies, along with an unauthenticated caller and a
+ * mesh identity that no object mentions.
  */
 export function knownPeers(view: MeshView): readonly KnownCaller[] {
   const { trustDomain } = view.config;
@@ -44,8 +47,8 @@ export function knownPeers(view: MeshView): readonly KnownCaller[] {
 }
 
 /**
- * Lists tokens that the endpoint's own rules accept: one token per issuer for an unknown subject, and the tokens that
- * its policies require.
+ * Lists tokens that the endpoint's rules accept: one for each issuer with an unknown subject, and the ones that its
+ * policies require.
  */
 export function knownTokens(
   endpoint: Endpoint,
@@ -69,7 +72,7 @@ export function knownTokens(
   });
 }
 
-/** Lists the principals in a rule. */
+/** Lists all principals that a rule mentions. */
 export function principalsOf(rule: AuthorizationRule): readonly string[] {
   const sources = (rule.from ?? []).flatMap(({ source }) => [
     ...(source?.principals ?? []),
@@ -80,8 +83,8 @@ export function principalsOf(rule: AuthorizationRule): readonly string[] {
 }
 
 /**
- * Lists claims that a rule can match. Only exact values are used: the first value of each condition, combined with each
- * subject in the rule.
+ * Lists sets of claims that can satisfy a rule. Only exact values are considered: the first value of each condition,
+ * combined with each of the subjects in the rule.
  */
 function claimsRequiredBy(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
   const claims: Record<string, unknown> = {};

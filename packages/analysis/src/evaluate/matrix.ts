@@ -1,4 +1,4 @@
-/** Matrix of identities and endpoints. Each cell states whether access is full, partial or denied. */
+/** Computes a matrix of identities and endpoints, whose cells state whether access is full, partial or denied. */
 
 import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
 import type { Call } from './call.ts';
@@ -10,11 +10,11 @@ import { combineVerdicts, evaluate, type Verdict } from './verdict.ts';
 export interface Cell {
   readonly who: string;
   readonly endpoint: Endpoint;
-  /** `some` if the result depends on the method, path or host, or on the workload behind the name. */
+  /** `some` if the result depends on the method, the path or the host, or on which workload receives the call. */
   readonly allowed: Verdict | 'some';
-  /** Example of an allowed call, if `allowed` is `some`. */
+  /** An example of a call that is allowed. Only set if `allowed` is `some`. */
   readonly example?: string;
-  /** Reason why `allowed` is `unknown`. */
+  /** The reason why `allowed` is `unknown`. */
   readonly unknown?: string;
 }
 
@@ -22,14 +22,14 @@ export interface Matrix {
   readonly identities: readonly string[];
   readonly endpoints: readonly string[];
   readonly cells: readonly Cell[];
-  /** Namespaces whose Pods are assumed to have a sidecar. */
+  /** The namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
 }
 
 const MOST_OPERATIONS = 400;
 
 /**
- * Evaluates every known identity at every port of every Service.
+ * Evaluates the access that every known identity has to every port of every Service.
  * @example
  * ```ts
  * import { matrixOf } from '@meshpass/analysis/evaluate';
@@ -80,8 +80,8 @@ export function matrixOf(view: MeshView): Matrix {
 }
 
 /**
- * Lists one request for each combination in the policies, and one request that matches none of them. For a TCP port,
- * lists a single connection without HTTP.
+ * Lists one request for each combination of a method and a path in the policies, and one request that matches none of
+ * them. For TCP ports, the result is a single connection without HTTP.
  */
 function operationsOf({ authorizer, port, authority }: Endpoint): readonly Call['http'][] {
   if (authorizer.protocolOf(port) === 'tcp') return [undefined];

@@ -1,7 +1,7 @@
 /**
- * Evaluates RequestAuthentication like Envoy's `jwt_authn` filter with the requirements that istiod generates. The
- * first rule (by issuer) whose tokens are all valid is accepted. If there is none, the request must not contain a token
- * in any location of any rule.
+ * Evaluates RequestAuthentication in the same way as Envoy's `jwt_authn` filter does with the requirements that istiod
+ * generates. The first rule, ordered by issuer, whose tokens are all valid is accepted. If there is no such rule, the
+ * request must not contain a token in any location that a rule reads.
  */
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
@@ -23,9 +23,9 @@ export interface TokenRule {
 export type TokenOutcome =
   | {
       readonly valid: true;
-      /** Claims of the accepted token. Absent if there was no token. */
+      /** The claims of the accepted token. Undefined if the request has no token. */
       readonly claims?: Readonly<Record<string, unknown>>;
-      /** Request headers after the check. The value of a removed header is undefined. */
+      /** The request headers after the check. Headers that were removed have the value undefined. */
       readonly headers: RequestHeaders | undefined;
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
@@ -33,25 +33,25 @@ export type TokenOutcome =
 interface CheckedTokens {
   readonly outcome: TokenOutcome;
   /**
-   * Result with Envoy older than 1.40, if the call sends headers that a rule writes. Older versions remove a rule's
-   * headers only when they evaluate that rule. The caller's headers are therefore kept in a preflight request, and if
-   * an earlier rule ends the check.
+   * The outcome in Envoy versions before 1.40, if the call sends headers that a rule writes. These versions only remove
+   * the headers of a rule when they evaluate that rule. The caller's headers therefore remain in preflight requests,
+   * and whenever an earlier rule ends the check.
    */
   readonly older?: { readonly outcome: TokenOutcome; readonly headers: readonly string[] };
 }
 
 type TokenCheck = (call: Call, http: HttpCall) => CheckedTokens;
 
-/** Clock skew that Envoy tolerates, seconds. */
+/** The clock skew that Envoy tolerates, in seconds. */
 const CLOCK_SKEW = 60;
-/** Result without a token and without changed headers. */
+/** The outcome for a request that has no token and whose headers do not change. */
 export const NONE: TokenOutcome = { valid: true, headers: undefined };
 const NOTHING: CheckedTokens = { outcome: NONE };
 
 /**
- * Compiles the JWT rules.
- * @param policies applicable policies in istiod's order: the workload's namespace before the root namespace
- * @returns undefined if there is nothing to check
+ * Compiles the JWT rules of all policies into a single check.
+ * @param policies the policies that apply, in istiod's order: the workload's namespace before the root namespace
+ * @returns the check, or undefined if there is nothing to check
  */
 export function compileTokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
   const rules = policies
@@ -64,14 +64,14 @@ export function compileTokenCheck(policies: readonly RequestAuthentication[]): T
     if (!http.headers && !http.path.includes('?')) return NOTHING;
     const headers = written.filter((name) => http.headers?.[name] !== undefined);
     if (headers.length === 0) return { outcome: checked(rules, call, http, http.headers) };
-    // Since version 1.40, Envoy does this first (`jwt_authn_sanitize_payload_headers_filter_wide`).
+    // Since version 1.40, Envoy removes these headers first (`jwt_authn_sanitize_payload_headers_filter_wide`).
     const removed = { ...http.headers, ...Object.fromEntries(headers.map((name) => [name, undefined])) };
     const outcome = checked(rules, call, http, removed);
     return { outcome, older: { headers, outcome: checked(rules, call, http, http.headers) } };
   };
 }
 
-/** @param headers request headers at the time the rules are evaluated */
+/** @param headers the request headers at the time the rules are evaluated */
 function checked(
   rules: readonly Provider[],
   call: Call,
@@ -86,8 +86,8 @@ function checked(
     if (outcome === 'ok') return done(run, http);
     outcomes.push({ one, outcome });
   }
-  // No rule accepts the request, so no rule may find a token. The check runs again, because accepted tokens have been
-  // removed. It stops at the first rule that finds a token.
+  // No rule accepts the request, so no rule may find a token either. The rules are checked again, because any tokens
+  // that they accepted have since been removed. The check ends at the first rule that finds a token.
   const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
   const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
   if (rules.length > 1 && !found) return done(run, http);
@@ -98,14 +98,14 @@ function checked(
   return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
 }
 
-/** `foreign` means that the token's issuer is not the rule's issuer. */
+/** The outcome of a single rule. `foreign` means that the token was issued by someone other than the rule's issuer. */
 type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
 
 interface Provider {
   readonly source: TokenRule;
-  /** Headers that the rule writes, in lower case. Values that the caller sent in these headers are removed. */
+  /** The names of the headers that the rule writes, in lower case. Values that the caller sent for them are removed. */
   readonly outputs: readonly string[];
-  /** Verifies all tokens that the rule finds, starting with the last one. All of them must be valid. */
+  /** Verifies every token that the rule finds, starting with the last one. All of them have to be valid. */
   readonly verify: (run: Run) => Outcome;
 }
 
@@ -157,7 +157,7 @@ function verifyToken(
   return token.genuine === false ? 'invalid' : 'ok';
 }
 
-/** Normalizes an audience like Envoy's verifier does: removes the scheme and a trailing slash. */
+/** Normalizes an audience in the same way as Envoy's verifier, by removing the scheme and a trailing slash. */
 function audience(text: string): string {
   return text.replace(/^https?:\/\//, '').replace(/\/$/, '');
 }
@@ -220,8 +220,8 @@ function claimText(claims: unknown, name: string): string | undefined {
 }
 
 /**
- * Whether a request is a CORS preflight, which carries no credentials and is always allowed (Fetch standard, section
- * "CORS-preflight fetch").
+ * Whether a request is a CORS preflight, which carries no credentials and is always allowed (see "CORS-preflight fetch"
+ * in the Fetch standard).
  */
 function isPreflight({ method, headers }: HttpCall): boolean {
   return method === 'OPTIONS' && Boolean(headers?.origin) && Boolean(headers?.['access-control-request-method']);

@@ -1,4 +1,4 @@
-/** Compiled rules of a proxy's policies, and the decisions that they make about a call. */
+/** Compiles the rules in a proxy's policies, and uses them to decide calls. */
 
 import {
   type AuthorizationAction,
@@ -24,22 +24,22 @@ const OPEN = {
 interface CompiledRule {
   readonly ref: RuleRef;
   readonly test: Test;
-  /** Decision if the rule matches. It is created only once. */
+  /** The decision to return if the rule matches. It is created in advance. */
   readonly decision: Decision;
   readonly provider?: string;
-  /** Principals that the rule can match. Calls from all other callers never match. */
+  /** The only principals that the rule can match. If undefined, the rule may match any caller. */
   readonly principals?: readonly string[];
 }
 
 export interface RuleSets {
   readonly deny: RuleIndex;
-  /** Undefined if no ALLOW policy is enforced. */
+  /** The ALLOW rules. Undefined if no ALLOW policy is enforced. */
   readonly allow: RuleIndex | undefined;
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
-  /** CUSTOM rules for which the proxy calls an authorizer. */
+  /** The CUSTOM rules for which the proxy calls an external authorizer. */
   readonly customAsks: readonly CompiledRule[];
-  /** CUSTOM rules for which the proxy refuses the call without calling an authorizer. */
+  /** The CUSTOM rules for which the proxy rejects the call without calling an authorizer. */
   readonly customRefuses: readonly CompiledRule[];
   readonly dryDeny: RuleIndex | undefined;
   readonly dryAllow: RuleIndex | undefined;
@@ -53,7 +53,7 @@ type Compile = (
 
 /**
  * Compiles the policies that an Envoy proxy enforces.
- * @param forTcp whether to compile for connections on which HTTP is not parsed
+ * @param forTcp whether to compile the rules for connections that are not parsed as HTTP
  */
 export function compileEnvoyRules(
   policies: readonly AuthorizationPolicy[],
@@ -70,8 +70,8 @@ export function compileEnvoyRules(
 }
 
 /**
- * Compiles the policies that a ztunnel enforces. A ztunnel ignores policies that only log or delegate, and compares
- * principals as written.
+ * Compiles the policies that a ztunnel enforces. It ignores policies that only log calls or delegate decisions, and
+ * compares principals exactly as written.
  */
 export function compileZtunnelRules(policies: readonly AuthorizationPolicy[]): RuleSets {
   const enforced = policies.filter((one) => !isDryRun(one) && ['ALLOW', 'DENY'].includes(actionOf(one)));
@@ -90,7 +90,10 @@ function ruleSets(
 ): RuleSets {
   const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
   const several = new Set(customs.map(providerOf)).size > 1;
-  /** A configuration that was not read may define the provider. In that case the proxy would call its authorizer. */
+  /**
+   * Whether a provider may be defined in a mesh configuration that was not read. The proxy would then call its
+   * authorizer.
+   */
   const mayBeKnown = (provider: string | undefined): boolean =>
     provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
   const of = (action: AuthorizationAction, dry: boolean) =>
@@ -145,7 +148,7 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
   return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
 }
 
-/** Decides a call by its external authorizers. Returns undefined if none applies. */
+/** Decides a call by consulting the external authorizers that apply to it. Returns undefined if none of them apply. */
 export function decideByAuthorizers(
   sets: RuleSets,
   facts: CallFacts,
@@ -163,7 +166,7 @@ export function decideByAuthorizers(
   return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
 }
 
-/** Decides a request after its tokens have been verified. */
+/** Decides a request whose tokens have been checked. */
 export function decideByTokens(
   sets: RuleSets,
   outcome: TokenOutcome,
@@ -186,7 +189,7 @@ export function decideByTokens(
   return decideByPolicies(sets, facts, call, 'http', custom);
 }
 
-/** Decides a call by the DENY and ALLOW rules. */
+/** Decides a call based on the DENY and ALLOW rules. */
 export function decideByPolicies(
   sets: RuleSets,
   facts: CallFacts,
@@ -194,7 +197,8 @@ export function decideByPolicies(
   as: 'http' | 'tcp',
   custom?: Decision,
 ): Decision {
-  // Connections that are not HTTP reach the authorizers here. Authorizers that only support HTTP are skipped.
+  // For connections that do not use HTTP, external authorizers are called at this point. Those that only support HTTP
+  // are skipped.
   const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
   if (asked && !asked.allowed) return asked;
   const decision = decideByRules(sets, facts, as);
@@ -225,7 +229,9 @@ function matching({ byPrincipal, others }: RuleIndex, facts: CallFacts): Compile
   return undefined;
 }
 
-/** Index of rules by their exact principals. Most rules in a mesh do not concern the current caller. */
+/**
+ * Indexes rules by the exact principals that they match, because most rules in a mesh are not about the current caller.
+ */
 interface RuleIndex {
   readonly byPrincipal: ReadonlyMap<string, readonly CompiledRule[]>;
   readonly others: readonly CompiledRule[];

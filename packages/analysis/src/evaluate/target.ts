@@ -1,4 +1,4 @@
-/** Parses the target of a call, and finds the workloads and ports behind it. */
+/** Parses the target of a call, and finds the workloads and ports that it refers to. */
 import { MeshpassError } from '@meshpass/identity';
 import { createMemo } from '@meshpass/identity/memory/memoize';
 import {
@@ -19,24 +19,24 @@ import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import { callerProxy, compileWaypointAuthorizer, type PortProxies } from './ways.ts';
 
 export interface Endpoint extends PortProxies {
-  /** Target as the user requested it: `orders.shop:80`. */
+  /** The target as the user specified it, such as `orders.shop:80`. */
   readonly name: string;
-  /** Port of the workload. */
+  /** The port of the workload. */
   readonly port: number;
-  /** Default value of the `Host` header. */
+  /** The value that the `Host` header has by default. */
   readonly authority: string;
   /**
-   * Reason why decisions about calls to the endpoint are unknown. Absent if an unmodified sidecar or a ztunnel guards
-   * it.
+   * The reason why decisions about calls to this endpoint are unknown. Undefined if the endpoint is guarded by a
+   * ztunnel or an unmodified sidecar.
    */
   readonly unknown?: string;
 }
 
 /**
- * Finds the endpoints of a target. `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service,
- * `shop/orders:8080` is a workload and its own port. A Service without known workloads gets one placeholder workload,
- * whose labels are exactly those of the selector.
- * @returns one endpoint for each workload behind it
+ * Finds the endpoints that a target refers to. `orders.shop:80` and `orders.shop.svc.cluster.local:80` are Services,
+ * and `shop/orders:8080` is a workload with its own port. A Service without known workloads is represented by a
+ * placeholder whose labels are exactly those in the Service's selector.
+ * @returns one endpoint for each workload behind the target
  * @throws MeshpassError `usage` if the target is malformed or does not exist
  * @example
  * ```ts
@@ -63,7 +63,7 @@ export function findEndpoints(view: MeshView, text: string): readonly Endpoint[]
   return place.includes('/') ? ofWorkload(view, place, port) : ofService(view, place, port);
 }
 
-/** Lists every port of every Service, once for each workload behind it. */
+/** Lists every port of every Service, once for each of the workloads behind it. */
 export function allEndpoints(view: MeshView): readonly Endpoint[] {
   const once = createMemo();
   return view
@@ -103,7 +103,7 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
   const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
   const guarded = { ...at, ...guardOf(view, workload), authorizer: createAuthorizer(view, workload), port };
-  // The target is the Pod's own address.
+  // This target is the Pod's own address instead of a Service.
   return [{ ...guarded, ...addressedPod(view, workload, guarded.proxy), ...unknownOf(view, workload, port) }];
 }
 
@@ -160,7 +160,7 @@ function guardOf(view: MeshView, workload: Workload): Pick<Endpoint, 'proxy' | '
   };
 }
 
-/** Adds the Service's waypoint. Its policies and JWT rules count as the endpoint's own. */
+/** Adds the Service's waypoint to an endpoint. The waypoint's policies and JWT rules count as those of the endpoint. */
 function behindWaypoint(
   view: MeshView,
   service: ResourceOf<'Service'>,
@@ -183,7 +183,7 @@ function behindWaypoint(
   };
 }
 
-/** Returns a reason if a waypoint may handle the calls to a Pod's own address. */
+/** Marks an endpoint as unknown if a waypoint might handle the calls to the Pod's own address. */
 function addressedPod(view: MeshView, workload: Workload, proxy: Endpoint['proxy']): Pick<Endpoint, 'unknown'> {
   const unknown = proxy === 'ztunnel' ? whyPodWaypoint(view, workload.namespace, workload.labels) : undefined;
   return unknown === undefined ? {} : { unknown };
@@ -195,7 +195,7 @@ function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpo
 }
 
 /**
- * Lists namespaces whose Pods are assumed to have a sidecar because no object contradicts this.
+ * Lists the namespaces whose Pods are assumed to have a sidecar because no object contradicts this.
  * @example
  * ```ts
  * import { assumedNamespaces, findEndpoints } from '@meshpass/analysis/evaluate';

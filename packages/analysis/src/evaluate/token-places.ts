@@ -1,14 +1,14 @@
-/** Finds the tokens in a request that RequestAuthentication rules expect, and removes them from the request. */
+/** Finds the tokens in a request wherever RequestAuthentication rules expect them, and removes them. */
 import type { JwtRule } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
 import type { Call } from './call.ts';
 
 export type RequestHeaders = Readonly<Record<string, string | undefined>>;
 
-/** Request whose tokens are being checked. */
+/** A request whose tokens are being checked. */
 export interface Run {
   readonly call: Call;
-  /** Headers of the call. They are copied when a header is changed for the first time. */
+  /** The headers of the call, which are copied before they are changed. */
   headers: RequestHeaders | undefined;
   path: string;
   claims: Readonly<Record<string, unknown>> | undefined;
@@ -16,13 +16,13 @@ export interface Run {
 
 export interface ExtractedToken {
   readonly text: string;
-  /** Removes the token from the request that is forwarded to the workload. Cookies are not removed. */
+  /** Removes the token from the request before it is forwarded to the workload. Has no effect on cookies. */
   readonly takeAway: (run: Run) => void;
 }
 
 /**
- * Creates a function that finds a rule's tokens. It searches headers by name and prefix, then query parameters, then
- * cookies, each in alphabetical order.
+ * Creates a function that finds the tokens that a rule reads. It searches headers, query parameters and cookies, in
+ * this order, and each of them in alphabetical order.
  */
 export function tokenLocations(rule: JwtRule): (run: Run) => readonly ExtractedToken[] {
   const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
@@ -72,8 +72,8 @@ function removeParameter(run: Run, name: string): void {
 const TOKEN_START = /[A-Za-z0-9\-_.]/;
 
 /**
- * Returns the token after a prefix. Envoy accepts the prefix anywhere in the value. The token starts at the next
- * character that tokens may contain.
+ * Returns the token that follows a prefix. Envoy accepts the prefix anywhere in the value, and the token then starts at
+ * the next character that tokens can contain.
  */
 function afterPrefix(value: string, prefix: string): string | undefined {
   if (prefix === '') return value;

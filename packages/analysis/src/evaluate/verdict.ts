@@ -1,4 +1,4 @@
-/** Verdict about a call to an endpoint: yes, no or unknown. */
+/** Determines whether a call to an endpoint is allowed: yes, no or unknown. */
 import type { Call, Decision } from './call.ts';
 import type { Endpoint } from './target.ts';
 import { decideEveryPath, type Way } from './ways.ts';
@@ -7,16 +7,19 @@ export type Verdict = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {
   readonly verdict: Verdict;
-  /** Decision of the policies. If the call may take more than one path, this is the decision for the first path. */
+  /**
+   * The decision that the policies make. If the call can take more than one path, this is the decision for the first
+   * path.
+   */
   readonly decision: Decision;
-  /** Reason why the verdict is unknown. */
+  /** The reason why the verdict is unknown. */
   readonly unknown?: string;
 }
 
 /**
- * Evaluates a call by all policies on its path to the endpoint. The verdict is `unknown` if it also depends on
- * something else: a nonstandard proxy, an external authorizer, a provider from a mesh configuration that was not read,
- * the Envoy version, or whether the caller is in ambient mode.
+ * Evaluates a call against all policies on its path to the endpoint. The verdict is `unknown` if it also depends on
+ * anything else: a nonstandard proxy, an external authorizer, a provider in a mesh configuration that was not read, the
+ * version of Envoy, or whether the caller is in ambient mode.
  * @example
  * ```ts
  * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -48,7 +51,7 @@ function describeWay({ by, decision }: Way): string {
   return `${by} it is ${decision.allowed ? 'allowed' : 'refused'}`;
 }
 
-/** Explains which unknown fact could reverse the decision. Returns undefined if there is none. */
+/** Explains which unknown fact could reverse the decision. Returns undefined if there is no such fact. */
 function whyOpen(decision: Decision, call: Call): string | undefined {
   const { allowed, external, unknownProvider, headersOfOlderEnvoy: headers } = decision;
   if (unknownProvider !== undefined)
@@ -60,7 +63,8 @@ function whyOpen(decision: Decision, call: Call): string | undefined {
 }
 
 /**
- * Combines verdicts. Returns `unknown` if any of them is unknown, `some` if they differ, and `no` if the list is empty.
+ * Combines a list of verdicts into one. Returns `unknown` if any of them is unknown, `some` if they differ, and `no` if
+ * the list is empty.
  * @example
  * ```ts
  * import { combineVerdicts } from '@meshpass/analysis/evaluate';

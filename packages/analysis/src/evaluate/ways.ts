@@ -1,6 +1,7 @@
 /**
- * Determines the paths that a call to a workload may take. Callers in ambient mode go through a Service's waypoint,
- * while callers with a sidecar connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
+ * Determines which paths a call to a workload can take. Callers in ambient mode go through the Service's waypoint,
+ * while callers with a sidecar connect directly to its Pods. If a sidecar does not accept HBONE, ztunnels send plain
+ * text to it.
  */
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
@@ -15,38 +16,38 @@ import { type CallerProxy, listCallerProxies } from '../caller-proxy.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
 
-/** Waypoint in front of a Service's port. */
+/** The waypoint in front of a Service port. */
 export interface WaypointAuthorizer {
-  /** Namespace and name: `shop/gate`. */
+  /** The namespace and name of the waypoint, such as `shop/gate`. */
   readonly name: string;
   readonly authorizer: Authorizer;
-  /** Port and address of the Service. The waypoint's policies match against them. */
+  /** The port and address of the Service, which the waypoint's policies match against. */
   readonly port: number;
   readonly address: string | undefined;
-  /** Principals that the waypoint uses to call the workload. */
+  /** The principals that the waypoint uses when it calls the workload. */
   readonly principals: readonly string[];
-  /** Whether gateways also send their calls to the waypoint. */
+  /** Whether gateways send their calls to the waypoint instead of directly to the Pods. */
   readonly forGateways: boolean;
 }
 
 type KnownProxy = Extract<CallerProxy, 'ambient' | 'sidecar' | 'gateway'>;
 
-/** Proxies in front of a workload's port. */
+/** The proxies in front of a workload's port. */
 export interface PortProxies {
   readonly authorizer: Authorizer;
   readonly proxy: 'sidecar' | 'ztunnel';
-  /** Waypoint of the Service, if the workload is in ambient mode. */
+  /** The waypoint of the Service. Only set if the workload is in ambient mode. */
   readonly waypoint?: WaypointAuthorizer;
   /**
-   * Whether the workload's sidecar accepts HBONE. If so, callers in ambient mode have an identity. Undefined if
-   * unknown.
+   * Whether the workload's sidecar accepts HBONE, in which case callers in ambient mode have an identity. Undefined if
+   * this is unknown.
    */
   readonly acceptsHbone?: boolean;
-  /** Returns the proxy of the workloads that have an identity. Undefined if it is unknown. */
+  /** Returns the kind of proxy that workloads with a given principal have, or undefined if it is unknown. */
   readonly callerProxy: (principal: string) => KnownProxy | undefined;
 }
 
-/** Compiles a waypoint's policies for one Service port. */
+/** Compiles a waypoint's policies for a single port of a Service. */
 export function compileWaypointAuthorizer(
   view: MeshView,
   waypoint: Waypoint,
@@ -71,7 +72,7 @@ export function compileWaypointAuthorizer(
   };
 }
 
-/** Decides a call that goes through a waypoint. The waypoint calls the workload with its own identity. */
+/** Decides a call that goes through a waypoint, which then calls the workload with its own identity. */
 export function decideThroughWaypoint(
   guard: WaypointAuthorizer,
   authorizer: Authorizer,
@@ -97,15 +98,15 @@ export function decideThroughWaypoint(
 
 export interface Way {
   readonly decision: Decision;
-  /** Path that the call takes: `through waypoint shop/gate`. */
+  /** The path that the call takes, such as `through waypoint shop/gate`. */
   readonly by: string;
-  /** Explains why more than one path is possible. */
+  /** Explains why the call could take more than one path. */
   readonly why: string;
 }
 
 /**
- * Decides a call for each path that it may take. There is only one path if the caller's proxy is known or makes no
- * difference.
+ * Decides a call for each path that it could take. There is only one path if the caller's proxy is known or does not
+ * make a difference.
  */
 export function decideEveryPath(guarded: PortProxies, call: Call): readonly [Way, ...Way[]] {
   const { authorizer, waypoint, proxy } = guarded;
@@ -141,7 +142,10 @@ function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointAuthoriz
   return caller === 'sidecar' ? 'pod' : undefined;
 }
 
-/** Determines the proxy of the workloads that have an identity. If none of them is known, uses their namespace. */
+/**
+ * Determines the kind of proxy that workloads with a given principal have. If no such workload is known, uses the proxy
+ * that their namespace implies.
+ */
 export function callerProxy(view: MeshView, principal: string): KnownProxy | undefined {
   return proxiesIn(view)(principal, () => {
     const [, , namespace = '', , account = ''] = principal.split('/');
@@ -151,5 +155,5 @@ export function callerProxy(view: MeshView, principal: string): KnownProxy | und
   });
 }
 
-/** Cached per mesh, because a matrix queries each caller at each endpoint. */
+/** Results are cached for each mesh, because a matrix looks up every caller at every endpoint. */
 const proxiesIn = memoize((_view: MeshView) => createMemo());

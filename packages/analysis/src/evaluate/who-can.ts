@@ -1,5 +1,6 @@
 /**
- * Lists the identities that can make a call: the identities known to the mesh, and one identity of each unknown kind.
+ * Lists the identities that can make a call. Considers all identities that are known in the mesh, and one example of
+ * every kind that is not.
  */
 
 import type { MeshView } from '@meshpass/istio';
@@ -12,23 +13,24 @@ import { evaluate } from './verdict.ts';
 export interface Reacher {
   readonly endpoint: Endpoint;
   readonly who: string;
-  /** Token that the identity needs; absent if it needs none. */
+  /** The token that the identity has to send. Undefined if it does not need one. */
   readonly token?: string;
   readonly decision: Decision;
 }
 
 export interface WhoCan {
-  /** Identities that are allowed. An identity is listed without a token if it does not need one. */
+  /** The identities that can make the call. A token is only included if the identity needs one. */
   readonly reachers: readonly Reacher[];
   /**
-   * Identities whose result is unknown, with the reason. An entry without an identity concerns the endpoint as a whole.
+   * The identities whose result is unknown, with the reason. An entry without an identity applies to the endpoint as a
+   * whole.
    */
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly who?: string; readonly why: string }[];
 }
 
 /**
- * Evaluates a call for every known identity.
- * @param http absent for a connection that is not HTTP
+ * Evaluates a call for every identity that is known in the mesh.
+ * @param http the HTTP request, or undefined for a connection that does not use HTTP
  * @throws MeshpassError `usage` if the target does not exist
  * @example
  * ```ts

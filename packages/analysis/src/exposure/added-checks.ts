@@ -1,17 +1,20 @@
-/** Finds checks that EnvoyFilters and extensions add to proxies. The files do not show what these checks decide. */
+/**
+ * Finds authentication and authorization checks that EnvoyFilters and extensions add to proxies. The files do not show
+ * what these checks decide.
+ */
 
 import type { EnvoyFilter, MeshView, ProxyExtension, Workload } from '@meshpass/istio';
 import { items, text } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
 import { filterTypes, type PatchContext, patchesAt } from './patches.ts';
 
-/** Envoy HTTP filters that can authenticate or refuse a call. */
+/** Matches the Envoy HTTP filters that can authenticate or reject a call. */
 const CHECKS =
   /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|rbac)(?:\.|$)/;
 
 /**
- * Describes a check that an object adds to the proxies with these labels.
- * @param ports possible ports; empty if unknown
+ * Describes a check that an EnvoyFilter or extension adds to the given proxies. Returns undefined if there is none.
+ * @param ports the possible ports, or an empty list if they are unknown
  */
 export function findAddedCheck(
   mesh: MeshView,
@@ -41,8 +44,8 @@ function adds(
 }
 
 /**
- * Whether an extension applies at this position. Gateways count as clients. Source: `workloadModeForListenerClass` in
- * pilot/pkg/model/extensions.go of Istio.
+ * Checks whether an extension applies at this position. Gateways count as clients. Source:
+ * `workloadModeForListenerClass` in pilot/pkg/model/extensions.go of Istio.
  */
 function isAt({ spec }: ProxyExtension, position: PatchContext, known: readonly number[]): boolean {
   const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';

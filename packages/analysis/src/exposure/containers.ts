@@ -4,8 +4,8 @@ import { items, record } from '@meshpass/istio/members';
 type Container = NonNullable<PodSpec['containers']>[number];
 
 /**
- * Lists the containers that run as long as their Pod, with their paths in the Pod spec. These include init containers
- * with `restartPolicy: Always`. Source: "Sidecar Containers" in the Kubernetes documentation.
+ * Lists the containers that run for as long as their Pod does, with their paths in the Pod spec. Init containers are
+ * included if they have `restartPolicy: Always`. Source: "Sidecar Containers" in the Kubernetes documentation.
  */
 export function longRunningContainers({
   containers,

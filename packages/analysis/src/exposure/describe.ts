@@ -1,22 +1,25 @@
-/** Describes an exposure: its reachable calls, its entry point, and its possible callers. */
+/** Describes an exposure in words: the calls it allows, its entry point, and who can call it. */
 
 import type { HttpMatch, KubeObject, ParentRef, StringMatch } from '@meshpass/istio';
 import { items, listed, record } from '@meshpass/istio/members';
 import type { EntryKind, EntryPoint, Exposure } from './exposure.ts';
 
-/** Formats `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of Service shop/orders (port 80)`. */
+/**
+ * Describes an entry point, for example `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of
+ * Service shop/orders (port 80)`.
+ */
 export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint): string {
   const shown = PUBLISHED[kind];
   const of = shown === undefined ? manifestKind(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
   if (!object) return `${of} ${name} (not among these files)`;
   if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
-  // If the files do not specify a node port, the API server chooses one.
+  // If the files do not specify a node port, the API server picks one, so there is no number to show.
   const stated = ports.filter(({ number, protocol }) => number !== undefined || protocol !== undefined);
   const each = stated.map(({ number, protocol }) => `${number ?? '?'} ${protocol ?? ''}`.trim());
   return each.length === 0 ? `${of} ${name}` : `${of} ${name} (port ${listed([...new Set(each)])})`;
 }
 
-/** Descriptions of the settings that publish an object. */
+/** Describes the settings that publish an object outside the cluster. */
 const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   LoadBalancer: 'the load balancer',
   NodePort: 'a port of every node, by NodePort',
@@ -26,12 +29,12 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   Sidecar: 'a listener',
 };
 
-/** Returns the kind as it appears in manifests: `Gateway` for both Istio and the Gateway API. */
+/** Returns the kind as written in manifests, which is `Gateway` for both Istio's and the Gateway API's gateways. */
 export function manifestKind(kind: string): string {
   return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
 
-/** Formats `any method of shop.example.com/test*`. */
+/** Describes the calls that an exposure allows, for example `any method of shop.example.com/test*`. */
 export function describeCalls({ hosts, matches, protocol, entries, root }: Exposure): string {
   const isDirect = entries.every(({ proxy }) => proxy.by === 'none');
   if (isDirect || (protocol !== 'http' && hosts.includes('*'))) {
@@ -43,19 +46,22 @@ export function describeCalls({ hosts, matches, protocol, entries, root }: Expos
   return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;
 }
 
-/** Whether a match is not merely the exact half of a segment prefix, such as `/a` next to `/a/`. */
+/**
+ * Checks whether a match should be described separately. The exact half of a segment prefix (`/a` next to `/a/`) should
+ * not.
+ */
 function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[]): boolean {
   const inner = `${uri?.exact}/`;
   return !all.some((one) => one.uri?.prefix === inner && one.method?.exact === method?.exact);
 }
 
-/** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
+/** Formats a destination, for example `orders.shop.svc.cluster.local:8080, subset test`. */
 export function describeDestination({ destination }: Pick<Exposure, 'destination'>): string {
   const port = destination.port === undefined ? '' : `:${destination.port}`;
   return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
 }
 
-/** Describes the possible callers and the inputs that they must send. None of these inputs requires an identity. */
+/** Describes who can make the calls and what they have to send. None of that requires an identity. */
 export function describeCallers({ matches, entries }: Exposure): string {
   const guards = matches.map(describeCallerInput);
   const anyone = `anyone who can reach that ${addressOf(entries).replace(/^the /, '')}`;
@@ -63,14 +69,16 @@ export function describeCallers({ matches, entries }: Exposure): string {
   return `${anyone} and sends ${guards[0]}, which requires no identity`;
 }
 
-/** Describes the headers and query parameters that a match requires and any caller can send. */
+/** Describes the headers and query parameters that a match requires. Any caller can send them. */
 export function describeCallerInput(match: HttpMatch): string {
   const inputs = (what: string, matches: Readonly<Record<string, StringMatch>> = {}) =>
     Object.entries(matches).map(([name, value]) => `the ${what} ${name}${describeString(value)}`);
   return [...inputs('header', match.headers), ...inputs('query parameter', match.queryParams)].join(' and ');
 }
 
-/** Describes the listeners that a Gateway API route attaches to. Undefined if it attaches to entire Gateways. */
+/**
+ * Describes the listeners that a Gateway API route attaches to. Returns undefined if it attaches to entire Gateways.
+ */
 function sectionsOf({ kind, spec }: KubeObject & { readonly spec?: object }): string | undefined {
   if (!kind.endsWith('Route')) return undefined;
   const parents = items(record(spec).parentRefs as readonly ParentRef[]).filter((one) => one.kind !== 'Service');
@@ -84,7 +92,7 @@ function addressOf(entries: readonly EntryPoint[]): string {
   return entries.every(({ proxy }) => proxy.by === 'none') ? 'the port' : 'the gateway';
 }
 
-/** Formats an object's kind, namespace and name. The kind is `Gateway` for both Istio and the Gateway API. */
+/** Formats an object's kind, namespace and name. Gateways of both Istio and the Gateway API have the kind `Gateway`. */
 export function describeObject({ kind, metadata }: KubeObject): string {
   const shown = manifestKind(kind);
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;

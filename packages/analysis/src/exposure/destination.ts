@@ -1,4 +1,4 @@
-/** Destinations that refer to other hosts: Services of type ExternalName, and hosts that a ServiceEntry defines. */
+/** Resolves destinations that refer to other hosts: ExternalName Services, and hosts defined by a ServiceEntry. */
 
 import { coversHost, fullHost, type MeshView, serviceName } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
@@ -6,8 +6,8 @@ import type { Exposure } from './exposure.ts';
 import { countReaders, restrictEntryPoint } from './gateway-pods.ts';
 
 /**
- * Replaces an alias with the Service it refers to, and adds the ServiceEntry for a host outside the cluster. Omits
- * entry points that do not know the host because the ServiceEntry is not exported to them.
+ * Replaces an alias with the Service that it refers to, and adds the ServiceEntry for a host outside the cluster. Entry
+ * points to which the ServiceEntry is not exported are left out, because they do not know the host.
  */
 export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly Exposure[] {
   const { service, destination } = exposure;
@@ -24,7 +24,7 @@ export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly
   const known = { ...exposure, entries, external };
   const { namespace } = external.metadata;
   const reached = [...addresses].map((one) => withAlias(mesh, known, namespace, one));
-  // If an address is not a Service of the cluster, the destination remains the host itself.
+  // If an address does not belong to a Service in the cluster, the destination remains the host itself.
   const targets = new Map(reached.map((one) => [one.destination.host, one]));
   return targets.size === 0 ? [known] : [...targets.values()];
 }
@@ -33,7 +33,7 @@ function aliasIn({ type, externalName }: { readonly type?: string; readonly exte
   return type === 'ExternalName' ? text(externalName) : undefined;
 }
 
-/** Follows Service aliases, which may refer to other aliases. */
+/** Follows aliases from one Service to the next, because an alias may refer to another alias. */
 function withAlias(mesh: MeshView, exposure: Exposure, namespace: string, alias: string | undefined): Exposure {
   const { clusterDomain } = mesh.config;
   let found: (Pick<Exposure, 'service'> & { readonly host: string }) | undefined;

@@ -1,4 +1,4 @@
-/** Policies that proxies enforce, as diff formulas. */
+/** Converts the policies that proxies enforce into the formulas that the policy diff uses. */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { AuthorizationPolicy, MeshSettings, MeshView, Workload } from '@meshpass/istio';
@@ -10,22 +10,23 @@ import type { Enforcer } from './enforcer.ts';
 import type { Exposure } from './exposure.ts';
 
 export interface EnforcedPolicies {
-  /** Policies at workloads. Services and Sidecars declare the port protocols. */
+  /** The policies at workloads, where Services and Sidecars declare the protocol of each port. */
   readonly workloads: PolicyIndex;
-  /** Policies at gateways. The gateway's servers determine the protocol, not its Services. */
+  /** The policies at gateways, where the gateway's servers, rather than its Services, determine the protocol. */
   readonly gateways: PolicyIndex;
   readonly settings: MeshSettings;
   readonly trustDomain: string;
 }
 
-/** Indexes a mesh's enforced policies. RequestAuthentications are irrelevant because callers have no tokens here. */
+/** Indexes the policies that a mesh enforces. RequestAuthentications are ignored because the callers have no tokens. */
 export const indexEnforcedPolicies = memoize((mesh: MeshView): EnforcedPolicies => {
   const { config } = mesh;
   const policies = mesh.all('AuthorizationPolicy');
   const settings: MeshSettings = {
     rootNamespace: config.rootNamespace,
     trustDomain: config.trustDomain,
-    // Without the mesh configuration, treat trust domains in policies as the mesh's own. This causes more warnings.
+    // Without the mesh configuration, every trust domain in a policy is treated as one of the mesh's own. This errs on
+    // the side of more warnings.
     trustDomainAliases: config.isRead ? config.trustDomainAliases : policies.flatMap(domainsNamed),
     ...(config.isRead && { authorizers: config.authorizers }),
   };
@@ -46,8 +47,8 @@ const waypointPoliciesIn = memoize((mesh: MeshView) =>
 );
 
 /**
- * Returns the policies that a ztunnel, or the waypoint in front of it, enforces at a workload's port. Undefined for
- * other proxies.
+ * Returns the policies that a ztunnel, or the waypoint in front of it, enforces at a workload's port. Returns undefined
+ * for other proxies.
  */
 export function policiesAt(
   mesh: MeshView,
@@ -63,7 +64,7 @@ export function policiesAt(
   return waypointPoliciesIn(mesh).at(point.proxy, point.port, spoken, { namespace, name, port });
 }
 
-/** Returns `td.example` for `td.example/ns/shop/sa/web`. */
+/** Returns the trust domains in a policy's principals, for example `td.example` from `td.example/ns/shop/sa/web`. */
 function domainsNamed({ spec }: AuthorizationPolicy): readonly string[] {
   return (spec.rules ?? []).flatMap(principalsOf).flatMap((one) => {
     const [domain = '', ...path] = one.split('/');

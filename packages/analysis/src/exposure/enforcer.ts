@@ -1,7 +1,7 @@
 /**
- * Determines the proxy that enforces policies in front of a workload for calls from an entry point. Gateways and other
- * clients outside ambient mode bypass a Pod's waypoint, unless `istio.io/ingress-use-waypoint` routes gateway calls
- * through it. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
+ * Determines which proxy enforces the policies in front of a workload when calls arrive from an entry point. Gateways
+ * and other clients outside ambient mode bypass a Pod's waypoint, unless `istio.io/ingress-use-waypoint` routes gateway
+ * calls through it. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
  */
 
 import {
@@ -23,16 +23,16 @@ import type { EntryPoint, Exposure } from './exposure.ts';
 
 export interface Enforcer {
   readonly proxy: 'sidecar' | 'ztunnel' | 'waypoint' | 'none' | 'unknown';
-  /** Why this proxy was chosen. Undefined for a sidecar, whether the files show it or it is assumed. */
+  /** The reason why this proxy was chosen. Undefined if it is a sidecar, whether the sidecar was found or assumed. */
   readonly reason: string | undefined;
 }
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
 
 /**
- * Determines which proxy enforces policies at a workload's port.
- * @param workload a Pod or Pod template; a workload that has no Pods in the files is assumed to have a sidecar
- * @param port the Pod's port; undefined for ports that no object declares
+ * Determines which proxy enforces the policies at a workload's port.
+ * @param workload the Pod or Pod template; if the files contain no Pods for a workload, a sidecar is assumed
+ * @param port the Pod's port, or undefined for ports that no object declares
  */
 export function findEnforcer(
   mesh: MeshView,
@@ -80,7 +80,7 @@ function ambientEnforcer(
   return { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
 }
 
-/** Handles a workload whose Pods are not in the files. Those Pods may request a sidecar themselves. */
+/** Handles a workload whose Pods are not in the files. Their labels may still request a sidecar. */
 function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enforcer {
   if (namespaceInjection(namespace, mesh.namespaceLabels(namespace)) !== 'by-pod')
     return { proxy: 'none', reason: why };
@@ -90,12 +90,12 @@ function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enfo
   };
 }
 
-/** Whether a workload is a Pod or Pod template from the files. */
+/** Checks whether a workload is a Pod or Pod template from the files, as opposed to an assumed one. */
 export function isPod(workload: object): workload is PodWorkload {
   return 'podPath' in workload;
 }
 
-/** Returns the name of the waypoint that handles gateway calls. */
+/** Returns the name of the waypoint that processes calls from gateways to a Service. */
 function waypointForGateways(mesh: MeshView, service: Service): string | undefined {
   if (!gatewaysUseWaypoint(mesh, service)) return undefined;
   const found = serviceWaypoint(mesh, service);

@@ -1,6 +1,7 @@
 /**
- * Exposures: calls that enter the cluster through an entry point and reach a workload. Every kind of entry point is
- * translated into the same form, with matches as Istio's HttpMatch, so that rules and reports treat all of them alike.
+ * Defines an exposure: calls that enter the cluster through an entry point and reach a workload. All kinds of entry
+ * points are translated into this one form, with matches in the shape of Istio's HttpMatch, so that rules and reports
+ * can treat them alike.
  */
 
 import type {
@@ -16,8 +17,8 @@ import type {
 import { NO_REWRITE, type Rewrite } from '../routes/rewrite.ts';
 
 /**
- * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is a Gateway API Gateway, and `Edge`
- * is the Service of Meshpass's edge.
+ * An object or setting that accepts calls from outside the mesh. `KubernetesGateway` is a Gateway of the Gateway API,
+ * and `Edge` is the Service of the Meshpass edge.
  */
 export type EntryKind =
   | 'Gateway'
@@ -33,78 +34,93 @@ export type EntryKind =
   | 'Edge';
 
 /**
- * Whether a caller must prove its identity. `assumed`: a check exists, such as an external authorizer, but the files do
- * not show what it decides. `unknown`: the files show no check, but one may exist outside them.
+ * Whether callers must prove their identity. `assumed` means that a check such as an external authorizer exists, but
+ * the files do not show what it decides. `unknown` means that the files show no check, although one may exist
+ * elsewhere.
  */
 export interface Identity {
   readonly state: 'required' | 'assumed' | 'none' | 'unknown';
-  /** The check that requires the identity, or the reason why none does or why this is unknown. */
+  /** The check that requires an identity, or the reason why none is required or why the state is unknown. */
   readonly reason: string;
-  /** Whether the state relies on Istio's default for mutual TLS because no PeerAuthentication in the files applies. */
+  /**
+   * Whether the state is based on Istio's default for mutual TLS because no PeerAuthentication in the files applies.
+   */
   readonly byDefault?: true;
 }
 
-/** Proxy that accepts calls at an entry point. */
+/** The proxy that accepts calls at an entry point. */
 export type EntryProxy =
-  /** Istio gateway Pods, unknown without a selector. `account` is their ServiceAccount if the files lack the Pods. */
+  /**
+   * The Pods of an Istio gateway, which are unknown if the selector is undefined. `account` is their ServiceAccount if
+   * the files do not contain the Pods.
+   */
   | {
       readonly by: 'istio';
       readonly namespace: string | undefined;
       readonly selector: Labels | undefined;
       readonly account?: string;
-      /** Whether the selector applies only to Pods in `namespace`. */
+      /** Whether the selector only applies to Pods in `namespace`. */
       readonly confined?: true;
-      /** Whether calls bypass the policy filters, for example at a listener that an EnvoyFilter adds. */
+      /** Whether calls bypass the policy filters, for example because an EnvoyFilter adds the listener. */
       readonly withoutPolicies?: true;
     }
-  /** Another controller. It calls workloads without a mesh identity unless its Pods have a proxy. */
+  /** A controller other than Istio. It calls workloads without a mesh identity unless its Pods have a mesh proxy. */
   | {
       readonly by: 'controller';
       readonly name: string;
-      /** Controller Pods that have a mesh proxy. They call workloads with an identity, on behalf of any caller. */
+      /**
+       * The controller's Pods that have a mesh proxy. They call workloads with their own identity, on behalf of any
+       * caller.
+       */
       readonly meshed?: readonly PodWorkload[];
-      /** Whether the class name is the only evidence that the controller is not Istio. */
+      /** Whether the class name is the only evidence that this controller is not Istio. */
       readonly assumed?: true;
     }
-  /** No proxy: connections go directly to the workload. */
+  /** There is no proxy, so connections go directly to the workload. */
   | { readonly by: 'none' };
 
 export interface EntryPoint {
   readonly kind: EntryKind;
-  /** `namespace/name` of the object. */
+  /** The object's namespace and name, in the form `namespace/name`. */
   readonly name: string;
-  /** Undefined if the object is not in the files. */
+  /** The object that defines the entry point. Undefined if it is not in the files. */
   readonly object: KubeObject | undefined;
   readonly ports: readonly { readonly number: number | undefined; readonly protocol: string | undefined }[];
-  /** SNI that a TLS client must send, whatever host it then requests. Undefined if the SNI is that host. */
+  /**
+   * The SNI that a TLS client must send, regardless of the host it then requests. Undefined if the SNI is simply the
+   * requested host.
+   */
   readonly serverName?: string;
-  /** Headers that a caller must send because the entry point answers all other calls itself. */
+  /** The headers that a caller must send. The entry point itself responds to all other calls. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly proxy: EntryProxy;
-  /** Identity that the entry point's own settings require, regardless of Istio's policies. */
+  /** The identity that the entry point's own settings require, independently of Istio's policies. */
   readonly own: Identity;
-  /** Why only a private network can reach the entry point. Undefined if the internet may reach it. */
+  /**
+   * The reason why only a private network can reach the entry point. Undefined if it may be reachable from the
+   * internet.
+   */
   readonly internal: string | undefined;
 }
 
 export interface Exposure {
-  /** Object that contains the route. For a VirtualService, this is the delegate or the root itself. */
+  /** The object that contains the route. For a VirtualService, this can be a delegate or the root itself. */
   readonly on: KubeObject;
-  /** Object that declares the hosts and refers to the entry points. */
+  /** The object that declares the hosts and refers to the entry points. */
   readonly root: KubeObject;
-  /** Path to the route within `on`. */
+  /** The path to the route within `on`. */
   readonly path: Path;
-  /** Path to the destination within `on`. */
+  /** The path to the destination within `on`. */
   readonly destinationPath: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
   readonly entries: readonly EntryPoint[];
-  /** Hosts that a caller can use to reach the route; `*` for any. */
+  /** The hosts under which a caller can reach the route. `*` stands for any host. */
   readonly hosts: readonly string[];
-  /** Alternative matches. Empty if every call matches. */
+  /** The matches of the route, of which a call must satisfy at least one. Empty if every call matches. */
   readonly matches: readonly HttpMatch[];
-  /** Returns the changes that the route makes to matching calls before the workload sees them. */
+  /** Returns how the route changes matching calls before they reach the workload. */
   readonly rewrite: (match?: HttpMatch) => Rewrite;
-  /** Headers that a call needs so that earlier routes do not refuse it. Any caller can send them. */
+  /** The headers that a call needs so that no earlier route rejects it. Any caller can send them. */
   readonly unrefused?: HttpMatch['headers'];
   readonly route?: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
   readonly destination: {
@@ -113,11 +129,11 @@ export interface Exposure {
     readonly port: number | undefined;
   };
   readonly service: Service | undefined;
-  /** ServiceEntry that defines the destination if it is not a Service in the cluster. */
+  /** The ServiceEntry that defines the destination if it is not a Service in the cluster. */
   readonly external?: ServiceEntry;
-  /** Workload and its port if the entry point sends calls to a Pod without a Service. */
+  /** The workload and its port, if the entry point sends calls to a Pod without going through a Service. */
   readonly pod?: { readonly workload: PodWorkload; readonly port: number | undefined };
 }
 
-/** Exposure members for a route that forwards every call unchanged. */
+/** The default fields of an exposure whose route forwards every call unchanged. */
 export const EVERY_CALL = { hosts: ['*'], matches: [], rewrite: () => NO_REWRITE } as const;

@@ -1,4 +1,6 @@
-/** Istio gateway Pods, the objects that istiod sends to them, and the ports at which clients reach them. */
+/**
+ * Finds the Pods of Istio gateways, the objects that istiod sends to them, and the ports at which clients reach them.
+ */
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import {
   type Exported,
@@ -20,13 +22,13 @@ export type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
-/** Lists the Pods that run a gateway. Every namespace is searched unless the gateway is confined to one. */
+/** Lists the Pods that run a gateway. All namespaces are searched unless the gateway is confined to one. */
 export function listGatewayPods(
   mesh: MeshView,
   { namespace, selector = {}, confined }: IstioProxy,
 ): readonly PodWorkload[] {
   if (Object.keys(selector).length === 0) return [];
-  // Gateways in many namespaces may select the same Pods.
+  // The result is cached because gateways in many namespaces may select the same Pods.
   const key = JSON.stringify([confined && namespace, selector]);
   return memoryOf(mesh)(key, () => {
     const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
@@ -38,7 +40,7 @@ type ExportedObject = Exclude<Exported, { readonly kind: 'Service' }>;
 
 /**
  * Determines how many of an entry point's Pods receive an object from istiod. This depends on the namespaces of the
- * Pods, not on the namespace of the Gateway object. Other controllers do not depend on istiod.
+ * Pods rather than that of the Gateway object. Other controllers do not depend on istiod.
  */
 export function countReaders(
   mesh: MeshView,
@@ -62,8 +64,8 @@ export function whyReadersUnknown({ name }: Pick<EntryPoint, 'name'>, object: Ex
 }
 
 /**
- * Returns the entry point if its Pods receive at least one of the objects, or undefined if they receive none. If this
- * is unknown, the identity that the entry point requires becomes unknown as well.
+ * Returns the entry point if its Pods receive at least one of the objects, or undefined if they receive none. If it is
+ * unknown whether they do, the identity that the entry point requires becomes unknown.
  */
 export function restrictEntryPoint(
   mesh: MeshView,
@@ -78,7 +80,7 @@ export function restrictEntryPoint(
   return { ...entry, own: { state: 'unknown', reason: whyReadersUnknown(entry, object) } };
 }
 
-/** Lists the distinct numbers of trusted proxies that are configured for a gateway's Pods. */
+/** Lists the distinct numbers of trusted proxies configured for a gateway's Pods. */
 export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[] {
   const pods = listGatewayPods(mesh, proxy);
   const hops = pods.length > 0 ? pods.map((pod) => trustedProxiesOf(mesh, pod)) : [trustedProxiesOf(mesh, {})];
@@ -86,9 +88,10 @@ export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[
 }
 
 /**
- * Lists the Service ports through which clients reach a server. Istio binds a server to the target port of the Service
- * port that has the server's number, or to that number itself if no Service port has it. If the files contain no
- * Service, the server's number is the port. Source: `resolvePorts` in pilot/pkg/model/gateway.go of Istio.
+ * Lists the Service ports through which clients reach a server. Istio binds the server to the target port of the
+ * Service port with the server's number, or to that number itself if there is no such Service port. If the files
+ * contain no Service, clients are assumed to use the server's number. Source: `resolvePorts` in
+ * pilot/pkg/model/gateway.go of Istio.
  */
 export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): readonly number[] {
   const ports = servicePorts(mesh, pods);
@@ -105,7 +108,7 @@ export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): r
 
 interface ServicePort {
   readonly port: number;
-  /** Undefined if the target is a port name that cannot be resolved. */
+  /** The target port. Undefined if it is a port name that cannot be resolved. */
   readonly target: number | undefined;
 }
 

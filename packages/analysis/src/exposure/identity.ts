@@ -1,6 +1,7 @@
 /**
- * Determines the identity that a caller needs at an entry point or at the workload behind it. Each point is evaluated
- * separately. If two points together refuse all calls but neither does on its own, the result is open.
+ * Determines which identity a caller needs at an entry point and at the workload behind it. Each of these points is
+ * evaluated separately. If neither point rejects all calls on its own, the result is open, even if the two points
+ * together would reject them.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
@@ -33,27 +34,30 @@ import { type IstioProxy, listGatewayPods } from './gateway-pods.ts';
 import { type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
-/** Mesh, and whether it was read completely. In a complete mesh, a missing object does not exist. */
+/** A mesh, and whether it was read completely. In a complete mesh, an object that is missing does not exist. */
 export interface KnownMesh {
   readonly mesh: MeshView;
   readonly complete: boolean;
 }
 
-/** Path through one entry point of an exposure, with the identities that it requires. */
+/** A path through one entry point of an exposure, along with the identities that it requires. */
 export interface Passage {
   readonly entry: EntryPoint;
   readonly atEntry: Identity;
   readonly atWorkload: Identity;
-  /** Proxy in front of the workload. If there are multiple workloads, the one with the weakest checks counts. */
+  /**
+   * The proxy in front of the workload. If there is more than one workload, this is the proxy with the weakest checks.
+   */
   readonly enforcer: Enforcer;
   /**
-   * `open`: the files show that an anonymous caller gets through. `unknown`: nothing in the files prevents it, but
-   * something outside them may. `closed`: an identity is required, or assumed to be.
+   * The result for an anonymous caller. `open` means that the files show that the caller's request is allowed.
+   * `unknown` means that nothing in the files rejects it, but something outside them might. `closed` means that an
+   * identity is required, or assumed to be required.
    */
   readonly verdict: 'open' | 'unknown' | 'closed';
 }
 
-/** Determines the identities that each entry point of an exposure requires. */
+/** Determines which identities each entry point of an exposure requires. */
 export function listPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return passagesIn(known)(exposure);
 }
@@ -69,14 +73,14 @@ const passagesIn = memoize((known: KnownMesh) =>
 );
 
 /**
- * Lists the passages that an anonymous caller on the internet may get through. Passages from private networks are
- * excluded, because the network's owner chose that boundary.
+ * Lists the passages through which an anonymous caller on the internet may reach a workload. Passages from private
+ * networks are not included, because the network's owner chose that boundary.
  */
 export function publicPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return openPassages(known, exposure).filter(({ entry }) => entry.internal === undefined);
 }
 
-/** Lists the passages that an anonymous caller may get through. */
+/** Lists the passages through which an anonymous caller may reach a workload. */
 export function openPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return listPassages(known, exposure).filter(({ verdict }) => verdict !== 'closed');
 }
@@ -92,7 +96,7 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
   return unknownIfWidened(found, 'GATEWAY', () => patchesAtEntry(known.mesh, proxy), found === entry.own);
 }
 
-/** Lists the objects that change, or may change, a gateway's proxies. */
+/** Lists the objects that change a gateway's proxies, including those that only might. */
 export function patchesAtEntry(mesh: MeshView, proxy: EntryProxy): readonly Patch[] {
   if (proxy.by !== 'istio') return [];
   return memoryOf(mesh)(`patches ${keyOf(proxy)}`, () => {
@@ -124,20 +128,20 @@ function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoin
   }));
   const seen = byProxy.filter((one) => isPod(one.proxy));
   const home = homeOf(known.mesh, proxy);
-  // In a complete mesh, no other Pods exist.
+  // If the mesh was read completely, there are no Pods besides those in the files.
   const others = known.complete && seen.length > 0 ? [] : byProxy.filter((one) => !isPod(one.proxy));
   const needed = [...seen, ...others.filter((one) => one.proxy.namespace === home)];
   const open = needed.filter(({ identity }) => identity === undefined);
   if (needed.length > 0 && open.length === 0) {
     return weakest(needed.map(({ identity }) => ({ identity: identity! }))).identity;
   }
-  // Pods and policies in other namespaces prove nothing about the Gateway, because anyone may create them there.
+  // Anyone may be able to create Pods and policies in other namespaces, so they prove nothing about the Gateway.
   const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
   if (places.length === 0 || own.state === 'unknown' || open.some((one) => isPod(one.proxy))) return own;
   return { state: 'unknown', reason: `policies refuse other calls only if ${podsAreIn(places)}` };
 }
 
-/** Determines the identity that a gateway's proxy requires. Returns undefined if an anonymous caller gets through. */
+/** Determines which identity a gateway's proxy requires. Returns undefined if it lets anonymous callers through. */
 function identityAtProxy(
   mesh: MeshView,
   points: readonly EnforcementPoint[],
@@ -154,7 +158,7 @@ function identityAtProxy(
   return { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' };
 }
 
-/** Lists the ports of an entry point, and the Pod ports that Services map them to. */
+/** Lists the ports of an entry point, along with the Pod ports that Services map them to. */
 export function listenerPorts(mesh: MeshView, proxy: Workload, ports: EntryPoint['ports']): readonly number[] {
   const stated = ports.flatMap(({ number }) => number ?? []);
   const mapped = mesh
@@ -165,8 +169,9 @@ export function listenerPorts(mesh: MeshView, proxy: Workload, ports: EntryPoint
 }
 
 /**
- * Explains why the addresses that policies list may include node addresses. A Service replaces the caller's address
- * with a node's, unless its `externalTrafficPolicy` is Local. Undefined if policies also refuse calls from nodes.
+ * Explains why the addresses that policies allow may include those of nodes. A Service replaces the caller's address
+ * with a node's address unless its `externalTrafficPolicy` is Local. Returns undefined if the policies also reject
+ * calls from nodes.
  * Source: https://kubernetes.io/docs/tutorials/services/source-ip/
  */
 function refusedByAddress(
@@ -192,7 +197,7 @@ function podsAreIn(places: readonly string[]): string {
 }
 
 /**
- * Whether every match requires a verified token. A gateway only recognizes claims of verified tokens. Source:
+ * Checks whether every match requires a verified token. Gateways only match on the claims of verified tokens. Source:
  * https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
 function matchRequiresIdentity({ matches }: Exposure): boolean {
@@ -202,17 +207,22 @@ function matchRequiresIdentity({ matches }: Exposure): boolean {
   );
 }
 
-/** Anonymous calls that reach one proxy through one entry point of an exposure, and the policies there. */
+/**
+ * The anonymous calls that reach one proxy through one entry point of an exposure, and the policies that apply there.
+ */
 export interface EnforcementPoint {
-  /** Proxy of a gateway or of a workload behind it. If its Pods are not in the files, only its labels are known. */
+  /**
+   * The proxy of a gateway, or of a workload behind it. If the files do not contain its Pods, only its labels are
+   * known.
+   */
   readonly proxy: Workload;
-  /** Undefined for ports that no object specifies. */
+  /** The port of the proxy. Undefined for ports that no object specifies. */
   readonly port: number | undefined;
   readonly calls: UnauthenticatedCalls;
   readonly portPolicy: PortPolicy;
 }
 
-/** Lists the enforcement points of each gateway Pod. */
+/** Lists the enforcement points of each Pod of a gateway. */
 export function entryEnforcementPoints(
   mesh: MeshView,
   { hosts, matches, protocol }: Exposure,
@@ -226,19 +236,19 @@ export function entryEnforcementPoints(
 
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 
-/** Returns the namespace in which a gateway's Pods are expected. */
+/** Returns the namespace in which a gateway's Pods are expected to run. */
 function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
   return namespace ?? config.rootNamespace;
 }
 
-/** Caches results per mesh. A gateway has many routes, and most of its Pods and ports have the same policies. */
+/** Caches results for each mesh. A gateway has many routes, but most of its Pods and ports have the same policies. */
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
 function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
   return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
     const { gateways: policies } = indexEnforcedPolicies(mesh);
     const byProxy = gatewayProxies(mesh, proxy).map((one) => {
-      // The Service that maps a server's port to a Pod port may be missing from the files.
+      // The files may not contain the Service that maps the server's port to a Pod port.
       const all = [undefined, ...policies.portsNamed].map((port) => ({
         proxy: one,
         port,
@@ -258,14 +268,17 @@ function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }
 
-/** Determines the identity required by the workload with the weakest checks behind an entry point. */
+/**
+ * Determines the identity that the workloads behind an entry point require. If their checks differ, the weakest ones
+ * are decisive.
+ */
 function identityAtWorkload(
   known: KnownMesh,
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
   const points = workloadEnforcementPoints(known.mesh, exposure, entry).map((point) => {
-    // If the destination port is unknown, the ports that policies mention are only candidates.
+    // If the destination port is unknown, the ports that are mentioned in policies are merely candidates.
     const enforcer = findEnforcer(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
     return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
@@ -325,7 +338,9 @@ function unpatchedAt(
   return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
 }
 
-/** Returns the identity if policies refuse the gateway Pods in the files but allow Pods that may exist elsewhere. */
+/**
+ * Returns the identity if policies reject the gateway Pods in the files but would allow Pods that may exist elsewhere.
+ */
 function refusedToPods(
   { mesh, complete }: KnownMesh,
   point: EnforcementPoint,
@@ -339,20 +354,23 @@ function refusedToPods(
   return { state: 'unknown', reason: `policies at the workload refuse other calls only if ${places}` };
 }
 
-/** Explains why policies do not refuse calls. Unknown if objects outside the files could still require mutual TLS. */
+/**
+ * Explains why policies allow the calls. The result is unknown if objects outside the files could still require mutual
+ * TLS.
+ */
 function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: EnforcementPoint, entry: EntryPoint): Identity {
   const { general, ports } = peerModesOf(mesh, { ...proxy, kind: 'sidecar' });
   const mode = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (calls.peers.length === 0 && !complete && !mode.policy) {
     const reason = "no PeerAuthentication among these files applies, and Istio's default is PERMISSIVE";
-    // A controller outside the mesh needs PERMISSIVE to work, unless it has a mesh identity.
+    // A controller outside the mesh only works with PERMISSIVE, unless it has a mesh identity.
     return { state: entry.proxy.by === 'none' ? 'unknown' : 'none', reason, byDefault: true };
   }
   if (calls.peers.length > 0) return { state: 'none', reason: 'its policies allow calls of the gateway' };
   return { state: 'none', reason: `its policies allow calls without a certificate (${mode.mode})` };
 }
 
-/** Determines the identity at an unknown waypoint, which may enforce any policy with `targetRefs`. */
+/** Determines the identity that an unknown waypoint requires. It may enforce any policy that has `targetRefs`. */
 function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
   const policy = [...new Set([namespace, mesh.config.rootNamespace])]
     .flatMap((place) => mesh.within('AuthorizationPolicy', place))
@@ -362,7 +380,7 @@ function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
     : { state: 'none', reason: 'no policy targets the waypoint' };
 }
 
-/** Lists the enforcement points of every workload at the destination. */
+/** Lists the enforcement points of all workloads at the destination. */
 export function workloadEnforcementPoints(
   mesh: MeshView,
   exposure: Exposure,
@@ -374,7 +392,7 @@ export function workloadEnforcementPoints(
     hosts: exposure.hosts,
     matches: rewrittenMatches(exposure.matches, exposure.rewrite),
   };
-  // A raw connection may carry HTTP, so both protocols apply to undeclared ports.
+  // A raw connection may carry HTTP, so the policies for both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {
     const port = destinationPort(exposure, proxy);
@@ -398,8 +416,8 @@ function answerAt(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): 'all
 }
 
 /**
- * Lists the principals that an entry point uses to call workloads. It has none without a mesh proxy. If Pods are only
- * found in other namespaces, the Gateway's own namespace may still contain some.
+ * Lists the principals with which an entry point calls workloads. Without a mesh proxy, it has none. If the files only
+ * contain Pods in other namespaces, there may be more Pods in the Gateway's own namespace.
  */
 function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   const { proxy } = entry;
@@ -413,7 +431,7 @@ function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   ];
 }
 
-/** Lists the principals of those entry point Pods that the files contain. */
+/** Lists the principals of the entry point's Pods that are in the files. */
 function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
   const pods =
     proxy.by === 'istio' ? listGatewayPods(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
@@ -423,8 +441,8 @@ function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
 }
 
 /**
- * Lists the policies that the gateway's proxies enforce. If the files do not contain its Pods, they are assumed to have
- * the selector's labels.
+ * Lists the policies that a gateway's proxies enforce. If the files do not contain the gateway's Pods, they are assumed
+ * to have the labels of its selector.
  */
 export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): readonly AuthorizationPolicy[] {
   const proxies = gatewayProxies(mesh, {
@@ -436,8 +454,8 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
 }
 
 /**
- * Returns the gateway's Pods. Adds a placeholder for the gateway's own namespace if it contains none of them. If no
- * Pods are known, adds placeholders for each namespace with policies that select them.
+ * Returns the Pods of a gateway. If none of them is in the gateway's own namespace, a placeholder is added for it. If
+ * no Pods are known at all, a placeholder is also added for each namespace with policies that select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
   const pods = listGatewayPods(mesh, proxy);
@@ -448,7 +466,7 @@ function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] 
   return [...pods, ...[...new Set(places)].map((place) => standIn(mesh, place, selector, 'gateway'))];
 }
 
-/** Lists the namespaces that have a policy for these labels. */
+/** Lists the namespaces that contain a policy for these labels. */
 function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[] {
   return memoryOf(mesh)(`selecting ${JSON.stringify(selector)}`, () =>
     mesh
@@ -459,8 +477,8 @@ function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[
 }
 
 /**
- * Returns the destination's workloads. If the files contain none, returns a placeholder with the labels from the
- * Service's selector, or with labels derived from the destination's name.
+ * Returns the workloads of a destination. If the files contain none, returns a placeholder whose labels are those of
+ * the Service's selector, or are derived from the name of the destination.
  */
 export function workloadsBehind(
   mesh: MeshView,
@@ -470,7 +488,7 @@ export function workloadsBehind(
   const pods = service ? mesh.podsBehind(service) : [];
   if (pods.length > 0) return pods;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
-  // Mesh policies do not apply outside the cluster.
+  // The mesh's policies do not apply to destinations outside the cluster.
   if (!known) return [];
   const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
   return [standIn(mesh, known.namespace, given, known.name)];
@@ -480,7 +498,7 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
   return { namespace, labels: given, name, kind: mesh.proxyKind(given), portNames: new Map() };
 }
 
-/** Returns the destination's Pod port. Undefined if it is unknown. */
+/** Returns the Pod port of the destination, or undefined if it is unknown. */
 function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
   if (pod) return pod.port;
   const ports = (service?.spec.ports ?? []).filter(isTcp);

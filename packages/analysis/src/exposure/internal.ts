@@ -1,7 +1,7 @@
 /**
- * Load balancers that only a private network can reach. Source: the annotations of the cloud providers' controllers
- * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex
- * Cloud), and the Service API reference.
+ * Recognizes load balancers that are only reachable from a private network. Sources: the annotations of the cloud
+ * providers' controllers (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud,
+ * DigitalOcean, Hetzner, Yandex Cloud), and the Service API reference.
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
@@ -10,7 +10,7 @@ import { items, labels, text, texts } from '@meshpass/istio/members';
 import { longRunningContainers } from './containers.ts';
 import type { EntryProxy, Identity } from './exposure.ts';
 
-/** Annotations, and the values that make a load balancer internal. */
+/** Maps annotations to the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
   'networking.gke.io/load-balancer-type': /^internal$/i,
   'cloud.google.com/load-balancer-type': /^internal$/i,
@@ -25,13 +25,13 @@ const INTERNAL: Readonly<Record<string, RegExp>> = {
 };
 
 const AWS_SCHEME = 'service.beta.kubernetes.io/aws-load-balancer-scheme';
-/** Legacy annotation. The scheme annotation replaces it. */
+/** The older form of the annotation, which is ignored if the scheme annotation is present. */
 const AWS_INTERNAL = 'service.beta.kubernetes.io/aws-load-balancer-internal';
-/** Load balancer class of the AWS Load Balancer Controller. Its load balancers are internal by default. */
+/** The class for load balancers of the AWS Load Balancer Controller, which are internal by default. */
 const AWS_CLASS = 'service.k8s.aws/nlb';
 const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 
-/** Explains which Gateway annotation makes its load balancer internal. */
+/** Explains which annotation of a Gateway makes its load balancer internal. Returns undefined if there is none. */
 export function whyInternalAnnotation(annotations: Labels | undefined): string | undefined {
   const name = 'networking.istio.io/service-type';
   return labels(annotations)[name] === 'ClusterIP'
@@ -62,10 +62,13 @@ function whyInternalAtAws(given: Labels, loadBalancerClass: string | undefined):
     : undefined;
 }
 
-/** Private network addresses (RFC 1918 and RFC 4193). */
+/** Matches the addresses of private networks, as defined in RFC 1918 and RFC 4193. */
 const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][\da-f]{2}:)/i;
 
-/** Explains why the internet cannot reach a Service's load balancer or external addresses. */
+/**
+ * Explains why a Service's load balancer or external addresses cannot be reached from the internet. Returns undefined
+ * if they may be reachable.
+ */
 export function whyInternalService({ metadata, spec }: Service): string | undefined {
   const addresses = texts(spec.externalIPs);
   if (!addresses.every((one) => PRIVATE.test(one))) return undefined;
@@ -75,30 +78,33 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
   }
   if (spec.loadBalancerClass === 'tailscale') return 'its load balancer is in a Tailscale network';
   const given = labels(metadata.annotations);
-  // The field takes precedence over the annotation.
+  // The Service's field takes precedence over the annotation.
   const ranges = texts(spec.loadBalancerSourceRanges).join(',');
   return whyInternalBalancer(ranges === '' ? given : { ...given, [RANGES]: ranges }, text(spec.loadBalancerClass));
 }
 
-/** A gateway's Pods, as described by its entry point. */
+/** The Pods of a gateway, as described by its entry point. */
 type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
 
-/** How a gateway's Pods are published. */
+/** Describes how the Pods of a gateway are published. */
 interface Reach {
-  /** Why all of the gateway's load balancers are internal. Undefined if the files may lack some of its Services. */
+  /**
+   * The reason why all of the gateway's load balancers are internal. Undefined if the files may not contain all of its
+   * Services.
+   */
   readonly internal: string | undefined;
   /**
-   * Why it is unknown whether the Pods are published. Every Service in front of them is of type ClusterIP or internal,
-   * and no Ingress or route refers to one. However, something outside the files may publish them, such as a tunnel or,
-   * if the files do not contain the Pods, a Service in another namespace.
+   * The reason why it is unknown whether the Pods are published. Every Service in front of them is internal or of type
+   * ClusterIP, and no Ingress or route refers to one. Even so, something outside the files could publish them, such as
+   * a tunnel or, if the Pods are not in the files, a Service in another namespace.
    */
   readonly unpublished: string | undefined;
 }
 
 /**
- * Returns the identity that a gateway without its own check requires: `none`, or `unknown` if it is unknown whether its
- * Pods are published.
- * @param reason why the gateway has no check
+ * Returns the identity required by a gateway that makes no checks of its own. Its state is `none`, or `unknown` if it
+ * is unknown whether the gateway's Pods are published.
+ * @param reason why the gateway makes no checks
  */
 export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
   const { unpublished } = determineReach(mesh, pods);
@@ -106,8 +112,8 @@ export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reas
 }
 
 /**
- * Determines how a gateway's Pods are published. A Service only selects Pods in its own namespace, so Services in other
- * namespaces are irrelevant, whatever they select.
+ * Determines how the Pods of a gateway are published. A Service only selects Pods in its own namespace, so Services in
+ * other namespaces do not matter, even if their selectors match.
  */
 export function determineReach(
   mesh: MeshView,
@@ -123,7 +129,7 @@ export function determineReach(
       const found = [...Map.groupBy(pods, (pod) => pod.namespace)].map(([home, own]) =>
         servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels))),
       );
-      // If the files contain no Service for a namespace's Pods, a Service outside the files may publish them.
+      // If the files contain no Service for the Pods in a namespace, a Service outside the files may publish them.
       return reachBy(
         mesh,
         found.flat(),
@@ -143,10 +149,13 @@ export function determineReach(
 
 const NO_REACH: Reach = { internal: undefined, unpublished: undefined };
 
-/** Caches results per mesh, because a gateway has many routes. */
+/** Caches results for each mesh, because a gateway has many routes. */
 const onceIn = memoize((_mesh: MeshView) => createMemo());
 
-/** @param certain whether no other Service can select the Pods */
+/**
+ * Determines how the given Services publish the Pods of a gateway.
+ * @param certain whether no other Service can select the Pods
+ */
 function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels, certain: boolean): Reach {
   const [first] = services;
   if (!first) return NO_REACH;
@@ -177,9 +186,10 @@ function isPublished({ spec }: Service): boolean {
 }
 
 /**
- * Explains why every Service that publishes the Pods is internal. Undefined if the Pods are also published otherwise.
- * @param services Services in front of the Pods
- * @param selector selector of the Pods
+ * Explains why all Services that publish some Pods are internal. Returns undefined if the Pods are also published in
+ * other ways.
+ * @param services the Services in front of the Pods
+ * @param selector the selector of the Pods
  */
 export function whyAllInternal(mesh: MeshView, services: readonly Service[], selector: Labels): string | undefined {
   const why = whyPublishedInternal(services);
@@ -210,7 +220,7 @@ function isOnNode(mesh: MeshView, selector: Labels): boolean {
   );
 }
 
-/** Names of Services that are backends of an Ingress or a Gateway API route. */
+/** Collects the names of all Services that are backends of an Ingress or a Gateway API route. */
 const backends = memoize((mesh: MeshView): ReadonlySet<string> => {
   const ofIngresses = mesh
     .all('Ingress')
@@ -230,10 +240,10 @@ const backends = memoize((mesh: MeshView): ReadonlySet<string> => {
   return new Set([...ofIngresses, ...ofRoutes]);
 });
 
-/** Minimum prefix length for a range to count as a list of permitted clients. */
+/** The minimum prefix length of an address range that counts as a list of allowed clients. */
 const WIDEST_LIST = 8;
 
-/** Whether a range is narrow enough to be a list of known clients. */
+/** Checks whether an address range is narrow enough to be a list of known clients. */
 export function isNarrow(range: string): boolean {
   return Number(range.trim().split('/')[1] ?? 128) >= WIDEST_LIST;
 }

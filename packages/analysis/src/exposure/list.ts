@@ -17,32 +17,35 @@ import { type KnownMesh, listPassages, type Passage } from './identity.ts';
 import { createNewPassageTest, type ExposedMesh } from './new-ways.ts';
 import { type WitnessRequest, witnessRequest } from './witness.ts';
 
-/** Way into the cluster, from one entry point to one destination. */
+/** A path into the cluster from one entry point to one destination. */
 export interface ExposureEntry {
-  /** Line of the destination, or of the setting that publishes it. */
+  /** The position of the destination, or of the setting that publishes it. */
   readonly place: Place;
-  /** Object at that line. The kind of a Gateway API Gateway is `Gateway`. */
+  /** The object at that position. Both Istio's and the Gateway API's gateways have the kind `Gateway`. */
   readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
   readonly entry: {
     readonly kind: EntryKind;
-    /** `namespace/name` of the entry point's object. */
+    /** The namespace and name of the entry point's object, in the form `namespace/name`. */
     readonly name: string;
-    /** Position of that object. Undefined if the resources do not contain it. */
+    /** The position of that object. Undefined if the resources do not contain it. */
     readonly place: Place | undefined;
     readonly ports: readonly number[];
-    /** Proxy that accepts the calls: Istio's, another controller's, or none. */
+    /** The proxy that accepts the calls: Istio's, another controller's, or none. */
     readonly proxy: 'istio' | 'controller' | 'none';
-    /** Human-readable description, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
+    /** A human-readable description, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
     readonly description: string;
   };
-  /** `internal` if the settings show that only a private network can reach the entry point. */
+  /** Set to `internal` if the settings show that only a private network can reach the entry point. */
   readonly reach: 'external' | 'internal';
-  /** Why the entry point is internal. Undefined if it is external. */
+  /** The reason why the entry point is internal. Undefined if it is external. */
   readonly internal: string | undefined;
   readonly protocol: Exposure['protocol'];
-  /** Hosts that a caller can use; `*` for any. */
+  /** The hosts that a caller can use. `*` stands for any host. */
   readonly hosts: readonly string[];
-  /** Alternatives. A `path` that ends with `*` is a prefix, one that starts with `~` a regex; undefined matches any. */
+  /**
+   * The calls that the route accepts, as alternatives. A `path` that ends with `*` is a prefix, and one that starts
+   * with `~` is a regular expression. If `path` or `method` is undefined, any value is accepted.
+   */
   readonly calls: readonly { readonly method: string | undefined; readonly path: string | undefined }[];
   readonly destination: Exposure['destination'];
   readonly identityAtEntry: Identity;
@@ -50,33 +53,40 @@ export interface ExposureEntry {
   readonly enforcer: Enforcer;
   /** See {@link Passage.verdict}. */
   readonly verdict: Passage['verdict'];
-  /** Example of an anonymous request that gets through. Undefined if none does or no example is known. */
+  /**
+   * An example of an anonymous request that is allowed. Undefined if there is none, or if no example could be found.
+   */
   readonly witness: WitnessRequest | undefined;
-  /** Reasons why the resources do not determine the verdict. Empty if they do. */
+  /** The reasons why the resources do not determine the verdict. Empty if they do. */
   readonly unknown: readonly string[];
 }
 
-/** Settings for {@link listExposures}. They default to those of the ConfigMap `istio` in the resources. */
+/**
+ * Options for {@link listExposures}. They default to the settings in the `istio` ConfigMap, if the resources contain
+ * it.
+ */
 export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace' | 'clusterDomain'>> {
-  /** Whether the resources cover the whole mesh (a live cluster). If so, a missing object does not exist. */
+  /**
+   * Whether the resources describe the whole mesh, as in a live cluster. If so, objects that are missing do not exist.
+   */
   readonly complete?: boolean;
-  /** State before a change. If set, only ways that the change opens are listed. */
+  /** The state before a change. If set, only the exposures that the change opens are listed. */
   readonly base?: readonly Resource[];
 }
 
 /**
- * Lists every way into the cluster, open or not, from each entry point to each destination. Each result includes the
- * identity that a caller needs at the entry point and at the workload, and the proxy that enforces it. Entry points are
- * Istio and Gateway API Gateways, gateways between networks, Ingresses, load balancers, node ports, external addresses,
- * host ports, host networks, EnvoyFilters and Sidecars.
+ * Lists every path into the cluster, whether or not it is open, from each entry point to each destination. Each result
+ * includes the identity that a caller needs at the entry point and at the workload, and the proxy that enforces it.
+ * Entry points are Istio and Gateway API Gateways, gateways between networks, Ingresses, load balancers, node ports,
+ * external addresses, host ports, host networks, EnvoyFilters and Sidecars.
  *
  * Callers are assumed to have no token and no certificate, and to call from an address that no policy lists. The
- * policies at each point are evaluated separately. If two points together refuse all calls but neither does on its own,
- * the result is open. If the resources do not determine the result, `verdict` is `unknown`, and the `unknown` member
- * explains why.
+ * policies at each point are evaluated separately. If neither point rejects all calls on its own, the result is open,
+ * even if both together would. If the resources do not determine the result, `verdict` is `unknown` and the `unknown`
+ * field explains why.
  *
  * Results are sorted by file, line and column, then by entry point.
- * @param resources mesh objects from files or from a cluster
+ * @param resources the mesh's objects, from files or from a cluster
  * @example
  * ```ts
  * import { listExposures } from '@meshpass/analysis/exposure';
@@ -150,8 +160,8 @@ function comparePlaces(a: Place, b: Place): number {
 }
 
 /**
- * Lists every way into the cluster: routes of VirtualServices, the Gateway API and Ingresses, published ports of
- * Services and Pods, and routes and listeners that EnvoyFilters and Sidecars add.
+ * Lists every path into the cluster: the routes of VirtualServices, the Gateway API and Ingresses, the published ports
+ * of Services and Pods, and the routes and listeners that EnvoyFilters and Sidecars add.
  */
 export function meshExposures(mesh: MeshView): readonly Exposure[] {
   return [

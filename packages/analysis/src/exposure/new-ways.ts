@@ -1,19 +1,19 @@
-/** Finds the ways into the cluster that a change opens. */
+/** Finds the paths into the cluster that a change opens. */
 
 import { coversHost } from '@meshpass/istio';
 import { coversMatch } from '../routes/text-match.ts';
 import type { Exposure } from './exposure.ts';
 import { type KnownMesh, openPassages, type Passage } from './identity.ts';
 
-/** Mesh with all of its exposures, open or not. */
+/** A mesh and all of its exposures, whether or not they are open. */
 export interface ExposedMesh extends KnownMesh {
   readonly exposures: readonly Exposure[];
 }
 
 /**
- * Creates a test for new passages. A passage is new if anonymous callers could not previously make the same calls
- * through the same entry point to the same destination.
- * @param base state before the change
+ * Creates a predicate that recognizes new passages. A passage is new if anonymous callers could not make the same calls
+ * to the same destination through the same entry point before the change.
+ * @param base the mesh before the change
  */
 export function createNewPassageTest(base: ExposedMesh): (exposure: Exposure, passage: Passage) => boolean {
   const exposed = base.exposures.map((one) => ({
@@ -36,7 +36,7 @@ function keyOf({ destination, protocol }: Exposure): string {
   return `${protocol} ${destination.host} ${destination.subset ?? ''} ${destination.port ?? ''}`;
 }
 
-/** Whether the old exposure already included everything that the new one allows. */
+/** Checks whether the old exposure already allowed everything that the new one allows. */
 function includes(old: Exposure, now: Exposure): boolean {
   const hosts = now.hosts.every((host) => old.hosts.some((one) => coversHost(one, host)));
   if (!hosts || old.matches.length === 0) return hosts;

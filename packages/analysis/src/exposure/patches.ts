@@ -1,6 +1,6 @@
 /**
- * EnvoyFilters and extensions that change proxies. Their effect is not evaluated (docs/decisions/0019-unknown.md).
- * Source: the EnvoyFilter reference.
+ * Finds EnvoyFilters and extensions that change proxies. Their effect is not evaluated
+ * (docs/decisions/0019-unknown.md). Source: the EnvoyFilter reference.
  */
 import {
   type EnvoyFilter,
@@ -21,12 +21,12 @@ import type { Identity } from './exposure.ts';
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 export type Patch = EnvoyFilter | ProxyExtension;
 
-/** Kind of proxy that a patch applies to: a gateway, or a workload's sidecar for inbound calls. */
+/** The kind of proxy that a patch applies to: a gateway, or a workload's sidecar for inbound calls. */
 export type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
- * Lists the objects that change a proxy, including objects that may select Pods outside the files.
- * @param isCertain whether to omit objects that do not certainly select the proxy
+ * Lists the objects that change a proxy. This includes objects that may select Pods that are not in the files.
+ * @param isCertain whether to leave out objects that might not select the proxy
  */
 export function patchesAt(
   mesh: MeshView,
@@ -53,9 +53,9 @@ export function patchesAt(
 }
 
 /**
- * Lists the objects that may change a gateway whose Pods are not in the files.
- * @param home namespace in which the Pods are assumed to be
- * @param selector the Pods' selector; undefined if it is not in the files either
+ * Lists the objects that could change a gateway whose Pods are not in the files.
+ * @param home the namespace in which the Pods are assumed to be
+ * @param selector the selector of the Pods, or undefined if the files do not contain it either
  */
 export function possiblePatches(mesh: MeshView, home: string, selector: Labels | undefined): readonly Patch[] {
   if (!selector) {
@@ -90,7 +90,7 @@ function selectorAt(one: Patch): Labels {
   return labels(one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : selectorOf(one));
 }
 
-/** Explains which object may add listeners to gateways. Undefined if none does. */
+/** Explains which object could add listeners to gateways. Returns undefined if there is no such object. */
 export function whyMoreListeners(mesh: MeshView): string | undefined {
   const found = mesh
     .all('EnvoyFilter')
@@ -101,9 +101,9 @@ export function whyMoreListeners(mesh: MeshView): string | undefined {
 }
 
 /**
- * Changes a required or assumed identity to unknown if an object may make the proxy accept more calls.
- * @param isOwn whether the identity does not depend on policies, so filters that run before the policy filters are
- *   irrelevant
+ * Downgrades a required or assumed identity to unknown if some object could make the proxy accept more calls.
+ * @param isOwn whether the identity is independent of policies, so that filters ahead of the policy filters do not
+ *   matter
  */
 export function unknownIfWidened(
   found: Identity,
@@ -119,7 +119,7 @@ export function unknownIfWidened(
     : found;
 }
 
-/** Whether an object may make a proxy accept more calls. */
+/** Checks whether an object could make a proxy accept more calls. */
 export function mayWidenAccess(one: Patch, position: PatchContext, byPolicies: boolean): boolean {
   if (one.kind !== 'EnvoyFilter') return byPolicies && /^AUTH[NZ]$/.test(String(one.spec.phase));
   return items(one.spec.configPatches)
@@ -128,8 +128,8 @@ export function mayWidenAccess(one: Patch, position: PatchContext, byPolicies: b
 }
 
 /**
- * Whether a patch only adds a filter, or a route that is safe to add. Policies apply to such a route as to any other,
- * and it is listed as an exposure itself.
+ * Checks whether a patch only adds a filter, or a route that is safe to add. Such a route is subject to policies like
+ * any other, and it is reported as an exposure of its own.
  */
 function adds({ applyTo, patch }: ConfigPatch): boolean {
   if (!/^(?:ADD|INSERT_(?:FIRST|BEFORE|AFTER))$/.test(text(patch?.operation) ?? '')) return false;
@@ -138,14 +138,17 @@ function adds({ applyTo, patch }: ConfigPatch): boolean {
   return isRoute && !UNGUARDED.test(JSON.stringify(patch?.value ?? {}));
 }
 
-/** Route fields that change the route's filters or hide its destination. */
+/** Matches the fields of a route that change its filters or hide its destination. */
 const UNGUARDED = /"[^"]*(?:filter_?config|cluster_?header|cluster_?specifier)[^"]*":/i;
 
-/** HTTP filters that can only refuse calls, or that do not change anything policies test. */
+/** Matches HTTP filters that can only reject calls, or that change nothing that policies evaluate. */
 const REFUSES =
   /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|basic_auth|api_key_auth|rbac|ratelimit|local_ratelimit|rate_limit_quota|admission_control|csrf|buffer|compressor|decompressor|grpc_stats)(?:\.|$)/;
 
-/** Whether a filter may change calls before policies evaluate them. Only the router filter is known to run later. */
+/**
+ * Checks whether a filter could change calls before policies evaluate them. Filters that are inserted before the router
+ * filter, or added at the end of the chain, run after the policies.
+ */
 function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   const operation = text(patch?.operation) ?? '';
   const { filterChain } = record(record(match).listener);
@@ -156,7 +159,9 @@ function precedesPolicies({ match, patch }: ConfigPatch): boolean {
   return types.length === 0 || !types.every((one) => REFUSES.test(one));
 }
 
-/** Lists the types of an Envoy filter. Falls back to its name, which is arbitrary if the filter has a type. */
+/**
+ * Lists the types of an Envoy filter. If the filter has no type, returns its name, which can otherwise be arbitrary.
+ */
 export function filterTypes(value: unknown): readonly string[] {
   const { name, typed_config: typed, config_discovery: discovered } = record(value);
   const { '@type': type, type_url: inner } = record(typed);

@@ -1,8 +1,8 @@
 /**
- * Calls from anonymous clients, which come from outside and have no token. A workload behind a gateway sees the
- * gateway's own principal. The formulas of the diff determine exactly whether policies allow such a call
- * (docs/decisions/0018-one-reading-of-istio.md). If the files do not fully determine the call, one allowed variant is
- * enough for a warning.
+ * Evaluates policies for anonymous clients, which call from outside the mesh and have no token. A workload behind a
+ * gateway sees the gateway's principal instead of the client's. The diff's formulas determine exactly whether the
+ * policies allow such a call (docs/decisions/0018-one-reading-of-istio.md). If the files leave some properties of the
+ * call open, one allowed variant is enough for a warning.
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { HttpMatch } from '@meshpass/istio';
@@ -28,27 +28,27 @@ import { requiredTextTests } from '../routes/overlap.ts';
 import { impliedTestResult } from '../routes/text-match.ts';
 import { isNarrow } from './internal.ts';
 
-/** Peer that the enforcing proxy sees. */
+/** The peer as seen by the enforcing proxy. */
 export interface Peer {
   readonly trustDomain: string;
   readonly namespace: string;
-  /** Undefined if unknown. It may then be any ServiceAccount. */
+  /** The name of the ServiceAccount. Undefined if it is unknown, in which case it could be any. */
   readonly serviceAccount: string | undefined;
 }
 
-/** Anonymous calls on a route, as an enforcing proxy sees them. */
+/** The anonymous calls on a route, as seen by an enforcing proxy. */
 export interface UnauthenticatedCalls {
-  /** Alternative peers. Empty for plaintext, or for TLS without a mesh certificate. */
+  /** The possible peers. Empty for plaintext, and for TLS without a mesh certificate. */
   readonly peers: readonly Peer[];
-  /** Alternative VirtualService hosts. Empty if every host matches. */
+  /** The possible hosts, in VirtualService syntax. Empty if every host matches. */
   readonly hosts: readonly string[];
-  /** Alternative matches. Empty if every request matches. */
+  /** The alternative matches of the route. Empty if every request matches. */
   readonly matches: readonly HttpMatch[];
-  /** Whether connections may come from a node's address. Any private range may contain it. */
+  /** Whether connections may come from a node's address, which could be in any private range. */
   readonly throughNodes?: boolean;
 }
 
-/** A combination that contains one of each kind of alternative. */
+/** A combination of one peer, one host and one match out of the alternatives. */
 interface OneOf {
   readonly peer: Peer | undefined;
   readonly host: string;
@@ -57,13 +57,13 @@ interface OneOf {
 }
 
 /**
- * Finds an example of a call that the policies allow. Returns `refused` if none exists, or `too large` if the policies
- * are too complex to evaluate.
+ * Searches for a call that the policies allow. Returns `refused` if there is none, or `too large` if the policies are
+ * too complex to evaluate.
  */
 export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCalls): Call | 'refused' | 'too large' {
   let answer: Call | 'refused' | 'too large' = 'refused';
   for (const one of alternatives(calls)) {
-    // Most of a gateway's rules are for other hosts and paths. Simplifying the formula first removes them.
+    // Most rules of a gateway are for other hosts and paths. Simplifying the formula first removes them.
     const caller = callerCondition(one);
     const allowed = assuming(portPolicy.allowed, one, caller);
     if (allowed === NEVER || caller === NEVER) continue;
@@ -82,7 +82,7 @@ function alternatives({ peers, hosts, matches, throughNodes = false }: Unauthent
 }
 
 /**
- * Adds a variant of the host with a port. Gateways ignore the port, but policies compare it. Source:
+ * Adds a variant of the host that includes a port. Gateways ignore the port, but policies compare it. Source:
  * https://istio.io/latest/docs/ops/best-practices/security/, "Host-match policies".
  */
 function spellingsOf(host: string): readonly string[] {
@@ -108,7 +108,7 @@ function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 't
   }
 }
 
-/** Maximum number of examples to skip while searching for a path that Envoy does not normalize. */
+/** The maximum number of examples to try while looking for one whose path is not changed by Envoy's normalization. */
 const MOST_EXAMPLES = 50;
 
 function isSent({ texts: fields }: Call): boolean {
@@ -116,9 +116,9 @@ function isSent({ texts: fields }: Call): boolean {
   return path === undefined || normalizePath(path, 'BASE') === path;
 }
 
-/** Returns the condition for a caller's calls: the connection, the host and the match. */
+/** Returns a condition that describes all calls of a caller: its connection, host and match. */
 function callerCondition({ peer, host, match }: OneOf): Condition {
-  // Claims are evaluated separately, and the entry point determines the scheme and port.
+  // Token claims are evaluated separately, and the scheme and port follow from the entry point.
   const { scheme: _scheme, port: _port, headers, ...rest } = match;
   const sent = Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@')));
   const listener = { protocol: 'http', port: undefined } as const;
@@ -138,8 +138,8 @@ function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): reado
 }
 
 /**
- * Requires an IPv4 client address, so that 0.0.0.0/0 matches every client. A workload sees the gateway's address
- * instead, which may be in any range.
+ * Requires the client address to be an IPv4 address, so that 0.0.0.0/0 matches every client. A workload sees the
+ * gateway's address instead, which may be in any range.
  */
 function addressCondition(allowed: Condition, { peer }: OneOf): Condition {
   const tests = [...testsOf(allowed, new Set())];
@@ -149,10 +149,10 @@ function addressCondition(allowed: Condition, { peer }: OneOf): Condition {
   return all(asked.map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })));
 }
 
-/** Ranges from which clusters assign node addresses: RFC 1918 and RFC 6598. */
+/** Matches the private ranges from which node addresses are assigned (RFC 1918 and RFC 6598). */
 const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/;
 
-/** Simplifies a formula by replacing tests that have the same result for all of a caller's calls. */
+/** Simplifies a formula by resolving the tests that have the same result for every call of a caller. */
 function assuming(condition: Condition, one: OneOf, caller: Condition): Condition {
   const [required] = requiredTextTests(caller);
   const answer = (test: Test): boolean | undefined => {
@@ -170,7 +170,9 @@ function assuming(condition: Condition, one: OneOf, caller: Condition): Conditio
   });
 }
 
-/** Whether a policy's address list does not include the client. Anonymous clients are assumed not to be on any list. */
+/**
+ * Checks whether an address list in a policy excludes the client. Anonymous clients are assumed not to be on any list.
+ */
 function isUnlisted(
   { field, range }: Extract<Test, { readonly op: 'address' }>,
   { peer, throughNodes }: OneOf,

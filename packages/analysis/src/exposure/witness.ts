@@ -1,4 +1,4 @@
-/** Example of an anonymous request that gets through an entry point. */
+/** Finds an example of an anonymous request that is allowed through an entry point. */
 
 import type { HttpMatch, MeshView } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
@@ -8,17 +8,17 @@ import { type EnforcementPoint, entryEnforcementPoints, workloadEnforcementPoint
 import { findAllowedCall } from './unauthenticated.ts';
 
 export interface WitnessRequest {
-  /** HTTP method, or `CONNECT` for a non-HTTP connection. */
+  /** The HTTP method, or `CONNECT` for a connection that is not HTTP. */
   readonly method: string;
-  /** URL without a default port. An example replaces a wildcard, and `HOST` an unknown host. */
+  /** The URL, without a default port. Wildcards are replaced by an example, and an unknown host by `HOST`. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
- * Finds a request that the policies at the entry point allow. Values that they do not determine come from the policies
- * at the workload. Returns undefined if the route needs a value that matches a regular expression, because no example
- * of one is known.
+ * Finds a request that the policies at the entry point allow. Anything those policies leave open is chosen to satisfy
+ * the policies at the workload. Returns undefined if the route requires a value that matches a regular expression,
+ * because no example of such a value is known.
  */
 export function witnessRequest(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
   if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
@@ -41,7 +41,9 @@ export function witnessRequest(mesh: MeshView, exposure: Exposure, entry: EntryP
   };
 }
 
-/** Returns the headers with which a call gets past earlier routes. If a header only has to exist, any value works. */
+/**
+ * Returns the headers that get a call past earlier routes. If a header only has to be present, its value is arbitrary.
+ */
 function givenHeaders({ unrefused }: Exposure): NonNullable<HttpMatch['headers']> {
   const entries = Object.entries(unrefused ?? {});
   return Object.fromEntries(
@@ -57,7 +59,7 @@ function textsOf(points: readonly EnforcementPoint[]): readonly (readonly [strin
   return [];
 }
 
-/** Whether a match contains no regular expressions. */
+/** Checks whether a match contains no regular expressions. */
 function isLiteral({ uri, method, headers, queryParams }: HttpMatch): boolean {
   return [uri, method, ...Object.values(record(headers)), ...Object.values(record(queryParams))].every(
     (one) => record(one).regex === undefined,

@@ -1,4 +1,4 @@
-/** Input for lint rules: the mesh, and the access file's effect on it. */
+/** Provides the input for lint rules: the mesh, and the access file's effect on it. */
 
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
@@ -11,21 +11,21 @@ import type { LintOptions } from './model.ts';
 export interface LintContext {
   readonly mesh: MeshView;
   readonly access: Access | undefined;
-  /** Whether the resources cover the whole mesh. If so, an object that is not among them does not exist. */
+  /** Whether the resources cover the whole mesh. If so, objects that are not among them do not exist. */
   readonly complete: boolean;
-  /** Entry points of the cluster, whether or not they are open. */
+  /** The entry points of the cluster, whether or not they are open. */
   readonly exposures: readonly Exposure[];
-  /** State to compare with; undefined if there is none. */
+  /** The state before the change, for comparison. Undefined if there is none. */
   readonly base: LintContext | undefined;
-  /** Hosts of granted Services, with their ports and grants. */
+  /** The hosts of the Services that grants cover, with their ports and grants. */
   readonly granted: GrantedHosts;
-  /** Words and labels that indicate a test route. */
+  /** The words and labels that indicate a test route. */
   readonly testWords: TestWords;
 }
 
 /**
- * Creates the input for lint rules.
- * @param options mesh settings in the options override the mesh configuration (ConfigMap `istio`) and Istio's defaults
+ * Creates the input for the lint rules.
+ * @param options the options, whose mesh settings override the `istio` ConfigMap and Istio's defaults
  */
 export function lintContext(resources: readonly Resource[], options: LintOptions): LintContext {
   const found = findMeshConfig(resources);

@@ -1,6 +1,6 @@
 /**
- * Determines the hosts of granted Services, as far as the manifests show which Services the access file's entries
- * select.
+ * Finds the hosts of the Services that grants cover, as far as the manifests show which Services the access file
+ * selects.
  */
 
 import { type Access, type GrantTarget, isSelection, selectedNamespaces } from '@meshpass/access/compile';
@@ -11,7 +11,7 @@ export type GrantedHosts = ReadonlyMap<
   { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }
 >;
 
-/** Returns the granted hosts with their grants and ports. */
+/** Returns the hosts that grants cover, along with the grants and their ports. */
 export function grantedHosts(access: Access | undefined, mesh: MeshView): GrantedHosts {
   const granted = new Map<string, { grants: string[]; ports: Set<number> }>();
   const reached = (access?.grants ?? []).flatMap(({ name, to }) =>

@@ -1,4 +1,4 @@
-/** Lints manifests. Each finding has a position, a consequence and a fix. */
+/** Lints manifests. Each finding has a position, and explains the consequences and how to fix the problem. */
 
 import {
   decodeText,
@@ -30,7 +30,7 @@ import { createSettingsFilter } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { countUnreadKinds, type UnreadKind } from './unread-kinds.ts';
 
-/** File to lint, or standard input. */
+/** A file to lint, or standard input. */
 export interface LintFile {
   readonly name: string;
   readonly text: string | Uint8Array;
@@ -39,11 +39,11 @@ export interface LintFile {
 export interface LintedFiles extends LintResult {
   /** Text that could not be loaded as manifests and was therefore not linted. */
   readonly problems: readonly ManifestProblem[];
-  /** Kinds of objects that no rule checks, with the number of objects. */
+  /** The kinds of objects that no rule checks, with the number of objects of each kind. */
   readonly notLookedAt: readonly UnreadKind[];
-  /** Warning about objects without a namespace; undefined if every object has one. */
+  /** A warning about objects without a namespace. Undefined if every object has one. */
   readonly unplaced: string | undefined;
-  /** Files and directories that were not read but may contain objects. */
+  /** The files and directories that were not read, although they may contain objects. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -52,16 +52,16 @@ export interface LeftOut {
   readonly why: string;
 }
 
-/** Objects that already exist in the mesh. */
+/** The objects that already exist in the mesh. */
 export interface LintedCluster {
   readonly resources: readonly Resource[];
-  /** Objects of unsupported kinds. */
+  /** Objects of kinds that Meshpass does not support. */
   readonly others?: readonly KubeObject[];
-  /** Kinds that could not be listed. */
+  /** The kinds of objects that could not be listed in the cluster. */
   readonly unlisted?: readonly UnreadKind[];
 }
 
-/** Finding of the loader. Rules still check the rest of the object. */
+/** The finding for fields that the loader does not recognize. Rules still check the rest of the object. */
 const UNKNOWN_FIELD: RuleText = {
   code: 'MP005',
   name: 'unknown-field',
@@ -70,15 +70,16 @@ const UNKNOWN_FIELD: RuleText = {
   fix: 'Correct its name. The restriction that it was meant to add is not in force.',
 };
 
-/** All rules, for documentation and SARIF. */
+/** All rules, including those about suppressions and unknown fields. They are used for documentation and SARIF. */
 export const ALL_RULES: readonly RuleText[] = [...SUPPRESSION_RULES, UNKNOWN_FIELD, ...RULES];
 
 const TEXT_OF = new Map(ALL_RULES.map((rule) => [rule.code, rule]));
 
 /**
  * Loads files and lints them together, so that a VirtualService in one file can refer to a Gateway in another. Invalid
- * files are reported in `problems` and never throw.
- * @param cluster objects that already exist in the mesh; an object with the same name in a file replaces them
+ * files do not cause an error, but are reported in `problems`.
+ * @param cluster the objects that already exist in the mesh; an object in a file replaces the existing one with the
+ *   same name
  * @example
  * ```ts
  * import { lintFiles } from '@meshpass/analysis/lint';
@@ -124,9 +125,9 @@ export function lintFiles(
 }
 
 /**
- * Lints objects, for example those of a cluster.
- * @param before findings of the loader
- * @param comments suppressions that the loader found
+ * Lints objects that have already been loaded, for example from a cluster.
+ * @param before the findings that the loader reported
+ * @param comments the suppressions that the loader found
  */
 export function lint(
   resources: readonly Resource[],
@@ -139,7 +140,7 @@ export function lint(
     [...rule.check(context)].map((report) => ({ finding: toFinding(rule, report), on: report.on })),
   );
   const taken = new Set(found.map(({ finding }) => placeKey(finding.place)));
-  // If a rule knows the effect of the unknown field, its finding is more helpful.
+  // A finding by a rule that knows the effect of the unknown field is more helpful than the general one.
   const unknown = before.filter(({ place }) => !taken.has(placeKey(place))).map((finding) => ({ finding }));
   const suppressions = [...comments, ...suppressionsOn(resources, options.now)];
   const used = new Set<Suppression>();

@@ -1,4 +1,4 @@
-/** Types that the linter uses: rules, findings and options. */
+/** Defines the types that the linter uses for rules, findings and options. */
 
 import type { Access } from '@meshpass/access/compile';
 import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -6,25 +6,26 @@ import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Vocabulary } from './exposure/test-words.ts';
 
 /**
- * `error`: something is open that should not be, or a policy does not mean what it appears to mean. `warning`: one of
- * these is likely, or depends on a condition that the files do not show. `note`: worth knowing.
+ * How severe a finding is. `error` means that something is open that should not be, or that a policy does not do what
+ * it appears to do. `warning` means that one of these is likely, or that it depends on something that the files do not
+ * show. `note` means that the finding is worth knowing about.
  */
 export const SEVERITIES = ['note', 'warning', 'error'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
-/** `MP` and three digits. Codes are never renamed or reused. */
+/** The code of a rule: `MP` and three digits. Codes are never changed or reused. */
 export type RuleCode = `MP${number}`;
 
-/** Describes a rule. Each rule has a section in docs/lint.md. */
+/** The description of a rule. Each rule has its own section in docs/lint.md. */
 export interface RuleText {
   readonly code: RuleCode;
-  /** Display name in kebab case. */
+  /** The rule's display name in kebab case. */
   readonly name: string;
-  /** Default severity of findings; a report may override it. */
+  /** The default severity of the rule's findings. Individual reports can override it. */
   readonly severity: Severity;
-  /** The problem, in one line. */
+  /** A description of the problem in one line. */
   readonly title: string;
-  /** How to fix the problem in general. */
+  /** General advice on how to fix the problem. */
   readonly fix: string;
 }
 
@@ -34,17 +35,17 @@ export interface Finding {
   readonly severity: Severity;
   readonly message: string;
   readonly fix: string;
-  /** URL of the rule's documentation. */
+  /** The URL of the rule's documentation. */
   readonly page: string;
   readonly place: Place;
   readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
-  /** Helm template that produced the object. */
+  /** The Helm template that generated the object. */
   readonly template?: string;
 }
 
 /**
- * Finding that was accepted for a stated reason: by a suppression with an end date, by a declared entry point with an
- * owner, by a disabled rule, or by a baseline.
+ * A finding that was accepted for a stated reason. It is accepted by a suppression with an end date, by a declared
+ * entry point with an owner, by disabling the rule, or by a baseline.
  */
 export interface SuppressedFinding extends Finding {
   readonly suppressedBy: {
@@ -55,62 +56,62 @@ export interface SuppressedFinding extends Finding {
   };
 }
 
-/** Returns why a finding is accepted, or undefined if it is not. */
+/** Returns the reason why a finding is accepted, or undefined if it is not accepted. */
 export type SuppressionMatcher = (finding: Finding, on?: KubeObject) => SuppressedFinding['suppressedBy'] | undefined;
 
-/** Entry point that is intentionally open. */
+/** An entry point that was left open on purpose. */
 export interface DeclaredEntryPoint {
   readonly kind: string;
   readonly namespace: string;
   readonly name: string;
   readonly reason: string;
-  /** Person or team responsible for the entry point. */
+  /** The person or team that is responsible for the entry point. */
   readonly owner: string;
   readonly place: Place;
 }
 
-/** Severity that replaces the severity of all findings of a rule. */
+/** A severity that overrides the severity of all findings of a rule. */
 export interface RuleSeverity {
-  /** New severity; `off` suppresses the findings. */
+  /** The new severity. If it is `off`, the findings are suppressed. */
   readonly severity: Severity | 'off';
-  /** Whether the new severity is lower than the rule's own. */
+  /** Whether the new severity is lower than the default severity of the rule. */
   readonly isLower: boolean;
-  /** Reason for the lower severity; empty if it is not lower. */
+  /** The reason why the severity was lowered. Empty if it was not lowered. */
   readonly reason: string;
   readonly place: Place;
 }
 
 export interface LintSettings {
-  /** Name of the settings file, for reports. */
+  /** The name of the settings file, which is shown in reports. */
   readonly file: string;
   readonly severities: ReadonlyMap<RuleCode, RuleSeverity>;
   readonly testWords: Vocabulary;
-  /** Labels whose values state the purpose of an environment. */
+  /** The labels whose values describe the purpose of an environment. */
   readonly testLabels: Vocabulary;
   readonly entryPoints: readonly DeclaredEntryPoint[];
 }
 
 /**
- * Effect of the settings on a run. Every output format includes it, because the change under review may also change the
- * settings.
+ * The effect of the settings on a run. All output formats include it, because the change under review may also modify
+ * the settings.
  */
 export interface AppliedSettings {
   readonly file: string;
-  /** Rules that are disabled or have a lower severity, with the number of findings affected. */
+  /** The rules that are disabled or have a lower severity, with the number of findings that this affects. */
   readonly weakened: readonly {
     readonly code: RuleCode;
     readonly severity: Severity | 'off';
     readonly reason: string;
     readonly findings: number;
   }[];
-  /** Words and labels that no longer indicate a test route. */
+  /** The words and labels that the settings removed from the vocabulary for test routes. */
   readonly removed: readonly string[];
 }
 
-/** Finding that is already known. */
+/** A finding that is already known. */
 export interface BaselineEntry {
   readonly code: string;
-  /** `KIND NAMESPACE/NAME`, or the file if the finding has no object. */
+  /** The object in the form `KIND NAMESPACE/NAME`, or the file if the finding has no object. */
   readonly object: string;
   readonly message: string;
 }
@@ -121,43 +122,42 @@ export interface Baseline {
 }
 
 export interface LintResult {
-  /** Findings, sorted by file, line and column. */
+  /** The findings, sorted by file, line and column. */
   readonly findings: readonly Finding[];
   readonly suppressed: readonly SuppressedFinding[];
-  /** Baseline entries that no longer match any finding. */
+  /** The baseline entries that no longer match any finding. */
   readonly gone: readonly BaselineEntry[];
-  /** Effect of the settings; undefined if there are none. */
+  /** The effect of the settings on this run. Undefined if there are no settings. */
   readonly settings: AppliedSettings | undefined;
-  /** Number of linted objects. */
+  /** The number of objects that were linted. */
   readonly objects: number;
 }
 
 export interface LintOptions {
-  /** Access file. Without it, rules about grants do not report anything. */
+  /** The access file. Without it, rules about grants report no findings. */
   readonly access?: Access;
-  /** State to compare with. Exposures that already exist there are not new. */
+  /** The state to compare with. Exposures that already existed there are not reported as new. */
   readonly base?: readonly Resource[];
   /**
-   * Whether the resources cover the whole mesh (a live cluster). If so, an object that is not among them does not
-   * exist.
+   * Whether the resources describe the whole mesh, as in a live cluster. If so, objects that are missing do not exist.
    */
   readonly complete?: boolean;
-  /** Namespace for objects in files that have none; defaults to `default`. */
+  /** The namespace for objects whose manifest does not specify one. Defaults to `default`. */
   readonly namespace?: string;
-  /** Istio's root namespace; defaults to `istio-system`. */
+  /** The root namespace of Istio. Defaults to `istio-system`. */
   readonly rootNamespace?: string;
-  /** DNS domain of the cluster; defaults to `cluster.local`. */
+  /** The DNS domain of the cluster. Defaults to `cluster.local`. */
   readonly clusterDomain?: string;
-  /** `meshConfig.pathNormalization`; defaults to `BASE`, Istio's own default. */
+  /** The setting `meshConfig.pathNormalization`. Defaults to `BASE`, which is also Istio's default. */
   readonly pathNormalization?: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
   readonly settings?: LintSettings;
-  /** Known findings. They are not reported again. */
+  /** Known findings, which are not reported again. */
   readonly baseline?: Baseline;
-  /** Current time in Unix ms, used to check whether suppressions have expired. */
+  /** The current time in Unix milliseconds, which determines whether suppressions have expired. */
   readonly now: number;
 }
 
-/** Returns the URL of a rule's documentation section. */
+/** Returns the URL of a rule's section in the documentation. */
 export function ruleUrl(code: string): string {
   return pageUrl(`docs/lint.md#${code.toLowerCase()}`);
 }

@@ -1,4 +1,4 @@
-/** Selects the parts of objects that rules check, each with its path in the manifest. */
+/** Selects the parts of objects that rules check, along with their paths in the manifest. */
 
 import {
   type AuthorizationCondition,
@@ -23,7 +23,7 @@ import { items, record, texts } from '@meshpass/istio/members';
 import type { LintContext } from './context.ts';
 import type { Part } from './rule.ts';
 
-/** Returns the items of a list. */
+/** Converts a list to parts, with one part for each item. */
 export function itemsOf<Value, On extends KubeObject>(
   on: On,
   path: Path,
@@ -32,12 +32,12 @@ export function itemsOf<Value, On extends KubeObject>(
   return items(list).map((value, index) => ({ on, path: [...path, index], value }));
 }
 
-/** Returns the strings of a list. */
+/** Converts a list of strings to parts, with one part for each string. */
 export function textsOf<On extends KubeObject>(on: On, path: Path, list: unknown): readonly Part<string, On>[] {
   return texts(list).map((value, index) => ({ on, path: [...path, index], value }));
 }
 
-/** Creates a function that returns all objects of a kind, each as a single part. */
+/** Creates a function that returns all objects of a kind, with each object as a single part. */
 export function objectsOfKind<Kind extends ResourceKind>(kind: Kind) {
   return ({ mesh }: LintContext) => mesh.all(kind).map((on) => ({ on: on as ResourceOf<Kind> & KubeObject, path: [] }));
 }
@@ -45,17 +45,17 @@ export function objectsOfKind<Kind extends ResourceKind>(kind: Kind) {
 type PolicyPart<Value> = Part<Value, AuthorizationPolicy>;
 export type PolicyRule = PolicyPart<AuthorizationRule>;
 
-/** Returns the rules of every AuthorizationPolicy. */
+/** Returns the rules of all AuthorizationPolicies. */
 export function policyRules({ mesh }: LintContext): readonly PolicyRule[] {
   return mesh.all('AuthorizationPolicy').flatMap(rulesOf);
 }
 
-/** Returns the rules of a policy. */
+/** Returns the rules of a single AuthorizationPolicy. */
 export function rulesOf(policy: AuthorizationPolicy): readonly PolicyRule[] {
   return itemsOf(policy, ['spec', 'rules'], policy.spec.rules);
 }
 
-/** Returns the sources of a rule. */
+/** Returns the sources of a policy rule. */
 export function sourcesOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationSource>[] {
   return itemsOf(on, [...path, 'from'], value.from).map((one) => ({
     on,
@@ -64,7 +64,7 @@ export function sourcesOf({ on, path, value }: PolicyRule): readonly PolicyPart<
   }));
 }
 
-/** Returns the operations of a rule. */
+/** Returns the operations of a policy rule. */
 export function operationsOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationOperation>[] {
   return itemsOf(on, [...path, 'to'], value.to).map((one) => ({
     on,
@@ -73,38 +73,38 @@ export function operationsOf({ on, path, value }: PolicyRule): readonly PolicyPa
   }));
 }
 
-/** Returns the `when` conditions of a rule. */
+/** Returns the `when` conditions of a policy rule. */
 export function conditionsOf({ on, path, value }: PolicyRule): readonly PolicyPart<AuthorizationCondition>[] {
   return itemsOf(on, [...path, 'when'], value.when);
 }
 
-/** String in one of a rule's lists. */
+/** A string in one of the lists of a policy rule. */
 export interface RuleEntry extends PolicyPart<string> {
-  /** Name of the list, such as `notPaths`, and all strings in it. */
+  /** The name of the list that contains the string, such as `notPaths`, followed by all strings in that list. */
   readonly list: string;
   readonly all: readonly string[];
 }
 
-/** Returns every string in all lists of a source, operation or condition. */
+/** Returns all strings in the lists of a source, operation or condition. */
 export function ruleEntries({ on, path, value }: PolicyPart<object>): readonly RuleEntry[] {
   return Object.entries(value).flatMap(([list, values]) =>
     textsOf(on, [...path, list], values).map((one) => ({ ...one, list, all: texts(values) })),
   );
 }
 
-/** Returns every string in the sources of all AuthorizationPolicies. */
+/** Returns all strings in the sources of every AuthorizationPolicy. */
 export function sourceEntries(context: LintContext): readonly RuleEntry[] {
   return policyRules(context).flatMap(sourcesOf).flatMap(ruleEntries);
 }
 
-/** Returns every string in the operations of all AuthorizationPolicies. */
+/** Returns all strings in the operations of every AuthorizationPolicy. */
 export function operationEntries(context: LintContext): readonly RuleEntry[] {
   return policyRules(context).flatMap(operationsOf).flatMap(ruleEntries);
 }
 
 const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
-/** Finds the first part of a rule that identifies callers by their certificate. */
+/** Finds the first part of a rule that identifies callers by their certificates. */
 export function findPeerIdentityPart(rule: PolicyRule): { readonly path: Path; readonly part?: 'key' } | undefined {
   const listed = sourcesOf(rule).flatMap(({ value, path }) =>
     PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
@@ -117,7 +117,7 @@ export function findPeerIdentityPart(rule: PolicyRule): { readonly path: Path; r
   return condition && { path: condition.path };
 }
 
-/** Returns the servers of every Istio Gateway. */
+/** Returns the servers of all Istio Gateways. */
 export function gatewayServers({ mesh }: LintContext): readonly Part<GatewayServer, Gateway>[] {
   return mesh.all('Gateway').flatMap((on) => itemsOf(on, ['spec', 'servers'], on.spec.servers));
 }
@@ -130,13 +130,14 @@ export function hostsOf({ on, path, value }: Part<GatewayServer, Gateway>) {
   }));
 }
 
-/** Returns the HTTP routes of every VirtualService. */
+/** Returns the HTTP routes of all VirtualServices. */
 export function httpRoutes({ mesh }: LintContext): readonly Part<HttpRoute, VirtualService>[] {
   return mesh.all('VirtualService').flatMap((on) => itemsOf(on, ['spec', 'http'], on.spec.http));
 }
 
 /**
- * Whether a match requires a claim from a verified token. Without a RequestAuthentication, such a match never applies.
+ * Checks whether a match requires a claim from a verified token. Without a RequestAuthentication, such a match never
+ * applies.
  */
 export function needsClaim({ headers }: HttpMatch): boolean {
   return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
@@ -151,7 +152,7 @@ export function virtualServiceDestinations(service: VirtualService) {
   );
 }
 
-/** Returns the JWT rules of every RequestAuthentication. */
+/** Returns the JWT rules of all RequestAuthentications. */
 export function jwtRules({ mesh }: LintContext): readonly Part<JwtRule, RequestAuthentication>[] {
   return mesh.all('RequestAuthentication').flatMap((on) => itemsOf(on, ['spec', 'jwtRules'], on.spec.jwtRules));
 }

@@ -1,37 +1,37 @@
-/** Defines lint rules, the parts of objects that they check, and their reports. */
+/** Defines lint rules, the parts of objects that they check, and the problems that they report. */
 import type { KubeObject, Path } from '@meshpass/istio';
 import type { LintContext } from './context.ts';
 import type { RuleText, Severity } from './model.ts';
 
-/** Single problem that a rule found. */
+/** A single problem that a rule has found. */
 export interface Report {
   readonly on: KubeObject;
   readonly path: Path;
-  /** Part that the caret points to; defaults to the value. */
+  /** The part of the field that the caret points to. Defaults to the value. */
   readonly part?: 'key' | 'value';
   readonly message: string;
   readonly severity?: Severity;
 }
 
-/** Lint rule: a pure function of the known mesh. */
+/** A lint rule, whose check is a pure function of the known mesh. */
 export interface Rule extends RuleText {
   readonly check: (context: LintContext) => Iterable<Report>;
 }
 
-/** Part of an object, with its path. */
+/** A part of an object, with its path in the manifest. */
 export interface Part<Value, On extends KubeObject = KubeObject> {
   readonly on: On;
   readonly path: Path;
   readonly value: Value;
 }
 
-/** Problem with a part of an object. */
+/** A problem with one part of an object. */
 export interface Problem extends Omit<Report, 'on' | 'path'> {
-  /** Path from the part to the field; defaults to the part itself. */
+  /** The path to the affected field, relative to the part. Defaults to the part itself. */
   readonly at?: Path;
 }
 
-/** Creates a rule's check if the rule judges each part separately. */
+/** Creates the `check` function of a rule that examines each part on its own. */
 export function each<Judged extends Pick<Report, 'on' | 'path'>>(
   partsOf: (context: LintContext) => Iterable<Judged>,
   judge: (part: Judged, context: LintContext) => Problem | undefined,

@@ -1,4 +1,4 @@
-/** All rules, ordered by code. */
+/** Lists all rules, ordered by their codes. */
 import { deadAtWaypoint } from './ambient/waypoint.ts';
 import { deadAtZtunnel } from './ambient/ztunnel.ts';
 import type { Rule } from './rule.ts';

@@ -1,6 +1,7 @@
 /**
- * Suppressions of accepted findings: a comment at the line, or an annotation on the object, each with a reason and an
- * end date. An incomplete or expired suppression has no effect and is a finding itself.
+ * Reads suppressions, which mark findings as accepted. A suppression is a comment at the line or an annotation on the
+ * object, and has a reason and an end date. If it is incomplete or expired, it has no effect and is reported as a
+ * finding itself.
  *
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
@@ -53,15 +54,15 @@ export interface Suppression {
   readonly codes: readonly string[];
   readonly reason: string;
   readonly until: string;
-  /** Whether the suppression applies to a finding. */
+  /** Checks whether the suppression applies to a finding. */
   readonly reaches: (finding: Finding, on: KubeObject | undefined) => boolean;
-  /** Mistake that makes the suppression ineffective. */
+  /** The mistake that makes the suppression invalid. Undefined if it is valid. */
   readonly fault: { readonly code: 'MP001' | 'MP002'; readonly message: string } | undefined;
 }
 
 /**
- * Finds every suppression comment in a file.
- * @param now Unix ms
+ * Finds all suppression comments in a file.
+ * @param now the current time in Unix milliseconds
  */
 export function suppressionsIn(text: string, file: string, now: number): readonly Suppression[] {
   const found: Suppression[] = [];
@@ -81,7 +82,7 @@ export function suppressionsIn(text: string, file: string, now: number): readonl
   return found;
 }
 
-/** Finds suppressions in annotations, one per line. They apply to all findings for their object. */
+/** Finds suppressions in annotations, with one suppression per line. They apply to all findings for the object. */
 export function suppressionsOn(resources: readonly Resource[], now: number): readonly Suppression[] {
   const found: Suppression[] = [];
   for (const resource of resources) {
@@ -95,7 +96,7 @@ export function suppressionsOn(resources: readonly Resource[], now: number): rea
   return found;
 }
 
-/** Returns the 1-based number of the first line after a comment that is neither blank nor a comment. */
+/** Returns the 1-based number of the next line that is neither blank nor a comment. */
 function nextLine(lines: readonly string[], index: number): number {
   let next = index + 1;
   while (next < lines.length && /^\s*(?:#.*)?$/.test(lines[next]!)) next++;
@@ -122,7 +123,7 @@ function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'>
       ...given,
       fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it has no effect.` },
     };
-  // A suppression still applies on its end date in every time zone.
+  // A suppression remains valid until its end date has passed in every time zone.
   const over = Date.parse(`${until}T00:00:00Z`) + 36 * 3600_000 < now;
   return {
     ...given,
@@ -134,12 +135,17 @@ function isDay(text: string): boolean {
   return DAY.test(text) && new Date(`${text}T00:00:00Z`).toISOString().startsWith(text);
 }
 
-/** Whether comments or settings may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
+/**
+ * Checks whether comments or settings can suppress a rule's findings. Findings about suppressions cannot be suppressed.
+ */
 export function isSuppressible(code: RuleCode): boolean {
   return !SUPPRESSION_RULES.some((rule) => rule.code === code);
 }
 
-/** Formats the reason why a finding was accepted, with its end date or owner: `the public demo (team shop)`. */
+/**
+ * Formats the reason for accepting a finding, followed by its end date or owner, for example `the public demo (team
+ * shop)`.
+ */
 export function describeAcceptance({ suppressedBy: { reason, until, owner } }: SuppressedFinding): string {
   const more = until === undefined ? owner : `until ${until}`;
   return more === undefined ? reason : `${reason} (${more})`;

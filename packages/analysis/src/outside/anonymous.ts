@@ -1,7 +1,7 @@
 /**
- * Determines which calls of anonymous outside callers the policies allow, at the entry point and at the workload behind
- * it. Callers have no token, no certificate, and an address that no policy lists. A workload sees the gateway's
- * identity.
+ * Determines which calls from anonymous callers outside the mesh are allowed by the policies at the entry point and at
+ * the workload behind it. The callers have no token, no certificate, and an address that no policy lists. The workload
+ * sees the identity of the gateway.
  */
 import type { MeshView } from '@meshpass/istio';
 import { distinct, items } from '@meshpass/istio/members';
@@ -38,19 +38,19 @@ import { clientTlsOf, gatewayCallers } from './pods-of.ts';
 export interface Way {
   readonly exposure: Exposure;
   readonly entry: EntryPoint;
-  /** Changes that the route makes before the workload sees the call. */
+  /** The changes that the route makes to a call before the workload sees it. */
   readonly rewrite: Rewrite;
 }
 
-/** Returns the calls that policies and checks allow to reach one of the destination's workloads. */
+/** Returns the calls that policies and checks allow to reach at least one workload of the destination. */
 export function anonymousCalls(mesh: MeshView, way: Way): Condition {
   return all([atOwn(way.entry), atEntry(mesh, way), atWorkload(mesh, way)]);
 }
 
 /**
- * Returns the calls that the entry point's own checks allow. If the files do not show whether a check exists, every
- * call is assumed to be allowed (see `assumed` in a comparison). Gateways that no file publishes are unknown instead,
- * because a Service that publishes them may open everything.
+ * Returns the calls that the entry point's own checks allow. If the files do not show whether there is a check, every
+ * call is assumed to be allowed (see `assumed` in a comparison). If no file publishes a gateway, the result is unknown
+ * instead, because a Service that publishes it could make everything reachable.
  */
 function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Condition {
   if (state === 'required') return NEVER;
@@ -104,7 +104,7 @@ function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Conditio
   return any([...byWorkload.values()].map((some) => oneOf(some, allowed)));
 }
 
-/** Explains why DestinationRules make it unknown whether the workload sees the gateway's identity. */
+/** Explains why DestinationRules make it impossible to know whether the workload sees the gateway's identity. */
 function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure' | 'entry'>): string | undefined {
   if (entry.proxy.by !== 'istio') return undefined;
   const { host, port, subset } = exposure.destination;
@@ -114,7 +114,10 @@ function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure'
     .find((unknown) => unknown !== undefined);
 }
 
-/** Combines the conditions for possible ports. If they differ, the result is unknown, because only one port applies. */
+/**
+ * Combines the conditions for all possible ports. If they differ, the result is unknown, because only one of the ports
+ * is actually used.
+ */
 function oneOf(points: readonly EnforcementPoint[], allowed: (point: EnforcementPoint) => Condition): Condition {
   const different = distinct(points, ({ portPolicy }) => portPolicy.key);
   return either(different.map(allowed), 'it is not known at which port, and policies differ by port');
@@ -128,13 +131,16 @@ function either(conditions: readonly Condition[], reason: string): Condition {
 
 interface Caller {
   readonly peer: Peer | undefined;
-  /** Server name of the gateway's connection. */
+  /** The server name that the gateway uses for its connection to the workload. */
   readonly sni: string | undefined;
-  /** Returns the calls whose rewritten request passes the test. Undefined if the route does not change its field. */
+  /**
+   * Returns the calls that pass a test after the route has changed them. Undefined if the route does not change the
+   * tested field.
+   */
   readonly before: (test: Extract<Test, { readonly op: 'text' }>) => Condition | undefined;
 }
 
-/** Replaces a test with its result for a caller. */
+/** Replaces a test with the result that it has for a given caller. */
 function decided(test: Test, caller: Caller): Condition {
   switch (test.op) {
     case 'address':
@@ -176,8 +182,9 @@ function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni
 const PORT: Condition = { op: 'flag', field: 'host.port' };
 
 /**
- * Translates a policy's host test. A host's routes also receive calls whose Host header contains a port, but policies
- * compare the whole header: `shop.example.com` does not match `shop.example.com:443`, while `shop.example.com:*` does.
+ * Translates a policy's test of the host. The routes of a host also match if the Host header includes a port, but
+ * policies compare the header as a whole: `shop.example.com` does not match `shop.example.com:443`, while
+ * `shop.example.com:*` does.
  */
 function hostTest({ test }: Extract<Test, { readonly op: 'text' }>): Condition {
   if (test.form !== 'exact' && test.form !== 'prefix' && test.form !== 'suffix') return text('host', test);

@@ -1,4 +1,4 @@
-/** Translates tests of a rewritten request into conditions on the original request. */
+/** Translates tests of a rewritten request to conditions on the original request. */
 import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
 import { classOf } from '../diff/formula/pattern.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
@@ -10,7 +10,8 @@ type TextOf = Extract<Test, { readonly op: 'text' }>;
 type Normalization = Parameters<typeof normalizePath>[1];
 
 /**
- * Returns the calls whose rewritten request passes a test. Undefined if the rewrite does not change the field.
+ * Returns the calls that pass a test after they have been rewritten, or undefined if the rewrite does not change the
+ * tested field.
  * @param normalization how the workload's proxy normalizes the rewritten path
  */
 export function preRewriteCondition(
@@ -47,7 +48,8 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
   const found = any(testsBefore(rewrite, test).map((one) => (one === ALWAYS ? ALWAYS : text('path', one as TextTest))));
   const joins = !segments && by.endsWith('/') && !prefix.endsWith('/');
   if (!joins) return found;
-  // `/a../x` becomes `/../x`, which the workload's proxy resolves. `/a/x` becomes `//x`, whose slashes it may merge.
+  // For example, `/a../x` becomes `/../x`, which the workload's proxy resolves, and `/a/x` becomes `//x`, whose slashes
+  // it may merge.
   const merges = normalization === 'MERGE_SLASHES' || normalization === 'DECODE_AND_MERGE_SLASHES';
   const risky = any([
     text('path', { form: 'prefix', text: `${prefix}.` }),
@@ -106,7 +108,7 @@ function toTest(given: readonly Piece[]): TextTest {
   return { form: 'pattern', pieces };
 }
 
-/** Returns the patterns that may remain after a pattern has consumed a text. */
+/** Returns the patterns that may match the rest of a text, given how the text starts. */
 function residuals(pieces: readonly Piece[], start: string): readonly (readonly Piece[])[] {
   let left: readonly (readonly Piece[])[] = [pieces];
   for (const letter of start) {
@@ -135,7 +137,7 @@ function afterWildcard(
   const isIn = new RegExp(`^${source}$`, 's').test(letter);
   if ('class' in first && !first.many) return isIn ? [rest] : [];
   const isSegment = 'any' in first && first.any === 'segment';
-  // A segment has at least one letter. After the first one, any further letters are optional.
+  // A segment has at least one character. After the first one, all others are optional.
   const taken: readonly (readonly Piece[])[] = isIn
     ? [[isSegment ? { class: source, many: true } : first, ...rest]]
     : [];

@@ -1,9 +1,9 @@
-/** Computes lower and upper bounds of formulas with opaque parts. */
+/** Computes the lower and upper bounds of formulas that contain opaque parts. */
 import { ALWAYS, all, any, type Condition, NEVER, not } from '../diff/formula/condition.ts';
 
 /**
- * Replaces every opaque part so that the formula matches as few, or as many, calls as possible.
- * @param possible whether to include calls that may match the formula but do not certainly match it
+ * Replaces the opaque parts of a formula so that it matches either as few or as many calls as possible.
+ * @param possible whether to include calls that may or may not match the formula
  */
 export function approximateCondition(condition: Condition, possible: boolean): Condition {
   const known = new Map<Condition, [Condition | undefined, Condition | undefined]>();

@@ -1,7 +1,8 @@
 /**
- * Compares what anonymous outside callers can reach in two states, whatever kinds of objects route their calls. For
- * each destination, the calls of one state are subtracted from those of the other. Parts that formulas cannot express
- * are bounded: a change is only reported if it exists whatever those parts mean. Otherwise, it is unknown.
+ * Compares what anonymous callers outside the mesh can reach in two states, regardless of which kinds of objects route
+ * their calls. For each destination, it subtracts the calls of one state from those of the other. Parts that formulas
+ * cannot express are replaced by bounds: a change is only reported if it exists no matter what these parts mean.
+ * Otherwise, the result is unknown.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { terminalText } from '@meshpass/identity/text';
@@ -19,14 +20,14 @@ import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.
 import { computeOutsideReach, type OutsideDecision, type OutsideReach } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
 
-/** Calls that anonymous outside callers gain or lose. */
+/** Calls that anonymous callers outside the mesh gain or lose. */
 export interface OutsideChange {
   readonly kind: 'gains' | 'loses';
-  /** Host and port of a Service or another destination, such as `orders.shop.svc.cluster.local:8080`. */
+  /** The host and port of a Service or another destination, such as `orders.shop.svc.cluster.local:8080`. */
   readonly destination: string;
-  /** Description of the calls, such as `GET /orders/* of shop.example.com`. */
+  /** A description of the calls, such as `GET /orders/* of shop.example.com`. */
   readonly what: string;
-  /** Request that gets through in only one of the states. */
+  /** A request that is allowed in only one of the states. */
   readonly witness: WitnessRequest;
   readonly before: OutsideDecision;
   readonly after: OutsideDecision;
@@ -34,33 +35,33 @@ export interface OutsideChange {
 
 export interface OutsideComparison {
   readonly changes: readonly OutsideChange[];
-  /** Whether some changes are not listed. */
+  /** Whether the list of changes is incomplete. */
   readonly more: boolean;
-  /** Number of compared destinations. */
+  /** The number of destinations that were compared. */
   readonly destinations: number;
-  /** Destinations for which it is unknown whether they change, with reasons. */
+  /** The destinations that may or may not have changed, with the reasons why this is unknown. */
   readonly unknown: readonly { readonly destination: string; readonly reasons: readonly string[] }[];
-  /** Destinations that exist in both states but select different Pods or ports, with the changed settings. */
+  /** The destinations that exist in both states but select different Pods or ports, with the settings that changed. */
   readonly moved: readonly { readonly destination: string; readonly changes: readonly string[] }[];
-  /** Assumptions about entry points that the objects do not fully determine. */
+  /** The assumptions that were made about entry points because the objects do not fully determine them. */
   readonly assumed: readonly string[];
 }
 
 export interface OutsideOptions {
   readonly rootNamespace: string;
-  /** Maximum number of changes listed per destination and direction; defaults to 5. */
+  /** The maximum number of changes to list for each destination and direction. Defaults to 5. */
   readonly listed?: number;
-  /** Reason why some objects may not have been read. If set, no result is certain. */
+  /** The reason why some objects may not have been read. If set, all results are uncertain. */
   readonly unread?: string;
 }
 
 /**
- * Compares what anonymous outside callers can reach. They have no token or certificate, and call from an address that
- * no policy lists. All entry points are compared together, so it does not matter whether a VirtualService, an HTTPRoute
- * or an Ingress routes a call. If the result contains no changes and nothing unknown, the states are equivalent for
- * such callers.
- * @param before resources of one state: routes, entry points, policies, Services and workloads
- * @param after resources of the other state; objects that exist in both states keep their age
+ * Compares what anonymous callers outside the mesh can reach. They have neither a token nor a certificate, and call
+ * from an address that no policy lists. All entry points are compared together, so it does not matter whether a
+ * VirtualService, an HTTPRoute or an Ingress routes a call. If the result contains neither changes nor unknown
+ * destinations, the two states are equivalent for such callers.
+ * @param before the resources of the first state: routes, entry points, policies, Services and workloads
+ * @param after the resources of the second state; objects that are in both states keep their creation time
  * @example
  * ```ts
  * import { compareOutside } from '@meshpass/analysis/diff';
@@ -126,7 +127,7 @@ function compareDestination(
   if (patched !== undefined) return unknownBecause(patched);
   const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
   const equal = { changes: [], more: false, reasons: certificateChanges(states, destination) };
-  // Most destinations do not change. Equal formulas do not need decision diagrams.
+  // Most destinations do not change. If the formulas are equal, there is no need to build decision diagrams.
   if (contentOf(was) === contentOf(is)) return equal;
   try {
     const found = subtract(states, destination, [was, is], listed);
@@ -142,8 +143,8 @@ function unknownBecause(reason: string): Result {
 }
 
 /**
- * Explains why the states cannot be compared. The listeners of entry points that are not in the files are unknown, and
- * can only be compared with each other.
+ * Explains why the states cannot be compared. The listeners of entry points that are not in the files are unknown, so
+ * they can only be compared with each other.
  */
 function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destination: string): string | undefined {
   const [was, is] = states;
@@ -154,8 +155,8 @@ function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destinat
 }
 
 /**
- * Finds a changed object whose effect is not evaluated: an EnvoyFilter or extension, a policy for unknown Pods, a
- * SecurityPolicy, or the mesh settings.
+ * Finds an object that has changed but whose effect is not evaluated: an EnvoyFilter, an extension, a policy for
+ * unknown Pods, a SecurityPolicy, or the mesh settings.
  */
 function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | undefined {
   const names = states.flatMap((state) => [...state.keys()]);
@@ -164,8 +165,8 @@ function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | 
 }
 
 /**
- * Lists server names that require a client certificate in only one state. Formulas do not include server names, so they
- * do not show when a server without client certificates takes over another server's name.
+ * Lists the server names that require a client certificate in only one of the states. Formulas do not include server
+ * names, so they do not show when a server without client certificates takes over a name from another server.
  */
 function certificateChanges(states: readonly OutsideReach[], destination: string): readonly string[] {
   const names = states.map((state) => state.namesWithCertificate(destination));
@@ -205,7 +206,7 @@ function subtract(
   };
 }
 
-/** Excludes host names with empty labels. They only matter if a pattern tests labels. */
+/** Excludes host names with empty labels, which only matter if a pattern tests labels. */
 function realHosts(conditions: readonly Condition[]): Condition {
   const seen = new Set<Condition>();
   const tests = conditions.flatMap((one) => [...testsOf(one, seen)]);
@@ -220,7 +221,7 @@ const REAL_HOST = not(
   ]),
 );
 
-/** Maximum number of products to examine for reasons and readable examples. */
+/** The maximum number of products to examine for reasons and readable examples. */
 const MOST_PRODUCTS = 200;
 
 function reasonsOf(space: Space, rest: Node): readonly string[] {
@@ -265,7 +266,7 @@ function list(
   return { changes: [...found.values()], more: false };
 }
 
-/** Removes every header and query parameter that the call does not need in order to stay in the set. */
+/** Removes all headers and query parameters that a call does not need in order to stay in the set. */
 function simplest({ has }: Space, set: Node, call: Call): Call {
   let simple = call;
   for (const field of call.texts.keys()) {
@@ -276,7 +277,10 @@ function simplest({ has }: Space, set: Node, call: Call): Call {
   return simple;
 }
 
-/** Yields products whose examples clients can send. Examples that an entry point does not normalize come first. */
+/**
+ * Yields the products, starting with those whose examples clients can send. Entry points would normalize the paths of
+ * the others.
+ */
 function* sendable(space: Space, set: Node): Generator<Product> {
   const others: Product[] = [];
   let looked = 0;
@@ -294,7 +298,7 @@ function isNormal({ texts }: Call): boolean {
 }
 
 /**
- * Formats a change: the calls, the destination, the witness, and the deciding reason in each state.
+ * Formats a change: the calls, their destination, an example request, and the reason for the decision in each state.
  * @example
  * ```ts
  * import { compareOutside, formatOutsideChange } from '@meshpass/analysis/diff';

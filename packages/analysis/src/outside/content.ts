@@ -1,6 +1,6 @@
 import type { Condition } from '../diff/formula/condition.ts';
 
-/** Creates a function that numbers formulas by content. Formulas with the same number are equal. */
+/** Creates a function that numbers formulas by their content. Formulas that have the same number are equal. */
 export function createConditionNumbering(): (condition: Condition) => number {
   const numbers = new Map<string, number>();
   const known = new WeakMap<Condition, number>();

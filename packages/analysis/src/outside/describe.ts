@@ -1,11 +1,11 @@
-/** Formats calls from outside as descriptions and as requests. */
+/** Describes calls from outside the mesh, and formats them as requests. */
 
 import type { Call } from '../diff/formula/call.ts';
 import type { FieldExplanation } from '../diff/formula/explain.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
 import { UNKNOWN_PORT } from './router.ts';
 
-/** Formats `GET /orders/* of shop.example.com at https:443, with header x-team red`. */
+/** Describes a set of calls, such as `GET /orders/* of shop.example.com at https:443, with header x-team red`. */
 export function describeOutsideCalls(explained: readonly FieldExplanation[]): string {
   const by = new Map(explained.map((one) => [one.field, one]));
   const [method, path, host, listener] = ['method', 'path', 'host', 'listener'].map((field) => by.get(field));
@@ -45,8 +45,8 @@ function values(one: FieldExplanation): string {
 }
 
 /**
- * Formats a call as a request. A non-HTTP connection has the method `CONNECT`.
- * @param matters fields that affect the result; a host that does not affect it becomes `HOST`
+ * Formats a call as a request. The method of connections that do not use HTTP is `CONNECT`.
+ * @param matters the fields that affect the result; if the host is not among them, it is replaced by `HOST`
  */
 export function witnessRequest({ texts, flags }: Call, matters: ReadonlySet<string>): WitnessRequest {
   const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');
@@ -76,7 +76,7 @@ function originOf(protocol: string, port: string | undefined, host: string): str
   return `${scheme}://${host}${isUsual ? '' : `:${port}`}`;
 }
 
-/** Formats a witness: `GET https://shop.example.com/orders with x-team: red`. */
+/** Formats an example request, such as `GET https://shop.example.com/orders with x-team: red`. */
 export function formatWitness({ method, url, headers }: WitnessRequest): string {
   const given = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   return `${method} ${url}${given.length > 0 ? ` with ${given.join(', ')}` : ''}`;

@@ -1,4 +1,6 @@
-/** Routers for ports that are published without a gateway, and for ports that EnvoyFilters and Sidecars add. */
+/**
+ * Creates the routers for ports that are published without a gateway, and for ports that EnvoyFilters and Sidecars add.
+ */
 import { fullHost, type MeshView, type Service } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { ALWAYS, all, any } from '../diff/formula/condition.ts';
@@ -11,12 +13,12 @@ import { NO_REWRITE } from '../routes/rewrite.ts';
 import type { Router } from './router.ts';
 import { targetsAt } from './target.ts';
 
-/** Lists the routers for ports that are published without a gateway. Each router has one destination. */
+/** Lists the routers for ports that are published without a gateway. Each of them has a single destination. */
 export function directRouters(mesh: MeshView): readonly Router[] {
   return [...connectionRouters(mesh), ...mesh.all('Service').flatMap((service) => datagramRouters(mesh, service))];
 }
 
-/** Lists the routers for UDP ports. Neither mesh proxies nor policies restrict UDP. */
+/** Lists the routers for UDP ports, which neither mesh proxies nor policies restrict. */
 function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
   const published = findPublication(service);
   if (!published || isGatewayService(mesh, service)) return [];

@@ -1,7 +1,7 @@
 /**
- * Gateway API routers. Rules of all routes with the same host are sorted by the precedence that the API defines: exact
- * path, longest prefix, method, number of headers, number of query parameters, oldest route, name, and rule order.
- * Source: the reference of HTTPRoute, GRPCRoute and Listener.
+ * Creates the routers for Gateways of the Gateway API. The rules of all routes with the same host are sorted by the
+ * precedence that the API defines: exact path, longest prefix, method, number of headers, number of query parameters,
+ * oldest route, name, and order of the rules. Source: the API reference of HTTPRoute, GRPCRoute and Listener.
  */
 import {
   coversHost,
@@ -35,15 +35,15 @@ import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
 
-/** Route, and the hosts that it has in common with a listener. */
+/** A route, with the hosts that it has in common with a listener. */
 interface Attached {
   readonly route: Route;
   readonly hosts: readonly string[];
-  /** Opaque if a more specific listener on the same port may accept some of the calls instead. */
+  /** An opaque condition if a more specific listener on the same port may receive some of the calls instead. */
   readonly isolated: Condition;
 }
 
-/** Lists the routers of Gateway API Gateways, including Gateways that are not in the files. */
+/** Lists the routers for Gateways of the Gateway API, including Gateways that are not in the files. */
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
   const attachments = routes.flatMap((route) => routeAttachments(mesh, route).map((one) => ({ ...one, route })));
@@ -74,7 +74,7 @@ function listenerOf({ protocol, port }: GatewayListener): Listener {
   return { protocol: known[String(protocol) as keyof typeof known] ?? 'tcp', port };
 }
 
-/** @param met listeners of the Gateway to which the route attaches */
+/** @param met the listeners of the Gateway that the route attaches to */
 function attachedAt(
   route: Route,
   at: EffectiveListener,
@@ -82,7 +82,8 @@ function attachedAt(
   met: readonly EffectiveListener[],
 ): Attached {
   const hosts = commonHosts(at.listener, route);
-  // The API assigns such calls only to the more specific listener, but not every controller follows this.
+  // According to the API, only the more specific listener receives such calls, but not every controller implements
+  // this.
   const narrower = all.find(({ listener }) => {
     const { hostname } = listener;
     if (hostname === undefined || hostname === at.listener.hostname) return false;
@@ -126,7 +127,7 @@ function stepsOf(
     return (alternatives.length > 0 ? alternatives : [[{}]]).flatMap((matches: readonly HttpMatch[], nth) => {
       const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
       const rank = rankOf(matches, route as HTTPRoute, index, nth);
-      // A segment prefix has two translations. A rewrite depends on which of them matches.
+      // A segment prefix is represented by two matches, and the result of a rewrite depends on which of them applies.
       return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): RankedStep => {
         const condition = all([
           any(some.map((match) => matchCondition(match, listener))),
@@ -148,14 +149,19 @@ function stepsOf(
   });
 }
 
-/** Returns an opaque condition for regular expressions, because their precedence depends on the controller. */
+/**
+ * Returns an opaque condition if a match uses a regular expression, because its precedence depends on the controller.
+ */
 function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Condition {
   const isRegex = matches.some(({ uri }) => uri?.regex !== undefined);
   if (!isRegex || proxy.by !== 'controller') return ALWAYS;
   return opaque(`${proxy.name} decides the precedence of regular expressions`);
 }
 
-/** Ranks a match as Istio does: exact paths, prefixes by length, regular expressions by length, then other fields. */
+/**
+ * Ranks a match in the same way as Istio: by exact paths, prefixes by length, regular expressions by length, and then
+ * by the other fields.
+ */
 function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): RankedStep['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
   const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};

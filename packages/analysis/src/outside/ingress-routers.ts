@@ -1,7 +1,8 @@
 /**
- * Routers of Ingresses. All Ingresses of a class form one routing table, in which an exact path wins over the longest
- * prefix. Hosts in `tls` are served on port 443. Their behaviour on port 80 depends on the controller. Source: the
- * Ingress API reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
+ * Creates the routers for Ingresses. All Ingresses of a class form a single routing table, where exact paths take
+ * precedence over prefixes and longer prefixes over shorter ones. Hosts in `tls` are served on port 443. The controller
+ * decides how it handles their calls on port 80. Sources: the Ingress API reference, the annotations of ingress-nginx,
+ * and Istio's pilot/pkg/config/kube/ingress.
  */
 import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
@@ -24,7 +25,7 @@ const LISTENERS = [
   { protocol: 'https', port: 443 },
 ] as const;
 
-/** Lists the routers of Ingresses. */
+/** Lists the routers for all Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
   const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({
     ingress,
@@ -55,8 +56,9 @@ function hostsOf({ spec }: Ingress): readonly string[] {
 }
 
 /**
- * Ranks a path. ingress-nginx canaries, which receive some of another Ingress's calls, come first, then exact paths,
- * then longer paths. istiod compares the text length first, including a trailing slash.
+ * Ranks the path of an Ingress. Canaries of ingress-nginx, which receive some of another Ingress's calls, rank highest.
+ * They are followed by exact paths, and then by other paths, longest first. istiod compares the length of the text
+ * first, including a trailing slash.
  */
 function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary: boolean): RankedStep['rank'] {
   const { path = '/', pathType } = rule;
@@ -64,7 +66,7 @@ function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary
   return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
 }
 
-/** Lists an Ingress's paths by host. */
+/** Lists the paths of an Ingress by their host. */
 function pathsOf(
   mesh: MeshView,
   ingress: Ingress,
@@ -77,7 +79,7 @@ function pathsOf(
   const hosts = [...new Set(hostsOf(ingress))];
   const backends = backendsOf(ingress, entry);
   const found = hosts.map((host) => {
-    // istiod binds a host's routes only to the servers of its oldest Ingress.
+    // istiod only adds the routes of a host to the servers that the host's oldest Ingress defines.
     const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
     const ranked = backends
       .filter((one) => one.host === host && !one.isDefault)
@@ -97,7 +99,7 @@ function pathsOf(
     step: stepOf(mesh, ingress, entry, fallback, service, condition),
     rank: [-1],
   });
-  // Whether the default backend also serves hosts without a rule depends on the controller.
+  // The controller decides whether the default backend also serves hosts for which there is no rule.
   const others =
     hosts.length === 0
       ? ALWAYS
@@ -108,7 +110,7 @@ function pathsOf(
   ];
 }
 
-/** Annotations that change which calls an Ingress receives. Their effect is not modeled. */
+/** Matches annotations that change which calls an Ingress receives. Their effect is not modelled. */
 const ROUTING =
   /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
 
@@ -155,7 +157,9 @@ function servedAt({ metadata, spec }: Ingress, entry: EntryPoint, host: string, 
   return { condition: ALWAYS, answer: annotation('ssl-redirect') === 'false' ? undefined : 'redirects it to HTTPS' };
 }
 
-/** Restricts an Ingress wildcard to a single label. With Istio's class, it can match more than one. */
+/**
+ * Limits the wildcard in an Ingress host to a single label. In Istio's class, a wildcard can match more than one label.
+ */
 function hostLabel(host: string, { proxy }: EntryPoint): Condition {
   if (!host.startsWith('*.') || proxy.by === 'istio') return ALWAYS;
   const pieces = [

@@ -15,11 +15,11 @@ import { hostCondition, type Listener, matchCondition, opaque } from '../routes/
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 
-/** Lists the routers of Istio Gateways. */
+/** Lists the routers for all Istio Gateways. */
 export function istioRouters(mesh: MeshView): readonly Router[] {
   return gatewayTables(mesh).map((table): Router => {
     const { listener, serverPort, servers, hosts } = table;
-    // Port matches compare the port of the first server.
+    // When a route matches on the port, istiod compares it with the port of the first server.
     const stepsOf = memoize((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
     const merged = servers.flatMap(({ server }) => server ?? []);
     const virtualHosts = hosts.map(({ host, on, routes, last, redirect }): VirtualHost => {
@@ -30,7 +30,10 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
   });
 }
 
-/** Returns the HTTPS redirect. It skips calls that a trusted proxy received over TLS (Envoy's `require_tls`). */
+/**
+ * Returns the redirect to HTTPS, which does not apply to calls that a trusted proxy received over TLS (Envoy's
+ * `require_tls`).
+ */
 function redirectOf(mesh: MeshView, at: ServerLocation): Step {
   const hops = trustedHops(mesh, serverProxy(at));
   const isPlain = not(text('header:x-forwarded-proto', { form: 'exact', text: 'https' }));
@@ -43,7 +46,10 @@ function redirectOf(mesh: MeshView, at: ServerLocation): Step {
   return { on: at.gateway!, path, condition, targets: [], answer: 'redirects it to HTTPS', status: 301 };
 }
 
-/** Translates a route. If it rewrites the path, each match becomes its own step, because the rewrite depends on it. */
+/**
+ * Translates a route to steps. If it rewrites the path, each match becomes a separate step, because the result of the
+ * rewrite depends on the match.
+ */
 function stepsOfRoute(mesh: MeshView, served: ServedRoute, listener: Listener): readonly Step[] {
   const { route, matches } = served;
   const { rewrite } = route.route ?? {};
@@ -51,7 +57,7 @@ function stepsOfRoute(mesh: MeshView, served: ServedRoute, listener: Listener): 
   return (isSplit ? matches.map((one) => [one]) : [matches]).map((some) => stepOf(mesh, served, some, listener));
 }
 
-/** @param matches alternative matches; exactly one if the route rewrites the path */
+/** @param matches the alternative matches; there is exactly one if the route rewrites the path */
 function stepOf(
   mesh: MeshView,
   { at, root, route, readers }: ServedRoute,
@@ -66,7 +72,7 @@ function stepOf(
   const targets = routeExposures(mesh, root, route).flatMap((exposure) => {
     const { destination, service } = exposure;
     const [only, ...others] = items(service?.spec.ports);
-    // A destination without a port refers to the Service's only port.
+    // If a destination does not specify a port, the Service's only port is used.
     const port = destination.port ?? (others.length === 0 ? only?.port : undefined);
     const given = { ...exposure, entries: [entry], destination: { ...destination, port } };
     return targetsAt(mesh, given, entry, matches[0]);
@@ -86,7 +92,7 @@ function stepOf(
   };
 }
 
-/** Translates the SNI hosts by which non-HTTP routes are selected. */
+/** Translates the SNI hosts that select a route for connections that do not use HTTP. */
 function serverNameCondition({ sniHosts }: ServedRoute['matches'][number]): Condition {
   const names = texts(sniHosts);
   return names.length === 0 ? ALWAYS : any(names.map(hostCondition));

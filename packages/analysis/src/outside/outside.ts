@@ -1,4 +1,6 @@
-/** Computes which calls reach each destination from outside, based on the routers of a mesh state. */
+/**
+ * Computes which calls from outside the mesh can reach each destination, based on the routers in a state of the mesh.
+ */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
@@ -40,36 +42,38 @@ import {
   type Target,
 } from './router.ts';
 
-/** Decision about a call from an anonymous caller. */
+/** The decision about a call from an anonymous caller. */
 export interface OutsideDecision {
   readonly reached: boolean;
-  /** Human-readable reason, including the place. */
+  /** A human-readable explanation, including the position in the source. */
   readonly reason: string;
-  /** Undefined if no object determines the result. */
+  /** The position of the object that determines the result. Undefined if there is no such object. */
   readonly place: Place | undefined;
 }
 
 export interface OutsideReach {
   readonly destinations: readonly string[];
-  /** Returns the calls that reach a destination. */
+  /** Returns the calls that reach a given destination. */
   readonly callsOf: (destination: string) => Condition;
   /** Decides whether a call reaches a destination, and explains why. */
   readonly decide: (call: Call, destination: string) => OutsideDecision;
-  /** Lists a destination's entry points that are not in the files. */
+  /** Lists the entry points of a destination that are not in the files. */
   readonly absentOf: (destination: string) => readonly string[];
-  /** Whether the files contain an entry point of a destination. */
+  /** Whether at least one entry point of a destination is in the files. */
   readonly hasKnown: (destination: string) => boolean;
-  /** Returns the settings that select a destination's Pods. */
+  /** Returns the settings that select the Pods of a destination. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
-  /** Maps objects whose effect on calls to a destination is not evaluated to their content. */
+  /** Returns the objects that affect calls to a destination but are not evaluated, with their content. */
   readonly patchesOf: (destination: string) => ReadonlyMap<string, string>;
-  /** Server names that require a client certificate although a server of the destination also covers them. */
+  /**
+   * Returns the server names that require a client certificate although a server of the destination also covers them.
+   */
   readonly namesWithCertificate: (destination: string) => ReadonlySet<string>;
-  /** Assumptions about entry points. */
+  /** The assumptions that were made about entry points. */
   readonly assumed: readonly string[];
 }
 
-/** Computes the calls that anonymous outside callers can make in one mesh state. */
+/** Computes which calls anonymous callers outside the mesh can make in a single state of the mesh. */
 export function computeOutsideReach(resources: readonly Resource[], rootNamespace: string): OutsideReach {
   const mesh: MeshView = viewMesh(resources, { ...findMeshConfig(resources), rootNamespace });
   const routers = [
@@ -131,7 +135,7 @@ export function computeOutsideReach(resources: readonly Resource[], rootNamespac
   };
 }
 
-/** Lists the policies that may apply to a Gateway if the files contain it but its Pods are unknown. */
+/** Lists the policies that may apply to a Gateway that is in the files but whose Pods are unknown. */
 function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): readonly AuthorizationPolicy[] {
   if (!object || proxy.by !== 'istio' || proxy.selector) return [];
   const places = new Set([mesh.config.rootNamespace, object.metadata.namespace, proxy.namespace ?? '']);
@@ -148,14 +152,16 @@ function checksBefore(mesh: MeshView, router: Router, destination: string): read
   return policies.filter(isCheck);
 }
 
-/** Mesh settings whose effect is not evaluated, such as authorizer definitions. */
+/** Returns the mesh settings whose effect is not evaluated, such as the definitions of external authorizers. */
 const unreadSettings = memoize(({ resources }: MeshView): ReadonlyMap<string, string> => {
   const map = meshConfigMap(resources);
   const settings = unreadMeshSettings(map?.data?.mesh ?? '');
   return new Map(map && Object.keys(settings).length > 0 ? [[describeObject(map), canonicalJson(settings)]] : []);
 });
 
-/** Lists the server names that a server would serve if others on its listener did not require certificates for them. */
+/**
+ * Lists the server names that a server would serve if no other server on its listener required certificates for them.
+ */
 function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {
   const { listener, table } = router;
   const server = serverOf(router);
@@ -183,10 +189,16 @@ function workloadsAt(mesh: MeshView, destination: Target['destination']) {
   return { destination, service, ...(workload && { pod: { workload, port: destination.port } }) };
 }
 
-/** Decision ranked by how well it explains an unreached destination. Only the best one needs its text. */
+/**
+ * A decision with a rank that states how well it explains why a destination is not reached. Only the best decision
+ * needs to be formatted.
+ */
 type Explained = readonly [rank: number, decision: () => OutsideDecision];
 
-/** Rank of a router that sends the call elsewhere. It is the best rank for routers without the destination. */
+/**
+ * The rank of a router that forwards the call to another destination. Routers without the destination cannot rank
+ * higher.
+ */
 const ELSEWHERE = 2;
 
 function decide(

@@ -1,11 +1,11 @@
-/** Pods of gateways, and Pods and ports of destinations. */
+/** Finds the Pods of gateways, and the Pods and ports of destinations. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { type IstioProxy, listGatewayPods } from '../exposure/gateway-pods.ts';
 import type { Target } from './router.ts';
 
-/** Lists a gateway's Pods as callers of workloads. If no Pods are known, returns a placeholder. */
+/** Lists the Pods of a gateway that may call workloads. If no Pods are known, returns a placeholder. */
 export function gatewayCallers(
   mesh: MeshView,
   proxy: IstioProxy,
@@ -16,12 +16,13 @@ export function gatewayCallers(
   return [{ namespace, labels: selector, serviceAccount: account }];
 }
 
-/** Returns the DestinationRule settings that apply to a proxy's calls. */
+/** Returns the DestinationRule settings that apply to calls from a proxy. */
 export const destinationSettingsOf = memoize((mesh: MeshView) => destinationSettings(mesh, mesh.config));
 
 /**
- * Returns the settings that select a destination's Pods, by name (such as `selector`). Empty if its Service is unknown.
- * @param callers gateway Pods that call the destination
+ * Returns the settings that select the Pods of a destination, by name (such as `selector`). The result is empty if the
+ * destination's Service is unknown.
+ * @param callers the gateway Pods that call the destination
  */
 export function podSelection(
   mesh: MeshView,
@@ -49,7 +50,7 @@ function written(given: Parameters<typeof labels>[0]): string {
   return list.length === 0 ? 'none' : list.toSorted().join(', ');
 }
 
-/** Describes how the selection of a destination's Pods changed: `selector app=admin, previously app=orders`. */
+/** Describes how the selection of a destination's Pods changed, such as `selector app=admin, previously app=orders`. */
 export function selectionChanges(
   before: ReadonlyMap<string, string>,
   after: ReadonlyMap<string, string>,
@@ -61,13 +62,16 @@ export function selectionChanges(
 }
 
 interface GatewayTls {
-  /** Reason why it is unknown which identity the workload sees. */
+  /** The reason why it is unknown which identity the workload sees. */
   readonly unknown?: string;
-  /** DestinationRule that requires mutual TLS. If undefined, the gateway uses it only if the workload accepts it. */
+  /**
+   * The DestinationRule that requires mutual TLS. If undefined, the gateway only uses mutual TLS if the workload
+   * accepts it.
+   */
   readonly required?: string;
 }
 
-/** Determines a gateway's client TLS settings, which decide whether the workload sees the gateway's identity. */
+/** Determines the client TLS settings of a gateway, which decide whether the workload sees the gateway's identity. */
 export function clientTlsOf(
   mesh: MeshView,
   gateway: ClientProxy,
@@ -77,7 +81,7 @@ export function clientTlsOf(
   if (!found) return {};
   const { namespace, name } = found.by.metadata;
   const by = `DestinationRule ${namespace}/${name} sets the TLS of calls to ${host}`;
-  // A rule that sets its own SNI or SubjectAltNames changes the connection.
+  // If a rule sets its own SNI or subject alternative names, the connection differs from plain Istio mutual TLS.
   const isMutual = found.mode === 'ISTIO_MUTUAL' && Object.keys(found.tls).every((member) => member === 'mode');
   return isMutual ? { required: by } : { unknown: by };
 }

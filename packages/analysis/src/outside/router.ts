@@ -1,6 +1,6 @@
 /**
- * Routing tables of entry points, in the same form for every kind of object. A listener has virtual hosts, and the most
- * specific one applies. A virtual host has steps, and the first matching one applies.
+ * Represents the routing tables of entry points in the same form for every kind of object. A listener has virtual
+ * hosts, of which the most specific one applies. A virtual host has steps, of which the first one that matches applies.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
@@ -11,57 +11,56 @@ import { hostCondition, type Listener } from '../routes/match-condition.ts';
 import { indexPaths } from '../routes/overlap.ts';
 import type { Rewrite } from '../routes/rewrite.ts';
 
-/** Destination of a step. */
+/** A destination that a step forwards calls to. */
 export interface Target {
   readonly destination: Exposure['destination'];
-  /** Calls that policies allow, both in front of the destination and at its workloads. */
+  /** The calls that are allowed by all policies, both in front of the destination and at its workloads. */
   readonly condition: Condition;
-  /** Path to the destination within the step's object. */
+  /** The path to the destination within the object that defines the step. */
   readonly path: Path;
-  /** Changes that the route makes to the request. */
+  /** The changes that the route makes to the request. */
   readonly rewrite: Rewrite;
 }
 
 export interface Step {
   readonly on: KubeObject;
   readonly path: Path;
-  /** Calls that match, regardless of the host and of earlier steps. */
+  /** The calls that this step matches, regardless of their host and of any earlier steps. */
   readonly condition: Condition;
-  /** Empty if the entry point responds itself. */
+  /** The destinations. Empty if the entry point itself responds to the call. */
   readonly targets: readonly Target[];
-  /** How the entry point responds itself, such as `redirects it`. */
+  /** How the entry point responds if it answers the call itself, such as `redirects it`. */
   readonly answer?: string;
-  /** Status of that response. */
+  /** The HTTP status of the entry point's own response. */
   readonly status?: number;
-  /** Whether the match tests token claims. `condition` applies to callers without a token. */
+  /** Whether the match tests token claims. If so, `condition` only applies to callers without a token. */
   readonly testsClaims?: boolean;
-  /** Whether the route answers CORS preflights. */
   readonly answersPreflights?: boolean;
-  /** Whether a fault aborts some of the calls. */
+  /** Whether fault injection aborts some of the calls. */
   readonly abortsSome?: boolean;
 }
 
 export interface VirtualHost {
   readonly host: string;
-  /** Object that declares the host. */
+  /** The object that declares the host. */
   readonly on: KubeObject;
   readonly steps: readonly Step[];
 }
 
-/** Step with its rank. Ranks are compared number by number, and the step with the higher rank comes first. */
+/** A step with its rank. Ranks are compared number by number, and the step with the highest rank comes first. */
 export interface RankedStep {
   readonly step: Step;
   readonly rank: readonly number[];
 }
 
-/** Routing table for one listener. */
+/** The routing table of a single listener. */
 export interface Router {
   readonly listener: Listener;
   readonly entry: EntryPoint;
   readonly virtualHosts: readonly VirtualHost[];
-  /** Whether the router may accept calls at any listener. */
+  /** Whether calls on any listener may reach this router. */
   readonly anywhere?: true;
-  /** Routing table of Istio Gateways that the router was created from. */
+  /** The routing table of Istio Gateways that this router was created from. */
   readonly table?: GatewayTable;
 }
 
@@ -70,7 +69,10 @@ export function serverOf({ table }: Router): GatewayServer | undefined {
   return table?.servers[0]?.server;
 }
 
-/** Merges the steps of objects that share a host. If ranks are equal, the earlier object comes first. */
+/**
+ * Merges the steps of all objects that share a host. If two steps have the same rank, the one from the earlier object
+ * comes first.
+ */
 export function virtualHostsOf(
   hosts: readonly (Pick<VirtualHost, 'host' | 'on'> & { readonly ranked: readonly RankedStep[] })[],
 ): readonly VirtualHost[] {
@@ -84,15 +86,15 @@ function byPrecedence({ rank: a }: RankedStep, { rank: b }: RankedStep): number 
   return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 
-/** Port in the field `listener` if the entry point is not in the files. */
+/** The port to use in the `listener` field if the entry point is not in the files. */
 export const UNKNOWN_PORT = '?';
 
-/** Formats `https:443`. */
+/** Formats the protocol and port of a listener, such as `https:443`. */
 export function formatListener({ protocol, port }: Listener): string {
   return `${protocol}:${port ?? UNKNOWN_PORT}`;
 }
 
-/** Lists the virtual hosts and the calls that each receives, on any listener. The most specific host wins. */
+/** Lists the virtual hosts with the calls that each of them receives on any listener. The most specific host wins. */
 export const hostConditions = memoize(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
   virtualHosts.map((one) => {
     const narrower = one.host.startsWith('*')
@@ -110,13 +112,13 @@ export function listenerCondition({ listener, entry, anywhere }: Router): Condit
   ]);
 }
 
-/** Returns the calls that reach a destination through a router. */
+/** Returns the calls that a router forwards to a given destination. */
 export function callsReaching(router: Router, destination: string): Condition {
   const byHost = (stepsByDestination(router).get(destination) ?? []).map(({ steps, host, indexes }) => {
     const found = indexes.map((index) => {
       const { condition, targets } = steps[index]!;
       const meant = targets.filter((target) => formatDestination(target) === destination);
-      // Most earlier steps match other paths and would only enlarge the formula.
+      // Only earlier steps with an overlapping path are excluded, because the others would merely enlarge the formula.
       const earlier = pathsOf(steps)
         .before(index)
         .map((position) => steps[position]!.condition);
@@ -129,14 +131,14 @@ export function callsReaching(router: Router, destination: string): Condition {
 
 const pathsOf = memoize((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
 
-/** Lists the steps that may match a call with the given path, in order. */
+/** Lists the steps that could match a call with the given path, in their original order. */
 export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
   return pathsOf(steps)
     .at(path)
     .map((position) => steps[position]!);
 }
 
-/** Steps of a virtual host that route to one destination. */
+/** The steps of a virtual host that forward calls to one destination. */
 interface StepsAt {
   readonly steps: readonly Step[];
   readonly host: Condition;
@@ -159,12 +161,12 @@ const stepsByDestination = memoize((router: Router): ReadonlyMap<string, readonl
   return found;
 });
 
-/** Lists the destinations of a router. */
+/** Lists all destinations that a router forwards calls to. */
 export function routerDestinations(router: Router): readonly string[] {
   return [...stepsByDestination(router).keys()];
 }
 
-/** Formats `orders.shop.svc.cluster.local:8080`, followed by the subset if one is set. */
+/** Formats a destination, such as `orders.shop.svc.cluster.local:8080`, followed by the subset if there is one. */
 export function formatDestination({ destination: { host, port, subset } }: Pick<Target, 'destination'>): string {
   return `${host}${port === undefined ? '' : `:${port}`}${subset === undefined ? '' : ` (subset ${subset})`}`;
 }

@@ -1,4 +1,4 @@
-/** Route targets, with aliases resolved to their destinations. */
+/** Finds the targets of routes, resolving aliases to the destinations that they refer to. */
 import { fullHost, type HttpMatch, type MeshView } from '@meshpass/istio';
 import { text } from '@meshpass/istio/members';
 import { ALWAYS, all, type Condition } from '../diff/formula/condition.ts';
@@ -10,9 +10,10 @@ import { anonymousCalls } from './anonymous.ts';
 import type { Target } from './router.ts';
 
 /**
- * Returns the targets of an exposure. An alias (a Service of type ExternalName, or a ServiceEntry with one endpoint) is
- * replaced with the destination it refers to. Empty if the entry point does not know the host.
- * @param match match of the calls, which determines how the route rewrites them
+ * Returns the targets of an exposure. An alias, which is either a Service of type ExternalName or a ServiceEntry with
+ * one endpoint, is replaced by the destination that it refers to. The result is empty if the entry point does not know
+ * the host.
+ * @param match the match that selected the calls, which determines how the route rewrites them
  */
 export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, match?: HttpMatch): readonly Target[] {
   const rewrite = given.rewrite(match);
@@ -20,7 +21,7 @@ export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, ma
     let condition: Condition | undefined;
     return {
       destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
-      // Computed lazily, because it is not needed to evaluate a single call.
+      // The condition is computed lazily, because it is not needed to evaluate a single call.
       get condition() {
         condition ??= all([isDefined(mesh, entry, exposure), anonymousCalls(mesh, { exposure, entry, rewrite })]);
         return condition;
@@ -31,14 +32,14 @@ export function targetsAt(mesh: MeshView, given: Exposure, entry: EntryPoint, ma
   });
 }
 
-/** Returns an opaque condition unless all of the entry point's Pods receive the destination's ServiceEntry. */
+/** Returns an opaque condition, unless all Pods of the entry point receive the destination's ServiceEntry. */
 function isDefined(mesh: MeshView, entry: EntryPoint, { external }: Exposure): Condition {
   return external === undefined || countReaders(mesh, entry, external) === 'all'
     ? ALWAYS
     : opaque(whyReadersUnknown(entry, external));
 }
 
-/** Returns the host that a Service of type ExternalName refers to. */
+/** Returns the external host that a Service of type ExternalName refers to. */
 function outsideCluster(mesh: MeshView, { service }: Exposure): string | undefined {
   if (service?.spec.type !== 'ExternalName') return undefined;
   const host = text(service.spec.externalName);

@@ -1,5 +1,5 @@
 /**
- * Compares two access files and lists everything that the later one grants and revokes. Unknown fields are compared
+ * Compares two access files, and lists everything that the second one grants or revokes. Unknown fields are compared
  * like all others and reported by name.
  */
 import type { Access } from '@meshpass/access/compile';
@@ -8,46 +8,51 @@ import { describeChange, describeValue, type ValueChange } from './change-words.
 import { comparableAccess, type EntriesByIdentity, identityKey } from './stated.ts';
 
 export interface AccessChange {
-  /** Path in the file, such as `grants.dev.ttl` or `operators.admin`. The entries of a list share the list's path. */
+  /**
+   * The path in the file, such as `grants.dev.ttl` or `operators.admin`. All entries of a list share the path of the
+   * list.
+   */
   readonly path: string;
   /** Whether an entry or a field was added, removed or changed. */
   readonly does: 'gains' | 'loses' | 'changes';
-  /** Description of the previous value; absent if there was none. */
+  /** A description of the previous value. Undefined if there was no previous value. */
   readonly before?: string;
   readonly after?: string;
-  /** Whether the change permits more, requires less, or has an unknown effect. */
+  /** Whether the change permits more, requires less, or has an effect that is not known. */
   readonly wider: boolean;
-  /** Sentence that describes the change. */
+  /** A sentence that describes the change. */
   readonly says: string;
 }
 
-/** Fields that restrict access. Removing one permits more. */
+/** Fields that restrict access, so removing one of them permits more. */
 const NARROWS: ReadonlySet<string> = new Set([
   ...['deny', 'grants.*.except', 'grants.*.to.deny', 'grants.*.during', 'grants.*.approval'],
 ]);
 
-/** Numeric fields for which a smaller value permits more. */
+/** Numeric fields where a smaller value permits more. */
 const LESS_IS_WIDER: ReadonlySet<string> = new Set(['grants.*.approval.count', 'trust.issuers.*.signIn.backdated']);
 
-/** Fields that do not affect access. */
+/** Fields that have no effect on access. */
 const NEUTRAL: ReadonlySet<string> = new Set(['contact']);
 
-/** Fields whose keys are names chosen by users. */
+/** Fields whose keys are names that users choose. */
 const NAMED: ReadonlySet<string> = new Set([
   ...['grants', 'trust.issuers', 'operators.serviceAccounts', 'approvals.webhooks'],
 ]);
 
-/** Objects that are described field by field when they are added or removed. All others are described as a whole. */
+/**
+ * Objects that are described field by field when they are added or removed. All other objects are described as a whole.
+ */
 const OPENED: ReadonlySet<string> = new Set(['grants.*', 'grants.*.approval', 'grants.*.approval.emergency']);
-/** Objects that have no meaning of their own and are only described through their fields. */
+/** Objects that do not mean anything on their own, so only their fields are described. */
 const CONTAINERS: ReadonlySet<string> = new Set(['grants.*.kubernetes', 'operators.serviceAccounts.*']);
 
-/** Lists for which an absent value differs from an empty list. */
+/** Lists for which it makes a difference whether they are missing or empty. */
 const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
 
 /**
  * Lists everything that `after` grants and revokes. Changes that widen access come first.
- * @param before access file before the change; NO_ACCESS if no file was in force
+ * @param before the access file before the change, or NO_ACCESS if there was none
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -99,7 +104,7 @@ function* entryDifferences(
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     const [was, is] = [before.get(key), after.get(key)];
     if (was === undefined || is === undefined) yield differenceAt(path, field, was, is);
-    // The entry is the same, but fields outside its identity differ.
+    // The entry has the same identity, but its other fields differ.
     else if (identityKey(was) !== identityKey(is)) yield differenceAt(path, `${field}.*`, was, is);
   }
 }
@@ -125,7 +130,10 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> | undefine
   return isObject ? (value as Readonly<Record<string, unknown>>) : undefined;
 }
 
-/** Users choose the names, so a name such as `constructor` must not find an inherited property. */
+/**
+ * Returns a member of an object. Users choose the names, so a name such as `constructor` must not find an inherited
+ * property.
+ */
 function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: string): unknown {
   return members && Object.hasOwn(members, name) ? members[name] : undefined;
 }
@@ -133,7 +141,7 @@ function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: 
 function isWider({ field, does, before, after }: ValueChange): boolean {
   if (NEUTRAL.has(field)) return false;
   if (does !== 'changes') return NARROWS.has(field) === (does === 'loses');
-  // The effect of a change is unknown if the value is neither a number nor a boolean.
+  // If the value is neither a number nor a boolean, the effect of the change is unknown.
   if (typeof before === 'boolean') return after === true;
   if (typeof before !== 'number' || typeof after !== 'number') return true;
   return LESS_IS_WIDER.has(field) ? after < before : after > before;

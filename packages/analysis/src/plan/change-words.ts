@@ -1,4 +1,4 @@
-/** Describes changes to an access file in sentences. */
+/** Describes changes to an access file in full sentences. */
 import {
   type Denial,
   describeApproval,
@@ -18,17 +18,17 @@ import {
 } from '@meshpass/access/compile';
 import { formatDuration } from '@meshpass/identity/text';
 
-/** Change to a single value in the file. */
+/** A change to a single value in the access file. */
 export interface ValueChange {
   readonly path: readonly string[];
-  /** Path in which `*` replaces names that users chose: `grants.*.ttl`. */
+  /** The path of the value, with `*` instead of the names that users chose, such as `grants.*.ttl`. */
   readonly field: string;
   readonly does: 'gains' | 'loses' | 'changes';
   readonly before: unknown;
   readonly after: unknown;
 }
 
-/** The changed grant before and after. */
+/** The grant that was changed, before and after the change. */
 interface BothGrants {
   readonly was: Grant | undefined;
   readonly is: Grant | undefined;
@@ -36,12 +36,12 @@ interface BothGrants {
 
 type Sentence = (change: ValueChange, grants: BothGrants) => string;
 
-/** Describes a change in a sentence. */
+/** Describes a change to the access file in a sentence. */
 export function describeChange(change: ValueChange, grants: BothGrants): string {
   return (SENTENCES[change.field] ?? general)(change, grants);
 }
 
-/** Describes a field's value. */
+/** Describes the value of a field in the access file. */
 export function describeValue(field: string, value: unknown): string {
   const words = VALUES[field];
   if (words) return words(value as never);
@@ -56,9 +56,8 @@ export function describeValue(field: string, value: unknown): string {
     .join(', ');
 }
 
-/** Added or removed entry. */
+/** An entry that was added to a list or removed from it. */
 interface Entry {
-  /** Description of the entry. */
   readonly entry: string;
   readonly grant: string;
   readonly gains: 'gains' | 'loses';
@@ -66,7 +65,7 @@ interface Entry {
   readonly is: Grant | undefined;
 }
 
-/** Builds a sentence for an added or removed entry. */
+/** Builds a sentence for an entry that was added or removed. */
 function comes(sentence: (entry: Entry) => string): Sentence {
   return (change, { is }) => {
     const { does, path, field, before, after } = change;
@@ -85,7 +84,7 @@ function holds(what: string): Sentence {
   return comes(({ entry, gains }) => `${entry} ${gains} ${what}`);
 }
 
-/** Describes a changed reason, if two denials of the same people differ only in that. */
+/** Describes a change to the reason of a denial that otherwise stays the same. */
 function reasonChanges(denied: (grant: string) => string): Sentence {
   return ({ path, before, after }) => {
     const [was, is] = [before, after] as Denial[];
@@ -93,7 +92,10 @@ function reasonChanges(denied: (grant: string) => string): Sentence {
   };
 }
 
-/** Maximum length of the approvers in each holder's sentence, characters. A change to `by` lists all approvers. */
+/**
+ * The maximum length of the list of approvers in each holder's sentence, in characters. A change to `by` lists all of
+ * them.
+ */
 const APPROVAL_ROOM = 100;
 
 const EVERYTHING = 'every grant and every role';
@@ -149,7 +151,9 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   },
 };
 
-/** Generic sentence for changes without a specific one: `dev changes: ttl 1h, previously 10m`. */
+/**
+ * Formats a sentence for changes that do not have a more specific one, such as `dev changes: ttl 1h, previously 10m`.
+ */
 function general({ does, path, field, before, after }: ValueChange): string {
   const [subject, ...members] = subjectOf(path);
   const member = members.join('.');
@@ -157,7 +161,7 @@ function general({ does, path, field, before, after }: ValueChange): string {
   return `${subject} changes: ${member} ${describeValue(field, after)}, previously ${describeValue(field, before)}`;
 }
 
-/** Returns the subject of a change, and the path of the changed field. */
+/** Returns the subject of a change, followed by the path of the field that changed. */
 function subjectOf([part, name, ...rest]: readonly string[]): readonly string[] {
   const [inner, ...members] = rest;
   if (part === 'grants' && inner !== undefined) return [name!, ...rest];
@@ -198,7 +202,7 @@ const VALUES: Readonly<Record<string, (value: never) => string>> = {
     windows ? `only ${windows.map(openDuring).join(' or ')}` : 'at any time',
 };
 
-/** Describes calls in the plan's usual format: `GET /orders/* on orders.shop:8080`. */
+/** Describes calls in the format that plans use, such as `GET /orders/* on orders.shop:8080`. */
 function calls({
   call,
   require,

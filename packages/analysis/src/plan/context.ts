@@ -1,4 +1,7 @@
-/** Input for evaluating a change to the access file: both mesh states, all ports, and the relevant sets of calls. */
+/**
+ * Prepares everything that is needed to evaluate a change to the access file: both states of the mesh, all ports, and
+ * the relevant sets of calls.
+ */
 
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { formatSni, grantNamespace } from '@meshpass/identity';
@@ -22,17 +25,17 @@ export interface Change {
   readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain' | 'gateway'>;
   readonly settings: MeshSettings;
   readonly tokens: IdentityTokens;
-  /** Grants before and after the change. Their holders are not part of other traffic. */
+  /** The names of all grants before or after the change. Calls by their holders do not count as other traffic. */
   readonly holders: readonly string[];
   /** Whether the mesh gateway never forwards calls to a Service port, regardless of the access file. */
   readonly isUnseen?: (host: string, port: number) => boolean;
   /** Additional formulas whose sets of calls are needed. */
   readonly also?: readonly Condition[];
-  /** Reason why some policies may not have been read. */
+  /** The reason why some policies may not have been read. */
   readonly unread?: string | undefined;
 }
 
-/** Granted port of a Service, and the calls that the access file allows there. */
+/** A Service port that has been granted, and the calls to it that the access file allows. */
 export interface GrantedPort {
   readonly grant: ResolvedGrant;
   readonly target: ResolvedTarget;
@@ -42,46 +45,46 @@ export interface GrantedPort {
 export interface AnalysisContext {
   readonly space: Space;
   readonly indexes: readonly [PolicyIndex, PolicyIndex];
-  /** Endpoints for which decisions are known. Nothing is proven about any others. */
+  /** The endpoints for which decisions are known. Nothing can be proven about any other endpoint. */
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
-  /** Namespaces whose Pods are assumed to have a sidecar. */
+  /** The namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
-  /** Mesh gateway. It forwards connections and does not enforce policies. */
+  /** The mesh gateway, which forwards connections and does not enforce policies. */
   readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
   readonly ports: readonly GrantedPort[];
-  /** Calls from callers that have a grant's certificate. */
+  /** Calls from callers that have the certificate of a grant. */
   readonly holders: Condition;
-  /** Calls from holders that have an identity token for their own grant. */
+  /** Calls from grant holders that carry an identity token for their own grant. */
   readonly prepared: Condition;
-  /** Connections to each granted port, in any subset, keyed by the port's plain server name. */
+  /** The connections to each granted port, in any subset, by the plain server name of the port. */
   readonly names: ReadonlyMap<string, Condition>;
-  /** Connections whose server name is that of a granted port. */
+  /** The connections whose server name belongs to a granted port. */
   readonly grantedNames: Condition;
-  /** Requests that carry an identity token, or another value where the token belongs. */
+  /** Requests that carry an identity token, or any other value in the place where the token belongs. */
   readonly ourTokens: Condition;
-  /** Calls that are possible (see `possibleCalls`). */
+  /** All calls that are possible (see `possibleCalls`). */
   readonly real: Condition;
-  /** Calls that cannot be blocked by an unknown fact (see `agreeing`). */
+  /** Calls that cannot be blocked by anything that is unknown (see `agreeing`). */
   readonly agreed: Condition;
   /**
-   * Calls that the mesh gateway may have forwarded, and calls without headers that policies test (see
-   * `workspaceCalls`).
+   * Calls that the mesh gateway could have forwarded, plus calls that carry none of the headers that policies check
+   * (see `workspaceCalls`).
    */
   readonly forwarded: Condition;
   readonly headerless: Condition;
-  /** Fields that are known for every call: each holder's own SNI and token, and the fields that `agreed` assumes. */
+  /** Fields that are known for every call: the holder's own SNI and token, and the fields that `agreed` assumes. */
   readonly given: readonly string[];
-  /** Fields that are known to be present or absent in ordinary calls of holders. */
+  /** Fields that are known to be present or absent whenever a holder makes an ordinary call. */
   readonly ordinarilyGiven: readonly string[];
-  /** Hosts to which the mesh gateway forwards calls, before and after the change. */
+  /** The hosts that the mesh gateway forwards calls to, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
   readonly isUnseen: (host: string, port: number) => boolean;
 }
 
 /**
- * Computes the input for evaluating a change.
+ * Prepares everything that is needed to evaluate a change.
  * @throws MeshpassError `policy_too_large`
  */
 export function analysisContext(change: Change): AnalysisContext {
@@ -127,7 +130,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const conditions = [
     ...names.values(),
     ...portPolicies.map(({ allowed }) => allowed),
-    // These are added individually, because simplified formulas may omit some of their tests.
+    // These conditions are added separately, because some of their tests may be missing from the simplified formulas.
     ...portPolicies.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
@@ -153,8 +156,8 @@ export function analysisContext(change: Change): AnalysisContext {
 }
 
 /**
- * Returns the calls that a port allows. Workspaces always use mutual TLS, so a port that disables mutual TLS does not
- * allow any holder.
+ * Returns the calls that a port allows. If the port disables mutual TLS, it does not allow any calls by grant holders,
+ * because workspaces always use mutual TLS.
  */
 export function callsAllowedByPort(
   { space, holders }: Pick<AnalysisContext, 'space' | 'holders'>,
@@ -164,14 +167,14 @@ export function callsAllowedByPort(
   return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
 }
 
-/** Formats a Service port in the same format as `Endpoint.services`. */
+/** Formats a Service and its port in the same way as the entries of `Endpoint.services`. */
 export function serviceOf({ service, port }: ResolvedTarget): string {
   return `${service.name}.${service.namespace}:${port.port}`;
 }
 
 /**
  * Returns the host, port and server name of a Service port.
- * @param service formatted as in `Endpoint.services`
+ * @param service the Service and its port, formatted as in `Endpoint.services`
  */
 export function serverOf(service: string, clusterDomain: string) {
   const [name, digits] = service.split(':') as [string, string];
@@ -194,14 +197,14 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
 }
 
 /**
- * Assumes that all external authorizers allow the call, because their decisions are unknown, and that the request
- * contains no second, invalid token. Neither of them breaks a grant.
+ * Assumes that every external authorizer allows the call (their decisions are unknown) and that the request carries no
+ * additional, invalid token. Neither case means that the grant is broken.
  */
 function agreeing(flags: ReadonlySet<FlagField>): Condition {
   return all([...flags].map((field) => (field.startsWith('custom:') ? flag(field) : not(flag(field)))));
 }
 
-/** Collects the flags of external authorizers and of invalid tokens. */
+/** Collects the flags that represent external authorizers and invalid tokens. */
 function agreedFlags(portPolicies: readonly PortPolicy[]): ReadonlySet<FlagField> {
   const seen = new Set<Condition>();
   const flags = new Set<FlagField>();

@@ -1,4 +1,7 @@
-/** Problems with a change. Each one includes a call that proves it and the rule that decides this call. */
+/**
+ * Defines the problems that a change can have. Each finding includes a call that proves it and the rule that decides
+ * this call.
+ */
 import { realProducts } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
 import { type Description, describeProduct, formatCall } from '../diff/describe.ts';
@@ -11,42 +14,42 @@ export type FindingKind =
   | 'grant-does-not-work'
   | 'reaches-more'
   | 'changes-others'
-  /** The result is unknown. The change is refused unless an operator accepts the risk. */
+  /** The result is unknown. The change is rejected unless an operator accepts the risk. */
   | 'not-known'
-  /** The finding does not prevent the change. */
+  /** The finding is only informative and does not prevent the change. */
   | 'note';
 
 export interface Finding {
   readonly kind: FindingKind;
   readonly grant?: string;
-  /** Describes the calls and their ports. */
+  /** Describes the calls and the ports that they are made to. */
   readonly message: string;
   readonly example: string;
-  /** Rule that decides the example call. */
+  /** The rule that decides the example call. */
   readonly because: string;
 }
 
-/** Calls that would be a problem, with their ports and the rules after the change. */
+/** Calls that would be a problem if they were possible, with their ports and the rules that apply after the change. */
 export interface Suspicion {
   readonly kind: FindingKind;
   readonly calls: Node;
   readonly where: readonly Endpoint[];
   readonly portPolicy: PortPolicy;
   readonly grant?: string;
-  /** Creates the sentence from a description of the calls. The ports are not included. */
+  /** Turns a description of the calls into a sentence, which does not mention the ports. */
   readonly sentence: (said: Description) => string;
-  /** Fields that the context already implies. */
+  /** The fields that do not have to be mentioned because the context implies them. */
   readonly given?: ReadonlySet<string>;
-  /** Position in the access file. */
+  /** The position in the access file that the suspicion relates to. */
   readonly source?: string;
 }
 
-/** Maximum number of findings per suspicion. Any others would be similar. */
+/** The maximum number of findings for each suspicion. Any others would be similar to these. */
 const LISTED = 3;
 
 /**
- * Lists the findings for a suspicion.
- * @returns an empty list if no such call exists
+ * Lists the findings that confirm a suspicion.
+ * @returns the findings, or an empty list if no such call exists
  */
 export function suspicionFindings(
   { space, real }: Pick<AnalysisContext, 'space' | 'real'>,

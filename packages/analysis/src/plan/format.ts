@@ -1,4 +1,4 @@
-/** Formats a plan for a terminal or as a pull request comment. */
+/** Formats a plan for the terminal or as a comment on a pull request. */
 import { terminalText } from '@meshpass/identity/text';
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
@@ -17,7 +17,7 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
 };
 
 /**
- * Formats a plan as text, or as Markdown for a pull request comment.
+ * Formats a plan as plain text, or as Markdown for a comment on a pull request.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -53,7 +53,7 @@ function meaning({ reach, changes = [] }: Shown): readonly string[] {
   return [...new Set([...said(true), ...calls, ...said(false)])];
 }
 
-/** Lists caveats about the changes. */
+/** Lists caveats about the changes that are shown. */
 function remarks({ changes }: Shown): readonly string[] {
   if (changes) return [];
   return ['Not shown: changes to the file other than calls. To see them, pass the file in force (--from).'];
@@ -97,7 +97,7 @@ function text(plan: Shown): readonly string[] {
   ];
 }
 
-/** Maximum number of objects listed, so that the comment stays within GitHub's limit of 65,536 characters. */
+/** The maximum number of objects to list, which keeps the comment within GitHub's limit of 65,536 characters. */
 const LISTED = 100;
 
 function markdown(plan: Shown): readonly string[] {
@@ -118,7 +118,7 @@ function markdown(plan: Shown): readonly string[] {
         `**${TITLES[kind]}**: ${inline(message)}`,
         ...['', `- for example ${inline(example)}`, `- ${inline(because)}`],
       ]),
-    // The list is not truncated, because a reviewer must not miss a change that follows a hundred others.
+    // This list is never truncated, because reviewers must not miss a change that comes after a hundred others.
     ...(changes.length > 0 ? ['', '### What it means', '', ...changes.map((line) => `- ${inline(line)}`)] : []),
     ...(plan.resources.length > 0
       ? [
@@ -131,7 +131,10 @@ function markdown(plan: Shown): readonly string[] {
   ];
 }
 
-/** Formats text as code. Service names and paths are untrusted and must not become links or markup. */
+/**
+ * Formats text as inline code. Service names and paths are untrusted, so they must not be able to become links or
+ * markup.
+ */
 function inline(text: string): string {
   return `\`${text.replaceAll('`', "'").replace(/\s+/g, ' ')}\``;
 }

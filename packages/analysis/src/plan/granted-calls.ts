@@ -1,6 +1,6 @@
 /**
- * Set of calls that an access file grants. It is derived from the file itself rather than from the compiled policies,
- * so that the two can be compared.
+ * Builds the set of calls that an access file grants. The set is derived from the file itself instead of the compiled
+ * policies, so that the two can be compared.
  */
 
 import {
@@ -14,13 +14,14 @@ import {
 import { all, any, type Condition, flag, not, path, text } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 
-/** Condition that the peer has a certificate from one of these namespaces. */
+/** Returns a condition that requires the peer to have a certificate from one of the given namespaces. */
 export function namespacePeerCondition(namespaces: readonly string[]): Condition {
   return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
 }
 
 /**
- * Condition that the request has a valid identity token for this grant, and no invalid token where that token belongs.
+ * Returns a condition that requires a valid identity token for a grant, and no invalid token in the place where it
+ * belongs.
  */
 export function validTokenCondition(grant: string, tokens: IdentityTokens): Condition {
   return all([
@@ -33,7 +34,8 @@ export function validTokenCondition(grant: string, tokens: IdentityTokens): Cond
 }
 
 /**
- * Condition that the connection's server name has this port and host, in any subset: `outbound_.PORT_.SUBSET_.HOST`.
+ * Returns a condition that requires the server name to refer to this host and port, in any subset:
+ * `outbound_.PORT_.SUBSET_.HOST`.
  */
 export function sniCondition(host: string, port: number): Condition {
   return all([
@@ -42,7 +44,7 @@ export function sniCondition(host: string, port: number): Condition {
   ]);
 }
 
-/** Returns the calls that a grant allows at one port of a Service. */
+/** Returns the calls that a grant allows to a single port of a Service. */
 export function grantedCalls(
   { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
   { target, port, host }: ResolvedTarget,
@@ -60,7 +62,10 @@ export function grantedCalls(
   ]);
 }
 
-/** Requires proof claims in the identity token. For each claim, at least one of the listed values must match. */
+/**
+ * Requires the identity token to contain certain claims from the holder's proof. At least one of the values that are
+ * listed for a claim has to match.
+ */
 function has(require: ClaimValues = {}): Condition {
   return all(
     Object.entries(require).map(([name, values]) =>

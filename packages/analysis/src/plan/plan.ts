@@ -1,6 +1,6 @@
 /**
- * Plan for a change to the access file: the objects that it writes, its effect, and whether it may be applied. A plan
- * is only valid for a single cluster state, which is identified by its hash.
+ * Plans a change to the access file: the objects that it writes, how it affects access, and whether it may be applied.
+ * A plan is only valid for a single state of the cluster, which is identified by its hash.
  */
 
 import {
@@ -34,32 +34,36 @@ import { determineVisibility, findInvisibleServices } from './visible.ts';
 
 export interface PlanInput {
   readonly access: Access;
-  /** Access file that is currently in force, if known. */
+  /** The access file that is currently in force, if it is known. */
   readonly inForce?: Access | undefined;
-  /** All known cluster objects: Services, workloads, policies, and objects that Meshpass wrote previously. */
+  /**
+   * All known objects in the cluster: Services, workloads, policies, and the objects that Meshpass wrote previously.
+   */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly trustDomainAliases?: readonly string[];
   readonly tokens: IdentityTokens;
-  /** Reason why some policies may not have been read. If set, the result is unknown. */
+  /** The reason why some policies may not have been read. If set, the result is unknown. */
   readonly unread?: string | undefined;
 }
 
 export interface Plan {
-  /** SHA-256 in hex over the content of the access file, the file in force that it replaces, and the cluster state. */
+  /**
+   * A SHA-256 hash, in hex, of the new access file, the file in force that it replaces, and the state of the cluster.
+   */
   readonly id: string;
-  /** SHA-256 of the cluster state. */
+  /** A SHA-256 hash of the state of the cluster. */
   readonly state: string;
   readonly manifests: readonly Manifest[];
   readonly resources: readonly ResourceChange[];
-  /** Calls that the holders of each grant gain or lose. */
+  /** The calls that the holders of each grant gain or lose. */
   readonly reach: readonly ReachChange[];
-  /** Everything that the access file grants and revokes. Absent if the file in force is unknown. */
+  /** Everything that the access file grants or revokes. Undefined if the file in force is unknown. */
   readonly changes?: readonly AccessChange[];
   readonly findings: readonly Finding[];
-  /** Namespaces whose Pods are assumed to have a sidecar because they were not read. */
+  /** The namespaces whose Pods are assumed to have a sidecar because they were not read. */
   readonly assumed: readonly string[];
-  /** Warning about objects without a namespace. They are assumed to be in `default`. */
+  /** A warning about objects without a namespace, which are assumed to be in `default`. */
   readonly unplaced?: string;
 }
 
@@ -68,7 +72,7 @@ const COMPILED_KINDS: readonly string[] = [
 ];
 
 /**
- * Plans a change to the access file for a single state of the cluster.
+ * Plans a change to the access file, based on a single state of the cluster.
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
@@ -152,12 +156,12 @@ export function planChange(input: PlanInput): Plan {
 }
 
 export interface Acceptance {
-  /** Whether an operator accepts that some results are unknown. */
+  /** Whether an operator accepts that some of the results are unknown. */
   readonly acceptUnknown?: boolean;
 }
 
 /**
- * Lists the findings that prevent a change.
+ * Lists the findings that prevent a change from being applied.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -189,7 +193,7 @@ export function refusals(
 }
 
 /**
- * Whether unknown results are the only findings that prevent a change.
+ * Whether a change is prevented only by findings whose result is unknown.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -220,7 +224,7 @@ export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
 
 /**
  * Throws if a change must not be applied.
- * @throws MeshpassError `plan_refused` with every finding that prevents it
+ * @throws MeshpassError `plan_refused` with all findings that prevent the change
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -253,13 +257,16 @@ export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptanc
   });
 }
 
-/** Lists the grants that have at least one object. An export may omit the Namespaces. */
+/**
+ * Lists the grants that have at least one object in the cluster. The Namespaces may be missing if the objects were
+ * exported.
+ */
 function labelled(present: readonly Resource[]): readonly string[] {
   return [...new Set(present.flatMap(({ metadata }) => metadata.labels?.[GRANT_LABEL] ?? []))];
 }
 
 /**
- * Adds the DENY policy that the broker applies to the certificates of a removed grant until all of them have expired.
+ * Returns the DENY policy that the broker applies to the certificates of removed grants until all of them have expired.
  */
 function retired(before: readonly string[], access: Access, { rootNamespace }: MeshShape): readonly Manifest[] {
   const gone = before.filter((name) => !access.grants.some((grant) => grant.name === name));
@@ -275,7 +282,7 @@ function retired(before: readonly string[], access: Access, { rootNamespace }: M
   ];
 }
 
-/** Whether an object was compiled from an access file. A Namespace only counts if it belongs to a grant. */
+/** Whether an object was compiled from an access file. Namespaces only count if they belong to a grant. */
 function isCompiled(one: Resource): boolean {
   if (!isOurs(one) || !COMPILED_KINDS.includes(one.kind)) return false;
   return one.kind !== 'Namespace' || one.metadata.labels?.[GRANT_LABEL] !== undefined;

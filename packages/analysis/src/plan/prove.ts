@@ -1,6 +1,6 @@
 /**
- * Proves for all possible calls that a change to the access file is safe: each grant works, its holders cannot make any
- * other calls, and all other mesh traffic is unchanged.
+ * Proves that a change to the access file is safe for all possible calls: each grant works, its holders cannot make any
+ * other calls, and all other traffic in the mesh is unchanged.
  */
 
 import { actionOf, providerOf } from '@meshpass/istio';
@@ -12,14 +12,16 @@ import { findUnknownEndpoints } from './unknown.ts';
 import { ordinaryCalls } from './workspace-calls.ts';
 
 /**
- * Lists violations of these requirements.
- * @returns an empty list if the change may be applied
+ * Lists all violations of the requirements for a safe change.
+ * @returns the violations, or an empty list if the change may be applied
  */
 export function findViolations(context: AnalysisContext): readonly Finding[] {
   return [...findUnknownEndpoints(context), ...proveGrants(context), ...proveRest(context)];
 }
 
-/** Checks granted ports. Everything that is granted must work, and the port's name must not allow any other calls. */
+/**
+ * Checks the granted ports. Everything that is granted has to work, and a port's name must not allow any other calls.
+ */
 function proveGrants(context: AnalysisContext): readonly Finding[] {
   const { space, indexes, endpoints, ports } = context;
   const { diagram, set } = space;
@@ -32,9 +34,9 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
     return endpoint.services.flatMap((service) => {
       const here = byService.get(service) ?? [];
       if (here.length === 0) return [];
-      // All grants here concern a single port of a Service. If another object declares the protocol of the workload's
-      // port, that protocol applies to the holder's calls. On an undeclared port, the client chooses the protocol, but
-      // only the granted protocol is granted.
+      // All of these grants are for the same port of a Service. If another object declares the protocol of the
+      // workload's port, holders have to use that protocol. If no object declares it, the client chooses the protocol,
+      // but the grants only cover the protocol of the Service.
       const spoken = speaks(here[0]!.target);
       const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
       const portPolicy = indexes[1].at(workload, port, meant ? spoken : protocol);
@@ -46,8 +48,8 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
         const usual = diagram.and(wanted, ordinaryCalls(space, context, { host: target.host, port: target.port.port }));
         const missing = diagram.minus(wanted, lets);
         const usuallyMissing = diagram.minus(usual, lets);
-        // An explicitly granted operation must work, except with headers or hosts that a policy denies. A grant for a
-        // whole port covers the calls that the mesh allows there, and the mesh must allow at least one.
+        // An operation that is granted explicitly has to work, unless a policy denies its headers or its host. A grant
+        // for a whole port covers the calls that the mesh allows there, so the mesh has to allow at least one.
         const fails = usuallyMissing !== NONE && (target.target.allow !== undefined || usuallyMissing === usual);
         return {
           ...at,
@@ -62,7 +64,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           source: `${target.target.place.file}:${target.target.place.line}`,
         };
       });
-      // The proof assumes that external authorizers allow the calls. A note reports this assumption.
+      // The proof assumes that external authorizers allow the calls, so a note reports this assumption.
       const authorizers = portPolicy
         .policies()
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
@@ -96,7 +98,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
 
 /**
  * Checks all other ports. Holders must not be accepted under any other name, and the access of all other callers must
- * not change.
+ * stay the same.
  */
 function proveRest(context: AnalysisContext): readonly Finding[] {
   const { space, pairs, holders, grantedNames, ourTokens, agreed } = context;
@@ -128,7 +130,7 @@ function proveRest(context: AnalysisContext): readonly Finding[] {
       {
         ...at,
         kind: 'note',
-        // A call with an additional invalid token does not count as a gain, because callers do not have to send one.
+        // Callers do not have to send an additional invalid token, so calls that carry one do not count as gained.
         calls: diagram.andAll([gained, set(ourTokens), set(agreed)]),
         sentence: ({ who, what }) =>
           `a policy accepts any token, including identity tokens of workspaces: with one, ${who} would gain ${what}`,

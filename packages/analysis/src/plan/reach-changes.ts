@@ -1,4 +1,4 @@
-/** Calls that the holders of grants gain and lose when the access file changes. */
+/** Determines the calls that the holders of grants gain and lose when the access file changes. */
 
 import { grantNamespace } from '@meshpass/identity';
 import { compare } from '@meshpass/istio/members';
@@ -12,17 +12,18 @@ import { ordinaryCalls } from './workspace-calls.ts';
 export interface ReachChange {
   readonly grant: string;
   readonly does: 'gains' | 'loses';
-  /** Service port, such as `orders.shop:8080`. */
+  /** The Service and its port, such as `orders.shop:8080`. */
   readonly service: string;
-  /** Calls, such as `GET /orders/*`, with the claims that they require, or `connections` for a TCP port. */
+  /** The calls, such as `GET /orders/*`, with the claims that they require. For a TCP port, this is `connections`. */
   readonly what: string;
 }
 
 /**
- * Lists the changes, sorted by grant and service. A workspace reaches a port if the mesh gateway forwards to it and
- * policies allow the call.
- * @param grantsBefore grants before the change. A new grant has no certificates yet, and no policy restricts its
- * namespace. Without this list, its holders would seem to have had access to every port of the other grants.
+ * Lists the calls that holders gain and lose, sorted by grant and Service. A workspace can reach a port if the mesh
+ * gateway forwards calls to it and policies allow the call.
+ * @param grantsBefore the grants that existed before the change. A new grant has no certificates yet, and no policy
+ *   restricts its namespace. Without this list, it would seem that its holders already had access to every port of the
+ *   other grants.
  */
 export function findReachChanges(
   context: AnalysisContext,
@@ -39,7 +40,7 @@ export function findReachChanges(
   const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
     if (!open[state].has(host) || context.isUnseen(host, port)) return NONE;
     const allowed = callsAllowedByPort(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
-    // The name is tested first, because it matches only a few grants.
+    // The server name comes first, because only a few grants match it.
     const possible = [prepared, agreed, forwarded].map(set);
     const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
     return named === NONE ? NONE : diagram.and(named, ordinaryCalls(space, context, { host, port }));
@@ -68,7 +69,7 @@ export function findReachChanges(
   return [...found.values()].sort((a, b) => compare(a.grant, b.grant) || compare(a.service, b.service));
 }
 
-/** Returns the grants whose holders can make these calls. */
+/** Returns the grants whose holders can make the explained calls. */
 function grantsIn(explained: readonly FieldExplanation[]): readonly string[] {
   const holder = explained.find(({ field }) => field === 'peer.namespace');
   if (holder?.kind !== 'text' || holder.except) return [];

@@ -1,4 +1,4 @@
-/** Objects that a change creates, modifies or removes. */
+/** Determines which objects a change creates, modifies or removes. */
 
 import type { Manifest } from '@meshpass/access/compile';
 import type { Resource } from '@meshpass/istio';
@@ -6,19 +6,19 @@ import { canonicalJson } from '../canonical-json.ts';
 
 export interface ResourceChange {
   readonly kind: string;
-  /** `NAMESPACE/NAME`, or the name of a cluster-scoped object. */
+  /** The object's name as `NAMESPACE/NAME`, or just its name if it is cluster-scoped. */
   readonly name: string;
   readonly does: 'create' | 'change' | 'remove';
-  /** FILE:LINE of the grant that requires the object, or the file. */
+  /** The FILE:LINE of the grant that requires the object, or just the file. */
   readonly source?: string;
 }
 
 /**
- * Lists the objects that an apply creates, changes and deletes.
- * @param present objects that Meshpass wrote previously
- * @param wanted manifests compiled from the access file
+ * Lists the objects that are created, changed and removed when an access file is applied.
+ * @param present the objects that Meshpass wrote previously
+ * @param wanted the manifests that were compiled from the access file
  * @param sourceOf returns the position in the access file that an object comes from, like the function of the same name
- * in `@meshpass/access`
+ *   in `@meshpass/access`
  * @example
  * ```ts
  * import { resourceChanges } from '@meshpass/analysis/plan';
@@ -46,8 +46,8 @@ export function resourceChanges(
 }
 
 /**
- * Returns only the manifests that an apply must write.
- * @param changes result of `resourceChanges`
+ * Returns only those manifests that have to be written when an access file is applied.
+ * @param changes the result of `resourceChanges`
  * @example
  * ```ts
  * import { manifestsToWrite, resourceChanges } from '@meshpass/analysis/plan';
@@ -74,7 +74,7 @@ function keyOf(object: Named): string {
   return `${object.kind} ${nameOf(object).name}`;
 }
 
-/** Returns the content of the fields that Meshpass writes. The API server owns all other fields. */
+/** Returns the content of the fields that Meshpass writes. All other fields are managed by the API server. */
 function contentOf(object: object, ours: object): string {
   const { metadata, ...members } = object as Record<string, unknown>;
   const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };

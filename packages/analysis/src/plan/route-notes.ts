@@ -1,6 +1,6 @@
 /**
- * Plan notes about routes to destinations outside a grant. Policies still restrict every call, but some calls from a
- * workspace fail although the same calls from a Pod succeed.
+ * Creates the notes in a plan about routes that lead to destinations outside a grant. Policies still restrict every
+ * call, but some calls fail when they come from a workspace, even though the same calls from a Pod succeed.
  */
 import type { MeshShape, ResolvedGrant } from '@meshpass/access/compile';
 import { findMeshConfig, type Resource, viewMesh } from '@meshpass/istio';
@@ -13,8 +13,8 @@ import {
 import type { Finding } from './finding.ts';
 
 /**
- * Creates the notes for a change.
- * @param grants grants after the change
+ * Creates the notes about routes for a change.
+ * @param grants the grants after the change
  */
 export function routeNotes(
   cluster: readonly Resource[],

@@ -1,19 +1,19 @@
 /**
- * Finds grants that are already broken under the file in force. They do not prevent a change that leaves them
- * unchanged.
+ * Finds the grants that are already broken in the file that is in force. They do not prevent a change that leaves them
+ * alone.
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Finding } from './finding.ts';
 import { identityKey, withoutPlaces } from './stated.ts';
 
-/** Prefix of notes about grants that are already broken. */
+/** The prefix of notes about grants that are already broken. */
 export const IN_FORCE_PREFIX = 'as by the file in force, ';
 
 /**
- * Turns findings into notes if the file in force already has them, with the same grant, call and reason. Only applies
- * to grants whose `to` has no new or changed entries.
- * @param findingsInForce plans the file in force and returns its findings; only called if a grant does not work
+ * Turns findings into notes if the file in force already has the same findings, with the same grant, call and reason.
+ * Only applies to grants whose `to` has no new or changed entries.
+ * @param findingsInForce plans the file in force and returns the findings; only called if a grant does not work
  */
 export function demoteExistingFindings(
   findings: readonly Finding[],
@@ -34,7 +34,7 @@ export function demoteExistingFindings(
   );
 }
 
-/** Whether the file in force contains every entry of a grant's `to`. */
+/** Whether the file in force already contains every entry in a grant's `to` field. */
 function addsNothing(name: string, inForce: Access, access: Access): boolean {
   const [before, after] = [inForce, access].map(({ grants }) =>
     grants
@@ -45,12 +45,12 @@ function addsNothing(name: string, inForce: Access, access: Access): boolean {
   return after!.every((target) => known.has(target));
 }
 
-/** Identifies a finding regardless of the grant's position, because other changes to the file may move the grant. */
+/** Identifies a finding without the position of its grant, because other changes to the file may move the grant. */
 function keyOf({ kind, grant, message, example, because }: Finding): string {
   return JSON.stringify([kind, grant, message, example, because.replace(/; granted at [^;]*$/, '')]);
 }
 
-/** The file in force may no longer compile, for example because a Service was deleted. */
+/** Returns no findings if the file in force no longer compiles, for example because a Service was deleted. */
 function orNone(plan: () => readonly Finding[]): readonly Finding[] {
   try {
     return plan();

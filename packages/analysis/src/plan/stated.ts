@@ -1,14 +1,14 @@
 /**
- * Converts an access file to a single comparable value, which contains everything except source positions. This
- * includes fields that this module does not know.
+ * Converts an access file to a single value that can be compared. It contains everything except for source positions,
+ * including fields that are unknown to this module.
  */
 import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
 import { canonicalJson } from '../canonical-json.ts';
 
-/** Entries by identity. Their order is irrelevant, and entries with equal identities are the same entry. */
+/** Entries by their identity. Their order does not matter, and entries with the same identity count as one entry. */
 export type EntriesByIdentity = ReadonlyMap<string, unknown>;
 
-/** Defaults for a file without `operators`. */
+/** The defaults for access files that do not specify `operators`. */
 const NOBODY: Operators = {
   roles: { viewer: [], approver: [], operator: [], 'security-officer': [], admin: [] },
   serviceAccounts: [],
@@ -16,10 +16,13 @@ const NOBODY: Operators = {
   deviceFlow: false,
 };
 
-/** Empty access file, which the first access file is compared with. */
+/** An empty access file, which serves as the previous version when the first access file is added. */
 export const NO_ACCESS: Access = { file: '', trust: { issuers: [], audiences: [] }, grants: [] };
 
-/** Converts an access file. File names and positions are omitted, because they are not part of its content. */
+/**
+ * Converts an access file to a comparable value. File names and positions are left out, because they are not part of
+ * its content.
+ */
 export function comparableAccess({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
   const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = withoutPlaces(access);
   const { issuers, ...trusted } = trust;
@@ -33,7 +36,7 @@ export function comparableAccess({ file: _, files: __, ...access }: Access): Rea
   };
 }
 
-/** Serializes JSON with sorted keys and entries, because their order is irrelevant in an access file. */
+/** Serializes a value as JSON with sorted keys and entries, because their order does not matter in an access file. */
 export function identityKey(value: unknown): string {
   return canonicalJson(unordered(value) ?? null);
 }
@@ -58,34 +61,37 @@ function statedGrant(grant: Grant): { readonly name: string } {
   } as { readonly name: string };
 }
 
-/** Splits a target into one entry per operation, each with the target's other fields. */
+/** Splits a target into one entry for each operation. Each entry also contains the other fields of the target. */
 function statedCalls({ allow, deny: _, ...rest }: GrantTarget): readonly object[] {
   return allow ? allow.map((call) => ({ ...rest, call })) : [rest];
 }
 
 /**
- * Compares denied operations separately, because a new denial does not change the other calls to the target. A grant
- * lists each target only once.
+ * Lists denied operations as separate entries, because a new denial does not change which other calls the target
+ * allows. A grant lists each target only once.
  */
 function statedDenials({ allow: _, require: __, deny = [], ...on }: GrantTarget): readonly object[] {
   return deny.map((call) => ({ ...on, call }));
 }
 
-/** @param asking people who may use the emergency approval by default */
+/** @param asking the people who may use the emergency approval unless it specifies others */
 function statedApproval({ emergency, ...rest }: Approval, asking: readonly Who[]): object {
   if (!emergency) return rest;
   const { who = asking, review, ...bounds } = emergency;
   return { ...rest, emergency: { ...bounds, who, review } };
 }
 
-/** The reason only describes a denial and is not part of its identity. */
+/** Indexes denials by their identity, which does not include the reason because it merely describes a denial. */
 function denials(all: readonly Denial[]): EntriesByIdentity {
   return new Map(
     all.map(({ reason, ...who }) => [identityKey(who), { ...who, ...(reason !== undefined && { reason }) }]),
   );
 }
 
-/** Omits source positions. A claim may also have the name `place`. */
+/**
+ * Removes all source positions from a value. A claim can also be named `place`, so the member's content is checked as
+ * well.
+ */
 export function withoutPlaces<T>(value: T): T {
   if (Array.isArray(value)) return value.map(withoutPlaces) as T;
   if (typeof value !== 'object' || value === null) return value;

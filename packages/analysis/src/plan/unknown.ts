@@ -1,6 +1,6 @@
 /**
- * Plan findings for ports without a standard sidecar. Grants do not work in ambient mode. Elsewhere, it is unknown
- * whether they work.
+ * Creates the findings of a plan for ports that do not have a standard sidecar. In ambient mode, grants do not work.
+ * Everywhere else, it is unknown whether they work.
  */
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio';
@@ -9,12 +9,12 @@ import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
-/** Prefix of notes about ports without a proof. */
+/** The prefix of notes about ports for which there is no proof. */
 export const UNPROVEN_NOTE_PREFIX = 'nothing is proven about';
 
 /**
- * Creates one finding per grant and reason for granted ports, which prevents the change. For all other ports, creates
- * one note per reason. The policies of a plan only concern grant holders there, who have no access to those ports.
+ * For granted ports, creates one finding per grant and reason, which prevents the change. For all other ports, creates
+ * one note per reason. There, the policies of a plan only affect grant holders, who have no access to these ports.
  */
 export function findUnknownEndpoints({
   unknown,
@@ -38,7 +38,10 @@ export function findUnknownEndpoints({
   return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
 }
 
-/** Finding for a cluster that was not read completely. A missing policy may open or close any port. */
+/**
+ * Creates the finding for a cluster that was not read completely. A policy that was not read could open or close any
+ * port.
+ */
 export function unreadClusterFinding(reason: string): Finding {
   return {
     kind: 'not-known',
@@ -48,7 +51,7 @@ export function unreadClusterFinding(reason: string): Finding {
   };
 }
 
-/** Finding for a granted port at which decisions are unknown. */
+/** Creates the finding for a granted port whose decisions are unknown. */
 export function unknownGrantFinding({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
   const { place, allow } = target.target;
   const [first] = allow ?? [];

@@ -1,7 +1,7 @@
 /**
- * Determines the objects that istiod reads, and the Services that it exports to a namespace. Sources:
- * `discoverySelectors` and `defaultServiceExportTo` of MeshConfig, pkg/kube/namespace/filter.go, and `IsServiceVisible`
- * in pilot/pkg/model/push_context.go of Istio 1.31.
+ * Determines which objects istiod reads, and which Services it exports to a namespace. Sources: `discoverySelectors`
+ * and `defaultServiceExportTo` of MeshConfig, pkg/kube/namespace/filter.go, and `IsServiceVisible` in
+ * pilot/pkg/model/push_context.go of Istio 1.31.
  */
 
 import type { MeshShape } from '@meshpass/access/compile';
@@ -24,7 +24,7 @@ import type { Finding } from './finding.ts';
 import { unknownGrantFinding } from './unknown.ts';
 
 interface Invisible {
-  /** Whether it is unknown if the Service is visible. */
+  /** Whether the visibility of the Service is unknown. */
   readonly unknown?: true;
   readonly because: string;
 }
@@ -32,12 +32,14 @@ interface Invisible {
 type Named = Pick<Resource['metadata'], 'name' | 'namespace'>;
 
 export interface Visibility {
-  /** Omits objects in namespaces that istiod does not read. Workloads are kept, because their proxies run anyway. */
+  /**
+   * Removes objects in namespaces that istiod does not read. Workloads are kept, because their proxies run regardless.
+   */
   readonly read: (resources: readonly Resource[]) => readonly Resource[];
   /**
-   * Explains why calls to a Service port cannot arrive. Either the mesh gateway or the workspaces of a grant cannot see
-   * the Service, or the gateway does not forward calls to it.
-   * @param grant namespace of the grant
+   * Explains why calls cannot reach a Service port. Either the mesh gateway or the workspaces of a grant cannot see the
+   * Service, or the gateway does not forward calls to it.
+   * @param grant the namespace of the grant
    */
   readonly whyInvisible: (service: Named, port: number, grant: string) => Invisible | undefined;
   /** Whether the mesh gateway does not forward any calls to a Service port. */
@@ -49,7 +51,7 @@ const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
 ]);
 
 /**
- * Determines which objects are visible.
+ * Determines which objects in the cluster are visible.
  * @param cluster all objects, including those that are not visible
  */
 export function determineVisibility(
@@ -104,7 +106,8 @@ export function determineVisibility(
 }
 
 /**
- * Creates a function that returns whether istiod reads a namespace, or undefined if the namespace's labels are unknown.
+ * Creates a function that returns whether istiod reads a namespace, or undefined if the labels of the namespace are
+ * unknown.
  */
 function watchedNamespaces(
   cluster: readonly Resource[],
@@ -124,8 +127,9 @@ type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'> & { 
 
 /**
  * Creates a function that explains why the mesh gateway does not forward connections to a Service port. The gateway
- * only forwards to endpoints that accept Istio mutual TLS according to istiod. For this, a DestinationRule takes
- * precedence over everything else. Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
+ * only forwards connections to endpoints that istiod considers to accept Istio mutual TLS. For this, a DestinationRule
+ * takes precedence over everything else. Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio
+ * 1.31.
  */
 function forwarding(
   cluster: readonly Resource[],
@@ -144,7 +148,7 @@ function keyOf({ namespace, name }: Named): string {
   return `${namespace}/${name}`;
 }
 
-/** Creates a finding for each granted port whose Service is not visible. */
+/** Creates a finding for every granted port whose Service is not visible. */
 export function findInvisibleServices(
   ports: readonly GrantedPort[],
   { whyInvisible }: Pick<Visibility, 'whyInvisible'>,

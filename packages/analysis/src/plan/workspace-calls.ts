@@ -1,6 +1,6 @@
 /**
- * Calls that workspaces make, restricted by properties that the access file does not determine: addresses, host names
- * and headers.
+ * Describes the calls that workspaces make, based on properties that the access file does not determine: IP addresses,
+ * host names and headers.
  */
 
 import { type Mesh, ofKind, type Resource, selects } from '@meshpass/istio';
@@ -8,26 +8,26 @@ import { type AddressField, ALWAYS, all, any, type Condition, not, testsOf, text
 import type { Node } from '../diff/formula/diagram.ts';
 import type { Space } from '../diff/formula/space.ts';
 
-/** Fields that contain the mesh gateway's address in calls from workspaces. */
+/** The fields that contain the mesh gateway's address when a workspace makes a call. */
 const ADDRESSES = ['source.ip', 'remote.ip'] as const;
 
 export interface WorkspaceCalls {
   /**
-   * Calls with a certificate of the mesh's trust domain that come from an address of the mesh gateway, which forwards
-   * all workspace calls. If the gateway's Pods were not read, calls from any address.
+   * Calls with a certificate from the mesh's trust domain that come from an address of the mesh gateway, which forwards
+   * all calls from workspaces. If the gateway's Pods were not read, any address is possible.
    */
   readonly forwarded: Condition;
-  /** Calls without any of the headers that policies test. */
+  /** Calls that carry none of the headers that policies test. */
   readonly headerless: Condition;
   /** Fields that are known to be present or absent in every call. */
   readonly given: readonly string[];
-  /** Fields that are known to be present or absent in an ordinary call. */
+  /** Fields that are known to be present or absent in ordinary calls. */
   readonly ordinarilyGiven: readonly string[];
 }
 
 /**
  * Describes the calls that workspaces make.
- * @param allowed formulas of all ports
+ * @param allowed the formulas of all ports
  */
 export function workspaceCalls(
   resources: readonly Resource[],
@@ -56,8 +56,8 @@ export function workspaceCalls(
 }
 
 /**
- * Returns the calls whose Host header names a Service in the way that clients usually do, without any headers that
- * policies test.
+ * Returns the calls whose Host header contains the name of a Service as clients usually write it, and that carry none
+ * of the headers that policies test.
  */
 export function ordinaryCalls(
   { diagram, set, withText }: Space,

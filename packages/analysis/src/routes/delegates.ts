@@ -1,5 +1,5 @@
 /**
- * Merges the routes of delegates with the root's delegating route. Source: `MergeHTTPRoutes` in
+ * Merges the routes of a delegate with the root route that delegates to it. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -18,7 +18,10 @@ const delegatesIn = memoize(
     new Map(mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one])),
 );
 
-/** Returns a route's delegate if the root may use it. It must have no hosts and be exported to the root's namespace. */
+/**
+ * Returns the delegate of a route if the root may use it. A delegate must have no hosts, and it must be exported to the
+ * root's namespace.
+ */
 export function delegateOf(
   mesh: MeshView,
   { metadata: { namespace } }: VirtualService,
@@ -30,7 +33,10 @@ export function delegateOf(
     : undefined;
 }
 
-/** Merges a delegate's route with the root's. Returns undefined if their matches conflict, because Istio drops it. */
+/**
+ * Merges a delegate's route with the root's route. Returns undefined if their matches conflict, because Istio drops
+ * such routes.
+ */
 export function mergeRoute(root: HttpRoute, own: HttpRoute): HttpRoute | undefined {
   const match = mergeMatches(items(root.match), items(own.match));
   if (!match) return undefined;
@@ -82,7 +88,10 @@ function isWider(outer: readonly string[], inner: readonly string[]): boolean {
   return outer.length < inner.length || inner.some((one) => !outer.includes(one));
 }
 
-/** Whether the delegate's text match is not contained in the root's. A regular expression never counts as contained. */
+/**
+ * Checks whether the delegate's text match allows more than the root's. Regular expressions are always assumed to allow
+ * more.
+ */
 function differ(outer: StringMatch | undefined, inner: StringMatch | undefined): boolean {
   if (!outer || !inner) return false;
   if (outer.regex || inner.regex) return true;

@@ -1,5 +1,5 @@
 /**
- * Destinations to which a VirtualService routes a sidecar's calls, according to istiod's translation for sidecars
+ * Finds the destinations to which a VirtualService routes a sidecar's calls, as istiod translates it for sidecars
  * (pilot/pkg/networking/core/route).
  */
 
@@ -7,9 +7,9 @@ import type { Destination, L4Match, MeshView, Path, VirtualService } from '@mesh
 import { items } from '@meshpass/istio/members';
 import { isCatchAll, type VirtualServiceRoute, virtualServiceRoutes } from './http-routes.ts';
 
-/** Call from a sidecar about which only the namespace is known. */
+/** A call from a sidecar. Nothing is known about the caller except its namespace. */
 export interface SidecarCall {
-  /** Namespace of the caller. */
+  /** The namespace of the caller. */
   readonly from: string;
   readonly host: string;
   readonly port: number | undefined;
@@ -17,17 +17,19 @@ export interface SidecarCall {
 }
 
 interface RoutedTo {
-  /** VirtualService that contains the route: a delegate, or the root itself. */
+  /** The VirtualService that contains the route, which is either the root itself or a delegate. */
   readonly on: VirtualService;
-  /** Path to the destination's host. */
+  /** The path to the destination's host. */
   readonly path: Path;
-  /** Host as it appears in the route. */
+  /** The host as written in the route. */
   readonly host: string;
   readonly port: number | undefined;
   readonly mirrored: boolean;
 }
 
-/** Lists the destinations to which a VirtualService may route the call. Routes after a catch-all route are ignored. */
+/**
+ * Lists the destinations to which a VirtualService could route the call. Routes after a catch-all route are ignored.
+ */
 export function possibleDestinations(root: VirtualService, called: SidecarCall, mesh: MeshView): readonly RoutedTo[] {
   const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
   return kinds.flatMap((kind) =>
@@ -38,7 +40,7 @@ export function possibleDestinations(root: VirtualService, called: SidecarCall, 
   );
 }
 
-/** Lists the routes that may match the call. For non-HTTP connections, only the first match applies. */
+/** Lists the routes that could match the call. For non-HTTP connections, only the first match applies. */
 function takenRoutes(routes: readonly VirtualServiceRoute[], called: SidecarCall): readonly VirtualServiceRoute[] {
   const found: VirtualServiceRoute[] = [];
   for (const at of routes) {
@@ -60,7 +62,7 @@ function destinationsAt({
   if (route?.redirect || route?.directResponse) return [];
   const weighted = route ? items(route.route) : given;
   const destinations = weighted.flatMap(({ destination, weight = 0 }, nth) =>
-    // Istio drops destinations with weight 0 if the route has others.
+    // Istio ignores a destination with weight 0 if the route has other destinations.
     weighted.length > 1 && weight === 0
       ? []
       : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
@@ -77,7 +79,10 @@ function toDestination(
   return host === undefined ? [] : [{ on, path: [...path, 'host'], host, port: port?.number, mirrored }];
 }
 
-/** Whether such a call may match. Callers are assumed to have none of the labels that a route can require. */
+/**
+ * Checks whether a match could apply to the call. Callers are assumed to have none of the labels that a route can
+ * require.
+ */
 function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: SidecarCall): boolean {
   if (gateways.length > 0 && !gateways.includes('mesh')) return false;
   if (port !== undefined && called.port !== undefined && port !== called.port) return false;

@@ -1,5 +1,5 @@
 /**
- * VirtualService routes as istiod translates them for gateways and sidecars. Source:
+ * Lists the routes of VirtualServices as istiod translates them for gateways and sidecars. Source:
  * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -16,17 +16,20 @@ import type {
 import { items, labels, record, texts } from '@meshpass/istio/members';
 import { delegateOf, mergeRoute } from './delegates.ts';
 
-/** Route of a VirtualService or of its delegate. */
+/** A route of a VirtualService, or of its delegate. */
 export interface VirtualServiceRoute {
   readonly on: VirtualService;
   readonly path: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
-  /** Alternative matches. Empty if every call matches. Matches for TLS connections may be limited to server names. */
+  /**
+   * The matches of the route, of which a call must satisfy at least one. Empty if every call matches. Matches of TLS
+   * connections may be limited to certain server names.
+   */
   readonly matches: readonly (HttpMatch & { readonly sniHosts?: Texts })[];
-  /** Undefined for non-HTTP connections. */
+  /** The HTTP route as written. Undefined for non-HTTP connections. */
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
-  /** Mirror destinations, with the object that defines them, because a delegate inherits the root's mirrors. */
+  /** The mirror destinations, each with the object that defines it. A delegate inherits the mirrors of its root. */
   readonly mirrors: readonly {
     readonly on: VirtualService;
     readonly destination: Destination | undefined;
@@ -34,7 +37,7 @@ export interface VirtualServiceRoute {
   }[];
 }
 
-/** Lists a VirtualService's routes for HTTP, TLS (by server name) and TCP. */
+/** Lists the routes of a VirtualService for HTTP, for TLS (selected by server name) and for TCP. */
 export const virtualServiceRoutes = memoize((mesh: MeshView) =>
   memoize((root: VirtualService): readonly VirtualServiceRoute[] => [
     ...httpRoutes(mesh, root),
@@ -53,8 +56,8 @@ export const virtualServiceRoutes = memoize((mesh: MeshView) =>
 );
 
 /**
- * Returns a VirtualService's HTTP routes in order, with each delegation replaced by the delegate's routes. A route for
- * which the proxy responds itself has no destinations.
+ * Returns the HTTP routes of a VirtualService in order, replacing each delegation with the delegate's routes. If the
+ * proxy itself responds to the calls of a route, that route has no destinations.
  */
 function httpRoutes(mesh: MeshView, root: VirtualService): readonly VirtualServiceRoute[] {
   const at = (on: VirtualService, index: number, route: HttpRoute) => ({
@@ -86,8 +89,8 @@ function httpRoutes(mesh: MeshView, root: VirtualService): readonly VirtualServi
 type Mirroring = { readonly [Member in 'mirror' | 'mirrors']?: HttpRoute[Member] | undefined };
 
 /**
- * Lists a route's mirrors.
- * @param at path to the route
+ * Lists the mirrors of a route.
+ * @param at the path to the route
  */
 export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
   return [
@@ -97,8 +100,9 @@ export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
 }
 
 /**
- * Whether a match accepts every call at the proxies it applies to, so that istiod drops all later routes. Port,
- * gateways and callers only determine whether the match applies (see `isRestrictedToSources`).
+ * Checks whether a match accepts every call at the proxies that it applies to, so that istiod drops all routes after
+ * it. Ports, gateways and callers are not compared here, because they only determine whether the match applies at all
+ * (see `isRestrictedToSources`).
  */
 export function isCatchAll(match: HttpMatch): boolean {
   const { uri, method, authority, scheme, headers, withoutHeaders, queryParams } = match;
@@ -111,14 +115,17 @@ export function isCatchAll(match: HttpMatch): boolean {
   );
 }
 
-/** Whether a match only applies to calls from some proxies. istiod ignores these fields if `gateways` is set. */
+/**
+ * Checks whether a match only applies to calls from certain proxies. If `gateways` is set, istiod ignores the other
+ * fields.
+ */
 export function isRestrictedToSources({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
   return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
 }
 
 /**
- * Whether a route does not forward any calls, because it redirects, responds to or aborts all of them. A fault without
- * a percentage does not abort any. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
+ * Checks whether a route forwards no calls because it redirects, answers or aborts all of them. A fault without a
+ * percentage aborts no calls. Source: `HTTPRoute` and `HTTPFaultInjection` in the VirtualService reference.
  */
 export function forwardsNothing(route: HttpRoute): boolean {
   if (route.delegate) return false;

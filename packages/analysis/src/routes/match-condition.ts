@@ -1,6 +1,7 @@
 /**
- * Translates route matches to formulas. Every kind of route is first translated to Istio's HttpMatch. Parts that
- * formulas cannot express become opaque flags. Equal parts remain equal, but their meaning is unknown.
+ * Translates the matches of routes to formulas. Every kind of route is first converted to Istio's HttpMatch. Anything
+ * that formulas cannot express becomes an opaque flag. Opaque flags can only be compared for equality, because their
+ * meaning is unknown.
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
@@ -8,26 +9,26 @@ import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, tex
 import { parseRegex } from '../diff/formula/regex.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 
-/** Listener of an entry point. */
+/** A listener of an entry point. */
 export interface Listener {
   readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
-  /** Undefined if the entry point is not in the files. */
+  /** The port number. Undefined if the entry point is not in the files. */
   readonly port: number | undefined;
 }
 
-/** Creates an opaque condition for a test that formulas cannot express. */
+/** Creates an opaque condition, which stands for a test that formulas cannot express. */
 export function opaque(reason: string): Condition {
   return flag(`opaque:${reason}`);
 }
 
-/** Translates a route's host: `*`, `*.example.com` or a name. */
+/** Translates the host of a route to a condition. The host is `*`, a wildcard such as `*.example.com`, or a name. */
 export function hostCondition(host: string): Condition {
   const name = host.toLowerCase();
   if (name === '*') return ALWAYS;
   return text('host', name.startsWith('*') ? { form: 'suffix', text: name.slice(1) } : { form: 'exact', text: name });
 }
 
-/** Translates the parts of a match that an outside caller can influence. The host is translated separately. */
+/** Translates those parts of a match that a caller from outside can influence. The host is translated separately. */
 export function matchCondition(match: HttpMatch, { protocol, port }: Listener): Condition {
   const { uri, method, authority, scheme, queryParams, headers, withoutHeaders, sourceLabels, sourceNamespace } = match;
   return all([
@@ -51,7 +52,10 @@ export function matchCondition(match: HttpMatch, { protocol, port }: Listener): 
   ]);
 }
 
-/** Translates a header match. Pseudo-headers have their own fields, and anonymous callers have no verified claims. */
+/**
+ * Translates a match on a header. Pseudo-headers have fields of their own, and anonymous callers have no verified
+ * claims.
+ */
 function headerCondition(name: string, value: StringMatch): Condition {
   const lower = name.toLowerCase();
   if (lower.startsWith('@request.auth')) return NEVER;
@@ -61,7 +65,9 @@ function headerCondition(name: string, value: StringMatch): Condition {
   return presentCondition(`header:${lower}`, value);
 }
 
-/** Translates `withoutHeaders`. A missing header is treated as empty unless the match only tests for presence. */
+/**
+ * Translates `withoutHeaders`. A missing header is treated as empty, unless the match only tests whether it is present.
+ */
 function withoutCondition(name: string, value: StringMatch): Condition {
   const condition = headerCondition(name, value);
   const field: TextField = `header:${name.toLowerCase()}`;
@@ -80,13 +86,15 @@ function withoutCondition(name: string, value: StringMatch): Condition {
   return tests.some((test) => passesTest(test, '')) ? all([present, not(condition)]) : not(condition);
 }
 
-/** Whether Istio translates a match to a presence test. This applies to empty matches and to the regex `*`. */
+/**
+ * Checks whether Istio translates a match to a presence test, which is the case for empty matches and the regex `*`.
+ */
 function isPresenceMatch(match: StringMatch | undefined): boolean {
   const { exact, prefix, regex } = match ?? {};
   return regex === '*' || (exact === undefined && prefix === undefined && regex === undefined);
 }
 
-/** Translates a match of the whole header, including its port. The field `host` does not contain the port. */
+/** Translates a match on the entire Host header, which includes the port. The `host` field of a formula excludes it. */
 function authorityCondition(match: StringMatch | undefined): Condition {
   const { exact } = match ?? {};
   if (exact === undefined)
@@ -103,7 +111,7 @@ function authorityCondition(match: StringMatch | undefined): Condition {
 
 const PORT: Condition = flag('host.port');
 
-/** Translates a case-insensitive path match. Envoy ignores `ignoreUriCase` for regular expressions. */
+/** Translates a case-insensitive match on the path. Envoy ignores `ignoreUriCase` for regular expressions. */
 function withoutCase(uri: StringMatch | undefined): Condition {
   const { exact, prefix } = uri ?? {};
   const written = exact ?? prefix;
@@ -121,10 +129,10 @@ function presentCondition(field: TextField, value: StringMatch): Condition {
   return condition === ALWAYS ? text(field, ANY_TEXT) : condition;
 }
 
-/** Matches every value that is present, even if it is empty. */
+/** Matches any value that is present, even an empty one. */
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
-/** Translates a string match. If it is undefined, every value matches. */
+/** Translates a string match. An undefined match accepts every value. */
 function stringCondition(field: TextField, match: StringMatch | undefined): Condition {
   const { exact, prefix, regex } = match ?? {};
   if (exact !== undefined) return text(field, { form: 'exact', text: exact });
@@ -143,7 +151,7 @@ function isEveryPath(field: TextField, test: TextTest): boolean {
   return test.text === '' ? field === 'path' : field === 'path' && test.text === '/';
 }
 
-/** Returns the reason of an opaque field. Undefined for other fields. */
+/** Returns the reason for an opaque field, or undefined for other fields. */
 export function opaqueReason(field: string): string | undefined {
   return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
 }

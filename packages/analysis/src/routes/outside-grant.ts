@@ -1,6 +1,6 @@
 /**
- * Finds VirtualServices that route calls for a granted name to a service outside the grant. istiod sends these routes
- * to the grant's workspaces as it does to any sidecar, so the workspaces' calls are refused at the other service.
+ * Finds VirtualServices that route calls for a granted host to a service outside the grant. istiod sends these routes
+ * to the grant's workspaces just as it does to other sidecars, so the other service rejects the workspaces' calls.
  */
 
 import {
@@ -15,10 +15,10 @@ import {
 import { listed, texts } from '@meshpass/istio/members';
 import { possibleDestinations, type SidecarCall } from './destinations.ts';
 
-/** A grant's ports. A missing port number is unknown and may be any port. */
+/** The ports that a grant covers. If a port number is missing, it is unknown and could be any port. */
 export interface GrantReach {
   readonly grant: string;
-  /** `meshpass-GRANT`. */
+  /** The namespace of the grant's workspaces, `meshpass-GRANT`. */
   readonly namespace: string;
   readonly place: Place;
   readonly ports: readonly Omit<SidecarCall, 'from'>[];
@@ -28,14 +28,17 @@ export interface RouteOutsideGrant {
   readonly on: VirtualService;
   readonly path: Path;
   readonly grant: GrantReach;
-  /** Granted ports whose calls match the route, such as `orders.shop.svc.cluster.local:8080`. */
+  /** The granted ports whose calls match the route, such as `orders.shop.svc.cluster.local:8080`. */
   readonly called: readonly string[];
   readonly to: string;
-  /** Effect on a workspace's calls. */
+  /** The effect on calls from a workspace that match the route. */
   readonly does: 'refused' | 'closed' | 'not mirrored';
 }
 
-/** Lists routes to destinations outside their grant, in grant order. Each destination is listed once per grant. */
+/**
+ * Lists the routes that lead outside their grant, in the order of the grants. Each destination is only listed once per
+ * grant.
+ */
 export function findRoutesOutsideGrants(mesh: MeshView, grants: readonly GrantReach[]): readonly RouteOutsideGrant[] {
   const governing = governingRoutes(mesh);
   return grants.flatMap((grant) => {
@@ -66,8 +69,8 @@ export function findRoutesOutsideGrants(mesh: MeshView, grants: readonly GrantRe
 }
 
 /**
- * Creates a function that returns the VirtualServices that apply to a host for sidecars in a namespace. These are only
- * the ones with the most specific matching host, because istiod ignores all others.
+ * Creates a function that returns the VirtualServices that apply to a host for sidecars in a namespace. Only those with
+ * the most specific matching host are returned, because istiod ignores all others.
  */
 function governingRoutes(mesh: MeshView): (host: string, namespace: string) => readonly VirtualService[] {
   const exact = new Map<string, VirtualService[]>();
@@ -95,8 +98,8 @@ function holds({ ports }: GrantReach, host: string, port: number | undefined): b
 }
 
 /**
- * Returns the port for a destination that does not specify one. For connections, istiod uses the destination's only
- * port. For requests, it searches the services of the called port and therefore uses that port
+ * Returns the port of a destination that does not specify one. For connections, istiod uses the destination's only
+ * port. For requests, it searches the services with the called port and uses that port
  * (buildSidecarOutboundHTTPRouteConfig).
  */
 function onlyPort(mesh: MeshView, host: string): number | undefined {
@@ -109,8 +112,8 @@ function withPort(host: string, port: number | undefined): string {
 }
 
 /**
- * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`. Adds no
- * trailing period.
+ * Describes the route, for example `calls to orders.shop... go to ledger.shop..., which is outside grant dev
+ * (access.yaml:12): ...`. The text does not end with a period.
  */
 export function describeRouteOutside({ grant, called, to, does }: RouteOutsideGrant): string {
   const { file, line } = grant.place;

@@ -1,17 +1,22 @@
-/** Finds matches that no call can satisfy together, so that route formulas do not need to exclude each other. */
+/**
+ * Finds matches that no single call can satisfy together, so that the formulas of their routes do not have to exclude
+ * each other.
+ */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 import { impliedTestResult } from './text-match.ts';
 
-/** Whether a call may satisfy both conditions. Only exact texts and prefixes of single fields are compared. */
+/**
+ * Checks whether a call could satisfy both conditions. Only exact texts and prefixes of individual fields are compared.
+ */
 export function mayOverlap(one: Condition, other: Condition): boolean {
   const [some, others] = [requiredTextTests(one), requiredTextTests(other)];
   return some.some((first) => others.some((second) => !areDisjoint(first, second)));
 }
 
-/** Text tests by field. An alternative requires all of them. */
+/** The text tests that must all pass, by field. */
 type Required = ReadonlyMap<string, TextTest>;
 
 /** Lists the text tests that each alternative of a condition requires. */
@@ -34,15 +39,18 @@ function areDisjoint(one: Required, other: Required): boolean {
   return false;
 }
 
-/** Index that finds conditions by the paths they may match. */
+/** An index that finds conditions by the paths they could match. */
 export interface PathIndex {
-  /** Lists, in order, the positions of conditions that a call with the given path may satisfy. */
+  /** Lists the positions of the conditions that a call with the given path could satisfy, in order. */
   readonly at: (path: string) => readonly number[];
-  /** Lists the positions before `position` whose conditions a call may satisfy together with the one at `position`. */
+  /**
+   * Lists the positions before `position` whose conditions a call could satisfy at the same time as the one at
+   * `position`.
+   */
   readonly before: (position: number) => readonly number[];
 }
 
-/** Indexes conditions by the exact paths and prefixes that they require. */
+/** Indexes conditions by the exact paths and path prefixes that they require. */
 export function indexPaths(conditions: readonly Condition[]): PathIndex {
   const open = new Set<number>();
   const byText = new Map<string, number[]>();
@@ -87,7 +95,7 @@ export function indexPaths(conditions: readonly Condition[]): PathIndex {
 
 type PathTest = TextTest & { readonly form: 'exact' | 'prefix' };
 
-/** Returns the path test of each alternative. Undefined for alternatives without an exact path or prefix. */
+/** Returns the path test of each alternative, or undefined for alternatives without an exact path or prefix. */
 function pathsOf(condition: Condition): readonly (PathTest | undefined)[] {
   return requiredTextTests(condition).map((required) => {
     const test = required.get('path');

@@ -1,8 +1,8 @@
-/** Changes that a route makes to a request before the workload sees it. */
+/** Determines the changes that a route makes to a request before the workload receives it. */
 import type { HttpMatch, HttpRoute, RouteFilter } from '@meshpass/istio';
 import { items, record, text, texts } from '@meshpass/istio/members';
 
-/** Replacement for the whole path or for the prefix that the route matches. The query string is kept. */
+/** The replacement for the entire path, or for the prefix that the route matches. The query string is preserved. */
 export type PathRewrite =
   | { readonly whole: true; readonly by: string }
   | {
@@ -10,33 +10,33 @@ export type PathRewrite =
       readonly prefix: string;
       readonly ignoreCase: boolean;
       readonly by: string;
-      /** Whether the prefix matches whole segments, so that the rest is empty or starts with `/`. */
+      /** Whether the prefix only matches whole segments, so that the rest of the path is empty or starts with `/`. */
       readonly segments: boolean;
     };
 
 export interface HeaderChange {
-  /** Lowercase header name. */
+  /** The name of the header, in lowercase. */
   readonly name: string;
-  /** `compute`: the value is only known at request time. */
+  /** How the header is changed. With `compute`, the new value is only known once a request arrives. */
   readonly change: 'set' | 'add' | 'remove' | 'compute';
   readonly value: string;
 }
 
 export interface Rewrite {
   readonly path?: PathRewrite | 'unknown';
-  /** New host, with a port if it has one. */
+  /** The new host, including the port if there is one. */
   readonly host?: string;
-  /** Header changes in the order in which they are applied. */
+  /** The changes to headers, in the order in which they are applied. */
   readonly headers: readonly HeaderChange[];
 }
 
 export const NO_REWRITE: Rewrite = { headers: [] };
 
 /**
- * Parses the changes that a VirtualService route makes. Source: `TranslateRoute` in
+ * Parses the changes that a VirtualService route makes to requests. Source: `TranslateRoute` in
  * pilot/pkg/networking/core/route/route.go.
- * @param match match of the call, which determines the prefix to replace
- * @param ofDestination header changes of the weighted destination, which Envoy applies first
+ * @param match the match that applies to the call, which determines the prefix to replace
+ * @param ofDestination the header changes of the weighted destination, which Envoy applies first
  */
 export function routeRewrite(
   { rewrite, headers }: HttpRoute,
@@ -62,7 +62,7 @@ function pathOf(rewrite: HttpRoute['rewrite'], match: HttpMatch = {}): Rewrite['
   return { whole: false, prefix, ignoreCase: match.ignoreUriCase === true, by, segments: false };
 }
 
-/** Parses header changes in Istio's format: `request` with `remove`, `set` and `add`. */
+/** Parses header changes in Istio's format, in which `request` contains `remove`, `set` and `add`. */
 function headerChanges(headers: unknown): readonly HeaderChange[] {
   const { set, add, remove } = record(record(headers).request);
   const written = (change: 'set' | 'add', given: unknown): readonly HeaderChange[] =>
@@ -76,7 +76,7 @@ function headerChanges(headers: unknown): readonly HeaderChange[] {
   ];
 }
 
-/** Creates a header change. Envoy substitutes `%COMMAND%` in values, so such a value is not known in advance. */
+/** Creates a header change. Envoy replaces each `%COMMAND%` in a value, so such a value is not known in advance. */
 function headerChange(name: string, change: HeaderChange['change'], value: string): HeaderChange {
   return { name: name.toLowerCase(), change: value.includes('%') ? 'compute' : change, value };
 }
@@ -85,7 +85,7 @@ function isHost(name: string): boolean {
   return name === 'host' || name.startsWith(':');
 }
 
-/** Parses the changes that the filters of a Gateway API route make. */
+/** Parses the changes that the filters of a Gateway API route make to requests. */
 export function filterRewrite(filters: readonly RouteFilter[], match: HttpMatch | undefined): Rewrite {
   const rewrites = filters.flatMap(({ type, urlRewrite }) => (type === 'URLRewrite' && urlRewrite ? [urlRewrite] : []));
   const path = rewrites.flatMap((one) => (one.path ? [one.path] : []))[0];
@@ -104,7 +104,10 @@ export function filterRewrite(filters: readonly RouteFilter[], match: HttpMatch 
   };
 }
 
-/** Parses a path rewrite. A segment prefix was translated to two Istio matches, an exact path and a prefix with `/`. */
+/**
+ * Parses a path rewrite. Istio represents a segment prefix as two matches: the exact path, and the prefix followed by a
+ * slash.
+ */
 function filterPath(
   { replaceFullPath, replacePrefixMatch = '' }: NonNullable<NonNullable<RouteFilter['urlRewrite']>['path']>,
   { uri }: HttpMatch = {},
@@ -112,14 +115,14 @@ function filterPath(
   if (replaceFullPath !== undefined) return { whole: true, by: replaceFullPath };
   if (uri?.regex !== undefined) return 'unknown';
   const by = replacePrefixMatch.replace(/\/$/, '');
-  // Istio replaces the leading slash of the path, but the API keeps it.
+  // Istio replaces the slash at the start of the path, whereas the Gateway API keeps it.
   if (uri === undefined && by !== '') return 'unknown';
   if (uri?.exact !== undefined) return { whole: true, by: by || '/' };
   const prefix = (uri?.prefix ?? '/').replace(/\/$/, '');
   return { whole: false, prefix, ignoreCase: false, by, segments: true };
 }
 
-/** Returns the matches as they apply to the rewritten calls that the workload sees. */
+/** Converts matches so that they apply to the rewritten calls that the workload receives. */
 export function rewrittenMatches(
   matches: readonly HttpMatch[],
   rewrite: (match: HttpMatch) => Rewrite,
@@ -134,14 +137,14 @@ export function rewrittenMatches(
   });
 }
 
-/** Returns the rewritten path without its query string. Undefined if it is unknown. */
+/** Returns the path after rewriting, without its query string. Returns undefined if it is unknown. */
 export function rewrittenPath(rewrite: Rewrite['path'], path: string): string | undefined {
   if (rewrite === undefined) return path;
   if (rewrite === 'unknown') return undefined;
   return rewrite.whole ? rewrite.by : rewrite.by + path.slice(rewrite.prefix.length);
 }
 
-/** Returns a header's value after a route's changes. The value is undefined if the header is missing. */
+/** Returns the value of a header after a route's changes. The value is undefined if the header is missing. */
 export function rewrittenHeader(
   { headers }: Rewrite,
   name: string,

@@ -1,9 +1,12 @@
-/** Compares route matches with each other and with the string patterns of policies. */
+/** Compares the matches of routes with each other and with the string patterns in policies. */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import { parsePathTest, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 
-/** Whether all texts that pass `wanted` also pass the test (true) or all fail it (false). Undefined if they differ. */
+/**
+ * Returns true if all texts that pass `wanted` also pass the test, false if all of them fail it, and undefined
+ * otherwise.
+ */
 export function impliedTestResult(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
   if (wanted?.form === 'exact') return passesTest(test, wanted.text);
   if (wanted?.form === 'suffix') return test.form === 'exact' && !test.text.endsWith(wanted.text) ? false : undefined;
@@ -14,19 +17,19 @@ export function impliedTestResult(test: TextTest, wanted: TextTest | undefined):
   return test.form === 'exact' || !wanted.text.startsWith(head) ? false : undefined;
 }
 
-/** Whether a policy's path pattern may match a path that a route matches. */
+/** Checks whether the path pattern of a policy could match a path that a route matches. */
 export function mayMatch(pattern: string, uri: StringMatch | undefined): boolean {
   const test = parsePathTest(pattern);
   return test !== undefined && impliedTestResult(test, readUri(uri)) !== false;
 }
 
-/** Translates a URI match. Returns undefined if it may match any path, as a regular expression may. */
+/** Translates a match on the URI. Returns undefined if it could match any path, as a regular expression might. */
 function readUri({ exact, prefix = '/' }: StringMatch = {}): TextTest | undefined {
   if (exact !== undefined) return { form: 'exact', text: exact };
   return prefix === '/' || prefix === '' ? undefined : { form: 'prefix', text: prefix };
 }
 
-/** Returns the common prefix of all texts that pass the test. */
+/** Returns the prefix that all texts that pass the test have in common. */
 function headOf(test: TextTest): string {
   if (test.form === 'exact' || test.form === 'prefix') return test.text;
   if (test.form !== 'pattern') return '';
@@ -34,7 +37,7 @@ function headOf(test: TextTest): string {
   return test.pieces.slice(0, any).reduce((head, piece) => head + ('text' in piece ? piece.text : ''), '');
 }
 
-/** Whether `wide` matches every call that `narrow` matches. Only tests of the request itself are compared. */
+/** Checks whether `wide` matches every call that `narrow` matches. Only tests of the request itself are compared. */
 export function coversMatch(wide: HttpMatch, narrow: HttpMatch): boolean {
   return (
     coversUri(wide.uri, narrow.uri) &&
@@ -45,13 +48,15 @@ export function coversMatch(wide: HttpMatch, narrow: HttpMatch): boolean {
   );
 }
 
-/** Whether `narrow` has every field of `wide`, with the same value. */
+/** Checks whether `narrow` has all fields of `wide`, with the same values. */
 export function isFieldSubset(wide: unknown, narrow: unknown): boolean {
   const given = record(narrow);
   return Object.entries(record(wide)).every(([name, value]) => JSON.stringify(value) === JSON.stringify(given[name]));
 }
 
-/** Whether `wide` matches every path that `narrow` matches. Regular expressions are compared only for equality. */
+/**
+ * Checks whether `wide` matches every path that `narrow` matches. Regular expressions are only compared for equality.
+ */
 export function coversUri(wide: StringMatch | undefined, narrow: StringMatch | undefined): boolean {
   if (!wide || Object.keys(wide).length === 0) return true;
   if (wide.prefix === '/' || wide.prefix === '' || (wide.regex !== undefined && EVERYTHING.has(wide.regex)))
@@ -68,8 +73,8 @@ export function coversUri(wide: StringMatch | undefined, narrow: StringMatch | u
 const EVERYTHING = new Set(['.*', '^.*$', '^.*', '.*$', '/.*', '^/.*', '^/.*$']);
 
 /**
- * Translates a segment prefix, as used by the Gateway API and Ingress, to Istio matches, whose prefixes match text. The
- * segment prefix `/a` matches `/a` and `/a/b`, but not `/ab`. Returns no matches for `/`, because it matches every
+ * Translates a segment prefix, as used by the Gateway API and Ingress, to Istio matches, whose prefixes are plain text.
+ * The segment prefix `/a` matches `/a` and `/a/b`, but not `/ab`. Returns an empty list for `/`, which matches every
  * path.
  */
 export function segmentPrefix(prefix: string): readonly StringMatch[] {

@@ -4,11 +4,11 @@ import { opaqueReason } from './match-condition.ts';
 
 type WhyUnknown = (field: string) => string | undefined;
 
-/** Whether a call satisfies a formula, or why this is unknown. */
+/** The result of evaluating a formula for a call: true or false, or the reason why it is unknown. */
 export type ThreeValued = boolean | { readonly unknown: string };
 
 /**
- * Evaluates a formula that may contain opaque parts.
+ * Evaluates a formula for a call. The formula may contain opaque parts, whose results are unknown.
  * @param whyUnknown explains why the value of a field is unknown; returns undefined for known fields
  */
 export function evaluateThreeValued(
@@ -34,7 +34,10 @@ export function evaluateThreeValued(
   }
 }
 
-/** @param decisive part value that determines the result of the whole formula */
+/**
+ * Combines the results of all parts of a formula that joins them by "and" or "or".
+ * @param decisive the result of a single part that decides the whole formula
+ */
 function combined(call: Call, parts: readonly Condition[], decisive: boolean, whyUnknown: WhyUnknown): ThreeValued {
   let result: ThreeValued = !decisive;
   for (const part of parts) {

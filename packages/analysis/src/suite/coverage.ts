@@ -1,28 +1,28 @@
-/** Coverage of a test suite: elements that decided a case, and elements that did not decide any. */
+/** Measures the coverage of a test suite: which `who` entries, granted ports and rules decided at least one case. */
 
 import { formatOperation, formatPlace, type ResolvedGrant } from '@meshpass/access/compile';
 import { ofKind, type Resource } from '@meshpass/istio';
 import { parsePathTest, passesTest } from '../diff/formula/text-test.ts';
 import type { CaseCall } from './read-suite.ts';
 
-/** Elements that decided at least one case. */
+/** The elements that decided at least one case. */
 export interface CoveredElements {
-  /** Positions of `who` entries, FILE:LINE:COLUMN. */
+  /** The positions of `who` entries, as FILE:LINE:COLUMN. */
   readonly who: Set<string>;
-  /** Granted ports, as JSON of the grant and the call. */
+  /** Granted ports, each identified by the grant's name and the call, as JSON. */
   readonly ports: Set<string>;
-  /** NAMESPACE/NAME#RULE of policies that Meshpass did not create. */
+  /** Rules of policies that Meshpass did not create, as NAMESPACE/NAME#RULE. */
   readonly rules: Set<string>;
 }
 
 export interface Coverage {
   readonly covered: number;
   readonly total: number;
-  /** Elements that did not decide any case, as FILE:LINE and a description. */
+  /** The elements that did not decide any case, each as FILE:LINE followed by a description. */
   readonly missed: readonly string[];
 }
 
-/** Computes which entries, granted ports and rules are covered by the cases. */
+/** Computes which `who` entries, granted ports and rules the test cases cover. */
 export function computeCoverage(
   grants: readonly ResolvedGrant[],
   others: readonly Resource[],

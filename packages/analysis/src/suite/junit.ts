@@ -1,4 +1,4 @@
-/** Formats test results as JUnit XML, which every CI system supports. */
+/** Formats test results as JUnit XML, which all common CI systems can display. */
 import type { SuiteResult } from './run-suite.ts';
 
 /**
@@ -34,7 +34,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '\n': '&#10;',
 };
 
-/** Escapes text for XML 1.0. Control characters that XML 1.0 does not allow are replaced. */
+/** Escapes text for XML 1.0, and replaces the control characters that XML 1.0 does not allow. */
 function escaped(text: string): string {
   return (
     text

@@ -1,4 +1,4 @@
-/** Proves the properties of a suite for all calls that they cover. */
+/** Proves that the properties in a test suite hold for every call that they cover. */
 
 import type { Access } from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
@@ -16,11 +16,11 @@ import type { PolicyProperty } from './read-suite.ts';
 
 export interface CaseOutcome {
   readonly passed: boolean;
-  /** Decision and its reason. For a failed property, a call that disproves it. */
+  /** The decision and its reason. If a property failed, this contains a call that disproves it. */
   readonly said: string;
 }
 
-/** Returns the calls that a property covers, to any destination. */
+/** Returns the calls that a property covers, regardless of their destination. */
 export function propertyCalls({ who, method, path }: PolicyProperty, access: Access): Condition {
   return all([
     callers(who, access),
@@ -38,8 +38,8 @@ function callers(who: PolicyProperty['who'], { grants }: Access): Condition {
 }
 
 /**
- * Checks a property at every port that it covers, using the port's own name. The property fails if even a single call
- * has a different result.
+ * Checks a property at every port that it covers, using the server name of that port. The property fails if any of its
+ * calls has a different result.
  */
 export function show(
   property: PolicyProperty,
@@ -77,22 +77,22 @@ export function show(
   return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
 }
 
-/** Returns the calls that use a port's server name, in any granted subset. */
+/** Returns the calls whose SNI is the server name of a port or of any of its granted subsets. */
 function namedBy({ names, space }: AnalysisContext, plain: string): Node {
   const granted = names.get(plain);
   return granted ? space.set(granted) : space.withText('connection.sni', plain);
 }
 
 /**
- * Explains why a property is not proven. This is the case if the result is unknown at a port that the property covers
- * and that its callers may reach.
+ * Explains why a property could not be proven: the result is unknown at a port that the property covers and that its
+ * callers may be able to reach.
  */
 function unknownTo(property: PolicyProperty, { unknown, open }: AnalysisContext, mesh: Mesh): string | undefined {
   const { expect } = property;
   for (const { endpoint, reason } of unknown) {
     const service = endpoint.services.find((one) => {
       const through = open[1].has(serverOf(one, mesh.clusterDomain).host);
-      // If the mesh gateway does not forward calls to a port, they are refused, regardless of the port's proxy.
+      // If the mesh gateway does not forward calls to a port, they are rejected no matter which proxy the port has.
       const refused = !through && isOfWorkspaces(property);
       return isMeant(property, one) && !(refused && expect === 'refused');
     });

@@ -1,6 +1,6 @@
 /**
- * Reads a test suite for an access file: callers, calls and expected results. The format is documented in
- * docs/policy.md.
+ * Reads a test suite for an access file, which lists callers, calls and the expected results. The format is documented
+ * in docs/policy.md.
  */
 
 import { readYaml } from '@meshpass/access';
@@ -9,25 +9,31 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { z } from 'zod';
 
-/** Call in a case, such as `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
+/**
+ * The call that a test case makes, such as `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a TCP
+ * connection.
+ */
 export interface CaseCall {
   readonly service: string;
   readonly namespace: string;
   readonly port: number;
-  /** HTTP request; absent for a TCP port. */
+  /** The HTTP request. Undefined for TCP ports. */
   readonly http?: { readonly method: string; readonly path: string };
 }
 
-/** Caller in a case: a workspace with a proof, a grant holder, a mesh workload, or a caller without mutual TLS. */
+/**
+ * The caller in a test case: a workspace with a proof, the holder of a grant, a workload in the mesh, or a caller
+ * without mutual TLS.
+ */
 export type CaseWho =
   | {
       readonly kind: 'proof';
       readonly issuer: string;
       readonly login?: string;
       readonly teams: readonly string[];
-      /** Organization roles, such as `ORGANIZATION/admin`. */
+      /** Roles in organizations, such as `ORGANIZATION/admin`. */
       readonly roles: readonly string[];
-      /** Time of the call, Unix seconds. If absent, no time window is open. */
+      /** When the call is made, in Unix seconds. If undefined, the call is made outside all time windows. */
       readonly at?: number;
       readonly repository?: string;
       readonly ref?: string;
@@ -43,35 +49,39 @@ export interface PolicyCase {
   readonly who: CaseWho;
   readonly call: CaseCall;
   readonly headers: Readonly<Record<string, string>>;
-  /** Whether the workspace does not send an identity token. */
+  /** Whether the workspace omits its identity token. */
   readonly tokenless: boolean;
   readonly expect: 'allowed' | 'refused';
-  /** Name of the grant, or NAMESPACE/NAME of the policy, that must decide the call. */
+  /** The grant (by name) or the policy (as NAMESPACE/NAME) that is expected to decide the call. */
   readonly by?: string;
 }
 
-/** Property that must hold for all calls of a kind, without exception. */
+/** A statement that must be true for every matching call, without exception. */
 export interface PolicyProperty {
   readonly place: Place;
   readonly name: string;
   /**
-   * Callers: `workspaces`, `everybody`, a grant, or workloads in a namespace (`NAMESPACE/*` or `NAMESPACE/ACCOUNT`).
+   * The callers that the property covers: `workspaces`, `everybody`, a grant, or workloads in a namespace
+   * (`NAMESPACE/*` or `NAMESPACE/ACCOUNT`).
    */
   readonly who:
     | { readonly kind: 'workspaces' | 'everybody' }
     | { readonly kind: 'grant'; readonly grant: string }
     | { readonly kind: 'workload'; readonly namespace: string; readonly account?: string };
-  /** Method in policy notation; absent for any method. */
+  /** The HTTP method in policy notation. Undefined if the property covers all methods. */
   readonly method?: string;
   readonly path?: string;
-  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with or without a port. Absent for all ports. */
+  /**
+   * The Service as `SERVICE.NAMESPACE` or `*.NAMESPACE`, optionally with a port. Undefined if the property covers all
+   * ports.
+   */
   readonly at?: { readonly service: string; readonly namespace: string; readonly port?: number };
   readonly expect: 'allowed' | 'refused';
 }
 
 export interface PolicySuite {
   readonly file: string;
-  /** Paths of manifests, relative to the suite file. */
+  /** The paths of the manifests, relative to the suite file. */
   readonly manifests: readonly string[];
   readonly cases: readonly PolicyCase[];
   readonly properties: readonly PolicyProperty[];
@@ -137,8 +147,8 @@ const schema = z.strictObject({
 
 /**
  * Reads a test suite.
- * @param file file name for messages
- * @throws MeshpassError `policy_cases_invalid` with every problem by FILE:LINE:COLUMN
+ * @param file the file name to use in error messages
+ * @throws MeshpassError `policy_cases_invalid` with the FILE:LINE:COLUMN of every problem
  * @example
  * ```ts
  * import { readSuite } from '@meshpass/analysis/suite';

@@ -1,4 +1,4 @@
-/** Decides every case of a suite, and proves every property for all calls that it covers. */
+/** Decides each case of a test suite, and proves each property for all of the calls that it covers. */
 
 import { authorize, claimsRequired } from '@meshpass/access';
 import {
@@ -27,15 +27,15 @@ import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-s
 export interface SuiteInput {
   readonly suites: readonly PolicySuite[];
   readonly access: Access;
-  /** Services, workloads and policies of the mesh. Objects that Meshpass created are ignored. */
+  /** The Services, workloads and policies in the mesh. Objects created by Meshpass are ignored. */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly tokens: IdentityTokens;
-  /** Reason why some policies may not have been read. Cases that depend on them fail. */
+  /** The reason why some policies may not have been read, if any. Cases that depend on those policies fail. */
   readonly unread?: string | undefined;
 }
 
-/** Outcome of a single case or property. */
+/** The outcome of a single case or property. */
 export interface Outcome extends CaseOutcome {
   readonly file: string;
   readonly line: number;
@@ -48,7 +48,7 @@ export interface SuiteResult {
 }
 
 /**
- * Runs the cases and properties of test files against an access file. No cluster is needed.
+ * Runs the cases and properties in test files against an access file. Does not require a cluster.
  * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
@@ -153,8 +153,8 @@ function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
 }
 
 /**
- * Explains why a port that a call may reach is unknown. Ambient mode is considered last, because some calls to such
- * ports can be decided.
+ * Explains why the result of a call to one of these ports is unknown. Ambient mode is only reported if there is no
+ * other reason, because some calls to ports in ambient mode can still be decided.
  */
 function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
   const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
@@ -163,7 +163,7 @@ function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string 
 
 type Verdict = Decision & { readonly names: readonly string[] };
 
-/** Decides a call made by one identity, or explains why the decision is unknown. */
+/** Decides the call for one of the caller's identities, or explains why the result is unknown. */
 function decideIdentity(
   identity: Identity,
   one: PolicyCase,
@@ -184,7 +184,7 @@ function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): st
 }
 
 /**
- * Decides a call from a workload, or from a caller outside the mesh, to ports in ambient mode. The call goes through
+ * Decides a call to ports in ambient mode that comes from a workload or from outside the mesh. The call goes through
  * the waypoint if the caller is also in ambient mode.
  */
 function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench): Verdict | string {
@@ -210,8 +210,8 @@ function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench)
 const OTHER_WAY = 'the caller may be in ambient mode or not, and the waypoint decides differently';
 
 /**
- * Returns the first refusal, or the first endpoint's decision if no endpoint refuses the call, with the name of the
- * policy. The deciding rule is recorded in `touched`.
+ * Returns the first decision that rejects the call. If no endpoint rejects it, returns the decision of the first
+ * endpoint. Also records the deciding rule in `touched`.
  */
 function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { context, touched }: Bench): Verdict {
   const verdicts = endpoints.map(({ workload, port, protocol, through }): Decision => {
@@ -224,7 +224,7 @@ function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { c
   return { ...decisive, names };
 }
 
-/** Records the `who` entry and the port that admitted an identity. Returns the name of the identity's grant. */
+/** Records which `who` entry and which port let an identity in. Returns the name of its grant, if it has one. */
 function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Bench): readonly string[] {
   if (who !== undefined) touched.who.add(who);
   if (grant === undefined) return [];
@@ -232,7 +232,9 @@ function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Benc
   return [grant];
 }
 
-/** Decision for workspaces if the port disables mutual TLS, which they always use. */
+/**
+ * The decision for workspaces at ports that disable mutual TLS. Workspaces always use mutual TLS, so they are rejected.
+ */
 const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port disables mutual TLS' };
 
 function unknownResult({ expect }: PolicyCase, reason: string): CaseOutcome {
@@ -255,11 +257,11 @@ function compareToExpected(
 interface Identity {
   readonly call: Call;
   readonly grant?: string;
-  /** Position of the `who` entry that admits the identity. */
+  /** The position of the `who` entry that admits this identity. */
   readonly who?: string;
 }
 
-/** Lists the identities of a case's caller. A workspace has one identity for each of its grants. */
+/** Lists the identities that a test case's caller can use. A workspace has one for each of its grants. */
 function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
   const { who } = one;
   switch (who.kind) {
@@ -317,7 +319,7 @@ function callOf(
   return { flags: new Set(peer ? ['peer'] : []), texts, lists: new Map(), addresses: new Map() };
 }
 
-/** Builds an attestation that the file trusts. Its issuer and audience come from an entry of `trust.issuers`. */
+/** Builds an attestation that the access file trusts, using the issuer and audience of an entry in `trust.issuers`. */
 function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>, { trust }: Access): Attestation {
   const { issuer, login, teams, roles, repository, ref } = who;
   const isGithub = issuer === 'github';
@@ -348,7 +350,7 @@ function endpointsAt(endpoints: readonly Endpoint[], call: CaseCall): readonly E
   return endpoints.filter(({ services }) => services.includes(nameOf(call)));
 }
 
-/** Formats a Service port in the same format as `Endpoint.services`. */
+/** Formats a Service and its port in the same way as the entries of `Endpoint.services`. */
 function nameOf({ service, namespace, port }: CaseCall): string {
   return `${service}.${namespace}:${port}`;
 }

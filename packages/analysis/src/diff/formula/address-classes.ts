@@ -1,6 +1,6 @@
 /**
- * Classifies the addresses of a field. Addresses that are in the same set of ranges form one class, which is
- * represented by one example.
+ * Divides the addresses of a field into classes. Addresses that are in the same set of ranges form one class, which is
+ * represented by an example.
  */
 import { IPV6, parseCidr } from '../../address.ts';
 
@@ -11,8 +11,8 @@ export interface AddressClasses {
 }
 
 /**
- * Computes the classes.
- * @param ranges address ranges that `parseCidr` accepts
+ * Divides all addresses into classes.
+ * @param ranges the address ranges, in a format that `parseCidr` accepts
  */
 export function classifyAddresses(ranges: readonly string[]): AddressClasses {
   const read = [...new Set(ranges)].map((text) => ({ text, ...parseCidr(text)! }));
@@ -24,7 +24,7 @@ export function classifyAddresses(ranges: readonly string[]): AddressClasses {
   const examples: string[] = [];
   const passed = new Map<string, number[]>(read.map(({ text }) => [text, []]));
   const points = [...cuts].sort((a, b) => (a < b ? -1 : 1));
-  // The plainest address comes first and becomes class 0. If possible, it is outside all ranges.
+  // Class 0 should be the plainest one. If possible, its addresses are outside all ranges.
   const ordered = points
     .map((point) => ({ point, held: holding(point) }))
     .sort((a, b) => a.held.length - b.held.length);

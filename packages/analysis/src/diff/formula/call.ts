@@ -1,4 +1,6 @@
-/** Concrete call. It is an example that proves a difference, and the input of a formula. */
+/**
+ * A concrete call, which serves as the example that proves a difference and as the input when a formula is evaluated.
+ */
 
 import { parseCidr } from '../../address.ts';
 import type { Condition } from './condition.ts';
@@ -6,14 +8,14 @@ import { isMultiValued } from './condition.ts';
 import { passesTest } from './text-test.ts';
 
 export interface Call {
-  /** Flags that are set. All others are false. Fields that may have more than one value are in `lists`. */
+  /** The flags that are true. All other flags are false. */
   readonly flags: ReadonlySet<string>;
   readonly texts: ReadonlyMap<string, string>;
   readonly lists: ReadonlyMap<string, readonly string[]>;
   readonly addresses: ReadonlyMap<string, string>;
 }
 
-/** Evaluates a formula directly for a single call. Tests use this function to verify the diagrams. */
+/** Evaluates a formula directly for a single call. Used in tests to verify the diagrams. */
 export function meets(call: Call, condition: Condition): boolean {
   switch (condition.op) {
     case 'constant':

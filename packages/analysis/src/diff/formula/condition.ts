@@ -1,6 +1,6 @@
 /**
- * Represents policy requirements as formulas, which combine tests of single fields with and, or, not. Workloads share
- * formulas. Formulas are compared by identity, so each one must be built only once.
+ * Represents policy requirements as formulas, which combine tests of single fields with "and", "or" and "not".
+ * Workloads share formulas. Formulas are compared by identity, so each one must be created only once.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { parsePathTest, type TextTest } from './text-test.ts';
@@ -12,34 +12,40 @@ export type Condition =
   | Test;
 
 /**
- * Test of a single field. If the field has more than one value (claims, audiences), it passes if any of the values
- * does.
+ * A test of a single field. If the field has more than one value, such as a claim or the audiences of a token, at least
+ * one of the values has to pass the test.
  */
 export type Test =
   | { readonly op: 'text'; readonly field: TextField; readonly test: TextTest }
   | { readonly op: 'flag'; readonly field: FlagField }
   | { readonly op: 'address'; readonly field: AddressField; readonly range: string };
 
-/** Fields that are true or false. */
+/** Fields whose value is either true or false. */
 export type FlagField =
-  /** The peer has proven its identity with mutual TLS. */
+  /** Whether the peer has proven its identity with mutual TLS. */
   | 'peer'
-  /** A token that cannot be verified is present in a location that the workload reads: `unverified:LOCATION`. */
+  /** Whether the workload finds a token that cannot be verified in the given location: `unverified:LOCATION`. */
   | `unverified:${string}`
-  /** An external authorizer allows the call: `custom:PROVIDER`. */
+  /** Whether an external authorizer allows the call: `custom:PROVIDER`. */
   | `custom:${string}`
-  /** The caller is in the private network behind an internal entry point. */
+  /** Whether the caller is in the private network behind an internal entry point. */
   | 'private'
-  /** The Host header of a call from outside includes a port. In that case, the field `host` does not include it. */
+  /**
+   * Whether the Host header of a call from outside the mesh includes a port. The `host` field then does not include it.
+   */
   | 'host.port'
-  /** A condition that formulas cannot express, with the reason. Conditions with equal reasons are the same. */
+  /**
+   * A condition that formulas cannot express. The name contains the reason, and conditions with the same reason count
+   * as one.
+   */
   | `opaque:${string}`;
 
 export type AddressField = 'source.ip' | 'remote.ip' | 'destination.ip';
 
 /**
- * Text fields. A peer's identity `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT` is split into its parts. `token.*`
- * fields belong to a token with a valid signature. Whether the workload accepts its issuer is part of the formula.
+ * Text fields. The peer's identity, `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, is split into its parts. The
+ * `token.*` fields belong to a token with a valid signature. The formula also states whether the workload accepts its
+ * issuer.
  */
 export type TextField =
   | 'peer.namespace'
@@ -51,28 +57,31 @@ export type TextField =
   | 'host'
   | 'method'
   | 'path'
-  /** Protocol and port of the entry point: `https:443`. */
+  /** The protocol and port of the entry point, such as `https:443`. */
   | 'listener'
-  /** Query parameter: `query:version`. */
+  /** A query parameter, such as `query:version`. */
   | `query:${string}`
-  /** Claim, which may have more than one value: `token.claim:a][b` is claim b within claim a. */
+  /**
+   * A token claim, which may have more than one value. For example, `token.claim:a][b` is the claim b within the claim
+   * a.
+   */
   | `token.claim:${string}`
-  /** Header name in lower case: `header:x-team`. */
+  /** A request header by its lowercase name, such as `header:x-team`. */
   | `header:${string}`
-  /** Envoy's dynamic metadata, by the key that the policy uses. */
+  /** Envoy's dynamic metadata, identified by the key that the policy uses. */
   | `metadata:${string}`;
 
 export const ALWAYS: Condition = { op: 'constant', value: true };
 export const NEVER: Condition = { op: 'constant', value: false };
 
-/** Returns the conjunction of conditions. Constants are folded. */
+/** Combines conditions with a logical AND, folding constants. */
 export function all(of: readonly Condition[]): Condition {
   const asked = of.filter((one) => one !== ALWAYS);
   if (asked.includes(NEVER)) return NEVER;
   return asked.length === 0 ? ALWAYS : asked.length === 1 ? asked[0]! : { op: 'all', of: asked };
 }
 
-/** Returns the disjunction of conditions. Constants are folded. */
+/** Combines conditions with a logical OR, folding constants. */
 export function any(of: readonly Condition[]): Condition {
   const offered = of.filter((one) => one !== NEVER);
   if (offered.includes(ALWAYS)) return ALWAYS;
@@ -85,18 +94,18 @@ export function not(of: Condition): Condition {
   return of === NEVER ? ALWAYS : { op: 'not', of };
 }
 
-/** Creates a test of a text field. */
+/** Creates a condition that tests a text field. */
 export function text(field: TextField, test: TextTest): Condition {
   return { op: 'text', field, test };
 }
 
-/** Creates a test for a path in a policy: exact, with `*` at one end, or a template. */
+/** Creates a condition for a path in policy notation: an exact path, a path with `*` at one end, or a template. */
 export function path(value: string): Condition {
   const test = parsePathTest(value);
   return test ? text('path', test) : NEVER;
 }
 
-/** Creates a test of a flag. */
+/** Creates a condition that requires a flag to be true. */
 export function flag(field: FlagField): Condition {
   return { op: 'flag', field };
 }
@@ -107,8 +116,8 @@ export function isMultiValued(field: TextField): boolean {
 }
 
 /**
- * Yields every test in a formula, visiting each object once.
- * @param seen shared parts that have already been visited
+ * Yields every test in a formula. Subformulas that occur more than once are only visited once.
+ * @param seen the parts that have already been visited
  */
 export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<Test> {
   if (seen.has(condition)) return;
@@ -128,8 +137,9 @@ export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<
 }
 
 /**
- * Replaces every test in a formula and simplifies the result. Shared parts are processed only once.
- * @param of returns the replacement; must depend only on the test
+ * Replaces every test in a formula and simplifies the result. Subformulas that occur more than once are only processed
+ * once.
+ * @param of returns the replacement for a test, and must not depend on anything else
  */
 export function replaceTests(condition: Condition, of: (test: Test) => Condition): Condition {
   const replace = memoize((part: Condition): Condition => {

@@ -1,8 +1,8 @@
 /**
- * Sets of calls as decision diagrams. Each node tests one field, whose values are divided into numbered classes, and
- * has a successor node for each class. Equal sets share a node, so a single comparison shows whether two rule sets are
- * equal or a difference is empty. Based on R. Bryant, "Graph-Based Algorithms for Boolean Function Manipulation"
- * (1986), with many-valued variables.
+ * Represents sets of calls as decision diagrams. Each node tests one field, whose values are divided into numbered
+ * classes, and has a successor node for each class. Equal sets share a node, so a single comparison shows whether two
+ * rule sets are equal or a difference is empty. Based on R. Bryant, "Graph-Based Algorithms for Boolean Function
+ * Manipulation" (1986), with many-valued variables.
  *
  * Class 0 represents all classes that a node does not list, so a rule about one of a thousand values needs only one
  * entry.
@@ -14,34 +14,40 @@ export type Node = number;
 export const NONE: Node = 0;
 export const EVERY: Node = 1;
 
-/** Product of fields within a set. It contains only the fields that matter for the set. */
+/** A combination of field values. Fields that do not matter are omitted. */
 export type Product = ReadonlyMap<number, ClassSet>;
 
-/** Classes of a single field. If `rest` is set, the listed classes are excluded instead. */
+/** A set of classes of a single field. If `rest` is true, it consists of all classes except the listed ones. */
 export interface ClassSet {
   readonly classes: ReadonlySet<number>;
   readonly rest: boolean;
 }
 
-/** Maximum number of nodes. No known mesh needs as many, and they do not exhaust memory. */
+/**
+ * The maximum number of nodes in a diagram. No known mesh needs this many, and a diagram of this size still fits in
+ * memory.
+ */
 const MAX_NODES = 4_000_000;
 
 export class Diagram {
   readonly #field: number[] = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
   readonly #rest: Node[] = [NONE, EVERY];
-  /** Classes that each node lists, in ascending order, and the successor node for each of them. */
+  /**
+   * The classes that each node lists, in ascending order. Their successor nodes are stored in `#nodes`, in the same
+   * order.
+   */
   readonly #classes: (readonly number[])[] = [[], []];
   readonly #nodes: (readonly Node[])[] = [[], []];
-  /** Nodes by the hash of their content. Nodes whose hashes are equal share a list. */
+  /** All nodes, grouped by the hash of their content. Nodes with the same hash share a list. */
   readonly #known = new Map<number, Node[]>();
   readonly #and = new PairMap();
   readonly #minus = new PairMap();
   readonly #or = new PairMap();
 
   /**
-   * Returns the calls whose value of `field` is in one of `classes`.
-   * @param classes classes of the field; may include class 0
-   * @param total number of classes that the field has
+   * Returns the calls in which the value of `field` belongs to one of `classes`.
+   * @param classes the classes of the field, which may include class 0
+   * @param total the number of classes that the field has
    */
   among(field: number, classes: Iterable<number>, total: number): Node {
     const listed = [...new Set(classes)].sort((a, b) => a - b);
@@ -83,7 +89,7 @@ export class Diagram {
     return this.minus(EVERY, a);
   }
 
-  /** Computes the union of sets in pairs, so that intermediate results remain small. */
+  /** Computes the union of the sets pair by pair, which keeps the intermediate results small. */
   orAll(sets: readonly Node[]): Node {
     if (sets.length === 0) return NONE;
     if (sets.length === 1) return sets[0]!;
@@ -97,7 +103,7 @@ export class Diagram {
 
   /**
    * Whether a set contains a call.
-   * @param classOf returns the class of the call's value for the given field
+   * @param classOf returns the class of the call's value for a given field
    */
   has(set: Node, classOf: (field: number) => number): boolean {
     let node = set;
@@ -105,7 +111,7 @@ export class Diagram {
     return node === EVERY;
   }
 
-  /** Yields disjoint products whose union is the set. */
+  /** Yields disjoint products that together make up the set. */
   *products(set: Node, so: ReadonlyMap<number, ClassSet> = new Map()): Generator<Product> {
     if (set === NONE) return;
     if (set === EVERY) {
@@ -122,17 +128,17 @@ export class Diagram {
     });
     const field = this.#field[set]!;
     const rest = this.#rest[set]!;
-    // A listed class never has the same successor as the rest, because nodes do not list such classes.
+    // Nodes do not list classes that have the same successor as the rest, so the products below are disjoint.
     for (const [next, classes] of byNode)
       yield* this.products(next, new Map([...so, [field, { classes: new Set(classes), rest: false }]]));
     yield* this.products(rest, new Map([...so, [field, { classes: new Set(listed), rest: true }]]));
   }
 
-  /** Returns the set of calls in a product. */
+  /** Returns the calls that a product describes. */
   ofProduct(product: Product): Node {
     return this.andAll(
       [...product].map(([field, { classes, rest }]) => {
-        // Nodes never list class 0, because it represents the rest.
+        // The total is not needed because nodes never list class 0, which represents the rest.
         const listed = this.among(field, classes, 0);
         return rest ? this.not(listed) : listed;
       }),
@@ -143,18 +149,18 @@ export class Diagram {
     return this.#field.length;
   }
 
-  /** Returns the successor node for a class of the field that the node tests. */
+  /** Returns the successor of a node for a given class of the field that the node tests. */
   #next(node: Node, one: number): Node {
     const at = find(this.#classes[node]!, one);
     return at < 0 ? this.#rest[node]! : this.#nodes[node]![at]!;
   }
 
-  /** Whether a node has a successor for exactly one class, like for most values in rules. */
+  /** Whether a node accepts exactly one class, which is true for most values in rules. */
   #isNarrow(node: Node): boolean {
     return this.#rest[node] === NONE && this.#classes[node]!.length === 1;
   }
 
-  /** Replaces the only successor of a narrow node, which is cheaper than a cache entry. */
+  /** Replaces the only successor of a narrow node. This is cheaper than adding an entry to the cache. */
   #narrow(node: Node, change: (next: Node, one: number) => Node): Node {
     const classes = this.#classes[node]!;
     const next = change(this.#nodes[node]![0]!, classes[0]!);
@@ -186,7 +192,10 @@ export class Diagram {
     return made;
   }
 
-  /** Returns the successor node for the rest of a field, or the node itself if it does not test that field. */
+  /**
+   * Returns the successor of a node for all classes that it does not list, or the node itself if it does not test the
+   * field.
+   */
   #restAt(node: Node, field: number): Node {
     return this.#field[node] === field ? this.#rest[node]! : node;
   }
@@ -195,7 +204,7 @@ export class Diagram {
     return this.#field[node] === field ? this.#classes[node]! : [];
   }
 
-  /** Returns the only node with this content. */
+  /** Returns the node with the given content, and creates it if it does not exist yet. */
   #make(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): Node {
     if (classes.length === 0) return rest;
     const hash = hashOf(field, rest, classes, nodes);
@@ -239,7 +248,7 @@ function isSame(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 
-/** Computes an FNV-1a hash over the numbers. */
+/** Computes the FNV-1a hash of a node's content. */
 function hashOf(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): number {
   let hash = Math.imul(Math.imul(field ^ 0x811c9dc5, 0x01000193) ^ rest, 0x01000193);
   for (const one of classes) hash = Math.imul(hash ^ one, 0x01000193);

@@ -1,4 +1,4 @@
-/** Variables of diagrams, and explanations of products in policy notation. */
+/** Defines the variables that diagrams test, and explains products in policy notation. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { AddressClasses } from './address-classes.ts';
 import type { ClassSet, Product } from './diagram.ts';
@@ -7,7 +7,9 @@ import { formatTextTest, type TextTest } from './text-test.ts';
 
 export type FieldExplanation =
   | { readonly kind: 'flag'; readonly field: string; readonly value: boolean }
-  /** `values` in policy notation. If `except` is set, all other values. */
+  /**
+   * The values that the field may have, in policy notation. If `except` is true, it may have any other value instead.
+   */
   | {
       readonly kind: 'text' | 'address';
       readonly field: string;
@@ -15,7 +17,7 @@ export type FieldExplanation =
       readonly except: boolean;
       readonly missing: boolean;
     }
-  /** Value of a field that may have more than one value. */
+  /** Whether a field that can have more than one value includes a specific value. */
   | { readonly kind: 'member'; readonly field: string; readonly value: string; readonly has: boolean };
 
 export type Variable =
@@ -34,11 +36,11 @@ export type Variable =
       readonly ranges: readonly string[];
     };
 
-/** Explains a product in diagram order. */
+/** Explains the fields of a product, in the order of the diagram. */
 export function explainProduct(variables: readonly Variable[], product: Product): readonly FieldExplanation[] {
   const said = [...product].sort(([a], [b]) => a - b);
   const explained = said.map(([number, chosen]) => explainOne(variables[number]!, chosen));
-  // An explanation of how a text starts or ends implies that the text is present.
+  // An explanation of how a text starts or ends already implies that the text is present.
   return explained.filter((one, index) => {
     const more = explained.some(({ field }, other) => field === one.field && other > index);
     return !(more && isAnyText(one));
@@ -60,7 +62,7 @@ function explainOne(variable: Variable, { classes, rest }: ClassSet): FieldExpla
   const missing = classes.has(missingClass) !== rest && missingClass >= 0;
   const listed = new Set([...classes].filter((one) => one !== missingClass));
   const others = () => new Set([...examples.keys()].filter((one) => !listed.has(one) && one !== missingClass));
-  // Prefer the given form, and use its complement only if no names cover the given form.
+  // Prefer the product's own form. Use its complement only if no names add up to exactly the given classes.
   for (const except of [rest, !rest]) {
     const covered = cover(except === rest ? listed : others(), names);
     if (covered.complete) return { kind, field, values: covered.names, except, missing };
@@ -71,7 +73,9 @@ function explainOne(variable: Variable, { classes, rest }: ClassSet): FieldExpla
   return { kind, field, values, except: false, missing };
 }
 
-/** Returns the narrowest name that includes all of the classes, and the names of any other classes that it includes. */
+/**
+ * Returns the narrowest name that covers all of the classes, followed by the names of any other classes that it covers.
+ */
 function widerName(classes: ReadonlySet<number>, names: readonly Named[]): string | undefined {
   for (const { name, passing } of names.toReversed()) {
     const besides = new Set(passing.filter((one) => !classes.has(one)));
@@ -87,7 +91,7 @@ interface Named {
   readonly passing: readonly number[];
 }
 
-/** Returns the policy notations for a field's classes, broadest first. */
+/** Returns the names of a field's classes in policy notation, broadest first. */
 const namesOf = memoize((variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] => {
   const all: Named[] =
     variable.kind === 'text'
@@ -96,7 +100,7 @@ const namesOf = memoize((variable: Extract<Variable, { kind: 'text' | 'address' 
   return all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
 });
 
-/** Selects names, broadest first, whose union is exactly the given classes. */
+/** Selects names that together cover exactly the given classes, trying the broadest names first. */
 function cover(classes: ReadonlySet<number>, names: readonly Named[]) {
   const left = new Set(classes);
   const chosen: string[] = [];

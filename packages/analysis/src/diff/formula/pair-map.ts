@@ -1,10 +1,11 @@
 /**
- * Map from pairs of integers to integers. It uses open addressing in typed arrays, which avoids an object per entry.
+ * A map from pairs of integers to integers. It uses open addressing in typed arrays to avoid allocating an object for
+ * each entry.
  */
 export class PairMap {
   #size = 0;
   #mask = 1023;
-  /** Three numbers per entry: the pair and its value. If the first number is -1, the entry is free. */
+  /** Each entry consists of three numbers: the pair and its value. An entry is free if its first number is -1. */
   #entries = new Int32Array(1024 * 3).fill(-1);
 
   get(a: number, b: number): number | undefined {
@@ -26,7 +27,7 @@ export class PairMap {
     this.#entries[at + 2] = value;
   }
 
-  /** Returns the index of the pair's entry, or of the free entry where the pair belongs. */
+  /** Returns the index of the pair's entry, or of the free entry where the pair should be inserted. */
   #find(a: number, b: number): number {
     let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);

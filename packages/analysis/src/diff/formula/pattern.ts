@@ -1,28 +1,29 @@
 /**
- * Text patterns: path templates, globs and regular expressions without lookarounds. Small patterns are compiled. Larger
- * ones are matched character by character, as are patterns in the search for example texts.
+ * Matches text patterns: path templates, globs and regular expressions without lookarounds. Small patterns are compiled
+ * to regular expressions. Large patterns are matched character by character, as are all patterns when the search for
+ * example texts tests them.
  */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 
-/** Part of a pattern: literal text or a wildcard. */
+/** A part of a pattern: either literal text or a wildcard. */
 export type Piece =
   | { readonly text: string }
-  /** Non-empty path segment: `{*}`. */
+  /** A single path segment that is not empty, written as `{*}`. */
   | { readonly any: 'segment' }
-  /** Remaining path, which may be empty: `{**}`. */
+  /** The rest of the path, which may be empty, written as `{**}`. */
   | { readonly any: 'rest' }
-  /** Any number of arbitrary characters. */
+  /** Any number of arbitrary characters, including none. */
   | { readonly any: 'text' }
   /** Any number of characters other than `/`. */
   | { readonly any: 'label' }
-  /** Characters of a regular expression class, such as `[0-9]`: either exactly one, or any number of them. */
+  /** Characters from a regular expression class, such as `[0-9]`: either exactly one, or any number of them. */
   | { readonly class: string; readonly many: boolean };
 
 type Wildcard = Exclude<Piece, { readonly text: string }>;
 
-/** Accepted characters, as a regular expression class. */
+/** The characters that each kind of wildcard accepts, as a regular expression class. */
 const CLASSES = {
   segment: `[${SEGMENT_CHARACTERS}]`,
   rest: `[${SEGMENT_CHARACTERS}/]`,
@@ -41,13 +42,13 @@ function quantifierOf(piece: Wildcard): '' | '*' | '+' {
   return piece.any === 'segment' ? '+' : '*';
 }
 
-/** Formats a piece in policy notation. */
+/** Formats a part of a pattern in policy notation. */
 export function formatPiece(piece: Piece): string {
   if ('text' in piece) return piece.text;
   return 'class' in piece ? classOf(piece) + quantifierOf(piece) : WRITTEN[piece.any];
 }
 
-/** Compiles a pattern to a regular expression. */
+/** Compiles a pattern to a regular expression that matches the whole text. */
 export const compilePattern = memoize((pieces: readonly Piece[]): RegExp => {
   const source = pieces.map((piece) =>
     'text' in piece ? escapeRegExp(piece.text) : classOf(piece) + quantifierOf(piece),
@@ -55,26 +56,29 @@ export const compilePattern = memoize((pieces: readonly Piece[]): RegExp => {
   return new RegExp(`^${source.join('')}$`, 's');
 });
 
-/** Escapes text for a regular expression. */
+/** Escapes text for use in a regular expression. */
 export function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
-/** Maximum size of patterns that are compiled. V8 throws for regular expressions a few times larger than this. */
+/** The size of the largest pattern that is compiled. V8 throws for regular expressions that are a few times larger. */
 const MAX_REGEX = 4000;
-/** Approximate size of a wildcard after it is compiled. */
+/** The approximate size of a wildcard in a compiled pattern. */
 const WILDCARD_SIZE = 40;
 
 const sizeOf = memoize((pieces: readonly Piece[]): number =>
   pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
 );
 
-/** Whether a pattern matches the whole text. */
+/** Whether a pattern matches the text as a whole. */
 export function matchesPattern(pieces: readonly Piece[], value: string): boolean {
   return sizeOf(pieces) > MAX_REGEX ? covers(pieces, value) : compilePattern(pieces).test(value);
 }
 
-/** Matches a large pattern piece by piece. It tracks all positions in the text where the previous pieces may end. */
+/**
+ * Matches a large pattern piece by piece, keeping track of every position in the text where the previous pieces could
+ * end.
+ */
 function covers(pieces: readonly Piece[], value: string): boolean {
   let ends = new Set([0]);
   for (const piece of pieces) {
@@ -88,13 +92,13 @@ function covers(pieces: readonly Piece[], value: string): boolean {
   return ends.has(value.length);
 }
 
-/** Adds the positions where a wildcard may end that starts at `start`. */
+/** Adds all positions where a wildcard that starts at `start` could end. */
 function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number>): void {
   const quantifier = quantifierOf(piece);
   if (quantifier === '*') ends.add(start);
   const character = characterOf(piece);
   for (let at = start; at < value.length && character.test(value[at]!); at++) {
-    // Start positions are ascending, so an earlier one has already added all following positions.
+    // Positions are processed in ascending order, so an earlier one has already added all of the following positions.
     if (quantifier !== '' && at > start && ends.has(at + 1)) return;
     ends.add(at + 1);
     if (quantifier === '') return;
@@ -103,20 +107,20 @@ function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number
 
 const characterOf = memoize((piece: Wildcard): RegExp => new RegExp(`^${classOf(piece)}$`, 's'));
 
-/** Step of a pattern that accepts one character of a class, or any number of them. */
+/** A step of a pattern. It accepts a single character, or any number of characters from a class. */
 export interface Step {
-  /** Character that the step accepts, if it accepts only one. */
+  /** The character that the step accepts, if it accepts only one. */
   readonly letter?: string;
-  /** Regular expression class that the step accepts, if it accepts more than one character. */
+  /** The regular expression class that the step accepts, if it accepts different characters. */
   readonly class?: string;
   readonly many: boolean;
   readonly accepts: (letter: string) => boolean;
 }
 
-/** Positions in a pattern's steps, in ascending order. */
+/** The steps that may accept the next character, as ascending indexes. */
 export type Positions = readonly number[];
 
-/** Lists the steps of a pattern. */
+/** Lists the steps that a pattern consists of. */
 export const stepsOf = memoize((pieces: readonly Piece[]): readonly Step[] => {
   const ofLetter = memoize(
     (letter: string): Step => ({ letter, many: false, accepts: (one) => one === letter }),
@@ -131,7 +135,7 @@ export const stepsOf = memoize((pieces: readonly Piece[]): readonly Step[] => {
   });
 });
 
-/** Yields the given positions, and those that can be reached if optional steps are skipped. */
+/** Yields the given positions, followed by those that can be reached from them by skipping optional steps. */
 function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
   for (const first of positions) {
     let position = first;
@@ -140,7 +144,7 @@ function* ready(steps: readonly Step[], positions: Positions): Generator<number>
   }
 }
 
-/** Returns the positions after the next character. Empty if the pattern can no longer match. */
+/** Returns the possible positions after the next character. The result is empty if the pattern can no longer match. */
 export function advancePositions(steps: readonly Step[], positions: Positions, letter: string): Positions {
   const reached = new Set<number>();
   for (const position of ready(steps, positions)) {
@@ -150,13 +154,13 @@ export function advancePositions(steps: readonly Step[], positions: Positions, l
   return [...reached].sort((a, b) => a - b);
 }
 
-/** Whether the pattern matches a text that ends here. */
+/** Whether the pattern matches if the text ends at one of the given positions. */
 export function matchesAtEnd(steps: readonly Step[], positions: Positions): boolean {
   for (const position of ready(steps, positions)) if (position === steps.length) return true;
   return false;
 }
 
-/** Yields the characters that match next, if they are single characters. */
+/** Yields the characters that the steps could accept next, ignoring steps that accept a whole class. */
 export function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
   for (const position of ready(steps, positions)) {
     const letter = steps[position]?.letter;

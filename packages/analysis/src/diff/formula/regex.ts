@@ -1,23 +1,24 @@
 /**
- * Converts regular expressions in routes to text tests. Envoy matches the whole text with RE2. Expressions without
- * lookarounds, case folding or repeated groups are converted to a finite list of patterns. Others cannot be expressed.
+ * Converts the regular expressions in routes to text tests. Envoy uses RE2 to match them against the whole text.
+ * Expressions without lookarounds, case folding or repeated groups become a finite list of patterns. All others cannot
+ * be expressed.
  */
 import type { Piece } from './pattern.ts';
 import type { TextTest } from './text-test.ts';
 
-/** Sequence of pieces. An expression is a list of alternative sequences. */
+/** A sequence of pattern pieces. A regular expression is represented by a list of alternative sequences. */
 type Sequence = readonly Piece[];
 
-/** Maximum numbers of alternatives and repetitions. They limit the number of tests. */
+/** The maximum numbers of alternatives and repetitions, which limit the number of tests. */
 const MAX_ALTERNATIVES = 64;
 const MAX_REPETITIONS = 16;
 
-/** Thrown for an expression that patterns cannot express. */
+/** Thrown if an expression cannot be represented by patterns. */
 const INEXPRESSIBLE = Symbol('inexpressible');
 
 /**
  * Translates a regular expression that must match the whole text.
- * @returns tests, at least one of which must pass; undefined if patterns cannot express the regular expression
+ * @returns tests of which at least one must pass, or undefined if patterns cannot express the regular expression
  * @example
  * ```ts
  * parseRegex('/v1(/.*)?'); // => [{ form: 'exact', text: '/v1' }, { form: 'prefix', text: '/v1/' }]
@@ -50,7 +51,7 @@ function isAnything(piece: Piece): boolean {
   return 'class' in piece && piece.class === '.' && piece.many;
 }
 
-/** Joins adjacent texts. */
+/** Joins adjacent pieces of literal text. */
 function merged(sequence: Sequence): readonly Piece[] {
   const pieces: Piece[] = [];
   for (const piece of sequence) {
@@ -111,7 +112,7 @@ class Parser {
     return found;
   }
 
-  /** Parses a character class. Nested POSIX classes are not supported. */
+  /** Parses a character class. POSIX classes within it are not supported. */
   #bracket(): string {
     const rest = this.#source.slice(this.#at);
     const read = /^\^?(?:\\[dwsDWS\-\]\\.^/]|[^\]\\[])+\]/.exec(rest);
@@ -156,7 +157,7 @@ function power(atom: readonly Sequence[], count: number): readonly Sequence[] {
   return found;
 }
 
-/** Repeats a single character any number of times. */
+/** Repeats a single character or a character class any number of times. */
 function many(atom: readonly Sequence[]): readonly Sequence[] {
   const [only, ...others] = atom;
   const [piece, ...rest] = only ?? [];

@@ -1,7 +1,8 @@
 /**
- * Space of all calls that a set of formulas can distinguish. It consists of fields, whose values are divided into
- * numbered classes, and the diagram for sets of calls. A field with more than one value is represented by one boolean
- * field per value class. A field that is tested at both ends is represented by three fields (see text-ends.ts).
+ * Represents the space of all calls that a set of formulas can tell apart. It consists of the fields, whose values are
+ * divided into numbered classes, and of the diagram that represents sets of calls. A field that may have more than one
+ * value is represented by one boolean field for each class of values. A field that is tested at both ends is
+ * represented by three fields (see text-ends.ts).
  */
 import { classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
@@ -15,15 +16,17 @@ import { formatTextTest, type TextTest } from './text-test.ts';
 
 export interface Space {
   readonly diagram: Diagram;
-  /** Returns the calls that satisfy a formula. The formula may only contain tests that the space was created with. */
+  /** Returns the calls that satisfy a formula. The formula must only contain tests that the space was created with. */
   readonly set: (condition: Condition) => Node;
-  /** Returns the calls in which a field has the given value, or any value that no rule distinguishes from it. */
+  /**
+   * Returns the calls in which a field has the given value, or any other value that rules cannot tell apart from it.
+   */
   readonly withText: (field: TextField, value: string) => Node;
-  /** Explains a product's fields in diagram order. */
+  /** Explains the fields of a product, in the order of the diagram. */
   readonly explain: (product: Product) => readonly FieldExplanation[];
-  /** Returns an example call from a product. */
+  /** Returns an example of a call that belongs to the product. */
   readonly example: (product: Product) => Call;
-  /** Whether a set contains a concrete call. */
+  /** Whether a set of calls contains a given call. */
   readonly has: (set: Node, call: Call) => boolean;
 }
 
@@ -37,10 +40,16 @@ const DOMAINS: Readonly<Record<string, TextDomain>> = {
   'token.subject': { ...PLAIN, optional: true },
 };
 
-/** Fields that are tested at both ends. For SNIs, policies specify the port at the start and the host at the end. */
+/**
+ * The fields that are tested at both ends. In server names, policies test the port at the start and the host at the
+ * end.
+ */
 const BOTH_ENDS: ReadonlySet<string> = new Set(['connection.sni']);
 
-/** Order of the fields in the diagram. Callers come first, because each rule concerns only a few of them. */
+/**
+ * The order of the fields in the diagram. Fields about the caller come first, because each rule is only about a few
+ * callers.
+ */
 const ORDER = [
   'peer',
   'peer.namespace',
@@ -52,7 +61,7 @@ const ORDER = [
 ];
 
 /**
- * Creates the space for a set of formulas.
+ * Creates the space of all calls that the formulas can tell apart.
  * @throws MeshpassError `policy_too_large`
  */
 export function createSpace(conditions: readonly Condition[]): Space {
@@ -61,7 +70,10 @@ export function createSpace(conditions: readonly Condition[]): Space {
   const variables: Variable[] = [];
   const numbers = new Map<string, number>();
   const members = new Map<string, { readonly classes: TextClasses; readonly first: number }>();
-  /** Ends by the variable number of the whole text. The variables for its start and its end follow that number. */
+  /**
+   * The ends of texts, by the number of the variable for the whole text. The next two variables are the start and the
+   * end.
+   */
   const ends = new Map<number, TextEnds>();
   const rank = (field: string) => (ORDER.includes(field) ? ORDER.indexOf(field) : ORDER.length);
   const fields = [...byField.keys()].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
@@ -199,7 +211,10 @@ function domainOf(field: string): TextDomain {
   return /^(?:header|metadata|query):/.test(field) ? { ...PLAIN, optional: true } : PLAIN;
 }
 
-/** Text ends by the variable of the whole text. The next two variables are its start and its end. */
+/**
+ * The ends of texts, by the number of the variable for the whole text. The next two variables are the start and the
+ * end.
+ */
 type EndsOf = ReadonlyMap<number, TextEnds>;
 
 function exampleOf(variables: readonly Variable[], ends: EndsOf, product: Product): Call {
@@ -227,29 +242,29 @@ function textAt(
   pick: number,
 ): string | undefined {
   const { field, classes } = variables[number] as Extract<Variable, { kind: 'text' }>;
-  // The start and the end of a text are read together with the whole text.
+  // The variables for the start and the end are handled together with the variable for the whole text.
   if (variables[number - 1]?.field === field) return undefined;
   const both = pick === UNNAMED ? ends.get(number) : undefined;
   return both ? both.compose(pickAt(product, number + 1), pickAt(product, number + 2)) : classes.examples[pick];
 }
 
 /**
- * Returns the default class of a field that does not matter: the peer is authenticated by mutual TLS, and optional
- * values are missing.
+ * Returns the class to use for a field that does not matter. By default, the peer is authenticated by mutual TLS and
+ * optional values are missing.
  */
 function freeOf(variable: Variable): number {
   return variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
 }
 
-/** Returns the class of the missing value, or 0 if there is none. */
+/** Returns the class that represents a missing value, or 0 if the value is not optional. */
 function missingOf(variable: Variable): number {
   if (variable.kind !== 'text') return 0;
   return Math.max(0, variable.classes.examples.indexOf(undefined));
 }
 
 /**
- * Returns a class that a product allows for a field.
- * @param free class to return if all classes are allowed
+ * Returns one of the classes that a product allows for a field.
+ * @param free the class to return if the product allows all of them
  */
 function pickAt(product: Product, number: number, free = 0): number {
   const chosen = product.get(number);
@@ -261,7 +276,7 @@ function pickAt(product: Product, number: number, free = 0): number {
   return one;
 }
 
-/** Describes a class without an exact test by the tests that it passes. */
+/** Describes a class by the tests that its values pass. */
 function labelOf(classes: TextClasses, tests: readonly TextTest[], number: number): string {
   const passed = tests.filter((test) => classes.passing(test).includes(number)).map(formatTextTest);
   return passed.length > 0 ? passed.join(' and ') : 'anything else';

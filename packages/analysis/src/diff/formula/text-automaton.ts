@@ -1,41 +1,44 @@
 /**
- * Finds example texts for tests with patterns. It explores a product of automata breadth first, character by character,
- * starting with the empty text, so that examples are short. Each reachable combination of positions is visited once, so
- * the possible combinations of results are exact. Exact texts and prefixes share one tree. Suffixes are tracked by the
- * longest relevant ending, and patterns are tracked only while they can still match.
+ * Finds example texts for tests that include patterns. Explores a product of automata breadth first, one character at a
+ * time, starting with the empty text, so that the examples are short. Each reachable combination of positions is
+ * visited once, so exactly the possible combinations of test results are found. Exact texts and prefixes share one
+ * tree. Suffixes are tracked by the longest relevant ending, and patterns only for as long as they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { advancePositions, awaited, matchesAtEnd, type Positions, type Step, stepsOf } from './pattern.ts';
 import { type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 const MAX_STATES = 100_000;
-/** Maximum total number of characters in all tests. */
+/** The maximum number of characters in all tests combined. */
 const MAX_CHARACTERS = 60_000;
-/** Maximum number of steps: letters that are tried, and positions in patterns. */
+/**
+ * The maximum amount of work, measured by the number of letters that are tried and of pattern positions that are
+ * visited.
+ */
 const MAX_WORK = 5_000_000;
 
-/** State after a text has been read. */
+/** The state of the search after a given text. */
 interface State {
   readonly text: string;
-  /** Node in the tree of exact texts and prefixes. Undefined once the text can no longer become one of them. */
+  /** The node in the tree of exact texts and prefixes. Undefined once the text can no longer become any of them. */
   readonly node: TrieNode | undefined;
-  /** Longest tested prefix of the text. */
+  /** The longest of the tested prefixes that the text starts with. */
   readonly prefix: TrieNode | undefined;
-  /** Longest suffix of the text that is also a prefix of a tested suffix. */
+  /** The longest suffix of the text that is also the beginning of a tested suffix. */
   readonly ending: TrieNode;
-  /** Patterns that can still match, and their current positions. */
+  /** The patterns that can still match, with their current positions. */
   readonly alive: ReadonlyMap<number, Positions>;
 }
 
 /**
- * Yields at least one text for each possible combination of results.
+ * Yields at least one example text for each possible combination of test results.
  * @throws MeshpassError `policy_too_large`
  */
 export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const walk = walker(tests, domain);
   const seen = new Set([keyOf(walk.start)]);
   const yielded = new Set<string>();
-  // The search is breadth first, so the queue grows while it is iterated.
+  // The queue grows while it is iterated, because the search is breadth first.
   const queue: State[] = [walk.start];
   for (const state of queue) {
     const result = walk.resultOf(state);
@@ -72,7 +75,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   const named = new Set([...exacts, ...prefixes, ...suffixes].flatMap((text) => [...new Set(text.split(''))]));
   for (const steps of patterns) for (const { letter } of steps) if (letter !== undefined) named.add(letter);
   named.add('/');
-  // A letter that does not occur in any test represents all such letters.
+  // One letter that does not occur in any of the tests represents all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
   const kinds = kindsOfLetters(patterns, [...(other === undefined ? [] : [other]), ...alphabet]);
   const isPrefix = (node: TrieNode | undefined) => node?.text !== undefined && prefix.has(node.text);
@@ -104,7 +107,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
       ...endings.letters(ending),
       ...[...alive].flatMap(([pattern, positions]) => [...awaited(patterns[pattern]!, positions)]),
     ]);
-  /** Formats the results of all tests as a key. Shorter prefixes and suffixes are implied by the longest ones. */
+  /** Formats the results of all tests as a key. The longest prefix and suffix imply the results of all shorter ones. */
   const resultOf = ({ node, prefix: longest, ending, alive }: State): string => {
     const whole = node?.text !== undefined && exact.has(node.text) ? node.number : '';
     const passed = [...alive].filter(([pattern, positions]) => matchesAtEnd(patterns[pattern]!, positions));
@@ -120,18 +123,18 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   return { letters, step, resultOf, start: start.split('').reduce(step, beginning) };
 }
 
-/** Node of a tree. It represents the text on the path to it. */
+/** A tree node. It represents the text that is spelled out by the path from the root to the node. */
 interface TrieNode {
   readonly number: number;
   readonly parent: TrieNode | undefined;
   readonly letter: string;
   readonly next: Map<string, TrieNode>;
-  /** Text that ends at this node, if it is one of the tree's texts. */
+  /** The text that ends at this node, if it was added to the tree. */
   text: string | undefined;
 }
 
 /**
- * Builds a tree of texts. Memory use is proportional to their number of characters.
+ * Builds a tree of texts. Its memory use is proportional to the total number of characters.
  * @returns all nodes, starting with the root
  */
 function trieOf(texts: readonly string[]): readonly [TrieNode, ...TrieNode[]] {
@@ -154,11 +157,11 @@ function trieOf(texts: readonly string[]): readonly [TrieNode, ...TrieNode[]] {
   return nodes;
 }
 
-/** Tracks the longest suffix of a text that is the start of a tested suffix. Source: Aho and Corasick, 1975. */
+/** Tracks the longest suffix of a text that is the beginning of a tested suffix (Aho and Corasick, 1975). */
 function endingsOf(suffixes: readonly string[]) {
   const nodes = trieOf(suffixes);
   const [root] = nodes;
-  /** For each node, the longest other node whose text is a suffix of the node's text. */
+  /** For each node, the node with the longest text that is a proper suffix of the node's own text. */
   const shorter: TrieNode[] = [root];
   const letters: ReadonlySet<string>[] = [new Set(root.next.keys())];
   const longest: (TrieNode | undefined)[] = [root.text === undefined ? undefined : root];
@@ -189,15 +192,16 @@ function endingsOf(suffixes: readonly string[]) {
   return {
     root,
     after,
-    /** Letters that continue a tested suffix. */
+    /** Returns the letters that could continue a tested suffix. */
     letters: ({ number }: TrieNode) => letters[number]!,
-    /** Longest tested suffix at the end of the text. */
+    /** Returns the longest tested suffix that the text ends with. */
     longest: ({ number }: TrieNode) => longest[number],
   };
 }
 
 /**
- * Lists one letter for each combination of the character classes that patterns test, starting with preferred letters.
+ * Lists one letter for each combination of character classes that the patterns tell apart, trying the preferred letters
+ * first.
  */
 function kindsOfLetters(patterns: readonly (readonly Step[])[], preferred: readonly string[]): readonly string[] {
   const steps = new Map(patterns.flat().flatMap((step) => (step.class === undefined ? [] : [[step.class, step]])));
@@ -209,9 +213,9 @@ function kindsOfLetters(patterns: readonly (readonly Step[])[], preferred: reado
   return [...byKind.values()];
 }
 
-/** Character that is not a pchar but that Envoy accepts. */
+/** A character that Envoy accepts even though it is not a pchar. */
 const STRANGE = '|';
-/** Characters that may occur in a request, except those that end a path. */
+/** All characters that may occur in a request, except for those that end a path. */
 const PRINTABLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).filter(
   (letter) => letter !== '?' && letter !== '#',
 );

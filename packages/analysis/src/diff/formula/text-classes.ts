@@ -1,6 +1,6 @@
 /**
- * Classifies the values of a text field. Texts with the same results in a set of tests form one class, which is
- * represented by one example. No rule distinguishes texts in the same class, so comparing the examples covers all
+ * Divides the values of a text field into classes. Texts with the same results in all tests form one class, which is
+ * represented by an example. Rules cannot tell apart texts in the same class, so comparing the examples covers all
  * texts.
  */
 import { MeshpassError } from '@meshpass/identity';
@@ -8,22 +8,22 @@ import { exploreTexts } from './text-automaton.ts';
 import { createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
-/** Maximum number of classes per field. */
+/** The maximum number of classes that a field may have. */
 const MAX_CLASSES = 50_000;
-/** Maximum total length of a field's examples, characters. */
+/** The maximum total length of a field's examples, in characters. */
 const MAX_CHARACTERS = 8_000_000;
 
 export interface TextClasses {
-  /** Example for each class, or undefined for a missing field. Class 0 passes the fewest tests. */
+  /** An example for each class, or undefined for the class of missing values. Class 0 passes the fewest tests. */
   readonly examples: readonly (string | undefined)[];
-  /** Returns the classes that pass a test. */
+  /** Returns the classes whose texts pass a test. */
   readonly passing: (test: TextTest) => readonly number[];
-  /** Returns the class of any text. */
+  /** Returns the class that a text belongs to. */
   readonly classOf: (value: string | undefined) => number;
 }
 
 /**
- * Classifies all texts by the results of these tests.
+ * Divides all texts into classes by their results in the given tests.
  * @throws MeshpassError `policy_too_large`
  */
 export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): TextClasses {
@@ -47,7 +47,7 @@ export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): T
     numbers.set(key, number);
     for (const test of answer) passed[test]!.push(number);
   };
-  // The first text is the plainest one and becomes class 0.
+  // The plainest text comes first, so its class becomes class 0.
   for (const value of found) add(value);
   if (domain.optional) add(undefined);
   const usual = domain.usual === undefined ? undefined : numbers.get(answers(domain.usual).join());
@@ -69,8 +69,8 @@ export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): T
 }
 
 /**
- * Creates a function that returns the indexes of the tests that a text passes, in ascending order. Exact texts,
- * prefixes and suffixes are looked up in maps.
+ * Creates a function that returns the indexes of the tests that a text passes, in ascending order. Uses maps to look up
+ * exact texts, prefixes and suffixes.
  */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
   const indexOf = (form: 'exact' | 'prefix' | 'suffix'): TextIndex => {
@@ -98,14 +98,14 @@ function answersTo(tests: readonly TextTest[]): (value: string | undefined) => r
 
 interface TextIndex {
   readonly indexes: ReadonlyMap<string, number>;
-  /** Distinct lengths of the texts. */
+  /** The lengths of the texts, without duplicates. */
   readonly lengths: readonly number[];
 }
 
 /**
- * Yields example texts for exact texts, prefixes and suffixes. The results for a text depend on whether it is one of
- * the exact texts, or otherwise on its longest prefix and its longest suffix. All cases are therefore covered by every
- * exact text and every pair of prefix and suffix.
+ * Yields examples for tests with exact texts, prefixes and suffixes. The results depend on whether a text is one of the
+ * exact texts and, if it is not, on the longest prefix and the longest suffix that match. Every case is therefore
+ * covered by the exact texts and by all pairs of a prefix and a suffix.
  */
 function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const exacts = textsOf(tests, 'exact');
@@ -113,7 +113,10 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
   const suffixes = textsOf(tests, 'suffix');
   const begins = createPrefixTest([...exacts, ...prefixes]);
   const ends = createSuffixTest(suffixes);
-  /** Text to insert before a suffix so that it does not become part of a longer suffix, by the preceding character. */
+  /**
+   * The text to insert before a suffix to prevent a longer suffix from matching, by the preceding character and the
+   * suffix.
+   */
   const gaps = new Map<string, string>();
   const gap = (last: string, end: string): string => {
     const key = last + end;
@@ -132,8 +135,8 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
 }
 
 /**
- * Returns the shortest text that leaves a set of continuations.
- * @param taken existing text; if it has already left the set, nothing is added
+ * Returns the shortest text for which `stays` returns false.
+ * @param taken the text that precedes it; if its last character is already enough, the result is empty
  */
 export function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {
   if (taken !== '' && !stays(taken.at(-1)!)) return '';

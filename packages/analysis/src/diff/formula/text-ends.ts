@@ -1,9 +1,9 @@
 /**
- * Classifies a text field that is tested at its start and its end, such as server names, which are tested by port and
- * by host. If a test names the whole text, only that matters. Otherwise tests can only distinguish its longest known
- * start and its longest known end. These are independent, so the diagram has three fields: a hundred ports and a
- * thousand hosts need 1,100 classes instead of 100,000. The whole text comes first and takes precedence if it is known,
- * so that every set has only one form.
+ * Divides the values of a text field into classes if tests look at both its start and its end. For example, policies
+ * test server names by port and by host. If a test names the whole text, only that test matters. Otherwise, tests can
+ * only tell apart its longest known start and its longest known end. The two are independent, so the diagram has three
+ * fields: a hundred ports and a thousand hosts need 1,100 classes instead of 100,000. The field for the whole text
+ * comes first and takes precedence if the text is known, so that every set has only one representation.
  */
 
 import { away, type TextClasses } from './text-classes.ts';
@@ -11,31 +11,37 @@ import { createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextEnds {
-  /** Class 0 is the missing text and class 1 is UNNAMED. The exact texts of the tests follow. */
+  /**
+   * The classes of whole texts. Class 0 is a missing text and class 1 is UNNAMED, followed by the exact texts in the
+   * tests.
+   */
   readonly whole: TextClasses;
-  /** Class 0 is any other start. Like `end`, this is only meaningful if the whole text is UNNAMED. */
+  /**
+   * The classes of text beginnings. Class 0 contains all beginnings that are not listed. Like `end`, this is only
+   * meaningful if the whole text is UNNAMED.
+   */
   readonly beginning: TextClasses;
   readonly end: TextClasses;
   /**
-   * Composes a text for which there is no exact test.
-   * @param beginning class of the text's start
-   * @param end class of the text's end
+   * Composes a text that no exact test names.
+   * @param beginning the class of the text's start
+   * @param end the class of the text's end
    */
   readonly compose: (beginning: number, end: number) => string;
 }
 
-/** Class of all texts for which there is no exact test. */
+/** The class of all texts that no exact test names. */
 export const UNNAMED = 1;
 const MISSING = 0;
 
 /**
- * Computes the classes.
- * @param tests tests without patterns
- * @param domain domain of an optional field; an empty text counts as missing unless a test accepts it
+ * Divides all texts into classes by their starts and ends.
+ * @param tests the tests, which must not contain patterns
+ * @param domain the domain of an optional field, where an empty text counts as missing unless a test accepts it
  */
 export function classifyEnds(tests: readonly TextTest[], domain: TextDomain): TextEnds {
   const texts = (form: TextTest['form']) => [...new Set(textsOf(tests, form))];
-  // Every text starts and ends with the empty text, which therefore distinguishes nothing.
+  // Every text starts and ends with the empty text, so an empty prefix or suffix does not tell any texts apart.
   const [prefixes, suffixes] = [texts('prefix'), texts('suffix')].map((some) => some.filter((one) => one !== '')) as [
     string[],
     string[],
@@ -72,8 +78,8 @@ function wholeTexts(wholes: readonly string[], other: string): TextClasses {
 }
 
 /**
- * Classifies texts by the longest listed text that they start or end with.
- * @param listed non-empty texts
+ * Divides texts into classes by the longest listed text that they start or end with.
+ * @param listed the texts, none of which may be empty
  */
 function longestOf(
   form: 'prefix' | 'suffix',
@@ -83,7 +89,7 @@ function longestOf(
   const numbers = new Map(listed.map((text, index) => [text, index + 1]));
   const lengths = [...new Set(listed.map(({ length }) => length))].sort((a, b) => b - a);
   const part = (text: string, length: number) => (form === 'prefix' ? text.slice(0, length) : text.slice(-length));
-  /** Returns the numbers of the listed texts that a text starts or ends with, longest first. */
+  /** Returns the numbers of all listed texts that the text starts or ends with, longest first. */
   const within = (text: string) =>
     lengths.flatMap((length) => (length > text.length ? [] : (numbers.get(part(text, length)) ?? [])));
   const passed = listed.map((): number[] => []);

@@ -1,8 +1,8 @@
-/** Checks whether texts with a given start or end exist. */
+/** Checks whether a list contains a text with a given start or end. */
 
 /**
- * Creates a function that checks whether a text is the start of one of the given texts. Unlike a set of all possible
- * starts, it does not need memory for each character.
+ * Creates a function that checks whether any of the given texts starts with a string. Unlike a set of all possible
+ * starts, it does not need additional memory for every character.
  */
 export function createPrefixTest(texts: Iterable<string>): (beginning: string) => boolean {
   const sorted = [...texts].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
@@ -17,7 +17,7 @@ export function createPrefixTest(texts: Iterable<string>): (beginning: string) =
   };
 }
 
-/** Like `createPrefixTest`, but for the end of a text. */
+/** Creates a function that checks whether any of the given texts ends with a string. */
 export function createSuffixTest(texts: Iterable<string>): (end: string) => boolean {
   const begins = createPrefixTest([...texts].map(reversed));
   return (end) => begins(reversed(end));

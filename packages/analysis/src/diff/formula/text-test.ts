@@ -1,4 +1,7 @@
-/** Text tests in policies: Istio's string forms, and the few patterns that are not exact, prefix or suffix matches. */
+/**
+ * Defines the text tests that policies use: Istio's string matches, and the few patterns that are not exact, prefix or
+ * suffix matches.
+ */
 
 import { isTemplate, readTemplate } from '@meshpass/istio';
 import { formatPiece, matchesPattern, type Piece } from './pattern.ts';
@@ -7,28 +10,28 @@ export type { Piece };
 
 export type TextTest =
   | { readonly form: 'exact' | 'prefix' | 'suffix'; readonly text: string }
-  /** Any non-empty text. */
+  /** Matches any text that is not empty. */
   | { readonly form: 'present' }
   | { readonly form: 'pattern'; readonly pieces: readonly Piece[] };
 
-/** Texts that are possible for a field. */
+/** Describes which texts a field can contain. */
 export interface TextDomain {
-  /** Prefix that all texts have in common: `/` for paths. */
+  /** The prefix that all texts have in common, such as `/` for paths. */
   readonly start: string;
-  /** Characters that examples may contain in addition to those in the tests. */
+  /** The characters that examples may contain in addition to the ones in the tests. */
   readonly alphabet: string;
-  /** Preferred example, if no test distinguishes it from other texts. */
+  /** The preferred example. It is used unless a test can tell it apart from other texts. */
   readonly usual?: string;
-  /** Whether the field may be missing. */
+  /** Whether the field may be missing from a call. */
   readonly optional: boolean;
 }
 
-/** Lists the texts of all tests that have the given form. */
+/** Lists the texts of all tests of a given form. */
 export function textsOf(tests: readonly TextTest[], form: TextTest['form']): readonly string[] {
   return tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
 }
 
-/** Parses `*`, `text*`, `*text`, or an exact text (Istio: "Authorization Policy", value matching). */
+/** Parses `*`, `text*`, `*text` or an exact text (see "value matching" in Istio's Authorization Policy reference). */
 export function parseTextTest(value: string): TextTest {
   if (value === '*') return { form: 'present' };
   if (value.startsWith('*')) return { form: 'suffix', text: value.slice(1) };
@@ -37,8 +40,8 @@ export function parseTextTest(value: string): TextTest {
 }
 
 /**
- * Parses a path like `parseTextTest`, but also supports Istio's path templates.
- * @returns undefined if Envoy rejects the template, so that no path passes
+ * Parses a path in the same way as `parseTextTest`, but also supports Istio's path templates.
+ * @returns the test, or undefined if Envoy rejects the template, in which case no path passes
  */
 export function parsePathTest(value: string): TextTest | undefined {
   if (!isTemplate(value)) return parseTextTest(value);
@@ -46,7 +49,7 @@ export function parsePathTest(value: string): TextTest | undefined {
   return pieces && { form: 'pattern', pieces };
 }
 
-/** Parses a glob, in which every `*` matches any number of characters. */
+/** Parses a glob, where each `*` matches any number of characters. */
 export function parseGlob(value: string, any: 'text' | 'label' = 'text'): TextTest {
   const parts = value.split('*');
   if (parts.length === 1) return { form: 'exact', text: value };
@@ -57,7 +60,7 @@ export function parseGlob(value: string, any: 'text' | 'label' = 'text'): TextTe
   return { form: 'pattern', pieces };
 }
 
-/** Whether a text passes a test. A missing text does not pass any test. */
+/** Whether a text passes a test. A missing text fails every test. */
 export function passesTest(test: TextTest, value: string | undefined): boolean {
   if (value === undefined) return false;
   switch (test.form) {

@@ -1,6 +1,6 @@
 /**
- * Compiles an AuthorizationPolicy rule to a test. Fields and rules are omitted exactly as istiod does when it compiles
- * a rule to Envoy's RBAC filter. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
+ * Compiles an AuthorizationPolicy rule to a test. It leaves out the same fields and rules as istiod does when it
+ * compiles a rule for Envoy's RBAC filter. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
  */
 
 import {
@@ -17,13 +17,13 @@ import { type Part, part, portPart, type RuleContext } from './field.ts';
 import { templateTest } from './path.ts';
 import { textTest } from './text.ts';
 
-/** Thrown for an ALLOW rule that cannot be compiled. Omitting the rule allows fewer calls. */
+/** Thrown if an ALLOW rule cannot be compiled. Leaving out such a rule only allows fewer calls. */
 class LeftOut extends Error {}
 
 /**
- * Compiles a rule.
- * @returns undefined if istiod omits the rule. It omits an ALLOW rule with a field that cannot apply, and any rule with
- * an unknown condition key.
+ * Compiles a rule to a test.
+ * @returns the test, or undefined if istiod leaves the rule out; it does so for an ALLOW rule with a field that cannot
+ *   apply, and for any rule with an unknown condition key
  */
 export function compileRule(rule: AuthorizationRule, context: RuleContext): Test | undefined {
   const parts = (rule.when ?? []).map((condition) => conditionPart(condition, context));
@@ -41,7 +41,7 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
       side('call'),
       context,
     );
-    // The caller is tested first, because most rules do not concern the current caller.
+    // The caller is tested first, because most rules are not about the current caller.
     return both(from, to);
   } catch (thrown) {
     if (thrown instanceof LeftOut) return undefined;
@@ -49,7 +49,7 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
   }
 }
 
-/** Lists the exact principals of a rule. Returns undefined if the rule may match other principals. */
+/** Lists the exact principals that a rule names. Returns undefined if the rule could match other principals. */
 export function exactPrincipals(
   rule: AuthorizationRule,
   trustDomains: readonly string[],
@@ -94,8 +94,8 @@ function pathTest(values: readonly string[]): Test {
 }
 
 /**
- * Compiles alternatives, each of them combined with all conditions.
- * @returns undefined if the rule always matches
+ * Compiles a list of alternatives, combining each of them with all conditions.
+ * @returns the test, or undefined if the rule always matches
  */
 function alternatives(
   listed: readonly (readonly Part[])[] | undefined,
@@ -109,7 +109,9 @@ function alternatives(
   return any(tests as Test[]);
 }
 
-/** Compiles one test for the values and one for the excluded values. An empty list does not produce a test. */
+/**
+ * Compiles a field to one test for its values and one for its excluded values. No test is created for an empty list.
+ */
 function compilePart(one: Part, context: RuleContext): readonly Test[] {
   const wanted = compileValues(one, one.values, context);
   const unwanted = compileValues(one, one.notValues, context);
@@ -123,7 +125,7 @@ function compileValues(one: Part, values: Part['values'], { action }: RuleContex
     const test = one.compile(group);
     if (test) return [test];
     if (action === 'ALLOW') throw new LeftOut();
-    // Without the field, a DENY rule denies more calls.
+    // Ignoring the value makes a DENY rule match more calls.
     return [];
   });
   return tests.length === 0 ? undefined : any(tests);

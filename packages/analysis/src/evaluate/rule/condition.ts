@@ -1,4 +1,4 @@
-/** Compiles conditions (`when`) of a rule. Supports every key of Istio 1.31. */
+/** Compiles the conditions (`when`) of a rule, supporting every key that Istio 1.31 knows. */
 import type { Test } from '../facts.ts';
 import { addressPart, type Part, part, peerTest, portPart, type RuleContext } from './field.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
@@ -6,8 +6,9 @@ import { requestPrincipalTest } from './request-principal.ts';
 import { textTest } from './text.ts';
 
 /**
- * Compiles a condition.
- * @returns undefined for a key that istiod does not recognize; istiod then omits the whole rule
+ * Compiles a condition of a rule.
+ * @returns the compiled condition, or undefined if istiod does not recognize its key and therefore leaves out the whole
+ *   rule
  */
 export function conditionPart(
   condition: Partial<Pick<Part, 'values' | 'notValues'>> & { readonly key?: string },
@@ -86,8 +87,8 @@ function claimTest(path: readonly string[] | undefined, values: readonly string[
 }
 
 /**
- * Tests `experimental.envoy.filters.NAME[KEY]`. If the value is in brackets, the metadata must be a list that contains
- * it.
+ * Tests the metadata that `experimental.envoy.filters.NAME[KEY]` refers to. If a value is enclosed in brackets, the
+ * metadata has to be a list that contains it.
  */
 function metadataTest(key: string, values: readonly string[]): Test | undefined {
   const text = key.slice('experimental.'.length).replace(/\]$/, '');
@@ -109,8 +110,8 @@ function inBrackets(text: string): string | undefined {
 }
 
 /**
- * Parses a claim path. `[a][b]` refers to a claim nested in another claim. Any other text is the name of a single
- * claim, and its brackets are part of the name.
+ * Parses the path to a claim. `[a][b]` refers to the claim b within the claim a. Any other text is the name of a single
+ * claim, including its brackets.
  */
 function claimPath(text: string): readonly string[] | undefined {
   if (/^(?:\[[^[\]]*\])*$/.test(text)) return [...text.matchAll(/\[([^[\]]*)\]/g)].map((match) => match[1]!);

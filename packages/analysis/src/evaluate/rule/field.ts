@@ -1,39 +1,39 @@
-/** Fields that rules and conditions share, and how their values are compared. */
+/** Defines the fields that rules and conditions have in common, and how their values are compared. */
 import type { AuthorizationAction } from '@meshpass/istio';
 import { parseAddress, parseCidr } from '../../address.ts';
 import type { CallFacts, Test } from '../facts.ts';
 
 export interface RuleContext {
-  /** Namespace of the policy. */
+  /** The namespace that the policy belongs to. */
   readonly namespace: string;
   readonly action: AuthorizationAction;
-  /** Whether the rule applies to connections on which HTTP is not parsed. */
+  /** Whether the rule applies to connections that are not parsed as HTTP. */
   readonly forTcp: boolean;
-  /** Trust domains of the mesh: its own, followed by its aliases. */
+  /** The mesh's own trust domain, followed by its aliases. */
   readonly trustDomains: readonly string[];
 }
 
-/** Field of a rule. It matches if any of its values does. */
+/** A field of a rule. It matches if at least one of its values does. */
 export interface Part {
   readonly values: readonly string[] | undefined;
   readonly notValues: readonly string[] | undefined;
   /**
-   * Compiles all values together, or only one value if `each` is set.
-   * @returns undefined if istiod cannot translate them
+   * Compiles all of the values together or, if `each` is true, a single value.
+   * @returns the test, or undefined if istiod cannot translate the values
    */
   readonly compile: (values: readonly string[]) => Test | undefined;
   /**
-   * Whether values are compiled one at a time. If so, an invalid value does not affect the other values of a DENY rule.
+   * Whether each value is compiled separately. If so, an invalid value in a DENY rule does not affect the other values.
    */
   readonly each: boolean;
 }
 
-/** Creates a field whose values are compiled together. */
+/** Creates a field that compiles all of its values together. */
 export function part(values: Part['values'], notValues: Part['values'], compile: Part['compile']): Part {
   return { values, notValues, compile, each: false };
 }
 
-/** Creates a field whose values are compiled one at a time. */
+/** Creates a field that compiles each of its values separately. */
 function partOfEach(
   values: Part['values'],
   notValues: Part['values'],
@@ -43,8 +43,8 @@ function partOfEach(
 }
 
 /**
- * Creates a field whose values are addresses and CIDR ranges.
- * @param of returns the address to test from a call's facts
+ * Creates a field whose values are IP addresses and CIDR ranges.
+ * @param of returns the address to test, given the facts about a call
  */
 export function addressPart(
   values: Part['values'],
@@ -66,7 +66,7 @@ export function addressPart(
 const REMEMBERED = 256;
 const parsed = new Map<string, bigint | undefined>();
 
-/** Parses an address. Results are cached, because calls come from few different addresses. */
+/** Parses an address, and caches the result because calls come from only a few different addresses. */
 function parsedAddress(text: string): bigint | undefined {
   const known = parsed.get(text);
   if (known !== undefined || parsed.has(text)) return known;
@@ -76,7 +76,7 @@ function parsedAddress(text: string): bigint | undefined {
   return address;
 }
 
-/** Creates a field whose values are ports. */
+/** Creates a field whose values are port numbers. */
 export function portPart(values: Part['values'], notValues: Part['values']): Part {
   return partOfEach(values, notValues, (value) => {
     if (!/^[0-9]{1,10}$/.test(value) || Number(value) > 65535) return undefined;
@@ -85,7 +85,7 @@ export function portPart(values: Part['values'], notValues: Part['values']): Par
   });
 }
 
-/** Tests the peer's URI. At least one of the tests must match. */
+/** Creates a test that passes if the peer is authenticated and its URI passes at least one of the given tests. */
 export function peerTest(tests: readonly ((uri: string) => boolean)[]): Test {
   if (tests.length === 1) {
     const [only] = tests;

@@ -1,18 +1,20 @@
-/** Implements the path normalization that Envoy performs before it evaluates policies, and Istio's path templates. */
+/**
+ * Normalizes paths in the same way as Envoy does before it evaluates policies, and implements Istio's path templates.
+ */
 import { type PathNormalization, readTemplate } from '@meshpass/istio';
 import { compilePattern } from '../../diff/formula/pattern.ts';
 import type { TextTest } from './text.ts';
 
-/** Envoy treats `..;x` as `..` before it decodes escapes and backslashes. */
+/** Envoy treats `..;x` as `..` before it decodes escape sequences and backslashes. */
 const DOTS_WITH_PARAMETERS = /\/(\.{1,2});[^/]*/g;
 
-/** Matches a path that normalization does not change, except that it may merge slashes. */
+/** Matches paths that normalization leaves unchanged, except for merging slashes. */
 const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
 
 /**
- * Normalizes a path, including its query string, according to the mesh configuration (RFC 3986 section 6.2.2.3 and
- * Envoy's `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
- * @returns undefined if Envoy responds with 400
+ * Normalizes a path with its query string, following the mesh configuration (RFC 3986 section 6.2.2.3 and Envoy's
+ * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
+ * @returns the path, or undefined if Envoy would respond with status 400
  * @example
  * ```ts
  * import { normalizePath } from '@meshpass/analysis/evaluate';
@@ -41,18 +43,17 @@ export function withoutQuery(path: string): string {
 }
 
 /**
- * Characters that are escaped in the canonical form, in addition to control characters, spaces and non-ASCII
- * characters.
+ * The characters that the canonical form escapes, in addition to control characters, spaces and non-ASCII characters.
  */
 const ESCAPED = '"<>^`{|}';
-/** Matches a path without characters that must be escaped. */
+/** Matches paths that do not contain any character that has to be escaped. */
 const CLEAN = /^[!#-;=?-[\]_a-z~]*$/;
-/** Matches escapes of characters that do not have to be escaped. */
+/** Matches escape sequences for characters that do not have to be escaped. */
 const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
 
 /**
- * Canonicalizes a path like Chromium's URL library. That library follows the WHATWG URL standard, but also decodes
- * unnecessary escapes.
+ * Canonicalizes a path in the same way as Chromium's URL library, which follows the WHATWG URL standard but also
+ * decodes unnecessary escape sequences.
  */
 function canonical(path: string): string {
   const unescaped = path.includes('%')
@@ -65,7 +66,7 @@ function canonical(path: string): string {
 
 /** Removes `.` and `..` segments (RFC 3986 section 5.2.4). */
 function withoutDots(path: string): string {
-  // Text before the first slash is not a path segment.
+  // Anything before the first slash is not a path segment.
   const [head, ...given] = path.split('/');
   const steps: string[] = [];
   for (const [index, step] of given.entries()) {
@@ -84,8 +85,8 @@ function canonicalCharacter(character: string): string {
 }
 
 /**
- * Compiles a path template with `{*}` (one segment) and `{**}` (any number of segments).
- * @returns undefined if Envoy rejects the template
+ * Compiles a path template, in which `{*}` matches one segment and `{**}` any number of segments.
+ * @returns the test, or undefined if Envoy rejects the template
  * @example
  * ```ts
  * import { templateTest } from '@meshpass/analysis/evaluate';

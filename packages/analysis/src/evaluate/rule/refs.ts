@@ -1,4 +1,4 @@
-/** Creates the references to rules that decisions contain. */
+/** Creates the references to rules that appear in decisions. */
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -10,7 +10,7 @@ import type { RuleRef } from '../call.ts';
 
 type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
 
-/** Returns the path of a rule, or of the policy as a whole. */
+/** Returns the path of a rule within its policy, or the path of the policy as a whole. */
 const PATHS: Readonly<Record<Policy['kind'], (rule: number | undefined) => Path>> = {
   AuthorizationPolicy: (rule) => (rule === undefined ? [] : ['spec', 'rules', rule]),
   RequestAuthentication: (rule) => ['spec', 'jwtRules', rule!],
@@ -18,8 +18,8 @@ const PATHS: Readonly<Record<Policy['kind'], (rule: number | undefined) => Path>
 };
 
 /**
- * Creates a reference to a rule of a policy.
- * @param rule index of the rule; absent for the policy as a whole
+ * Creates a reference to a rule in a policy.
+ * @param rule the index of the rule, or undefined to refer to the policy as a whole
  */
 export function ruleRef(policy: Policy, rule?: number): RuleRef {
   const { kind, metadata, origin } = policy;

@@ -1,8 +1,11 @@
-/** Tests `requestPrincipals` values: ISSUER/SUBJECT, split at the last slash. Either part may start or end with `*`. */
+/**
+ * Tests the values of `requestPrincipals`, which are ISSUER/SUBJECT, split at the last slash. Either part can start or
+ * end with `*`.
+ */
 import type { Test } from '../facts.ts';
 import { type TextTest, textTest } from './text.ts';
 
-/** Creates a test for a token's issuer and subject. It passes if at least one value matches. */
+/** Creates a test that passes if at least one of the values matches the issuer and subject of the token. */
 export function requestPrincipalTest(values: readonly string[]): Test {
   const tests = values.map(issuerAndSubject);
   return ({ claims }) => {

@@ -1,21 +1,21 @@
 /**
- * Compiles the string patterns of Istio's policies: `exact`, `prefix*`, `*suffix`, and `*` for any non-empty text. A
- * list is compiled to a single test, which looks up exact values in a set.
+ * Compiles the string patterns that Istio's policies use: `exact`, `prefix*`, `*suffix`, and `*` for any text that is
+ * not empty. A list becomes a single test, which looks up exact values in a set.
  */
 
 export type TextTest = (text: string) => boolean;
 
 interface TextForm {
-  /** Whether to ignore case, for hosts. */
+  /** Whether upper and lower case are equivalent, as in host names. */
   readonly ignoreCase?: boolean;
   /**
-   * Meaning of a lone `*`: any non-empty text (the default), or any text including the empty one (for headers that are
-   * present).
+   * The text that `*` on its own matches: either any text that is not empty (the default), or any text at all (for
+   * headers that are present).
    */
   readonly star?: 'something' | 'present';
 }
 
-/** Compiles a test for a list of patterns. An empty list never matches. */
+/** Compiles a list of patterns to a test. An empty list does not match anything. */
 export function textTest(values: readonly string[], form: TextForm = {}): TextTest {
   const { ignoreCase = false, star = 'something' } = form;
   const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);

@@ -1,4 +1,4 @@
-/** Compiles rules to tests of a connection, as a ztunnel interprets them. */
+/** Compiles rules to tests of a connection, in the same way that a ztunnel interprets them. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -11,8 +11,8 @@ import { addressPart, portPart } from './field.ts';
 import { textTest } from './text.ts';
 
 /**
- * Compiles a rule.
- * @returns undefined if the rule cannot match any connection
+ * Compiles a rule to a test of connections.
+ * @returns the test, or undefined if the rule cannot match any connection
  */
 export function compileZtunnelRule(rule: AuthorizationRule, policy: AuthorizationPolicy): Test | undefined {
   const { clauses } = ztunnelRule(rule, actionOf(policy));
@@ -29,7 +29,7 @@ function compileTest({ field, values, notValues }: ZtunnelTest, home: string): T
   return (facts) => (wanted?.(facts) ?? true) && !unwanted?.(facts);
 }
 
-/** @param home namespace of the policy, used for ServiceAccounts without a namespace */
+/** @param home the policy's own namespace, used for ServiceAccounts whose names do not include one */
 function anyOf(field: ZtunnelTest['field'], values: readonly string[], home: string): Test {
   switch (field) {
     case 'source.principal': {

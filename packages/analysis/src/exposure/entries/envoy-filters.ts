@@ -1,6 +1,6 @@
 /**
- * Routes, virtual hosts and listeners that EnvoyFilters add to gateways. Source: the EnvoyFilter reference, and Envoy's
- * `RouteConfiguration`.
+ * Lists the routes, virtual hosts and listeners that EnvoyFilters add to gateways. Sources: the EnvoyFilter reference,
+ * and Envoy's `RouteConfiguration`.
  */
 
 import {
@@ -20,8 +20,9 @@ import { isGatewayPod } from './gateway-service.ts';
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 
 /**
- * Whether a filter may apply to gateways. A filter outside the root namespace applies only to its own namespace. If the
- * files show gateway Pods elsewhere but none there, the filter does not apply to any.
+ * Checks whether a filter could apply to gateways. Outside the root namespace, a filter only applies to Pods in its own
+ * namespace. If the files contain gateway Pods in other namespaces but none in that one, the filter applies to no
+ * gateway.
  */
 function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilter): boolean {
   if (namespace === mesh.config.rootNamespace || mesh.podsIn(namespace).length === 0) return true;
@@ -30,11 +31,11 @@ function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilte
   return isThere || gateways.length === 0 || mesh.within('KubernetesGateway', namespace).length > 0;
 }
 
-/** Configuration parts that define routes to destinations. */
+/** The parts of Envoy's configuration that define routes to destinations. */
 const ROUTES = new Set(['HTTP_ROUTE', 'VIRTUAL_HOST', 'ROUTE_CONFIGURATION']);
 const LISTENERS = new Set(['LISTENER', 'FILTER_CHAIN', 'NETWORK_FILTER']);
 
-/** Lists the destinations that EnvoyFilters add to gateways. */
+/** Lists the destinations that EnvoyFilters make reachable through gateways. */
 export function listEnvoyFilterExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('EnvoyFilter').flatMap((filter) =>
     items(filter.spec.configPatches).flatMap((patch, index) => {
@@ -53,7 +54,10 @@ function adds({ applyTo, patch }: ConfigPatch): boolean {
   );
 }
 
-/** Whether a patch applies to gateways. A patch without a context applies to all proxies that its filter selects. */
+/**
+ * Checks whether a patch applies to gateways. If a patch has no context, it applies to all proxies that its filter
+ * selects.
+ */
 function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch): boolean {
   const context = match?.context ?? 'ANY';
   if (context === 'GATEWAY') return reachesGateways(mesh, filter);
@@ -64,10 +68,13 @@ function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch
   return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');
 }
 
-/** Fields whose clusters receive copies of calls. Callers never see their responses. */
+/** Matches fields whose clusters receive copies of calls. Callers never see the responses to these copies. */
 const MIRRORS = /^request_?mirror_?polic(?:y|ies)$/i;
 
-/** Lists the clusters that an added part routes to by name or weight, without those of authorizers and rate limits. */
+/**
+ * Lists the clusters that an added part routes calls to, by name or by weight. Clusters of authorizers and rate limit
+ * services are not included.
+ */
 function clustersIn(value: unknown): readonly string[] {
   const written = JSON.stringify(value ?? '', (key, member) => (MIRRORS.test(key) ? undefined : member));
   const found = [...written.matchAll(/"cluster":"([^"]+)"|"name":"(outbound\|[^"]+)"/g)];
@@ -77,7 +84,7 @@ function clustersIn(value: unknown): readonly string[] {
 }
 
 function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, index: number, cluster: string): Exposure {
-  // The mesh's owner may define other clusters under any name.
+  // A cluster that does not follow Istio's naming scheme was defined by the mesh's owner, under a name of their choice.
   const [, port = '', subset = '', host = cluster] = cluster.split('|');
   const { applyTo = '' } = patch;
   const path: Path = ['spec', 'configPatches', index];
@@ -101,7 +108,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
   const { namespace, name } = filter.metadata;
   const withoutPolicies = LISTENERS.has(patch.applyTo ?? '');
   const selector = labels(filter.spec.workloadSelector?.labels);
-  // A filter outside the root namespace applies only to Pods in its own namespace.
+  // Outside the root namespace, a filter only applies to Pods in its own namespace.
   const place = namespace === mesh.config.rootNamespace ? {} : { namespace, confined: true as const };
   const proxy = {
     by: 'istio' as const,
@@ -121,7 +128,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
   };
 }
 
-/** Finds the ports of an added listener, or of the listeners that a route patch specifies. */
+/** Finds the ports of an added listener, or of the listeners that a patch to a route refers to. */
 function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' | 'serverName'> {
   const { match, patch } = of;
   const added = record(record(record(patch?.value).address).socket_address).port_value;
@@ -136,11 +143,11 @@ function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' |
   const served = servers.flatMap(({ hosts }) => texts(hosts).map((one) => serverHost(one, '').host));
   const [domain = '*'] = domainsIn(of);
   if (served.length === 0 || served.some((host) => coversHost(host, domain))) return { ports };
-  // The SNI selects the server, whose routes contain the added host.
+  // Clients must send an SNI that selects this server, because the added host is part of the server's routes.
   return { ports, serverName: served[0]!.replace('*', 'x') };
 }
 
-/** Returns the domains of an added virtual host, or `*`. */
+/** Returns the domains of an added virtual host, or `*` if it has none. */
 function domainsIn({ match, patch }: ConfigPatch): readonly string[] {
   const value = record(patch?.value);
   const domains = texts(value.domains).map((one) => one.replace(/:\d+$|:\*$/, ''));
@@ -149,7 +156,7 @@ function domainsIn({ match, patch }: ConfigPatch): readonly string[] {
   return [vhost === undefined ? '*' : vhost.replace(/:\d+$/, '')];
 }
 
-/** Returns the matches of an added route, or of the routes in an added virtual host. */
+/** Returns the matches of an added route, or of all routes in an added virtual host. */
 function matchesIn(value: unknown): readonly HttpMatch[] {
   const { match, routes } = record(value);
   const own = match === undefined ? [] : [record(match)];

@@ -1,6 +1,6 @@
 /**
- * Gateway API listeners, and the routes that attach to them. Source: the reference of `Listener`, `ParentReference`
- * and `ListenerSet`.
+ * Finds Gateway API listeners and the routes that attach to them. Source: the `Listener`, `ParentReference` and
+ * `ListenerSet` references.
  */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -28,16 +28,19 @@ import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
 
-/** Classes of proxies inside the mesh (waypoints and east-west gateways). They do not accept calls from outside. */
+/**
+ * The classes of proxies inside the mesh, namely waypoints and east-west gateways. They do not accept calls from
+ * outside.
+ */
 const INSIDE = new Set(['istio-waypoint', 'istio-remote', 'istio-east-west']);
 
 const ISTIO_CONTROLLER = 'istio.io/gateway-controller';
 
-/** Names of classes that other controllers install. */
+/** Matches the names of classes that controllers other than Istio install. */
 const FOREIGN =
   /^(?:nginx|eg|envoy-?gateway|cilium|traefik|kong|contour|haproxy|gke-|azure-alb|amazon-vpc-lattice|alb|apisix)/;
 
-/** Route kinds that a listener supports, by protocol. They are also the default if it does not list any. */
+/** The route kinds that each protocol supports. A listener that lists no kinds accepts all of these. */
 const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
   HTTPS: ['HTTPRoute', 'GRPCRoute'],
@@ -46,37 +49,44 @@ const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   UDP: ['UDPRoute'],
 };
 
-/** Protocols with the same value can share a port if their listeners have different hosts. UDP ports are separate. */
+/**
+ * Listeners whose protocols have the same value here can share a port as long as their hosts differ. UDP ports are
+ * separate from TCP ports.
+ */
 const SHARED_BY: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'TLS', TLS: 'TLS', TCP: 'TCP' };
 
-/** Listener of a Gateway or of a ListenerSet that the Gateway accepts. */
+/** A listener of a Gateway, or of a ListenerSet that the Gateway accepts. */
 export interface EffectiveListener {
   readonly gateway: KubernetesGateway;
-  /** Gateway or ListenerSet that defines the listener. */
+  /** The Gateway or ListenerSet that defines the listener. */
   readonly on: KubernetesGateway | ListenerSet;
   readonly path: Path;
   readonly listener: GatewayListener;
 }
 
-/** Object that attaches to Gateways through its `parentRefs`. */
+/** An object that attaches to Gateways through its `parentRefs`. */
 interface Attached extends KubeObject {
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly hostnames?: readonly string[] };
 }
 
-/** A route's entry point, and the hosts that the route and the listeners have in common. */
+/** An entry point for a route, and the hosts that the route has in common with the listeners. */
 export interface RouteAttachment {
   readonly entry: EntryPoint;
-  /** Listeners that the route attaches to. Empty if the Gateway is not in the files. */
+  /** The listeners that the route attaches to. Empty if the Gateway is not in the files. */
   readonly met: readonly EffectiveListener[];
   readonly hosts: readonly string[];
 }
 
-/** Waypoint classes of other controllers, such as `agentgateway-waypoint`. A waypoint must also have a label. */
+/**
+ * Matches the waypoint classes of other controllers, such as `agentgateway-waypoint`. A waypoint must also have a
+ * label.
+ */
 const WAYPOINT_CLASS = /(?:^|-)waypoint$/;
 
 /**
- * Whether a Gateway accepts calls from outside the mesh. HBONE is only used inside it. A waypoint label does not turn a
- * Gateway of class `istio` into a waypoint: Istio deploys it for calls from outside regardless of labels.
+ * Checks whether a Gateway accepts calls from outside the mesh. HBONE is only used within the mesh. A waypoint label
+ * does not turn a Gateway of class `istio` into a waypoint, because Istio always deploys that class to accept calls
+ * from outside.
  */
 export function isEntryGateway({ metadata, spec }: KubernetesGateway): boolean {
   const name = String(spec.gatewayClassName);
@@ -85,8 +95,8 @@ export function isEntryGateway({ metadata, spec }: KubernetesGateway): boolean {
 }
 
 /**
- * Lists the listeners of a Gateway, including those of ListenerSets. If listeners conflict, the later one is rejected.
- * The Gateway's listeners come first, followed by ListenerSets from oldest to newest.
+ * Lists the listeners of a Gateway, including those of ListenerSets. The Gateway's own listeners come first, followed
+ * by ListenerSets from oldest to newest. If two listeners conflict, the later one is rejected.
  */
 export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly EffectiveListener[] {
   const sets = oldestFirst<ListenerSet>([...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')]).filter(
@@ -105,14 +115,14 @@ export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonl
   return accepted;
 }
 
-/** Whether two listeners conflict on a port because their protocols differ or their hosts are equal. */
+/** Checks whether two listeners conflict on a port, because they have different protocols or the same host. */
 function conflict(one: GatewayListener, other: GatewayListener): boolean {
   const [first, second] = [one, other].map(({ protocol }) => SHARED_BY[String(protocol)]);
   if (one.port === undefined || one.port !== other.port || !first || !second) return false;
   return first !== second || first === 'TCP' || (one.hostname ?? '*') === (other.hostname ?? '*');
 }
 
-/** Lists the Gateways that a route attaches to, except Gateways inside the mesh. */
+/** Lists the Gateways that a route attaches to, leaving out those inside the mesh. */
 export function routeAttachments(mesh: MeshView, route: Attached): readonly RouteAttachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
   const { byParent, order } = listenersIn(mesh);
@@ -140,7 +150,7 @@ interface GatewayListeners {
   readonly listeners: readonly EffectiveListener[];
 }
 
-/** Lists the Gateways that accept calls from outside, with their listeners. */
+/** Lists the Gateways that accept calls from outside the mesh, along with their listeners. */
 export const entryGateways = memoize((mesh: MeshView): readonly GatewayListeners[] =>
   mesh
     .all('KubernetesGateway')
@@ -148,7 +158,10 @@ export const entryGateways = memoize((mesh: MeshView): readonly GatewayListeners
     .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
 );
 
-/** Indexes the listeners of these Gateways by the object that defines them, because a mesh may have many of both. */
+/**
+ * Indexes the listeners of all Gateways that accept calls from outside by the object that defines them, because a mesh
+ * can contain many routes and many listeners.
+ */
 const listenersIn = memoize((mesh: MeshView) => {
   const all = entryGateways(mesh).flatMap(({ listeners }) => listeners);
   return {
@@ -172,7 +185,10 @@ function isKnown(mesh: MeshView, { kind = 'Gateway', namespace, name }: ParentRe
   return mesh.within(own, place).some((one) => one.metadata.name === name);
 }
 
-/** Whether a missing Gateway is a waypoint: a namespace label refers to it, or it has istioctl's default name. */
+/**
+ * Checks whether a Gateway that is not in the files is a waypoint. It is one if a namespace label refers to it, or if
+ * it has the default name that istioctl uses.
+ */
 function isWaypointName(mesh: MeshView, { namespace, name }: ParentRef, { metadata }: KubeObject): boolean {
   const place = namespace ?? metadata.namespace;
   return name === 'waypoint' || mesh.namespaceLabels(place)?.['istio.io/use-waypoint'] === name;
@@ -186,7 +202,7 @@ function isMeant({ sectionName, port }: ParentRef, { listener }: EffectiveListen
   return (sectionName === undefined || sectionName === listener.name) && (port === undefined || port === listener.port);
 }
 
-/** Whether a listener allows the namespace and kind of a route. */
+/** Checks whether a listener accepts routes of this kind and from this namespace. */
 function accepts(mesh: MeshView, { on, listener }: EffectiveListener, route: KubeObject): boolean {
   return (
     acceptsKind(listener, route.kind) &&
@@ -194,14 +210,17 @@ function accepts(mesh: MeshView, { on, listener }: EffectiveListener, route: Kub
   );
 }
 
-/** Whether a listener allows a kind that its protocol supports. */
+/** Checks whether a listener allows a route kind, and whether the listener's protocol supports that kind. */
 function acceptsKind({ allowedRoutes, protocol }: GatewayListener, kind: string): boolean {
   const listed = items(allowedRoutes?.kinds);
   const isListed = listed.length === 0 || listed.some((one) => one.kind === kind);
   return isListed && (KINDS_OF[String(protocol)]?.includes(kind) ?? true);
 }
 
-/** Whether no route can attach because the listener's protocol supports none of the Gateway API kinds it allows. */
+/**
+ * Checks whether a listener cannot accept any routes, because its protocol supports none of the Gateway API kinds that
+ * it allows.
+ */
 export function hasNoSupportedKind({ allowedRoutes, protocol }: GatewayListener): boolean {
   const listed = items(allowedRoutes?.kinds);
   const supported = KINDS_OF[String(protocol)] ?? Object.values(KINDS_OF).flat();
@@ -211,7 +230,10 @@ export function hasNoSupportedKind({ allowedRoutes, protocol }: GatewayListener)
   );
 }
 
-/** Whether a namespace is allowed. If the Namespace was not read, only its name can be tested. */
+/**
+ * Checks whether routes from a namespace may attach. If the Namespace is not in the files, only its name can be
+ * compared.
+ */
 function admits(
   mesh: MeshView,
   { from = 'Same', selector }: AllowedNamespaces,
@@ -225,12 +247,12 @@ function admits(
   return selectsByExpressions(known === undefined ? byName(selector) : selector, { [NAME]: place, ...known });
 }
 
-/** Label that the API server sets on every Namespace. */
+/** The label that the API server sets on every Namespace. */
 const NAME = 'kubernetes.io/metadata.name';
 
 type Selector = NonNullable<AllowedNamespaces['selector']>;
 
-/** Returns the part of a selector that tests the Namespace's name. */
+/** Reduces a selector to the part that selects Namespaces by name. */
 function byName({ matchLabels, matchExpressions }: Selector = {}): Selector {
   const { [NAME]: name } = labels(matchLabels);
   return {
@@ -239,7 +261,7 @@ function byName({ matchLabels, matchExpressions }: Selector = {}): Selector {
   };
 }
 
-/** Intersects a listener's host with a route's hosts. TCP connections have no host. */
+/** Returns the hosts that a listener and a route have in common. TCP connections have no host. */
 export function commonHosts(
   { hostname = '*', protocol }: GatewayListener,
   { spec, kind }: Attached,
@@ -252,7 +274,7 @@ export function commonHosts(
     .map((host) => (coversHost(hostname, host) ? host : hostname));
 }
 
-/** Creates the entry point for listeners of a Gateway. */
+/** Creates the entry point for the given listeners of a Gateway. */
 export function entryPointOf(
   mesh: MeshView,
   gateway: KubernetesGateway,
@@ -273,7 +295,10 @@ export function entryPointOf(
   };
 }
 
-/** Finds a Gateway's Pods. Istio deploys and labels them, unless the Gateway's address is a Service's host name. */
+/**
+ * Finds the Pods of a Gateway. Istio deploys and labels them, unless the Gateway's address is the host name of a
+ * Service.
+ */
 function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
@@ -292,7 +317,8 @@ function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude
   const [service = '', place = namespace] = (address ?? '').split('.');
   const found = mesh.within('Service', place).find((one) => one.metadata.name === service);
   if (found) return { by: 'istio', namespace: place, selector: labels(found.spec.selector), confined: true };
-  // Istio does not deploy Pods in this case, and the Service's Pods are unknown.
+  // If the address is a host name that belongs to no known Service, Istio does not deploy any Pods, and the actual Pods
+  // are unknown.
   if (isHostname(address)) return { by: 'istio', namespace: place, selector: undefined };
   const account = `${metadata.name}-${name}`;
   return { by: 'istio', namespace, selector: { [GATEWAY_NAME]: metadata.name }, account, confined: true };
@@ -302,7 +328,7 @@ function isHostname(address: string | undefined): address is string {
   return address !== undefined && parseAddress(address) === undefined;
 }
 
-/** Whether every listener requires a client certificate, through frontend validation or an Istio option. */
+/** Checks whether every listener requires a client certificate, either by frontend validation or by an Istio option. */
 function requiredByTls(
   mesh: MeshView,
   { spec }: KubernetesGateway,

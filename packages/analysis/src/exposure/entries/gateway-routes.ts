@@ -1,5 +1,5 @@
 /**
- * Translates Gateway API routes to VirtualService matches. Source: the reference of HTTPRoute, GRPCRoute, TLSRoute,
+ * Translates Gateway API routes to VirtualService matches. Source: the references of HTTPRoute, GRPCRoute, TLSRoute,
  * TCPRoute and ReferenceGrant.
  */
 
@@ -38,7 +38,7 @@ export const PROTOCOLS = { HTTPRoute: 'http', GRPCRoute: 'http', TLSRoute: 'tls'
 export function listGatewayRouteExposures(mesh: MeshView): readonly Exposure[] {
   return (['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
     (mesh.all(kind) as readonly Route[]).flatMap((route) => {
-      // Gateways with the same hosts become one exposure with multiple entry points.
+      // Gateways for which the route has the same hosts are combined into one exposure with multiple entry points.
       const through = [...Map.groupBy(routeAttachments(mesh, route), ({ hosts }) => hosts.join(' ')).values()];
       return through.flatMap((attachments) =>
         rulesOf(route).flatMap((_, index) =>
@@ -57,7 +57,7 @@ export function listGatewayRouteExposures(mesh: MeshView): readonly Exposure[] {
 
 /**
  * Lists the destinations that a rule exposes through the route's entry points.
- * @param hosts hosts that the route and the entry points have in common
+ * @param hosts the hosts that the route and the entry points have in common
  */
 export function listRuleExposures(
   mesh: MeshView,
@@ -102,10 +102,10 @@ export function rulesOf({ spec }: Route): readonly Rule[] {
   return items(spec.rules as readonly Rule[]);
 }
 
-/** Filters that may authenticate callers. The files do not show how. */
+/** The filters that may authenticate callers. The files do not show how they do so. */
 const CHECKS = new Set(['ExtensionRef', 'ExternalAuth']);
 
-/** Adds the checks from a rule's filters to an entry point. */
+/** Adds the checks made by a rule's filters to an entry point. */
 function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
   const check = filters.find(({ type }) => CHECKS.has(String(type)));
   if (!check || entry.own.state === 'required') return entry;
@@ -117,17 +117,17 @@ function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPo
   return { ...entry, own };
 }
 
-/** SecurityPolicy fields that authenticate or authorize calls. */
+/** The SecurityPolicy fields that authenticate or authorize calls. */
 const POLICY_CHECKS = ['apiKeyAuth', 'authorization', 'basicAuth', 'extAuth', 'jwt', 'oidc'];
 
-/** Whether a SecurityPolicy authenticates or authorizes calls. */
+/** Checks whether a SecurityPolicy authenticates or authorizes calls. */
 export function isCheck({ spec }: ResourceOf<'SecurityPolicy'>): boolean {
   return POLICY_CHECKS.some((member) => spec[member] !== undefined);
 }
 
 /**
- * Lists the Envoy Gateway SecurityPolicies that apply to a route. They may target the route or its Gateway. Policies
- * for the route replace those for the Gateway, even if they only set CORS. Source:
+ * Lists the Envoy Gateway SecurityPolicies that apply to a route. A policy can target the route itself or its Gateway.
+ * Policies for the route replace those for the Gateway, even if they only configure CORS. Source:
  * https://gateway.envoyproxy.io/docs/concepts/gateway_api_extensions/security-policy/
  */
 export function securityPoliciesOf(
@@ -153,8 +153,8 @@ function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint
 }
 
 /**
- * Resolves a backend to a host. Returns undefined if the backend is not in the mesh, or if it is in another namespace
- * and no ReferenceGrant allows the reference.
+ * Resolves a backend to a host. Returns undefined if the backend is not part of the mesh, or if it is in another
+ * namespace and no ReferenceGrant allows the reference.
  */
 function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
   const { group = '', kind = 'Service', name, namespace = route.metadata.namespace } = backend;
@@ -181,13 +181,13 @@ function isGranted(mesh: MeshView, route: Route, namespace: string, name: string
     );
 }
 
-/** Translates a rule's matches. Returns none if one of them matches every call. */
+/** Translates the matches of a rule. Returns an empty list if one of them matches every call. */
 function matchesOf(route: Route, rule: Rule): readonly HttpMatch[] {
   const matches = matchAlternatives(route, rule).flat();
   return route.kind === 'HTTPRoute' && matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
 }
 
-/** Translates each of a rule's matches. A segment prefix becomes two Istio matches. */
+/** Translates each match of a rule separately. A segment prefix becomes two Istio matches. */
 export function matchAlternatives(route: Route, rule: Rule): readonly (readonly HttpMatch[])[] {
   if (route.kind === 'HTTPRoute') return items(rule.matches).map(httpMatches);
   if (route.kind === 'GRPCRoute')
@@ -208,7 +208,7 @@ function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): re
   return prefixes.length === 0 ? [rest] : prefixes.map((uri) => ({ ...rest, uri }));
 }
 
-/** Translates a gRPC match. gRPC calls are POST requests to `/SERVICE/METHOD`. */
+/** Translates a gRPC match to HTTP, because gRPC calls are POST requests to `/SERVICE/METHOD`. */
 function grpcMatch({ method, headers }: GrpcRouteMatch): HttpMatch {
   const { type = 'Exact', service, method: called } = method ?? {};
   const uri = grpcPath(type, service, called);
@@ -226,7 +226,10 @@ function grpcPath(type: string, service: string | undefined, method: string | un
   return method === undefined ? { prefix: `/${service}/` } : { exact: `/${service}/${method}` };
 }
 
-/** Translates name and value tests. If a name repeats, only the first counts. Header names are case-insensitive. */
+/**
+ * Translates matches of headers or query parameters. If a name is repeated, only its first match is used. Header names
+ * are case-insensitive.
+ */
 function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Record<string, StringMatch>> {
   const nameOf = ({ name = '' }: ValueMatch) => (hasCase ? name : name.toLowerCase());
   return Object.fromEntries(
@@ -238,9 +241,10 @@ function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Rec
 }
 
 /**
- * Whether every call from a proxy to a Service fails because each certificate reference in its BackendTLSPolicy is
- * invalid: it refers to an empty ConfigMap in the input, or to a kind that Istio does not support. Source: the
- * reference of BackendTLSPolicy; `getBackendTLSCredentialName` in pilot/pkg/config/kube/gateway/backend_policies.go.
+ * Checks whether every call from a proxy to a Service fails because no certificate reference in its BackendTLSPolicy is
+ * valid. References are invalid if they refer to an empty ConfigMap in the input, or to a kind that Istio does not
+ * support. Source: the BackendTLSPolicy reference; `getBackendTLSCredentialName` in
+ * pilot/pkg/config/kube/gateway/backend_policies.go.
  */
 function failsTls(
   mesh: MeshView,
@@ -258,7 +262,10 @@ function failsTls(
   );
 }
 
-/** Returns a port's policy. A policy for the port precedes one for the whole Service, and the oldest one wins. */
+/**
+ * Returns the policy for a port. A policy for the port takes precedence over one for the whole Service, and an older
+ * policy over a newer one.
+ */
 function policyOf(mesh: MeshView, service: Service, port: number | undefined): BackendTLSPolicy | undefined {
   const name = items(service.spec.ports).find((one) => one.port === port)?.name;
   const targeting = (section: string | undefined) =>

@@ -2,7 +2,9 @@ import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 
-/** Names (`app.kubernetes.io/name`, `app`) of proxies and controllers whose routes are defined by separate objects. */
+/**
+ * The names (`app.kubernetes.io/name` or `app`) of proxies and controllers whose routes are defined by other objects.
+ */
 const CONTROLLERS = new Set([
   ...[
     'ingress-nginx',
@@ -19,8 +21,8 @@ const CONTROLLERS = new Set([
 ]);
 
 /**
- * Whether a Service belongs to a gateway or an ingress controller. Such a Service is not an exposure itself. Instead,
- * each of the gateway's routes is one.
+ * Checks whether a Service belongs to a gateway or an ingress controller. Such a Service is not reported as an exposure
+ * itself, because every route of the gateway is reported as one.
  */
 export function isGatewayService(mesh: MeshView, service: Service): boolean {
   return answersOf(mesh)(service);
@@ -29,14 +31,17 @@ export function isGatewayService(mesh: MeshView, service: Service): boolean {
 const answersOf = memoize((mesh: MeshView) =>
   memoize((service: Service): boolean => {
     const selector = labels(service.spec.selector);
-    // The Service's own labels and the release name do not show which Pods it selects.
+    // Only the selector is considered. The Service's own labels do not show which Pods it selects.
     if (isController(selector)) return true;
     if (Object.keys(selector).length > 0 && mesh.proxyKind(selector) !== 'sidecar') return true;
     return mesh.podsBehind(service).some(isGatewayPod);
   }),
 );
 
-/** Whether Pods are gateways of Istio (by label or injection template) or of another known controller. */
+/**
+ * Checks whether a Pod runs a gateway, either of Istio (by its label or injection template) or of another known
+ * controller.
+ */
 export function isGatewayPod(pod: {
   readonly kind: string;
   readonly labels: Labels;
@@ -49,7 +54,10 @@ export function isGatewayPod(pod: {
   );
 }
 
-/** Lists the Pods with a mesh proxy that belong to a controller, identified by the name of the class it serves. */
+/**
+ * Lists the Pods that belong to a controller and have a mesh proxy. The controller is identified by the name of its
+ * class.
+ */
 export function meshedPods(mesh: MeshView, className: string): readonly PodWorkload[] {
   return controllersIn(mesh).filter(({ labels: given }) =>
     [given['app.kubernetes.io/name'], given.app].some((name) => name?.split('-').includes(className)),

@@ -1,8 +1,8 @@
 /**
- * Routing tables of Istio Gateways, which list the VirtualService routes for each host of a listener. VirtualServices
- * for the same host are merged, oldest first, and catch-all routes come last. Source: VirtualService and Gateway
- * reference; `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go, and
- * `BuildHTTPRoutesForVirtualService` and `SortVHostRoutes` in route/route.go, of Istio.
+ * Builds the routing tables of Istio Gateways, which list the VirtualService routes for each host of a listener.
+ * VirtualServices for the same host are merged in order of age, with catch-all routes at the end. Sources: the
+ * VirtualService and Gateway references; in Istio, `buildGatewayHTTPRouteConfig` in
+ * pilot/pkg/networking/core/gateway.go, and `BuildHTTPRoutesForVirtualService` and `SortVHostRoutes` in route/route.go.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import {
@@ -32,48 +32,48 @@ import {
 import type { Listener } from '../../routes/match-condition.ts';
 import { clientPorts, countReaders, type IstioProxy, listGatewayPods } from '../gateway-pods.ts';
 
-/** Server of a Gateway. The server is undefined if the Gateway is not in the files. */
+/** A server of a Gateway. `gateway` and `server` are undefined if the Gateway is not in the files. */
 export interface ServerLocation {
   readonly gateway: Gateway | undefined;
   readonly name: string;
   readonly server: GatewayServer | undefined;
 }
 
-/** VirtualService route that a server serves. */
+/** A VirtualService route, together with the server that it is attached to. */
 export interface ServedRoute {
   readonly at: ServerLocation;
   readonly root: VirtualService;
   readonly route: VirtualServiceRoute;
-  /** Alternative matches of the route that apply to the server. */
+  /** The matches of the route that apply to the server. A call must satisfy at least one of them. */
   readonly matches: VirtualServiceRoute['matches'];
-  /** How many of the gateway's Pods receive the VirtualService. */
+  /** Whether all of the gateway's Pods receive the VirtualService, only some of them, or an unknown number. */
   readonly readers: 'all' | 'some' | 'unknown';
 }
 
-/** Routes for one host, from all servers and VirtualServices. */
+/** The routes for one host, from all servers and VirtualServices. */
 export interface HostTable {
   readonly host: string;
-  /** Object that declares the host. */
+  /** The object that declares the host. */
   readonly on: KubeObject;
   readonly routes: readonly ServedRoute[];
-  /** Catch-all routes. */
+  /** The catch-all routes, which come after all others. */
   readonly last: readonly ServedRoute[];
-  /** Server that redirects every call to HTTPS. */
+  /** The server that redirects every call to HTTPS, if there is one. */
   readonly redirect: ServerLocation | undefined;
 }
 
-/** Routing table of a listener. */
+/** The routing table that Istio builds for one listener of a gateway. */
 export interface GatewayTable {
   readonly listener: Listener;
-  /** Port number of the first server, which port matches are compared with. */
+  /** The port number of the first server. Port matches are compared with this number. */
   readonly serverPort: number | undefined;
   readonly servers: readonly ServerLocation[];
-  /** Selectors of the Gateways that are merged because the same Pods run them. */
+  /** The selectors of the Gateways that are merged because they run in the same Pods. */
   readonly merged: readonly Labels[] | undefined;
   readonly hosts: readonly HostTable[];
 }
 
-/** Lists the routing tables of Istio Gateways, including Gateways that are not in the files. */
+/** Lists the routing tables of all Istio Gateways, including Gateways that are not in the files. */
 export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] => {
   const known: readonly ServerLocation[] = oldestFirst(mesh.all('Gateway'))
     .filter((gateway) => !letsOut(gateway))
@@ -95,8 +95,8 @@ export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] =
     return [...byListener.values()].flatMap((some) => {
       const { listener } = some[0]!;
       const ats = some.map(({ one }) => one);
-      // Plaintext servers share one routing table. Other servers are selected by SNI and may have different
-      // requirements.
+      // All plaintext servers share one routing table. The SNI selects among the other servers, which may have
+      // different requirements.
       const tables = listener.protocol === 'http' ? [ats] : withoutDuplicates(ats).map((one) => [one]);
       return tables.map((each) => tableOf(mesh, listener, each, selectors));
     });
@@ -104,22 +104,27 @@ export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] =
   return [...found, ...elsewhere.filter(({ hosts }) => hosts.length > 0)];
 });
 
-/** Lists a host's routes in order, except those of VirtualServices that come after one with a catch-all route. */
+/**
+ * Lists the routes for a host in order. A catch-all route hides the routes of all VirtualServices that come after its
+ * own.
+ */
 export function listReachableRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
-  // A Gateway that is not in the files may restrict its hosts to one of the namespaces.
+  // A catch-all route at a Gateway outside the files hides nothing, because that Gateway may restrict its hosts to one
+  // of the namespaces.
   const end = last.findIndex(({ at, readers }) => at.server && readers === 'all');
   return [...routes, ...last.filter(({ root }, index) => end < 0 || index < end || root === last[end]!.root)];
 }
 
-/** Gateway servers that run in the same Pods. */
+/** The servers of Gateways that run in the same Pods. */
 interface MergedServers {
   readonly servers: readonly ServerLocation[];
   readonly selectors?: readonly Labels[];
 }
 
 /**
- * Groups servers of Gateways whose selectors match the same Pods, like `MergeGateways` in pilot/pkg/model/gateway.go.
- * If the files contain no Pods, only equal selectors are known to match the same Pods. An empty selector matches all.
+ * Groups the servers of Gateways whose selectors match the same Pods, as `MergeGateways` does in
+ * pilot/pkg/model/gateway.go. If the files contain no Pods, only equal selectors are known to match the same ones. An
+ * empty selector matches all Pods.
  */
 function mergedServers(mesh: MeshView, servers: readonly ServerLocation[]): readonly MergedServers[] {
   const bySelector = new Map(servers.map((at) => [selectorText(at), labels(at.gateway?.spec.selector)]));
@@ -145,7 +150,7 @@ function selectorText({ gateway }: ServerLocation): string {
   return JSON.stringify(Object.entries(labels(gateway?.spec.selector)).sort());
 }
 
-/** Lists a server's listeners, one for each port at which clients reach it. */
+/** Lists the listeners of a server, one for each port through which clients reach it. */
 function listenersOf(mesh: MeshView, at: ServerLocation): readonly Listener[] {
   const { protocol, port } = listenerOf(at.server!);
   const reached = port === undefined ? [undefined] : clientPorts(mesh, serverProxy(at), port);
@@ -186,7 +191,7 @@ function tableOf(
   return { listener, serverPort, servers, merged, hosts };
 }
 
-/** Lists the routes that each VirtualService attaches to a server, by host. */
+/** Lists the routes that each VirtualService attaches to a server, grouped by host. */
 function attachedTo(
   mesh: MeshView,
   at: ServerLocation,
@@ -197,7 +202,7 @@ function attachedTo(
   const attached = (rootsOf(mesh).get(at.name) ?? []).flatMap((root): readonly HostTable[] => {
     const hosts = commonHosts(root, at);
     const { routes, last } = hosts.length === 0 ? NO_ROUTES : servedRoutes(mesh, root, at, protocol, port);
-    // Istio omits a VirtualService if none of its routes applies to the gateway.
+    // Istio leaves out a VirtualService if none of its routes applies to the gateway.
     if (routes.length + last.length === 0) return [];
     return hosts.map((host) => ({ host, on: root, routes, last, redirect }));
   });
@@ -207,7 +212,10 @@ function attachedTo(
 
 const NO_ROUTES = { routes: [], last: [] };
 
-/** Lists a VirtualService's routes at a server, and its first catch-all route. Later routes are dropped. */
+/**
+ * Lists the routes of a VirtualService at a server, up to and including its first catch-all route. Routes after that
+ * are unreachable.
+ */
 function servedRoutes(
   mesh: MeshView,
   root: VirtualService,
@@ -237,7 +245,7 @@ export function serverProxy({ gateway, name }: ServerLocation): IstioProxy {
   return { by: 'istio', namespace, selector: gateway && labels(gateway.spec.selector) };
 }
 
-/** Lists the matches that apply to a gateway. Istio drops the others at translation time. */
+/** Lists the matches that apply to a gateway. Istio drops all others when it translates the route. */
 function appliedMatches(
   mesh: MeshView,
   root: VirtualService,
@@ -266,7 +274,10 @@ function isFromPod(
   return selects(labels(sourceLabels), pod.labels) && (!sourceNamespace || sourceNamespace === pod.namespace);
 }
 
-/** Maps gateways to VirtualServices in Istio's order: private, then exported to some namespaces, then all others. */
+/**
+ * Maps each gateway to its VirtualServices, in the order that Istio uses: private ones, then those exported to certain
+ * namespaces, then all others.
+ */
 const rootsOf = memoize((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
   const found = new Map<string, VirtualService[]>();
   const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
@@ -288,7 +299,9 @@ function visibility(root: VirtualService, config: MeshConfig): number {
   return exported.every((one) => one === '.' || one === root.metadata.namespace) ? 0 : 1;
 }
 
-/** Omits servers that repeat a host of an earlier server, like `mergeGateways` in pilot/pkg/model/gateway.go. */
+/**
+ * Leaves out servers that repeat a host of an earlier server, as `mergeGateways` does in pilot/pkg/model/gateway.go.
+ */
 function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerLocation[] {
   const known = new Set<string>();
   return servers.filter(({ gateway, server }) => {
@@ -303,7 +316,7 @@ function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerL
   });
 }
 
-/** Lists a server's hosts that are not restricted to a namespace. */
+/** Lists the hosts of a server that are not restricted to a namespace. */
 function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
   return texts(server?.hosts).flatMap((written) => {
     const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
@@ -311,7 +324,7 @@ function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
   });
 }
 
-/** Intersects a VirtualService's hosts with a server's hosts. */
+/** Returns the hosts that a VirtualService and a server have in common. */
 function commonHosts(root: VirtualService, { gateway, server }: ServerLocation): readonly string[] {
   const hosts = texts(root.spec.hosts);
   if (!gateway || !server) return hosts;
@@ -323,7 +336,7 @@ function commonHosts(root: VirtualService, { gateway, server }: ServerLocation):
   return [...new Set(common)];
 }
 
-/** Maps `NAMESPACE/NAME` to the objects of one kind. */
+/** Indexes objects of one kind by `NAMESPACE/NAME`. */
 export function keyedByName<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
   return new Map(objects.map((one) => [objectName(one), one]));
 }
@@ -332,15 +345,15 @@ function objectName({ metadata }: KubeObject): string {
   return `${metadata.namespace}/${metadata.name}`;
 }
 
-/** Lists the gateways of a VirtualService, except `mesh`. */
+/** Lists the gateways that a VirtualService refers to, without the reserved name `mesh`. */
 export function gatewayNames({ metadata, spec }: VirtualService): readonly string[] {
   const written = texts(spec.gateways).filter((one) => one !== 'mesh');
   return [...new Set(written.map((one) => gatewayName(one, metadata.namespace)))];
 }
 
 /**
- * Resolves a gateway reference to `namespace/name`. Accepts `NAME` in the same namespace, `NAMESPACE/NAME`, and the
- * legacy form `NAME.NAMESPACE.svc.cluster.local`.
+ * Converts a reference to a gateway to the form `namespace/name`. The reference can be written as `NAME` (in the same
+ * namespace), as `NAMESPACE/NAME`, or in the legacy form `NAME.NAMESPACE.svc.cluster.local`.
  */
 export function gatewayName(written: string, namespace: string): string {
   if (written.includes('/')) return written;
@@ -348,7 +361,9 @@ export function gatewayName(written: string, namespace: string): string {
   return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
 }
 
-/** Whether a gateway is an egress gateway, which sends traffic out of the mesh. Istio's charts label it as egress. */
+/**
+ * Checks whether a gateway is an egress gateway, which sends traffic out of the mesh. Istio's charts label it as such.
+ */
 function letsOut(gateway: Gateway): boolean {
   return Object.values(labels(gateway.spec.selector)).some((value) =>
     /(?<![a-z0-9])egress(?:gateway)?(?![a-z0-9])/i.test(value),

@@ -1,7 +1,7 @@
 /**
- * Ingress controllers other than Istio, and the meaning of their annotations. An annotation is recognized by its full
- * name and only for the controller that reads it. Source: the annotations of ingress-nginx, NGINX Ingress Controller,
- * the AWS Load Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
+ * Interprets the annotations of Ingress controllers other than Istio. Annotations are recognized by their full names,
+ * and only for the controller that reads them. Sources: the annotations of ingress-nginx, NGINX Ingress Controller, the
+ * AWS Load Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -11,14 +11,14 @@ import type { Identity } from '../exposure.ts';
 import { isNarrow, whyAllInternal } from '../internal.ts';
 
 interface Family {
-  /** Class names. They only matter if the IngressClass is not in the files. */
+  /** Matches the class names that the controller usually has. Only used if the IngressClass is not in the files. */
   readonly classes: RegExp;
-  /** Values of an IngressClass's `spec.controller`. */
+  /** Matches the `spec.controller` values of the IngressClasses that the controller serves. */
   readonly controller: RegExp;
   readonly prefixes: readonly string[];
-  /** Whether all checks for an Ingress are defined by its annotations. */
+  /** Whether an Ingress's annotations define all of the checks that apply to it. */
   readonly isReadable?: true;
-  /** The value of `app.kubernetes.io/name` on the controller's Pods. */
+  /** The value of the `app.kubernetes.io/name` label on the controller's Pods. */
   readonly pods?: string;
 }
 
@@ -44,7 +44,10 @@ const AZURE: Family = {
 };
 const GOOGLE: Family = { classes: /^gce(?:-|$)/, controller: /gce|networking\.gke\.io/, prefixes: [] };
 
-/** Known controllers. If a class name fits more than one of them, the first is the most common. */
+/**
+ * The controllers that Meshpass knows about. If a class name could belong to more than one, the most common one comes
+ * first.
+ */
 const FAMILIES: readonly Family[] = [
   ...[INGRESS_NGINX, AWS, AZURE, GOOGLE],
   {
@@ -68,7 +71,7 @@ const FAMILIES: readonly Family[] = [
 
 const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class';
 
-/** Finds the class name of an Ingress, and its IngressClass if the files contain it. */
+/** Returns the class name of an Ingress, and the IngressClass object if the files contain it. */
 export function ingressClassOf(
   mesh: MeshView,
   { metadata, spec }: Ingress,
@@ -81,9 +84,9 @@ export function ingressClassOf(
 }
 
 interface Reader {
-  /** Controller that serves the class. */
+  /** The controller that serves the class. */
   readonly family: Family | undefined;
-  /** Other controllers that may serve it. */
+  /** The other controllers that could also serve the class. */
   readonly others: readonly Family[];
 }
 
@@ -98,7 +101,7 @@ function readerOf(mesh: MeshView, ingress: Ingress): Reader {
     : { family: found[0], others: controller === undefined ? found.slice(1) : [] };
 }
 
-/** Returns the annotations of an Ingress that its controller reads. Empty if the controller is unknown. */
+/** Returns those annotations of an Ingress that its controller reads. Empty if the controller is unknown. */
 export function controllerAnnotations(mesh: MeshView, ingress: Ingress): Labels {
   return readBy(readerOf(mesh, ingress).family, ingress);
 }
@@ -112,10 +115,13 @@ function readBy(family: Family | undefined, { metadata }: Ingress): Labels {
   );
 }
 
-/** Annotations that authenticate callers, with tests for the values that enable this. */
+/**
+ * The annotations that authenticate callers. Each function checks whether the annotation's value enables
+ * authentication.
+ */
 const AUTHENTICATES: Readonly<Record<string, (value: string, given: Labels) => boolean>> = {
   [`${NGINX}auth-url`]: (_, given) => !anyAddressSatisfies(given),
-  // ingress-nginx ignores `auth-secret` without a type.
+  // The ingress-nginx controller ignores `auth-secret` if there is no `auth-type`.
   [`${NGINX}auth-type`]: (value, given) => /basic|digest/.test(value) && !anyAddressSatisfies(given),
   [`${NGINX}auth-tls-secret`]: (_, given) => verifies(given[`${NGINX}auth-tls-verify-client`]),
   'nginx.org/basic-auth-secret': () => true,
@@ -140,7 +146,7 @@ function verifies(client: string | undefined): boolean {
   return !/^(?:off|optional)/.test(client ?? '');
 }
 
-/** Annotations that list permitted client addresses. */
+/** The annotations that restrict access to a list of client addresses. */
 const LISTS: readonly string[] = [
   ...[`${NGINX}whitelist-source-range`, `${NGINX}allowlist-source-range`, `${ALB}inbound-cidrs`],
   ...['haproxy.org/whitelist', 'haproxy.org/allow-list', 'k8s.apisix.apache.org/allowlist-source-range'],
@@ -148,7 +154,10 @@ const LISTS: readonly string[] = [
   ...['ingress.kubernetes.io/allowlist-source-range', 'ingress.kubernetes.io/whitelist-source-range'],
 ];
 
-/** Whether `satisfy: any` skips the other checks for every address. Client certificates are still checked first. */
+/**
+ * Checks whether `satisfy: any` lets calls from every address skip the other checks. Client certificates are still
+ * checked.
+ */
 function anyAddressSatisfies(given: Labels): boolean {
   const ranges = [given[`${NGINX}whitelist-source-range`], given[`${NGINX}allowlist-source-range`]];
   return given[`${NGINX}satisfy`] === 'any' && ranges.some((one) => one !== undefined && one !== '' && !areNarrow(one));
@@ -163,7 +172,7 @@ const SNIPPETS: readonly string[] = [
   ...['nginx.org/location-snippets', 'nginx.org/server-snippets'],
 ];
 
-/** Annotations that may authenticate callers through other objects or controller configuration. */
+/** The annotations that may authenticate callers by way of other objects or the controller's configuration. */
 const MAY_AUTHENTICATE: Readonly<Record<string, (value: string) => boolean>> = {
   ...Object.fromEntries(SNIPPETS.map((name) => [name, mayRefuse])),
   'nginx.org/policies': () => true,
@@ -172,20 +181,23 @@ const MAY_AUTHENTICATE: Readonly<Record<string, (value: string) => boolean>> = {
   'k8s.apisix.apache.org/plugin-config-name': () => true,
 };
 
-/** nginx directives that refuse calls or authenticate callers. */
+/** Matches the nginx directives that reject calls or authenticate callers. */
 const REFUSES = /^(?:auth_(?:request|jwt)\b|auth_basic\s+(?!off)|deny\s+all|access_by_lua|return\s+40[13]\b)/;
 
-/** Whether the directives may refuse or answer every call. */
+/** Checks whether the directives could reject every call, or answer it without forwarding it. */
 function mayRefuse(snippet: string): boolean {
   return directivesIn(snippet).some(({ text, inner }) => !inner && (REFUSES.test(text) || /^return\b/.test(text)));
 }
 
-/** Whether conditional directives may refuse some calls. */
+/** Checks whether conditional directives could reject some calls. */
 function mayRefuseSome(snippet: string): boolean {
   return directivesIn(snippet).some(({ text, inner }) => inner && REFUSES.test(text));
 }
 
-/** Lists the directives outside `location` blocks. Directives inside apply only to the paths of their location. */
+/**
+ * Lists the directives outside `location` blocks. Those inside are left out because they only apply to the paths of
+ * their location.
+ */
 function directivesIn(snippet: string): readonly { readonly text: string; readonly inner: boolean }[] {
   const found: { readonly text: string; readonly inner: boolean }[] = [];
   let depth = 0;
@@ -202,7 +214,7 @@ function directivesIn(snippet: string): readonly { readonly text: string; readon
   return found;
 }
 
-/** Determines the identity that an Ingress's annotations require. */
+/** Determines which identity the annotations of an Ingress require. */
 export function identityFromAnnotations(mesh: MeshView, ingress: Ingress, name: string): Identity {
   const { family, others } = readerOf(mesh, ingress);
   const found = checkIn(readBy(family, ingress));
@@ -237,7 +249,10 @@ function checkIn(given: Labels): Identity | undefined {
   return some === undefined ? undefined : { state: 'unknown', reason: `annotation ${some} refuses some calls` };
 }
 
-/** Explains why only a private network can reach the controller of an Ingress. */
+/**
+ * Explains why only a private network can reach the controller of an Ingress. Returns undefined if other networks may
+ * reach it.
+ */
 export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | undefined {
   const { family } = readerOf(mesh, ingress);
   const given = readBy(family, ingress);
@@ -251,8 +266,8 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
 }
 
 /**
- * Returns the scheme of an AWS load balancer. Undefined if class parameters outside the files may set it, because they
- * take precedence over annotations.
+ * Returns the scheme of an AWS load balancer. The parameters of its class take precedence over annotations, so the
+ * scheme is undefined if those parameters are not in the files.
  */
 function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
   const { kind, name } = ingressClassOf(mesh, ingress).object?.spec.parameters ?? {};
@@ -263,8 +278,9 @@ function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
 }
 
 /**
- * Explains why every Service of a controller is internal. Anyone can label a Service like the controller's. Therefore
- * only Services in Namespaces that are named after a controller count, because the cluster owner creates these.
+ * Explains why all Services of a controller are internal. Because anyone can give a Service the controller's labels,
+ * only Services in namespaces that are named after a controller are considered. Such namespaces are created by the
+ * cluster owner.
  */
 const whyInternalController = memoize((mesh: MeshView) =>
   memoize(({ pods, classes }: Family): string | undefined => {

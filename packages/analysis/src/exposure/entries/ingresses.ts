@@ -1,6 +1,7 @@
 /**
- * Ingresses of every class. Istio's own gateway serves those of class `istio`. For other controllers, only annotations
- * show which checks apply. Source: the Ingress API reference, and pilot/pkg/config/kube/ingress of Istio.
+ * Lists the exposures that Ingresses create, whatever their class. Those of class `istio` are served by Istio's own
+ * gateway. For other controllers, the annotations are the only source of information about which checks apply. Sources:
+ * the Ingress API reference, and pilot/pkg/config/kube/ingress in Istio.
  */
 
 import {
@@ -26,17 +27,19 @@ import {
 } from './ingress-controllers.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
-/** Default selector of the Pods that serve Ingresses. The mesh configuration (`ingressSelector`) can override it. */
+/**
+ * The default selector of the Pods that serve Ingresses. The mesh configuration can override it with `ingressSelector`.
+ */
 const ISTIO_SELECTOR = { istio: 'ingressgateway' };
 
-/** A rule's backend, or the default backend. */
+/** The backend of a rule, or the default backend. */
 export interface BackendLocation {
   readonly host: string;
-  /** Rule for the path. The default backend's rule has no path. */
+  /** The Ingress rule that leads to the backend. The rule for the default backend has no path. */
   readonly rule: IngressPath;
-  /** Alternative path matches. Empty if every path matches. */
+  /** The path matches, of which a call must satisfy at least one. Empty if every path matches. */
   readonly uris: readonly StringMatch[];
-  /** Path to the rule, or to `spec` for the default backend. */
+  /** The path to the rule within the Ingress, or to `spec` for the default backend. */
   readonly path: Path;
   readonly backendPath: Path;
   readonly isDefault: boolean;
@@ -54,7 +57,7 @@ export function listIngressExposures(mesh: MeshView): readonly Exposure[] {
   });
 }
 
-/** Returns the exposure of a backend. Undefined if the backend is not a Service. */
+/** Returns the exposure of a backend, or undefined if the backend is not a Service. */
 export function backendExposure(
   mesh: MeshView,
   ingress: Ingress,
@@ -62,7 +65,8 @@ export function backendExposure(
   { host, rule, uris, path, backendPath }: BackendLocation,
 ): Exposure | undefined {
   const { name, port } = rule.backend?.service ?? {};
-  // An action defined in an annotation, such as an AWS Load Balancer Controller redirect, is not a Service.
+  // The backend can also be an action that an annotation defines, such as a redirect by the AWS Load Balancer
+  // Controller.
   if (name === undefined || port?.name === 'use-annotation') return undefined;
   const full = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
   const service = mesh.serviceAt(full);
@@ -85,7 +89,7 @@ export function backendExposure(
   };
 }
 
-/** Lists the backends of an Ingress in order. The default backend comes last. */
+/** Lists the backends of an Ingress in order, with the default backend at the end. */
 export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendLocation[] {
   const byIstio = proxy.by === 'istio';
   const rules = items(spec.rules).flatMap(({ host, http }, index) =>
@@ -95,14 +99,14 @@ export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly B
       return { host: host || '*', rule, uris, path, backendPath: [...path, 'backend'], isDefault: false };
     }),
   );
-  // Istio ignores default backends.
+  // Istio does not support default backends and ignores them.
   if (!spec.defaultBackend || byIstio) return rules;
   const rule = { backend: spec.defaultBackend };
   const backendPath = ['spec', 'defaultBackend'];
   return [...rules, { host: '*', rule, uris: [], path: ['spec'], backendPath, isDefault: true }];
 }
 
-/** Returns the matches for paths. An ingress-nginx canary may also require a header. */
+/** Returns the matches for the given paths. A canary of ingress-nginx may additionally require a header. */
 function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
   const given = controllerAnnotations(mesh, ingress);
   const ofNginx = (name: string) => given[`${NGINX}${name}`];
@@ -113,7 +117,9 @@ function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[
   return uris.length === 0 ? [{ headers }] : uris.map((uri) => ({ uri, headers }));
 }
 
-/** Translates a path. `ImplementationSpecific` is treated as a text prefix, which is the broadest interpretation. */
+/**
+ * Translates a path. `ImplementationSpecific` is treated as a plain text prefix, which is the broadest interpretation.
+ */
 function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (path === '/' && pathType !== 'Exact') return [];
   if (pathType === 'Exact') return [{ exact: path }];
@@ -121,7 +127,10 @@ function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   return /[()[\]*+?|^$\\]/.test(path) ? [{ regex: path }] : [{ prefix: path }];
 }
 
-/** Translates a path of class `istio` into alternatives. Returns none if every path matches. */
+/**
+ * Translates a path of an Ingress of class `istio` into alternative matches. Returns an empty list if every path
+ * matches.
+ */
 function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (pathType === 'Exact') return [{ exact: path }];
   if (pathType === 'Prefix') return segmentPrefix(path);
@@ -159,7 +168,7 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
   return { by: 'controller', name: `class ${name}`, ...(meshed.length > 0 && { meshed }) };
 }
 
-/** Whether the controller redirects every call. */
+/** Checks whether the controller redirects every call. */
 export function redirectsEveryCall(mesh: MeshView, ingress: Ingress): boolean {
   const given = controllerAnnotations(mesh, ingress);
   return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given[`${NGINX}${name}`] ?? ''));

@@ -1,7 +1,7 @@
 /**
- * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as Meshpass's gateway behind its edge. The SNI
- * selects the Service, and the workload itself terminates TLS. MP203 and MP204 check the hosts of such servers, so
- * these exposures only appear in the list. Source: the Gateway reference, `ServerTLSSettings`.
+ * Lists Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as the Meshpass gateway behind its edge.
+ * The SNI selects the Service, and the workload itself terminates TLS. MP203 and MP204 already check the hosts of such
+ * servers, so these exposures only appear in the exposure list. Source: `ServerTLSSettings` in the Gateway reference.
  */
 
 import {
@@ -20,7 +20,7 @@ import { isGatewayService } from './gateway-service.ts';
 import { findPublication } from './services.ts';
 import { toEntryPoint } from './virtual-services.ts';
 
-/** Lists the known Services that AUTO_PASSTHROUGH servers forward connections to. */
+/** Lists the Services to which AUTO_PASSTHROUGH servers forward connections. */
 export function listPassthroughExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Gateway').flatMap((gateway) =>
     items(gateway.spec.servers).flatMap((server, index) => {
@@ -68,7 +68,7 @@ function exposuresOfHost(
   });
 }
 
-/** Describes the gateway as an entry point. It forwards the caller's TLS, so the workload sees the caller itself. */
+/** Describes the gateway as an entry point. It passes TLS through, so the workload sees the actual caller. */
 function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): EntryPoint {
   const { namespace, name } = gateway.metadata;
   return {
@@ -79,8 +79,8 @@ function entryOf(mesh: MeshView, gateway: Gateway, server: GatewayServer): Entry
 }
 
 /**
- * Lists the published ports of Meshpass's edge in front of a gateway that is not published otherwise. Edge Pods are
- * recognized by the labels that the chart adds. The edge forwards each session's connections only to the targets of its
+ * Lists the published ports of the Meshpass edge in front of a gateway that is not otherwise published. Edge Pods are
+ * recognized by the labels from the Helm chart. The edge only forwards a session's connections to the targets of its
  * grants.
  */
 function edgesBefore(mesh: MeshView, { metadata: { namespace }, spec }: Gateway): readonly EntryPoint[] {

@@ -1,6 +1,7 @@
 /**
- * Pods that accept calls without a Service: on a host port, in the host network, or at Sidecar listeners that terminate
- * TLS themselves or forward to Envoy's admin interface. Source: the Pod API reference, and Istio's Sidecar reference.
+ * Lists Pods that accept calls without a Service: on a host port, in the host network, or at Sidecar listeners that
+ * terminate TLS themselves or forward to Envoy's admin interface. Sources: the Pod API reference, and Istio's Sidecar
+ * reference.
  */
 
 import {
@@ -18,27 +19,27 @@ import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identi
 import { isGatewayPod } from './gateway-service.ts';
 import { findPublication, NO_GATEWAY } from './services.ts';
 
-/** Namespaces of node agents, which need the host network. */
+/** The namespaces of node agents, which depend on the host network. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
 
-/** Whether a namespace is for node agents. */
+/** Checks whether a namespace is reserved for system components such as node agents. */
 export function isSystemNamespace({ config }: MeshView, namespace: string): boolean {
   return SYSTEM.has(namespace) || namespace === config.rootNamespace;
 }
 
-/** Addresses that are reachable only from the same node. */
+/** Matches addresses that are only reachable from the node itself. */
 const LOOPBACK = /^(?:127\.|::1$)/;
 
 interface PodPort {
   readonly kind: EntryKind;
   readonly path: Path;
-  /** Pod port. Undefined if no container declares one. */
+  /** The port of the Pod. Undefined if none of its containers declares a port. */
   readonly port: number | undefined;
-  /** Node port. */
+  /** The port of the node at which the Pod is reachable. Undefined if it is unknown. */
   readonly at: number | undefined;
 }
 
-/** Lists the Pod ports that nodes publish, and the Sidecar listeners that terminate TLS. */
+/** Lists the Pod ports that are published on nodes, and the Sidecar listeners that terminate TLS. */
 export function listPodExposures(mesh: MeshView): readonly Exposure[] {
   const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod));
   return [
@@ -60,7 +61,7 @@ function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): read
     }),
   );
   const isSilent = longRunningContainers(pod).every(({ container }) => items(container.ports).length === 0);
-  // Containers may listen on ports that they do not declare.
+  // Containers can listen on ports that they do not declare.
   return pod.hostNetwork === true && isSilent && !isSystemNamespace(mesh, namespace)
     ? [{ ...onNode, port: undefined, at: undefined }]
     : declared;
@@ -98,10 +99,13 @@ const UNDECLARED: Identity = {
     'no container declares a port, so that these files do not show whether one listens in the network of the node',
 };
 
-/** Endpoint of Envoy's admin interface, which is normally reachable only from within the Pod. */
+/** Matches the endpoint of Envoy's admin interface, which is normally only reachable from within the Pod. */
 const ENVOY_ADMIN_ENDPOINT = /:1500[04]$/;
 
-/** Lists exposed Sidecar listeners. Those that terminate TLS themselves accept clients without a mesh certificate. */
+/**
+ * Lists the exposed listeners of a Sidecar. If a listener terminates TLS itself, it accepts clients without a mesh
+ * certificate.
+ */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   const { namespace, name } = sidecar.metadata;
   const workload = mesh
@@ -138,7 +142,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   });
 }
 
-/** Whether a Service in front of the listener is itself an entry point. */
+/** Checks whether a Service in front of the listener is already an entry point. */
 function isPublished(mesh: MeshView, workload: PodWorkload, listener: number | undefined): boolean {
   return mesh
     .servicesBefore(workload)

@@ -1,6 +1,6 @@
 /**
- * Services that expose workloads without a gateway: load balancers, node ports and external addresses. Source: the
- * Service API reference.
+ * Lists Services that expose workloads without a gateway, through load balancers, node ports or external addresses.
+ * Source: the Service API reference.
  */
 
 import { fullHost, isTcp, type MeshView, type Path, protocolOf, type Service, type ServicePort } from '@meshpass/istio';
@@ -9,7 +9,7 @@ import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identi
 import { whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
 
-/** Lists the Service ports that are published outside the cluster, except those of gateways. */
+/** Lists the Service ports that are published outside the cluster, except for those of gateways. */
 export function listServiceExposures(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Service').flatMap((service) => {
     const published = findPublication(service);
@@ -34,7 +34,7 @@ export function listServiceExposures(mesh: MeshView): readonly Exposure[] {
   });
 }
 
-/** Determines how a Service is published, and which field publishes it. */
+/** Determines how a Service is published, and which field publishes it. Returns undefined if it is not published. */
 export function findPublication({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
   if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
   if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
@@ -47,7 +47,7 @@ function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
   return /^http/.test(protocolOf(port, appProtocol ?? name));
 }
 
-/** Creates the entry point for a port of a published Service. */
+/** Creates the entry point for one port of a published Service. */
 export function entryPointOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
   const { name, namespace } = service.metadata;
   return {

@@ -1,6 +1,6 @@
 /**
- * Routes that VirtualServices expose through Istio Gateways, listed by route and destination.
- * Source: VirtualService and Gateway reference.
+ * Lists the routes that VirtualServices expose through Istio Gateways, with one exposure per route and destination.
+ * Source: the VirtualService and Gateway references.
  */
 
 import { createMemo } from '@meshpass/identity/memory/memoize';
@@ -37,7 +37,7 @@ import {
   serverProxy,
 } from './gateway-tables.ts';
 
-/** Lists the routes that VirtualServices expose through gateways. */
+/** Lists all routes that VirtualServices expose through gateways. */
 export function listVirtualServiceExposures(mesh: MeshView): readonly Exposure[] {
   const servers = serversOfRoutes(mesh);
   return mesh.all('VirtualService').flatMap((root) => {
@@ -50,12 +50,12 @@ export function listVirtualServiceExposures(mesh: MeshView): readonly Exposure[]
   });
 }
 
-/** Lists a route's destinations as exposures without entry points. */
+/** Lists the destinations of a route as exposures that have no entry points yet. */
 export function routeExposures(mesh: MeshView, root: VirtualService, route: VirtualServiceRoute): readonly Exposure[] {
   const { on, path, protocol, matches, destinations } = route;
   return destinations.flatMap(({ destination, weight = 0, headers }, index): readonly Exposure[] => {
     const host = text(destination?.host);
-    // Istio drops destinations with weight 0 if the route has others.
+    // Istio ignores a destination with weight 0 if the route has other destinations.
     if (host === undefined || (weight === 0 && destinations.length > 1)) return [];
     const full = fullHost(host, on.metadata.namespace, mesh.config.clusterDomain);
     return [
@@ -77,7 +77,7 @@ export function routeExposures(mesh: MeshView, root: VirtualService, route: Virt
   });
 }
 
-/** Finds the servers through which calls reach each route. */
+/** Finds the servers through which calls can reach each route. */
 function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, readonly ServerLocation[]> {
   const found = new Map<VirtualServiceRoute, ServerLocation[]>();
   const tables = gatewayTables(mesh).flatMap(({ hosts }) => hosts);
@@ -90,7 +90,7 @@ function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, reado
   return found;
 }
 
-/** Lists the entry points for a route's servers, one per Gateway. */
+/** Lists the entry points that correspond to a route's servers, with one entry point per Gateway. */
 function entriesOf(
   mesh: MeshView,
   root: VirtualService,
@@ -109,17 +109,17 @@ function entriesOf(
   });
 }
 
-/** Route whose matches exclude calls that an earlier route refuses. */
+/** A route whose matches are narrowed to exclude calls that an earlier route rejects. */
 interface Narrowed extends Pick<Exposure, 'matches' | 'unrefused'> {
   readonly route: VirtualServiceRoute;
 }
 
-/** Whether a part of a match is empty, so that it matches everything. */
+/** Checks whether part of a match is empty, in which case it matches everything. */
 function isEmpty(part: unknown): boolean {
   return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
 }
 
-/** Calls that a route refuses because they lack a header or claim. */
+/** The calls that a route rejects because a header or claim is missing. */
 interface Refusal {
   readonly uri: HttpMatch['uri'];
   readonly header: string;
@@ -127,8 +127,8 @@ interface Refusal {
 }
 
 /**
- * Adds the claim or header that calls need to get past earlier routes. Calls without it match a route that does not
- * forward them.
+ * Adds the header or claim that a call needs to get past earlier routes. Calls that lack it match a route that does not
+ * forward anything.
  * Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
 function behindRefusals(routes: readonly VirtualServiceRoute[], root: VirtualService): readonly Narrowed[] {
@@ -142,7 +142,7 @@ function behindRefusals(routes: readonly VirtualServiceRoute[], root: VirtualSer
     return refusal ? { ...match, headers: { ...match.headers, [refusal.header]: refusal.value } } : match;
   };
   return routes.map((route): Narrowed => {
-    // Non-HTTP connections have no request that a match can test.
+    // Non-HTTP connections contain no request, so only the `gateways` field of a match applies to them.
     if (route.protocol !== 'http')
       return { route, matches: route.matches.map(({ gateways }) => (gateways ? { gateways } : {})) };
     const given = route.matches.length > 0 ? route.matches : [{}];
@@ -172,8 +172,8 @@ function isClaim(header: string): boolean {
 }
 
 /**
- * Whether a server that redirects to HTTPS never forwards a call. It does forward calls that a trusted proxy received
- * over TLS, and an EnvoyFilter may remove the redirect.
+ * Checks whether a server redirects every call to HTTPS. Even with a redirect, the server forwards calls that a trusted
+ * proxy received over TLS, and an EnvoyFilter could remove the redirect.
  */
 function alwaysRedirects(mesh: MeshView, at: ServerLocation): boolean {
   const proxy = serverProxy(at);
@@ -185,7 +185,7 @@ function whyRedirectRemoved(mesh: MeshView, proxy: EntryProxy): string | undefin
   return patch && `${describeObject(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
 }
 
-/** Adds the header that calls need if every server redirects calls without it. */
+/** Adds the header that calls need when every server redirects calls that lack it. */
 function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh: MeshView): EntryPoint {
   const { proxy, own } = entry;
   if (proxy.by !== 'istio' || servers.length === 0 || !servers.every(({ tls }) => tls?.httpsRedirect)) return entry;
@@ -194,7 +194,10 @@ function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh
   return reason === undefined || own.state !== 'none' ? entry : { ...entry, own: { state: 'unknown', reason } };
 }
 
-/** Creates the entry point for servers of a Gateway. The object is undefined if the Gateway is not in the files. */
+/**
+ * Creates the entry point for the given servers of a Gateway. Its `object` is undefined if the Gateway is not in the
+ * files.
+ */
 export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readonly GatewayServer[]): EntryPoint {
   const proxy = serverProxy(at);
   return {
@@ -212,7 +215,7 @@ export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readon
   };
 }
 
-/** Returns `required` if every server verifies client certificates (`MUTUAL` or `ISTIO_MUTUAL`). */
+/** Returns the state `required` if every server verifies client certificates (`MUTUAL` or `ISTIO_MUTUAL`). */
 function requiredByTls(mesh: MeshView, servers: readonly GatewayServer[], proxy: IstioProxy): Identity {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL')
     ? { state: 'required', reason: 'the gateway requires a client certificate' }

@@ -1,17 +1,17 @@
 /**
- * Parses access logs of Istio gateways and sidecars. Source: Istio's documentation, "Envoy Access Logs" (JSON
- * encoding), and Envoy's "Access logging".
+ * Parses the access logs of Istio gateways and sidecars. Sources: "Envoy Access Logs" (JSON encoding) in Istio's
+ * documentation, and "Access logging" in Envoy's.
  */
 
 import { record, text } from '@meshpass/istio/members';
 
-/** Fields of a log line. A log format may omit any of them. */
+/** The fields of a log line. A log format may leave out any of them. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Fields that identify the host or the destination. A line without any of them is not an access log line. */
+/** The fields that identify the host or the destination. A line that has none of them is not an access log line. */
 const FIELDS = ['authority', 'upstream_cluster', 'requested_server_name'];
 
-/** Parses a log line. Returns undefined if it is not a JSON access log line. */
+/** Parses a line of an access log. Returns undefined if it is not a JSON access log line. */
 export function parseLogFields(line: string): LogFields | undefined {
   try {
     const fields: LogFields = record(JSON.parse(line));
@@ -21,21 +21,21 @@ export function parseLogFields(line: string): LogFields | undefined {
   }
 }
 
-/** Returns a field's text, or undefined for `null` or `-`, which Envoy writes for missing values. */
+/** Returns the text of a field. Returns undefined for `null` and `-`, which Envoy writes when a value is missing. */
 export function logFieldText(value: unknown): string | undefined {
   const found = text(value);
   return found === undefined || found === '-' || found === '' ? undefined : found;
 }
 
-/** Returns the path without its query string, which is what policies match against. */
+/** Returns the path without its query string, because policies compare paths without it. */
 export function pathOf(fields: LogFields): string | undefined {
   return logFieldText(fields.path)?.replace(/[?#].*$/s, '');
 }
 
-/** Response code details that a proxy logs when it refuses the caller. */
+/** Matches the response code details that a proxy logs when it rejects a caller. */
 const REFUSED = /^(?:rbac_access_denied|jwt_authn_access_denied|ext_authz_denied)/;
 
-/** Returns why a proxy refused the call or connection. Undefined if it did not. */
+/** Returns the reason why a proxy rejected the call or connection, or undefined if it did not reject it. */
 export function refusalOf(fields: LogFields): string | undefined {
   return [fields.response_code_details, fields.connection_termination_details]
     .map(logFieldText)

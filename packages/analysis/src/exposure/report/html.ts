@@ -1,4 +1,4 @@
-/** Prints an exposure report as a single HTML page without scripts or external resources. */
+/** Prints an exposure report as a single HTML page that uses no scripts and no external resources. */
 
 import { createHash } from 'node:crypto';
 import { plainText } from '@meshpass/identity/text';
@@ -34,8 +34,8 @@ const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'`;
 
 /**
- * Prints an exposure report as an HTML page. Verdicts are shown as words, so the page does not depend on colours. Text
- * from manifests is escaped, and a Content-Security-Policy forbids scripts, images and connections.
+ * Prints an exposure report as an HTML page. Verdicts are spelled out, so that readers do not have to rely on colours.
+ * Text from manifests is escaped, and a Content-Security-Policy blocks scripts, images and connections.
  * @example
  * ```ts
  * import { listExposures, printExposureHtml, reportOf } from '@meshpass/analysis/exposure';
@@ -99,7 +99,7 @@ function rulesOf(unused: UnusedAccess): SafeHtml {
 function table(caption: string, ways: readonly ExposureEntry[]): SafeHtml {
   if (ways.length === 0) return html`<p>None is listed.</p>`;
   const names = Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[];
-  // A scrollable region must be focusable so that it can be scrolled with the keyboard.
+  // A region that scrolls must be focusable, so that it can be scrolled with the keyboard.
   return html`<div class="scroll" role="region" tabindex="0" aria-label="${caption}">
 <table>
 <caption>${caption}</caption>

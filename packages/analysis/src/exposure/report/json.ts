@@ -5,9 +5,9 @@ import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 
 /**
- * Prints an exposure report as one JSON document. `external` and `internal` access each contain `open`, `unknown` and
- * `closed` counts and a list of `ways`. `unused` access is present if logs were read. `objects` and `notes` follow.
- * Future versions may add members but do not remove any.
+ * Prints an exposure report as a single JSON document. `external` and `internal` each contain the number of `open`,
+ * `unknown` and `closed` exposures, and list them under `ways`. `unused` is present if logs were read. `objects` and
+ * `notes` follow. Future versions may add fields, but will not remove any.
  * @example
  * ```ts
  * import { listExposures, printExposureJson, reportOf } from '@meshpass/analysis/exposure';

@@ -1,4 +1,4 @@
-/** Evaluates policy formulas for logged calls. A log line shows only some of the fields of a call. */
+/** Evaluates policy formulas for logged calls. A log line contains only some of the call's fields. */
 
 import { parseCidr } from '../../address.ts';
 import type { Call } from '../../diff/formula/call.ts';
@@ -6,19 +6,22 @@ import { type Condition, testsOf } from '../../diff/formula/condition.ts';
 import { evaluateThreeValued } from '../../routes/truth.ts';
 import { type LogFields, logFieldText, pathOf } from './access-log.ts';
 
-/** Call with the fields that a log line shows. If a known field has no value, the call does not have that field. */
+/**
+ * A call, reconstructed from the fields in a log line. If a field is known but has no value, the call did not have it.
+ */
 export interface LoggedCall {
   readonly call: Call;
-  /** Formula fields that the log shows. */
+  /** The fields of the formula whose values are logged. */
   readonly known: ReadonlySet<string>;
 }
 
-/** Paths that Envoy normalizes (by decoding or merging parts) before policies match against them. */
+/** Matches paths that Envoy normalizes, by decoding or merging parts, before policies compare them. */
 const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
 
 /**
- * Returns the call fields that a log line shows.
- * @param isRewritten whether routes rewrite paths. A sidecar then logs the original path (`x-envoy-original-path`)
+ * Reconstructs a call from the fields in a log line.
+ * @param isRewritten whether any route rewrites paths, in which case a sidecar logs the original path
+ *   (`x-envoy-original-path`)
  */
 export function loggedCall(fields: LogFields, isRewritten: boolean): LoggedCall {
   const has = (name: string) => Object.hasOwn(fields, name);
@@ -52,7 +55,7 @@ const ADDRESSES = [
   ['downstream_local_address', 'destination.ip'],
 ] as const;
 
-/** Field for `%DOWNSTREAM_PEER_URI_SAN%`, which Istio's default log format does not include. */
+/** The field for `%DOWNSTREAM_PEER_URI_SAN%`. It is not part of Istio's default log format. */
 const PEER = 'downstream_peer_uri_san';
 
 function peerFields(name: string | undefined): readonly (readonly [string, string | undefined])[] {
@@ -65,13 +68,13 @@ function peerFields(name: string | undefined): readonly (readonly [string, strin
   ];
 }
 
-/** Evaluates a formula for a logged call. Returns undefined if the result depends on fields that are not logged. */
+/** Evaluates a formula for a logged call. Returns undefined if the result depends on fields that are not in the log. */
 export function evaluateLoggedCall({ call, known }: LoggedCall, condition: Condition): boolean | undefined {
   const truth = evaluateThreeValued(call, condition, (field) => (known.has(field) ? undefined : describe(field)));
   return typeof truth === 'boolean' ? truth : undefined;
 }
 
-/** Describes the fields that a formula needs but the log does not show. */
+/** Describes the fields that a formula depends on but that are missing from the log. */
 export function listMissingFields({ known }: LoggedCall, condition: Condition): readonly string[] {
   return [...testsOf(condition, new Set())]
     .filter(({ field }) => !known.has(field))

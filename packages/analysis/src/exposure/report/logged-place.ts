@@ -1,19 +1,19 @@
-/** Finds the workload ports at which access log lines were written. */
+/** Determines which workload port an access log line belongs to. */
 
 import type { Endpoint } from '../../diff/endpoint.ts';
 import { type LogFields, logFieldText } from './access-log.ts';
 
 export interface LoggedPlace {
   readonly endpoints: readonly Endpoint[];
-  /** Whether only the proxies of these workloads could have written the line. */
+  /** Whether the line can only have been written by the proxies of these workloads. */
   readonly isCertain: boolean;
 }
 
 /**
- * Creates a function that finds where a log line was written. A sidecar's line identifies the Service by the server
- * name that Istio clients send, or by the host. Without either, any workload with that port may have written the line.
- * A line about an outbound call does not identify its proxy. It comes from a gateway if the host is outside the mesh
- * and the caller's address was added (`x_forwarded_for`).
+ * Creates a function that finds out where a log line was written. In a sidecar's log, the Service is identified by the
+ * server name that Istio clients send, or else by the host. If both are missing, the line could belong to any workload
+ * with that port. Lines about outbound calls do not identify the proxy. They come from a gateway if the host is outside
+ * the mesh and the caller's address was added (`x_forwarded_for`).
  */
 export function createLogLocator(all: readonly Endpoint[]): (fields: LogFields) => LoggedPlace {
   const [http, tcp] = [indexOf(all, 'http'), indexOf(all, 'tcp')];
@@ -31,7 +31,7 @@ export function createLogLocator(all: readonly Endpoint[]): (fields: LogFields) 
   };
 }
 
-/** `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey). */
+/** The server name that Istio clients send: `outbound_.PORT_.SUBSET_.HOST`. Source: `BuildDNSSrvSubsetKey` in Istio. */
 const SENT = /^outbound_\.\d+_\.[^_]*_\.(.+)$/;
 
 function inbound({ byService, byPort }: Index, service: string | undefined, port: number): LoggedPlace {
@@ -45,7 +45,9 @@ function portIn(fields: LogFields): string | undefined {
   return /:(\d+)$/.exec(logFieldText(fields.downstream_local_address) ?? '')?.[1];
 }
 
-/** Returns `orders.shop` for `orders.shop.svc.cluster.local` and `orders.shop`. */
+/**
+ * Returns the Service that a host refers to: `orders.shop` for both `orders.shop.svc.cluster.local` and `orders.shop`.
+ */
 function serviceIn(host: string): string | undefined {
   return /^([^.]+\.[^.]+)(?:\.svc(?:\..+)?)?$/.exec(host.toLowerCase())?.[1];
 }

@@ -16,15 +16,19 @@ import {
   pluralize,
 } from './words.ts';
 
-/** Maximum table rows and cell characters, so that a comment stays within GitHub's limit of 65,536 characters. */
+/**
+ * The maximum number of table rows, and of characters in a cell. They keep a comment within GitHub's limit of 65,536
+ * characters.
+ */
 const MAX_ROWS = 25;
 const MAX_CELL = 200;
-/** Maximum number of arrows in the graph, to keep it readable. */
+/** The maximum number of arrows in the graph, so that it remains readable. */
 const MAX_ARROWS = 30;
 const MAX_LABEL = 60;
 
 /**
- * Prints tables of external, internal and unused access, and a graph that connects entry points to destinations.
+ * Prints tables of external, internal and unused access, and a graph that connects the entry points to their
+ * destinations.
  * @example
  * ```ts
  * import { listExposures, printExposureMarkdown, reportOf } from '@meshpass/analysis/exposure';
@@ -87,8 +91,8 @@ function table(ways: readonly ExposureEntry[], columns: readonly (keyof Exposure
 }
 
 /**
- * Formats text as code in a cell, because names in manifests are untrusted and must not become links or markup. GitHub
- * splits cells at `|` even in code.
+ * Formats the text of a cell as code. Names in manifests are untrusted and must not turn into links or markup. The `|`
+ * character must be escaped, because GitHub splits cells at it even inside code.
  */
 function inline(text: string): string {
   const short = shortened(plainText(text).replace(/\s+/g, ' ').trim(), MAX_CELL);
@@ -107,7 +111,7 @@ interface Arrow {
   readonly calls: Set<string>;
 }
 
-/** Draws arrows from entry points to their destinations: thick if open, dotted if unknown, thin if closed. */
+/** Draws an arrow from each entry point to its destinations: thick for open, dotted for unknown, thin for closed. */
 function graph(ways: readonly ExposureEntry[]): readonly string[] {
   const arrows = arrowsOf(ways);
   if (arrows.length === 0) return [];
@@ -134,7 +138,7 @@ const ARROWS = { open: '==>', unknown: '-.->', closed: '-->' } as const;
 function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
   const arrows = new Map<string, Arrow>();
   for (const way of ways) {
-    // An entry point and a destination with the same name must remain separate nodes.
+    // The prefixes keep an entry point and a destination with the same name apart, so that they remain separate nodes.
     const [from, to] = [`entry ${way.entry.description}`, `destination ${describeEntryDestination(way)}`];
     const key = `${way.verdict}\n${from}\n${to}`;
     const arrow = arrows.get(key) ?? { from, to, verdict: way.verdict, calls: new Set() };
@@ -144,7 +148,10 @@ function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
   return [...arrows.values()];
 }
 
-/** Formats a label. Unsafe characters become Mermaid entities, so that a name cannot close the label or add markup. */
+/**
+ * Formats a label for Mermaid. Unsafe characters are encoded as entities, so that a name cannot close the label or add
+ * markup.
+ */
 function label(text: string): string {
   return [...shortened(plainText(text), MAX_LABEL)]
     .map((one) => (/[A-Za-z0-9 .,:/()_-]/.test(one) ? one : `#${one.codePointAt(0)};`))

@@ -1,6 +1,6 @@
-/** A template literal for HTML that escapes every value, so callers cannot forget to. */
+/** Provides a template literal for HTML that escapes every value, so that callers cannot forget to do so. */
 
-/** HTML that does not need escaping. */
+/** HTML that is safe to insert without escaping. */
 export interface SafeHtml {
   readonly markup: string;
 }
@@ -8,7 +8,8 @@ export interface SafeHtml {
 type Value = string | number | SafeHtml | readonly SafeHtml[];
 
 /**
- * Builds HTML. Strings are escaped for use as element content and in double-quoted attribute values.
+ * Builds HTML from a template. Strings are escaped so that they can be used as element content and inside double-quoted
+ * attribute values.
  * @example
  *   html`<p>${'<script>'}</p>`.markup; // => '<p>&lt;script&gt;</p>'
  */
@@ -16,7 +17,7 @@ export function html(parts: TemplateStringsArray, ...values: readonly Value[]): 
   return { markup: parts.reduce((text, part, at) => `${text}${formatValue(values[at - 1]!)}${part}`) };
 }
 
-/** Marks constant text as safe HTML. The text is not escaped. */
+/** Marks constant text as safe HTML. The text itself is not escaped. */
 export function rawHtml(text: string): SafeHtml {
   return { markup: text };
 }

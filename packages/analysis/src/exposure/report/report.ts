@@ -1,48 +1,51 @@
-/** Report on the ways into a cluster. Like AWS's Access Analyzer, it covers external, internal and unused access. */
+/**
+ * Builds a report about the paths into a cluster. Like AWS's Access Analyzer, it covers external, internal and unused
+ * access.
+ */
 
 import type { ExposureEntry } from '../list.ts';
 import type { UnusedAccess } from './unused.ts';
 
 export interface ExposureReport {
-  /** Ways that the internet may reach. */
+  /** The exposures that may be reachable from the internet. */
   readonly external: Access;
-  /** Ways that only a private network can reach. */
+  /** The exposures that are only reachable from a private network. */
   readonly internal: Access;
-  /** External ways that the access logs do not show. Undefined without logs. */
+  /** The external exposures that do not appear in the access logs. Undefined if no logs were read. */
   readonly unused: UnusedAccess | undefined;
-  /** Whether closed ways are also listed. */
+  /** Whether closed exposures are listed as well. */
   readonly isAll: boolean;
-  /** Number of objects that were read. */
+  /** The number of objects that were read. */
   readonly objects: number;
-  /** Messages about input that was not read, and about assumptions. */
+  /** Messages about assumptions, and about input that was not read. */
   readonly notes: readonly string[];
 }
 
 export interface Access {
-  /** Listed ways: open first, then unknown, then closed. */
+  /** The exposures to list: open ones first, then unknown ones, then closed ones. */
   readonly ways: readonly ExposureEntry[];
-  /** Counts of all ways, including ways that are not listed. */
+  /** The number of exposures for each verdict, including those that are not listed. */
   readonly counts: Readonly<Record<ExposureEntry['verdict'], number>>;
 }
 
 export const VERDICTS = ['open', 'unknown', 'closed'] as const satisfies readonly ExposureEntry['verdict'][];
 
-/** Titles and descriptions of both kinds of access. */
+/** The title and description of each kind of access. */
 export const ACCESS_HEADINGS = {
   external: { title: 'External access', about: 'ways that the internet may reach, as far as their settings show' },
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
 } as const;
 export const UNUSED_TITLE = 'Unused access';
-/** Headings for unused rules and grants, and for those whose use the logs cannot show. */
+/** The headings for rules and grants that are unused, and for those whose use the logs cannot determine. */
 export const RULES_TITLE = {
   unused: 'Rules and grants without a use',
   unknown: 'Rules and grants whose use is unknown',
 } as const;
 
 /**
- * Creates a report from a list of ways.
- * @param ways result of `listExposures`
- * @param options.isAll whether to list closed ways as well
+ * Creates a report from a list of exposures.
+ * @param ways the result of `listExposures`
+ * @param options.isAll whether to list closed exposures as well
  * @example
  * ```ts
  * import { listExposures, reportOf } from '@meshpass/analysis/exposure';

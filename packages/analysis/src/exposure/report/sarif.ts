@@ -1,4 +1,4 @@
-/** Prints an exposure report as SARIF 2.1.0 for code scanning. */
+/** Prints an exposure report as SARIF 2.1.0, the format for code scanning. */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { plainText } from '@meshpass/identity/text';
@@ -33,9 +33,9 @@ const IDS = Object.keys(RULES) as readonly RuleId[];
 const PAGE = pageUrl('docs/policy/exposure.md');
 
 /**
- * Prints an exposure report as SARIF. Open and unknown ways are results of the rules `external-access` and
- * `internal-access`, and unused ways are results of `unused-access`. Closed ways are omitted. Unknown ways have the
- * level `note`.
+ * Prints an exposure report as SARIF. Open and unknown exposures are reported under the rules `external-access` and
+ * `internal-access`, and unused ones under `unused-access`. Unknown exposures have the level `note`. Closed ones are
+ * left out.
  * @example
  * ```ts
  * import { listExposures, printExposureSarif, reportOf } from '@meshpass/analysis/exposure';
@@ -106,7 +106,7 @@ function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<st
     ruleId,
     ruleIndex: IDS.indexOf(ruleId),
     level,
-    // Viewers render `[text](address)` as a link even in plain messages.
+    // Some viewers turn `[text](address)` into a link even in plain-text messages.
     message: { text: message.replaceAll('](', '] (') },
     locations: [
       {

@@ -1,4 +1,4 @@
-/** Prints an exposure report for a terminal. */
+/** Prints an exposure report for the terminal. */
 
 import { type ColouredText, type Line, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
@@ -22,7 +22,8 @@ export interface TableOptions {
 }
 
 /**
- * Prints an exposure report with one field per line, because a row with all columns is wider than a terminal.
+ * Prints an exposure report with one field per line, because a row that contains all columns would be wider than most
+ * terminals.
  * @example
  * ```ts
  * import { listExposures, printExposureTable, reportOf } from '@meshpass/analysis/exposure';

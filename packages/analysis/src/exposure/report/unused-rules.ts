@@ -1,7 +1,8 @@
 /**
- * Finds AuthorizationPolicy rules and access file grants that the access logs do not show in use. A rule is unused only
- * if the logs cover every workload that it protects and no call there can have matched it. Its use is unknown if a
- * field that it depends on is not logged, or if the logs contain no lines from one of the workloads.
+ * Finds AuthorizationPolicy rules and access file grants that are not used, according to the access logs. A rule is
+ * only reported as unused if the logs cover every workload that it protects and none of the logged calls could have
+ * matched it. Its use is unknown if it depends on a field that is not logged, or if the logs contain no lines from one
+ * of the workloads.
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
@@ -24,44 +25,44 @@ import { type LogFields, logFieldText, refusalOf } from './access-log.ts';
 import { evaluateLoggedCall, type LoggedCall, listMissingFields, loggedCall } from './logged-call.ts';
 import { createLogLocator, type LoggedPlace } from './logged-place.ts';
 
-/** Mesh whose rules and grants are compared with the logs. */
+/** A mesh whose rules and grants are compared with the access logs. */
 export interface LoggedMesh {
   readonly resources: readonly Resource[];
-  /** Access file grants, resolved for this mesh. */
+  /** The grants from access files, resolved for this mesh. */
   readonly grants?: readonly ResolvedGrant[];
 }
 
-/** Rule or grant that the logs do not, or cannot, show in use. */
+/** A rule or grant that is unused according to the logs, or whose use they cannot determine. */
 export interface RuleWithoutUse {
   readonly kind: 'rule' | 'grant';
-  /** Description such as `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
+  /** A description such as `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
   readonly name: string;
   readonly place: Place;
-  /** Why the logs do not show whether it was used. Undefined if it was not used. */
+  /** The reason why the logs do not show whether it was used. Undefined if it was not used. */
   readonly unknown: string | undefined;
 }
 
 export interface RuleUsageCollector {
   readonly read: (fields: LogFields) => void;
-  /** Returns the rules and grants that are unused or whose use is unknown, in the order of the objects. */
+  /** Returns the rules and grants that are unused or whose use is unknown, in the order of their objects. */
   readonly result: () => readonly RuleWithoutUse[];
 }
 
-/** Rule or grant, together with what the log lines have shown so far. */
+/** A rule or grant, together with the evidence from the log lines read so far. */
 interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
   readonly isDeny: boolean;
-  /** Workloads that the rule or grant applies to. */
+  /** The workloads that the rule or grant applies to. */
   readonly workloads: Set<Workload>;
-  /** Fields that are missing from the log for calls that may have matched this rule. */
+  /** The fields that are missing from logged calls that could have matched this rule. */
   readonly missing: Set<string>;
   used: boolean;
-  /** Why no log can show whether the rule was used. */
+  /** The reason why no log can ever show whether the rule was used. */
   readonly undecided?: string;
 }
 
 type Check = readonly [Subject, Condition];
 
-/** Creates a collector that finds which rules and grants the log lines use. */
+/** Creates a collector that determines from log lines which rules and grants are used. */
 export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh): RuleUsageCollector {
   const { authorizers, ...config } = findMeshConfig(resources);
   const settings: MeshSettings = { ...config, ...(config.isRead && { authorizers }) };
@@ -114,10 +115,12 @@ export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh)
   };
 }
 
-/** Extracts the rule that denied a call. Source: Istio's pilot/pkg/security/authz/builder, and Envoy's RBAC filter. */
+/**
+ * Extracts the rule that rejected a call. Sources: pilot/pkg/security/authz/builder in Istio, and Envoy's RBAC filter.
+ */
 const DENYING = /^rbac_access_denied_matched_policy\[(ns\[.*\]-policy\[.*\]-rule\[\d+\])\]$/;
 
-/** Marks the DENY rules whose denials a line cannot show because the response details are not logged. */
+/** Records which DENY rules might have rejected the call if the line does not contain the response details. */
 function noteDenials(checks: readonly Check[], fields: LogFields): void {
   const details =
     logFieldText(fields.method) === undefined ? 'connection_termination_details' : 'response_code_details';
@@ -125,12 +128,12 @@ function noteDenials(checks: readonly Check[], fields: LogFields): void {
   for (const [{ isDeny, missing }] of checks) if (isDeny) missing.add(`why calls were refused (${details})`);
 }
 
-/** Marks the rules and grants that an allowed call matched, or may have matched. */
+/** Records which rules and grants an allowed call matched, or might have matched. */
 function noteCalls(checks: readonly Check[], { endpoints, isCertain }: LoggedPlace, call: LoggedCall): void {
   const allowing = checks.filter(([{ isDeny, undecided }]) => !isDeny && undecided === undefined);
   for (const [subject, some] of Map.groupBy(allowing, ([one]) => one)) {
     const results = some.map(([, condition]) => evaluateLoggedCall(call, condition));
-    // The call may have reached any of the endpoints, so the rule must match at all of them.
+    // The call may have reached any of these endpoints, so the rule must match at every one of them.
     if (isCertain && results.length === endpoints.length && results.every((one) => one === true)) subject.used = true;
     else if (results.includes(true)) subject.missing.add('which workload was called');
     else if (results.includes(undefined))
@@ -167,23 +170,28 @@ function subjectsOf(resources: readonly Resource[]): ReadonlyMap<AuthorizationPo
   );
 }
 
-/** Rule actions whose matches never appear in access logs. */
+/** The rule actions whose matches never appear in access logs. */
 const UNLOGGED: Readonly<Record<string, string>> = {
   AUDIT: 'access logs do not show audited calls',
   CUSTOM: 'access logs do not show which calls the authorizer was asked about',
 };
 
-/** Returns the name that Envoy's configuration uses for a rule. */
+/** Returns the name of a rule in Envoy's configuration. */
 function idOf({ metadata }: AuthorizationPolicy, rule: number): string {
   return `ns[${metadata.namespace}]-policy[${metadata.name}]-rule[${rule}]`;
 }
 
-/** Adds a workload if logs can identify it: a gateway, or a workload behind a Service. */
+/**
+ * Adds a workload if its log lines can be identified, which requires a gateway or a Service in front of the workload.
+ */
 function guard({ workloads }: Subject, { workload, services }: Endpoint): void {
   if (services.length > 0 || workload.kind === 'gateway') workloads.add(workload);
 }
 
-/** Lists the endpoints that a grant opens, and the calls there from its holders (identities in its namespace). */
+/**
+ * Lists the endpoints that a grant opens, along with the calls that it allows there. The grant applies to all
+ * identities in its namespace.
+ */
 function* callsGranted(
   { namespace, targets }: ResolvedGrant,
   endpoints: readonly Endpoint[],

@@ -1,8 +1,8 @@
 /**
- * Finds unused access: external ways, rules and grants that do not appear in access logs of Istio gateways and
+ * Finds unused access: external exposures, rules and grants that do not appear in the access logs of Istio gateways and
  * sidecars.
  *
- * An ambiguous line counts as a use of a way, because an operator may remove a way that is reported as unused.
+ * Ambiguous lines count as use, because an operator might remove whatever is reported as unused.
  */
 
 import { text } from '@meshpass/istio/members';
@@ -11,40 +11,43 @@ import { type LogFields, logFieldText, parseLogFields, pathOf, refusalOf } from 
 import { createRuleUsageCollector, type LoggedMesh, type RuleWithoutUse } from './unused-rules.ts';
 
 export interface UnusedAccess {
-  /** External ways that no log line used, in the order of `listExposures`. */
+  /** The external exposures that appear in no log line, in the order of `listExposures`. */
   readonly ways: readonly ExposureEntry[];
-  /** Unused rules and grants, and those whose use the logs do not show. Empty if no mesh is given. */
+  /** The rules and grants that are unused or whose use is unknown. Empty if no mesh is given. */
   readonly rules: readonly RuleWithoutUse[];
-  /** Number of external ways that do not pass through an Istio proxy, so Istio's logs cannot show their use. */
+  /** The number of external exposures that bypass Istio's proxies, so that their use cannot be seen in Istio's logs. */
   readonly unlogged: number;
-  /** Number of lines, excluding empty ones. */
+  /** The number of lines that were read, not counting empty ones. */
   readonly lines: number;
-  /** Number of lines that are not JSON access log lines. */
+  /** The number of lines that are not JSON access log lines. */
   readonly unreadable: number;
-  /** Earliest and latest `start_time`, in ISO 8601; undefined if no line has one. */
+  /**
+   * The earliest `start_time` in the logs, in ISO 8601 format, and the latest. Both are undefined if no line has one.
+   */
   readonly from: string | undefined;
   readonly to: string | undefined;
 }
 
-/** Reader that finds unused ways in access logs. It does not store any lines. */
+/** Reads access logs line by line to find unused exposures. Lines are not stored. */
 export interface UsageReader {
-  /** Reads one line. Pass undefined for a line that is too long to read. */
+  /** Reads one line of a log. Pass undefined for a line that is too long to be read. */
   readonly read: (line: string | undefined) => void;
   readonly result: () => UnusedAccess;
 }
 
-/** Logged call or connection. */
+/** A call or connection that appears in the logs. */
 interface Logged {
   readonly host: string;
   readonly method: string | undefined;
   readonly path: string | undefined;
-  /** Destination. Undefined if the line does not contain one, for example in a sidecar's log. */
+  /** The destination. Undefined if the line does not contain it, which is the case in a sidecar's log, for example. */
   readonly to: { readonly host: string; readonly port: number; readonly subset: string } | undefined;
 }
 
 /**
- * Creates a reader that finds uses of the external ways, and of a mesh's rules and grants.
- * @param ways result of `listExposures`
+ * Creates a reader that determines which external exposures are in use and, if a mesh is given, which of its rules and
+ * grants.
+ * @param ways the result of `listExposures`
  * @example
  * ```ts
  * import { listExposures, usageOf } from '@meshpass/analysis/exposure';
@@ -87,7 +90,7 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
   };
 }
 
-/** Ways grouped by host, and the set of ways that a call has used. */
+/** Groups exposures by host, and records which of them have been used. */
 class Candidates {
   readonly used = new Set<ExposureEntry>();
   readonly #byHost: ReadonlyMap<string, readonly { readonly way: ExposureEntry }[]>;
@@ -110,7 +113,7 @@ function keyOf(host: string): string {
   return host.includes('*') ? WILDCARD : host.toLowerCase();
 }
 
-/** Returns the logged call. Undefined if it was refused or did not reach a destination. */
+/** Returns the call that was logged, or undefined if it was rejected or did not reach a destination. */
 function callOf(fields: LogFields): Logged | undefined {
   if (refusalOf(fields) !== undefined) return undefined;
   const cluster = logFieldText(fields.upstream_cluster);
@@ -124,7 +127,10 @@ function callOf(fields: LogFields): Logged | undefined {
   };
 }
 
-/** Parses `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters may be configured with other names. */
+/**
+ * Parses a cluster name such as `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters can also be configured to
+ * have other names.
+ */
 function destinationOf(cluster: string | undefined): Logged['to'] {
   const [direction, port, subset, host] = (cluster ?? '').replace(/;$/, '').split('|');
   if (direction !== 'outbound' || subset === undefined || !host) return undefined;
@@ -138,7 +144,7 @@ function isUse(way: ExposureEntry, { host, method, path, to }: Logged): boolean 
     if (destination.port !== undefined && to.port !== destination.port) return false;
     if (destination.subset !== undefined && to.subset !== destination.subset) return false;
   }
-  // Logs of non-HTTP connections have no host except the TLS server name.
+  // The only host that the logs contain for a non-HTTP connection is the TLS server name.
   if (protocol !== 'http') return to !== undefined || hosts.some((one) => hostMatches(one, host));
   if (!hosts.some((one) => hostMatches(one, host))) return false;
   return calls.length === 0 || calls.some((one) => callMatches(one, method, path));
@@ -155,7 +161,7 @@ function callMatches(
   path: string | undefined,
 ): boolean {
   if (one.method !== undefined && method !== undefined && one.method !== method) return false;
-  // Regular expressions are not evaluated and count as a match.
+  // Regular expressions are not evaluated, so they always count as a match.
   if (one.path === undefined || path === undefined || one.path.startsWith('~')) return true;
   return one.path.endsWith('*') ? path.startsWith(one.path.slice(0, -1)) : path === one.path;
 }

@@ -1,4 +1,4 @@
-/** Describes ways into the cluster. Names in manifests are untrusted, so control characters are removed. */
+/** Describes exposures in words. Names in manifests are untrusted, so control characters are removed from them. */
 
 import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
@@ -10,7 +10,7 @@ import type { Access, ExposureReport } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
 import type { RuleWithoutUse } from './unused-rules.ts';
 
-/** Report columns for a way, in the order in which a call passes through them. */
+/** The columns of the report, in the order in which a call passes through them. */
 export interface ExposureEntryColumns {
   readonly verdict: string;
   readonly calls: string;
@@ -35,7 +35,7 @@ export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
   place: 'Place',
 };
 
-/** Returns the text of each column for a way. */
+/** Returns the text of each column for an exposure. */
 export function describeExposureEntry(way: ExposureEntry): ExposureEntryColumns {
   const { entry, internal, verdict, unknown, enforcer, place, object } = way;
   return {
@@ -55,7 +55,7 @@ function describeObject({ kind, namespace, name }: ExposureEntry['object']): str
   return plainText(namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`);
 }
 
-/** Formats `GET /test*, any method /debug of shop.example.com`. */
+/** Describes the calls of an exposure, for example `GET /test*, any method /debug of shop.example.com`. */
 export function describeEntryCalls({ hosts, calls, protocol }: ExposureEntry): string {
   const host = hosts.includes('*') ? 'any host' : listed(hosts);
   if (protocol !== 'http') return plainText(`every ${protocol === 'tls' ? 'TLS' : 'TCP'} connection to ${host}`);
@@ -70,7 +70,7 @@ function describePath(path: string | undefined): string {
   return path.startsWith('~') ? `paths that match ${path.slice(1)}` : path;
 }
 
-/** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
+/** Formats a destination, for example `orders.shop.svc.cluster.local:8080, subset test`. */
 export function describeEntryDestination(way: ExposureEntry): string {
   return plainText(describeDestination(way));
 }
@@ -86,18 +86,21 @@ function describeWitness({ witness, verdict }: ExposureEntry): string {
   return plainText([`${witness.method} ${witness.url}`, ...headers].join(', with header '));
 }
 
-/** Formats `mesh/shop.yaml:12`. Objects from a cluster have a name only. */
+/** Formats a position, for example `mesh/shop.yaml:12`. Objects from a cluster only have a name. */
 export function formatPlace({ file, line }: Place): string {
   return plainText(line > 0 ? `${file}:${line}` : file);
 }
 
-/** Formats `2 open, 1 unknown, 3 closed (not listed)`. */
+/** Formats the number of exposures for each verdict, for example `2 open, 1 unknown, 3 closed (not listed)`. */
 export function describeCounts({ counts }: Access, { isAll }: Pick<ExposureReport, 'isAll'>): string {
   const hidden = isAll || counts.closed === 0 ? '' : ' (not listed)';
   return `${counts.open} open, ${counts.unknown} unknown, ${counts.closed} closed${hidden}`;
 }
 
-/** Describes the logs behind a list of unused ways: their period, the number of lines, and what they cannot show. */
+/**
+ * Describes the logs that a list of unused exposures is based on: the period, the number of lines, and which exposures
+ * cannot appear in them.
+ */
 export function describeLogCoverage({ from, to, lines, unreadable, unlogged }: UnusedAccess): readonly string[] {
   const period = from === undefined ? 'no line with a time' : `${from} to ${to}`;
   return [
@@ -113,12 +116,12 @@ export function describeLogCoverage({ from, to, lines, unreadable, unlogged }: U
   ];
 }
 
-/** Formats `1 line` or `2 lines`. */
+/** Formats a number with its noun, for example `1 line` or `2 lines`. */
 export function pluralize(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** Describes each unused rule or grant, and each one whose use the logs cannot show, in one line. */
+/** Describes the rules and grants that are unused, and those whose use is unknown, in one line each. */
 export function describeRules({ rules }: UnusedAccess): {
   readonly unused: readonly string[];
   readonly unknown: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * Finds policies that have no effect at a waypoint. A waypoint enforces only policies with `targetRefs`, forwards calls
- * with its own identity, and is bypassed by clients that have a sidecar. Source: `ShouldAttachPolicy` in
+ * Finds policies that have no effect at a waypoint. A waypoint only enforces policies with `targetRefs`, and it
+ * forwards calls under its own identity. Clients that have a sidecar bypass it. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -30,7 +30,10 @@ import {
   workloadsOf,
 } from './workloads.ts';
 
-/** A policy is ignored by the waypoint that it appears to target, or is not enforced for some callers. */
+/**
+ * Reports policies that are ignored by the waypoint that they appear to target, or that are not enforced for some
+ * callers.
+ */
 export const deadAtWaypoint: Rule = {
   code: 'MP318',
   name: 'dead-at-waypoint',
@@ -64,7 +67,7 @@ function* selectsWaypoint(
   };
 }
 
-/** Reports a DENY policy that matches callers, if the Pods that enforce it see the waypoint as the caller. */
+/** Reports a DENY policy that identifies callers, if the Pods that enforce it see the waypoint as the caller. */
 function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
   if (actionOf(policy) !== 'DENY' || isMeshpassPolicy(policy)) return;
   const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
@@ -81,13 +84,13 @@ function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator
   }
 }
 
-/** Workloads whose Pods have an ALLOW policy. That policy may admit only the waypoint. */
+/** Finds workloads whose Pods have an ALLOW policy, because that policy might allow calls from the waypoint only. */
 const guardedWorkloads = memoize((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
   const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
   return new Set(allowing.flatMap((one) => workloadsOf(mesh, one)));
 });
 
-/** Reports a policy at a waypoint if clients with a sidecar connect to the Pods directly, without the waypoint. */
+/** Reports a policy at a waypoint if clients with a sidecar bypass the waypoint and connect directly to the Pods. */
 function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
   const sidecar = findSidecarWorkload(mesh);
   if (!sidecar) return;
@@ -104,7 +107,7 @@ function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Repor
   }
 }
 
-/** Whether a policy is attached to a Service behind a waypoint. */
+/** Checks whether a policy is attached to a Service behind a waypoint. */
 function isAttached(mesh: MeshView, policy: AuthorizationPolicy, { metadata }: Service, { proxy }: Waypoint): boolean {
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   return attaches(policy, proxy, mesh.config.rootNamespace, service);
@@ -112,7 +115,7 @@ function isAttached(mesh: MeshView, policy: AuthorizationPolicy, { metadata }: S
 
 const GATEWAY_API = 'gateway.networking.k8s.io';
 
-/** API groups of the kinds that a policy may target. */
+/** The API groups of the kinds that a policy can target. */
 const GROUPS: Readonly<Record<string, readonly (string | undefined)[]>> = {
   Service: ['', 'core', undefined],
   ServiceEntry: ['networking.istio.io'],
@@ -120,7 +123,7 @@ const GROUPS: Readonly<Record<string, readonly (string | undefined)[]>> = {
   GatewayClass: [GATEWAY_API],
 };
 
-/** Reports targets that leave a policy without effect. */
+/** Reports targets that do not exist or cannot be targeted by a policy. The policy has no effect on them. */
 function* deadTargets(context: LintContext, policy: AuthorizationPolicy | RequestAuthentication): Generator<Report> {
   for (const [index, target] of targetRefs(policy.spec).entries()) {
     const why = whyDead(context, policy.metadata.namespace, target);
@@ -149,7 +152,8 @@ function whyDead(
   }
   if ((kind !== 'Service' && kind !== 'Gateway') || typeof name !== 'string') return undefined;
   const known = mesh.within(kind === 'Gateway' ? 'KubernetesGateway' : kind, namespace);
-  // The files may cover only part of the mesh, so a namespace without such objects may have them elsewhere.
+  // The files may cover only part of the mesh. If they contain no such objects for a namespace, those objects may be
+  // defined elsewhere.
   const isMissing = (complete || known.length > 0) && !known.some(({ metadata }) => metadata.name === name);
   return isMissing ? `${kind} ${namespace}/${name} does not exist` : undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * Finds the workloads that are provably in ambient mode: they have no sidecar, and a label on the namespace or Pod
- * enables ambient mode. Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
+ * Finds the workloads that are certain to be in ambient mode, because they have no sidecar and a label on the namespace
+ * or Pod enables ambient mode. Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and
+ * .../use-waypoints/.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -26,15 +27,15 @@ import { describeObject } from '../../exposure/describe.ts';
 
 export interface AmbientWorkload {
   readonly namespace: string;
-  /** Labels of the Pod. Undefined if only the namespace was read, and none of its Pods. */
+  /** The labels of the Pod. Undefined if the namespace was read but none of its Pods. */
   readonly labels: Labels | undefined;
-  /** Description such as `Deployment shop/orders`. */
+  /** A human-readable description, such as `Deployment shop/orders`. */
   readonly described: string;
-  /** Services that select the workload and whose calls go through a waypoint. */
+  /** The Services that select the workload and send its calls through a waypoint. */
   readonly bound: readonly { readonly service: Service; readonly waypoint: Waypoint }[];
 }
 
-/** Lists the workloads in ambient mode. If none of a namespace's Pods were read, its Services are used instead. */
+/** Lists the workloads in ambient mode. If no Pods of a namespace were read, its Services are used instead. */
 export const ambientWorkloads = memoize((mesh: MeshView): readonly AmbientWorkload[] => [
   ...mesh.pods
     .filter((pod) => isAmbientPod(mesh, pod))
@@ -70,7 +71,7 @@ function isAmbientNamespace(mesh: MeshView, name: string): boolean {
   return proxyOfPod(mesh, anyPod(name)).proxy === 'ztunnel';
 }
 
-/** Finds a workload that definitely has a sidecar. */
+/** Finds a workload that is certain to have a sidecar, and returns its description. */
 export const findSidecarWorkload = memoize((mesh: MeshView): string | undefined => {
   const found = mesh.pods.find((pod) => {
     const captured = proxyOfPod(mesh, pod);
@@ -79,7 +80,7 @@ export const findSidecarWorkload = memoize((mesh: MeshView): string | undefined 
   return found && describeObject(found.object);
 });
 
-/** Lists the ambient workloads that a policy without `targetRefs` selects. */
+/** Lists the ambient workloads that are selected by a policy without `targetRefs`. */
 export function workloadsOf(
   mesh: MeshView,
   policy: AuthorizationPolicy | RequestAuthentication,
@@ -94,14 +95,14 @@ export function workloadsOf(
 }
 
 /**
- * Whether a policy was compiled from the access file. Such policies only work at sidecars, and sessions cannot reach
- * any port behind a ztunnel (docs/install/multi-cluster.md).
+ * Checks whether a policy was generated from the access file. Such policies only work at sidecars, and sessions cannot
+ * reach any port behind a ztunnel (docs/install/multi-cluster.md).
  */
 export function isMeshpassPolicy({ metadata }: AuthorizationPolicy): boolean {
   return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
 }
 
-/** Returns the name of the waypoint whose Pods a policy selects. MP318 reports this. */
+/** Returns the name of the waypoint whose Pods a policy selects. MP318 reports such policies. */
 export function waypointSelected(
   mesh: MeshView,
   policy: AuthorizationPolicy | RequestAuthentication,

@@ -1,4 +1,6 @@
-/** Finds rules and modes that have no effect at a ztunnel, which only evaluates ports, addresses and certificates. */
+/**
+ * Finds rules and modes that have no effect at a ztunnel, which can only evaluate ports, addresses and certificates.
+ */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -26,7 +28,7 @@ import {
   workloadsOf,
 } from './workloads.ts';
 
-/** A policy has no effect at a ztunnel, or refuses all calls there. */
+/** Reports policies that have no effect at a ztunnel, or that reject all calls there. */
 export const deadAtZtunnel: Rule = {
   code: 'MP317',
   name: 'dead-at-ztunnel',
@@ -75,8 +77,8 @@ function* deadRules(policy: AuthorizationPolicy, { described }: AmbientWorkload)
 }
 
 /**
- * Reports RequestAuthentications of ambient workloads. Those in the root namespace are skipped, because they also apply
- * to sidecars.
+ * Reports RequestAuthentications that apply to ambient workloads. Those in the root namespace are not reported, because
+ * they also apply to sidecars.
  */
 function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   const isOwn = (policy: RequestAuthentication) => policy.metadata.namespace !== mesh.config.rootNamespace;
@@ -92,7 +94,7 @@ function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   }
 }
 
-/** Reports ports that require mutual TLS at a sidecar but not at a ztunnel. */
+/** Reports ports for which a sidecar would require mutual TLS but a ztunnel does not. */
 function* lostModes({ mesh }: LintContext): Generator<Report> {
   const reported = new Set<PeerAuthentication>();
   for (const { namespace, labels, described } of ambientWorkloads(mesh)) {
@@ -110,7 +112,8 @@ function* lostModes({ mesh }: LintContext): Generator<Report> {
 }
 
 /**
- * Finds the workload's own policy whose mode is lost, and the port. The port is undefined if every port is affected.
+ * Finds the workload's own policy whose mode is not enforced by the ztunnel, and the port it affects. If every port is
+ * affected, the port is undefined.
  */
 function lostAt(
   mesh: MeshView,

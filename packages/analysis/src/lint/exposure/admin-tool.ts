@@ -1,6 +1,6 @@
 /**
- * Recognizes administration interfaces by the Service names that the tools' own charts use, and by the ports of Envoy
- * and istiod.
+ * Recognizes administration interfaces by the Service names in the tools' own charts, and by the ports that Envoy and
+ * istiod use.
  */
 
 import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
@@ -9,7 +9,7 @@ import type { Exposure } from '../../exposure/exposure.ts';
 import { rewrittenMatches } from '../../routes/rewrite.ts';
 import type { LintContext } from '../context.ts';
 
-/** Administration tool. Lists the ports of its interface if its other ports have another purpose. */
+/** An administration tool. If it also has ports with another purpose, `ports` lists those of its interface. */
 interface Tool {
   readonly tool: string;
   readonly ports?: readonly number[];
@@ -35,27 +35,25 @@ const TOOLS: Readonly<Record<string, Tool>> = {
   consul: { tool: 'Consul', ports: [8500, 8501, 443, 80] },
 };
 
-/** Words that may follow a tool's name, as in `argocd-server` and `jaeger-query`. */
+/** Words that can follow the name of a tool, as in `argocd-server` and `jaeger-query`. */
 const SERVED = new Set([
   ...['server', 'ui', 'web', 'webserver', 'query', 'http', 'https', 'service', 'svc', 'frontend', 'operated', 'main'],
   ...['dashboard', 'proxy', 'kong', 'master', 'controller', 'k8s', 'prometheus', 'management', 'active', 'api', 'kb'],
 ]);
 
-/** Ports of Envoy's administration interface and of istiod's debug interface. */
+/** The ports of Envoy's administration interface and of istiod's debug interface. */
 const DEBUG_PORTS = new Map([
   [15000, "Envoy's administration interface"],
   [15004, "istiod's debug interface"],
   [15010, "istiod's configuration without TLS"],
 ]);
-/** Ports that belong to istiod. */
+/** Ports that only count as administration interfaces if they belong to istiod. */
 const ISTIOD_PORTS = new Map([
   [8080, "istiod's debug interface"],
   [15014, "istiod's debug interface"],
 ]);
 
-/**
- * Returns the name of the administration interface that an exposure leads to, or undefined if it does not lead to one.
- */
+/** Returns the name of the administration interface that an exposure leads to, or undefined if it leads to none. */
 export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): string | undefined {
   const { destination, pod, external } = exposure;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
@@ -69,8 +67,8 @@ export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): s
 }
 
 /**
- * Returns the name of istiod's or Envoy's debug interface, if the port belongs to one. MP205 already reports
- * VirtualService routes to istiod.
+ * Returns the name of the debug interface that a port of istiod belongs to. Routes of VirtualServices are left out
+ * because MP205 already reports those that lead to istiod.
  */
 function istiodPortOf({ on, destination: { port = 0 } }: Exposure): string | undefined {
   return on.kind === 'VirtualService' ? undefined : (ISTIOD_PORTS.get(port) ?? DEBUG_PORTS.get(port));
@@ -84,7 +82,7 @@ function toolOf(mesh: MeshView, name: string, exposure: Exposure, ports: readonl
     : undefined;
 }
 
-/** Finds a tool by the labels of the Service, of the Pods that it selects, or of a Pod without a Service. */
+/** Finds a tool by the labels of the Service, of the Pods that it selects, or of a Pod that has no Service. */
 function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefined {
   const given = service
     ? [service.metadata.labels, service.spec.selector, ...mesh.podsBehind(service).map((one) => one.labels)]
@@ -96,7 +94,10 @@ function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefi
     .find((tool) => tool !== undefined);
 }
 
-/** Finds a tool whose name is at the end of the Service's name, or is followed there by words for its interface. */
+/**
+ * Finds a tool by its name, which must be at the end of the Service's name or be followed only by words for its
+ * interface.
+ */
 function toolNamed(name: string): Tool | undefined {
   const words = name.toLowerCase().split('-');
   for (let end = words.length; end > 0; end--) {
@@ -111,14 +112,14 @@ function toolCalled(name: string): Tool | undefined {
   return Object.hasOwn(TOOLS, name) ? TOOLS[name] : undefined;
 }
 
-/** Whether the name belongs to a component without an interface, such as `jaeger-collector`. */
+/** Checks whether a name belongs to a component without an administration interface, such as `jaeger-collector`. */
 function isPart(name: string): boolean {
   return /collector|agent|exporter|operator|adapter|gateway|webhook|injector|discovery|headless|redis|worker|metrics|repo/.test(
     name.toLowerCase(),
   );
 }
 
-/** Returns the ports of the Pods. Empty if the Pods are unknown. */
+/** Returns the ports of the destination's Pods. Empty if the Pods are unknown. */
 function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): readonly number[] {
   if (pod) return pod.port === undefined ? [] : [pod.port];
   const ports = items(service?.spec.ports);
@@ -128,10 +129,12 @@ function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): re
   return (names.length > 0 ? names : [new Map<string, number>()]).flatMap((one) => targetPortOf(one, port) ?? []);
 }
 
-/** Paths that tools are meant to serve publicly: webhooks, and dashboards that Grafana shares. */
+/**
+ * Matches paths that tools are meant to serve publicly, such as webhooks and dashboards that were shared from Grafana.
+ */
 const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?:\/|$)/;
 
-/** Whether all calls that the workload receives are ones that tools expect from outside. */
+/** Checks whether the workload only receives calls that such tools expect from outside. */
 function isForOutsiders({ matches, rewrite }: Exposure): boolean {
   return rewrittenMatches(matches, rewrite).every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }

@@ -1,7 +1,7 @@
 /**
- * Recognizes test routes, which are meant for a few people and protected only by obscurity. They are recognized by
- * labels, by the access file (a service granted to specific people is not intended for the public), or by names. Labels
- * take precedence over names.
+ * Recognizes test routes, which are meant for a few people and protected only by being hard to find. They are
+ * recognized by labels, by the access file, or by their names. A service that is granted to specific people is not
+ * meant for the public. Labels take precedence over names.
  */
 
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -12,27 +12,27 @@ import type { LintContext } from '../context.ts';
 import type { NamedPart, TestWords } from './test-words.ts';
 
 /**
- * Label that explicitly marks a route, Service or Namespace as a test route, or with the value `"false"`, as not a test
- * route.
+ * The label that marks a route, Service or Namespace as a test route. With the value `"false"`, it states that the
+ * object is not a test route.
  */
 const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
 
-/** Name that may indicate a test, and how messages refer to it. */
+/** A name that may indicate a test, and how messages describe it. */
 interface Name {
   readonly part: NamedPart;
   readonly name: string | undefined;
   readonly why: string;
 }
 
-/** Object whose labels state the purpose of a route. */
+/** An object whose labels indicate the purpose of a route. */
 interface Labelled {
   readonly described: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
 /**
- * Explains why a route is considered a test route. Returns undefined if it is not one. Files may define the Service or
- * the Namespace more than once. No definition takes precedence over another, so any of them may indicate a test.
+ * Explains why a route is considered a test route. Returns undefined if it is not one. If the files define the Service
+ * or the Namespace more than once, any of the definitions can indicate a test, because none takes precedence.
  */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
   const { on, destination, service } = exposure;
@@ -64,8 +64,8 @@ function whyOf(
   const nearest = (objects: readonly (Labelled | undefined)[]) =>
     objects.find((one) => one && /^(?:true|false)$/.test(one.labels[TEST_ROUTE_LABEL] ?? ''));
   const isMarked = (one: Labelled | undefined) => one?.labels[TEST_ROUTE_LABEL] === 'true';
-  // The nearest label takes precedence. However, a route's label does not override the destination's owner, who marked
-  // the destination as a test.
+  // The nearest label takes precedence, with one exception: if the destination's owner marked it as a test, a label on
+  // the route cannot override that.
   const atDestination = nearest([ofService, ofNamespace]);
   const marked = isMarked(atDestination) ? atDestination : (nearest([labelsOf(on), labelsOf(root)]) ?? atDestination);
   if (marked) return isMarked(marked) ? `${marked.described} has the label ${TEST_ROUTE_LABEL}` : undefined;
@@ -77,14 +77,17 @@ function whyOf(
     const described = environment === environments[0] ? ofService?.described : ofNamespace.described;
     return `${described} has the label ${environment.label}`;
   }
-  // A production label takes precedence over the names of its object, of the Services in it, and of the addresses that
-  // route to it.
+  // A production label takes precedence over the name of the labelled object, over the names of the Services in it, and
+  // over the addresses that lead to it.
   const outranked: readonly NamedPart[] = environment ? ['namespace', 'service', 'route', 'host', 'path'] : [];
   const names = namesOf(exposure, namespace, known?.name).filter(({ part }) => !outranked.includes(part));
   return whyByName(context.testWords, names);
 }
 
-/** Definitions of each Service (`shop/orders`) and Namespace (`shop`). Files may contain more than one definition. */
+/**
+ * Groups the definitions of each Service (`shop/orders`) and Namespace (`shop`), because the files may contain more
+ * than one.
+ */
 const definitionsIn = memoize((mesh: MeshView) =>
   Map.groupBy<string, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
 );
@@ -129,12 +132,12 @@ function namesOf(
   ];
 }
 
-/** Returns a host without its last two labels, which identify the site itself, such as `web.dev`. */
+/** Returns a host without its last two labels, because these (for example `web.dev`) identify the site itself. */
 function nameIn(host: string): string {
   return host.replace(/^\*\./, '').split('.').slice(0, -2).join('.');
 }
 
-/** Explains which names indicate a test: either one clear name or two ambiguous ones. */
+/** Explains which names indicate a test. Either a single clear name or two ambiguous ones are required. */
 function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undefined {
   const weighed = names.map((one) => ({ ...one, weight: weigh(one.name, one.part) }));
   const clear = weighed.find(({ weight }) => weight === 'clear');
@@ -142,26 +145,29 @@ function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undef
   const doubtful = weighed.filter(({ weight }) => weight === 'ambiguous');
   const nameOf = (part: NamedPart) => names.find((one) => one.part === part)?.name ?? '';
   const service = nameOf('service');
-  // An ambiguous subset name indicates tests. So does an ambiguous namespace name, unless the service has the same
-  // name, because it is probably a product's name then.
+  // An ambiguous subset name is enough to indicate a test. So is an ambiguous namespace name, unless the service has
+  // the same name. In that case, it is probably the name of a product.
   const place = doubtful.find(({ part, name }) => part === 'subset' || (part === 'namespace' && name !== service));
   if (place) return place.why;
   const ofService = doubtful.find(({ part }) => part === 'service');
-  // The service `previews` at `/previews` counts as one indication instead of two, because it is probably a product's
-  // name.
+  // A service called `previews` at the path `/previews` counts as one indication rather than two, because it is
+  // probably the name of a product.
   const address = doubtful.find(
     ({ part, name }) => ['route', 'host', 'path'].includes(part) && !isSameName(name!.toLowerCase(), service),
   );
   return ofService && address && `${ofService.why}, and ${address.why}`;
 }
 
-/** Whether an address has the same name as a service, or the first words of it: `/tests` for `test-results`. */
+/**
+ * Checks whether an address has the same name as a service or starts with its first words, like `/tests` for
+ * `test-results`.
+ */
 function isSameName(address: string, service: string): boolean {
   const words = address.replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|s?-?$/g, '');
   return address.includes(service) || service.startsWith(words);
 }
 
-/** Whether the names or labels of a destination are enough to indicate a test. */
+/** Checks whether the names or labels of a destination are enough to indicate a test. */
 export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, mesh.config.clusterDomain);
   const namespaces = known ? definitionsIn(mesh).get(known.namespace) : [];

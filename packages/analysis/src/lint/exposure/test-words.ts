@@ -1,62 +1,63 @@
 /**
- * Vocabulary for recognizing test routes: words in names, and labels whose values state the purpose of an environment.
+ * Defines the vocabulary for recognizing test routes: words in names, and labels whose values describe the purpose of
+ * an environment.
  */
 
 import { createMemo } from '@meshpass/identity/memory/memoize';
 
-/** Part of a mesh that has a name. In some parts, a word is stronger evidence than in others. */
+/** The kinds of names in a mesh. The same word can be stronger evidence in one kind of name than in another. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';
 
-/** Words that indicate an environment in any position. */
+/** Words that indicate an environment regardless of their position in a name. */
 const ENVIRONMENTS = [
   ...['tst', 'staging', 'stg', 'nonprod', 'nonproduction', 'preprod', 'preproduction', 'uat', 'loadtest', 'perftest'],
   ...['smoketest', 'pentest', 'pprof', 'pr'],
 ];
 /**
- * Words that indicate an environment if they are the whole name or its end: `test`, `orders-test`. In contrast,
- * `test-results` is a product.
+ * Words that indicate an environment if they make up the whole name or end it, as in `test` and `orders-test`. In
+ * contrast, `test-results` is a product.
  */
 const NOUNS = ['test', 'testing', 'demo', 'debug', 'preview', 'e2e', 'ephemeral', 'scratch', 'poc'];
-/** Words that also indicate an environment at the start of a name: `qa-orders`, `dev-api`. */
+/** Words that also indicate an environment at the start of a name, as in `qa-orders` and `dev-api`. */
 const PREFIXES = ['qa', 'dev', 'devel', 'develop', 'development'];
 /**
- * Words that often describe content when they occur in a path: `/documents/preview`, `/dev/guides`, questions and
- * answers at `/qa`.
+ * Words that often describe content if they are part of a path, such as `/documents/preview`, `/dev/guides`, or `/qa`
+ * for questions and answers.
  */
 const CONTENT_IN_PATHS: ReadonlySet<string> = new Set([
   ...PREFIXES,
   ...['preview', 'demo', 'debug', 'e2e', 'ephemeral', 'scratch', 'poc'],
 ]);
 /**
- * Words that may also be part of a product's name: a payment provider's sandbox, a laboratory's tests, A/B experiments.
+ * Words that can also be part of a product's name, such as a payment provider's sandbox, lab tests, or A/B experiments.
  */
 const AMBIGUOUS = [
   ...['tests', 'previews', 'sandbox', 'stage', 'experiment', 'experiments', 'experimental', 'playground', 'tmp'],
   ...['temp'],
 ];
 /**
- * Words that may follow the name of an environment without changing its meaning: `test-api`, `orders-dev-eu-west-1`,
- * `shop-qa-v2`.
+ * Words that can follow the name of an environment without changing its meaning, as in `test-api`,
+ * `orders-dev-eu-west-1` and `shop-qa-v2`.
  */
 const PLAIN_ENDS =
   /^(?:v?\d*|[a-z]|eu|us|ap|(?:north|south|east|west|central)+\d*|env|environment|cluster|namespace|ns|api|app|web|www|ui|svc|service|server|host|backend|frontend|gateway|gw|ingress|site|internal|public|blue|green|canary)$/;
-/** Products whose names start with such a word, such as a developer portal or a laboratory's results. */
+/** Words that turn such a word into the name of a real product, as in "developer portal" or "test results". */
 const PRODUCTS =
   /^(?:portal|hub|docs|documentation|tools?|tooling|cent(?:er|re)|blog|community|relations|experience|console|guides?|forum|results?|requests?|drives?|kitchen|kits?|bookings?|appointments?|cases?|management|labs?|reports?)$/;
-/** Products whose names end with such a word. */
+/** The names of real products that end with such a word, such as "speed test" or "book demo". */
 const PRODUCTS_BEFORE =
   /^(?:(?:speed|drive|blood|covid|pcr|ab|split|skills?|typing|language|placement|eye|hearing|iq|personality)-test|(?:book|request|schedule)-demo)$/;
 /**
- * Matches the host of a site for developers: `dev.example.com`, `docs.dev.example.com`, but not
+ * Matches the host of a site for developers, such as `dev.example.com` and `docs.dev.example.com`, but not
  * `orders.dev.example.com`.
  */
 const DEVELOPER_SITE = /^(?:(?:www|docs?|blog|learn|portal|community|forum|status)\.)?dev(?:\.|$)/i;
-/** Path segments that may precede the one that states a path's purpose: `/api/v1/test`. */
+/** Matches path segments that can precede the one that indicates the purpose of a path, as in `/api/v1/test`. */
 const PATH_PREFIX = /^(?:api|rest|v\d+)$/;
 const PRODUCTION = new Set(['prod', 'production', 'prd', 'live']);
 const LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
 
-/** Words that are added to or removed from the vocabulary. */
+/** The words that settings add to the vocabulary, and those that they remove from it. */
 export interface Vocabulary {
   readonly add: readonly string[];
   readonly remove: readonly string[];
@@ -64,12 +65,14 @@ export interface Vocabulary {
 
 export interface TestWords {
   /**
-   * Weighs a name. A `clear` name is sufficient to indicate a test, while an `ambiguous` one needs a second indication.
+   * Weighs a name. A `clear` name is enough to indicate a test, whereas an `ambiguous` one needs a second indication.
    * Only whole words count, and their position matters: `orders-test` and `pr-1234` are clear, `test-results` is
    * ambiguous, and `latest` is neither.
    */
   readonly weigh: (name: string | undefined, part: NamedPart) => 'clear' | 'ambiguous' | undefined;
-  /** Finds the label that states the purpose of an environment, and whether that is test or production. */
+  /**
+   * Finds the label that describes the purpose of an environment, and determines whether it says test or production.
+   */
   readonly environmentOf: (
     labels: Readonly<Record<string, string>>,
   ) => { readonly label: string; readonly test: boolean } | undefined;
@@ -78,9 +81,9 @@ export interface TestWords {
 const NO_CHANGE: Vocabulary = { add: [], remove: [] };
 
 /**
- * Creates the vocabulary.
- * @param words words to add, which then indicate a test in every name, and words to remove
- * @param labels names of labels whose values state the purpose of an environment
+ * Creates the vocabulary for recognizing test routes.
+ * @param words the words to add, which then indicate a test in any name, and the words to remove
+ * @param labels the names of labels whose values describe the purpose of an environment, to add or to remove
  */
 export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO_CHANGE): TestWords {
   const removed = new Set(words.remove.map((word) => word.toLowerCase()));
@@ -92,7 +95,7 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
     ambiguous: without(AMBIGUOUS),
   };
   const names = [...LABELS, ...labels.add].filter((label) => !labels.remove.includes(label));
-  // Results are cached, because the names of namespaces and Services occur in many routes.
+  // Results are cached because the same names of namespaces and Services occur in many routes.
   const once = createMemo();
   const weigh: TestWords['weigh'] = (name, part) =>
     typeof name === 'string' ? once(`${part} ${name}`, () => weighName(name, part)) : undefined;
@@ -138,8 +141,8 @@ interface Words {
 type Weight = ReturnType<TestWords['weigh']>;
 
 /**
- * Weighs words that are joined by hyphens.
- * @param leads whether the segment states the purpose of the whole name; later segments of a path are content
+ * Weighs a part of a name whose words are joined by hyphens.
+ * @param leads whether this part indicates the purpose of the whole name; the later segments of a path describe content
  */
 function weighSegment(known: Words, segment: readonly string[], part: NamedPart, leads = true): Weight {
   const weights = segment.map((written, index): Weight => {
@@ -154,16 +157,15 @@ function weighSegment(known: Words, segment: readonly string[], part: NamedPart,
 }
 
 /**
- * Weighs a word by its neighbours. At the end of a name it indicates an environment, but before other words it may be
- * part of a product's name.
+ * Weighs a word by its neighbours. At the end of a name it indicates an environment, but in front of other words it
+ * could be part of a product's name.
  */
 function weighPosition(known: Words, segment: readonly string[], index: number, part: NamedPart): Weight {
   const word = segment[index]!;
   if (PRODUCTS_BEFORE.test(`${segment[index - 1]}-${word}`)) return 'ambiguous';
   const after = segment.slice(index + 1).filter((one) => !PLAIN_ENDS.test(one) && !isWord(known, one));
   if (after.length === 0) return 'clear';
-  // An ambiguous namespace name does not need a second indication, so the name of a product must not count as
-  // ambiguous.
+  // An ambiguous namespace name is enough to indicate a test, so product names must not count as ambiguous here.
   if (PRODUCTS.test(after.join('-'))) return part === 'namespace' ? undefined : 'ambiguous';
   return known.prefixes.has(word.replace(/\d+$/, '')) ? 'clear' : 'ambiguous';
 }
@@ -173,7 +175,8 @@ function isWord(known: Words, word: string): boolean {
 }
 
 /**
- * Splits a name at dots and slashes, and each part at hyphens. `pr` without a number does not indicate a pull request.
+ * Splits a name at dots and slashes, and then each part at hyphens. The word `pr` is removed if it is not followed by a
+ * number, because it does not refer to a pull request then.
  */
 function segmentsOf(name: string): readonly (readonly string[])[] {
   return name

@@ -1,6 +1,6 @@
 /**
- * Prints findings as GitHub Actions annotations. Source: "Workflow commands for GitHub Actions", setting an error,
- * warning or notice message.
+ * Prints findings as GitHub Actions annotations. Source: the sections about setting an error, warning or notice message
+ * in "Workflow commands for GitHub Actions".
  */
 import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
@@ -11,7 +11,7 @@ import { listRemarks, remarkTitle } from './remarks.ts';
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
 /**
- * Prints findings as GitHub Actions workflow commands, which annotate lines of a pull request.
+ * Prints findings as workflow commands for GitHub Actions, which annotate the lines of a pull request.
  * @example
  * ```ts
  * import { lintFiles, printGithub } from '@meshpass/analysis/lint';
@@ -47,7 +47,7 @@ function command(name: string, place: Place | undefined, title: string, ...lines
   return `::${name} ${properties.join(',')}::${lines.map(data).join('%0A')}\n`;
 }
 
-/** Escapes text in a workflow command, so that manifest authors cannot inject other commands. */
+/** Escapes text in a workflow command, so that the authors of manifests cannot inject commands of their own. */
 function data(text: string): string {
   return plainText(text).replaceAll('%', '%25');
 }

@@ -1,12 +1,12 @@
-/** Prints findings as JSON. */
+/** Prints findings as a JSON document. */
 import { printableJson } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 
 /**
- * Prints a single JSON document. Its members are `findings`, `suppressed`, `gone` (baseline entries without a finding),
- * `settings` (which file was read and what it weakens), `problems` (unreadable text), `objects`, `not_looked_at` (kinds
- * that no rule checks) and `left_out` (files that were not read). The last two are also included under their older
- * names. Members may be added but are never removed.
+ * Prints findings as a single JSON document. Its fields are `findings`, `suppressed`, `gone` (baseline entries without
+ * a finding), `settings` (the file that was read and what it weakens), `problems` (text that could not be read),
+ * `objects`, `not_looked_at` (kinds that no rule checks) and `left_out` (files that were not read). The last two are
+ * also included under their older names. Fields may be added in the future, but are never removed.
  * @example
  * ```ts
  * import { lintFiles, printJson } from '@meshpass/analysis/lint';

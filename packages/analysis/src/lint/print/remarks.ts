@@ -1,4 +1,4 @@
-/** Remarks about a linter run that are not findings. Every output format includes them. */
+/** Lists remarks about a linter run that are not findings. They are part of every output format. */
 
 import type { Place } from '@meshpass/istio';
 import type { LintedFiles } from '../lint.ts';
@@ -10,12 +10,15 @@ export interface Remark {
   readonly id: string;
   readonly severity: Severity;
   readonly place?: Place;
-  /** Text that follows the title derived from `id`. */
+  /** The text that follows the title. The title is derived from `id`. */
   readonly detail: string;
   readonly sentence: string;
 }
 
-/** Lists input that was not checked, and the effect of settings, which the change under review may also change. */
+/**
+ * Lists the input that was not checked, and describes the effect of the settings, because the change under review may
+ * also modify them.
+ */
 export function listRemarks({
   leftOut,
   settings,
@@ -41,7 +44,7 @@ export function listRemarks({
   return remarks;
 }
 
-/** Formats the ID of a remark as a title. */
+/** Converts the ID of a remark to a title. */
 export function remarkTitle({ id }: Remark): string {
   return id.replaceAll('-', ' ');
 }

@@ -1,6 +1,6 @@
 /**
- * Prints findings as SARIF 2.1.0, for code scanning. Source: OASIS Static Analysis Results Interchange Format 2.1.0;
- * GitHub, "SARIF support for code scanning".
+ * Prints findings as SARIF 2.1.0, the format for code scanning. Sources: OASIS Static Analysis Results Interchange
+ * Format 2.1.0; GitHub, "SARIF support for code scanning".
  */
 
 import type { Place } from '@meshpass/istio';
@@ -11,7 +11,7 @@ import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '..
 import { describeAcceptance } from '../suppression.ts';
 import { listRemarks } from './remarks.ts';
 
-/** Security severity for GitHub: above 9 is critical, above 7 is high, and above 4 is medium. */
+/** The security severities as GitHub interprets them: scores above 9 are critical, above 7 high, and above 4 medium. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
 /**
@@ -43,7 +43,7 @@ export function printSarif(linted: LintedFiles): string {
   });
 }
 
-/** Creates a notification about the run. Code scanning does not show it as a finding. */
+/** Creates a notification about the run. Code scanning does not show notifications as findings. */
 function notification(id: string, level: Severity, place: Place | undefined, text: string): Notification {
   return {
     descriptor: { id },
@@ -96,8 +96,8 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
 }
 
 /**
- * Identifies a finding by its rule, object, message and index among equal findings. The fingerprint does not change if
- * lines are added above the finding.
+ * Identifies a finding by its rule, object and message, and by its index among equal findings. The fingerprint stays
+ * the same if lines are added above the finding.
  */
 function fingerprint({ code, object, message, place }: Finding, seen: Map<string, number>): string {
   const file = object.kind === '' ? place.file : '';

@@ -1,4 +1,4 @@
-/** Prints findings for a terminal, each with its source line and a caret. */
+/** Prints findings for a terminal, together with the source line and a caret that points to the problem. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
@@ -7,7 +7,7 @@ import { describeAcceptance } from '../suppression.ts';
 import { listRemarks, remarkTitle } from './remarks.ts';
 
 export interface TextOptions {
-  /** Contents of files by name. For findings in all other files, no source line is printed. */
+  /** The contents of files by name. For findings in other files, no source line is printed. */
   readonly sources: ReadonlyMap<string, string>;
   readonly colour: boolean;
 }
@@ -16,7 +16,7 @@ const WIDTH = 110;
 const COLOURS = { error: '31', warning: '33', note: '36' } as const;
 
 /**
- * Prints findings for a terminal, each with its source line and a caret.
+ * Prints findings for a terminal, together with the source line and a caret that points to the problem.
  * @example
  * ```ts
  * import { lintFiles, printText } from '@meshpass/analysis/lint';
@@ -74,7 +74,7 @@ function nameOf({ object: { kind, namespace, name } }: Finding): string {
   return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
 }
 
-/** Formats the source line. A long line is trimmed to the text around the caret. */
+/** Formats the source line of a finding. Long lines are cut to the text around the caret. */
 function excerpt(line: string, number: number, column: number, colour: string): readonly Line[] {
   const from = column > WIDTH ? column - Math.floor(WIDTH / 2) : 0;
   const shown = line.slice(from, from + WIDTH).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');

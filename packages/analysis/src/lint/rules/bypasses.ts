@@ -1,4 +1,6 @@
-/** Rules about objects that make calls bypass policies: ServiceEntries, EnvoyFilters, and Pods without a sidecar. */
+/**
+ * Defines rules about objects that let calls bypass policies: ServiceEntries, EnvoyFilters, and Pods without a sidecar.
+ */
 import {
   authorizationPolicies,
   coversHost,
@@ -25,8 +27,8 @@ import { itemsOf, textsOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /**
- * A ServiceEntry assigns the name of a mesh service to another destination, or opens a path to the service that
- * bypasses its sidecar.
+ * Reports ServiceEntries that assign the name of a mesh service to another destination, or that open a path to the
+ * service that bypasses its sidecar.
  */
 const serviceEntryBypass: Rule = {
   code: 'MP501',
@@ -56,7 +58,7 @@ const serviceEntryBypass: Rule = {
   },
 };
 
-/** Explains how a host of the entry captures calls to services in the mesh. */
+/** Explains how one of the entry's hosts captures calls to services in the mesh. */
 function whyClaims(
   entry: ServiceEntry,
   host: string,
@@ -79,7 +81,10 @@ function whyClaims(
   return covered && `${host} covers services of the mesh, such as ${covered}.`;
 }
 
-/** Describes the callers of an entry that is only visible in its own namespace. */
+/**
+ * Describes the callers of an entry that is only visible in its own namespace. Returns an empty string for other
+ * entries.
+ */
 function from(entry: ServiceEntry, config: MeshConfig): string {
   const { namespace } = entry.metadata;
   const isOwn = exportToOf(entry, config).every((one) => one === '.' || one === namespace);
@@ -87,20 +92,20 @@ function from(entry: ServiceEntry, config: MeshConfig): string {
 }
 
 /**
- * Whether a wildcard has no effect. The API server rejects the host `*`, and an entry without ports or addresses does
- * not match any call.
+ * Checks whether a wildcard has no effect. The API server rejects the host `*`, and an entry with neither ports nor
+ * addresses does not match any call.
  */
 function isInert(host: string, { ports, addresses }: ServiceEntry['spec']): boolean {
   return host === '*' || (items(ports).length === 0 && texts(addresses).length === 0);
 }
 
-/** Reports endpoints with a local address of the machine. */
+/** Reports endpoints whose address is local to the machine. */
 function* localEndpoints(entry: ServiceEntry): Generator<Report> {
   const endpoints = itemsOf(entry, ['spec', 'endpoints'], entry.spec.endpoints);
   for (const { on, path, value } of endpoints) {
     const { address } = value;
     if (address === undefined || !/^(?:127\.|::1$|169\.254\.169\.254$|localhost$)/.test(address)) continue;
-    // Istio's own external authorizer uses this form when it runs next to the workload.
+    // Istio's own external authorizer has this form if it runs next to the workload.
     if (address.startsWith('127.') && entry.spec.resolution === 'STATIC' && endpoints.length === 1) continue;
     yield {
       on,
@@ -112,7 +117,7 @@ function* localEndpoints(entry: ServiceEntry): Generator<Report> {
   }
 }
 
-/** Finds the Service whose Pods an entry declares as external. */
+/** Finds the Service whose Pods a ServiceEntry declares to be external. */
 function externalService({ mesh }: LintContext, { spec, metadata }: ServiceEntry): Service | undefined {
   const selector = spec.workloadSelector?.labels;
   if (spec.location !== 'MESH_EXTERNAL' || texts(spec.hosts).length === 0 || !selector) return undefined;
@@ -135,13 +140,13 @@ const GUARDS = [
   'istio_authn',
   'istio.authn',
 ];
-/** Describes the effect of each operation on a policy filter. */
+/** Describes the effect of each operation when it is applied to a policy filter. */
 const ON_GUARD = new Map<string, (guard: string) => string>([
   ['REMOVE', (guard) => `REMOVE removes ${guard}, so its policies are not enforced`],
   ['REPLACE', (guard) => `REPLACE removes ${guard}, so its policies are not enforced`],
   ['MERGE', (guard) => `MERGE changes ${guard}, which then no longer enforces the policies as written`],
 ]);
-/** Additions that bypass all policy filters. */
+/** The parts that bypass all policy filters when they are added. */
 const UNGUARDED = new Map([
   ['LISTENER', 'listener'],
   ['FILTER_CHAIN', 'filter chain'],
@@ -149,13 +154,19 @@ const UNGUARDED = new Map([
 const SEEN_BY_POLICIES =
   /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/;
 const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
-/** Filters that can answer or change a call themselves. Rate limits and telemetry filters cannot allow a call. */
+/**
+ * Matches filters that can answer or change calls. Rate limit and telemetry filters are not included, because they
+ * cannot allow a call.
+ */
 const ANSWERS =
   /(?:^envoy|\bfilters?\.http)\.(?:lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors)(?:\.|$)/;
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 
-/** An EnvoyFilter changes Envoy's configuration without any of Istio's checks. */
+/**
+ * Reports EnvoyFilters that remove or weaken the filters that enforce policies, or that add filters ahead of them.
+ * Istio does not check such changes.
+ */
 const envoyFilterBypass: Rule = {
   code: 'MP502',
   name: 'envoy-filter-bypass',
@@ -163,7 +174,7 @@ const envoyFilterBypass: Rule = {
   title: 'An EnvoyFilter removes or weakens the filters that enforce policy, or is inserted before them',
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where they exist.",
   *check(context) {
-    // MP703 reports gateway listeners that expose the same destination.
+    // Gateway listeners that expose the same destination are already reported by MP703.
     const exposed = new Set(
       context.exposures
         .filter(({ on }) => on.kind === 'EnvoyFilter')
@@ -193,9 +204,7 @@ function proxiesOf({ spec, metadata }: EnvoyFilter, rootNamespace: string): stri
     : `every proxy of namespace ${metadata.namespace}`;
 }
 
-/**
- * Returns the field of a patch that weakens the policy filters, with its effect. Returns undefined if there is none.
- */
+/** Returns the field in a patch that weakens the policy filters, and its effect. Returns undefined if there is none. */
 function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string] | undefined {
   const operation = text(patch?.operation) ?? '';
   const value = JSON.stringify(patch?.value ?? {});
@@ -222,16 +231,15 @@ function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string
 }
 
 /**
- * Whether a patch inserts a filter before the policy filters: at the start, before one of them, or before the first
- * filter of a listener.
+ * Checks whether a patch inserts a filter ahead of the policy filters: at the start, before one of them, or before the
+ * first filter of a listener.
  */
 function goesFirst(operation: string, matched: string, match: unknown): boolean {
   if (!EARLY.has(operation)) return false;
   if (operation === 'INSERT_FIRST') return true;
   const context = text(record(match).context);
   if (GUARDS.some((one) => matched.includes(`"${one}"`))) return true;
-  // Outbound listeners have no policy filters, and a filter inserted before the router still runs after the policy
-  // filters.
+  // Outbound listeners have no policy filters, and a filter that is inserted before the router still runs after them.
   return context !== 'SIDECAR_OUTBOUND' && !matched.includes('subFilter');
 }
 
@@ -239,7 +247,7 @@ const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
 const INJECT = 'sidecar.istio.io/inject';
 
-/** The sidecar of a guarded workload does not capture all of its ports. */
+/** Reports workloads that are covered by policies but whose sidecars do not capture all of their ports. */
 const sidecarBypass: Rule = {
   code: 'MP503',
   name: 'sidecar-bypass',
@@ -278,7 +286,7 @@ function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): stri
 }
 
 /**
- * Explains why a workload has no sidecar. Gateways are proxies themselves, and Pods in ambient mode are guarded by a
+ * Explains why a workload has no sidecar. Gateways are proxies themselves, and Pods in ambient mode are protected by a
  * ztunnel.
  */
 function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
@@ -287,7 +295,7 @@ function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | u
   return found.proxy === 'none' || found.proxy === 'changed sidecar' ? found.reason : undefined;
 }
 
-/** Returns the path of the annotation that excludes ports, or of the Pod if there is no such annotation. */
+/** Returns the path of the annotation that excludes the ports, or of the Pod if there is no such annotation. */
 function exclusionOf({ annotations, metadataPath, podPath }: PodWorkload, ports: readonly number[]): Path {
   const listed = words(annotations[NO_INBOUND]).some((port) => ports.includes(Number(port)));
   if (!listed && annotations[INBOUND] === undefined) return podPath;

@@ -1,4 +1,4 @@
-/** Rules about routes that bypass the denied paths of a policy. */
+/** Defines rules about routes that let calls reach a path that a policy is meant to deny. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -12,7 +12,7 @@ import { policiesAtGateway } from '../../exposure/identity.ts';
 import { mayMatch } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
-/** A route ignores case, but the policy at its destination does not. */
+/** Reports routes that ignore case although the policy at their destination does not. */
 const caseInsensitiveRoute: Rule = {
   code: 'MP109',
   name: 'case-insensitive-route',
@@ -45,7 +45,10 @@ const caseInsensitiveRoute: Rule = {
   },
 };
 
-/** A gateway's policy checks the requested path, but the workload receives the rewritten path. */
+/**
+ * Reports rewrites that run after the gateway's policy has checked the requested path, so that the workload receives a
+ * path that the policy denies.
+ */
 const rewriteBypass: Rule = {
   code: 'MP111',
   name: 'rewrite-bypass',
@@ -72,7 +75,7 @@ const rewriteBypass: Rule = {
   },
 };
 
-/** Returns the Istio Gateways among the entry points. */
+/** Returns the Istio Gateways among the entry points of an exposure. */
 function gatewaysOf({ entries }: Exposure): readonly Gateway[] {
   return entries.flatMap(({ kind, object }) => (kind === 'Gateway' && object ? [object as Gateway] : []));
 }
@@ -91,7 +94,7 @@ function pathsOf(rules: readonly AuthorizationRule[] = []): readonly string[] {
   return rules.flatMap(({ to = [] }) => to.flatMap(({ operation }) => operation?.paths ?? []));
 }
 
-/** Whether a match admits a path only because of a rewrite. */
+/** Checks whether a match allows a path only because of a rewrite. */
 function becomesReachable(path: string, { uri }: HttpMatch, to: string): boolean {
   if (uri?.regex !== undefined || mayMatch(path, uri)) return false;
   return mayMatch(path, uri?.exact !== undefined ? { exact: to } : { prefix: to });

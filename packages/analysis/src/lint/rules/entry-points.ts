@@ -1,6 +1,6 @@
 /**
- * Rules about entry points: administration interfaces, entry points that bypass the mesh, added routes, and open
- * references.
+ * Defines rules about entry points: administration interfaces, entry points that bypass the mesh, routes added by
+ * EnvoyFilters, and references that are open to every namespace.
  */
 
 import {
@@ -39,7 +39,10 @@ import {
   passageSeverity,
 } from './passage-words.ts';
 
-/** An administration interface is reachable from outside. Its only protection is its own login, if it has one. */
+/**
+ * Reports administration interfaces that are reachable from outside, so that only their own login protects them, if
+ * they have one.
+ */
 const openAdminTool: Rule = {
   code: 'MP701',
   name: 'open-admin-tool',
@@ -56,7 +59,7 @@ const openAdminTool: Rule = {
   }),
 };
 
-/** An entry point leads to a workload, but no mesh proxy on the way requires an identity. */
+/** Reports entry points that lead to a workload without passing a mesh proxy that requires an identity. */
 const entryAroundMesh: Rule = {
   code: 'MP702',
   name: 'entry-around-mesh',
@@ -67,7 +70,7 @@ const entryAroundMesh: Rule = {
     if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
     if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
     const around = openPassages(context, exposure).filter(leadsAround);
-    // MP101 and MP701 already report these exposures, including what they expose.
+    // Exposures that MP101 or MP701 already report are left out here. Those findings also describe what is exposed.
     if (around.length === 0 || adminInterfaceName(context, exposure) || whyTestRoute(context, exposure))
       return undefined;
     return {
@@ -78,8 +81,8 @@ const entryAroundMesh: Rule = {
 };
 
 /**
- * Whether the mesh is meant to guard a workload. This is the case if its Namespace or Pods request a proxy, or if a
- * policy in its namespace selects it. A public site outside the mesh does not bypass anything.
+ * Checks whether the mesh is meant to protect a workload. It is if the workload's Namespace or Pods request a proxy, or
+ * if a policy in its namespace selects it. A public site outside the mesh, on the other hand, bypasses nothing.
  */
 function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
@@ -92,7 +95,7 @@ function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   });
 }
 
-/** Whether a Pod belongs to the system or is not known to listen on any port. */
+/** Checks whether a Pod belongs to the system, or is not known to listen on any port. */
 function isNodeAgent(mesh: MeshView, { pod, on }: Exposure): boolean {
   if (!pod || on.kind === 'Sidecar') return false;
   return pod.port === undefined || isSystemNamespace(mesh, pod.workload.namespace);
@@ -102,13 +105,13 @@ type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
 
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;
-  // A controller may be part of the mesh if the files do not rule this out.
+  // The controller is treated as part of the mesh unless the files rule this out.
   return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
 }
 
 /**
- * Returns the severity. Node agents and Istio's default only result in notes, because node agents need the host network
- * and the files did not choose the default.
+ * Returns the severity of a finding. Node agents only result in notes, because they depend on the host network.
+ * Findings that are based on Istio's default are also notes, because the files did not choose that default.
  */
 function weightOf({ on }: Exposure, passages: readonly Passage[]): Severity {
   const counts = passages.some(
@@ -125,7 +128,7 @@ function isAgent(entry: string, kind: string): boolean {
   return kind === 'DaemonSet' && (entry === 'hostNetwork' || entry === 'hostPort');
 }
 
-/** An EnvoyFilter exposes a destination to which no route object refers. */
+/** Reports EnvoyFilters that expose a destination that no route object refers to. */
 const envoyFilterRoute: Rule = {
   code: 'MP703',
   name: 'envoy-filter-route',
@@ -146,7 +149,7 @@ const envoyFilterRoute: Rule = {
   }),
 };
 
-/** Explains why the destination is not meant to be public. */
+/** Explains why the destination is not meant to be public. Returns undefined if there is no such reason. */
 function whyPrivate(context: LintContext, exposure: Exposure): string | undefined {
   const tool = adminInterfaceName(context, exposure);
   if (tool) return ` It is an administration interface: ${tool}.`;
@@ -154,7 +157,10 @@ function whyPrivate(context: LintContext, exposure: Exposure): string | undefine
   return why && ` It is a test route: ${why}.`;
 }
 
-/** A Gateway allows every namespace to publish hosts, or a ReferenceGrant allows references from every namespace. */
+/**
+ * Reports Gateways on which every namespace can publish hosts, and ReferenceGrants that allow references from every
+ * namespace.
+ */
 const openReference: Rule = {
   code: 'MP704',
   name: 'open-reference',
@@ -200,7 +206,7 @@ function* openToListenerSets(gateway: KubernetesGateway): Generator<Report> {
   };
 }
 
-/** Whether all namespaces are allowed. An empty selector selects all of them. */
+/** Checks whether all namespaces are allowed. An empty selector selects every namespace. */
 function isEvery(namespaces: AllowedNamespaces | undefined): boolean {
   if (namespaces?.from !== 'Selector') return namespaces?.from === 'All';
   const { matchLabels = {}, matchExpressions = [] } = namespaces.selector ?? {};

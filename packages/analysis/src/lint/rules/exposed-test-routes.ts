@@ -1,4 +1,4 @@
-/** Rules about entry points of the cluster that require no identity. */
+/** Defines rules about routes that can be reached from outside without an identity. */
 
 import { describeCallerInput, describeDestination } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -18,7 +18,7 @@ import {
   passageSeverity,
 } from './passage-words.ts';
 
-/** A test route is publicly reachable. Finding these routes is the linter's main purpose. */
+/** Reports test routes that can be reached by the public. Finding such routes is the main purpose of the linter. */
 const openTestRoute: Rule = {
   code: 'MP101',
   name: 'open-test-route',
@@ -26,7 +26,7 @@ const openTestRoute: Rule = {
   title: 'A test route is reachable from outside without an identity',
   fix: 'Make it reachable inside the mesh only (remove `gateways`, the parentRef, the Ingress or the type of the Service), and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
   check: checkEachExposure((exposure, context) => {
-    // Another rule reports these exposures, even if they lead to a test.
+    // These exposures are reported by another rule, even if they lead to a test.
     if (isAddedByEnvoyFilter(exposure) || adminInterfaceName(context, exposure)) return undefined;
     const why = whyTestRoute(context, exposure);
     const open = why === undefined ? [] : publicPassages(context, exposure);
@@ -36,7 +36,7 @@ const openTestRoute: Rule = {
   }),
 };
 
-/** This change exposes additional routes. Requires a state to compare with. */
+/** Reports routes that a change exposes. This requires an earlier state to compare with. */
 const newExposure: Rule = {
   code: 'MP102',
   name: 'new-exposure',
@@ -55,7 +55,10 @@ const newExposure: Rule = {
   },
 };
 
-/** A destination is reachable from outside only with a certain header, which any caller can send. */
+/**
+ * Reports destinations that are only reachable from outside with a certain header, because any caller can send that
+ * header.
+ */
 const headerOnlyGuard: Rule = {
   code: 'MP106',
   name: 'header-only-guard',
@@ -63,7 +66,7 @@ const headerOnlyGuard: Rule = {
   title: 'A route is protected only by a header, cookie or query parameter, which any caller can send',
   fix: 'Require an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
   *check(context) {
-    // A different host is a separate destination, but a different subset of the same host is a canary.
+    // A different host is a destination of its own, whereas a different subset of the same host is a canary.
     const open = new Set(context.exposures.filter(takesAnyInput).map(({ destination }) => destination.host));
     const byInput = context.exposures.filter(
       (one) => !takesAnyInput(one) && !one.matches.some(needsClaim) && !open.has(one.destination.host),
@@ -72,7 +75,7 @@ const headerOnlyGuard: Rule = {
       () => byInput,
       (exposure) => {
         const { matches, on } = exposure;
-        // An Ingress requires headers only if it is a canary, and its annotation says so.
+        // An Ingress only requires a header if its annotations declare it as a canary.
         if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
           return undefined;
         const through = publicPassages(context, exposure);
@@ -89,8 +92,8 @@ const headerOnlyGuard: Rule = {
 };
 
 /**
- * Whether the same route sends other calls to a Service that this one is a variant of, such as `orders` for
- * `orders-canary`.
+ * Checks whether an exposure is a canary. It is one if the same route sends other calls to the Service that this
+ * destination is a variant of, such as `orders` for `orders-canary`.
  */
 function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): boolean {
   const name = (host: string) => host.split('.', 1)[0] ?? '';
@@ -99,7 +102,7 @@ function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): bool
   );
 }
 
-/** Whether there are calls that need no header, cookie or query parameter. */
+/** Checks whether the exposure accepts calls without any particular header, cookie or query parameter. */
 function takesAnyInput({ matches }: Exposure): boolean {
   return matches.length === 0 || matches.some((match) => describeCallerInput(match) === '');
 }

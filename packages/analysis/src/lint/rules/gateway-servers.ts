@@ -1,4 +1,4 @@
-/** Rules about the servers of Gateways. */
+/** Defines rules about the servers of Gateways. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { fullHost, type Gateway, type GatewayServer, type Labels, selects, serviceName } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
@@ -8,7 +8,10 @@ import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
 
-/** A Gateway serves every host, so any host that a namespace binds to it becomes public immediately. */
+/**
+ * Reports Gateways that serve every host, because any host that a namespace binds to such a Gateway becomes public at
+ * once.
+ */
 const gatewayAnyHost: Rule = {
   code: 'MP201',
   name: 'gateway-any-host',
@@ -27,14 +30,17 @@ function servedHosts(context: LintContext) {
   return gatewayServers(context).filter(choosesByHost).flatMap(hostsOf);
 }
 
-/** Whether hosts restrict what a server serves. A separate rule covers AUTO_PASSTHROUGH, and TCP has no hosts. */
+/**
+ * Checks whether a server is restricted by its hosts. AUTO_PASSTHROUGH is covered by a separate rule, and TCP has no
+ * hosts.
+ */
 function choosesByHost({ value: { port, tls } }: Part<GatewayServer>): boolean {
   return tls?.mode !== 'AUTO_PASSTHROUGH' && !NO_HOST.has(String(port?.protocol).toUpperCase());
 }
 
 const PLAIN = new Set(['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'HTTP_PROXY']);
 
-/** A Gateway accepts plain HTTP, which exposes tokens. */
+/** Reports Gateways that accept plain HTTP, because it exposes tokens to the network. */
 const gatewayPlainHttp: Rule = {
   code: 'MP202',
   name: 'gateway-plain-http',
@@ -54,8 +60,8 @@ const gatewayPlainHttp: Rule = {
 };
 
 /**
- * The hosts of an AUTO_PASSTHROUGH server include services outside the grants. The service is selected only by SNI, and
- * Istio adds no authorization filter to these listeners, so the list of hosts is the only protection.
+ * Reports AUTO_PASSTHROUGH servers whose hosts include services outside the grants. On these listeners the SNI alone
+ * selects the service, and Istio adds no authorization filter, so the list of hosts is the only protection.
  */
 const passthroughBeyondGrants: Rule = {
   code: 'MP203',
@@ -75,7 +81,10 @@ const passthroughBeyondGrants: Rule = {
   }),
 };
 
-/** `NAMESPACE/HOST` looks like a restriction, but has no effect with AUTO_PASSTHROUGH. */
+/**
+ * Reports hosts of the form `NAMESPACE/HOST` on AUTO_PASSTHROUGH servers. They look like a restriction, but Istio
+ * ignores the namespace.
+ */
 const passthroughNamespaceForm: Rule = {
   code: 'MP204',
   name: 'passthrough-namespace-form',
@@ -98,13 +107,14 @@ function passedHosts(context: LintContext) {
 }
 
 const NETWORK_LABEL = 'topology.istio.io/network';
-/** Port on which other clusters expect an east-west gateway. */
+/** The port on which other clusters expect an east-west gateway. */
 const EAST_WEST_PORT = 15443;
 
 /**
- * Whether a server connects the clusters of a mesh, for which it needs every service. It is recognized by the network
- * label of its proxies or by its port. The Meshpass gateway uses the same port but exposes only granted services.
- * Source: https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
+ * Checks whether a server connects the clusters of a mesh, which requires it to serve every service. It is recognized
+ * by its port or by the network label of its proxies. The Meshpass gateway uses the same port, but only exposes
+ * services that are granted. Source:
+ * https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
  */
 function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }: GatewayServer): boolean {
   const [selector, own] = [labels(spec.selector), labels(metadata.labels)];
@@ -121,7 +131,7 @@ function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }
   );
 }
 
-/** A Gateway without a selector applies to every gateway proxy in the mesh. */
+/** Reports Gateways without a selector, because they apply to every gateway proxy in the mesh. */
 const gatewaySelectsAll: Rule = {
   code: 'MP206',
   name: 'gateway-selects-all',
@@ -138,7 +148,7 @@ const gatewaySelectsAll: Rule = {
   }),
 };
 
-/** An optional client certificate does not protect anything. */
+/** Reports servers that make client certificates optional, because an optional certificate protects nothing. */
 const optionalClientCertificate: Rule = {
   code: 'MP207',
   name: 'optional-client-certificate',
@@ -168,7 +178,7 @@ const PORTS = new Map<number | undefined, string>([
   [15014, 'metrics and debugging'],
 ]);
 
-/** The mesh's certificate authority is reachable from outside. */
+/** Reports servers and routes through which the mesh's certificate authority can be reached from outside. */
 const istiodReachable: Rule = {
   code: 'MP205',
   name: 'istiod-reachable',
@@ -197,7 +207,7 @@ function exposedAt(port: number, isTerminated: boolean): string {
   return port === 15012 ? `${exposed}: ${isTerminated ? BY_TOKEN : BY_CERTIFICATE}` : exposed;
 }
 
-/** Whether the gateway terminates the callers' TLS instead of forwarding it to istiod. */
+/** Checks whether a gateway terminates its callers' TLS instead of passing it through to istiod. */
 function terminates({ tls }: GatewayServer): boolean {
   return tls?.mode !== undefined && !/PASSTHROUGH$/.test(tls.mode);
 }
@@ -211,7 +221,7 @@ function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
     const port = destination?.port?.number;
     const [, protocol, index] = path;
-    // An HTTP route needs to read the request, which is only possible after the gateway has decrypted it.
+    // An HTTP route has to read the request, which the gateway can only do after decrypting it.
     const isHttp = protocol === 'http';
     const matches = isHttp ? items(items(on.spec.http)[index as number]?.match) : [];
     const isVerified = matches.length > 0 && matches.every(needsClaim);

@@ -19,8 +19,8 @@ const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBloc
 const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
 
 /**
- * HTTP fields apply to a TCP port. Istio then drops an ALLOW rule, but only drops the field from a DENY rule, which
- * therefore matches more calls.
+ * Reports rules whose HTTP fields apply to a TCP port. On such a port, Istio drops an ALLOW rule entirely. From a DENY
+ * rule, it only drops the field, so that the rule matches more calls.
  */
 export const httpOnTcp: Rule = {
   code: 'MP302',
@@ -32,8 +32,8 @@ export const httpOnTcp: Rule = {
     for (const rule of policyRules(context)) {
       const action = actionOf(rule.on);
       const field = action === 'ALLOW' || action === 'DENY' ? httpField(rule) : undefined;
-      // An HTTP ALLOW rule next to a TCP ALLOW rule is correct. If the HTTP rule is the only one for a port that it
-      // lists, it is a mistake.
+      // It is fine to have an ALLOW rule for HTTP next to one for TCP. But if the HTTP rule is the only rule for a port
+      // that it lists, this is a mistake.
       const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
       if (!field || (action === 'ALLOW' && !only)) continue;
       const onTcp = tcpPorts(context, rule.on).find(({ port }) => appliesTo(rule, port));
@@ -48,7 +48,7 @@ export const httpOnTcp: Rule = {
   },
 };
 
-/** Finds the first part of a rule that applies only to HTTP. */
+/** Finds the first part of a rule that only applies to HTTP. */
 function httpField(rule: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
   const lists = (parts: readonly Part<object>[], names: readonly string[]) =>
     parts.flatMap(({ value, path }) =>
@@ -60,7 +60,7 @@ function httpField(rule: PolicyRule): { readonly name: string; readonly path: Pa
   return [...lists(operationsOf(rule), HTTP_OPERATIONS), ...lists(sourcesOf(rule), HTTP_SOURCES), ...conditions][0];
 }
 
-/** Whether a rule applies to a port. A rule without ports applies to all ports. */
+/** Checks whether a rule applies to a port. Rules that list no ports apply to all of them. */
 function appliesTo(rule: PolicyRule, port: number): boolean {
   const operations = operationsOf(rule);
   return (
@@ -73,18 +73,19 @@ function appliesTo(rule: PolicyRule, port: number): boolean {
 }
 
 /**
- * Lists the ports that the policy's workloads declare as TCP. This uses the same model that decides calls, so that
- * `lint` and `can-i` agree.
+ * Lists the ports that the policy's workloads declare as TCP. The same model also decides calls, so that `lint` and
+ * `can-i` agree.
  */
 function tcpPorts(context: LintContext, policy: AuthorizationPolicy): readonly WorkloadPort[] {
-  // A policy for a whole namespace or mesh intentionally covers both protocols, so ports are checked only for policies
-  // with a selector.
+  // Policies for a whole namespace or mesh cover both protocols on purpose, so only policies with a selector are
+  // checked.
   if (selectorOf(policy) === undefined) return [];
   const { mesh } = context;
   const { portsOf } = indexEnforcedPolicies(mesh).workloads;
   const workloads = mesh.within('Service', policy.metadata.namespace).flatMap((service): readonly Workload[] => {
     const pods = mesh.podsBehind(service);
-    // The protocols of a Gateway API Gateway's Pods are defined by its listeners, even if it was deployed separately.
+    // The listeners of a Gateway API Gateway define the protocols of its Pods, even if those Pods were deployed
+    // separately.
     if (pods.length > 0) return pods.filter((pod) => pod.kind !== 'sidecar' || !isGatewayPod(pod));
     const isEmpty = Object.keys(service.spec.selector ?? {}).length === 0;
     return isEmpty ? [] : [standInFor(service, mesh.proxyKind)];

@@ -1,4 +1,4 @@
-/** Rules about connections without a certificate. Their callers have no identity. */
+/** Defines rules about connections without a certificate, whose callers therefore have no identity. */
 import {
   actionOf,
   type ClientTls,
@@ -23,7 +23,10 @@ import type { LintContext } from '../context.ts';
 import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
-/** A caller that is denied by its certificate can connect without one. */
+/**
+ * Reports DENY policies that identify callers by certificate although the workload also accepts connections without
+ * one. A denied caller can then simply connect without its certificate.
+ */
 const denyWithoutMtls: Rule = {
   code: 'MP314',
   name: 'deny-without-mtls',
@@ -45,7 +48,7 @@ const denyWithoutMtls: Rule = {
   },
 };
 
-/** A workload also accepts plain text. Callers that use it have no principal for rules to match. */
+/** Reports workloads that also accept plain text. Callers that use it have no principal that a rule could match. */
 const permissiveMtls: Rule = {
   code: 'MP402',
   name: 'permissive-mtls',
@@ -70,7 +73,9 @@ const permissiveMtls: Rule = {
   },
 };
 
-/** Finds the policy that makes a granted service accept plain text, or the service itself if no policy does. */
+/**
+ * Finds the policy that makes a granted service accept plain text. Falls back to the service itself if no policy does.
+ */
 function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'path'> & { how: string }) | undefined {
   const namespace = serviceName(host, context.mesh.config.clusterDomain)?.namespace;
   if (namespace === undefined) return undefined;
@@ -87,20 +92,20 @@ function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'pa
     return { on: open!.by, path: ['spec', 'portLevelMtls', port, 'mode'], how: ` on port ${port}` };
   }
   if (by) return { on: by, path: ['spec', 'mtls', 'mode'], how: '' };
-  // If the files cover only part of the mesh, other files may set the mesh's default.
+  // If the files cover only part of the mesh, the mesh's default may be set in other files.
   if (!service || (!open && !context.complete)) return undefined;
   const how = " (no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE)";
   return { on: service, path: ['metadata', 'name'], how };
 }
 
-/** Reports a policy that allows plain text in part of the mesh. */
+/** Reports a PeerAuthentication that allows plain text in part of the mesh. */
 function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator<Report> {
   const { namespace } = policy.metadata;
   const selector = selectorOf(policy) ?? {};
   const whole = Object.keys(selector).length === 0;
   const root = namespace === mesh.config.rootNamespace;
-  // A policy with a selector has no effect in the root namespace, and port modes only apply if the policy has a
-  // selector.
+  // In the root namespace, a policy with a selector has no effect. Modes for individual ports only apply if the policy
+  // has a selector.
   if (!whole && root) return;
   const mode = policy.spec.mtls?.mode;
   const used = () => mesh.within('AuthorizationPolicy', namespace).some((one) => selects(selectorOf(one), selector));
@@ -132,8 +137,9 @@ function openPort(mesh: MeshView, policy: PeerAuthentication): string | undefine
 }
 
 /**
- * Lists the Pod ports that Services route to. Plain text is normal on all other ports, such as those for metrics or
- * probes. Returns undefined if the ports are unknown, because no matching Service or no Pod with a named port was read.
+ * Lists the Pod ports that Services route to. On all other ports, such as those for metrics or probes, plain text is
+ * normal. Returns undefined if the ports are unknown, because the files contain no matching Service or no Pod with a
+ * named port.
  */
 function servedPorts(
   mesh: MeshView,
@@ -151,7 +157,7 @@ function servedPorts(
   return ports.length === 0 || ports.includes(undefined) ? undefined : new Set(ports as readonly number[]);
 }
 
-/** Callers are configured not to use mutual TLS and therefore have no identity. */
+/** Reports DestinationRules that disable mutual TLS, because their callers then have no identity. */
 const clientTlsDisabled: Rule = {
   code: 'MP504',
   name: 'client-tls-disabled',
@@ -175,14 +181,17 @@ function sendsNoCertificate(tls: ClientTls): boolean {
   return mode === 'DISABLE' || (mode === 'SIMPLE' && tls.insecureSkipVerify === true);
 }
 
-/** Whether a host covers services in the mesh. The API server is excluded, because it has its own certificate. */
+/**
+ * Checks whether a host covers services in the mesh. The API server is excluded because it has a certificate of its
+ * own.
+ */
 function isInMesh(host: string, clusterDomain: string): boolean {
   const name = serviceName(host, clusterDomain);
   if (name) return name.namespace !== 'default' || name.name !== 'kubernetes';
   return host === '*' || host === '*.local' || host.endsWith(`.${clusterDomain}`);
 }
 
-/** Lists the client TLS settings of every DestinationRule, of its subsets, and of their ports. */
+/** Lists the client TLS settings of all DestinationRules, of their subsets, and of individual ports. */
 function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, DestinationRule>[] {
   return mesh
     .all('DestinationRule')
@@ -195,9 +204,9 @@ function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, Dest
 }
 
 /**
- * Explains which PeerAuthentication accepts plain text. Returns undefined if none of those in the files does. Without a
- * PeerAuthentication, Istio also defaults to PERMISSIVE, but this is only reported for a complete mesh.
- * @param wanted labels of the workloads in question; empty for the whole namespace
+ * Explains which PeerAuthentication accepts plain text. Returns undefined if none in the files does. If there is no
+ * PeerAuthentication at all, Istio defaults to PERMISSIVE, but this is only reported for a complete mesh.
+ * @param wanted the labels of the workloads in question, or an empty object for the whole namespace
  */
 function plainTextPort(
   context: LintContext,
@@ -219,8 +228,8 @@ function plainTextPort(
 }
 
 /**
- * Determines a workload's mode like istiod does. Also returns the deciding policy, and a Service port that accepts
- * plain text despite that mode.
+ * Determines the mutual TLS mode of a workload in the same way as istiod. Also returns the policy that decides, and a
+ * Service port that accepts plain text despite that mode.
  */
 export function resolveMutualTlsMode(
   mesh: MeshView,

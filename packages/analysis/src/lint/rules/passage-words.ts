@@ -1,4 +1,4 @@
-/** Reports about passages: wording and severities that the rules about exposures share. */
+/** Provides the wording and severities that the rules about exposures have in common. */
 
 import { describeCallers, describeCalls, describeDestination, describeEntry } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
@@ -8,8 +8,8 @@ import { SEVERITIES, type Severity } from '../model.ts';
 import { each, type Problem, type Report, type Rule } from '../rule.ts';
 
 /**
- * Creates a rule's check if the rule judges each exposure separately, at its destination. Each position is reported
- * only once, because the ports of a Service or the hosts of a route share a cause.
+ * Creates the `check` function of a rule that examines each exposure on its own, and reports it at its destination.
+ * Each position is reported only once, because the ports of a Service or the hosts of a route usually share one cause.
  */
 export function checkEachExposure(
   judge: (exposure: Exposure, context: LintContext) => Problem | undefined,
@@ -21,7 +21,7 @@ export function checkEachExposure(
   return (context) => oncePerPlace(check(context));
 }
 
-/** Keeps only one report for each position: the first one with the highest severity. */
+/** Keeps a single report for each position, namely the first one with the highest severity. */
 export function* oncePerPlace(reports: Iterable<Report>): Generator<Report> {
   const worst = new Map<object, Map<string, Report>>();
   for (const found of reports) {
@@ -34,14 +34,18 @@ export function* oncePerPlace(reports: Iterable<Report>): Generator<Report> {
   for (const places of worst.values()) yield* places.values();
 }
 
-/** If a rule does not state a severity, all of its reports have the same one or are warnings. */
+/**
+ * Treats a report without a severity as a warning. Rules that omit the severity either do so for all of their reports,
+ * or mean a warning.
+ */
 function weightOf({ severity = 'warning' }: Report): number {
   return SEVERITIES.indexOf(severity);
 }
 
 /**
- * Formats `GET of shop.example.com/test reaches orders.shop through Gateway public: open to anyone who can reach it`.
- * @param named description of the destination; defaults to its host and port
+ * Describes who can reach a destination, for example `GET of shop.example.com/test reaches orders.shop through Gateway
+ * public: open to anyone who can reach it`.
+ * @param named a description of the destination; defaults to its host and port
  */
 export function describeReach(
   exposure: Exposure,
@@ -51,20 +55,20 @@ export function describeReach(
   return `${describeCalls(exposure)} reaches ${named} through ${describeEntryPoints(passages)}: open to ${describeCallers(exposure)}`;
 }
 
-/** Whether an EnvoyFilter adds the exposure. MP703 reports such exposures. */
+/** Checks whether an exposure was added by an EnvoyFilter. MP703 reports such exposures. */
 export function isAddedByEnvoyFilter({ entries }: Exposure): boolean {
   return entries.some(({ kind }) => kind === 'EnvoyFilter');
 }
 
-/** Describes the entry points of passages. */
+/** Describes the entry points that the passages go through. */
 export function describeEntryPoints(passages: readonly Passage[]): string {
-  // Files may define the same Gateway more than once.
+  // The files may define the same Gateway more than once.
   return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
 /**
- * Returns the severity for passages. An error must be certain, so the result is a warning if a passage is unknown or
- * only open to a private network.
+ * Returns the severity for a set of passages. Errors must be certain, so the result is a warning if every passage is
+ * either unknown or only open to a private network.
  */
 export function passageSeverity(passages: readonly Passage[]): Severity {
   return passages.some(({ verdict, entry }) => verdict === 'open' && entry.internal === undefined)
@@ -72,7 +76,7 @@ export function passageSeverity(passages: readonly Passage[]): Severity {
     : 'warning';
 }
 
-/** Explains why it is uncertain that a passage is open. Returns an empty string if at least one is certain. */
+/** Explains why it is uncertain that a passage is open. Returns an empty string if at least one passage is certain. */
 export function explainUncertainty(passages: readonly Passage[]): string {
   if (passageSeverity(passages) === 'error') return '';
   const [{ atEntry, atWorkload }] = passages as readonly [Passage];

@@ -4,8 +4,8 @@ import { operationEntries } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
 
 /**
- * A path is denied in one spelling, but the application also accepts others. Envoy compares paths case-sensitively and
- * without the query string, after it has applied the mesh's path normalization. Source:
+ * Reports paths that are denied in one spelling although the application also accepts others. Envoy applies the mesh's
+ * path normalization, and then compares the path case-sensitively and without the query string. Source:
  * https://istio.io/latest/docs/ops/best-practices/security/#path-normalization
  */
 export const pathBypass: Rule = {
@@ -23,7 +23,7 @@ export const pathBypass: Rule = {
   }),
 };
 
-/** Finds another spelling of a denied path that is not denied and that most servers treat the same. */
+/** Finds a spelling of a denied path that is not denied itself, although most servers treat both alike. */
 function otherSpelling(path: string, all: readonly string[], normalization: string): Problem | undefined {
   const sibling = missingSibling(path, all);
   if (sibling) return { message: `${path} is denied and ${sibling} is not: most servers treat both alike.` };
@@ -46,7 +46,7 @@ function whyNever(path: string, normalization: string): string | undefined {
   if (bare.includes('?')) return 'the query is not part of what is compared';
   if (bare.includes('#')) return 'a fragment is not sent';
   if (!/^[/*]/.test(path)) return 'a path begins with /';
-  // Text before a final `*` may be the start of a segment, such as `/.well-known`.
+  // The text before a trailing `*` may be only the start of a segment, as in `/.well-known`.
   const dots = path.endsWith('*') ? /\/\.{1,2}\// : /\/\.{1,2}(?:\/|$)/;
   if (normalization !== 'NONE' && dots.test(bare)) return '. and .. are resolved first';
   if (bare.includes('\\') && normalization !== 'NONE') return 'backslashes are converted to slashes first';

@@ -1,4 +1,4 @@
-/** Rules about policies that do not allow or deny what they appear to. */
+/** Defines rules about policies that do not allow or deny what they appear to. */
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -25,7 +25,7 @@ import {
 } from '../parts.ts';
 import { each, type Report, type Rule } from '../rule.ts';
 
-/** An empty field means "everything" in some positions and "nothing" in others. */
+/** Reports empty fields, which mean "everything" in some positions and "nothing" in others. */
 const emptyRule: Rule = {
   code: 'MP303',
   name: 'empty-rule',
@@ -63,7 +63,9 @@ function* emptyParts(rule: PolicyRule): Generator<Report> {
   }
 }
 
-/** An ALLOW policy lists only exceptions. Every other caller is allowed, including callers without an identity. */
+/**
+ * Reports ALLOW policies that only list exceptions. All other callers are allowed, including those without an identity.
+ */
 const negativeOnly: Rule = {
   code: 'MP304',
   name: 'negative-only',
@@ -93,7 +95,7 @@ function hasPositive(part: object): boolean {
   return Object.entries(part).some(([name, values]) => !/^not[A-Z]/.test(name) && texts(values).length > 0);
 }
 
-/** A policy is in dry-run mode and is only logged. */
+/** Reports policies in dry-run mode, which are logged but not enforced. */
 const dryRun: Rule = {
   code: 'MP315',
   name: 'dry-run',
@@ -107,7 +109,7 @@ const dryRun: Rule = {
   }),
 };
 
-/** The first ALLOW policy for a workload changes its default from allow to deny. */
+/** Reports the first ALLOW policy for a workload, because it changes the workload's default from allow to deny. */
 const firstAllow: Rule = {
   code: 'MP305',
   name: 'first-allow',
@@ -132,13 +134,16 @@ const firstAllow: Rule = {
   },
 };
 
-/** Reports the first workload whose only ALLOW policy closes ports that the policy does not list. */
+/**
+ * Reports the first workload for which this is the only ALLOW policy, if the workload has ports that the policy does
+ * not list.
+ */
 function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Generator<Report> {
   const named = portsNamed(policy);
   if (!named) return;
   for (const workload of context.mesh.podsIn(policy.metadata.namespace)) {
     const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
-    // If there is an allow-nothing policy or another ALLOW policy, the workload is already closed on purpose.
+    // If there is another ALLOW policy, or one that allows nothing, the workload was already closed on purpose.
     if (allowing.length !== 1 || allowing[0] !== policy) continue;
     const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
     if (closed.length === 0) continue;
@@ -152,12 +157,15 @@ function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Genera
   }
 }
 
-/** Whether a policy makes a workload deny by default. Policies in dry-run mode are only logged. */
+/**
+ * Checks whether a policy makes a workload deny calls by default. Policies in dry-run mode do not, because they are
+ * only logged.
+ */
 function closes(policy: AuthorizationPolicy): boolean {
   return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
 }
 
-/** Lists the ports of the policy's rules. Returns undefined if a rule applies to every port. */
+/** Lists the ports in a policy's rules. Returns undefined if one of the rules applies to every port. */
 function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefined {
   const rules = rulesOf(policy).map(operationsOf);
   const applied = rules.flatMap((operations) => operations.map(({ value }) => texts(value.ports)));
@@ -167,7 +175,7 @@ function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefine
   return ports.size > 0 ? ports : undefined;
 }
 
-/** Lists the ports that a Service routes to. */
+/** Lists the ports of a workload that Services route to. */
 function servedPorts({ mesh }: LintContext, workload: PodWorkload): readonly WorkloadPort[] {
   return [...indexEnforcedPolicies(mesh).workloads.portsOf(workload).values()].filter(
     ({ reachedAs }) => reachedAs.length > 0,

@@ -1,4 +1,4 @@
-/** Rules about single AuthorizationPolicy values that never match as written. */
+/** Defines rules about individual values in AuthorizationPolicies that can never match as written. */
 import { actionOf, didYouMean } from '@meshpass/istio';
 import type { LintContext } from '../context.ts';
 import {
@@ -19,7 +19,10 @@ const KEYS = [
 ];
 const KEYED = ['request.headers', 'request.auth.claims', 'experimental.envoy.filters.'];
 
-/** Istio drops a rule that contains an unknown condition. Source: pilot/pkg/security/authz/model/model.go. */
+/**
+ * Reports conditions that Istio does not know, because it drops the entire rule. Source:
+ * pilot/pkg/security/authz/model/model.go.
+ */
 const unknownCondition: Rule = {
   code: 'MP301',
   name: 'unknown-condition',
@@ -47,7 +50,10 @@ function conditions(context: LintContext) {
 
 const LISTS = /^(?:not)?(?:paths|hosts|methods|principals|requestPrincipals|namespaces|serviceAccounts)$/i;
 
-/** Istio compares strings exactly, or with a single `*` at one end. Regular expressions are not supported. */
+/**
+ * Reports values that look like regular expressions. Istio only compares strings exactly, or with a single `*` at one
+ * end.
+ */
 const notARegex: Rule = {
   code: 'MP306',
   name: 'not-a-regex',
@@ -63,7 +69,7 @@ const notARegex: Rule = {
   }),
 };
 
-/** Returns the strings that Istio compares. The values of a condition are attributed to its key. */
+/** Returns all strings that Istio compares. The values of a condition are listed under the condition's key. */
 function comparedEntries(context: LintContext): readonly RuleEntry[] {
   return [
     ...[...sourceEntries(context), ...operationEntries(context)].filter(({ list }) => LISTS.test(list)),
@@ -73,7 +79,10 @@ function comparedEntries(context: LintContext): readonly RuleEntry[] {
   ];
 }
 
-/** Matches a prefix of a port's server names for any subset: `outbound_.8080_.*`, whose last dot is literal. */
+/**
+ * Matches a prefix for all server names of a port, regardless of the subset, such as `outbound_.8080_.*`. The dot
+ * before the `*` is part of the name.
+ */
 const NAMES_OF_PORT = /^outbound_\.\d+_\.\*$/;
 
 function whyRegex(value: string, list: string): string | undefined {
@@ -90,7 +99,10 @@ function whyRegex(value: string, list: string): string | undefined {
     : undefined;
 }
 
-/** `requestPrincipals` values are issuer, slash, subject. Istio splits them at the last slash. */
+/**
+ * Reports request principals whose subject contains a slash. The format is issuer, slash, subject, and Istio splits it
+ * at the last slash.
+ */
 const subjectWithSlash: Rule = {
   code: 'MP307',
   name: 'subject-with-slash',
@@ -116,13 +128,13 @@ function whySplit(principal: string, issuers: ReadonlySet<string>): string | und
   if (known === undefined && issuers.size > 0) return undefined;
   const inner =
     known === undefined ? issuer.replace(/^https?:\/\/[^/]+/, '') : principal.slice(known.length + 1, slash);
-  // If the issuers are unknown, only recognizes subjects that are known to contain slashes: those of GitHub Actions and
+  // If the issuers are unknown, only subjects that always contain slashes are recognized: those of GitHub Actions and
   // SPIFFE, but not those of Kubernetes.
   if (known === undefined && !/(?:^|\/)(?:repo:|spiffe:)/.test(inner)) return undefined;
   return `Istio reads ${JSON.stringify(issuer)} as the issuer, because it splits at the last /`;
 }
 
-/** A principal or namespace has a format that no peer uses. */
+/** Reports principals and namespaces in a format that no peer uses. */
 const principalFormat: Rule = {
   code: 'MP311',
   name: 'principal-format',
@@ -152,7 +164,7 @@ function whyNever(list: string, value: string): string | undefined {
   return undefined;
 }
 
-/** Methods are case-sensitive, so one in lower case never matches. */
+/** Reports methods that are not written in upper case. Methods are case-sensitive, so these never match. */
 const methodFormat: Rule = {
   code: 'MP312',
   name: 'method-format',
@@ -166,10 +178,12 @@ const methodFormat: Rule = {
   }),
 };
 
-/** Name of the list of hosts that each action denies. */
+/** The name of the field that lists denied hosts, for each action. */
 const DENIED_HOSTS: Readonly<Record<string, string>> = { DENY: 'hosts', ALLOW: 'notHosts' };
 
-/** A host is denied, but the same server also answers if the host includes a port. */
+/**
+ * Reports hosts that are denied without their port, because the same server also answers if the host includes a port.
+ */
 const hostPortBypass: Rule = {
   code: 'MP313',
   name: 'host-port-bypass',

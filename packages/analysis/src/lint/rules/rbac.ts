@@ -1,4 +1,4 @@
-/** Rules about the Kubernetes roles of workspaces. */
+/** Defines rules about the Kubernetes roles of workspaces. */
 import {
   type GrantRole,
   KUBERNETES_POWERS,
@@ -15,7 +15,7 @@ import { each, type Rule } from '../rule.ts';
 
 const OURS = 'meshpass-';
 const EVERYBODY = new Set(['system:authenticated', 'system:serviceaccounts', 'system:unauthenticated']);
-/** Roles that Kubernetes itself binds to all users. */
+/** The roles that Kubernetes itself binds to all users. */
 const BUILT_IN = new Set([
   'system:basic-user',
   'system:discovery',
@@ -25,7 +25,7 @@ const BUILT_IN = new Set([
 
 type Subject = NonNullable<RoleBinding['subjects']>[number];
 
-/** Workspaces have a role that the access file does not grant them. */
+/** Reports workspaces that have a role that the access file does not grant them. */
 const rbacBeyondGrant: Rule = {
   code: 'MP601',
   name: 'rbac-beyond-grant',
@@ -65,20 +65,25 @@ function bindings({ mesh }: LintContext): readonly RoleBinding[] {
   return [...mesh.all('RoleBinding'), ...mesh.all('ClusterRoleBinding')];
 }
 
-/** Whether an entry grants its role in a namespace. If the Namespace is not in the files, its labels may match. */
+/**
+ * Checks whether a grant's role applies in a namespace. If the Namespace is not in the files, its labels are assumed to
+ * match.
+ */
 function isGivenIn(context: LintContext, given: GrantRole, namespace: string): boolean {
   if (given.namespace !== undefined && !matchesGlob(given.namespace, namespace)) return false;
   const labels = context.mesh.namespaceLabels(namespace);
   return selects(given.namespaceLabels, labels ?? {}) || (!context.complete && labels === undefined);
 }
 
-/** Whether a role is unknown or permits more than reading. This is used if there are no grants to compare with. */
+/**
+ * Checks whether a role is unknown or allows more than reading. This is used when there are no grants to compare with.
+ */
 function mayHarm(context: LintContext, binding: RoleBinding): boolean {
   const role = roleOf(context.mesh, binding);
   return !role || items(role.rules).some((rule) => bypassOf(rule) !== undefined);
 }
 
-/** Returns the role that a binding refers to, if it is in the files. */
+/** Returns the role that a binding refers to, or undefined if it is not in the files. */
 function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
   return mesh
     .all(roleRef?.kind as Role['kind'])
@@ -89,7 +94,7 @@ function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | unde
     );
 }
 
-/** Powers that allow holders of a role to extend their own access. */
+/** The powers with which the holders of a role can extend their own access. */
 const BYPASSES: readonly KubernetesPower[] = [
   ...(['policies', 'rbac', 'token-requests', 'secrets', 'exec', 'attach', 'port-forward', 'impersonate'] as const),
 ];
@@ -103,8 +108,8 @@ function bypassOf(rule: RbacRule): string | undefined {
 }
 
 /**
- * Returns the grant whose sessions a subject covers. The subject may be the group of the grant's namespace or a
- * ServiceAccount in it.
+ * Returns the grant whose sessions a subject includes. The subject can be the group of all ServiceAccounts in the
+ * grant's namespace, or a single ServiceAccount in it.
  */
 function grantOf(subject: Subject): string | undefined {
   const namespace =
@@ -116,7 +121,7 @@ function grantOf(subject: Subject): string | undefined {
   return namespace?.startsWith(OURS) && namespace !== `${OURS}system` ? namespace.slice(OURS.length) : undefined;
 }
 
-/** Holders of a role can extend their own access. */
+/** Reports roles that allow workspaces to extend their own access. */
 const rbacBypass: Rule = {
   code: 'MP602',
   name: 'rbac-bypass',

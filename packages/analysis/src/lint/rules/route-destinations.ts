@@ -1,4 +1,4 @@
-/** Rules about route destinations: delegates, mirrors, and services outside a grant. */
+/** Defines rules about the destinations of routes: delegates, mirrors, and services outside a grant. */
 
 import { grantNamespace } from '@meshpass/identity';
 import { type Destination, fullHost, protocolOf, serviceName, type VirtualService } from '@meshpass/istio';
@@ -13,7 +13,7 @@ import { grantedHosts } from '../granted.ts';
 import { httpRoutes } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
-/** A root VirtualService allows another team to decide what is public under its hosts. */
+/** Reports root VirtualServices that let another team decide what is public under their hosts. */
 const unboundedDelegate: Rule = {
   code: 'MP108',
   name: 'unbounded-delegate',
@@ -59,7 +59,7 @@ function* misuse(delegate: VirtualService, at: Omit<Report, 'message'>, name: st
   }
 }
 
-/** Production calls, including their tokens, are copied to a destination that has fewer policies. */
+/** Reports routes that copy production calls, including their tokens, to a destination with fewer policies. */
 const mirroredToTest: Rule = {
   code: 'MP110',
   name: 'mirrored-to-test',
@@ -88,8 +88,8 @@ const mirroredToTest: Rule = {
 };
 
 /**
- * A route of a granted service leads to a destination outside the grant. Calls from Codespaces are refused there, but
- * calls from Pods are not.
+ * Reports routes of granted services that lead to a destination outside the grant. That destination rejects calls from
+ * Codespaces, but not calls from Pods.
  */
 const routeOutsideGrant: Rule = {
   code: 'MP112',

@@ -1,4 +1,4 @@
-/** Rules about the hosts of VirtualServices. */
+/** Defines rules about the hosts of VirtualServices. */
 
 import {
   coversHost,
@@ -15,7 +15,7 @@ import { forwardsNothing } from '../../routes/http-routes.ts';
 import { gatewayServers, hostsOf, textsOf, virtualServiceDestinations } from '../parts.ts';
 import type { Problem, Rule } from '../rule.ts';
 
-/** A VirtualService matches every host of a gateway, including hosts of other teams. */
+/** Reports VirtualServices that match every host of a gateway, including the hosts of other teams. */
 const anyHostRoute: Rule = {
   code: 'MP103',
   name: 'any-host-route',
@@ -25,7 +25,7 @@ const anyHostRoute: Rule = {
   *check(context) {
     for (const route of context.mesh.all('VirtualService')) {
       const index = texts(route.spec.hosts).indexOf('*');
-      // TCP has no host, so `*` is the only possible value.
+      // TCP routes have no host, so `*` is the only possible value.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
       const bound = texts(route.spec.gateways);
       const exposed = context.exposures.filter(({ root }) => root === route);
@@ -47,13 +47,16 @@ const anyHostRoute: Rule = {
   },
 };
 
-/** Whether a VirtualService forwards any calls. A redirect of every host to HTTPS is common and does not count. */
+/**
+ * Checks whether a VirtualService forwards any calls. A redirect of every host to HTTPS is common and does not count.
+ */
 function forwards({ spec }: VirtualService): boolean {
   return items(spec.tls).length > 0 || items(spec.http).some((one) => !forwardsNothing(one));
 }
 
 /**
- * A VirtualService for a public host is not bound to the gateway, so its rules have no effect on calls from outside.
+ * Reports VirtualServices for a public host that are not bound to the gateway, so that they have no effect on calls
+ * from outside.
  */
 const unboundHost: Rule = {
   code: 'MP104',
@@ -83,7 +86,7 @@ const unboundHost: Rule = {
   },
 };
 
-/** A route for a host in another namespace applies to every sidecar in the mesh. */
+/** Reports routes for a host in another namespace, if they apply to every sidecar in the mesh. */
 const exportedEverywhere: Rule = {
   code: 'MP107',
   name: 'exported-everywhere',
@@ -92,7 +95,7 @@ const exportedEverywhere: Rule = {
   fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
   *check(context) {
     const { config } = context.mesh;
-    // Sidecars do not merge VirtualServices. The first one for a host applies.
+    // Sidecars do not merge VirtualServices. For each host, they only apply the first one.
     const first = new Map<string, VirtualService>();
     for (const route of context.mesh.all('VirtualService').filter((one) => isForEverySidecar(one, config))) {
       for (const { on, path, value } of textsOf(route, ['spec', 'hosts'], route.spec.hosts)) {
@@ -106,7 +109,7 @@ const exportedEverywhere: Rule = {
   },
 };
 
-/** Adapts a finding for a VirtualService that is preceded by another one for the same host. */
+/** Rewords the finding for a VirtualService if another one for the same host takes precedence. */
 function behind(first: VirtualService, { message }: Problem): Problem {
   return {
     severity: 'warning',

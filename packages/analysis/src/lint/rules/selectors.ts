@@ -1,4 +1,4 @@
-/** Rules about selectors that do not select what they appear to. */
+/** Defines rules about selectors that do not select what they appear to. */
 import {
   identityOf,
   isForSidecars,
@@ -11,7 +11,7 @@ import { record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { each, type Report, type Rule } from '../rule.ts';
 
-/** A selector does not select what it appears to. */
+/** Reports selectors that are malformed or empty, and therefore do not select what they appear to. */
 const wrongSelector: Rule = {
   code: 'MP308',
   name: 'wrong-selector',
@@ -24,7 +24,7 @@ const wrongSelector: Rule = {
   },
 };
 
-/** Returns the policies that may have a selector. Their other fields are not relevant here. */
+/** Returns the policies that can have a selector. Their other fields do not matter here. */
 function policies({ mesh }: LintContext) {
   const kinds = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const;
   return kinds
@@ -73,7 +73,7 @@ function* wrongParts(policy: RequestAuthentication, root: boolean): Generator<Re
   }
 }
 
-/** A policy does not apply to any workload. */
+/** Reports policies that apply to no workload. */
 const selectsNothing: Rule = {
   code: 'MP309',
   name: 'selects-nothing',
@@ -87,7 +87,7 @@ const selectsNothing: Rule = {
     const { namespace } = on.metadata;
     const everywhere = namespace === mesh.config.rootNamespace;
     const pods = everywhere ? mesh.pods : mesh.podsIn(namespace);
-    // The files may cover only part of the mesh, so a namespace without workloads may have them elsewhere.
+    // The files may cover only part of the mesh. If a namespace has no workloads here, they may be defined elsewhere.
     if (!complete && (everywhere || pods.length === 0)) return undefined;
     if (pods.some((pod) => selects(wanted, pod.labels))) return undefined;
     const elsewhere = mesh.pods.find((pod) => selects(wanted, pod.labels));

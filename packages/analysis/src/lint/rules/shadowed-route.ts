@@ -3,7 +3,10 @@ import { items, record, texts } from '@meshpass/istio/members';
 import { coversMatch, coversUri, isFieldSubset } from '../../routes/text-match.ts';
 import type { Rule } from '../rule.ts';
 
-/** An earlier, broader route handles all calls for a route, because the first match wins. */
+/**
+ * Reports routes that are never reached, because an earlier and broader route handles all of their calls. The first
+ * match wins.
+ */
 export const shadowedRoute: Rule = {
   code: 'MP105',
   name: 'shadowed-route',
@@ -34,8 +37,8 @@ interface Wide {
 }
 
 /**
- * Returns the index of the earlier route that handles all calls for this route, or undefined if there is none. Also
- * adds the matches of this route to `wide`.
+ * Returns the index of an earlier route that handles all calls of this route, or undefined if there is none. The
+ * matches of this route are added to `wide` so that later routes can be compared with them.
  */
 function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): number | undefined {
   const matches = items(route.match).length === 0 ? [{}] : items(route.match);
@@ -44,7 +47,9 @@ function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): 
   return by.includes(undefined) ? undefined : by[0]!.index;
 }
 
-/** Returns the path that a match is grouped by. A match is only compared with matches whose paths may cover its own. */
+/**
+ * Returns the path by which a match is grouped. Matches are only compared with those whose path could cover their own.
+ */
 function keyOf({ uri }: HttpMatch): string {
   if (coversUri(uri, undefined)) return EVERY_PATH;
   return uri?.prefix === undefined ? `~${uri?.regex}` : uri.prefix;
@@ -72,7 +77,7 @@ function firstCovering(wide: ReadonlyMap<string, readonly Wide[]>, match: HttpMa
   return first;
 }
 
-/** Describes how a route refuses calls. Returns undefined if it does not. */
+/** Describes how a route rejects or redirects calls. Returns undefined if it forwards them. */
 function guards(route: HttpRoute): string | undefined {
   const status = route.directResponse?.status;
   if (typeof status === 'number' && status >= 400) return `the refusal with ${status}`;

@@ -1,4 +1,4 @@
-/** Rules about tokens: which ones are accepted, and which workloads require one. */
+/** Defines rules about which tokens are accepted, and about which workloads require one. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import {
   type AuthorizationPolicy,
@@ -16,7 +16,7 @@ import type { LintContext } from '../context.ts';
 import { conditionsOf, jwtRules, objectsOfKind, rulesOf, sourcesOf } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
 
-/** Rules match token claims, but no RequestAuthentication verifies the token. */
+/** Reports rules that match token claims although no RequestAuthentication verifies the tokens. */
 const claimsWithoutAuthentication: Rule = {
   code: 'MP316',
   name: 'claims-without-authentication',
@@ -51,7 +51,7 @@ function firstClaim(policy: AuthorizationPolicy): Path | undefined {
   return undefined;
 }
 
-/** Whether both policies may apply to the same workload. */
+/** Checks whether both policies could apply to the same workload. */
 function mayApply(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
   const { namespace } = authentication.metadata;
   const root = context.mesh.config.rootNamespace;
@@ -65,7 +65,8 @@ function mayApply(context: LintContext, authentication: RequestAuthentication, p
 }
 
 /**
- * A RequestAuthentication only rejects invalid tokens. Calls without a token are accepted unless a policy requires one.
+ * Reports RequestAuthentications without a policy that requires a token. By itself, a RequestAuthentication only
+ * rejects invalid tokens and accepts calls that have none.
  */
 const authenticationNotRequired: Rule = {
   code: 'MP401',
@@ -87,14 +88,16 @@ const authenticationNotRequired: Rule = {
     return {
       at: ['spec', 'jwtRules'],
       part: 'key',
-      // The policy may be in other files. In a complete mesh, it is missing.
+      // The policy may be in other files. If the mesh is complete, it is certain to be missing.
       severity: complete ? 'error' : 'warning',
       message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${complete ? '' : ' among these files'} requires one for the same workloads.`,
     };
   }),
 };
 
-/** Whether a policy requires a token. AUDIT policies and policies in dry-run mode only log. */
+/**
+ * Checks whether a policy requires a token. AUDIT policies and policies in dry-run mode do not, because they only log.
+ */
 const asksForToken = memoize(
   (policy: AuthorizationPolicy): boolean =>
     !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined,
@@ -113,7 +116,8 @@ function meets(context: LintContext, authentication: RequestAuthentication, poli
 }
 
 /**
- * istiod fetches keys from a URL, and the owner of that URL can issue tokens. A https URL of the issuer itself is fine.
+ * Reports token keys that istiod fetches without TLS, or from a domain other than the issuer's. The owner of that URL
+ * can issue tokens, so only an https URL of the issuer itself is safe.
  */
 const jwksByUrl: Rule = {
   code: 'MP403',
@@ -123,7 +127,7 @@ const jwksByUrl: Rule = {
   fix: 'Use the https URL of the issuer itself, or write the keys inline (`jwks`) and let a reconciler update them.',
   check: each(jwtRules, ({ value }) => {
     if (value.jwks !== undefined) return undefined;
-    // Without a URL, istiod queries the issuer (OpenID Discovery).
+    // If there is no URL, istiod asks the issuer for it (OpenID Discovery).
     const member = (['jwksUri', 'jwks_uri', 'issuer'] as const).find((one) => value[one] !== undefined);
     const problem = member && judgeUrl(String(value[member]), value.issuer);
     return problem && { at: [member], ...problem };
@@ -131,8 +135,8 @@ const jwksByUrl: Rule = {
 };
 
 /**
- * Issuers that publish their keys on another site of the same owner. Source: the `jwks_uri` in each issuer's OpenID
- * configuration.
+ * Issuers that publish their keys on another site that belongs to the same owner. Source: the `jwks_uri` in each
+ * issuer's OpenID configuration.
  */
 const PUBLISHED_AT = new Map([
   ['accounts.google.com', 'www.googleapis.com'],
@@ -164,7 +168,7 @@ function siteOf(host: string): string {
   return host.split('.').slice(-2).join('.');
 }
 
-/** Tokens that were issued for other applications are accepted. */
+/** Reports issuers whose tokens are accepted even if they were issued for other applications. */
 const anyAudience: Rule = {
   code: 'MP404',
   name: 'any-audience',

@@ -1,8 +1,11 @@
-/** Baselines contain known findings, which are not reported again. They are recognized without line numbers. */
+/**
+ * Reads and writes baselines. A baseline contains known findings, which are not reported again. They are recognized
+ * even if they have moved to another line.
+ */
 import type { Baseline, BaselineEntry, Finding, LintResult, SuppressionMatcher } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
 
-/** Returns the entry that matches a finding, regardless of its line. */
+/** Returns the baseline entry for a finding, which does not depend on the line. */
 function baselineEntry({ code, object, message, place }: Finding): BaselineEntry {
   const { kind, namespace, name } = object;
   return {
@@ -13,7 +16,7 @@ function baselineEntry({ code, object, message, place }: Finding): BaselineEntry
 }
 
 /**
- * Formats the reported findings as a baseline. Findings about suppressions are omitted.
+ * Formats the reported findings as a baseline. Findings about suppressions are left out.
  * @example
  * ```ts
  * import { formatBaseline, lintFiles } from '@meshpass/analysis/lint';
@@ -32,12 +35,12 @@ export function formatBaseline({ findings }: Pick<LintResult, 'findings'>): stri
 }
 
 /**
- * Creates a matcher for the findings of a baseline. Each entry accepts only one finding, so that another finding of the
- * same kind is reported.
+ * Creates a matcher that accepts the findings in a baseline. Each entry accepts a single finding, so that additional
+ * findings of the same kind are still reported.
  */
 export function createBaselineMatcher({ file, findings }: Baseline): {
   readonly accept: SuppressionMatcher;
-  /** Returns the entries that did not accept any finding. */
+  /** Returns the entries that have not accepted a finding. */
   readonly gone: () => readonly BaselineEntry[];
 } {
   const left = Map.groupBy(findings, keyOf);

@@ -1,4 +1,4 @@
-/** Reads the linter's settings and baseline. Both formats are documented in docs/lint.md. */
+/** Reads the linter's settings and baseline. Both file formats are documented in docs/lint.md. */
 import { readYaml } from '@meshpass/access';
 import { formatPlace } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
@@ -25,8 +25,8 @@ const entryPoint = z.strictObject({
 });
 
 /**
- * Either a severity, or an object that also contains the reason, which is required if the severity is lower than the
- * rule's own.
+ * The severity of a rule, or an object that also contains a reason. The reason is required if the severity is lower
+ * than the rule's default.
  */
 const ruleSeverity = z.preprocess(
   (value) => (typeof value === 'string' ? { severity: value } : value),
@@ -40,7 +40,7 @@ const settingsSchema = z.strictObject({
   entry_points: z.array(entryPoint).max(10_000).default([]),
 });
 
-/** Allowed keys by the path of their mapping, without list indexes. They are used for suggestions. */
+/** The allowed keys of each mapping, by its path without list indexes. They are suggested when a key is misspelled. */
 const KEYS = new Map<string, readonly string[]>([
   ['', Object.keys(settingsSchema.shape)],
   ['test_words', ['add', 'remove']],
@@ -49,10 +49,10 @@ const KEYS = new Map<string, readonly string[]>([
 ]);
 
 /**
- * Reads the settings.
- * @param content YAML
- * @param file file name for messages
- * @throws MeshpassError `config_invalid` with every problem by FILE:LINE:COLUMN
+ * Reads the settings of the linter.
+ * @param content the settings as YAML
+ * @param file the file name to use in messages
+ * @throws MeshpassError `config_invalid` listing every problem with its FILE:LINE:COLUMN
  * @example
  * ```ts
  * import { readLintSettings } from '@meshpass/analysis/lint-settings';
@@ -118,9 +118,9 @@ const baselineSchema = z.strictObject({
 });
 
 /**
- * Reads a baseline.
- * @param content JSON, as `formatBaseline` writes it
- * @param file file name for messages
+ * Reads a baseline, which contains the findings that are already known.
+ * @param content the baseline as JSON, in the format that `formatBaseline` writes
+ * @param file the file name to use in messages
  * @throws MeshpassError `config_invalid`
  * @example
  * ```ts

@@ -1,5 +1,6 @@
 /**
- * Settings of a linter run: severities, the vocabulary of test routes, and entry points that are intentionally open.
+ * Applies the settings of a linter run: severities, the words that indicate test routes, and entry points that are left
+ * open on purpose.
  */
 import { listed } from '@meshpass/istio/members';
 import {
@@ -11,18 +12,18 @@ import {
   type SuppressionMatcher,
 } from '../model.ts';
 
-/** Rules whose findings a declared entry point accepts. */
+/** The rules whose findings can be accepted by declaring an entry point. */
 const ENTRY_POINT_RULES: ReadonlySet<string> = new Set(['MP101', 'MP102', 'MP701', 'MP702']);
 
 /**
- * Creates a filter that applies settings to findings. A declared entry point accepts its findings, with a reason and an
- * owner. A disabled rule accepts all of its own findings.
+ * Creates a filter that applies the settings to findings. A declared entry point accepts findings about it, with a
+ * reason and an owner. If a rule is disabled, all of its findings are accepted.
  */
 export function createSettingsFilter({ file, severities, entryPoints, testWords, testLabels }: LintSettings): {
   readonly accept: SuppressionMatcher;
   /** Replaces the severity of a finding that was not accepted. */
   readonly grade: (finding: Finding) => Finding;
-  /** Returns how the settings weakened the run. */
+  /** Returns how the settings have weakened the run. */
   readonly applied: () => AppliedSettings;
 } {
   const weakened = new Map<string, number>();
@@ -48,7 +49,7 @@ export function createSettingsFilter({ file, severities, entryPoints, testWords,
   };
 }
 
-/** Whether one severity is lower than another. `off` is the lowest. */
+/** Checks whether one severity is lower than another. The lowest severity is `off`. */
 export function isLowerSeverity(severity: LintedSeverity, than: LintedSeverity): boolean {
   return ORDER.indexOf(severity) < ORDER.indexOf(than);
 }
@@ -56,7 +57,7 @@ export function isLowerSeverity(severity: LintedSeverity, than: LintedSeverity):
 const ORDER = ['off', ...SEVERITIES] as const;
 type LintedSeverity = (typeof ORDER)[number];
 
-/** Describes in a single line which settings were read and what they weaken. */
+/** Describes, in a single line, which settings were read and what they weaken. */
 export function describeSettings({ file, weakened, removed }: AppliedSettings): string {
   const rules = weakened.map(({ code, severity, reason, findings }) => {
     const effect = severity === 'off' ? `${code} is off` : `${code} is lowered to ${severity}`;

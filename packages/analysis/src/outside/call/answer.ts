@@ -2,31 +2,34 @@ import type { Place } from '@meshpass/istio';
 import type { Decision } from '../../evaluate/call.ts';
 import type { Verdict } from '../../evaluate/verdict.ts';
 
-/** Decision about a request at one gateway and one of its destinations. */
+/** The decision about a request at one gateway and one of the destinations behind it. */
 export interface OutsideAnswer {
   readonly verdict: Verdict;
   /**
-   * The part that determines the verdict: the listener (for example because no server listens), its TLS settings, the
-   * gateway's policies, its routes, or the workload's policies.
+   * The part that determines the verdict: the listener (for example if no server listens on the port), its TLS
+   * settings, the gateway's policies, its routes, or the workload's policies.
    */
   readonly by: 'listener' | 'tls' | 'gateway' | 'route' | 'workload';
-  /** Status that a proxy returns to the client. Absent if the connection is closed or the workload responds. */
+  /**
+   * The status that a proxy returns to the client. Undefined if the connection is closed or the workload itself
+   * responds.
+   */
   readonly status?: number;
-  /** Human-readable reason. */
+  /** A human-readable explanation of the verdict. */
   readonly reason: string;
-  /** Line of the object that determines the verdict. */
+  /** The line of the object that determines the verdict. */
   readonly place?: Place;
-  /** Line of the route that the request matches. */
+  /** The line of the route that matches the request. */
   readonly route?: Place;
-  /** `namespace/name` of the gateway. */
+  /** The gateway, as `namespace/name`. */
   readonly gateway?: string;
-  /** Host and port of the route's destination. */
+  /** The host and port that the route forwards the request to. */
   readonly destination?: string;
-  /** `namespace/name:port` of the workload. */
+  /** The workload and its port, as `namespace/name:port`. */
   readonly workload?: string;
-  /** Whether the workload is only assumed to have a sidecar because its Namespace was not read. */
+  /** Whether the workload is merely assumed to have a sidecar because its Namespace was not read. */
   readonly assumesSidecar?: true;
-  /** The policies' decision if they determine the verdict. */
+  /** The decision of the policies, if they determine the verdict. */
   readonly decision?: Decision;
 }
 

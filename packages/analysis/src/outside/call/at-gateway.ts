@@ -1,4 +1,4 @@
-/** Finds the gateways at a port: the routers that share its listener, and the proxies that run them. */
+/** Finds the gateways on a port: the routers that share its listener, and the proxies that serve them. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
@@ -11,9 +11,9 @@ import { type Router, serverOf } from '../router.ts';
 import { type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
-/** Routers that the same Pods run on one port. */
+/** A group of routers that are served by the same Pods on the same port. */
 export interface GatewayRouters {
-  /** `namespace/name` of the first object. */
+  /** The name of the first gateway object, as `namespace/name`. */
   readonly name: string;
   readonly entry: EntryPoint;
   readonly routers: readonly Router[];
@@ -23,19 +23,22 @@ const routersOf = memoize((mesh: MeshView): readonly Router[] =>
   [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
 );
 
-/** Lists the gateways that listen on a port. */
+/** Lists the gateways that listen on a given port. */
 export function gatewaysOnPort(mesh: MeshView, port: number): readonly GatewayRouters[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
   const groups = [...Map.groupBy(there, keyOf).values()];
   return groups.map((some) => {
     const { entry } = some[0]!;
-    // Gateways of the other API may run in the same Pods, and would then share the listener.
+    // Gateways of the other API may be served by the same Pods, in which case they share the listener.
     const others = groups.filter((other) => other !== some && sharePods(mesh, entry, other[0]!.entry)).flat();
     return { name: entry.name, entry, routers: [...some, ...others] };
   });
 }
 
-/** Returns a key for the Pods of a router. Istio Gateways in different namespaces may select the same Pods. */
+/**
+ * Returns a key that is the same for routers with the same Pods. Istio Gateways in different namespaces may select the
+ * same Pods.
+ */
 function keyOf({ entry: { proxy }, table }: Router): string {
   if (table?.merged) return `merged ${JSON.stringify(table.merged)}`;
   return JSON.stringify(proxy.by === 'istio' ? [proxy.selector, proxy.confined && proxy.namespace] : proxy);
@@ -47,13 +50,18 @@ function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean 
   return listGatewayPods(mesh, other.proxy).some((pod) => known.has(pod));
 }
 
-/** Lists a gateway's proxies that have different policies. Unknown Pods are assumed to have the selector's labels. */
+/**
+ * Lists the proxies of a gateway that have different policies. Unknown Pods are assumed to have the labels in the
+ * selector.
+ */
 export function listGatewayProxies(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
   const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
   return entryEnforcementPoints(mesh, exposure as never, entry).map(([point]) => point!.proxy);
 }
 
-/** Selects the router for a connection by protocol. TLS connections are also selected by SNI and certificate. */
+/**
+ * Selects the router that handles a connection, based on its protocol and, for TLS, also on its SNI and certificate.
+ */
 export function selectRouter(
   { routers, name }: GatewayRouters,
   { tls, http }: Pick<OutsideRequest, 'tls' | 'http'>,
@@ -77,7 +85,9 @@ function socketOf(protocol: Router['listener']['protocol']): 'http' | 'tls' | 't
 
 type Tls = NonNullable<OutsideRequest['tls']>;
 
-/** Checks the SNI. One router contains the routes of all listeners at the port, so the SNI must equal the host. */
+/**
+ * Checks the SNI. A single router contains the routes of all listeners on the port, so the SNI has to match the host.
+ */
 function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideRequest['http']): Router | PartialAnswer {
   const [router] = routers as [Router];
   if (routers.length > 1 || router.listener.protocol !== 'https' || !http)
@@ -93,7 +103,7 @@ function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideReque
   return router;
 }
 
-/** Selects the server with the most specific host that matches the SNI. */
+/** Selects the server whose hosts match the SNI most specifically. */
 function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | PartialAnswer {
   const hosts = routers.flatMap((router) =>
     texts(serverOf(router)?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
@@ -117,7 +127,7 @@ function rankOf(host: string): number {
   return host.startsWith('*') ? host.length : Number.MAX_SAFE_INTEGER;
 }
 
-/** Checks the client's certificate. */
+/** Checks whether the gateway accepts the client's certificate. */
 function checked(router: Router, certificate: Tls['certificate']): Router | PartialAnswer {
   const { mode = 'SIMPLE' } = serverOf(router)?.tls ?? {};
   const { object } = router.entry;
@@ -138,7 +148,10 @@ function checked(router: Router, certificate: Tls['certificate']): Router | Part
   }
 }
 
-/** Returns the client principal that the gateway's policies see. `unnamed` if its certificate has no SPIFFE ID. */
+/**
+ * Returns the principal of the client, as the gateway's policies see it. `unnamed` is true if the client's certificate
+ * does not contain a SPIFFE ID.
+ */
 export function clientPrincipal(
   router: Router,
   certificate: Tls['certificate'],

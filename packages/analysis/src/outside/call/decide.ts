@@ -1,4 +1,4 @@
-/** Evaluates one request from a client outside the mesh, at the gateways and at the workloads behind them. */
+/** Evaluates a single request from a client outside the mesh, at the gateways and at the workloads behind them. */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import { type MeshView, requestAuthentications, targetPortOf, trustedProxiesOf, type Workload } from '@meshpass/istio';
@@ -27,14 +27,15 @@ import { resolveAtDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 
 export interface OutsideAnswers {
-  /** `some`: the verdict differs between gateways, destinations or workloads. */
+  /** `some` if gateways, destinations or workloads have different verdicts. */
   readonly allowed: Verdict | 'some';
   readonly answers: readonly OutsideAnswer[];
 }
 
 /**
- * Determines whether a request from outside is allowed. Evaluates the gateway's listener, TLS settings, policies and
- * routes, and then the policies of the workload, which sees the gateway as its peer. Only Istio gateways are evaluated.
+ * Determines whether a request from outside the mesh is allowed. It evaluates the gateway's listener, TLS settings,
+ * policies and routes, and then the policies of the workload, which sees the gateway as its peer. Only Istio gateways
+ * are evaluated.
  * @example
  * ```ts
  * import { canIOutside } from '@meshpass/analysis/evaluate';
@@ -107,7 +108,7 @@ function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: Outsi
   return 'verdict' in step ? [step] : forwarded(mesh, router, step, outcome.http, request);
 }
 
-/** Evaluates TLS connections that the gateway does not terminate. The SNI selects their routes. */
+/** Evaluates TLS connections that the gateway does not terminate. Their SNI determines which route applies. */
 function passedThrough(
   mesh: MeshView,
   router: Router,
@@ -128,13 +129,14 @@ function passedThrough(
   return 'verdict' in outcome ? [outcome] : forwarded(mesh, router, step, undefined, request);
 }
 
-/** A gateway is treated like a sidecar, because neither is in ambient mode. */
+/** Gateways are treated like sidecars, because neither of them is in ambient mode. */
 const AT_GATEWAY: Guard = { proxy: 'sidecar', callerProxy: () => 'sidecar' };
 type Guard = Pick<Endpoint, 'proxy' | 'callerProxy'>;
 
 /**
- * Evaluates the gateway's policies. Returns the request as the workload sees it, without the route's changes.
- * @param received undefined for connections that the gateway only forwards
+ * Evaluates the gateway's policies. If they allow the request, returns it as the workload would see it without the
+ * changes that the route makes.
+ * @param received the request, or undefined for connections that the gateway only forwards
  */
 function byPolicies(
   mesh: MeshView,
@@ -193,7 +195,7 @@ function refusedBy(decision: Decision): PartialAnswer {
   return refusal('gateway', reason, status, { decision, ...(rule && { place: rule.place() }) });
 }
 
-/** Applies the changes that RequestAuthentications make to headers. */
+/** Applies the changes that RequestAuthentications make to the headers. */
 function withoutTokens(mesh: MeshView, proxy: Workload, call: Call, http: HttpCall): HttpCall {
   const outcome = compileTokenCheck(requestAuthentications(mesh, proxy))?.(call, http).outcome;
   const headers = (outcome?.valid && outcome.headers) || http.headers || {};
@@ -201,13 +203,16 @@ function withoutTokens(mesh: MeshView, proxy: Workload, call: Call, http: HttpCa
   return { ...http, headers: Object.fromEntries(left) };
 }
 
-/** Returns the Pod port for a server's port. They differ if a Service maps the port. */
+/**
+ * Returns the Pod port that a server's port corresponds to. The two differ if a Service maps the port to another target
+ * port.
+ */
 function podPort(mesh: MeshView, proxy: Workload, port: number): number {
   const mapped = mesh.servicesBefore(proxy).flatMap(({ spec }) => items(spec.ports).filter((one) => one.port === port));
   return mapped[0] ? (targetPortOf(proxy.portNames, mapped[0]) ?? port) : port;
 }
 
-/** Finds the route for a request. */
+/** Finds the route that a request matches. */
 function stepFor(
   router: Router,
   { call, unknownFields, http }: ReceivedRequest,
@@ -218,7 +223,7 @@ function stepFor(
     const place = router.entry.object?.origin.at(['metadata', 'name']);
     return refusal('route', `no route has host ${http.authority}`, 404, place && { place });
   }
-  // Route matches on the Host header are case-sensitive, but virtual hosts are not.
+  // Route matches on the Host header are case-sensitive, unlike the selection of a virtual host.
   const lower = http.authority.toLowerCase() === http.authority;
   const unknown = lower
     ? unknownFields

@@ -1,4 +1,4 @@
-/** Evaluates the policies of the workloads behind a route, with the gateway's identity as the peer. */
+/** Evaluates the policies of the workloads behind a route, with the identity of the gateway as the peer. */
 import { type AuthorizationRule, type ClientProxy, type MeshView, selects, serviceName } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import type { Authorizer } from '../../evaluate/authorizer.ts';
@@ -12,9 +12,12 @@ import { formatDestination } from '../router.ts';
 import { type PartialAnswer, unknownAnswer } from './answer.ts';
 import { GATEWAY_GENERATED_HEADERS } from './request.ts';
 
-/** Call from a gateway to a destination. */
+/** A call that a gateway makes to a destination. */
 export interface GatewayCall {
-  /** Request as the gateway received it, before the route's changes. Undefined for non-HTTP connections. */
+  /**
+   * The request as the gateway received it, before the route changes it. Undefined for connections that do not use
+   * HTTP.
+   */
   readonly http: HttpCall | undefined;
   readonly tokens: Call['tokens'];
   readonly now: number | undefined;
@@ -22,7 +25,7 @@ export interface GatewayCall {
   readonly peer: ClientProxy & { readonly serviceAccount: string | undefined };
 }
 
-/** @param listenerPort the gateway's port, which is also the destination port if the route has none */
+/** @param listenerPort the port of the gateway, which is also the destination port if the route does not specify one */
 export function resolveAtDestination(
   mesh: MeshView,
   target: Target,
@@ -53,7 +56,7 @@ export function resolveAtDestination(
 interface Sent {
   readonly sni: string;
   readonly destination: string;
-  /** DestinationRule that makes the gateway use mutual TLS even if the workload does not accept it. */
+  /** The DestinationRule, if any, that makes the gateway use mutual TLS even if the workload does not accept it. */
   readonly required: string | undefined;
 }
 
@@ -102,12 +105,15 @@ function atWorkload(
   };
 }
 
-/** Whether a sidecar accepts mutual TLS at the port. */
+/** Whether the workload has a sidecar that accepts mutual TLS on the port. */
 function acceptsMutualTls({ proxy, authorizer, port }: Endpoint): boolean {
   return proxy === 'sidecar' && authorizer.peerMode(port).mode !== 'DISABLE';
 }
 
-/** Applies a route's changes. `unknown` lists the values that cannot be determined: `path` and header names. */
+/**
+ * Applies the changes that a route makes to a request. `unknown` contains "path" and the names of headers if their new
+ * values cannot be determined.
+ */
 function rewritten(
   http: HttpCall,
   rewrite: Target['rewrite'],
@@ -134,7 +140,7 @@ interface Tested {
   readonly headers: readonly string[];
 }
 
-/** @param unknown the path (`path`) and headers that the route changes to unknown values */
+/** @param unknown contains `path` and the names of headers if the route changes them to unknown values */
 function whyUndecided(
   tested: Tested,
   unknown: ReadonlySet<string> = new Set(),
@@ -148,7 +154,7 @@ function whyUndecided(
   return header && `a policy of the workload tests header ${header}, which the gateway changes`;
 }
 
-/** Finds which values that a gateway may change are tested by policies. */
+/** Determines which of the values that a gateway may change are tested by policies. */
 function testedBy({ policies }: Authorizer, namespace: string): Tested {
   const text = JSON.stringify(policies.map(({ spec }) => spec.rules));
   return {
@@ -159,7 +165,7 @@ function testedBy({ policies }: Authorizer, namespace: string): Tested {
   };
 }
 
-/** Whether a rule tests the caller's ServiceAccount within a namespace. */
+/** Whether a rule tests the caller's ServiceAccount in a namespace. */
 function testsAccount({ from, when }: AuthorizationRule, namespace: string): boolean {
   const sources = items(from).map(({ source }) => source ?? {});
   const conditions = items(when).filter(({ key }) => /^source\.(?:principal|serviceAccount)$/.test(String(key)));

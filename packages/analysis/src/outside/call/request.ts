@@ -1,50 +1,59 @@
-/** Request from an outside client, and how a gateway changes it before it applies policies and routes. */
+/**
+ * Represents a request from a client outside the mesh, including the changes that a gateway makes before it applies
+ * policies and routes.
+ */
 import type { PathNormalization } from '@meshpass/istio';
 import { parseAddress } from '../../address.ts';
 import type { Call as FormulaCall } from '../../diff/formula/call.ts';
 import type { CallToken, HttpCall } from '../../evaluate/call.ts';
 import { normalizePath, withoutQuery } from '../../evaluate/rule/path.ts';
 
-/** Certificate that a client presents. */
+/** The certificate that a client presents to the gateway. */
 export interface ClientCertificate {
-  /** Whether it is valid for the gateway's `credentialName` or `caCertificates`, or for the mesh's roots. */
+  /**
+   * Whether the certificate can be verified with the gateway's `credentialName` or `caCertificates`, or with the mesh's
+   * root certificates.
+   */
   readonly trusted: boolean;
-  /** `cluster.local/ns/shop/sa/web` if the certificate's URI is a SPIFFE ID. */
+  /** The principal, such as `cluster.local/ns/shop/sa/web`, if the certificate's URI is a SPIFFE ID. */
   readonly principal?: string;
 }
 
 export interface OutsideRequest {
-  /** Port of the Service in front of the gateway. If no Service is known, port of the Gateway's server or listener. */
+  /**
+   * The port of the Service in front of the gateway. If no such Service is known, the port of the Gateway's server or
+   * listener.
+   */
   readonly port: number;
-  /** Absent for plaintext. */
+  /** The details of the TLS connection. Undefined for plain text. */
   readonly tls?: { readonly sni?: string; readonly certificate?: ClientCertificate };
-  /** Absent for non-HTTP connections. */
+  /** The HTTP request. Undefined for connections that do not use HTTP. */
   readonly http?: HttpCall;
-  /** Address that the gateway sees. */
+  /** The IP address of the client, as the gateway sees it. */
   readonly sourceIp?: string;
   readonly tokens?: readonly CallToken[];
-  /** Unix time in seconds, used to check `exp` and `nbf`. If absent, both are ignored. */
+  /** The current time in Unix seconds, for checking `exp` and `nbf`. If undefined, both claims are ignored. */
   readonly now?: number;
 }
 
-/** HTTP request after the gateway's connection manager has processed it. */
+/** An HTTP request after the gateway's connection manager has processed it. */
 export interface ReceivedRequest {
   readonly http: HttpCall;
-  /** Address of the client behind any trusted proxies. */
+  /** The IP address of the client behind any trusted proxies. */
   readonly remoteIp: string | undefined;
-  /** Input for route formulas. */
+  /** The request in the form that is needed to evaluate route conditions. */
   readonly call: FormulaCall;
-  /** Maps fields with unknown values to the reasons. */
+  /** The fields whose values are unknown, with the reasons. */
   readonly unknownFields: ReadonlyMap<string, string>;
 }
 
-/** Headers that gateways generate or replace. The request does not determine their values. */
+/** Matches headers that gateways generate or replace, so their values cannot be derived from the request. */
 export const GATEWAY_GENERATED_HEADERS =
   /^(?:x-request-id|x-envoy-.*|x-b3-.*|b3|traceparent|tracestate|x-forwarded-client-cert|x-forwarded-host|x-ot-span-context|forwarded)$/;
 
 /**
- * Applies the gateway's own header changes, and splits the request into formula fields.
- * @returns undefined if Envoy rejects the path with status 400
+ * Applies the gateway's own changes to the headers, and splits the request into the fields that formulas test.
+ * @returns the request, or undefined if Envoy rejects the path with status 400
  */
 export function receive(
   http: HttpCall,
@@ -73,7 +82,7 @@ export function receive(
 }
 
 /**
- * Returns the client address that the trusted proxies report. Source: Envoy, "x-forwarded-for" with
+ * Returns the client address that the trusted proxies report. Source: Envoy's documentation of "x-forwarded-for" with
  * `use_remote_address`.
  */
 function trustedAddress(hops: readonly string[], trustedProxies: number): string | undefined {
@@ -95,7 +104,10 @@ function formulaCall({ method, path, authority, headers = {} }: HttpCall): Formu
   return { flags, texts, lists: new Map(), addresses: new Map() };
 }
 
-/** Lists query parameters in reverse order, so that the first of a repeated name wins. Envoy matches that one. */
+/**
+ * Lists the query parameters in reverse order, so that the first one wins if a name is repeated. Envoy also matches the
+ * first one.
+ */
 function queryFields(query: string): readonly (readonly [string, string])[] {
   const fields = query.split('&').map((pair) => {
     const [name = '', ...value] = pair.split('=');
