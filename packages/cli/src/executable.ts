@@ -1,7 +1,7 @@
 /**
  * Entry point of the single executable, which contains three programs: the `meshpass` command, the agent for
- * workspaces, and the process that proves access files for the broker. Only one of them is loaded, so that the agent
- * does not keep the whole command in memory.
+ * workspaces, and the process that proves access files for the broker. Only the requested program is loaded, so that
+ * the agent does not keep the whole command in memory.
  */
 import { createRequire } from 'node:module';
 import { getRawAsset } from 'node:sea';
@@ -10,7 +10,7 @@ import { DAEMON_COMMAND } from '@meshpass/agent/process/daemon-verb';
 import { PROVE_COMMAND } from '@meshpass/broker/admin/policy/proof';
 
 /**
- * Programs that deploy/executable/build.ts embeds. Each one is stored as `NAME.cjs`, with its V8 code cache in
+ * The programs that deploy/executable/build.ts embeds. Each of them is stored as `NAME.cjs`, and its V8 code cache as
  * `NAME.cache`.
  */
 type Embedded = 'agent' | 'command' | 'prove';
@@ -18,7 +18,7 @@ type Embedded = 'agent' | 'command' | 'prove';
 type Wrapper = (require: NodeJS.Require, filename: string) => void;
 
 if (process.argv[2] === DAEMON_COMMAND) {
-  // Pass the configuration as the first argument, as when the agent runs under Node.js.
+  // Make the configuration the first argument, as it is when the agent runs under Node.js.
   process.argv.splice(2, 1);
   run('agent');
 } else if (process.argv[2] === PROVE_COMMAND) {

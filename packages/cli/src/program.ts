@@ -1,6 +1,6 @@
 /**
- * The `meshpass` command tree. Each command is a single file that contains its flags, action and help. The file is
- * loaded only when the command is called.
+ * Defines the tree of `meshpass` commands. A command's file contains its flags, its action and its help, and is loaded
+ * only if the command is run.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import { CommanderError } from 'commander';
@@ -203,15 +203,15 @@ export const TREE: Group = {
 };
 
 /**
- * Runs one command line.
- * @param argv as `process.argv`
- * @param tree command tree; programs that compose other commands pass their own
+ * Runs a single command line.
+ * @param argv the arguments, in the same form as `process.argv`
+ * @param tree the command tree. Programs that define other commands pass their own tree
  * @returns the exit code
  */
 export async function run(argv: readonly string[], tree: Group = TREE): Promise<number> {
   const given = argv.slice(2);
   const { path, node, words } = findCommand(tree, given);
-  // `meshpass` or a group without further words prints its help.
+  // Print the help if only `meshpass` or a group is given.
   const isBareGroup = !isLeaf(node) && words.length === path.length;
   const command = isLeaf(node) ? (await node.load()).command : undefined;
   let code: ExitCode | undefined;
@@ -226,7 +226,7 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) return reportFailure(thrown, outputOf(given));
     if (thrown.exitCode === 0) return EXIT.ok;
-    // A group that is called without a command prints its help.
+    // The help has been printed because a group was run without a command.
     if (thrown.code === 'commander.help') return EXIT.usage;
     return reportFailure(usageError(thrown, ['meshpass', ...path].join(' '), command), outputOf(given));
   }
@@ -244,11 +244,11 @@ function outputOf(words: readonly string[]): Output {
   return isJson ? 'json' : 'text';
 }
 
-// Command line errors are reported like all other failures, with a pointer to the help.
+// Command-line errors are reported like all other errors, with a reference to the help.
 
 /**
- * Converts a parser error.
- * @param path full name of the command, such as `meshpass policy lint`
+ * Converts an error of the command-line parser.
+ * @param path the full name of the command, such as `meshpass policy lint`
  */
 function usageError(thrown: CommanderError, path: string, command: Command | undefined): MeshpassError {
   const message = thrown.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');

@@ -1,4 +1,4 @@
-/** Requests to the running agent. */
+/** Sends requests to the agent that is running in this workspace. */
 import type { ApprovalsChange, ApprovalsCommand, ApprovalsList } from '@meshpass/agent/approvals/command';
 import { runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
@@ -6,8 +6,8 @@ import type { ControlRequest } from '@meshpass/agent/control-request';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 
 /**
- * Sends a request to the agent that runs in this environment.
- * @throws MeshpassError `agent_not_running`, or the agent's refusal
+ * Sends a request to the agent that is running in this environment.
+ * @throws MeshpassError `agent_not_running` if there is no agent, or the error that the agent returns
  */
 export function requestLocalAgent<T>(request: ControlRequest): Promise<T> {
   return sendControlRequest<T>(runtimeDirectory(process.env), request);
@@ -23,7 +23,7 @@ export function fetchAgentStatus(): Promise<AgentStatus> {
 
 /**
  * Sends an approvals command to the running agent.
- * @throws MeshpassError `agent_not_running`, or the broker's refusal
+ * @throws MeshpassError `agent_not_running` if there is no agent, or the error that the broker returns
  */
 export function sendApprovalsCommand(command: ApprovalsChange): Promise<ApprovalRequest>;
 export function sendApprovalsCommand(command: ApprovalsList): Promise<ApprovalsResponse>;
@@ -31,7 +31,9 @@ export function sendApprovalsCommand(command: ApprovalsCommand): Promise<unknown
   return requestLocalAgent({ command: 'approvals', approvals: command });
 }
 
-/** Lists the grants that this workspace can request. Empty if the agent or the broker does not answer. */
+/**
+ * Lists the grants that this workspace can request. Returns an empty list if the agent or the broker does not respond.
+ */
 export async function listRequestableGrants(): Promise<ApprovalsResponse['requestable']> {
   const overview = await sendApprovalsCommand({ act: 'list' }).catch(() => undefined);
   return overview?.requestable ?? [];

@@ -1,4 +1,4 @@
-/** Sign-ins for the workspace's session. The running agent performs them and keeps the tokens in memory. */
+/** Handles sign-ins for the workspace's session. The running agent performs them and keeps the tokens in memory. */
 import type { MissingSignIn } from '@meshpass/agent/sign-in/commands';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
 import type { SignInStatus } from '@meshpass/agent/sign-in/sign-ins';
@@ -6,8 +6,8 @@ import { printErrorLines } from '../command/answer.ts';
 import { requestLocalAgent } from './ask.ts';
 
 /**
- * Lists the grants that require only a sign-in. Empty if the agent or the broker does not answer, or does not support
- * sign-ins yet.
+ * Lists the grants that only require a sign-in. Returns an empty list if the agent or the broker does not respond, or
+ * does not support sign-ins yet.
  */
 export async function listMissingSignIns(): Promise<readonly MissingSignIn[]> {
   const asked = requestLocalAgent<{ lacking: readonly MissingSignIn[] }>({ command: 'sign-in-lacking' });
@@ -22,7 +22,7 @@ export function formatMissingSignIns(lacking: readonly MissingSignIn[]): readonl
   return lines.length === 0 ? [] : ['Grants you would have with a sign-in:', ...lines];
 }
 
-/** Prints sign-in instructions to standard error. Standard output is reserved for the result. */
+/** Prints sign-in instructions to standard error, because standard output is reserved for the command's result. */
 export function printPrompt({ issuer, verificationUri, verificationUriComplete, userCode }: SignInPrompt): void {
   printErrorLines(`To sign in at ${issuer}, open ${verificationUri} in any browser and enter the code ${userCode}.`);
   if (verificationUriComplete !== undefined)
@@ -39,8 +39,8 @@ export function formatSignIn({ issuer, login, subject, since, until, failure }: 
 }
 
 /**
- * Formats a UTC time of day as HH:MM:SS.
- * @param at Unix milliseconds
+ * Formats the time of day in UTC as HH:MM:SS.
+ * @param at the time in Unix milliseconds
  */
 function clock(at: number): string {
   return new Date(at).toISOString().slice(11, 19);

@@ -10,12 +10,12 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { formatDuration } from '@meshpass/identity/text';
 import type { Answer } from '../command/answer.ts';
 
-/** Builds the command's answer from a request. */
+/** Builds the command's answer from an approval request. */
 export function requestAnswer(request: ApprovalRequest): Answer {
   return { json: request, text: () => formatRequest(request) };
 }
 
-/** Formats a request as one line, plus a line for each answer and review. */
+/** Formats an approval request as one line, followed by a line for each answer and each review. */
 export function formatRequest(request: ApprovalRequest): string {
   const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
@@ -57,8 +57,8 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
 }
 
 /**
- * Formats the overview of `meshpass requests`.
- * @param contact contact for access requests; absent if the access file does not define one
+ * Formats the overview that `meshpass requests` prints.
+ * @param contact the contact for access requests, if the access file defines one
  */
 export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
@@ -75,13 +75,13 @@ export function formatApprovalsOverview(overview: ApprovalsResponse, contact?: s
   return `No requests, and no grants you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
 }
 
-/** Formats the requestable grants for the output of `status`, `up` and `explain`. */
+/** Formats the grants that can be requested, for the output of `status`, `up` and `explain`. */
 export function formatRequestableGrants(offers: readonly RequestableGrant[]): readonly string[] {
   return offers.length === 0 ? [] : ['You can request:', ...offers.map(formatRequestableGrant)];
 }
 
 /**
- * Whether a grant opens the port that a call uses. The access file still decides which requests on that port are
+ * Whether a grant opens the port that a call uses. The access file still determines which requests on that port are
  * allowed.
  */
 export function opensPort(
@@ -91,7 +91,7 @@ export function opensPort(
   return (one.opens ?? []).some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
 }
 
-/** Formats a requestable grant together with the command that requests it. */
+/** Formats a grant that can be requested, together with the command to request it. */
 export function formatRequestableGrant(offer: RequestableGrant): string {
   const { grant, approval, seconds, reason_required: reason, emergency } = offer;
   const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${formatDuration(seconds)}${reason ? ' --reason "WHY"' : ''}`;
@@ -105,8 +105,8 @@ function clock(unixSeconds: number): string {
 }
 
 /**
- * Validates a request id.
- * @param list command that lists request ids; named in the error message
+ * Validates the ID of an approval request.
+ * @param list the command that lists the IDs, for the error message
  * @throws MeshpassError `usage`
  */
 export function readRequestId(id: string, list = 'meshpass requests'): string {

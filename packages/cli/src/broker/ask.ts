@@ -1,4 +1,4 @@
-/** Sends an HTTP request and reads the complete response, whatever its status. */
+/** Sends an HTTP request and reads the whole response, regardless of its status. */
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { sendAndRead } from '@meshpass/agent/http';
@@ -18,9 +18,9 @@ export interface BrokerRequest {
   readonly method: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** CA certificates in PEM; defaults to Node's built-in roots. */
+  /** The CA certificates in PEM format. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Expected name in the server's certificate; defaults to the host in the URL. */
+  /** The name that the server's certificate must contain. Defaults to the host in the URL. */
   readonly servername?: string;
 }
 
@@ -29,12 +29,12 @@ const MAX_ANSWER = 8 * 1024 * 1024;
 
 /**
  * Sends a request and waits for the complete response.
- * @throws the connection's error, or an Error if the response is not complete within 20 s
+ * @throws the connection error, or an Error if the response is not complete within 20 seconds
  */
 export async function ask(url: string, { method, headers, body, ca, servername }: BrokerRequest): Promise<Answer> {
   const request = url.startsWith('http://') ? requestPlain : requestTls;
   const stop = new AbortController();
-  // The timeout covers the whole response: an idle timeout never fires if the server keeps sending single bytes.
+  // This timeout covers the whole response. An idle timeout would never fire if the server kept sending single bytes.
   const late = setTimeout(() => stop.abort(new Error(`no reply from ${url} in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
   const more = { ...(ca !== undefined && { ca }), ...(servername !== undefined && { servername }) };
   try {
@@ -50,7 +50,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
 }
 
 /**
- * Parses the value of `--broker`.
+ * Parses the value of the `--broker` flag.
  * @returns the URL without a trailing slash
  * @throws MeshpassError `usage`
  */
@@ -61,8 +61,8 @@ export function parseBrokerUrl(text: string): string {
 
 /**
  * Sends a GET request to a broker.
- * @param base broker's public URL, without a trailing slash
- * @param hint sentence to append to the error message
+ * @param base the broker's public URL, without a trailing slash
+ * @param hint a sentence to append to the error message
  * @throws MeshpassError `agent_broker_unreachable`
  */
 export async function fetchFromBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
@@ -73,15 +73,15 @@ export async function fetchFromBroker(base: string, path: string, ca: string | u
   });
 }
 
-/** Builds the error for a response that cannot have come from a broker. */
+/** Builds the error to throw if the response was not sent by a broker. */
 export function notBrokerError(base: string, { status }: Answer): MeshpassError {
   return new MeshpassError('agent_broker_unreachable', `The server at ${base} is not a broker (status ${status}).`);
 }
 
 /**
  * Parses an error response from a broker.
- * @param answer JSON body of a response
- * @returns the error, with its text made safe for a terminal; undefined if the response is not a broker error
+ * @param answer the JSON body of a response
+ * @returns the error, with its text made safe for a terminal, or undefined if the response is not a broker error
  */
 export function parseRefusal(answer: unknown): MeshpassError | undefined {
   const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;

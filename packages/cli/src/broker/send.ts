@@ -1,4 +1,4 @@
-/** Sends requests to a broker. Every operator command is built on this module. */
+/** Sends requests to a broker. All operator commands use this module. */
 import { randomUUID } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -11,9 +11,9 @@ import { readTextFile } from '../input/text-file.ts';
 import { parseRefusal } from './ask.ts';
 
 export interface OperatorEndpoint {
-  /** Origin of the broker listener to connect to. */
+  /** The origin of the broker listener to connect to. */
   readonly operator: string;
-  /** PEM file of the broker's CA; defaults to the system's roots. */
+  /** The path to a PEM file with the broker's CA. Defaults to the system's roots. */
   readonly caFile?: string | undefined;
 }
 
@@ -21,7 +21,7 @@ export type Method = 'GET' | 'POST' | 'DELETE';
 
 /**
  * Sends a request. A URLSearchParams body is sent as a form, and any other body as JSON.
- * @returns the response, which has status 200 or 204; its body has not been read yet
+ * @returns the response, which has status 200 or 204 and whose body has not been read yet
  */
 export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
 
@@ -29,18 +29,19 @@ export type Send = (method: Method, path: string, body?: unknown) => Promise<Inc
 export type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record<string, string>>;
 
 /**
- * Number of retries, one second apart. A broker that started in the same second in which the proof was created, or
- * whose clock is ahead, rejects the request without executing it and asks for a retry.
+ * The number of times a request is retried, at intervals of one second. A broker that started within the same second as
+ * the proof was created, or whose clock is ahead, rejects the request without executing it and tells the client to
+ * retry.
  */
 const RESTART_TRIES = 3;
 const MAX_ANSWER = 64 * 1024 * 1024;
 const DONE = new Set([200, 204]);
 
 /**
- * Creates the function that sends requests.
+ * Creates a function that sends requests to the broker.
  * @param patienceMs how long the broker may stay silent, in milliseconds
- * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the broker's refusal, or
- *   `agent_broker_unreachable`
+ * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the error that the broker
+ *   returns, or `agent_broker_unreachable`
  */
 export function createSender(options: OperatorEndpoint, authorize: RequestAuthenticator, patienceMs: number): Send {
   const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
@@ -80,7 +81,7 @@ export function createSender(options: OperatorEndpoint, authorize: RequestAuthen
 
 /**
  * Reads the body of a response.
- * @returns the parsed JSON; undefined if the response has no body
+ * @returns the parsed JSON, or undefined if the response has no body
  * @throws MeshpassError `agent_broker_unreachable`
  */
 export async function readJsonResponse(
@@ -98,8 +99,8 @@ export async function readJsonResponse(
 
 /**
  * Authenticates each request with its own DPoP proof (RFC 9449).
- * @param broker broker's public URL, which the proofs are bound to
- * @param token session token; omitted while signing in, when the key has no session yet
+ * @param broker the broker's public URL, which the proofs are bound to
+ * @param token the session token. It is omitted during sign-in, when the key has no session yet
  */
 export function createDpopAuthenticator({
   broker,
@@ -123,7 +124,7 @@ async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string
   return parseJson(body.toString('utf8')) as Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Builds the error for a broker that does not answer. */
+/** Builds the error to throw if the broker does not respond. */
 export function brokerUnreachableError({ operator }: OperatorEndpoint, cause: unknown): MeshpassError {
   const message = `No broker is responding at ${new URL(operator).origin}. If this is a port-forward, start it again: it ends when the active broker changes.`;
   return new MeshpassError('agent_broker_unreachable', message, { cause });

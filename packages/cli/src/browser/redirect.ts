@@ -1,6 +1,7 @@
 /**
- * Loopback redirect for a native application (RFC 8252 section 7.3). The command listens on 127.0.0.1 until another
- * site redirects the browser back once. Requests without the expected `state` are rejected and do not end the wait.
+ * Receives a loopback redirect for a native application (RFC 8252 section 7.3). The command listens on 127.0.0.1 until
+ * another site redirects the browser back to it. Requests without the expected `state` are rejected, and the command
+ * keeps waiting.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes, timingSafeEqual } from 'node:crypto';
@@ -9,43 +10,43 @@ import type { AddressInfo } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface RedirectOptions {
-  /** Port to listen on; 0 selects any free port. */
+  /** The port to listen on. If it is 0, any free port is used. */
   readonly port: number;
   readonly patienceMs: number;
-  /** Path that the browser is redirected to. */
+  /** The path that the browser is redirected to. */
   readonly path: string;
   /**
-   * Page that sends the browser to the other site. Needed only if opening a URL is not enough, for example to submit a
-   * form.
+   * A page that sends the browser to the other site. It is needed only if opening a URL is not enough, for example
+   * because a form has to be submitted.
    */
   readonly start?: {
-    /** Renders the page's content. */
+    /** Renders the content of the page. */
     readonly html: (redirect: Pick<Redirect, 'url' | 'state'>) => string;
-    /** Origin that the page's form may submit to (CSP `form-action`). */
+    /** The origin to which the page may submit its form (CSP `form-action`). */
     readonly target: string;
   };
-  /** Sentence to show in the browser after the redirect. */
+  /** A sentence to show in the browser after the redirect. */
   readonly done: string;
-  /** Error message if the browser does not return in time. */
+  /** The error message to use if the browser does not return in time. */
   readonly late: string;
 }
 
 export interface Redirect extends AsyncDisposable {
-  /** Redirect URL, such as `http://127.0.0.1:PORT/callback`. */
+  /** The redirect URL, such as `http://127.0.0.1:PORT/callback`. */
   readonly url: string;
-  /** The `state` value that the other site must send back. */
+  /** The `state` value that the other site has to send back. */
   readonly state: string;
-  /** URL of the start page. Its path is random, so other users of this machine cannot guess it. */
+  /** The URL of the start page. Its path is random, so that other users of this machine cannot guess it. */
   readonly start: string;
   /**
-   * Resolves with the URL that the browser requested. Rejects with MeshpassError `request_timeout` if the browser does
+   * Resolves to the URL that the browser requested. Rejects with MeshpassError `request_timeout` if the browser does
    * not return in time.
    */
   readonly answer: Promise<URL>;
 }
 
 /**
- * Starts a listener for the redirect on the loopback interface.
+ * Starts listening for the redirect on the loopback interface.
  * @throws MeshpassError `usage` if the port is in use
  */
 export async function listenForRedirect(options: RedirectOptions): Promise<Redirect> {
@@ -57,9 +58,9 @@ export async function listenForRedirect(options: RedirectOptions): Promise<Redir
   let isTaken = false;
   let origin = '';
   const server = createServer((request, response) => {
-    // Any web page can make the browser request an invalid URL. Such a request must not end the wait.
+    // Any web page can make the browser send a request with an invalid URL. Ignore such requests and keep waiting.
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
-    // Reject other host names, to prevent DNS rebinding.
+    // Reject other host names to prevent DNS rebinding.
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
       return send(response, 404, 'Page not found.');
     if (start && url.pathname === startPath)
@@ -99,7 +100,7 @@ function isSame(given: string, wanted: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
-/** Sends a page. To prevent injection, callers must not include data from the request. */
+/** Sends an HTML page. Callers must not include data from the request, to prevent injection. */
 function send(response: ServerResponse, status: number, html: string, target = "'none'"): void {
   response.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
@@ -116,8 +117,8 @@ function send(response: ServerResponse, status: number, html: string, target = "
 }
 
 /**
- * Tries to open a page in a browser. Failures are ignored, because the command also prints the URL.
- * @param url URL from an issuer; passed as a single argument, never through a shell
+ * Tries to open a page in a browser. Errors are ignored, because the command also prints the URL.
+ * @param url a URL from an issuer, which is passed as a single argument and never through a shell
  */
 export function openBrowser(url: string): void {
   const [program, ...words] = process.platform === 'darwin' ? ['open'] : ['xdg-open'];

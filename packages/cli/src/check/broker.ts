@@ -6,16 +6,19 @@ import { ask } from '../broker/ask.ts';
 import { type Finding, failedFinding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
 
-/** Fields of the report that the check uses. They are validated because any server may answer at this address. */
+/**
+ * The fields of the readiness report that the check uses. They are validated because any server could be listening at
+ * this address.
+ */
 const Readiness = z.object({
   status: z.string().optional(),
   reasons: z.array(z.string()).default([]),
   warnings: z.array(z.string()).default([]),
-  /** Absent in reports from older brokers, in which break-glass could not be turned off. */
+  /** Older brokers, in which break-glass could not be turned off, do not report this field. */
   break_glass: z.boolean().optional(),
 });
 
-/** Checks the state that the broker reports about its store, istiod's roots, the access file and leadership. */
+/** Checks what the broker reports about its store, istiod's roots, the access file, and leadership. */
 export async function checkBroker(operator: string, namespace: string): Promise<Findings> {
   const url = `${operator.replace(/\/+$/, '')}/readyz`;
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
@@ -74,8 +77,8 @@ function toMend(what: string, url: string, namespace: string): Finding {
 }
 
 /**
- * Returns the command that forwards a port to the active broker. Forwarding to the Service is not enough, because it
- * may select a standby.
+ * Returns a command that forwards a local port to the active broker. Forwarding to the Service is not enough, because
+ * it may select a standby.
  */
 function forwardToActive(namespace: string): string {
   return `kubectl -n ${namespace} port-forward "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" 9090`;

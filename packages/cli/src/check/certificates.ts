@@ -1,6 +1,6 @@
 /**
- * Checks the certificates of the broker and the edge. In the cluster, they must be issued; from outside, they must be
- * trusted.
+ * Checks the certificates of the broker and the edge. Inside the cluster, it checks that they have been issued; from
+ * outside, it checks that they are trusted.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
@@ -12,26 +12,26 @@ import { type CheckContext, list } from './context.ts';
 import { checkExpiry } from './expiry.ts';
 
 export interface PublicAddressOptions {
-  /** Namespace of the Helm release. */
+  /** The namespace of the Helm release. */
   readonly namespace: string;
-  /** Additional CA that agents trust, in PEM. Defaults to Node's built-in roots. */
+  /** An additional CA that agents trust, in PEM format. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Current time in Unix milliseconds. */
+  /** The current time in Unix milliseconds. */
   readonly now: number;
 }
 
 const CHECK = 'certificates';
 const DAY = 86_400;
 /**
- * Warn when fewer than this many days remain or, for short-lived certificates, when less than a quarter of the lifetime
- * remains. The chart's alert uses the same thresholds.
+ * The check warns if fewer than this many days remain or, for short-lived certificates, if less than a quarter of the
+ * lifetime remains. The chart's alert uses the same thresholds.
  */
 const WARN_DAYS = 14;
 const WARN_SHARE = 1 / 4;
 
 /**
  * Checks that a public address resolves, accepts connections, and presents a trusted certificate.
- * @param part component that the address belongs to
+ * @param part the component that the address belongs to
  */
 export async function checkPublicAddress(
   part: 'broker' | 'edge',
@@ -94,9 +94,9 @@ interface Condition {
 const LONGEST = 300;
 
 /**
- * Checks the status that cert-manager reports for the chart's Certificates. They exist only if the chart values set an
- * issuer, and not if an operator provides the Secrets.
- * @returns no findings if all certificates are issued; checkPublicAddress() checks their lifetime
+ * Checks the status that cert-manager reports for the chart's Certificates. These exist only if the chart values
+ * specify an issuer. If an operator provides the Secrets, there are no Certificates.
+ * @returns no findings if all certificates have been issued. Their lifetime is checked by checkPublicAddress()
  */
 export async function checkIssuedCertificates({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const found = await list(http, `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`);

@@ -1,14 +1,14 @@
-/** Context for the installation checks, with helpers that query the cluster and describe failed requests. */
+/** Defines the context of the installation checks, and helpers that query the cluster and describe failed requests. */
 import type { KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import type { MeshpassError } from '@meshpass/identity/error';
 import type { Finding } from '../diagnosis/finding.ts';
 
 export interface CheckContext {
   readonly http: Pick<KubernetesHttp, 'call'>;
-  /** Namespace of the Helm release. */
+  /** The namespace of the Helm release. */
   readonly namespace: string;
   readonly rootNamespace: string;
-  /** Name of istiod's Service. */
+  /** The name of istiod's Service. */
   readonly istiod: string;
   readonly gateway: {
     readonly namespace: string;
@@ -20,7 +20,7 @@ export interface CheckContext {
   readonly now: () => number;
 }
 
-/** A Kubernetes object, typed only as far as the checks need. */
+/** A Kubernetes object. Only the fields that the checks need are typed. */
 export interface Seen {
   readonly metadata: {
     readonly name: string;
@@ -33,8 +33,8 @@ export interface Seen {
 }
 
 /**
- * Reads one object from the API server.
- * @returns undefined if it does not exist
+ * Reads a single object from the API server.
+ * @returns undefined if the object does not exist
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function read(http: CheckContext['http'], path: string): Promise<Seen | undefined> {
@@ -44,7 +44,7 @@ export async function read(http: CheckContext['http'], path: string): Promise<Se
 
 /**
  * Lists objects, optionally filtered by labels.
- * @returns an empty list if the kind is not installed
+ * @returns an empty list if the resource kind is not installed
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function list(
@@ -60,7 +60,7 @@ export async function list(
   return (body as { items?: readonly Seen[] } | undefined)?.items ?? [];
 }
 
-/** Describes a failed request to the cluster, as evidence for a finding. */
+/** Describes a failed request to the cluster as evidence for a finding. */
 export function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
   const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
   if (status !== 403) return seen;

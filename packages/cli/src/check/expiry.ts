@@ -1,10 +1,10 @@
-/** Checks the remaining lifetime of certificates. */
+/** Checks how long certificates remain valid. */
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 
 const DAY_MS = 86_400_000;
 
 export interface ExpiryAdvice {
-  /** Warn if fewer than this many days remain. */
+  /** The check warns if fewer than this many days remain. */
   readonly days: number;
   readonly seen: string;
   readonly command: string;
@@ -12,9 +12,9 @@ export interface ExpiryAdvice {
 }
 
 /**
- * Checks an expiry time.
- * @param until expiry time in Unix milliseconds
- * @param now current time in Unix milliseconds
+ * Checks how soon something expires.
+ * @param until the expiry time in Unix milliseconds
+ * @param now the current time in Unix milliseconds
  */
 export function checkExpiry(check: string, what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
   const { days, ...more } = advice;

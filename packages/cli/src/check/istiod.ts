@@ -1,4 +1,4 @@
-/** Checks istiod: its readiness, its version, and the lifetime of the mesh's root certificates. */
+/** Checks whether istiod is ready, which version it runs, and how long the mesh's root certificates remain valid. */
 
 import { X509Certificate } from 'node:crypto';
 import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -7,7 +7,7 @@ import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 import { checkExpiry } from './expiry.ts';
 
-/** Checks that istiod is ready and runs a single version. */
+/** Checks that istiod is ready and that all of its Pods run the same version. */
 export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<Finding> {
   const slices = await list(http, `/apis/discovery.k8s.io/v1/namespaces/${rootNamespace}/endpointslices`, {
     'kubernetes.io/service-name': istiod,
@@ -38,7 +38,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
   return ok('istiod', `${ready.length} ready; ${told}.`, seen);
 }
 
-/** Lists the versions of the istiod Pods, taken from their image tags. Images without a version tag are omitted. */
+/** Lists the versions of the istiod Pods according to their image tags. Images without a version tag are ignored. */
 async function istiodVersions({
   http,
   rootNamespace,
@@ -52,7 +52,7 @@ function versionsOf({ spec }: Seen): readonly string[] {
   return containers.flatMap(({ image }) => /:([0-9]+\.[0-9][\w.-]*)(?:@|$)/.exec(image ?? '')?.[1] ?? []);
 }
 
-/** Checks the lifetime of the mesh's root certificates. */
+/** Checks how long the mesh's root certificates remain valid. */
 export async function checkRoots({ http, rootNamespace, now }: CheckContext): Promise<readonly Finding[]> {
   const map = await read(http, `/api/v1/namespaces/${rootNamespace}/configmaps/istio-ca-root-cert`);
   const pem: unknown = map?.data?.['root-cert.pem'];
@@ -80,12 +80,12 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
 }
 
 /**
- * Istio minor releases that the tests cover (docs/testing/releases.md). Keep in sync with the README, the install page
- * and docs/versioning.md.
+ * The Istio minor releases that the tests cover (docs/testing/releases.md). Keep this list in sync with the README, the
+ * install page and docs/versioning.md.
  */
 export const TESTED_ISTIO_VERSIONS: readonly string[] = ['1.29', '1.30', '1.31'];
 
-/** Checks that the version of each istiod is one that Meshpass is tested with. */
+/** Checks that every running istiod has a version that Meshpass is tested with. */
 export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
   const versions = await istiodVersions(context);
   const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;

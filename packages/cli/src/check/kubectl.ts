@@ -1,6 +1,6 @@
 /**
- * Checks kubectl access from workspaces. Its parts must be enabled either together or not at all, and the bound roles
- * must not permit too much.
+ * Checks that kubectl access from workspaces is enabled either in all components or in none of them, and that the bound
+ * roles do not grant too many permissions.
  */
 import { clusterRoleOf, knownRoles, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
@@ -9,7 +9,9 @@ import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
 
-/** Checks that the parts are enabled consistently, and what the bound roles permit. */
+/**
+ * Checks that kubectl access is configured consistently, and that the bound roles do not grant too many permissions.
+ */
 export async function checkKubectl(context: CheckContext): Promise<readonly Finding[]> {
   return [await checkParts(context), await checkBoundRoles(context)].flat();
 }
@@ -47,7 +49,7 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   );
 }
 
-/** Returns the value of a flag of the first container. If the flag is repeated, the last value wins. */
+/** Returns the value of a command-line flag of the first container. If the flag is repeated, the last value is used. */
 function flagOf(deployment: Seen | undefined, flag: string): string | undefined {
   const args: readonly unknown[] = deployment?.spec?.template?.spec?.containers?.[0]?.args ?? [];
   const found = args.findLast((one) => typeof one === 'string' && one.startsWith(`${flag}=`));

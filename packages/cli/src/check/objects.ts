@@ -1,15 +1,15 @@
-/** Checks the cluster's version, and that the chart's admission policies and mesh gateway exist and take effect. */
+/** Checks the Kubernetes version, and that the chart's admission policies and mesh gateway exist and take effect. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
-/** Names of the chart's admission policies. */
+/** The names of the chart's admission policies. */
 export const ADMISSION_POLICIES = [
   ...['meshpass-accounts', 'meshpass-active', 'meshpass-grants', 'meshpass-namespaces'],
   ...['meshpass-policies', 'meshpass-workloads'],
   ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion', 'meshpass-signing-key'],
 ] as const;
-/** First Kubernetes minor version in which ValidatingAdmissionPolicy is stable. */
+/** The first Kubernetes minor version in which ValidatingAdmissionPolicy is stable. */
 const OLDEST_KUBERNETES = 30;
 
 /** Checks that the Kubernetes version is supported. */
@@ -30,7 +30,7 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
   ];
 }
 
-/** Checks the admission policies. A policy has no effect without a binding whose action is Deny. */
+/** Checks the admission policies. A policy has no effect unless a binding with the action Deny exists. */
 export async function checkAdmissionPolicies({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const path = '/apis/admissionregistration.k8s.io/v1';
   const bindings = await list(http, `${path}/validatingadmissionpolicybindings`);
@@ -78,7 +78,7 @@ function reasonAgainst(
 
 /**
  * Whether a binding enforces its policy without exceptions. A policy with parameters must be bound to all of them, but
- * only for Meshpass objects: meshpass-policies denies the broker access to all other objects.
+ * only for Meshpass objects, because meshpass-policies denies the broker access to all other objects.
  */
 function isWhole({ spec: policy }: Seen, { spec }: Seen): boolean {
   if (!spec.validationActions?.includes('Deny')) return false;
@@ -97,8 +97,8 @@ function isWhole({ spec: policy }: Seen, { spec }: Seen): boolean {
 }
 
 /**
- * Whether a policy applies to this broker. Each of the chart's policies has a single match condition: the request comes
- * from the broker or concerns its namespace.
+ * Whether a policy applies to this broker. Each of the chart's policies has exactly one match condition: the request
+ * comes from the broker or concerns its namespace.
  */
 function isAbout(namespace: string, { spec }: Seen): boolean {
   const conditions: readonly { expression?: string }[] = spec.matchConditions ?? [];
@@ -110,7 +110,7 @@ function isAbout(namespace: string, { spec }: Seen): boolean {
   return !isNarrowed && conditions.length === 1 && names.some((name) => conditions[0]!.expression?.includes(name));
 }
 
-/** Checks that the mesh gateway is ready and exposes only granted hosts. */
+/** Checks that the mesh gateway is ready and exposes only the granted hosts. */
 export async function checkGateway({ http, gateway }: CheckContext): Promise<readonly Finding[]> {
   const { namespace, labels, port } = gateway;
   const selector = Object.entries(labels)
@@ -181,7 +181,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     : [ok('gateway', `${selector} in ${namespace}: ready, and open to granted hosts.`, seen)];
 }
 
-/** Whether a selector selects Pods with these labels. */
+/** Whether a selector matches the labels of a Pod. */
 function matches(selector: Record<string, string> | undefined, labels: Readonly<Record<string, string>>): boolean {
   return Object.entries(selector ?? {}).every(([key, value]) => labels[key] === value);
 }

@@ -1,5 +1,6 @@
 /**
- * Checks the permissions of the broker's ServiceAccount. It must have all required permissions, and no dangerous ones.
+ * Checks the permissions of the broker's ServiceAccount. It must have all the permissions that it needs, and none that
+ * are dangerous.
  */
 import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
 import type { Findings } from '../diagnosis/run.ts';
@@ -9,7 +10,7 @@ export interface KubernetesPermission {
   readonly group: string;
   readonly resource: string;
   readonly verbs: readonly string[];
-  /** Namespace that the permission is limited to. If absent, it applies to the whole cluster. */
+  /** The namespace that the permission is limited to. If it is absent, the permission applies to the whole cluster. */
   readonly where?: 'release' | 'root';
   readonly name?: string;
 }
@@ -18,8 +19,8 @@ const SECURITY = 'security.istio.io';
 const NETWORKING = 'networking.istio.io';
 
 /**
- * Permissions that the broker requires. Keep in sync with the chart's files/broker-rbac.yaml, except that the names for
- * `bind` depend on the installation.
+ * The permissions that the broker needs. Keep this list in sync with the chart's files/broker-rbac.yaml. The `bind`
+ * permissions are left out, because their names depend on the installation.
  */
 export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
   { group: '', resource: 'serviceaccounts', verbs: ['create', 'delete', 'list'] },
@@ -49,8 +50,8 @@ export const BROKER_PERMISSIONS: readonly KubernetesPermission[] = [
 ];
 
 /**
- * Permissions that the broker must never have. An attacker who controls the broker could use them to extend that
- * control, across the cluster or within one of its namespaces.
+ * Permissions that the broker must never have. They would allow an attacker who controls the broker to gain control of
+ * the whole cluster or of individual namespaces.
  */
 export const NEVER: readonly KubernetesPermission[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },
@@ -63,19 +64,22 @@ export const NEVER: readonly KubernetesPermission[] = [
   { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies', verbs: ['delete', 'patch'] },
 ];
 
-/** Resources that GitOps manages, so the broker must not have write access to them. */
+/** The resources that GitOps manages. The broker must not have write access to them. */
 const WRITTEN_BY_OTHERS = ['rolebindings', 'sidecars', 'namespaces', 'gateways', 'authorizationpolicies'];
 const READS: readonly string[] = ['get', 'list', 'watch'];
 
-/** Permissions that the broker requires with GitOps. Keep in sync with the chart's files/broker-rbac-gitops.yaml. */
+/**
+ * The permissions that the broker needs with GitOps. Keep this list in sync with the chart's
+ * files/broker-rbac-gitops.yaml.
+ */
 export const GITOPS_PERMISSIONS: readonly KubernetesPermission[] = [
   ...BROKER_PERMISSIONS.flatMap(withoutWriting),
   { group: SECURITY, resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch'], where: 'root' },
 ];
 
 /**
- * Checks the broker's permissions with SubjectAccessReview, so that the API server considers every binding and every
- * authorizer.
+ * Checks the broker's permissions with SubjectAccessReview, so that the API server takes every binding and every
+ * authorizer into account.
  */
 export async function checkBrokerPermissions(context: CheckContext): Promise<readonly Finding[]> {
   const user = `system:serviceaccount:${context.namespace}:meshpass-broker`;
@@ -125,14 +129,14 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
 }
 
 /**
- * Expands a cluster-wide permission to the release and root namespaces, which contain the keys of the broker and
- * istiod. A cluster-wide query does not see Roles in a namespace.
+ * Extends a cluster-wide permission to the release and root namespaces, which contain the keys of the broker and
+ * istiod. A cluster-wide query does not consider Roles, which are limited to a namespace.
  */
 function everywhere(right: KubernetesPermission): readonly KubernetesPermission[] {
   return [right, { ...right, where: 'release' }, { ...right, where: 'root' }];
 }
 
-/** Drops namespaced permissions that are also granted cluster-wide. */
+/** Removes namespaced permissions that are also granted cluster-wide. */
 function widest<T extends { right: KubernetesPermission; verb: string }>(given: readonly T[]): readonly T[] {
   const of = ({ right, verb }: T) => `${verb} ${right.group}/${right.resource}`;
   const whole = new Set(given.filter(({ right }) => right.where === undefined).map(of));
@@ -146,8 +150,8 @@ function withoutWriting(right: KubernetesPermission): readonly KubernetesPermiss
 }
 
 /**
- * Asks the API server whether a permission is granted.
- * @param user user name of a ServiceAccount; undefined for the kubeconfig's own user
+ * Checks with the API server whether a permission is granted.
+ * @param user the user name of a ServiceAccount, or undefined for the kubeconfig's own user
  */
 export async function hasKubernetesPermission(
   { http }: Pick<CheckContext, 'http'>,
@@ -182,7 +186,7 @@ export async function hasKubernetesPermission(
   return (body as { status?: { allowed?: boolean } }).status?.allowed === true;
 }
 
-/** Formats a resource the way kubectl does: `roles.rbac.authorization.k8s.io`. */
+/** Formats a resource the way kubectl does, for example `roles.rbac.authorization.k8s.io`. */
 export function nameOf({ group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>): string {
   const of = group === '' ? resource : `${resource}.${group}`;
   return name ? `${of} ${name}` : of;
@@ -205,8 +209,8 @@ function asked({ group, resource, name }: KubernetesPermission, verb: string, na
 const KEYS_JOB = 'meshpass-keys';
 
 /**
- * Checks for objects left behind by an installation that was interrupted while it created its keys. Helm removes the
- * Job's permissions only if the Job finishes.
+ * Checks whether an installation was interrupted while it was creating its keys and left objects behind. Helm removes
+ * the Job's permissions only if the Job finishes.
  * @returns no findings if the permissions do not exist or the Job is still running
  */
 export async function checkLeftovers({ http, namespace }: CheckContext): Promise<Findings> {

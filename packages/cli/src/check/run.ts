@@ -1,4 +1,4 @@
-/** Runs all checks of an installation, in dependency order. */
+/** Runs all installation checks in the order of their dependencies. */
 import type { HostPort } from '../command/flag.ts';
 import { type Finding, skippedFinding } from '../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
@@ -15,26 +15,26 @@ export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> 
   readonly cluster: CheckContext;
 }
 
-/** Options for the checks that run from outside, without access to the cluster. */
+/** The options for the checks that run outside the cluster and do not need access to it. */
 export interface OutsideOptions {
-  /** Namespace of the Helm release, used in suggested commands. */
+  /** The namespace of the Helm release, used in the suggested commands. */
   readonly namespace: string;
-  /** Origin of the operator listener. Omit to skip its check. */
+  /** The origin of the operator listener. If it is omitted, the listener is not checked. */
   readonly operator?: string | undefined;
   readonly broker?: HostPort | undefined;
   readonly edge?: HostPort | undefined;
-  /** Additional CA that agents trust, in PEM. Defaults to Node's built-in roots. */
+  /** An additional CA that agents trust, in PEM format. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
-  /** Checks the GitHub App. Omit to skip the check. */
+  /** The check of the GitHub App. If it is omitted, the check is skipped. */
   readonly github?: Check | undefined;
   /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Maximum number of concurrent checks. */
+/** The maximum number of checks that run at the same time. */
 export const CONCURRENCY = 8;
 
-/** Runs the checks in the cluster and from outside. Never throws: a failed check produces a finding. */
+/** Runs the checks both inside and outside the cluster. Never throws. A failed check produces a finding instead. */
 export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
   const inCluster = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
     names: [name],
@@ -57,7 +57,7 @@ export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<
   return await diagnose(checks, CONCURRENCY);
 }
 
-/** Returns the check of the Kubernetes version. All in-cluster checks depend on it. */
+/** Returns the check that verifies the Kubernetes version. All in-cluster checks depend on it. */
 export function kubernetesCheck(cluster: CheckContext): Check {
   return {
     names: ['kubernetes'],

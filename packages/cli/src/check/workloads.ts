@@ -1,4 +1,4 @@
-/** Checks that the chart's Deployments exist and run. If their Pods are not ready, finds out why. */
+/** Checks that the chart's Deployments exist and are running. If their Pods are not ready, it finds out why. */
 import { plainText } from '@meshpass/identity/text';
 import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
@@ -59,15 +59,16 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
 interface Reason {
   readonly why?: string;
   /**
-   * Whether a container has started. If so, Kubernetes has provided everything that the Pod needs, and only the log can
-   * explain the failure.
+   * Whether a container has started. If it has, Kubernetes has provided everything that the Pod needs, so only the log
+   * can explain the failure.
    */
   readonly hasStarted: boolean;
 }
 
 /**
- * Finds out why a Deployment is not ready. Returns the reason of the first Pod that is waiting (for an image, a Secret
- * or a node) or has exited. If there is none, only reports whether a container is running without being ready.
+ * Finds out why a Deployment is not ready. Returns the reason from the first Pod that is waiting (for an image, a
+ * Secret or a node) or has exited. If there is no such Pod, it only reports whether a container is running but not
+ * ready.
  */
 async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
   const { http, namespace } = context;
@@ -97,8 +98,8 @@ async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
 }
 
 /**
- * Returns the last explanation that a failed container logged. The kubelet keeps the end of the log because of the
- * chart's `terminationMessagePolicy`.
+ * Returns the last explanation that a failed container logged. Because the chart sets `terminationMessagePolicy`, the
+ * kubelet keeps the end of the log.
  */
 function lastWords({ state, lastState, ready }: Seen): string | undefined {
   const said: unknown = (state?.terminated ?? lastState?.terminated)?.message;
@@ -110,16 +111,16 @@ function oneLine(text: string): string {
 }
 
 /**
- * Maximum age of an event. The kubelet retries at least every two minutes, so the cause of an older event may already
- * be fixed.
+ * The maximum age of an event to consider. The kubelet retries at least every two minutes, so the cause of an older
+ * event may already have been fixed.
  */
 const LATEST_MS = 5 * 60_000;
-/** Requests only the metadata of an object, so that the content of a Secret is never read. */
+/** Requests only the metadata of an object, so that the contents of a Secret are never read. */
 const METADATA_ONLY = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 
 /**
- * Finds a missing Secret, ConfigMap or key that blocks a Pod. Only events report it, and they remain for an hour after
- * the cause is fixed.
+ * Looks for a missing Secret, ConfigMap or key that prevents a Pod from starting. This is only reported by events,
+ * which remain for an hour even if the cause has been fixed.
  */
 async function mountFailure(context: CheckContext, pod: string): Promise<string | undefined> {
   const { http, namespace, now } = context;
@@ -144,7 +145,7 @@ const MOUNT_FAILURE =
 
 /**
  * Whether the object that an event refers to is still missing.
- * @param isLatest whether the event is recent; returned if the object is unnamed or unreadable
+ * @param isLatest whether the event is recent, which is returned if the object has no name or cannot be read
  */
 async function isMissing(
   { http, namespace }: CheckContext,

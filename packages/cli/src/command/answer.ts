@@ -1,16 +1,19 @@
 /**
- * Prints the answers of commands. They contain untrusted text from manifests and brokers, so anything that could
+ * Prints the output of commands. Because it contains untrusted text from manifests and brokers, anything that could
  * control a terminal or a CI system is neutralized.
  */
 import { type Line, printableJson, terminalText } from '@meshpass/identity/text';
 import { EXIT, type ExitCode } from './failure.ts';
 
 export interface Answer {
-  /** Value for `--output json`. */
+  /** The value to print if the output format is JSON. */
   readonly json: unknown;
-  /** Returns either an array of lines, in which embedded line breaks are replaced, or a preformatted string. */
+  /**
+   * Returns either an array of lines, in which embedded line breaks are replaced, or a string that is already
+   * formatted.
+   */
   readonly text: () => string | readonly Line[];
-  /** Exit code; defaults to 0. */
+  /** The exit code. Defaults to 0. */
   readonly exit?: ExitCode;
 }
 

@@ -1,4 +1,4 @@
-/** Builds the parser for the command tree. Only the selected command's definition is loaded. */
+/** Builds the parser for the command tree. Only the definition of the selected command is loaded. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import { printAnswer } from './answer.ts';
@@ -9,11 +9,11 @@ import { formatFlag, formatHelpFooter, UNKNOWN } from './help.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
- * Builds the parser.
- * @param path names that lead to the selected command or group
- * @param command definition of the command; absent if the command line selects a group
- * @param done called with the command's exit code
- * @param config values from the configuration file; the command line and the environment override them
+ * Builds the parser for a command line.
+ * @param path the names that lead to the selected command or group
+ * @param command the definition of the command, or undefined if the command line selects a group
+ * @param done called with the exit code of the command
+ * @param config values from the configuration file, which are overridden by the command line and the environment
  */
 export function buildParser(
   root: Group,
@@ -24,7 +24,7 @@ export function buildParser(
 ): Commander {
   const program = new Commander('meshpass').version(VERSION);
   program
-    // We report errors ourselves, in the format of --output.
+    // Errors are reported by reportFailure(), in the format given by --output.
     .configureOutput({ outputError: () => {} })
     .configureHelp({ optionDescription: (option) => DESCRIPTIONS.get(option) ?? option.description })
     .exitOverride();
@@ -91,8 +91,8 @@ function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: 
 }
 
 /**
- * Whether an environment variable counts as set. An empty variable does not count, nor does a value such as `false` or
- * `0` for a toggle.
+ * Whether an environment variable counts as set. An empty variable does not count, and neither does a toggle that is
+ * set to a value such as `false` or `0`.
  */
 function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean {
   if (variable === '') return false;
@@ -101,7 +101,8 @@ function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean
 
 /**
  * Builds an option.
- * @param source returns where the current value came from; a list on the command line replaces a configured one
+ * @param source returns where the current value comes from, so that a list on the command line replaces a configured
+ *   one
  */
 function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
   const long = longFlag(name, flag);

@@ -1,8 +1,8 @@
 /**
- * A command is a single definition of its flags, help and action. The option types, the help, the parser (build.ts),
- * the reference (docs/cli.md) and their tests are all derived from the flags. The definition is plain data instead of
- * calls to commander's typed builder, so that shared flags can be spread, listed and documented. Commander still does
- * the parsing.
+ * A command is defined by a single object that contains its flags, help and action. The option types, the help, the
+ * parser (build.ts), the reference (docs/cli.md) and their tests are all derived from the flags. The definition is
+ * plain data, rather than calls to commander's typed builder, so that shared flags can be spread, listed and
+ * documented. Commander still does the parsing.
  */
 import type { Answer } from './answer.ts';
 import type { ExitCode } from './failure.ts';
@@ -11,22 +11,22 @@ import type { Argument, Flag, OptionsOf } from './flag.ts';
 type Inputs<Kind> = Readonly<Record<string, Kind>>;
 
 export interface CommandDefinition<Args extends Inputs<Argument<unknown>>, Flags extends Inputs<Flag<unknown>>> {
-  /** A few sentences that follow the summary in the help. */
+  /** A few sentences that the help shows after the summary. */
   readonly about?: string;
-  /** Positional arguments, in order. */
+  /** The positional arguments, in the order in which they are expected. */
   readonly args?: Args;
   readonly flags: Flags;
   /** Overrides the default meanings in EXIT_CODES. */
   readonly exitCodes?: Readonly<Partial<Record<ExitCode, string>>>;
   /** Environment variables that have no corresponding flag. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Example command lines, complete and ready to run. */
+  /** Complete example command lines that can be run without changes. */
   readonly examples: readonly [string, ...string[]];
-  /** Documentation page, as a path relative to the repository root. */
+  /** The path of the documentation page, relative to the root of the repository. */
   readonly page: string;
   /**
-   * Runs the command. Returns either an answer, which is printed in the format of `--output`, or an exit code. Throws
-   * on failure.
+   * Runs the command and returns either an answer to print in the format given by `--output`, or an exit code. Throws
+   * if the command fails.
    */
   readonly run: (
     options: OptionsOf<Args & Flags>,
@@ -35,18 +35,18 @@ export interface CommandDefinition<Args extends Inputs<Argument<unknown>>, Flags
 
 type AnyDefinition = CommandDefinition<Inputs<Argument<unknown>>, Inputs<Flag<unknown>>>;
 
-/** A definition with its specific types erased, as the rest of the program uses it. */
+/** A command definition whose specific types have been erased, for use by the rest of the program. */
 export interface Command extends Required<Omit<AnyDefinition, 'about' | 'examples' | 'run'>> {
   readonly about?: string;
   readonly examples: readonly string[];
   readonly run: (options: never) => ReturnType<AnyDefinition['run']>;
 }
 
-/** Flag values by option name, in the form in which they would be typed on the command line. */
+/** The values of flags by option name, in the same form as on the command line. */
 export type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
 
 /**
- * Defines a command, and infers the types of its options from the flags and arguments.
+ * Defines a command and infers the types of its options from its flags and arguments.
  * @example
  * export const command = defineCommand({
  *   flags: { lines: wholeNumber('<number>', 'rows to print', { default: '20' }) },

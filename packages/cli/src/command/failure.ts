@@ -1,6 +1,6 @@
 /**
- * Reports the outcome of a command: an exit code for scripts and, on failure, one line with the cause, the next step, a
- * stable error code and a link that explains it.
+ * Reports the outcome of a command: an exit code for scripts and, if the command failed, a message with the cause, the
+ * next step, a stable error code, and a link to an explanation.
  */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -8,11 +8,11 @@ import { terminalText } from '@meshpass/identity/text';
 
 export const EXIT = {
   ok: 0,
-  /** The command was rejected or failed. A retry does not help. */
+  /** The command was rejected or failed. Retrying does not help. */
   failed: 1,
   /** The flags, the arguments or the configuration are invalid. */
   usage: 2,
-  /** A required component does not respond. A retry may help. */
+  /** A required component is not responding. Retrying may help. */
   unavailable: 3,
   /** The answer is neither yes nor no, because Meshpass does not understand an object that affects it. */
   unknown: 4,
@@ -20,7 +20,9 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** Default meanings of the exit codes. Only commands that define `unknown` themselves exit with it. */
+/**
+ * The default meanings of the exit codes. Only commands that define their own meaning for `unknown` use that exit code.
+ */
 export const EXIT_CODES: Readonly<Partial<Record<ExitCode, string>>> = {
   0: 'done',
   1: 'rejected or failed',
@@ -30,7 +32,7 @@ export const EXIT_CODES: Readonly<Partial<Record<ExitCode, string>>> = {
 
 export type Output = 'text' | 'json';
 
-/** Prints an error and returns the exit code. */
+/** Prints an error and returns the corresponding exit code. */
 export function reportFailure(thrown: unknown, output: Output): ExitCode {
   const error = toMeshpassError(thrown, 'internal', thrown instanceof Error ? thrown.message : String(thrown));
   if (output === 'json') {
@@ -45,8 +47,8 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
 }
 
 /**
- * Returns the URL of the page that explains an error code. Errors about invalid input have no page, because the message
- * already names the flag or setting and the cause.
+ * Returns the URL of the page that explains an error code. There is no such page for errors about invalid input,
+ * because their messages already contain the flag or setting and the cause.
  */
 export function explanationUrl(code: ErrorCode): string | undefined {
   return isWrongInput(code) ? undefined : errorCodeUrl(code);
@@ -58,7 +60,7 @@ function isWrongInput(code: ErrorCode): boolean {
 
 function exitCodeOf(error: MeshpassError): ExitCode {
   if (isWrongInput(error.code)) return EXIT.usage;
-  // Not a rejection: `meshpass up` starts the agent, and then a retry succeeds.
+  // This is not a rejection. After `meshpass up` has started the agent, a retry succeeds.
   if (error.code === 'agent_not_running') return EXIT.unavailable;
   return error.retryable ? EXIT.unavailable : EXIT.failed;
 }

@@ -1,5 +1,6 @@
 /**
- * Defines flags and arguments as data. The return type of `read` determines the type of the value that `run` receives.
+ * Defines flags and arguments as data. The return type of `read` determines the type of the value that is passed to
+ * `run`.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 
@@ -8,7 +9,7 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** Namespaced name of a Kubernetes object. */
+/** The name and namespace of a Kubernetes object. */
 export interface ObjectName {
   readonly namespace: string;
   readonly name: string;
@@ -16,17 +17,17 @@ export interface ObjectName {
 
 export interface Flag<T> {
   /**
-   * Placeholder in the help: `<file>`, or `<path...>` if the flag takes more than one word. Absent if the flag takes no
-   * value.
+   * The placeholder to show in the help: `<file>`, or `<path...>` if the flag takes more than one word. It is absent if
+   * the flag takes no value.
    */
   readonly value?: string;
-  /** Meaning of the value, including its unit. */
+  /** Describes the value, including its unit. */
   readonly summary: string;
   readonly env?: string;
   readonly isRequired: boolean;
-  /** Default value, as it would be typed on the command line. */
+  /** The default value, as it would be written on the command line. */
   readonly default?: string;
-  /** Describes the behaviour without the flag, if the default is not a plain value. */
+  /** Describes what happens without the flag, if the default is not a plain value. */
   readonly defaultText?: string;
   readonly choices?: readonly string[];
   readonly kind: 'value' | 'list' | 'on' | 'off';
@@ -35,30 +36,31 @@ export interface Flag<T> {
    * users.
    */
   readonly isSecret?: boolean;
-  /** Whether configuration files must not set the flag, because it must be visible in the process list. */
+  /** Whether configuration files must not set the flag, because it has to be visible in the process list. */
   readonly isCommandLineOnly?: boolean;
   /**
    * Parses a value.
-   * @param name name of the flag, for error messages
-   * @param before for a list, the values from earlier occurrences
+   * @param name the name of the flag, for error messages
+   * @param before for a list, the values of the flag's earlier occurrences
    */
   readonly read: (text: string, name: string, before: unknown) => T;
 }
 
-/** A positional argument. Arguments are matched in the order of their definition. */
+/** A positional argument. Arguments are expected in the order in which they are defined. */
 export interface Argument<T> {
   readonly summary: string;
   readonly isRequired: boolean;
   readonly isVariadic: boolean;
   readonly choices?: readonly string[];
-  /** Never called; it exists only to carry the type. */
+  /** This function is never called. It only carries the type of the argument. */
   readonly read: () => T;
 }
 
 type ValueOf<One> = One extends { readonly read: (...words: never[]) => infer T } ? T : never;
 
 /**
- * Options that `run` receives: one property for each flag and argument, which is optional if the value may be absent.
+ * The options that are passed to `run`. They contain one property for each flag and argument, which is optional if the
+ * value may be absent.
  */
 export type OptionsOf<Inputs> = {
   readonly [Name in keyof Inputs as undefined extends ValueOf<Inputs[Name]> ? never : Name]: ValueOf<Inputs[Name]>;
@@ -89,8 +91,8 @@ function valueFlag<T>(read: (text: string, name: string) => T): ValueFlag<T> {
 export const text = valueFlag((given) => given);
 
 /**
- * Parses `HOST:PORT`.
- * @throws MeshpassError `usage`, naming the flag
+ * Parses a value of the form `HOST:PORT`.
+ * @throws MeshpassError `usage`, with the name of the flag
  */
 export function parseHostPort(given: string, flag: string): HostPort {
   const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(given);
@@ -101,50 +103,51 @@ export function parseHostPort(given: string, flag: string): HostPort {
 
 /**
  * Parses a non-negative whole number.
- * @throws MeshpassError `usage`, naming the flag
+ * @throws MeshpassError `usage`, with the name of the flag
  */
 export function parseWholeNumber(given: string, flag: string): number {
   if (!/^\d{1,9}$/.test(given)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${given}".`);
   return Number(given);
 }
 
-// Typed flags. On an invalid value, each one throws a MeshpassError `usage` that names the flag.
+// The following functions define flags of specific types. An invalid value is reported as a MeshpassError `usage` that
+// contains the name of the flag.
 
-/** Flag that takes a whole number. */
+/** Defines a flag that takes a whole number. */
 export const wholeNumber = valueFlag(parseWholeNumber);
-/** Flag that takes a port number from 0 to 65535. */
+/** Defines a flag that takes a port number from 0 to 65535. */
 export const port = valueFlag((given, flag) => {
   if (/^\d{1,5}$/.test(given) && Number(given) <= 65_535) return Number(given);
   throw new MeshpassError('usage', `${flag} must be a port from 0 to 65535, not "${given}".`);
 });
-/** Flag that takes `HOST:PORT`. */
+/** Defines a flag that takes a value of the form `HOST:PORT`. */
 export const address: ValueFlag<HostPort> = valueFlag(parseHostPort);
-/** Flag that takes the `NAMESPACE/NAME` of a Kubernetes object. */
+/** Defines a flag that takes the name of a Kubernetes object in the form `NAMESPACE/NAME`. */
 export const objectName: ValueFlag<ObjectName> = valueFlag((given, flag) => {
   const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(given) ?? [];
   if (namespace !== undefined && name !== undefined) return { namespace, name };
   throw new MeshpassError('usage', `${flag} must be NAMESPACE/NAME, not "${given}".`);
 });
-/** Flag that takes a duration such as `90s`, `10m` or `8h`. The parsed value is in seconds. */
+/** Defines a flag that takes a duration such as `90s`, `10m` or `8h`, which is converted to seconds. */
 export const duration = valueFlag((given, flag) => {
   const match = /^([1-9][0-9]{0,5})([smh])$/.exec(given);
   if (!match) throw new MeshpassError('usage', `${flag} must be a duration such as 90s, 30m or 2h, not ${given}.`);
   return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 });
-/** Flag that takes a text, which must not be blank. */
+/** Defines a flag that takes text, which must not be blank. */
 export const nonBlankText = valueFlag((given, flag) => {
   if (given.trim() === '') throw new MeshpassError('usage', `${flag} must not be empty.`);
   return given;
 });
 
-/** Flag that takes `KEY=VALUE`. */
+/** Defines a flag that takes a value of the form `KEY=VALUE`. */
 export const label: ValueFlag<Readonly<Record<string, string>>> = valueFlag((given, name) => {
   const [key, value] = given.split('=');
   if (!key || !value) throw new MeshpassError('usage', `${name} must be KEY=VALUE, not "${given}".`);
   return { [key]: value };
 });
 
-/** Defines a flag with a fixed set of values. */
+/** Defines a flag that accepts a fixed set of values. */
 export function choice<const Choice extends string>(
   choices: readonly Choice[],
   summary: string,
@@ -161,7 +164,7 @@ export function choice<const Choice extends string>(
   };
 }
 
-/** Defines a repeatable flag whose values are collected in a list. */
+/** Defines a flag that can be repeated, and collects its values in a list. */
 export function list(value: string, summary: string): Flag<readonly string[]> {
   return {
     value,
@@ -172,32 +175,32 @@ export function list(value: string, summary: string): Flag<readonly string[]> {
   };
 }
 
-/** Defines a flag that is true if present. */
+/** Defines a flag that is true if it is present. */
 export function toggle(summary: string, more: { readonly env?: string } = {}): Flag<boolean> {
   return { summary, kind: 'on', isRequired: false, read: () => true, ...more };
 }
 
-/** Defines a flag that is false if present: the property `byName` becomes `--no-by-name`. */
+/** Defines a flag that is false if it is present. The property `byName`, for example, becomes `--no-by-name`. */
 export function negatedFlag(summary: string): Flag<boolean> {
   return { summary, kind: 'off', isRequired: false, read: () => false };
 }
 
 /**
  * Defines a required argument.
- * @param choices accepted words; if absent, any word is accepted
+ * @param choices the words to accept. If it is omitted, any word is accepted
  */
 export function argument(summary: string, choices?: readonly string[]): Argument<string> {
   return { summary, isRequired: true, isVariadic: false, ...(choices && { choices }), read: () => '' };
 }
 
-/** Defines an argument that takes any number of words. */
+/** Defines an argument that accepts any number of words. */
 export function variadicArgument(summary: string, { required = false } = {}): Argument<readonly string[]> {
   return { summary, isRequired: required, isVariadic: true, read: () => [] };
 }
 
 /**
- * Adds an environment variable to each flag that does not define one. The variable is named after the flag, such as
- * `MESHPASS_LOG_LEVEL` for `logLevel`.
+ * Adds an environment variable to every flag that does not define one. The variable is derived from the name of the
+ * flag. For example, the variable for `logLevel` is `MESHPASS_LOG_LEVEL`.
  */
 export function withEnvironmentVariables<const Flags extends Readonly<Record<string, Flag<unknown>>>>(
   flags: Flags,
@@ -209,7 +212,7 @@ export function withEnvironmentVariables<const Flags extends Readonly<Record<str
   return Object.fromEntries(named) as Flags;
 }
 
-/** Returns the long form of a flag: `--fail-on` for `failOn`. */
+/** Returns the long form of a flag, such as `--fail-on` for `failOn`. */
 export function longFlag(name: string, { kind }: Pick<Flag<unknown>, 'kind'>): string {
   return `--${kind === 'off' ? 'no-' : ''}${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

@@ -1,10 +1,10 @@
-/** Formats the parts that all help texts share. */
+/** Formats the sections that all help texts have in common. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Command } from './define.ts';
 import { EXIT_CODES, type ExitCode } from './failure.ts';
 import type { Flag } from './flag.ts';
 
-/** Formats a flag: `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
+/** Formats a flag, for example as `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
 export function formatFlag({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {
   const byDefault = defaultText ?? value;
   const more = [
@@ -16,10 +16,10 @@ export function formatFlag({ summary, choices, isRequired, default: value, defau
   return more.length === 0 ? summary : `${summary} (${more.join('; ')})`;
 }
 
-/** Meaning of exit code 4, which only policy commands use. */
+/** The meaning of exit code 4, which only policy commands use. */
 export const UNKNOWN = 'policy commands: unknown, because a deciding policy cannot be evaluated';
 
-/** Formats the end of the help text, after a command's flags or a group's commands. */
+/** Formats the end of the help text, which follows the flags of a command or the commands of a group. */
 export function formatHelpFooter(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
   const variables = Object.entries(command.env);
   const width = Math.max(...variables.map(([name]) => name.length));
@@ -38,7 +38,7 @@ export function formatHelpFooter(command: Pick<Command, 'exitCodes' | 'env' | 'e
   ].join('\n');
 }
 
-/** Lists the exit codes of a command with their meanings. */
+/** Lists the exit codes of a command and their meanings. */
 export function exitCodesOf({ exitCodes }: Pick<Command, 'exitCodes'>): readonly (readonly [ExitCode, string])[] {
   const all = { ...EXIT_CODES, ...exitCodes };
   return Object.entries(all).map(([code, meaning]) => [Number(code) as ExitCode, meaning]);

@@ -1,4 +1,7 @@
-/** Flags that more than one command accepts. They have the same name, meaning and environment variable everywhere. */
+/**
+ * Defines the flags that more than one command accepts. They have the same name, meaning and environment variable in
+ * every command.
+ */
 import { choice, label, type OptionsOf, objectName, text, wholeNumber, withEnvironmentVariables } from './flag.ts';
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
@@ -29,7 +32,7 @@ const operatorToken = text(
   },
 );
 
-/** Flags that select a broker's operator listener and the operator's credentials. */
+/** The flags that select a broker's operator listener and the operator's credentials. */
 export const operatorFlags = withEnvironmentVariables({
   operator: text('<url>', "origin of the broker's operator listener, for example through kubectl port-forward", {
     default: OPERATOR_ORIGIN,
@@ -38,7 +41,7 @@ export const operatorFlags = withEnvironmentVariables({
   caFile,
 });
 
-/** Flags for the broker, and for the identity proof that a developer's workspace sends to it. */
+/** The flags for the broker and for the proof of identity that a developer's workspace sends to it. */
 export const proofFlags = withEnvironmentVariables({
   broker,
   caFile,
@@ -59,24 +62,24 @@ export const tokenAudience = text('<name>', 'audience of identity tokens', {
   default: 'meshpass',
 });
 
-/** Flag for the namespace of manifests that Helm or kustomize rendered without one. */
+/** The namespace to assume for manifests that Helm or kustomize rendered without one. */
 export const namespace = text('<name>', 'namespace of manifests without one, as `helm template` writes them', {
   defaultText: 'default',
 });
 
-/** Flags that locate the mesh gateway. */
+/** The flags that locate the mesh gateway. */
 export const gatewayFlags = withEnvironmentVariables({
   gatewayNamespace: text('<name>', 'namespace of the mesh gateway', { default: 'meshpass-system' }),
   gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", { default: 'istio=meshpass-gateway' }),
   gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', { default: '15443' }),
 });
 
-/** Converts the flags into the location of the mesh gateway. */
+/** Returns the location of the mesh gateway that the flags specify. */
 export function gatewayLocation(flags: OptionsOf<typeof gatewayFlags>) {
   return { namespace: flags.gatewayNamespace, labels: flags.gatewayLabel, port: flags.gatewayPort };
 }
 
-/** Flags for where to keep the latest audit log checkpoint, in addition to the store. */
+/** The flags that define where to keep the latest audit log checkpoint, in addition to the store. */
 export const checkpointFlags = withEnvironmentVariables({
   auditCheckpoint: text('<file>', 'latest audit log checkpoint, shared by all brokers that use the same database', {
     defaultText: 'audit-checkpoint in --data',

@@ -1,12 +1,12 @@
 /**
- * The command tree contains names, one-line summaries and loaders. A command's definition is loaded only when it is
- * called.
+ * The command tree consists of names, one-line summaries and loaders. A command's definition is not loaded until the
+ * command is run.
  */
 import type { Command } from './define.ts';
 
 interface Listed {
   readonly summary: string;
-  /** Heading under which the parent's help lists this command. */
+  /** The heading under which the parent's help lists this command. */
   readonly heading?: string;
 }
 
@@ -15,9 +15,9 @@ export interface Leaf extends Listed {
 }
 
 export interface Group extends Listed {
-  /** Example command lines, complete and ready to run. */
+  /** Complete example command lines that can be run without changes. */
   readonly examples: readonly string[];
-  /** Documentation page for the group's commands, as a path relative to the repository root. */
+  /** The path of the documentation page for the group's commands, relative to the root of the repository. */
   readonly page: string;
   readonly children: Readonly<Record<string, Leaf | Group>>;
 }
@@ -25,18 +25,19 @@ export interface Group extends Listed {
 export type Node = Leaf | Group;
 
 export interface CommandSelection {
-  /** Names of the groups and the command, without `meshpass`. */
+  /** The names of the selected groups and command, without `meshpass`. */
   readonly path: readonly string[];
   readonly node: Node;
-  /** Command line for the parser. */
+  /** The command line to pass to the parser. */
   readonly words: readonly string[];
 }
 
 const HELP_FLAGS = ['--help', '-h'];
 
 /**
- * Finds the command that a command line selects. `help policy lint`, `policy help lint` and `--help policy lint` become
- * `policy lint --help`. Help flags are dropped if the next word is not a command, so that the parser reports that word.
+ * Finds the command selected by a command line. `help policy lint`, `policy help lint` and `--help policy lint` are all
+ * converted to `policy lint --help`. If the next word is not a command, help flags are removed so that the parser
+ * reports that word.
  */
 export function findCommand(root: Group, words: readonly string[]): CommandSelection {
   const path: string[] = [];
@@ -64,7 +65,7 @@ export function withHeading(heading: string, children: Group['children']): Group
   return Object.fromEntries(Object.entries(children).map(([name, child]) => [name, { ...child, heading }]));
 }
 
-/** Lists all commands with their paths, in tree order. */
+/** Lists all commands with their paths, in the order of the tree. */
 export function listLeafCommands(
   node: Node,
   path: readonly string[] = [],
@@ -73,12 +74,12 @@ export function listLeafCommands(
   return Object.entries(node.children).flatMap(([name, child]) => listLeafCommands(child, [...path, name]));
 }
 
-/** Whether a node is a command. */
+/** Whether a node is a command rather than a group. */
 export function isLeaf(node: Node): node is Leaf {
   return 'load' in node;
 }
 
-/** Describes commands that share one module, keyed by their names in that module. */
+/** Defines the commands that a module exports, keyed by their names in that module. */
 export function commandsInModule<Name extends string>(
   load: () => Promise<{ readonly commands: Readonly<Record<Name, Command>> }>,
   summaries: Readonly<Partial<Record<Name, string>>>,

@@ -88,8 +88,8 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
 /**
  * Finds the kubeconfig that kubectl would use, so that the checks examine the same cluster.
  * @returns the path in KUBECONFIG, or `~/.kube/config`
- * @throws MeshpassError `usage` if no kubeconfig exists, or if KUBECONFIG lists more than one file. kubectl would merge
- *   the files, which is not supported here
+ * @throws MeshpassError `usage` if there is no kubeconfig, or if KUBECONFIG lists more than one file. kubectl would
+ *   merge the files, but Meshpass does not support that
  */
 export function findKubeconfig(
   { KUBECONFIG }: Readonly<Record<string, string | undefined>>,

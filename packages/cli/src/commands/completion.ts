@@ -5,12 +5,12 @@ import { bashScript, zshScript } from '../completion/bash.ts';
 import { fishScript } from '../completion/fish.ts';
 import { listCommandCompletions } from '../completion/words.ts';
 
-/** Functions that build the completion script for each shell. */
+/** The functions that build the completion script for each shell. */
 export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
 
 /**
- * Defines `meshpass completion`.
- * @param tree returns the command tree, which includes this command; called only when the command runs
+ * Defines the `meshpass completion` command.
+ * @param tree returns the command tree, which includes this command. It is called only when the command runs
  */
 export function createCompletionCommand(tree: () => Group): Command {
   return defineCommand({

@@ -1,4 +1,4 @@
-/** Defines `meshpass drill`. */
+/** Defines the `meshpass drill` command. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
@@ -90,7 +90,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} requires an operator. Run meshpass login.`);
   const call = isOperator ? createOperatorClient({ ...flags, caFile }) : undefined;
-  // Fail early on a wrong --operator or token, before a session is opened and ended.
+  // Fail early if --operator or the token is wrong, before a session is opened and ended.
   await call?.('GET', '/admin/trust');
   const operator = call && createDrillOperator(call);
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
@@ -109,7 +109,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
       operator,
       cluster,
       progress: (what) => {
-        // With `outside`, the operator needs the progress to know when to end the session.
+        // If the cause is `outside`, the operator needs to see the progress to know when to end the session.
         if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY))
           printErrorLines(`… ${what}`);
       },
@@ -174,13 +174,13 @@ function insideOf({ insideGateway, insidePod }: DrillFlags): InClusterAddresses 
   return { gateway: insideGateway, pods: new Map(pods) };
 }
 
-// Evidence files. An evidence file contains a drill report and the broker's record of the session, which the broker
-// signs as a compact JWS (RFC 7515).
+// The rest of this file verifies evidence files. An evidence file contains a drill report and the broker's record of
+// the session, signed by the broker as a compact JWS (RFC 7515).
 
 /**
  * Verifies an evidence file.
- * @param jws content of the evidence file
- * @param jwks the broker's public keys at the time of the drill
+ * @param jws the contents of the evidence file
+ * @param jwks the public keys that the broker had at the time of the drill
  * @throws MeshpassError `evidence_invalid`
  */
 export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillEvidence> {

@@ -81,7 +81,7 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
 }
 
 /**
- * Proposes a change to the access file. Only the diff is written to standard output, so that it can be piped.
+ * Proposes a change to the access file. Only the diff is written to standard output, so that it can be piped to git.
  * @throws MeshpassError `patch_refused`, `usage`
  */
 function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Answer {
@@ -89,7 +89,7 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
   const patch = proposePatch({ ...input, files });
   const text = () => {
     printErrorLines(...patchLines(patch, input.call));
-    // Write the diff unescaped, because git compares every character.
+    // Print the diff without escaping it, because git compares every character.
     process.stdout.write(patch.diff);
     return [];
   };
@@ -103,7 +103,7 @@ function asked(urls: readonly string[], method: string, headers: readonly string
 
 interface LastRefused {
   readonly call: WantedCall;
-  /** Request id that also appears in the audit log. */
+  /** The request ID, which also appears in the audit log. */
   readonly request?: string;
 }
 
@@ -115,17 +115,17 @@ async function lastRefused(urls: readonly string[]): Promise<LastRefused> {
   return { call: parseWantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 
-/** Whether a host resolves to an address outside this workspace's own listeners. */
+/** Whether a host resolves to an address other than this workspace's own listeners. */
 async function resolves(host: string): Promise<boolean> {
   const found = await lookup(host, { all: true }).catch(() => []);
   return found.some(({ address }) => !isServiceAddress(address));
 }
 
-// Formatting of explanations as text and JSON.
+// The following functions format explanations as text and JSON.
 
 /**
  * Formats the verdict, followed by a line for each hop.
- * @param request id of the refused request, if the explanation is about one
+ * @param request the ID of the refused request, if the explanation is about a specific request
  */
 export function formatExplanation(
   { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
@@ -143,7 +143,7 @@ export function formatExplanation(
   ];
 }
 
-/** Describes a patch for the people who review it. */
+/** Describes a patch to the people who will review it. */
 function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall): readonly string[] {
   return [
     `With this change, grant ${grant} allows ${formatWantedCall(call)}: proven against the compiled policies.`,
@@ -153,7 +153,7 @@ function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall
   ];
 }
 
-/** Converts an explanation into plain data for `--output json`. */
+/** Converts an explanation into plain data for JSON output. */
 export function explainJson(
   { verdict, call, session, contact, endpoint, grant, hops, beyond }: Explanation,
   request?: string,

@@ -10,10 +10,10 @@ import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts'
 import { registerGithubApp } from '../github-app/create-app.ts';
 import { GITHUB_APP_EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
 
-/** Time to wait for the browser: GitHub's code is valid for an hour. */
+/** How long to wait for the browser. The code that GitHub issues is valid for one hour. */
 const PATIENCE_MS = 3_600_000;
 const GITHUB_API = 'https://api.github.com';
-/** Maximum length of a GitHub App's name. */
+/** The maximum length of a GitHub App's name. */
 const LONGEST_NAME = 34;
 
 const flags = {
@@ -110,7 +110,7 @@ async function create(options: OptionsOf<typeof flags>): Promise<Answer> {
   };
 }
 
-/** Lists commands to paste next, for the Helm chart and for a broker that is started manually. */
+/** Lists the commands to run next, both for the Helm chart and for a broker that is started manually. */
 function nextSteps(id: number, { organization, keyFile, githubApi: api }: OptionsOf<typeof flags>): readonly string[] {
   const isOther = api !== GITHUB_API;
   const app = `--github-app ${id} --github-app-key ${quoteShellWord(keyFile)}${isOther ? ` --github-api ${quoteShellWord(api)}` : ''}`;

@@ -29,7 +29,7 @@ const loginFlags = {
 
 interface WhoAmI {
   readonly operator: Operator;
-  /** Null for the break-glass token, as is `confirmed_until`. */
+  /** Both `expires_at` and `confirmed_until` are null for the break-glass token. */
   readonly expires_at: string | null;
   readonly confirmed_until: string | null;
   readonly actions: readonly string[];
@@ -76,13 +76,13 @@ export const commands = {
   }),
 };
 
-/** How long to wait for the person to sign in. */
+/** How long to wait for the user to sign in. */
 const PATIENCE_MS = 5 * 60_000;
 const BROKER_PATIENCE_MS = 30_000;
 
 /**
- * Signs in.
- * @throws MeshpassError `usage` if flags conflict; also the errors of loginOperator()
+ * Signs an operator in.
+ * @throws MeshpassError `usage` if flags conflict, or any error thrown by loginOperator()
  */
 async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
   const { operator, issuer, device, browser, serviceAccountToken } = options;
@@ -120,7 +120,7 @@ async function signOut(file: SessionFile, options: OperatorEndpoint) {
   if (session) {
     const send = createSender(options, createDpopAuthenticator(session), BROKER_PATIENCE_MS);
     await send('DELETE', '/operator/session').catch((thrown: unknown) => {
-      // Ignore a session that has already ended: that is the goal of a logout.
+      // Ignore the error if the session has already ended, because that is the purpose of logging out.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
     });
   }

@@ -31,9 +31,9 @@ export const command = defineCommand({
 
 interface Rotated extends Trust {
   readonly kid: string;
-  /** Ids of the revoked keys; absent if no key was revoked. */
+  /** The IDs of the revoked keys. Absent if no key was revoked. */
   readonly dropped?: readonly string[];
-  /** Whether this request started the rotation. False if one was already in progress. */
+  /** Whether this request started the rotation. False if a rotation was already in progress. */
   readonly made?: boolean;
 }
 
@@ -41,7 +41,8 @@ const LOOK_MS = 1_000;
 
 /**
  * Rotates the signing key.
- * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; also the broker's errors
+ * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed, or the error that the broker
+ *   returns
  */
 async function rotate(options: RotateOptions): Promise<Answer> {
   const call = createOperatorClient(options);
@@ -62,7 +63,7 @@ async function rotate(options: RotateOptions): Promise<Answer> {
   const { kid, dropped, made, ...at } = (await call('POST', '/admin/trust/rotate', order)) as Rotated;
   const rotated = { kid, dropped, made };
   if (before !== undefined) await untilAnotherSigns(call, before);
-  // A revocation signs all operators out, so another call would be refused. Use the state in the response instead.
+  // A revocation signs out all operators, so another request would be rejected. Use the state in the response instead.
   const now = dropped ? at : await trust(call);
   return { json: { ...rotated, ...now }, text: () => [whatWasDone(rotated), '', ...formatTrust(now)] };
 }
@@ -76,8 +77,8 @@ function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string
 }
 
 /**
- * Waits until a new key signs. Retryable errors are ignored, because a broker continues the rotation after a restart.
- * It may use yet another key if the first new key had not signed anything.
+ * Waits until a new key signs tokens. Retryable errors are ignored, because the broker resumes the rotation after a
+ * restart. If the first new key has not signed anything by then, the broker may use yet another one.
  */
 async function untilAnotherSigns(call: OperatorCall, before: string): Promise<void> {
   for (;;) {

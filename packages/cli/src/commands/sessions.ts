@@ -9,7 +9,7 @@ import { formatTable } from '../output/table.ts';
 
 const COLUMNS = ['id', 'login', 'subject', 'workspace', 'grants', 'opened_at', 'expires_at', 'lease_expires_at'];
 
-/** Flags that select sessions. */
+/** The flags that select sessions. */
 const selectorFlags = {
   id: text('<id>', 'the session with this ID'),
   user: text('<login>', 'sessions of this login, or of a subject such as github:583231'),
@@ -59,7 +59,7 @@ export const commands = {
 
 interface Closed {
   readonly closed: readonly string[];
-  /** Ids of sessions that had already ended and are now denied. */
+  /** The IDs of sessions that had already ended and whose credentials are now denied. */
   readonly denied: readonly string[];
 }
 
@@ -69,8 +69,8 @@ const AGAIN =
 
 /**
  * Closes the selected sessions.
- * @throws MeshpassError `usage` if the selection is ambiguous, or `--all` has no reason or confirmation; `not_found` if
- *   no session matches `--id`
+ * @throws MeshpassError `usage` if the selection is ambiguous, or if `--all` is used without a reason or confirmation;
+ *   `not_found` if no session matches `--id`
  */
 async function closeSessions(options: CloseOptions): Promise<Answer> {
   const { id, user, workspace, grant, reason } = options;
@@ -98,15 +98,15 @@ function closedText({ closed, denied }: Closed): readonly string[] {
   return [formatClosedSessions(closed), AGAIN];
 }
 
-/** Formats the ids of closed sessions. */
+/** Formats the IDs of closed sessions. */
 export function formatClosedSessions(ids: readonly string[]): string {
   return `Closed ${ids.length === 1 ? '1 session' : `${ids.length} sessions`}: ${ids.join(', ')}`;
 }
 
 /**
- * Lists all matching sessions, fetching every page from the broker.
- * @throws MeshpassError the broker's error, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
- *   are out of order
+ * Lists all sessions that match the flags, fetching every page from the broker.
+ * @throws MeshpassError `agent_broker_unreachable`, `agent_broker_answer_invalid` if the pages are out of order, or the
+ *   error that the broker returns
  */
 async function findSessions(
   options: OperatorOptions & OptionsOf<typeof selectorFlags>,
@@ -122,7 +122,7 @@ async function findSessions(
     const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
     found.push(...page.sessions);
     if (page.next === undefined) return found;
-    // Prevent an endless loop if the broker repeats a page.
+    // Prevent an endless loop if the broker returns the same page again.
     if (page.next <= (after ?? ''))
       throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned session pages out of order.');
     after = page.next;
@@ -131,7 +131,7 @@ async function findSessions(
 
 interface SessionRow {
   readonly login: string;
-  /** Unix seconds. */
+  /** When the session was opened, in Unix seconds. */
   readonly opened_at: number;
 }
 

@@ -56,8 +56,8 @@ async function askVersion(
 
 /**
  * Fetches the broker's version from `GET /version`.
- * @param broker broker's public URL
- * @param ca CA certificates in PEM; defaults to Node's built-in roots
+ * @param broker the broker's public URL
+ * @param ca the CA certificates in PEM format. Defaults to Node's built-in roots
  * @throws MeshpassError `usage`, `agent_broker_unreachable`
  */
 export async function fetchBrokerVersion(broker: string, ca: string | undefined): Promise<string> {
@@ -70,9 +70,9 @@ export async function fetchBrokerVersion(broker: string, ca: string | undefined)
 }
 
 /**
- * Explains why a version skew is not supported. The agent and the broker may differ by at most one minor version
- * (docs/versioning.md).
- * @returns a sentence; undefined if the skew is supported
+ * Explains why a version skew is not supported. The versions of the agent and the broker may differ by at most one
+ * minor version (docs/versioning.md).
+ * @returns a sentence, or undefined if the skew is supported
  */
 export function explainVersionSkew(client: string, broker: string): string | undefined {
   const [ours, theirs] = [client, broker].map(minorOf);

@@ -1,4 +1,4 @@
-/** Commands for the session of the running agent. */
+/** Defines the commands that act on the session of the running agent. */
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/control/config';
@@ -129,8 +129,8 @@ export const commands = {
 };
 
 /**
- * Puts the session's kubeconfig before the user's own. kubectl merges the files, and the current context of the first
- * file wins.
+ * Puts the session's kubeconfig before the user's own. kubectl merges these files and uses the current context of the
+ * first one.
  */
 function besideOwn({ KUBECONFIG: ours, ...rest }: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   if (ours === undefined) return rest;

@@ -1,6 +1,6 @@
 /**
- * Completion scripts for bash 3.2 and later, which do not need the bash-completion package, and for zsh, which can run
- * them.
+ * Builds the completion scripts for bash 3.2 and later, without requiring the bash-completion package, and for zsh,
+ * which can run the bash script.
  */
 import type { CommandCompletion, ValueKind } from './words.ts';
 

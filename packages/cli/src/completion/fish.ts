@@ -1,9 +1,9 @@
-/** Completion script for fish. */
+/** Builds the completion script for fish. */
 import type { CommandCompletion, ValueKind } from './words.ts';
 
 /**
  * Builds the fish completion script.
- * @returns a script to source, or to store as `meshpass.fish` in fish's completions directory
+ * @returns a script to source, or to save as `meshpass.fish` in fish's completions directory
  */
 export function fishScript(commands: readonly CommandCompletion[]): string {
   const paths = commands.filter(({ path }) => path !== '').map(({ path }) => quoted(path));

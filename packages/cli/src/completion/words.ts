@@ -1,34 +1,34 @@
 /**
- * Lists the words that can be completed, based on the command tree and its definitions. The scripts for all shells are
- * built from this list.
+ * Lists the words that can be completed, based on the command tree and the command definitions. The completion scripts
+ * for all shells are built from this list.
  */
 import type { Command } from '../command/define.ts';
 import { type Flag, longFlag } from '../command/flag.ts';
 import { type Group, isLeaf, type Node } from '../command/tree.ts';
 
-/** How to complete the value of a flag or an argument. */
+/** Defines how to complete the value of a flag or an argument. */
 export type ValueKind = 'nothing' | 'word' | 'file' | 'directory' | { readonly choices: readonly string[] };
 
 export interface FlagCompletion {
-  /** Long form, including the dashes. */
+  /** The long form of the flag, including the dashes. */
   readonly long: string;
   readonly summary: string;
   readonly value: ValueKind;
 }
 
 export interface CommandCompletion {
-  /** Names of the groups and the command, separated by spaces. Empty for `meshpass` itself. */
+  /** The names of the groups and of the command, separated by spaces. Empty for `meshpass` itself. */
   readonly path: string;
   readonly children: readonly { readonly name: string; readonly summary: string }[];
   readonly flags: readonly FlagCompletion[];
-  /** How to complete positional arguments. */
+  /** Defines how to complete positional arguments. */
   readonly args: ValueKind;
 }
 
 const HELP: FlagCompletion = { long: '--help', summary: 'explain the command', value: 'nothing' };
 const VERSION: FlagCompletion = { long: '--version', summary: 'print the version', value: 'nothing' };
 
-/** Lists all groups and commands, in tree order. */
+/** Lists all groups and commands, in the order of the tree. */
 export async function listCommandCompletions(tree: Group): Promise<readonly CommandCompletion[]> {
   const [root, ...others] = await below(tree, []);
   return [{ ...root!, flags: [HELP, VERSION] }, ...others];

@@ -1,26 +1,29 @@
-/** A finding of a diagnosis. It describes the subject, the problem, the evidence, and the fix. */
+/** Defines the findings of a diagnosis. A finding contains the subject, the problem, the evidence, and the fix. */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 
-/** State of a finding. `warning`: the subject works, but with limitations. `skipped`: the subject was not examined. */
+/**
+ * The state of a finding. A `warning` means that the subject works, but with limitations. A `skipped` subject was not
+ * examined.
+ */
 export type FindingState = 'ok' | 'warning' | 'failed' | 'unknown' | 'skipped';
 
 export interface Finding<Check extends string = string> {
   readonly check: Check;
   readonly state: FindingState;
   readonly says: string;
-  /** File and line that caused the finding, such as `access.yaml:12`. */
+  /** The file and line that caused the finding, such as `access.yaml:12`. */
   readonly place?: string;
-  /** Evidence for the finding: a file, an address or a request. */
+  /** The evidence for the finding: a file, an address or a request. */
   readonly seen?: string;
-  /** Error code of a failure. */
+  /** The error code, if the state is `failed`. */
   readonly code?: ErrorCode;
   readonly next?: string;
-  /** Shell command that fixes the problem or shows more about it. */
+  /** A shell command that fixes the problem or shows more details. */
   readonly command?: string;
   readonly untried?: string;
-  /** Whether a retry may help. */
+  /** Whether retrying may help. */
   readonly retryable?: boolean;
 }
 
@@ -31,12 +34,12 @@ export function ok<Check extends string>(check: Check, says: string, seen?: stri
   return { check, state: 'ok', says, ...(seen !== undefined && { seen }) };
 }
 
-/** Builds a finding about something that works with limitations. */
+/** Builds a finding about something that works, but with limitations. */
 export function warningFinding<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
   return { check, state: 'warning', says, ...more };
 }
 
-/** Builds a finding about something that cannot be determined from here. */
+/** Builds a finding about something that could not be determined. */
 export function unknown<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
   return { check, state: 'unknown', says, ...more };
 }
@@ -47,7 +50,7 @@ export function skippedFinding<Check extends string>(check: Check, says: string)
 }
 
 /**
- * Builds a failed finding.
+ * Builds a finding about a failure.
  * @param more overrides the default advice for the error code
  */
 export function failedFinding<Check extends string>(
@@ -60,8 +63,8 @@ export function failedFinding<Check extends string>(
 }
 
 /**
- * Builds a finding about a misconfiguration. It requires evidence, and a command that fixes the problem or shows more
- * about it.
+ * Builds a finding about a misconfiguration. The caller must provide evidence, and a command that fixes the problem or
+ * shows more details.
  */
 export function misconfigurationFinding(
   check: string,
@@ -71,13 +74,16 @@ export function misconfigurationFinding(
   return failedFinding(check, new MeshpassError('config_invalid', says), more);
 }
 
-/** Combines findings into one result: failed if any finding failed, otherwise unknown if any finding is unknown. */
+/**
+ * Combines findings into a single result: failed if any finding has failed, otherwise unknown if any finding is
+ * unknown, and otherwise ok.
+ */
 export function overall(findings: readonly Finding[]): 'ok' | 'failed' | 'unknown' {
   return (['failed', 'unknown'] as const).find((state) => findings.some((one) => one.state === state)) ?? 'ok';
 }
 
 /**
- * Returns the exit code for findings. If the first failure is temporary, so may be the later ones, because later checks
+ * Returns the exit code for findings. Only the first failure determines whether a retry may help, because later checks
  * depend on earlier ones.
  */
 export function exitCodeFor(findings: readonly Finding[]): ExitCode {
@@ -85,13 +91,14 @@ export function exitCodeFor(findings: readonly Finding[]): ExitCode {
   return { ok: EXIT.ok, failed: EXIT.failed, unknown: EXIT.unknown }[overall(findings)];
 }
 
-// Advice for error codes, and the claims in GitHub's documentation that the checks rely on.
+// The following constants contain the advice for error codes, and the claims in GitHub's documentation that the checks
+// rely on.
 
 const FORWARDED = 'a new port is forwarded within seconds, even if no editor is connected';
 const OPENED = "a private forwarded port answers to X-Github-Token with the Codespace's GITHUB_TOKEN";
 
 /**
- * Documented behaviour that has never been verified against the real GitHub. See
+ * Documented GitHub behaviour that has never been verified against github.com. See
  * docs/decisions/0012-presence-of-a-codespace.md.
  */
 const READ_ONLY: Partial<Record<ErrorCode, string>> = {
@@ -123,7 +130,7 @@ const NEXT: Partial<Record<ErrorCode, string>> = {
 
 interface Advice {
   readonly next: string;
-  /** Documented GitHub behaviour that the advice relies on and that has never been verified against the real GitHub. */
+  /** Documented GitHub behaviour that the advice relies on and that has never been verified against github.com. */
   readonly untried?: string;
 }
 

@@ -4,12 +4,12 @@ import type { Answer } from '../command/answer.ts';
 import { explanationUrl } from '../command/failure.ts';
 import { exitCodeFor, type Finding } from './finding.ts';
 
-/** A table line: either a finding, or a report row that has its own set of states. */
+/** A line of the table. It is either a finding, or a report row with its own set of states. */
 type Line<State extends string> = Omit<Finding, 'state'> & { readonly state: State };
 
 /**
- * Formats lines in columns. The remaining fields of each line follow on separate lines below it.
- * @param marks label to print for each state
+ * Formats lines in columns. The other fields of each line are printed below it, on separate lines.
+ * @param marks the label to print for each state
  */
 export function formatLines<State extends string>(
   lines: readonly Line<State>[],
@@ -28,7 +28,7 @@ export function formatLines<State extends string>(
   ]);
 }
 
-/** Formats the URL that explains an error code, unless the advice already contains it. */
+/** Formats the URL that explains an error code, unless the advice already contains that URL. */
 function seeLine(code: ErrorCode | undefined, next: string | undefined, indent: string): string[] {
   const page = code && explanationUrl(code);
   return page === undefined || next?.includes(page) ? [] : [`${indent}see:  ${page}`];
@@ -38,7 +38,7 @@ const STATES = { ok: 'ok', warning: 'warning', failed: 'failed', unknown: 'unkno
 
 /**
  * Builds a command's answer from findings.
- * @param member JSON property for the findings
+ * @param member the JSON property that contains the findings
  */
 export function findingsOutput(findings: readonly Finding[], member = 'findings'): Answer {
   return { json: { [member]: findings }, text: () => formatLines(findings, STATES), exit: exitCodeFor(findings) };

@@ -2,23 +2,24 @@
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failedFinding, type More, skippedFinding } from './finding.ts';
 
-/** The findings of a check: either a single finding or a list. */
+/** The findings of a check, which are either a single finding or a list. */
 export type Findings<Name extends string = string> = Finding<Name> | readonly Finding<Name>[];
 
-/** A check of one subject, or of subjects that are best examined together. */
+/** A check of a single subject, or of subjects that are best examined together. */
 export interface Check<Name extends string = string> {
   readonly names: readonly Name[];
-  /** Earlier checks that must succeed first. Otherwise, the result of this check would be meaningless. */
+  /** Earlier checks that have to succeed first. If one of them fails, the result of this check would be meaningless. */
   readonly needs?: readonly Name[];
-  /** Runs the check. Any error that it throws becomes a failed finding under the first name. */
+  /** Runs the check. If it throws an error, that error becomes a failed finding under the first name. */
   readonly run: () => Promise<Findings<Name>> | Findings<Name>;
-  /** Details to add to the finding for a thrown error. */
+  /** Details to add to the finding if the check throws an error. */
   readonly onError?: More | ((error: MeshpassError) => Partial<Finding>);
 }
 
 /**
- * Runs checks. A check is skipped if one that it needs has failed. Never throws: a failed check produces a finding.
- * @param concurrency maximum number of checks to run at the same time
+ * Runs the checks. A check is skipped if another check that it needs has failed. Never throws. A failed check produces
+ * a finding instead.
+ * @param concurrency the maximum number of checks to run at the same time
  * @returns the findings, in the order of the checks
  */
 export async function diagnose<Name extends string>(

@@ -1,4 +1,4 @@
-/** Examines DNS and TLS of the broker and the edge from the perspective of a workspace or an operator. */
+/** Examines name resolution and TLS for the broker and the edge, as seen from a workspace or an operator's machine. */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
@@ -9,14 +9,14 @@ import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 const PATIENCE_MS = 10_000;
 /**
- * Time to wait for an alert. If a server rejects the client's certificate, it sends the alert only after the client has
- * completed the handshake (RFC 8446 section 4.4.2).
+ * How long to wait for a TLS alert. A server that rejects the client's certificate sends the alert only after the
+ * client has completed the handshake (RFC 8446 section 4.4.2).
  */
 const REFUSAL_MS = 300;
-/** Vendors of TLS-intercepting proxies, as named in their CA certificates. */
+/** The vendors of TLS-intercepting proxies, as they appear in their CA certificates. */
 const INTERCEPTORS =
   /zscaler|netskope|forcepoint|palo alto|blue ?coat|symantec web|fortinet|fortigate|sophos|umbrella|mitmproxy|skyhigh|check ?point|barracuda|ssl inspection|tls inspection/i;
-/** Descriptions of failed handshakes, keyed by Node.js error code. */
+/** Explanations of why a handshake failed, keyed by Node.js error code. */
 const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'connection closed before TLS',
@@ -47,29 +47,29 @@ export async function resolveHost(host: string): Promise<readonly string[]> {
 export interface TlsHandshakeOptions {
   readonly host: string;
   readonly port: number;
-  /** CA certificates in PEM; defaults to Node's built-in roots. */
+  /** The CA certificates in PEM format. Defaults to Node's built-in roots. */
   readonly ca: string | undefined;
-  /** Client certificate and key in PEM. */
+  /** The client certificate and its key in PEM format. */
   readonly client?: { readonly cert: string; readonly key: string };
 }
 
-/** A server that completed the handshake, whether or not its certificate is trusted. */
+/** A server that has completed the handshake, whether or not its certificate is trusted. */
 export interface TlsServer {
   readonly protocol: string;
-  /** Issuer of the topmost certificate in the chain. */
+  /** The issuer of the topmost certificate in the chain. */
   readonly issuer: string;
   readonly life: CertificateValidity;
-  /** Host names in the certificate. */
+  /** The host names in the certificate. */
   readonly names: string;
-  /** Node.js error code that explains why the certificate is not trusted; absent if it is trusted. */
+  /** The Node.js error code that explains why the certificate is not trusted. Absent if the certificate is trusted. */
   readonly untrusted?: string;
-  /** Alert with which the server rejected the client's certificate. */
+  /** The alert that the server sent to reject the client's certificate. */
   readonly refusal?: string;
 }
 
 /**
- * Performs a TLS handshake that accepts any certificate. No application data is sent.
- * @returns the server, or a description of the failure if the handshake did not complete
+ * Performs a TLS handshake that accepts any certificate, and sends no application data.
+ * @returns the server, or a description of the failure if the handshake was not completed
  */
 export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsServer | { readonly unreached: string }> {
   const { host, port, ca, client } = handshake;
@@ -108,10 +108,10 @@ export async function examineTls(handshake: TlsHandshakeOptions): Promise<TlsSer
 }
 
 /**
- * Performs a TLS handshake with the broker or the edge, and verifies that it was not intercepted.
- * @returns undefined if the connection failed, which another check reports
- * @throws MeshpassError `agent_broker_unreachable` if another server answers (`detail.tls` contains the Node.js error
- *   code); `tunnel_certificate_untrusted` if the client's certificate is rejected
+ * Performs a TLS handshake with the broker or the edge, and verifies that it is not intercepted.
+ * @returns undefined if the connection failed, which is reported by another check
+ * @throws MeshpassError `agent_broker_unreachable` if a different server answers (`detail.tls` contains the Node.js
+ *   error code), or `tunnel_certificate_untrusted` if the client's certificate is rejected
  */
 export async function performTlsHandshake(handshake: TlsHandshakeOptions): Promise<TlsServer | undefined> {
   const host = handshake.host.replace(/^\[|\]$/g, '');
@@ -152,14 +152,14 @@ function sentenceFor(code: string, { issuer, life }: TlsServer, host: string): s
 }
 
 /**
- * Returns advice about an error that performTlsHandshake() threw.
- * @param otherwise advice to return if the certificate was not the cause
+ * Returns advice about an error that was thrown by performTlsHandshake().
+ * @param otherwise the advice to return if the certificate is not the cause
  */
 export function tlsAdviceFor({ detail }: MeshpassError, otherwise: string): string {
   return tlsFailure(detail.tls)?.next ?? otherwise;
 }
 
-/** Waits for an alert after the handshake. */
+/** Waits for the TLS alert that the server may send after the handshake. */
 function refusalOf(socket: TLSSocket): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, REFUSAL_MS, undefined);
@@ -173,7 +173,7 @@ function refusalOf(socket: TLSSocket): Promise<string | undefined> {
   });
 }
 
-/** Returns the topmost issuer in the chain. For an intercepting proxy, this is the proxy's own CA. */
+/** Returns the topmost issuer in the chain. If a proxy intercepts the connection, this is the proxy's own CA. */
 function issuerOf(certificate: DetailedPeerCertificate): string {
   let top = certificate;
   for (let depth = 0; depth < 10 && top.issuerCertificate && top.issuerCertificate !== top; depth++)

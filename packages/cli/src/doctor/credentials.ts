@@ -12,7 +12,7 @@ import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls
 
 export interface DoctorOptions {
   readonly config: AgentConfig;
-  /** CA of the broker and the edge, in PEM. */
+  /** The CA of the broker and the edge, in PEM format. */
   readonly ca: string | undefined;
   readonly surroundings: HostEnvironment;
   /** Returns the current time in Unix milliseconds. */
@@ -20,8 +20,8 @@ export interface DoctorOptions {
 }
 
 /**
- * Opens a session, checks it and its credentials, and ends it. One of the certificates is presented to the edge. Never
- * throws.
+ * Opens a session, checks it and its credentials, and ends it. The check presents one of the certificates to the edge.
+ * Never throws.
  */
 export async function checkEnrolment(
   { config, ca, now }: DoctorOptions,
@@ -72,7 +72,7 @@ function issued({ svids }: Credentials): string {
 
 /**
  * Checks that the edge can be reached and presents a trusted certificate.
- * @param client client certificate to present; if absent, only the edge's own certificate is checked
+ * @param client the client certificate to present. If it is omitted, only the edge's own certificate is checked
  */
 export async function checkEdge(
   { host, port }: { readonly host: string; readonly port: number },
@@ -97,7 +97,7 @@ export async function checkEdge(
   }
 }
 
-/** Derives the findings about the credentials and the edge from the status of the running agent. */
+/** Derives findings about the credentials and the edge from the status of the running agent. */
 export function checkAgentStatus(status: AgentStatus, now: number): readonly [Finding<'credentials'>, Finding<'edge'>] {
   return [credentialsOf(status, now), edgeOf(status)];
 }

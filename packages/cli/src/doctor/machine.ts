@@ -1,4 +1,6 @@
-/** Checks the workspace itself: Envoy must be installed, the hosts file writable, and the required ports free. */
+/**
+ * Checks the workspace itself: whether Envoy is installed, the hosts file is writable, and the required ports are free.
+ */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -13,16 +15,16 @@ export type MachineCheck = 'envoy' | 'hosts' | 'ports';
 export interface MachineOptions {
   readonly config: AgentConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Whether an agent is running here and already uses the ports. */
+  /** Whether an agent is running here, in which case it already uses the ports. */
   readonly isRunning: boolean;
-  /** Ports of granted services, as far as they are known. */
+  /** The ports of the granted services, as far as they are known. */
   readonly servicePorts: readonly number[];
 }
 
 /** An unused address in 127.64.0.0/10, the range in which the agent listens for services. */
 const PROBE = '127.127.255.254';
 
-/** Runs the machine checks, each of which returns one finding. Never throws. */
+/** Runs the checks of the workspace, each of which returns one finding. Never throws. */
 export async function checkMachine(options: MachineOptions): Promise<readonly Finding<MachineCheck>[]> {
   return [await lookAtEnvoy(options), lookAtHosts(options), await lookAtPorts(options)];
 }
@@ -130,7 +132,7 @@ function maySudo(): boolean {
 
 /**
  * Tries to listen on a port.
- * @returns the error code if the port is not free
+ * @returns the error code if listening failed
  */
 function listenOn(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {

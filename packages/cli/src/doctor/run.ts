@@ -32,18 +32,18 @@ type DoctorCheck =
 export type DoctorFinding = Finding<DoctorCheck>;
 
 /**
- * Maximum clock skew. Mesh certificates are valid for only minutes, and the local clock decides whether they have
- * expired.
+ * The maximum clock skew. Mesh certificates are valid for only a few minutes, and the local clock determines whether
+ * they have expired.
  */
 const MOST_SKEW_MS = 60_000;
-/** Value of GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker expects. */
+/** The value of GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker expects. */
 const FORWARDING_DOMAIN = 'app.github.dev';
 
 const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
 
 /**
  * Runs the checks. A failed check produces a finding.
- * @throws MeshpassError `usage` if the broker's URL is not https
+ * @throws MeshpassError `usage` if the broker's URL does not use https
  */
 export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const config = { ...given.config, broker: parseBrokerUrl(given.config.broker) };
@@ -119,10 +119,10 @@ export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFi
   return await diagnose(checks);
 }
 
-/** Checks the running agent without opening a session, because a second session would end the agent's own. */
+/** Checks the running agent. Does not open a second session, because that would end the agent's own session. */
 async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorFinding[]> {
   const [credentials, edge] = checkAgentStatus(running, now());
-  // If the agent has no connection to the edge, its status does not explain why, so check the edge directly.
+  // If the agent is not connected to the edge, its status does not explain why, so check the edge directly.
   const shown = edge.state === 'ok' || !running.edge ? edge : await checkEdge(running.edge, ca);
   return [
     skippedFinding(
@@ -154,7 +154,7 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
   return source;
 }
 
-/** Rejects proofs that the broker would reject without asking GitHub. */
+/** Rejects proofs that the broker would reject without even contacting GitHub. */
 function refuseOtherKinds(proof: Proof): Proof {
   if (proof.type === 'oidc') {
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
@@ -167,7 +167,7 @@ function refuseOtherKinds(proof: Proof): Proof {
   );
 }
 
-/** Returns the checks that resolve the broker's name and examine its TLS. */
+/** Returns the checks that resolve the broker's host name and examine its TLS certificate. */
 function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
   const { hostname: host, port } = new URL(options.config.broker);
   const handshake = { host, port: Number(port || 443), ca: options.ca };
@@ -203,7 +203,10 @@ const CLOCK = {
   command: 'sudo chronyc makestep || sudo timedatectl set-ntp true',
 };
 
-/** Returns a hint if HTTPS_PROXY is set, because the workspace may reach the internet only through that proxy. */
+/**
+ * Returns a hint if HTTPS_PROXY is set, because the workspace may only be able to reach the internet through that
+ * proxy.
+ */
 function throughProxy(env: Readonly<Record<string, string | undefined>>): string {
   const proxy = env.HTTPS_PROXY || env.https_proxy;
   return proxy
@@ -242,12 +245,12 @@ function secondsOff(skew: number): number {
   );
 }
 
-// Check of kubectl. It presents one of the agent's tokens to the API server through the edge.
+// The kubectl check presents one of the agent's tokens to the API server through the edge.
 
 const Kubeconfig = z.object({
   clusters: z.array(z.object({ cluster: z.object({ 'certificate-authority-data': z.string().optional() }) })).min(1),
 });
-/** API path that any valid token may read. */
+/** An API path that can be read with any valid token. */
 const PATH = '/apis/authentication.k8s.io/v1';
 
 /** Checks that kubectl can reach the API server. Never throws. */

@@ -1,9 +1,12 @@
-/** Attempts to use a credential at one layer, and measures the time from the cause to the first refusal. */
+/**
+ * Attempts to use a credential at a particular layer of the system, and measures how long it takes until the credential
+ * is refused after the session has been ended.
+ */
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 
 /**
- * Result of an attempt. `unclear` means that the credential was neither accepted nor refused, for example because no
- * server responded. Such a result proves nothing.
+ * The result of an attempt. An `unclear` result means that the credential was neither accepted nor refused, for example
+ * because no server responded, so it proves nothing.
  */
 export interface Verdict {
   readonly verdict: 'taken' | 'refused' | 'unclear';
@@ -12,34 +15,35 @@ export interface Verdict {
 
 export interface Attempt {
   readonly layer: DrillLayer;
-  /** Description of the attempt for the report. */
+  /** Describes the attempt in the report. */
   readonly tried: string;
   /**
-   * Verdict that the attempt must produce while the session is live. If it does not, a later refusal proves nothing.
+   * The verdict that the attempt must produce while the session is live. If it produces a different one, a later
+   * refusal proves nothing.
    */
   readonly before: 'taken' | 'refused';
-  /** How long the credential may still be accepted after the cause, in milliseconds. */
+  /** How long the credential may still be accepted after the session has been ended, in milliseconds. */
   readonly limit: number;
-  /** Pause between attempts, in milliseconds. */
+  /** How long to wait between attempts, in milliseconds. */
   readonly pause?: number;
-  /** Part of the report that contains the result; defaults to `replays`. */
+  /** The part of the report that contains the result. Defaults to `replays`. */
   readonly part?: 'replays' | 'left';
   readonly use: () => Promise<Verdict>;
 }
 
 const AGAIN_MS = 25;
 
-/** How long to retry, in milliseconds, and what to do between attempts. */
+/** Defines how long to retry, in milliseconds, and what to do between attempts. */
 export interface RetryOptions {
   readonly limit: number;
   readonly between: () => Promise<unknown>;
 }
 
 /**
- * Uses each credential while the session is live. Attempts that must succeed are retried until they do or the time
- * limit has passed.
- * @returns rows for the credentials that work, and the reasons why the other attempts are unfit: they do not behave as
- *   expected even with live credentials
+ * Uses each credential while the session is live. Attempts that must succeed are retried until they do or until the
+ * time limit has passed.
+ * @returns the rows for the credentials that work, and the reasons why other attempts are unfit, which means that they
+ *   did not behave as expected even with live credentials
  */
 export async function attemptBeforeCause(
   attempts: readonly Attempt[],
@@ -60,8 +64,8 @@ export async function attemptBeforeCause(
 }
 
 /**
- * Uses each credential repeatedly until it is refused or its limit has passed.
- * @param cause time of the cause, from performance.now()
+ * Uses each credential repeatedly until it is refused or its time limit has passed.
+ * @param cause when the session was ended, as returned by performance.now()
  */
 export async function attemptAfterCause(
   attempts: readonly Attempt[],
@@ -80,7 +84,7 @@ export async function attemptAfterCause(
 
 /**
  * Repeats a step until its result is good or the time limit has passed.
- * @returns the last result
+ * @returns the result of the last step
  */
 export async function repeatUntil<T>(
   step: () => Promise<T>,
@@ -110,7 +114,7 @@ async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> 
   }
 }
 
-/** Uses each credential once more, long after it should be dead. */
+/** Uses each credential one last time, long after it should have stopped working. */
 export async function attemptAgain(
   attempts: readonly Attempt[],
   unfit: ReadonlyMap<Attempt, string>,

@@ -4,10 +4,10 @@ import type { DrillSession } from './session.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, probeTunnel, type TunnelReport, type TunnelRequest, waitForClose } from './tunnel.ts';
 
-/** A byte that no protocol accepts as a complete message. */
+/** A single byte that no protocol accepts as a complete message. */
 export const PROBE_BYTE = '\0';
 
-/** Session for which a call is made. */
+/** The session on whose behalf a call is made. */
 export type Caller = Pick<DrillSession, 'ca' | 'mesh' | 'svids' | 'identityToken'>;
 
 export interface Way {
@@ -39,8 +39,8 @@ export function formatRequest(
 }
 
 /**
- * Checks whether the edge opens a tunnel. The layers behind the edge are ignored, because their errors would hide its
- * decision.
+ * Checks whether the edge opens a tunnel. Errors from the layers behind the edge are ignored, because they would hide
+ * the edge's decision.
  */
 export async function probeEdge(caller: Caller, target: Target, svid: boolean): Promise<Verdict> {
   const way = { edge: caller.mesh.edge };
@@ -53,7 +53,7 @@ export async function probeEdge(caller: Caller, target: Target, svid: boolean): 
 
 /**
  * Makes one call and reports whether the mesh accepted it. Any HTTP status from the service itself, even 404, means
- * that the call got through.
+ * that the call was accepted.
  */
 export async function call(caller: Caller, target: Target, way: Way, presented: Presented): Promise<Verdict> {
   const order = createTunnelRequest(target, way, presented.svid);
@@ -98,7 +98,7 @@ export function toVerdict(report: TunnelReport, way: Way): Verdict {
   return { verdict: status === '403' || status === '401' ? 'refused' : 'taken', how: `HTTP ${status}` };
 }
 
-/** Whether an error is a TLS alert with which the peer rejects the certificate or requires one. */
+/** Whether an error is a TLS alert, sent by a peer that rejects the certificate or requires one. */
 function isTlsRefusal(error: string | undefined): boolean {
   return /ALERT|alert|CERTIFICATE_(?:REQUIRED|UNKNOWN|REVOKED|EXPIRED)/.test(error ?? '');
 }

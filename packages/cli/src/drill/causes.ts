@@ -1,4 +1,4 @@
-/** Ways in which a drill can end its own session, and the operator calls that a drill makes. */
+/** Ends the session of a drill by the selected cause, and makes the operator calls that a drill needs. */
 import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { OperatorCall } from '../operator/client.ts';
@@ -9,11 +9,14 @@ export interface CauseContext {
   readonly operator: Operator | undefined;
   /** Opens a new session for the same workspace. */
   readonly rebuild: () => Promise<void>;
-  /** How long to wait for a cause from outside, in milliseconds. */
+  /** How long to wait for the session to be ended from outside, in milliseconds. */
   readonly wait: number;
 }
 
-/** Maps causes to their names in the store (sessions.close_cause). A cause from outside may have any name. */
+/**
+ * Maps causes to their names in the store (sessions.close_cause). The cause `outside` is not included, because such a
+ * session can have any close cause.
+ */
 export const STORED_CLOSE_CAUSES: Readonly<Record<Exclude<DrillCause, 'outside'>, string>> = {
   goodbye: 'goodbye',
   admin: 'operator',
@@ -25,9 +28,10 @@ const POLL_MS = 250;
 const SECOND_MS = 1_000;
 
 /**
- * Ends the session. For an outside cause, waits until the session has ended.
- * @returns time of the cause, from performance.now()
- * @throws MeshpassError the broker's refusal, or `drill_proves_nothing` if the cause did not end the session
+ * Ends the session. If the cause is `outside`, it waits until the session has ended.
+ * @returns when the session was ended, as returned by performance.now()
+ * @throws MeshpassError `drill_proves_nothing` if the cause did not end the session, or the error that the broker
+ *   returns
  */
 export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
   const { held, operator } = context;
@@ -52,7 +56,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       if (renewal.kind !== 'lease') throw notEnded(`it had already ended: ${renewal.cause}`);
       const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
       // Wait one second longer than the lease, because the broker's clock may be slower than the local one. Do not
-      // query the broker before that: a renewal would prolong the session.
+      // query the broker before that, because any renewal would extend the session.
       await pause(lapses + SECOND_MS - performance.now());
       return lapses;
     }
@@ -76,10 +80,10 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Operator calls. Each one throws a MeshpassError with the broker's error code. */
+/** The operator calls that a drill makes. Each of them throws a MeshpassError with the broker's error code. */
 export type Operator = ReturnType<typeof createDrillOperator>;
 
-/** Wraps the parts of the broker's admin API that a drill uses. */
+/** Creates a client for the parts of the broker's admin API that a drill uses. */
 export function createDrillOperator(call: OperatorCall) {
   return {
     close: async (id: string) => {

@@ -1,4 +1,4 @@
-/** Inspects what a session leaves in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
+/** Inspects what a session leaves behind in Kubernetes: its ServiceAccounts, their tokens, and the root DENY policy. */
 import { X509Certificate } from 'node:crypto';
 import type { Svid } from '@meshpass/agent/session/enrol';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
@@ -10,14 +10,17 @@ import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { Attempt, Verdict } from './attempt.ts';
 
 export interface Cluster {
-  /** Creates tokens for the session's ServiceAccounts now, and returns attempts that review them later. */
+  /** Creates tokens for the session's ServiceAccounts, and returns attempts that review them later. */
   tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
-  /** Returns attempts that check for objects that must be gone from Kubernetes, and for objects that must exist. */
+  /**
+   * Returns attempts that check whether the session's ServiceAccounts have been deleted and whether the root DENY
+   * policy contains its principals.
+   */
   remains(svids: readonly Svid[], limit: number): Attempt[];
   close(): void;
 }
 
-/** Audience with which istiod reviews a token before it signs a certificate. */
+/** The audience that istiod uses to review a token before it signs a certificate. */
 const AUDIENCE = 'istio-ca';
 const TOKENS = 20;
 
@@ -38,7 +41,7 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           tried: `token of ServiceAccount ${accountOf(spiffeId).display}`,
         } as const;
         try {
-          // Kubernetes caches token reviews for ten seconds, so a new token is used for each review.
+          // Kubernetes caches token reviews for ten seconds, so each review uses a new token.
           const tokens: string[] = [];
           for (let left = TOKENS; left > 0; left -= 1) tokens.push(await mint(api, spiffeId));
           const use = async (): Promise<Verdict> => {

@@ -1,6 +1,6 @@
 /**
- * Holds connections open while the session ends, both through the edge and from inside the cluster, and measures when
- * each of them dies.
+ * Keeps connections open while the session ends, both through the edge and from inside the cluster, and measures when
+ * each of them is closed.
  */
 import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
@@ -16,21 +16,21 @@ const STREAM_PATIENCE_MS = 5_000;
 export interface HeldConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
-  /** Time at which the connection ended, from performance.now(); undefined while it is open. */
+  /** When the connection ended, as returned by performance.now(). Undefined while the connection is open. */
   readonly diedAt: () => number | undefined;
-  /** Describes how the connection behaved, for the report. */
+  /** Returns a description of how the connection behaved, for the report. */
   readonly how: () => string;
   readonly end: () => void;
 }
 
-/** A connection that could not be opened, and the reason. */
+/** A connection that could not be opened, and the reason why. */
 export interface FailedConnection {
   readonly layer: DrillLayer;
   readonly tried: string;
   readonly why: string;
 }
 
-/** Session to open connections for, and the route that they take. */
+/** The session to open connections for, and the route they take. */
 export interface Hold {
   readonly caller: Caller;
   readonly layer: 'edge' | 'mesh gateway' | 'sidecar';
@@ -60,8 +60,8 @@ export async function holdConnections(
 }
 
 /**
- * Opens a connection, and retries until it stays open. Envoy drains its connections after a policy change, including
- * one that is just being opened. A retry reaches the new listener.
+ * Opens a connection, and retries until it stays open. After a policy change, Envoy drains its connections, including
+ * any that are just being opened. A retry reaches the new listener.
  */
 async function steady(
   open: () => Promise<HeldConnection | FailedConnection>,
@@ -80,9 +80,9 @@ async function steady(
 }
 
 /**
- * Waits until all connections are dead or the time limit has passed. When the mesh denies the session, Istio refuses
- * new connections that bypass the edge, but drains existing ones only within Envoy's drain time. Such connections are
- * noted in the report if they are still open, and do not fail the drill.
+ * Waits until all connections have ended or the time limit has passed. When the mesh denies the session, Istio refuses
+ * new connections that bypass the edge, but drains the existing ones only within Envoy's drain time. If such
+ * connections are still open, they are noted in the report and do not fail the drill.
  */
 export async function waitUntilDead(
   held: readonly (HeldConnection | FailedConnection)[],
@@ -174,7 +174,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldConnection | Faile
       why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
     };
   }
-  // Set the flow-control window to 0, so that the next response cannot send its body and its stream stays open.
+  // Set the flow-control window to 0, so that the body of the next response cannot be sent and its stream stays open.
   await new Promise<void>((resolve, reject) => {
     session.once('close', () => reject(new Error('the connection was shut down')));
     session.settings({ initialWindowSize: 0 }, () => resolve());

@@ -1,4 +1,4 @@
-/** Drill attempts against the API server, for a session that has Kubernetes grants. */
+/** Creates the drill attempts that use the Kubernetes API server, for sessions with Kubernetes grants. */
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import type { Attempt, Verdict } from './attempt.ts';
@@ -7,12 +7,12 @@ import { type FailedConnection, type HeldConnection, held } from './hold-open.ts
 import { brokerVerdict, type DrillSession } from './session.ts';
 import { openTunnel, sendAndRead, type TunnelRequest } from './tunnel.ts';
 
-/** API path that any authenticated caller may read. */
+/** An API path that any authenticated caller may read. */
 const PATH = '/apis/authentication.k8s.io/v1';
 
 /**
- * Creates two attempts for each Kubernetes grant. One requests a new token, and the other calls the API server with the
- * first token.
+ * Creates two attempts for each Kubernetes grant. One of them requests a new token, and the other calls the API server
+ * with the first token.
  */
 export function kubernetesAttempts(session: DrillSession, limit: number): Attempt[] {
   return grantsOf(session).flatMap((grant): Attempt[] => {
@@ -43,7 +43,7 @@ export function kubernetesAttempts(session: DrillSession, limit: number): Attemp
   });
 }
 
-/** Opens a connection to the API server that stays open until the session ends. */
+/** Opens a connection to the API server and keeps it open until the session ends. */
 export async function holdKubernetesConnections(
   session: DrillSession,
 ): Promise<readonly (HeldConnection | FailedConnection)[]> {

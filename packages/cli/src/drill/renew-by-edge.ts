@@ -1,4 +1,4 @@
-/** Renews a lease over an edge's control connection, as the agent does. */
+/** Renews a lease over a control connection to an edge, just as the agent does. */
 import { createSecureContext, type TLSSocket } from 'node:tls';
 import { connectToEdge } from '@meshpass/agent/channel/connect';
 import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
@@ -11,10 +11,13 @@ import type { TunnelCredentials } from './tunnel.ts';
 
 const PATIENCE_MS = 5_000;
 const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
-/** Error codes that prove that the session has ended. No other refusal proves it. */
+/** The error codes that prove that the session has ended. No other error code proves it. */
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
 
-/** Renews a session's lease over a control connection to the edge. Never throws: a refusal is returned as a verdict. */
+/**
+ * Renews a session's lease over a control connection to the edge. Never throws. A refusal is returned as a verdict
+ * instead.
+ */
 export async function renewViaEdge({
   ca,
   key,

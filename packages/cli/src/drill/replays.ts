@@ -7,10 +7,10 @@ import { renewViaEdge } from './renew-by-edge.ts';
 import { brokerVerdict, type DrillSession, renewalVerdict } from './session.ts';
 import { shortName, type Target } from './targets.ts';
 
-/** Addresses inside the cluster's network. */
+/** The addresses that the drill uses if it runs inside the cluster's network. */
 export interface InClusterAddresses {
   readonly gateway?: { readonly host: string; readonly port: number } | undefined;
-  /** Address of a Pod behind each granted service, keyed by the service's `HOST:PORT`. */
+  /** The address of a Pod behind each granted service, keyed by the service's `HOST:PORT`. */
   readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
 }
 
@@ -20,7 +20,7 @@ const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
 
 /**
  * Creates attempts that use the session token and its DPoP key at the broker.
- * @param limit how soon after the session's end they must fail, ms
+ * @param limit how soon after the end of the session the attempts must fail, in milliseconds
  */
 export function brokerReplayAttempts(held: DrillSession, limit: number): Attempt[] {
   const { client, accessToken, session, identityToken } = held;
@@ -64,7 +64,7 @@ export function brokerReplayAttempts(held: DrillSession, limit: number): Attempt
 
 /**
  * Creates attempts that open a tunnel to each target through the edge.
- * @param limit how soon after the session's end they must fail, ms
+ * @param limit how soon after the end of the session the attempts must fail, in milliseconds
  */
 export function edgeReplayAttempts(session: DrillSession, targets: readonly Target[], limit: number): Attempt[] {
   return targets.flatMap((target): Attempt[] => {
@@ -86,7 +86,7 @@ export function edgeReplayAttempts(session: DrillSession, targets: readonly Targ
   });
 }
 
-/** Creates a drill attempt that renews the lease through an edge. */
+/** Creates an attempt that renews the lease through an edge. */
 export function controlChannelAttempt(session: DrillSession, limit: number): Attempt[] {
   return [
     {
@@ -136,7 +136,7 @@ export function inClusterAttempts(
   }
 }
 
-/** Returns `not_tried` rows for the attempts that are impossible without an address inside the cluster. */
+/** Returns `not_tried` rows for the attempts that need an address inside the cluster if that address is not given. */
 export function untriedRows(targets: readonly Target[], { gateway, pods }: InClusterAddresses): DrillReport['rows'] {
   const rows: DrillReport['rows'] = [];
   if (!gateway)
@@ -158,7 +158,7 @@ export function untriedRows(targets: readonly Target[], { gateway, pods }: InClu
   return rows;
 }
 
-/** Finds a target's Pod by any of the service's names, including short ones. */
+/** Finds the Pod of a target by any of the service's names, including short ones. */
 export function findPod({ service }: Target, pods: InClusterAddresses['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }

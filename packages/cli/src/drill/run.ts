@@ -1,6 +1,7 @@
 /**
- * A drill opens a session, uses all of its credentials, ends the session, and uses the credentials again. Credentials
- * that worked before and are now refused are dead. Credentials that are still accepted are stale, and fail the drill.
+ * Runs a drill: it opens a session, uses all of its credentials, ends the session, and uses the credentials again. A
+ * credential that worked before and is now refused is dead. A credential that is still accepted is stale and causes the
+ * drill to fail.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
@@ -30,7 +31,7 @@ export interface DrillOptions extends DrillSessionOptions {
   readonly cause: DrillCause;
   /** Whether to open another session for the same workspace afterwards. */
   readonly rebuild: boolean;
-  /** How long to wait for an external cause, in milliseconds. */
+  /** How long to wait for the session to be ended from outside, in milliseconds. */
   readonly wait: number;
   readonly choice: TargetOptions;
   readonly inside: InClusterAddresses;
@@ -39,20 +40,26 @@ export interface DrillOptions extends DrillSessionOptions {
   readonly progress: (what: string) => void;
 }
 
-/** Time within which an active cause must take effect at the edge and the broker. */
+/** How long the edge and the broker may take to refuse the credentials of a session that has been explicitly ended. */
 const EDGE_LIMIT_MS = 2_000;
-/** Time limit after a lease lapses. Leases are counted in whole seconds and checked every second. */
+/**
+ * How long the edge and the broker may take to refuse the credentials of a session whose lease has lapsed. Leases have
+ * a resolution of one second and are checked every second.
+ */
 const LAPSE_LIMIT_MS = 3_000;
-/** Time limit for the mesh. It covers the write to Kubernetes and the push from istiod to every Envoy. */
+/**
+ * How long the mesh may take to refuse the credentials of an ended session. This includes the write to Kubernetes and
+ * istiod's push to every Envoy.
+ */
 const MESH_LIMIT_MS = 10_000;
-/** How long istiod may take to configure the gateway and the sidecars after a grant is applied or a Pod starts. */
+/** How long istiod may take to configure the gateway and the sidecars after a grant is applied or a Pod is started. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
 
 /**
  * Runs a drill.
- * @throws MeshpassError with the broker's error code if the session cannot be opened; `drill_proves_nothing` if no call
- *   passes the edge before the session ends
+ * @throws MeshpassError with the broker's error code if the session cannot be opened, or `drill_proves_nothing` if no
+ *   call passes the edge before the session ends
  */
 export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   const startedAt = new Date().toISOString();
@@ -101,7 +108,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const rebuild = async () => {
       second ??= await openAgain(options);
       const fresh = second;
-      // Renew the lease of the new session, because the remaining checks may take longer than a lease lasts.
+      // Keep renewing the lease of the new session, because the remaining checks may take longer than a lease lasts.
       beating ??= setInterval(() => void renewalVerdict(fresh), fresh.session.heartbeat_seconds * 1000);
     };
     const at = await end(cause, { held, operator, rebuild, wait: options.wait });
@@ -146,7 +153,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-/** Opens connections from inside the cluster that bypass the edge. */
+/** Opens connections from inside the cluster, bypassing the edge. */
 async function holdInside(
   hold: Pick<Hold, 'caller' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
@@ -212,10 +219,11 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
   return rows;
 }
 
-// Rows about the rebuilt workspace. Its new credentials must work, and the old identity token must not add any access.
+// The following code creates the rows about the rebuilt workspace. Its new credentials must work, and the old identity
+// token must not give it any additional access.
 
 /**
- * Uses the credentials of the new session, and then the old identity token over a connection with the new certificate.
+ * Uses the credentials of the new session, and then the old identity token on a connection with the new certificate.
  * @param old the session that has ended
  * @param fresh the new session of the same workspace
  */
@@ -237,23 +245,24 @@ async function rebuilt(old: DrillSession, fresh: DrillSession, targets: readonly
     const { verdict, how } = await call(mixed, http, way, { svid: true, identityToken: true });
     const expires = new Date((decodeJwt(old.identityToken.value).exp ?? 0) * 1000).toISOString();
     const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;
-    // A sidecar verifies the token offline. The call succeeds only because a live certificate opened the connection.
+    // A sidecar verifies the token offline. The call only succeeds because the connection was opened with a live
+    // certificate.
     const why = `${how}; verified offline until it expires, ${expires}: worth nothing without a live certificate`;
     rows.push(verdict === 'taken' ? row('rebuild', about, 'noted', why) : row('rebuild', about, 'dead', how));
   }
   return rows;
 }
 
-// With `--deny-ended revoked`, the broker denies only revoked sessions in the mesh, and some stale rows do not fail the
+// With `--deny-ended revoked`, the broker denies only revoked sessions in the mesh, so some stale rows do not fail the
 // drill. The session's record shows whether the broker denied its principals. If it did not, the operator has accepted
-// what an SVID can still do inside the cluster until it expires.
+// that an SVID can still be used inside the cluster until it expires.
 
-/** Layers at which only the root DENY stops an unexpired SVID. */
+/** The layers at which only the root DENY policy stops an SVID that has not expired. */
 const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'root DENY']);
 
 /**
  * Changes `stale` rows of these layers to `noted` if the broker did not deny any of the session's principals.
- * @param recorded the broker's record of the closed session; undefined without an operator token
+ * @param recorded the broker's record of the closed session, or undefined if the drill does not run as an operator
  */
 export function markUndeniedRows(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {
   const { principals = [], closed_at: closedAt = null } = recorded ?? {};

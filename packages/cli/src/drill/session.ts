@@ -1,6 +1,6 @@
 /**
- * Session of a drill, opened and used with the agent's broker client. Its credentials remain available after its end,
- * so that the drill can use them again when they must be dead.
+ * Opens and uses the session of a drill with the agent's broker client. The credentials are kept after the session has
+ * ended, so that the drill can check that they no longer work.
  */
 import { randomUUID } from 'node:crypto';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
@@ -18,25 +18,25 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 
-/** All credentials that the broker issued for a session, kept in memory only. */
+/** All credentials that the broker issued for a session. They are only kept in memory. */
 export interface DrillSession extends Credentials {
   readonly client: BrokerClient;
   readonly key: DpopKey;
-  /** CA of the broker and the edge, in PEM. Defaults to Node's built-in roots. */
+  /** The CA of the broker and the edge, in PEM format. Defaults to Node's built-in roots. */
   readonly ca: string | undefined;
 }
 
 export interface DrillSessionOptions {
-  /** Public URL of the broker. */
+  /** The public URL of the broker. */
   readonly broker: string;
-  /** CA of the broker and the edge, in PEM. */
+  /** The CA of the broker and the edge, in PEM format. */
   readonly ca?: string | undefined;
-  /** Port for presence challenges, as in AgentConfig. */
+  /** The port for presence challenges, as in AgentConfig. */
   readonly presencePort?: number;
   readonly clusterDomain?: string;
 }
 
-/** Session whose lease is renewed. */
+/** A session whose lease can be renewed. */
 interface LeasedSession {
   readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
   readonly key: DpopKey;
@@ -47,7 +47,7 @@ interface LeasedSession {
 let last = 0;
 
 /**
- * Opens a session with a certificate for each grant and an identity token.
+ * Opens a session with an identity token and a certificate for each grant.
  * @throws MeshpassError with the broker's error code
  */
 export async function openDrillSession(
@@ -65,7 +65,7 @@ export async function openDrillSession(
   }
 }
 
-/** Returns the sequence number for the next lease proof. It is greater than all earlier ones in this process. */
+/** Returns the sequence number for the next lease proof. It is greater than all previous ones in this process. */
 export function nextSeq(): number {
   last = Math.max(last + 1, Date.now());
   return last;
@@ -73,8 +73,9 @@ export function nextSeq(): number {
 
 /**
  * Renews a session's lease over HTTPS, as the agent does when its control channel is silent.
- * @returns the broker's signed statement
- * @throws MeshpassError the broker's refusal; `agent_broker_answer_invalid` if the response is not signed by the broker
+ * @returns the statement signed by the broker
+ * @throws MeshpassError `agent_broker_answer_invalid` if the response is not signed by the broker, or the error that
+ *   the broker returns
  */
 export async function renewLease({
   client,
@@ -93,7 +94,7 @@ export async function renewLease({
   return read.statement;
 }
 
-/** Renews a session's lease. Never throws: a refusal is returned as a verdict. */
+/** Renews a session's lease. Never throws. A refusal is returned as a verdict instead. */
 export function renewalVerdict(session: LeasedSession): Promise<Verdict> {
   return brokerVerdict(renewLease(session), (statement) =>
     statement.kind === 'lease'
@@ -104,7 +105,7 @@ export function renewalVerdict(session: LeasedSession): Promise<Verdict> {
 
 const ISSUED: Verdict = { verdict: 'taken', how: 'issued' };
 
-/** Converts the broker's answer into a verdict. Never throws: a refusal is returned as a verdict. */
+/** Converts the broker's response into a verdict. Never throws. A refusal is returned as a verdict instead. */
 export async function brokerVerdict<T>(
   answer: Promise<T>,
   accepted: (value: T) => Verdict = () => ISSUED,
@@ -113,7 +114,8 @@ export async function brokerVerdict<T>(
     return accepted(await answer);
   } catch (thrown) {
     const { code, message, status } = toMeshpassError(thrown);
-    // Only these error codes prove that the credential is dead. An overloaded or failing broker sends other codes.
+    // Only these error codes prove that the credential is dead. An overloaded or failing broker returns different
+    // codes.
     const dead = status === 401 && code.startsWith('session_');
     if (dead) return { verdict: 'refused', how: `${status} ${code}` };
     return { verdict: 'unclear', how: `${code}: ${message}` };

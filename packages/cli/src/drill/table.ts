@@ -1,4 +1,4 @@
-/** Formats a drill report as text. Each attempt is shown with its layer, its result and the time in milliseconds. */
+/** Formats a drill report as text. It shows the layer, the result and the duration in milliseconds of each attempt. */
 import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
 import { formatLines } from '../diagnosis/print.ts';
 
@@ -19,8 +19,8 @@ const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
 ];
 
 /**
- * Formats a report without colors. Rows in the part `before` are only counted, because they are just the baseline for
- * the other rows.
+ * Formats a report without colours. The rows in the part `before` are only counted, because they merely serve as a
+ * baseline for the other rows.
  */
 export function formatDrillReport(report: DrillReport): string[] {
   const { session, rows, cause } = report;
@@ -50,7 +50,7 @@ export function formatDrillReport(report: DrillReport): string[] {
   return [...lines, '', summarizeDrill(report)];
 }
 
-/** Summarizes a report in one sentence. */
+/** Summarizes a report in a single sentence. */
 function summarizeDrill(report: DrillReport): string {
   const failed = failedRows(report);
   const layers = (rows: readonly DrillRow[]) => [...new Set(rows.map(({ layer }) => layer))].join(', ');

@@ -1,24 +1,24 @@
-/** Chooses the granted services that a drill calls, and requests that should have no side effects. */
+/** Chooses the granted services that a drill calls, using requests that should have no side effects. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 
 export interface Target {
   readonly service: ReachableService;
-  /** Authority of the CONNECT request: `host:port`. */
+  /** The authority of the CONNECT request, in the form `host:port`. */
   readonly authority: string;
-  /** Path for a GET request; undefined if the service does not speak HTTP. */
+  /** The path of a GET request, or undefined if the service does not use HTTP. */
   readonly path?: string;
 }
 
 export interface TargetOptions {
-  /** `HOST:PORT` of a granted HTTP service. Short host names are allowed. */
+  /** The `HOST:PORT` of a granted HTTP service. The host name may be a short name. */
   readonly service?: string | undefined;
   readonly path?: string | undefined;
 }
 
 /**
- * Chooses one HTTP and one TCP service that have running workloads.
- * @throws MeshpassError `usage` if the chosen service is not granted, or if no service can be called
+ * Chooses one HTTP service and one TCP service that have running workloads.
+ * @throws MeshpassError `usage` if the selected service is not granted, or if no service can be called
  */
 export function chooseTargets(services: readonly ReachableService[], choice: TargetOptions) {
   const running = services.filter(({ spiffe_ids }) => spiffe_ids.length > 0);
@@ -40,12 +40,12 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
   return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
 }
 
-/** Returns a path that the grant allows with GET. Wildcards in it are replaced with a fixed word. */
+/** Returns a path that the grant allows for GET requests. Any wildcards are replaced with a fixed word. */
 function harmlessPath({ allow }: ReachableService): string | undefined {
   if (allow === undefined) return '/';
   for (const operation of allow) {
     const [method, path, ...demands] = operation.split(' ');
-    // Skips operations that require claims, because the drill does not know the session's claims.
+    // Skip operations that require claims, because the drill does not know which claims the session has.
     if (demands.length > 0) continue;
     if ((method === 'GET' || method === '*') && path?.startsWith('/')) return path.replace(/\*+|\{[^}]*\}/g, 'drill');
   }

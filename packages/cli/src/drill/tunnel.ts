@@ -1,6 +1,6 @@
 /**
- * Opens a tunnel through the edge, or directly to a gateway or a Pod. It works like the tunnels of the agent, except
- * that each part is configurable and the report identifies the layer that ended the tunnel.
+ * Opens a tunnel through the edge, or directly to a gateway or a Pod. It works like the agent's tunnels, except that
+ * each part is configurable and the report shows which layer ended the tunnel.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
@@ -8,53 +8,56 @@ import type { Svid } from '@meshpass/agent/session/enrol';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { formatSni, parseTarget, spiffeIdFromSan } from '@meshpass/identity/spiffe';
 
-/** Credentials to present, and roots to trust. */
+/** The credentials to present, and the roots to trust. */
 export interface TunnelCredentials {
-  /** CA of the edge, in PEM. Defaults to Node's built-in roots. */
+  /** The CA of the edge, in PEM format. Defaults to Node's built-in roots. */
   readonly ca?: string | undefined;
   readonly mesh: { readonly roots: readonly string[] };
   readonly svids: ReadonlyMap<string, Pick<Svid, 'chain' | 'privateKey'>>;
 }
 
 export interface TunnelRequest {
-  /** Authority of the CONNECT request: `host:port`. */
+  /** The authority of the CONNECT request, in the form `host:port`. */
   readonly target: string;
-  /** Additional header lines for the CONNECT request, each ending with CRLF. */
+  /** Additional header lines for the CONNECT request, each of which ends with CRLF. */
   readonly connectHeaders?: string;
-  /** Grant whose SVID is presented to the edge and the workload. With `none`, no SVID is presented. */
+  /** The grant whose SVID is presented to the edge and the workload. If it is `none`, no SVID is presented. */
   readonly grant: string;
-  /** Certificate to present to the edge instead of the SVID, in PEM. */
+  /** The certificate and key to present to the edge instead of the SVID, in PEM format. */
   readonly outerCertificate?: Pick<Svid, 'chain' | 'privateKey'>;
-  /** Address of the edge; absent with `straightTo`. */
+  /** The address of the edge. Absent if `straightTo` is set. */
   readonly edge?: { readonly host: string; readonly port: number };
-  /** Address of a gateway or a Pod to dial directly, as a client inside the mesh would. */
+  /** The address of a gateway or a Pod to connect to directly, as a client inside the mesh would. */
   readonly straightTo?: { readonly host: string; readonly port: number };
   readonly sni?: string;
   readonly alpn?: readonly string[];
-  /** SPIFFE ids that the workload may present. By default, any id that chains to the mesh's roots is accepted. */
+  /**
+   * The SPIFFE IDs that the workload may present. By default, any certificate that chains to the mesh's roots is
+   * accepted.
+   */
   readonly peers?: readonly string[];
   /**
-   * Set this for a server outside the mesh. It is verified by a DNS name in its certificate, and no SVID is presented
-   * to it.
+   * Set this property for a server outside the mesh. The server is verified by a DNS name in its certificate, and no
+   * SVID is presented to it.
    */
   readonly outside?: { readonly name: string; readonly ca?: string };
-  /** Text to send over the inner connection. If absent, the tunnel is only opened. */
+  /** The text to send over the inner connection. If it is omitted, the tunnel is only opened. */
   readonly send?: string;
 }
 
 export interface TunnelReport {
-  /** Layer that the tunnel reached: the edge, the inner TLS handshake, or the service's response. */
+  /** The layer that the tunnel reached: the edge, the inner TLS handshake, or the service's response. */
   readonly stage: 'edge' | 'inner' | 'answer';
   readonly edgeStatus?: number;
-  /** The `error_code` with which the edge refused the tunnel. */
+  /** The `error_code` that the edge returned when it refused the tunnel. */
   readonly edgeCode?: string;
   readonly error?: string;
-  /** Bytes received over the inner connection, at most 64 KiB. */
+  /** The bytes that were received over the inner connection, at most 64 KiB. */
   readonly answer?: string;
 }
 
 export interface OpenTunnel {
-  /** The inner TLS connection to the workload. */
+  /** The inner TLS connection, which leads to the workload. */
   readonly socket: TLSSocket;
   /** Closes both the inner and the outer connection. */
   readonly end: () => void;
@@ -65,7 +68,9 @@ const PATIENCE_MS = 5_000;
 const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
-/** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is returned as a report. */
+/**
+ * Opens a tunnel, sends the text, and reports how far it got. Never throws. A refusal is returned as a report instead.
+ */
 export async function probeTunnel(credentials: TunnelCredentials, order: TunnelRequest): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
@@ -82,7 +87,7 @@ export async function probeTunnel(credentials: TunnelCredentials, order: TunnelR
   }
 }
 
-/** Opens a tunnel and keeps it open. Never throws: a refusal is returned as a report. */
+/** Opens a tunnel and keeps it open. Never throws. A refusal is returned as a report instead. */
 export async function openTunnel(
   credentials: TunnelCredentials,
   order: TunnelRequest,
@@ -166,10 +171,10 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
 }
 
 /**
- * Waits briefly to see whether the peer closes the connection. A TLS 1.3 client learns that its certificate was
+ * Waits briefly to see whether the peer closes the connection. A TLS 1.3 client finds out that its certificate was
  * rejected only after its own handshake has completed, and Envoy evaluates TCP rules only when the first byte arrives.
- * @param say first bytes to send, if any
- * @returns bytes received while waiting
+ * @param say the first bytes to send, if any
+ * @returns the bytes that were received in the meantime
  * @throws Error if the peer closed the connection
  */
 export function waitForClose(socket: TLSSocket, say?: string): Promise<string> {
@@ -208,9 +213,9 @@ function readUntil(socket: Socket, enough: (text: string) => boolean): Promise<s
 
 interface Reading {
   readonly enough: (text: string) => boolean;
-  /** Returns the result when the time limit has passed. */
+  /** Returns the result to use when the time limit has passed. */
   readonly late: (text: string) => string | Error;
-  /** Returns the result when the peer closes the connection. */
+  /** Returns the result to use when the peer closes the connection. */
   readonly closed: (text: string) => string | Error;
 }
 
@@ -250,7 +255,8 @@ function open<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): 
 
 function reasonOf(thrown: unknown): string {
   const error = thrown as NodeJS.ErrnoException;
-  // OpenSSL errors consist of the thread, code, library, function, reason and source location, separated by colons.
+  // OpenSSL error messages consist of the thread, code, library, function, reason and source location, separated by
+  // colons.
   const tls = /SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
   if (tls !== undefined) return `${error.code}: ${tls}`;
   return error.code ? `${error.code}: ${error.message}` : String(error.message ?? thrown);

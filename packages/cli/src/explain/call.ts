@@ -1,10 +1,10 @@
-/** The call to explain, parsed from the URL that is passed to `meshpass explain`. */
+/** Represents the call to explain, which is parsed from the URL passed to `meshpass explain`. */
 import type { ExplainedCall } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseHeaders } from '../input/request.ts';
 
 export interface WantedCall extends ExplainedCall {
-  /** `tcp` for a connection without HTTP. In that case, the method and path are meaningless. */
+  /** The protocol of the call. For `tcp`, a connection without HTTP, the method and the path are meaningless. */
   readonly protocol: 'http' | 'tcp';
 }
 
@@ -13,8 +13,8 @@ const LONGEST = 4_096;
 
 /**
  * Parses a URL into a call.
- * @param given URL such as `http://orders.shop:8080/orders/1` or `tcp://ledger-db.shop:5432`
- * @param headers `NAME: VALUE` lines
+ * @param given a URL such as `http://orders.shop:8080/orders/1` or `tcp://ledger-db.shop:5432`
+ * @param headers header lines of the form `NAME: VALUE`
  * @throws MeshpassError `usage`
  */
 export function parseWantedCall(given: string, method: string, headers: readonly string[]): WantedCall {
@@ -46,8 +46,8 @@ export function parseWantedCall(given: string, method: string, headers: readonly
 }
 
 /**
- * Formats a call as `GET /orders/1`, or as `a connection` for TCP. The query string is omitted, because Meshpass rules
- * do not inspect it.
+ * Formats a call as `GET /orders/1`, for example, or as `a connection` for TCP. The query string is omitted, because it
+ * is not considered by Meshpass rules.
  */
 export function formatWantedCall({ protocol, method, path }: WantedCall): string {
   return protocol === 'tcp' ? 'a connection' : `${method} ${path.split('?')[0]}`;

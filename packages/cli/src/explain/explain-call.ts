@@ -1,6 +1,6 @@
 /**
- * Explains a call hop by hop, as far as the workspace knows the hops. It only reports decisions that other components
- * make.
+ * Explains a call hop by hop, as far as the hops are known in the workspace. It only reports the decisions of other
+ * components.
  */
 
 import type { Access } from '@meshpass/access';
@@ -19,9 +19,9 @@ import { sessionAccess, UnknownOperationError } from './session-access.ts';
 export interface ExplainInput {
   readonly call: WantedCall;
   readonly known: ExplainResponse;
-  /** Access file from a local checkout, if one is given. */
+  /** The access file from a local checkout, if one was given. */
   readonly access?: Access | undefined;
-  /** Whether the system resolves the name to an address outside Meshpass. */
+  /** Whether the system resolves the name to an address outside of Meshpass. */
   readonly resolves: (host: string) => Promise<boolean>;
 }
 
@@ -74,8 +74,8 @@ async function unknownName({ call: { host, port }, known, resolves }: ExplainInp
 }
 
 /**
- * Chooses among the grants that contain this port: the first one that allows the method and path. For a TCP connection,
- * or if no grant allows them, chooses the first grant.
+ * Chooses between the grants that contain this port. It returns the first grant that allows the method and path. For
+ * TCP connections, or if no grant allows them, it returns the first grant.
  */
 function servingGrant(held: readonly ReachableService[], { call, known }: ExplainInput): ReachableService {
   const [first] = held;
@@ -150,7 +150,7 @@ function routed(service: ReachableService, input: ExplainInput): readonly Hop[] 
 const NO_ENDPOINT =
   'no Pod behind it accepts the mutual TLS of a sidecar, and the broker omits other Pods, such as those in ambient mode';
 
-/** Evaluates each route destination against its own rules, with the rewritten path. */
+/** Evaluates each destination of a route against the destination's own rules, using the rewritten path. */
 function forwarded(
   service: ReachableService,
   route: Extract<RouteAnswer, { kind: 'forward' }>,
@@ -214,5 +214,5 @@ function beyond(
   );
 }
 
-/** Claims that differ from token to token and do not identify the caller. */
+/** The claims that differ between tokens and do not identify the caller. */
 const OF_ONE_TOKEN: readonly string[] = ['exp', 'iat', 'jti', 'nbf'];

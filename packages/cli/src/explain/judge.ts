@@ -1,6 +1,6 @@
 /**
- * Decides a call by the guard and rules of one grant. It compiles the grant and applies the evaluator of
- * `meshpass policy can-i`.
+ * Decides whether the guard and the rules of a single grant allow a call. To do so, it compiles the grant and runs the
+ * evaluator that `meshpass policy can-i` uses.
  */
 import type { Access, Grant, GrantTarget } from '@meshpass/access';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
@@ -12,13 +12,13 @@ import { PLACEHOLDER_JWKS } from '../input/policy-input.ts';
 import type { WantedCall } from './call.ts';
 import { sessionMesh } from './session-access.ts';
 
-/** The caller, as the agent describes its session. */
+/** The caller, as described by the agent for its session. */
 export type ExplainCaller = Pick<ExplainResponse, 'claims' | 'principals' | 'trustDomain' | 'tokenHeader' | 'session'>;
 
-/** Destination of the call. */
+/** The destination of the call. */
 export type CallDestination = Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>;
 
-/** Returns the default mesh shape with the given domains. */
+/** Returns the default shape of a mesh with the given domains. */
 export const defaultMeshShape = (trustDomain: string, clusterDomain: string) => ({
   trustDomain,
   clusterDomain,
@@ -26,12 +26,12 @@ export const defaultMeshShape = (trustDomain: string, clusterDomain: string) => 
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15_443 },
 });
 
-/** Returns the cluster domain from a host name `NAME.NAMESPACE.svc.DOMAIN`. */
+/** Extracts the cluster domain from a host name of the form `NAME.NAMESPACE.svc.DOMAIN`. */
 export function clusterDomainOf(host: string): string {
   return host.split('.').slice(3).join('.') || 'cluster.local';
 }
 
-/** Returns the settings by which sidecars recognize the session's identity token. */
+/** Returns the settings that sidecars use to recognize the session's identity token. */
 export function toIdentityTokens({ claims, tokenHeader }: Pick<ExplainCaller, 'claims' | 'tokenHeader'>) {
   const { iss, aud } = claims;
   const [audience] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
@@ -71,13 +71,15 @@ export function evaluateForCaller(
   return canI(viewMesh(resources), { principal, claims: token }, target, http, { sni: formatSni(to) });
 }
 
-/** Reduces a grant to a single port, because its other entries may refer to services that are unknown here. */
+/**
+ * Reduces a grant to a single port, because its other entries may refer to services that are unknown in this workspace.
+ */
 function narrowed(grant: Grant, to: CallDestination): Grant {
   const targets = findTargets(grant, to).map((one) => ({ ...one, port: to.port }));
   return { ...grant, to: targets, kubernetesRoles: [] };
 }
 
-/** Returns the entries for this service and port. If there is more than one, the first decides. */
+/** Returns the entries for this service and port. If there is more than one, the first one decides. */
 export function findTargets({ to }: Pick<Grant, 'to'>, { host, port }: Pick<CallDestination, 'host' | 'port'>) {
   const [service, namespace] = host.split('.');
   const named = to.filter(
@@ -85,11 +87,12 @@ export function findTargets({ to }: Pick<Grant, 'to'>, { host, port }: Pick<Call
       one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace)),
   );
   const exact = named.filter((one) => one.port === port);
-  // Only the mesh knows the number of a named port. If the service has one entry, it must be for this port.
+  // Only the mesh knows the number of a named port. If there is a single entry for the service, it must be for this
+  // port.
   return exact.length > 0 || named.length !== 1 || typeof named[0]!.port === 'number' ? exact : named;
 }
 
-/** Removes required claims from all grants, because Envoy chooses the grant for a call only by method and path. */
+/** Removes required claims from all grants, because Envoy chooses the grant for a call only by its method and path. */
 export function withoutClaims(access: Access): Access {
   const bare = (target: GrantTarget): GrantTarget => {
     const { require: _, allow, ...rest } = target;

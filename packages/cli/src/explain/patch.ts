@@ -1,6 +1,6 @@
 /**
- * Implements `meshpass explain --patch`. It proposes the smallest change to the access file that allows a call, proves
- * with the evaluator that it does, and lists everything else that the change would allow.
+ * Implements `meshpass explain --patch`. It proposes the smallest change to the access file that allows a call, uses
+ * the evaluator to prove that the change is sufficient, and lists everything else that it would allow.
  */
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
@@ -34,22 +34,22 @@ import { meets } from './rules-hop.ts';
 import { sessionMesh } from './session-access.ts';
 
 /**
- * The access file of a local checkout, with the texts of all its files. One file can be changed, and the whole access
- * file parsed again.
+ * The access file of a local checkout, including the contents of all its files. This makes it possible to change one of
+ * the files and parse the access file again.
  */
 export interface AccessFiles {
   readonly access: Access;
   /**
-   * File contents by the names that source locations use. The main file is named as it was given, and included files
-   * are named relative to its directory.
+   * The contents of the files, keyed by the names that source locations use. The main file has the name that was given,
+   * and the names of included files are relative to its directory.
    */
   readonly texts: ReadonlyMap<string, string>;
-  /** Paths on disk, keyed by the same names. */
+  /** The paths of the files on disk, keyed by the same names. */
   readonly paths: ReadonlyMap<string, string>;
 }
 
 /**
- * Reads an access file with all of its includes.
+ * Reads an access file and all the files that it includes.
  * @throws MeshpassError `access_file_*`, `config_invalid`
  */
 export function readAccessFiles(file: string, flag: string): AccessFiles {
@@ -67,13 +67,13 @@ export function readAccessFiles(file: string, flag: string): AccessFiles {
 
 export interface Patch {
   readonly grant: string;
-  /** Unified diff that `git apply` accepts. */
+  /** A unified diff that `git apply` accepts. */
   readonly diff: string;
-  /** Operations that holders gain, including this call, such as `POST /orders on orders.shop:8080`. */
+  /** The operations that holders gain, including this call, such as `POST /orders on orders.shop:8080`. */
   readonly widens: readonly string[];
-  /** Descriptions of the grant's holders. */
+  /** Describes the people who hold the grant. */
   readonly holders: readonly string[];
-  /** Assumptions that cannot be verified from a workspace. */
+  /** The assumptions that cannot be verified in a workspace. */
   readonly assumed: readonly string[];
 }
 
@@ -82,14 +82,15 @@ export interface PatchInput {
   readonly known: ExplainResponse;
   readonly files: AccessFiles;
   /**
-   * Grant to change. Defaults to the grant that contains the service or, if there is none, to the session's only grant.
+   * The grant to change. Defaults to the grant that contains the service or, if there is none, to the session's only
+   * grant.
    */
   readonly grant?: string | undefined;
 }
 
 /**
  * Proposes a patch to the access file.
- * @throws MeshpassError `patch_refused`; `access_file_*` if a file cannot be read
+ * @throws MeshpassError `patch_refused`, or `access_file_*` if a file cannot be read
  */
 export function proposePatch(input: PatchInput): Patch {
   const { call, known, files } = input;
@@ -158,8 +159,8 @@ function namesOf(grants: readonly Grant[]): string {
 }
 
 /**
- * Refuses the patch if a route forwards the call to another service. The rules of that service decide, so a different
- * entry would have to change.
+ * Refuses to create the patch if a route forwards the call to another service. In that case, the rules of the other
+ * service decide, and a different entry would have to be changed.
  */
 function refuseWhereRoutesLeadElsewhere({ host, port }: CallDestination, route: RouteAnswer | undefined): void {
   if (route?.kind === 'answer' && route.refusal?.code === 'agent_route_not_granted')
@@ -175,8 +176,8 @@ function refuseWhereRoutesLeadElsewhere({ host, port }: CallDestination, route: 
 }
 
 /**
- * Refuses the patch if the access file denies the call or requires claims for it. Such rules are deliberate, and adding
- * an operation would circumvent them.
+ * Refuses to create the patch if the access file denies the call or requires claims for it. Such rules are deliberate,
+ * and an additional operation would circumvent them.
  */
 function refuseWhatSomebodyMustDecide(grant: Grant, to: CallDestination, call: WantedCall): void {
   for (const { deny, require, allow, place } of targetsThatMayHold(grant, to)) {
@@ -218,8 +219,8 @@ function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: CallDestinat
 }
 
 /**
- * Returns the normalized path that sidecars match against. Rejects pattern characters, because the path would then
- * allow other paths as well.
+ * Returns the normalized path that sidecars match against. Throws if it contains pattern characters, because the entry
+ * would then allow other paths as well.
  */
 function pathOf(call: WantedCall): string {
   const path = normalizePath(call.path.split('?')[0]!, 'BASE');
@@ -245,7 +246,7 @@ function read(files: AccessFiles, name: string, text: string, call: WantedCall):
   }
 }
 
-/** Lists the operations that holders gain. They are computed by planning the change for this service. */
+/** Lists the operations that holders gain. They are determined by planning the change for this service. */
 function widens(
   before: Access,
   after: Access,
@@ -280,7 +281,7 @@ function widens(
 }
 
 /**
- * Lists the named ports whose entries change. They are reported separately, because only the mesh knows their numbers.
+ * Lists the named ports whose entries change. They are listed separately, because only the mesh knows their numbers.
  */
 function widenedByName(before: Access, after: Access, grant: string, to: CallDestination): readonly string[] {
   const of = (access: Access) =>
@@ -299,7 +300,7 @@ function isOf(one: Grant['to'][number], { host }: CallDestination): boolean {
   return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
-/** Returns the entries for all ports of the service, because a change to one entry may affect more than one port. */
+/** Returns the entries for all ports of the service, because changing one entry may affect more than one port. */
 function targetsOfService({ to: targets }: Grant, to: CallDestination): Grant['to'] {
   return targets
     .filter((one) => isOf(one, to))
@@ -311,7 +312,7 @@ function refusal(message: string): MeshpassError {
 }
 
 /**
- * Parses the access file again, after replacing the text of one of its files.
+ * Parses the access file again after the contents of one of its files have been replaced.
  * @throws MeshpassError `access_file_*`
  */
 function withText({ access, texts }: AccessFiles, name: string, text: string): Access {
@@ -328,8 +329,8 @@ function withText({ access, texts }: AccessFiles, name: string, text: string): A
 const CONTEXT = 3;
 
 /**
- * Formats a unified diff with one hunk in one file, in the format that `git apply` accepts.
- * @param name path relative to the repository root, separated by slashes
+ * Formats a unified diff with a single hunk, as accepted by `git apply`.
+ * @param name the path relative to the root of the repository, separated by slashes
  */
 function unifiedDiff(name: string, before: string, after: string): string {
   const [old, fresh] = [linesOf(before), linesOf(after)];
@@ -346,7 +347,7 @@ function unifiedDiff(name: string, before: string, after: string): string {
   const range = (changed: number) => `${from + 1},${above.length + changed + below.length}`;
   const marked = (mark: string, lines: readonly string[]) =>
     lines.map((line) => (line.endsWith('\n') ? `${mark}${line}` : `${mark}${line}\n\\ No newline at end of file\n`));
-  // Like git, append a tab to a name that contains spaces.
+  // Append a tab to a name that contains spaces, as git does.
   const shown = name.includes(' ') ? `${name}\t` : name;
   return [
     `--- a/${shown}\n`,
@@ -359,12 +360,12 @@ function unifiedDiff(name: string, before: string, after: string): string {
   ].join('');
 }
 
-/** Splits a text into lines, which keep their line endings. */
+/** Splits a text into lines, including their line endings. */
 function linesOf(text: string): string[] {
   return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
-/** Returns a file's path relative to the root of its repository, or its base name if it is not in a repository. */
+/** Returns the path to a file relative to the root of its repository, or its base name if it is not in a repository. */
 function nameInRepository(path: string): string {
   for (let directory = dirname(path); ; directory = dirname(directory)) {
     if (existsSync(join(directory, '.git'))) return relative(directory, path).split(sep).join('/');

@@ -1,6 +1,6 @@
 /**
- * Evaluates the last hop that Meshpass decides: the guard and the rules at the workload. If an access file is given,
- * the finding includes the file's line.
+ * Evaluates the last hop that Meshpass controls: the guard and the rules at the workload. If an access file is given,
+ * the finding refers to the line in that file.
  */
 import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
@@ -19,8 +19,7 @@ export interface RulesInput {
 }
 
 /**
- * Evaluates a call against the access file. If no file is given, evaluates it against the broker's answer for the
- * session.
+ * Evaluates a call against the access file or, if no file is given, against the broker's answer for the session.
  * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
 export function rulesHop(to: ReachableService, { call, known, access }: RulesInput): Hop {
@@ -82,8 +81,8 @@ function whyRefused(
 const SHOWN = 10;
 
 /**
- * Whether an operation in the access file covers the call. `explain` uses it to describe the evaluator's decision;
- * `--patch` uses it to refuse calls that the file denies or requires claims for.
+ * Whether an operation in the access file covers the call. `explain` uses this to describe the evaluator's decision,
+ * and `--patch` uses it to refuse calls that the file denies or requires claims for.
  */
 export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
   if (method !== '*' && method !== call.method) return false;

@@ -1,21 +1,21 @@
 /**
- * Converts the broker's answer about a session into an access file and mesh objects. Calls from a workspace are then
- * decided by the same evaluator that the platform team uses, and no rule is implemented twice.
+ * Converts the broker's answer about a session into an access file and mesh objects. This way, calls from a workspace
+ * are decided by the same evaluator that the platform team uses, and the rules are not implemented twice.
  */
 import type { Access, ClaimValues, GrantTarget, Operation } from '@meshpass/access';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { loadObject, type Resource } from '@meshpass/istio';
 
-/** File name in source locations if no access file is given. */
+/** The file name to use in source locations if no access file is given. */
 const SESSION_FILE = "the broker's answer for this session";
 const PLACE = { file: SESSION_FILE, line: 1, column: 1 };
 
-/** Thrown for an operation in an unknown format. Callers report the result as unknown. */
+/** Thrown if an operation has an unknown format. Callers report the result as unknown. */
 export class UnknownOperationError extends Error {}
 
 /**
- * Builds an access file from the session's reachable services.
+ * Builds an access file from the services that the session can reach.
  * @throws UnknownOperationError
  */
 export function sessionAccess(services: readonly ReachableService[]): Access {
@@ -61,8 +61,8 @@ function operationOf(text: string): Operation {
   const require: Record<string, string[]> = {};
   for (const [, demand] of demands.matchAll(/ \(with ([^()]+)\)/g)) {
     const [name, ...values] = demand!.split(' ');
-    // If a claim is required twice, a value from each set must match. A single set cannot express that, and the case is
-    // rare.
+    // If a claim is required twice, a value from each set has to match. This is not supported, because it cannot be
+    // expressed by a single set and is rare.
     if (require[name!]) throw new UnknownOperationError(text);
     require[name!] = values.join(' ').split(' or ');
   }
@@ -71,7 +71,7 @@ function operationOf(text: string): Operation {
 
 /**
  * Builds a Service for each host, and a Pod for each ServiceAccount behind it.
- * @param services services of the session; duplicates of the same host and port are ignored
+ * @param services the services of the session. Duplicates of the same host and port are ignored
  */
 export function sessionMesh(
   services: readonly Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>[],

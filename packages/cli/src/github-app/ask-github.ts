@@ -1,4 +1,4 @@
-/** Sends requests to GitHub's API as the App. */
+/** Sends requests to GitHub's API, authenticated as the App. */
 import { createPrivateKey } from 'node:crypto';
 import { signAppJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
@@ -14,9 +14,9 @@ export interface GithubResponse {
   readonly json: any;
 }
 
-/** A login, or the short name (slug) of an App. */
+/** A GitHub login, or the short name (slug) of an App. */
 export const Slug = z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/);
-/** URL of a GitHub page. It contains only characters that are safe to print and to use in commands. */
+/** The URL of a GitHub page. It contains only characters that are safe to print and to use in commands. */
 export const Page = z.string().regex(/^https?:\/\/[\w.~:/-]{1,290}$/);
 
 const PATIENCE_MS = 15_000;
@@ -55,8 +55,8 @@ export async function queryGithub(
 
 /**
  * Creates the value of an Authorization header that authenticates the App with a JWT (RFC 7519, RS256).
- * @param now current time in Unix milliseconds
- * @throws MeshpassError `config_invalid` if the key is invalid or other users can read it
+ * @param now the current time in Unix milliseconds
+ * @throws MeshpassError `config_invalid` if the key is invalid or can be read by other users
  */
 export async function githubAppAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
   return `Bearer ${await signAppJwt(appId, keyOf(keyFile), now)}`;

@@ -9,7 +9,7 @@ import type { Check, Findings } from '../diagnosis/run.ts';
 import { githubAppAuthorization, Page, queryGithub, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
-/** Flags that configure a GitHub App, with the same names as in `meshpass serve`. */
+/** The flags that configure a GitHub App. They have the same names as in `meshpass serve`. */
 export const githubAppFlags = {
   ...withEnvironmentVariables({
     githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
@@ -21,7 +21,7 @@ export const githubAppFlags = {
 
 /**
  * Returns a check of the App, or undefined if the flags do not specify an App.
- * @throws MeshpassError `usage` if only one of the App and its key is specified
+ * @throws MeshpassError `usage` if only the App or only its key is specified
  */
 export function checkGithubAppFlags({
   githubApi: api,
@@ -36,13 +36,13 @@ export function checkGithubAppFlags({
 }
 
 export interface GithubAppCheckOptions {
-  /** Base URL of GitHub's API, such as `https://api.github.com`. */
+  /** The base URL of GitHub's API, such as `https://api.github.com`. */
   readonly api: string;
-  /** App id or client id of the App. */
+  /** The App ID or client ID of the App. */
   readonly appId: string;
-  /** Path of the App's private key. */
+  /** The path to the file with the App's private key. */
   readonly keyFile: string;
-  /** Organizations that must have the App installed. If empty, all installations are checked. */
+  /** The organizations in which the App must be installed. If the list is empty, all installations are checked. */
   readonly organizations: readonly string[];
   /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
@@ -60,7 +60,7 @@ const Installation = z.object({
 type Installation = z.infer<typeof Installation>;
 const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.number().max(8.64e12).default(0) });
 
-/** Warn if less than this share of the hourly rate limit remains. */
+/** The check warns if less than this share of the hourly rate limit remains. */
 const FEW = 0.2;
 
 /** Creates the check of an App. */
@@ -174,8 +174,8 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
 }
 
 /**
- * Validates a response from GitHub, because its values are printed. They must not contain control characters, and in a
- * command each value must be a single word.
+ * Validates a response from GitHub. Its values are printed, so they must not contain control characters, and any value
+ * that is used in a command must be a single word.
  */
 function taken<T>(form: z.ZodType<T>, json: unknown, what: string): T {
   const read = form.safeParse(json);

@@ -1,8 +1,7 @@
 /**
  * Registers the App with GitHub's manifest flow. A page on the loopback interface sends the manifest to GitHub, and
- * GitHub redirects the browser back with a code. The code is exchanged once for the private key, which is written only
- * to a file that other users cannot read. The App's client secret and webhook secret are discarded, because they are
- * not used.
+ * GitHub redirects the browser back with a code. The code is exchanged once for the private key, which is only written
+ * to a file that other users cannot read. The App's client secret and webhook secret are not needed and are discarded.
  */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
 import { describeFileError, MeshpassError } from '@meshpass/identity/error';
@@ -12,20 +11,20 @@ import { Page, queryGithub, Slug } from './ask-github.ts';
 import { buildAppManifest, PERMISSIONS } from './permissions.ts';
 
 export interface RegisterAppOptions {
-  /** Organization that will own the App. If undefined, the user owns it. */
+  /** The organization that will own the App. If it is undefined, the user will own it. */
   readonly organization: string | undefined;
   readonly name: string;
-  /** Home page URL of the App. */
+  /** The URL of the App's home page. */
   readonly url: string;
-  /** Base URL of GitHub's website, such as `https://github.com`. */
+  /** The base URL of GitHub's website, such as `https://github.com`. */
   readonly web: string;
-  /** Base URL of GitHub's API, such as `https://api.github.com`. */
+  /** The base URL of GitHub's API, such as `https://api.github.com`. */
   readonly api: string;
-  /** Path of the file for the private key, which must not exist yet. */
+  /** The path to the file for the private key. The file must not exist yet. */
   readonly keyFile: string;
-  /** Port of the loopback page; 0 for any free port. */
+  /** The port of the loopback page. If it is 0, any free port is used. */
   readonly port: number;
-  /** How long to wait for the browser, in milliseconds. GitHub's code is valid for an hour. */
+  /** How long to wait for the browser, in milliseconds. The code that GitHub issues is valid for one hour. */
   readonly patienceMs: number;
   /** Called with the URL to open in a browser. */
   readonly onStart: (url: string) => void;
@@ -36,7 +35,7 @@ export interface RegisteredApp {
   readonly clientId: string;
   readonly slug: string;
   readonly owner: string;
-  /** URL of the App's page on GitHub. */
+  /** The URL of the App's page on GitHub. */
   readonly page: string;
 }
 
@@ -54,11 +53,12 @@ const Created = z.object({
 
 /**
  * Registers an App and stores its private key.
- * @throws MeshpassError `config_invalid` if the file exists or cannot be written; `issuer_unavailable` if GitHub's
- *   response is unexpected; `request_timeout` if the browser does not return
+ * @throws MeshpassError `config_invalid` if the file exists or cannot be written, `issuer_unavailable` if GitHub's
+ *   response is unexpected, or `request_timeout` if the browser does not return
  */
 export async function registerGithubApp(options: RegisterAppOptions): Promise<RegisteredApp> {
-  // Create the file first. GitHub returns the key only once, so an App whose key cannot be written would be useless.
+  // Create the file first. GitHub returns the key only once, so an App would be useless if its key could not be
+  // written.
   const file = reserve(options.keyFile);
   let isWritten = false;
   try {
@@ -86,7 +86,7 @@ function reserve(path: string): number {
   }
 }
 
-/** Sends the browser to GitHub, and waits until it returns with a code. */
+/** Sends the browser to GitHub, and waits until GitHub redirects it back with a code. */
 async function codeOf({
   web,
   organization,
@@ -116,8 +116,8 @@ async function codeOf({
 }
 
 /**
- * Exchanges the code for the App (`POST /app-manifests/{code}/conversions`). The code is the only credential for this
- * request, and can be used only once.
+ * Exchanges the code for the App (`POST /app-manifests/{code}/conversions`). The request needs no credential other than
+ * the code, which can be used only once.
  */
 async function convert(api: string, code: string): Promise<z.infer<typeof Created>> {
   const { status, json } = await queryGithub(api, `/app-manifests/${encodeURIComponent(code)}/conversions`, {
@@ -125,14 +125,14 @@ async function convert(api: string, code: string): Promise<z.infer<typeof Create
   });
   const read = Created.safeParse(json);
   if (status === 201 && read.success) return read.data;
-  // Keep the response body out of the message, because it may contain the private key.
+  // Do not include the response body in the message, because it may contain the private key.
   throw new MeshpassError(
     'issuer_unavailable',
     `GitHub answered the code exchange with status ${status} instead of an App.`,
   );
 }
 
-/** Renders a page with the App's permissions and a form that sends the manifest to GitHub. */
+/** Renders a page that lists the App's permissions and contains a form to send the manifest to GitHub. */
 function startPage(action: string, described: object, organization: string | undefined): string {
   const rows = PERMISSIONS.map(
     ({ name, level, of, reason, onlyFor }) =>

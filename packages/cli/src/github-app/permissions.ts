@@ -1,5 +1,5 @@
 /**
- * Permissions that the broker's GitHub App needs, each with a reason. The App has no webhook and receives no events.
+ * A permission that the broker's GitHub App needs, including the reason. The App has no webhook and receives no events.
  */
 
 export interface Permission {
@@ -7,7 +7,7 @@ export interface Permission {
   readonly level: 'read';
   readonly of: 'organization' | 'repository';
   readonly reason: string;
-  /** Feature that needs the permission. Absent if every broker needs it. */
+  /** The feature that needs the permission. Absent if every broker needs it. */
   readonly onlyFor?: string;
 }
 
@@ -41,18 +41,18 @@ export const PERMISSIONS: readonly Permission[] = [
   },
 ];
 
-/** Events that the App subscribes to. GitHub has no events about Codespaces, so the broker polls instead. */
+/** The events that the App subscribes to. GitHub has no events about Codespaces, so the broker polls instead. */
 export const GITHUB_APP_EVENTS: readonly string[] = [];
 
 export interface AppManifestOptions {
   readonly name: string;
-  /** URL of the project or the broker, shown on the App's page. */
+  /** The URL of the project or the broker, which is shown on the App's page. */
   readonly url: string;
-  /** URL to which GitHub redirects the browser with the code. */
+  /** The URL to which GitHub redirects the browser with the code. */
   readonly redirectUrl: string;
 }
 
-/** Builds an App manifest, as documented by GitHub in "Registering a GitHub App from a manifest". */
+/** Builds an App manifest, as described in GitHub's documentation, "Registering a GitHub App from a manifest". */
 export function buildAppManifest({ name, url, redirectUrl }: AppManifestOptions) {
   return {
     name,
@@ -60,7 +60,7 @@ export function buildAppManifest({ name, url, redirectUrl }: AppManifestOptions)
     redirect_url: redirectUrl,
     public: false,
     description: 'Gives the Meshpass broker read access to members, teams and Codespaces.',
-    // GitHub requires a webhook in the manifest. This one is inactive.
+    // GitHub requires the manifest to contain a webhook, so include an inactive one.
     hook_attributes: { url, active: false },
     default_events: GITHUB_APP_EVENTS,
     default_permissions: Object.fromEntries(PERMISSIONS.map(({ name, level }) => [name, level])),

@@ -1,11 +1,13 @@
-/** Reads the values file of the Helm chart. Only the fields that determine what an installation needs are parsed. */
+/**
+ * Reads the values file of the Helm chart. Only the values that affect the requirements of an installation are parsed.
+ */
 import { readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { readTextFile } from './text-file.ts';
 
 const word = z.string().nullish();
-/** A name that appears in commands that a check prints, so it must be a DNS name. */
+/** A name that appears in the commands that a check prints. It must be a DNS name so that it is safe to use there. */
 const name = z
   .string()
   .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'is not a DNS name')
@@ -19,11 +21,11 @@ const Values = z.object({
   mesh: z.object({ rootNamespace: name, istiod: name, clusterDomain: name }).nullish(),
 });
 
-/** Chart values. For absent fields, the chart's defaults apply. */
+/** The values of the chart. If a value is absent, the chart's default applies. */
 export type ChartValues = z.infer<typeof Values>;
 
 /**
- * Reads the values file that is passed as `--values`.
+ * Reads the values file that was passed as `--values`.
  * @throws MeshpassError `usage` with `FILE:LINE:COLUMN` for each problem
  */
 export function readChartValues(file: string): ChartValues {

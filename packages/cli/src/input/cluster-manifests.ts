@@ -1,4 +1,4 @@
-/** Reads the objects in a live cluster that affect policy. It uses list calls, and never reads Secrets. */
+/** Reads the objects in a live cluster that affect policy. It uses only list requests, and never reads Secrets. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -47,8 +47,8 @@ const COLLECTIONS: readonly Collection[] = [
 ];
 
 /**
- * API groups whose kinds affect traffic. On request, the kinds in these groups that Meshpass does not understand are
- * listed too.
+ * The API groups whose resources affect traffic. On request, the resource kinds in these groups that Meshpass does not
+ * understand are listed as well.
  */
 const TRAFFIC_GROUPS =
   /^(?:[a-z]+\.istio\.io|gateway\.networking\.(?:x-)?k8s\.io|gateway\.envoyproxy\.io|networking\.k8s\.io)\//;
@@ -56,15 +56,16 @@ const TRAFFIC_GROUPS =
 export interface ClusterObjects {
   readonly resources: readonly Resource[];
   readonly problems: readonly ManifestProblem[];
-  /** Objects of kinds that affect traffic but that Meshpass does not understand. Empty unless requested. */
+  /** Objects that affect traffic but whose kinds Meshpass does not understand. Empty unless they were requested. */
   readonly others: readonly KubeObject[];
-  /** Other kinds that affect traffic, but that the kubeconfig's user is not allowed to list. */
+  /** Other kinds that affect traffic, but which the kubeconfig's user is not allowed to list. */
   readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
 }
 
 /**
- * Reads the objects of a cluster.
- * @param options.others also lists the other kinds in API groups that affect traffic, such as Gateway API routes
+ * Reads the objects in a cluster.
+ * @param options.others whether to also list the other kinds in API groups that affect traffic, such as Gateway API
+ *   routes
  * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
  */
 export async function readCluster(
@@ -80,8 +81,8 @@ export async function readCluster(
 }
 
 /**
- * Reads the objects of a cluster through an existing client.
- * @param options options of readCluster()
+ * Reads the objects in a cluster, using an existing client.
+ * @param options the options of readCluster()
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {
@@ -96,7 +97,7 @@ export async function readObjects(http: Client, options: { readonly others?: boo
   };
 }
 
-/** Returns the `group/version` pairs that the API server supports. */
+/** Returns the API versions that the API server supports, in the form `group/version`. */
 async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   const { body } = await http.call({ method: 'GET', path: '/apis' });
   const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
@@ -104,9 +105,9 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Uses API discovery to list the objects of all kinds in the traffic groups that are not in COLLECTIONS. These include
- * Gateway API routes and Ingresses, because a cluster may not have those kinds and a kubeconfig may not be allowed to
- * list them.
+ * Uses API discovery to list all objects in the traffic groups whose kinds are not in COLLECTIONS. These include
+ * Gateway API routes and Ingresses. Discovery is needed because a cluster may not have those kinds, and because the
+ * user may not be allowed to list them.
  */
 async function listOthers(
   http: Client,
@@ -148,8 +149,8 @@ interface Listed {
 }
 
 /**
- * Lists the objects of a kind. If the kind is not installed, such as `TrafficExtension` before Istio 1.30, the list is
- * empty.
+ * Lists the objects of a kind. Returns an empty list if the kind is not installed, such as `TrafficExtension` before
+ * Istio 1.30.
  */
 async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Listed[]> {
   const found: Listed[] = [];

@@ -1,6 +1,6 @@
 /**
- * Reads flag values from a YAML file (`--config`), keyed by flag name. Errors include line numbers. Flags and
- * environment variables override the file.
+ * Reads flag values from a YAML file (`--config`) that is keyed by flag name. Errors include line numbers. Flags and
+ * environment variables override the values in the file.
  */
 import { statSync } from 'node:fs';
 import { readYaml } from '@meshpass/access';
@@ -9,7 +9,7 @@ import type { Command, ConfigValues } from '../command/define.ts';
 import { type Flag, longFlag, text } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
-/** Flag for commands that accept a configuration file. Its property in the command's flags must be named `config`. */
+/** A flag for commands that accept a configuration file. Its property in the command's flags must be named `config`. */
 export const configFlag = text(
   '<file>',
   'YAML file with flag names and values; flags and environment variables override it',
@@ -19,10 +19,10 @@ export const configFlag = text(
 );
 
 /**
- * Reads the configuration file that the command line or the environment specifies, if the command accepts one.
- * @param words command line without the names of the command and its groups
+ * Reads the configuration file that is specified on the command line or in the environment, if the command accepts one.
+ * @param words the command line without the names of the command and its groups
  * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` for each problem, or if the file contains a secret but
- *   is readable by other users
+ *   can be read by other users
  */
 export function readConfigValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
   const { config } = command.flags;
@@ -31,7 +31,7 @@ export function readConfigValues(command: Command, words: readonly string[], env
   return file === undefined ? {} : readConfig(file, readTextFile(file, '--config', 'config_invalid'), command.flags);
 }
 
-/** Returns the value of the last occurrence of a flag, which is the one that the parser uses. */
+/** Returns the value of a flag's last occurrence, because that is the one that the parser uses. */
 function wordOf(long: string, words: readonly string[]): string | undefined {
   const end = words.indexOf('--');
   const given = (end < 0 ? words : words.slice(0, end)).flatMap((word, index, all) => {
@@ -75,14 +75,16 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
   return values;
 }
 
-/** Returns a flag's name as it is typed, such as `no-by-name` for a flag that turns something off. */
+/**
+ * Returns the name of a flag as typed on the command line, such as `no-by-name` for a flag that turns something off.
+ */
 function nameOf(name: string, flag: Flag<unknown>): string {
   return longFlag(name, flag).slice(2);
 }
 
 /**
- * Converts a value from the file.
- * @returns the words as they would be typed, a boolean for a toggle, or a message about the problem
+ * Converts a value from the configuration file.
+ * @returns the words as they would be typed, a boolean for a toggle, or a message that describes the problem
  */
 function wordsOf({ value, kind }: Flag<unknown>, given: unknown): readonly string[] | boolean | string {
   if (value === undefined) return typeof given === 'boolean' ? given : 'must be true or false';

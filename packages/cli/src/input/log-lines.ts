@@ -3,13 +3,13 @@ import { createReadStream } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { unreadableFileError } from './text-file.ts';
 
-/** Maximum length of a line, in UTF-16 code units. Envoy limits request headers to 60 KiB. */
+/** The maximum length of a line, in UTF-16 code units. For comparison, Envoy limits request headers to 60 KiB. */
 const MAX_LINE = 256 * 1024;
 
 /**
- * Calls `read` with each line of a file, or with undefined if the line is too long. Only one chunk of the file and one
- * line are kept in memory.
- * @param flag flag that specified the file, for error messages
+ * Calls `read` with each line of a file, or with undefined if a line is too long. Only one chunk of the file and one
+ * line are kept in memory at a time.
+ * @param flag the flag that specified the file, for error messages
  * @throws MeshpassError `usage` if the file cannot be read
  */
 export async function readLines(file: string, flag: string, read: (line: string | undefined) => void): Promise<void> {

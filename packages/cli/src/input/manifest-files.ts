@@ -1,6 +1,6 @@
 /**
- * Reads manifests from files, directories and standard input. A file that exceeds the size limit is read only as far as
- * needed to reject it.
+ * Reads manifests from files, directories and standard input. If a file exceeds the size limit, only as much of it is
+ * read as is needed to reject it.
  */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { unreadableFileError } from './text-file.ts';
 export interface ManifestFile {
   readonly name: string;
   readonly text: Uint8Array;
-  /** Whether the file was found in a directory instead of specified on the command line. */
+  /** Whether the file was found in a directory, rather than specified on the command line. */
   readonly isFound: boolean;
 }
 
@@ -24,7 +24,7 @@ export interface LeftOut {
 
 export interface ManifestFiles {
   readonly files: readonly ManifestFile[];
-  /** Files and directories that were found but not read as manifests. */
+  /** The files and directories that were found but not read as manifests. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -33,8 +33,8 @@ const MANIFEST = /\.(?:ya?ml|json)$/;
 const ACTION = '{{';
 
 /**
- * Reads the given files. For a directory, reads every `.yaml`, `.yml` and `.json` file that contains Kubernetes
- * objects. Subdirectories are included, even hidden ones, as with `kubectl apply -R`.
+ * Reads the given files. In a directory, it reads every `.yaml`, `.yml` and `.json` file that contains Kubernetes
+ * objects. Subdirectories are included, even if they are hidden, as with `kubectl apply -R`.
  * @throws MeshpassError `usage` if a file or directory cannot be read
  */
 export async function readManifestFiles(paths: readonly string[]): Promise<ManifestFiles> {
@@ -59,7 +59,7 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
 }
 
 /**
- * Requires manifests, a cluster, or both.
+ * Checks that manifests, a cluster, or both are specified.
  * @throws MeshpassError `usage` if neither manifests nor a cluster are specified
  */
 export function requireInput(paths: readonly string[], cluster: string | undefined): void {
@@ -76,8 +76,8 @@ interface Found {
 }
 
 /**
- * Lists the files below a directory. Symbolic links to directories are not followed: they may form a loop, and kubectl
- * does not follow them either.
+ * Lists all files below a directory. Symbolic links to directories are not followed, because they may form a loop and
+ * kubectl does not follow them either.
  */
 function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Generator<Found> {
   const isChart = existsSync(join(directory, 'Chart.yaml'));
@@ -91,7 +91,7 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
     } else if (entry.isSymbolicLink() && !MANIFEST.test(entry.name)) {
       if (!leadsToFile(path)) leftOut.push({ path, why: 'it is not a regular file', mayHold: true });
     } else if (MANIFEST.test(entry.name)) {
-      // Opening a named pipe would block.
+      // Check that this is a regular file, because opening a named pipe would block.
       if (attempt(path, () => statSync(path)).isFile()) yield { path, isTemplate };
       else leftOut.push({ path, why: 'it is not a regular file', mayHold: true });
     }
@@ -110,7 +110,7 @@ function leadsToFile(path: string): boolean {
   }
 }
 
-/** Whether the file is a Git LFS pointer, whose content was not checked out. */
+/** Whether the file is a Git LFS pointer whose contents have not been checked out. */
 function isPointer(text: Uint8Array): boolean {
   return Buffer.from(text.subarray(0, POINTER.length)).equals(POINTER);
 }
@@ -118,8 +118,8 @@ function isPointer(text: Uint8Array): boolean {
 const POINTER = Buffer.from('version https://git-lfs.github.com/spec/');
 
 /**
- * Tool directories, which are skipped because they usually contain far more files than there are manifests. Files in
- * `.git` are never committed, so they cannot be manifests.
+ * Tool directories, which are skipped because they usually contain many files and few manifests. Files in `.git` are
+ * never committed, so they cannot be manifests.
  */
 const NOT_FOLLOWED = new Map([
   ['.git', { why: 'a Git directory', mayHold: false }],

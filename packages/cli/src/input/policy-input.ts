@@ -1,6 +1,6 @@
 /**
- * Reads the input of the `meshpass policy` commands: an access file, the mesh's objects (from files, a cluster or
- * both), and the mesh's settings.
+ * Reads the input of the `meshpass policy` commands: an access file, the objects of the mesh (from files, a cluster or
+ * both), and the settings of the mesh.
  */
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
@@ -22,17 +22,17 @@ import { gatewayFlags, gatewayLocation, namespace, tokenAudience } from '../comm
 import { readManifestFiles, requireInput } from './manifest-files.ts';
 import { readTextFile, withFlagName } from './text-file.ts';
 
-/** Flag for a live cluster to read in addition to manifests. */
+/** The flag for a live cluster to read in addition to the manifests. */
 export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {
   env: 'MESHPASS_KUBECONFIG',
 });
 
-/** Argument for the manifests of a mesh. */
+/** The argument for the manifests of a mesh. */
 export const MESH_PATHS = variadicArgument(
   'manifest files and directories with Services, workloads and policies; - for standard input',
 );
 
-/** Flags for reading the mesh from sources other than manifests. */
+/** The flags for reading the mesh from sources other than manifests. */
 export const meshInputFlags = {
   kubeconfig,
   namespace,
@@ -41,8 +41,8 @@ export const meshInputFlags = {
 type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
- * Flags for the mesh's settings. Missing values come from the mesh's own configuration if it was read, and otherwise
- * from Istio's defaults.
+ * The flags for the settings of the mesh. Settings that are not specified come from the mesh's own configuration if it
+ * was read, and from Istio's defaults otherwise.
  */
 export const meshFlags = {
   kubeconfig,
@@ -75,17 +75,18 @@ export interface PolicyInput extends Manifests {
   readonly tokens: IdentityTokens;
 }
 
-/** HTTP header in which workspaces send the identity token. */
+/** The HTTP header in which workspaces send the identity token. */
 const TOKEN_HEADER = 'x-meshpass-token';
 
 /**
- * Placeholder for the broker's keys, which only the broker knows. Objects that are compiled with it are never written.
+ * A placeholder for the broker's keys, which only the broker knows. Objects that were compiled with it are never
+ * written.
  */
 export const PLACEHOLDER_JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
 /**
- * Reads the mesh's objects and settings.
- * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
+ * Reads the objects and settings of the mesh.
+ * @throws MeshpassError `usage`, `manifest_*` if the input cannot be read, `kubernetes_unavailable`
  */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
   const manifests = await readSources(paths, flags);
@@ -104,7 +105,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
 }
 
 /**
- * Returns the settings by which sidecars recognize the broker's identity tokens.
+ * Returns the settings that sidecars use to recognize the broker's identity tokens.
  * @throws MeshpassError `usage`
  */
 export function identityTokens(flags: TokenFlags): IdentityTokens {
@@ -118,15 +119,15 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Describes skipped files and unlisted kinds that might affect the result. If it is set, answers are unknown. */
+  /** Describes the skipped files and unlisted kinds that might affect the result. If it is set, answers are unknown. */
   readonly unread: string | undefined;
 }
 
 /**
- * Reads manifests and, if a kubeconfig is given, a cluster. Objects in files replace those in the cluster, as if the
- * files had been applied.
- * @param options options of readCluster(). Kinds that the kubeconfig's user may not list are treated like skipped
- *   files.
+ * Reads manifests and, if a kubeconfig is given, a cluster. Objects in the files replace those in the cluster, as if
+ * the files had been applied.
+ * @param options the options of readCluster(). Kinds that the kubeconfig's user may not list are treated like skipped
+ *   files
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readSources(
@@ -154,7 +155,7 @@ export interface MeshObjects extends Manifests {
 }
 
 /**
- * Reads the mesh's objects and its configuration.
+ * Reads the objects and the configuration of the mesh.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readMesh(paths: readonly string[], { meshConfig, ...sources }: MeshInput): Promise<MeshObjects> {
@@ -169,7 +170,7 @@ export async function readMesh(paths: readonly string[], { meshConfig, ...source
 
 /**
  * Reads the mesh and builds a view of it.
- * @throws MeshpassError as readMesh()
+ * @throws MeshpassError with the same codes as readMesh()
  */
 export async function readMeshView(paths: readonly string[], input: MeshInput): Promise<MeshView> {
   const { resources, config, unread } = await readMesh(paths, input);
@@ -177,9 +178,9 @@ export async function readMeshView(paths: readonly string[], input: MeshInput): 
 }
 
 /**
- * Reads manifests. A file that is specified explicitly must be readable, whereas an unreadable file in a directory
- * makes answers unknown.
- * @param namespace namespace for objects that do not specify one
+ * Reads manifests. Files that are specified explicitly must be readable. Unreadable files in a directory only cause the
+ * answers to be unknown.
+ * @param namespace the namespace of objects that do not specify one
  * @throws MeshpassError `usage`, `manifest_*`
  */
 export async function readManifests(paths: readonly string[], namespace?: string): Promise<Manifests> {
@@ -207,14 +208,14 @@ function describeUnread(places: readonly string[]): string | undefined {
 const MOST_NAMED = 5;
 
 /**
- * Reads an access file with all of its includes.
+ * Reads an access file and all the files that it includes.
  * @throws MeshpassError `config_invalid`, `access_file_*`
  */
 export function readAccessFile(file: string, flag = '--access'): Access {
   return withFlagName(flag, () => loadAccess(file, { name: file }).access);
 }
 
-/** Throws if there are problems, because an object that Meshpass does not understand could have any effect. */
+/** Throws if there are any problems, because an object that Meshpass does not understand could have any effect. */
 function assertNoProblems(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;

@@ -1,4 +1,4 @@
-/** Parses requests and claims from flags. */
+/** Parses requests and claims from command-line flags. */
 import { isIP } from 'node:net';
 import type { Call, HttpCall, OutsideRequest } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -6,7 +6,7 @@ import { parseJson } from '@meshpass/identity/jws/json';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
-/** Flags that describe the call to evaluate. */
+/** The flags that describe the call to evaluate. */
 export const requestFlags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   path: text('<path>', 'path as the client sends it', { default: '/' }),
@@ -37,7 +37,7 @@ export function buildRequest(flags: RequestFlags): { readonly http: Request; rea
 }
 
 /**
- * Parses `NAME: VALUE` lines.
+ * Parses header lines of the form `NAME: VALUE`.
  * @throws MeshpassError `usage`
  */
 export function parseHeaders(lines: readonly string[]): Readonly<Record<string, string>> {
@@ -52,7 +52,7 @@ export function parseHeaders(lines: readonly string[]): Readonly<Record<string, 
 }
 
 /**
- * Parses claims from JSON, or from a file if the value is `@FILE`.
+ * Parses claims from JSON, or from a file if the value has the form `@FILE`.
  * @throws MeshpassError `usage`
  */
 export function parseClaims(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
@@ -65,12 +65,12 @@ export function parseClaims(given: string | undefined): Readonly<Record<string, 
 interface Outside {
   readonly url: string;
   readonly claims: Readonly<Record<string, unknown>> | undefined;
-  /** Principal in a client certificate that the gateway trusts. */
+  /** The principal in a client certificate that the gateway trusts. */
   readonly certificate: string | undefined;
 }
 
 /**
- * Builds a request to a gateway from a URL and flags. Claims are sent in a bearer token.
+ * Builds a request to a gateway from a URL and flags. The claims are sent in a bearer token.
  * @throws MeshpassError `usage`
  */
 export function buildOutsideRequest(flags: RequestFlags, { url, claims, certificate }: Outside): OutsideRequest {
@@ -90,7 +90,7 @@ export function buildOutsideRequest(flags: RequestFlags, { url, claims, certific
   };
 }
 
-/** Splits a URL without normalizing its path. */
+/** Splits a URL into its parts without normalizing the path. */
 function parseUrl(url: string) {
   const [, scheme, name, port, path] = /^(https?):\/\/([^/?#:@\s]+)(?::(\d{1,5}))?([/?][^#\s]*)?$/.exec(url) ?? [];
   if (scheme === undefined || name === undefined)

@@ -1,11 +1,11 @@
-/** Reads files that flags and arguments refer to. */
+/** Reads the files that command-line flags and arguments refer to. */
 import { readFileSync } from 'node:fs';
 import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 
 /**
  * Reads a text file.
- * @param flag flag that specified the file, for the error message; undefined for an argument
- * @throws MeshpassError `code`, by default `usage`
+ * @param flag the flag that specified the file, for the error message. Undefined if the file was passed as an argument
+ * @throws MeshpassError `code`, which defaults to `usage`
  */
 export function readTextFile(file: string, flag?: string, code?: ErrorCode): string {
   try {
@@ -27,7 +27,7 @@ export function unreadableFileError(
 }
 
 /**
- * Prefixes the flag's name to errors that `load` throws because a file cannot be read.
+ * Adds the name of the flag to the errors that `load` throws if a file cannot be read.
  * @throws MeshpassError `code`, for example `--access: cannot read access.yaml: it does not exist.`
  */
 export function withFlagName<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {

@@ -1,7 +1,7 @@
 /**
- * Lock between the commands of one user. The lock is a file that identifies its owner. If the owner was killed, another
- * command takes over the lock. A file is used because Node.js does not support flock(2) and abstract sockets exist only
- * on Linux.
+ * Implements a lock between the commands of a single user. The lock is a file that identifies its owner. If the owner
+ * was killed, another command takes over the lock. It is a file because Node.js does not support flock(2), and because
+ * abstract sockets only exist on Linux.
  */
 import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -10,15 +10,18 @@ import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 
 const RETRY_MS = 50;
-/** Age after which a lock is stale. Work under the lock has shorter time limits, so it cannot last this long. */
+/**
+ * The age at which a lock is considered stale. Work under the lock has shorter time limits, so it cannot take this
+ * long.
+ */
 const STALE_MS = 120_000;
 
 /**
  * Runs `work` while no other process holds the lock.
- * @param path path of the lock file, in an existing directory
+ * @param path the path to the lock file, which must be in an existing directory
  * @param patienceMs how long to wait for the lock, in milliseconds
- * @throws MeshpassError `config_invalid` if another process does not release the lock in time or the file cannot be
- *   written; also the errors of `work`
+ * @throws MeshpassError `config_invalid` if another process does not release the lock in time or if the file cannot be
+ *   written. Errors thrown by `work` are passed on
  */
 export async function withLockFile<T>(path: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
   const self = `${process.pid} ${pidNamespaceId()} ${randomUUID()}`;
@@ -45,8 +48,8 @@ function take(path: string, self: string): boolean {
   }
   const owner = read(path);
   if (owner === undefined || !isStale(path, owner)) return false;
-  // Move the file instead of deleting it: only one process can succeed, and if the moved file turns out to be another
-  // owner's, it can be put back.
+  // Move the file instead of deleting it. Only one process can succeed in moving it. If the moved file turns out to
+  // belong to another owner, it can be put back.
   const moved = `${path}.${self.slice(-12)}`;
   try {
     renameSync(path, moved);
@@ -62,9 +65,9 @@ function isStale(path: string, owner: string): boolean {
   const [pid, at] = owner.split(' ');
   try {
     if (Date.now() - statSync(path).mtimeMs > STALE_MS) return true;
-    // The owner has created the file but has not written its content yet.
+    // The owner has created the file but has not written to it yet.
     if (owner === '') return false;
-    // Containers and other machines may share the home directory. Their processes cannot be checked from here.
+    // The home directory may be shared with containers and other machines, whose processes cannot be checked from here.
     if (at !== pidNamespaceId()) return false;
     process.kill(Number(pid), 0);
     return false;
@@ -81,7 +84,7 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Identifies the machine and PID namespace in which this process's id is valid. */
+/** Returns an identifier of the machine and the PID namespace in which this process's ID is valid. */
 export function pidNamespaceId(): string {
   try {
     return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;

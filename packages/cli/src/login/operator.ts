@@ -19,13 +19,16 @@ import {
 } from './tokens.ts';
 
 export interface OperatorLogin {
-  /** Origin of the operator listener. */
+  /** The origin of the operator listener. */
   readonly operator: string;
   readonly caFile?: string | undefined;
-  /** Name of the issuer in the access file; required if there is more than one. */
+  /** The name of the issuer in the access file. Required if there is more than one issuer. */
   readonly issuer?: string | undefined;
   readonly device: boolean;
-  /** Path of a file with a Kubernetes ServiceAccount token, to sign in as the ServiceAccount instead of as a person. */
+  /**
+   * The path to a file with a Kubernetes ServiceAccount token, used to sign in as the ServiceAccount instead of as a
+   * person.
+   */
   readonly serviceAccountToken?: string | undefined;
   readonly port: number;
   readonly patienceMs: number;
@@ -35,10 +38,10 @@ export interface OperatorLogin {
 
 export interface OperatorLoginResult {
   readonly operator: Operator;
-  /** Time at which the session expires, in Unix seconds. */
+  /** When the session expires, in Unix seconds. */
   readonly expiresAt: number;
   /**
-   * Time at which a person who has no refresh token must sign in again, in Unix seconds. Absent if that is not before
+   * When an operator without a refresh token has to sign in again, in Unix seconds. Absent unless that is before
    * `expiresAt`.
    */
   readonly signInAgainAt?: number;
@@ -83,13 +86,13 @@ const PATIENCE_MS = 30_000;
 
 /**
  * Signs in and stores the session.
- * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and
- *   from the broker `operator_no_role`, `operator_unauthorized`
+ * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, or the
+ *   broker's errors `operator_no_role` and `operator_unauthorized`
  */
 export async function loginOperator(login: OperatorLogin): Promise<OperatorLoginResult> {
   const stranger = createSender(login, () => ({}), PATIENCE_MS);
   const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
-  // Create a new key for each sign-in. The nonce of the ID token and the session are bound to it.
+  // Create a new key for every sign-in. The session and the nonce of the ID token are bound to this key.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { token, type, refresh } = await proofOf(login, issuers, privateKey);
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
@@ -168,7 +171,7 @@ function choose<T extends { readonly name: string }>(issuers: readonly T[], name
 
 /**
  * Sends a request and validates the response.
- * @throws MeshpassError `agent_broker_unreachable`, or the broker's error
+ * @throws MeshpassError `agent_broker_unreachable`, or the error that the broker returns
  */
 async function ask<T>(
   login: OperatorLogin,

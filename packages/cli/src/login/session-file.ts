@@ -1,7 +1,7 @@
 /**
- * Stores an operator's token, its key and the issuer's refresh token. Each broker has one file in the user's state
- * directory, which only the owner can read. A token lasts five minutes and is useless without the key, which is kept
- * until the session ends. `meshpass logout` and the next sign-in revoke the refresh token.
+ * Stores an operator's token, its key, and the issuer's refresh token. There is one file per broker in the user's state
+ * directory, which only the owner can read. A token is valid for five minutes and is useless without the key, which is
+ * kept until the session ends. The refresh token is revoked by `meshpass logout` and by the next sign-in.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,30 +14,33 @@ import { z } from 'zod';
 import { unreadableFileError } from '../input/text-file.ts';
 import { withLockFile } from './lock-file.ts';
 
-/** How long to wait for the lock. This is long enough for another command's requests to the issuer and the broker. */
+/**
+ * How long to wait for the lock. This leaves enough time for the requests that another command may be sending to the
+ * issuer and the broker.
+ */
 const LOCK_MS = 90_000;
 
 const Refresh = z.object({
-  /** Name of the issuer in the access file. */
+  /** The name of the issuer in the access file. */
   name: z.string(),
   issuer: z.url(),
   client: z.string(),
   token: z.string().min(1),
 });
-/** A refresh token, with the issuer and the client that it belongs to. */
+/** A refresh token, together with the issuer and the client that it belongs to. */
 export type StoredRefreshToken = z.infer<typeof Refresh>;
 
 const Stored = z.object({
-  /** Origin of the operator listener. */
+  /** The origin of the operator listener. */
   operator: z.string(),
-  /** Public URL of the broker, which the DPoP proofs are bound to. */
+  /** The public URL of the broker, which the DPoP proofs are bound to. */
   broker: z.url(),
   token: z.string().min(1),
-  /** Private key in PEM-encoded PKCS #8. */
+  /** The PEM-encoded private key (PKCS #8). */
   key: z.string(),
-  /** Time at which the token expires, in Unix seconds. */
+  /** When the token expires, in Unix seconds. */
   expiresAt: z.number(),
-  /** Time by which the issuer must next confirm the person, in Unix seconds. */
+  /** The deadline for the issuer's next confirmation of the operator, in Unix seconds. */
   confirmUntil: z.number(),
   refresh: Refresh.optional(),
 });
@@ -48,8 +51,8 @@ export interface OperatorSession extends Omit<Stored, 'operator' | 'key'> {
 }
 
 /**
- * The stored session of an operator at one broker. Its methods throw MeshpassError `config_invalid` if the file cannot
- * be used.
+ * The stored session of an operator at a single broker. Its methods throw MeshpassError `config_invalid` if the file
+ * cannot be used.
  */
 export class SessionFile {
   readonly #origin: string;
@@ -57,8 +60,8 @@ export class SessionFile {
   readonly #path: string;
 
   /**
-   * @param operator origin of the operator listener
-   * @param environment environment variables that determine the state directory
+   * @param operator the origin of the operator listener
+   * @param environment the environment variables that determine the state directory
    */
   constructor(operator: string, environment: NodeJS.ProcessEnv = process.env) {
     const { MESHPASS_STATE_DIR, XDG_STATE_HOME, HOME } = environment;
@@ -69,9 +72,9 @@ export class SessionFile {
 
   /**
    * Reads the stored session.
-   * @param now current time in Unix seconds
-   * @returns the session; undefined if none is stored or it has expired
-   * @throws MeshpassError `config_invalid` if the file is damaged or other users can read it
+   * @param now the current time in Unix seconds
+   * @returns the session, or undefined if no session is stored or it has expired
+   * @throws MeshpassError `config_invalid` if the file is damaged or can be read by other users
    */
   read(now = Date.now() / 1000): OperatorSession | undefined {
     const stored = this.#stored();
@@ -85,14 +88,14 @@ export class SessionFile {
   }
 
   /**
-   * Reads the refresh token in order to revoke it. Succeeds even if the session has expired or other users can read the
-   * file. In the latter case, revocation matters most, because they may have copied the token.
+   * Reads the refresh token in order to revoke it. This works even if the session has expired or if other users can
+   * read the file. In that case, revoking the token is especially important, because they may have copied it.
    */
   readRefresh(): StoredRefreshToken | undefined {
     return this.#stored(0)?.refresh;
   }
 
-  /** Stores a session, which replaces the previous one. */
+  /** Stores a session, replacing the previous one. */
   write({ key, ...session }: Omit<OperatorSession, 'key'> & { readonly key: KeyObject }): void {
     const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
     this.#write({ ...session, operator: this.#origin, key: pem });
@@ -110,7 +113,7 @@ export class SessionFile {
     if (stored && dpopKey(createPrivateKey(stored.key)).jwk.x === key.jwk.x) this.#write({ ...stored, ...change });
   }
 
-  /** Deletes the session. */
+  /** Deletes the stored session. */
   remove(): void {
     rmSync(this.#path, { force: true });
   }
@@ -118,7 +121,8 @@ export class SessionFile {
   /**
    * Runs `work` while no other command can change the file. The lock is needed because most issuers accept a refresh
    * token only once.
-   * @throws MeshpassError `config_invalid` if another command holds the lock for too long; also the errors of `work`
+   * @throws MeshpassError `config_invalid` if another command holds the lock for too long. Errors thrown by `work` are
+   *   passed on
    */
   async exclusively<T>(work: () => Promise<T>): Promise<T> {
     this.#writing(() => this.#prepareFolder());
@@ -127,7 +131,7 @@ export class SessionFile {
 
   /**
    * Reads and validates the file.
-   * @param forbidden file mode bits that must not be set
+   * @param forbidden the file mode bits that must not be set
    */
   #stored(forbidden = 0o077): Stored | undefined {
     let text: string;

@@ -1,6 +1,7 @@
 /**
  * Obtains tokens from an issuer for the public client in the access file. It supports the authorization code flow with
- * PKCE, the device flow, and refresh tokens. An ID token from a refresh confirms an operator.
+ * PKCE, the device flow, and refresh tokens. Operators are confirmed by the ID tokens that the issuer returns for a
+ * refresh.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
@@ -10,7 +11,7 @@ import type { StoredRefreshToken } from './session-file.ts';
 export interface Issuer {
   readonly issuer: string;
   readonly client: string;
-  /** Scopes to request in addition to `openid`. */
+  /** The scopes to request in addition to `openid`. */
   readonly scopes: readonly string[];
   /** Whether to request a refresh token. */
   readonly refresh: boolean;
@@ -20,14 +21,14 @@ export interface Issuer {
 
 export interface Tokens {
   readonly idToken: string;
-  /** Refresh token; absent if none was requested or issued. */
+  /** The refresh token. Absent if it was not requested or not issued. */
   readonly refreshToken?: string;
 }
 
 export interface SignInOptions {
-  /** Expected `nonce` in the ID token. */
+  /** The `nonce` that the ID token must contain. */
   readonly nonce: string;
-  /** Port of the loopback redirect; 0 for any free port. */
+  /** The port of the loopback redirect. If it is 0, any free port is used. */
   readonly port: number;
   readonly patienceMs: number;
   /** Called with the URL to open in a browser. */
@@ -43,8 +44,8 @@ export interface DeviceSignInOptions extends Pick<SignInOptions, 'nonce' | 'pati
 }
 
 /**
- * Signs in with a browser: RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and a check of the
- * response's issuer (RFC 9207).
+ * Signs in with a browser, using the authorization code flow (RFC 6749 section 4.1) with PKCE (RFC 7636, S256),
+ * `state`, `nonce`, and a check of the response's issuer (RFC 9207).
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
  */
 export async function signInWithBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
@@ -68,7 +69,8 @@ export async function signInWithBrowser(issuer: Issuer, options: SignInOptions):
   });
   options.onUrl(url.href);
   const answer = await redirect.answer;
-  // Reject a response from another issuer (RFC 9207), even if this issuer does not announce support for the parameter.
+  // Reject a response from a different issuer (RFC 9207), even if this issuer does not declare that it supports the
+  // parameter.
   const said = answer.searchParams.get('iss');
   if (said !== null && said !== config.serverMetadata().issuer)
     throw new MeshpassError('proof_rejected', 'A different issuer responded (iss). You are not signed in.');
@@ -84,7 +86,7 @@ export async function signInWithBrowser(issuer: Issuer, options: SignInOptions):
 }
 
 /**
- * Signs in with the device flow (RFC 8628). The request also contains a nonce, which not every issuer supports.
+ * Signs in with the device flow (RFC 8628). The request also contains a nonce, although not every issuer supports it.
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function signInWithDevice(issuer: Issuer, options: DeviceSignInOptions): Promise<Tokens> {
@@ -103,9 +105,9 @@ export async function signInWithDevice(issuer: Issuer, options: DeviceSignInOpti
 /**
  * Requests new tokens (OpenID Connect Core section 12). The issuer may rotate the refresh token (RFC 9700 section
  * 4.14.2).
- * @returns undefined if the issuer permanently rejects the refresh token, for example because the person was disabled
- *   or has signed out, or because the token has expired. Also undefined if the issuer returns no ID token, which is
- *   optional in a refresh; in that case, the refresh token is revoked
+ * @returns undefined if the issuer permanently rejects the refresh token, for example because the user was disabled or
+ *   has signed out, or because the token has expired. It is also undefined if the issuer does not return an ID token,
+ *   which is optional in a refresh. In that case, the refresh token is revoked
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function refreshTokens({ token, ...issuer }: StoredRefreshToken): Promise<Tokens | undefined> {
@@ -119,7 +121,7 @@ export async function refreshTokens({ token, ...issuer }: StoredRefreshToken): P
     } catch (thrown) {
       if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
       const { status } = thrown;
-      // If the issuer is busy or failing, it has not rejected the token.
+      // An issuer that is busy or failing has not rejected the token.
       if (status < 500 && status !== 408 && status !== 429) return undefined;
       throw new MeshpassError('issuer_unavailable', `${issuer.issuer} returned status ${status}.`, { cause: thrown });
     }
@@ -168,7 +170,7 @@ async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): 
 }
 
 /**
- * Converts errors that `ask` throws. Messages never contain the response, because it may contain tokens.
+ * Converts the errors that `ask` throws. Their messages never contain the response, because it may contain tokens.
  * @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout`
  */
 async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {

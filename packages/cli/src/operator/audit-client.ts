@@ -1,4 +1,4 @@
-/** Client for the broker's audit log. It returns either complete responses or lines as they arrive. */
+/** Creates clients for the broker's audit log, which return either complete responses or lines as they arrive. */
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -8,14 +8,15 @@ import { unreadableFileError } from '../input/text-file.ts';
 import { createOperatorSender, type OperatorOptions } from './client.ts';
 
 /**
- * How long the broker may take to start its response, in milliseconds. It may first have to sign a checkpoint or prune
- * rows.
+ * How long the broker may take to start sending its response, in milliseconds. It may first have to sign a checkpoint
+ * or prune rows.
  */
 const PATIENCE_MS = 10 * 60_000;
 
 /**
  * Creates a client for the audit log.
- * @throws MeshpassError `usage`; the client's functions throw the broker's error or `agent_broker_unreachable`
+ * @throws MeshpassError `usage`. The client's functions throw `agent_broker_unreachable` or the error that the broker
+ *   returns
  */
 export function createAuditClient(options: OperatorOptions) {
   const send = createOperatorSender(options, process.env, PATIENCE_MS);
@@ -27,14 +28,14 @@ export function createAuditClient(options: OperatorOptions) {
   return {
     json: async (path: string, order?: unknown) => JSON.parse(await whole(path, order)) as unknown,
     text: (path: string) => whole(path),
-    /** @throws MeshpassError `agent_broker_unreachable` if the broker does not respond or the response is cut off */
+    /** @throws MeshpassError `agent_broker_unreachable` if the broker does not respond or if the response is cut off */
     lines: async (path: string) => linesOf(await send('GET', path), failed),
   };
 }
 
 /**
  * Reads a file line by line.
- * @throws MeshpassError `usage` while iterating, if the file cannot be read
+ * @throws MeshpassError `usage` during the iteration if the file cannot be read
  */
 export function fileLines(file: string, flag: string): AsyncIterable<string> {
   return linesOf(createReadStream(file), (cause) => unreadableFileError(file, cause, flag));

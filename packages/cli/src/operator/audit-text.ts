@@ -6,8 +6,8 @@ import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { plainText } from '@meshpass/identity/text';
 
 /**
- * Formats a row as one line. Control characters in untrusted text are replaced, so that they cannot start a new line or
- * control the terminal.
+ * Formats a row as a single line. Control characters in untrusted text are replaced, so that they cannot start a new
+ * line or control the terminal.
  */
 export function formatAuditRow(row: SealedRow): string {
   const who = row.login ?? row.subject ?? '-';
@@ -21,7 +21,7 @@ export function formatAuditRow(row: SealedRow): string {
     row.rule ?? row.grant_name ?? '',
     row.source === null ? '' : `from ${row.source}`,
     row.session_id === null ? '' : `session ${row.session_id}`,
-    // Show the request id, because a developer whose request was refused sees it in the response and may quote it.
+    // Show the request ID. Developers see it in the response if their request is refused, and may ask about it.
     row.action === 'request' && row.request_id !== null ? `request ${row.request_id}` : '',
     row.code === null ? '' : `[${row.code}]`,
     row.reason,
@@ -29,7 +29,10 @@ export function formatAuditRow(row: SealedRow): string {
   return plainText(parts.filter((part) => part !== '').join('  '));
 }
 
-/** Formats a gap that an operator declared after a restore. Such a gap is not tampering, but the log is incomplete. */
+/**
+ * Formats a gap that an operator declared after a restore. Such a gap does not indicate tampering, but the log is
+ * incomplete.
+ */
 function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
   const gone = missing
     ? `signed rows ${missing[0]} to ${missing[1]} are missing from this log`

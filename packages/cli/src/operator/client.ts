@@ -1,6 +1,6 @@
 /**
- * Client for the broker's operator API. It connects either to the operator listener, with an operator's session or
- * token, or to the broker's public URL, with the token of a CI job.
+ * Creates clients for the broker's operator API. They connect either to the operator listener with an operator's
+ * session or token, or to the broker's public URL with the token of a CI job.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import {
@@ -18,23 +18,23 @@ import { confirmOperator, deleteEndedSession } from './confirm-sign-in.ts';
 
 export interface OperatorOptions extends OperatorEndpoint {
   /**
-   * Path of a file that contains the operator token. Defaults to MESHPASS_OPERATOR_TOKEN or the `meshpass login`
-   * session.
+   * The path to a file that contains the operator token. Defaults to the value of MESHPASS_OPERATOR_TOKEN or, if that
+   * is not set, to the session from `meshpass login`.
    */
   readonly operatorToken?: string;
 }
 
 const PATIENCE_MS = 30_000;
-/** Confirm the operator this many seconds before the deadline, because the request itself takes time. */
+/** How long before the deadline the operator is confirmed, in seconds. This leaves time for the request itself. */
 const AHEAD_SECONDS = 5;
 
 export type OperatorCall = (method: Method, path: string, body?: unknown) => Promise<unknown>;
 
 /**
  * Creates a client for JSON requests.
- * @param environment source of the token if no file is specified
- * @throws MeshpassError `usage` if there is no token or the URL is not an origin; calls throw the broker's error or
- *   `agent_broker_unreachable`
+ * @param environment the environment variables that may contain the token if no file is specified
+ * @throws MeshpassError `usage` if there is no token or the URL is not an origin. Calls throw
+ *   `agent_broker_unreachable` or the error that the broker returns
  */
 export function createOperatorClient(options: OperatorOptions, environment = process.env): OperatorCall {
   const send = createOperatorSender(options, environment, PATIENCE_MS);
@@ -42,10 +42,10 @@ export function createOperatorClient(options: OperatorOptions, environment = pro
 }
 
 /**
- * Creates a client for requests of any kind. When a confirmation is due, the client has the issuer confirm the operator
+ * Creates a client for requests of any kind. If a confirmation is due, the client has the issuer confirm the operator
  * before it sends the request.
  * @param patienceMs how long the broker may stay silent, in milliseconds
- * @throws MeshpassError as createOperatorClient()
+ * @throws MeshpassError with the same codes as createOperatorClient()
  */
 export function createOperatorSender(
   options: OperatorOptions,
@@ -72,8 +72,8 @@ export function createOperatorSender(
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
       if (code === 'operator_session_ended') await deleteEndedSession(options, file, session);
       if (code !== 'operator_unconfirmed') throw thrown;
-      // The broker's clock differs from the local one. The broker has not executed the request, so repeating it is
-      // safe.
+      // The broker's clock differs from the local one. It has not executed the request, so it is safe to send the
+      // request again.
       session = await confirmOperator(options, file, file.read() ?? session);
       return await send(method, path, body);
     }

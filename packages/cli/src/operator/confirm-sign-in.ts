@@ -16,17 +16,17 @@ const Confirmed = z.object({
 });
 
 const PATIENCE_MS = 30_000;
-/** Milliseconds after which a provider no longer returns the same ID token. */
+/** How long to wait before requesting a different ID token from the provider, in milliseconds. */
 const NEXT_SECOND_MS = 1_100;
-/** Error codes that make the refresh token useless. */
+/** The error codes after which the refresh token is useless. */
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
 /**
- * Confirms an operator, unless another command has done so in the meantime.
- * @param seen the session that needs confirmation
+ * Has the issuer confirm an operator, unless another command has already done so.
+ * @param seen the session that needs to be confirmed
  * @returns the session with its new token
- * @throws MeshpassError `operator_unconfirmed` if there is no refresh token or the issuer no longer accepts it;
- *   `issuer_unavailable`, or the broker's error
+ * @throws MeshpassError `operator_unconfirmed` if there is no refresh token or the issuer no longer accepts it,
+ *   `issuer_unavailable`, or the error that the broker returns
  */
 export async function confirmOperator(
   destination: OperatorEndpoint,
@@ -39,8 +39,8 @@ export async function confirmOperator(
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return session ?? seen;
     if (!session.refresh) throw unconfirmed('The issuer no longer accepts the refresh token');
     await confirm(destination, file, session, session.refresh).catch(async (thrown: unknown) => {
-      // A provider that does not set `jti` may return the same ID token twice within a second. The person's workspace
-      // or another command may have used that token already.
+      // A provider that does not set `jti` may return the same ID token twice within one second. It may already have
+      // been used by the operator's workspace or by another command.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'proof_replayed') throw thrown;
       await setTimeout(NEXT_SECOND_MS);
       const { refresh } = file.read() ?? session;
@@ -52,7 +52,7 @@ export async function confirmOperator(
 
 /**
  * Requests new tokens, stores the new refresh token, and sends the ID token to the broker.
- * @throws MeshpassError as confirmOperator()
+ * @throws MeshpassError with the same codes as confirmOperator()
  */
 async function confirm(
   destination: OperatorEndpoint,
@@ -65,8 +65,8 @@ async function confirm(
     file.change(session, { refresh: undefined });
     throw unconfirmed(`${refresh.name} no longer confirms your identity`);
   }
-  // Store the new refresh token before calling the broker. The old one may already be invalid, and an issuer that
-  // detects its reuse also revokes the new one.
+  // Store the new refresh token before contacting the broker. The old one may already be invalid, and if it were used
+  // again, the issuer might detect this and revoke the new one as well.
   const next = { ...refresh, token: tokens.refreshToken ?? refresh.token };
   file.change(session, { refresh: next });
   const send = createSender(destination, createDpopAuthenticator(session), PATIENCE_MS);
@@ -90,7 +90,7 @@ async function confirm(
 
 /**
  * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the response came from
- * the broker that opened the session, and not from another broker behind the same port-forward.
+ * the broker that opened the session, rather than from another broker behind the same port-forward.
  */
 export async function deleteEndedSession(
   destination: OperatorEndpoint,
@@ -107,7 +107,7 @@ export async function deleteEndedSession(
       if (session.refresh) await revokeRefreshToken(session.refresh);
     });
   } catch {
-    // Ignore the failure. The next login or logout deletes the session.
+    // Ignore the error. The next login or logout deletes the session.
   }
 }
 

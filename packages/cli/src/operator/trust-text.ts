@@ -11,11 +11,11 @@ export interface Trust {
   }[];
   readonly roots: {
     readonly trusted: readonly {
-      /** SHA-256 fingerprint of the certificate, in hex. */
+      /** The SHA-256 fingerprint of the certificate, in hex. */
       readonly sha256: string;
       readonly subject: string;
       readonly not_after: string;
-      /** Number of certificates of live sessions that chain to this root. */
+      /** The number of certificates in live sessions that chain to this root. */
       readonly certificates: number;
     }[];
     readonly other_certificates: number;

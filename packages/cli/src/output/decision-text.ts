@@ -1,4 +1,4 @@
-/** Formats decisions as text, with the answer, the reason, and the file and line of the rule. */
+/** Formats decisions as text, including the answer, the reason, and the file and line of the rule. */
 import type { Decision, Evaluation, OutsideAnswer, RuleRef } from '@meshpass/analysis/evaluate';
 import { describeAssumption, type Place } from '@meshpass/istio';
 
@@ -16,8 +16,8 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
 };
 
 /**
- * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. Its
- * notes follow on separate lines.
+ * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, for
+ * example. Its notes are printed below it on separate lines.
  */
 export function formatDecision(decision: Decision): readonly [string, ...string[]] {
   const { allowed, status, reason, rule, as, at } = decision;
@@ -41,16 +41,16 @@ export function formatEvaluation({ decision, unknown }: Evaluation): readonly [s
 }
 
 /**
- * Formats a decision's assumptions, one per line; empty if there are none.
- * @param namespaces namespaces in which Pods are assumed to have a sidecar
- * @param unplaced description of the objects that have no namespace
+ * Formats the assumptions of a decision, one per line. Returns an empty list if there are none.
+ * @param namespaces the namespaces in which Pods are assumed to have a sidecar
+ * @param unplaced a description of the objects that have no namespace
  */
 export function formatAssumptions(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
   const texts = assumptions(namespaces, unplaced);
   return texts.length === 0 ? [] : ['', ...texts];
 }
 
-/** Returns the assumptions for `--output json`. */
+/** Returns the assumptions in the form used by JSON output. */
 export function assumptionJson(namespaces: readonly string[], unplaced: string | undefined): object {
   const assumed = assumptions(namespaces, unplaced);
   return assumed.length === 0 ? {} : { assumed };
@@ -60,13 +60,13 @@ function assumptions(namespaces: readonly string[], unplaced: string | undefined
   return [describeAssumption(namespaces), unplaced].filter((one) => one !== undefined);
 }
 
-/** Formats a rule reference with its file and line. */
+/** Formats a reference to a rule, including its file and line. */
 function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
   const which = rule === undefined ? '' : ` rule ${rule}`;
   return `${action ?? kind} ${namespace}/${name}${which}, ${placeText(place())}`;
 }
 
-/** Converts a decision into plain data for `--output json`. */
+/** Converts a decision into plain data for JSON output. */
 export function decisionJson({ rule, audited, external, dryRun, ...rest }: Decision): object {
   return {
     ...rest,
@@ -86,7 +86,7 @@ function ruleJson({ place, ...rule }: RuleRef): object {
   return { ...rule, place: place() };
 }
 
-/** Formats an answer with its gateway, its destination, the decision and its rule, and the route. */
+/** Formats an answer, including the gateway, the destination, the decision, the rule that decided, and the route. */
 export function formatOutsideAnswer(answer: OutsideAnswer): readonly string[] {
   const { gateway, destination, workload, verdict, status, reason, decision, place, route } = answer;
   const way = [gateway, destination, workload].filter((one) => one !== undefined).join(' -> ');
@@ -103,7 +103,7 @@ function placeText({ file, line }: Place): string {
   return line > 0 ? `${file}:${line}` : file;
 }
 
-/** Converts an answer into plain data for `--output json`. */
+/** Converts an answer into plain data for JSON output. */
 export function outsideJson({ verdict, decision, assumesSidecar: _, ...rest }: OutsideAnswer): object {
   return { ...rest, allowed: verdict, ...(decision && { decision: decisionJson(decision) }) };
 }

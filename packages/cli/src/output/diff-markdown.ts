@@ -1,5 +1,6 @@
 /**
- * Formats a comparison as Markdown for a pull request comment. It shows what opens, what closes, and what is unknown.
+ * Formats a comparison as Markdown for a pull request comment. It shows which calls become possible, which become
+ * impossible, and which are unknown.
  */
 import {
   type Comparison,
@@ -11,21 +12,21 @@ import {
 import { terminalText } from '@meshpass/identity/text';
 import { formatAssumptions } from './decision-text.ts';
 
-/** Maximum entries per section and characters per line. They keep a comment within GitHub's size limit. */
+/** The maximum number of entries per section and characters per line, to keep comments within GitHub's size limit. */
 const MAX_ENTRIES = 25;
 const MAX_LINE = 300;
 
-/** Notes to add to a comparison. */
+/** Additional notes about a comparison. */
 export interface DiffNotes {
-  /** Description of the objects that have no namespace. */
+  /** Describes the objects that have no namespace. */
   readonly unplaced: string | undefined;
-  /** Description of skipped files that might affect the result. */
+  /** Describes the skipped files that might affect the result. */
   readonly unread: string | undefined;
 }
 
 /**
- * Formats the differences as code blocks. Names in manifests are untrusted, so they must not be interpreted as markup
- * or as mentions.
+ * Formats the differences as code blocks. The names in manifests are untrusted, so they must not be interpreted as
+ * markup or mentions.
  */
 export function diffMarkdown(
   { changes, more, endpoints, unknown, assumed }: Comparison,
@@ -42,7 +43,7 @@ export function diffMarkdown(
     ),
     ...unknown.map(({ reason, where }) => terminalText([`calls at ${formatWhere(where)}`, `  ${reason}`])),
   ];
-  // If no port or destination is listed as unknown, report the skipped files here.
+  // If no port or destination is listed as unknown, the files that were skipped have to be reported here.
   if (unread !== undefined && doubtful.length === 0) doubtful.push(terminalText(['calls', `  ${unread}`]));
   const [opens, closes] = [of('gains'), of('loses')];
   const compared = `${counted(endpoints, 'port')} and ${counted(outside.destinations, 'destination')} of calls from outside were compared`;
@@ -72,7 +73,8 @@ function section(title: string, entries: readonly string[]): readonly string[] {
 }
 
 /**
- * Formats lines as a code block. The fence is longer than any fence in the text, so that the text cannot end the block.
+ * Formats lines as a code block. The fence is longer than any sequence of backticks in the text, so that the text
+ * cannot end the block.
  */
 function block(texts: readonly string[]): readonly string[] {
   const lines = texts.flatMap((text) => text.split('\n')).map(shortened);

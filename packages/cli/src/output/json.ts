@@ -1,8 +1,10 @@
-/** Formats JSON output in snake_case. Older camelCase fields are kept next to their new names for compatibility. */
+/**
+ * Formats JSON output in snake_case. For compatibility, older fields in camelCase are kept alongside their new names.
+ */
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
-/** Returns a copy of a value in which a snake_case twin follows each camelCase field. */
+/** Returns a copy of a value in which each camelCase field is followed by the same field in snake_case. */
 export function withSnakeCaseTwins(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value, (_, member) => (isRecord(member) ? twinned(member) : member)));
 }

@@ -7,13 +7,13 @@ import { choice } from '../command/flag.ts';
 export const planOutput = choice(['text', 'json', 'markdown'], 'output format', { value: '<format>', default: 'text' });
 export type PlanOutput = 'text' | 'json' | 'markdown';
 
-/** Builds a command's answer from a plan, as text or Markdown. */
+/** Builds a command's answer from a plan, as either text or Markdown. */
 export function planAnswer(plan: Omit<Plan, 'manifests'>, output: PlanOutput, json: unknown = plan): Answer {
   return { json, text: () => formatPlan(plan, output === 'json' ? 'text' : output) };
 }
 
 /**
- * Returns the exit code of a plan. There is a separate code for plans that are refused only because it is unknown
+ * Returns the exit code of a plan. There is a separate exit code for plans that are refused only because it is unknown
  * whether all grants work.
  */
 export function planExitCode(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): ExitCode {

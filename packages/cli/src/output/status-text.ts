@@ -2,7 +2,7 @@
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 import { formatSignIn } from '../agent/sign-in.ts';
 
-/** Descriptions of the reasons, reported by the broker, why a live session has gained a grant. */
+/** Descriptions of why a live session has gained a grant, keyed by the reason reported by the broker. */
 const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
   access_widened: 'the access file grants it now',
@@ -14,8 +14,8 @@ const GAINED: Readonly<Record<string, string>> = {
 const STILL_DRAINING_MS = 10_000;
 
 /**
- * Formats the agent's status.
- * @param now current time in Unix milliseconds
+ * Formats the status of the agent.
+ * @param now the current time in Unix milliseconds
  */
 export function formatStatus(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
@@ -80,7 +80,7 @@ function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
   return `Lease renewed ${way} since ${clock(since)}${hint}`;
 }
 
-/** Warns about a draining edge. Such an edge repeats its announcement every two seconds until it stops. */
+/** Warns about a draining edge, which repeats its announcement every two seconds until it stops. */
 function drainingLines({ draining }: AgentStatus, now: number): string[] {
   if (draining === undefined || now - draining.at > STILL_DRAINING_MS) return [];
   return ['An edge is shutting down: new requests use another edge, and requests in progress may be cut off.'];
@@ -106,7 +106,7 @@ function refusalLine({
   );
 }
 
-/** Summarizes by kind the filters of other teams that the broker omits. */
+/** Summarizes the other teams' filters that the broker leaves out, grouped by kind. */
 function leftOutLines({ configuration }: AgentStatus): string[] {
   const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
   return [...kinds].map(([what, all]) => {

@@ -1,9 +1,9 @@
-/** Formats JSON rows as tables. */
+/** Formats JSON rows as text tables. */
 
 /**
- * Formats rows as a table. List items are joined with commas. Numbers in properties whose name ends with `_at` are Unix
- * seconds, and are formatted as dates.
- * @param columns properties to show, in order
+ * Formats rows as a table. List items are joined with commas. Numeric properties whose names end in `_at` are treated
+ * as Unix seconds and formatted as dates.
+ * @param columns the properties to show, in this order
  */
 export function formatTable(rows: readonly object[], columns: readonly string[]): readonly string[] {
   const head = columns.map((column) => column.replaceAll('_', ' ').toUpperCase());

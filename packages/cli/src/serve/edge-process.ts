@@ -21,7 +21,7 @@ export interface EdgeProcessOptions {
   readonly tlsCert: string;
   readonly tlsKey: string;
   readonly gateway: HostPort;
-  /** Address of the Kubernetes API server; absent if this edge does not connect to it. */
+  /** The address of the Kubernetes API server. Absent if this edge does not connect to it. */
   readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
   readonly directory: SessionDirectory;
@@ -36,8 +36,8 @@ const CERTIFICATE_POLL_MS = 10_000;
 
 /**
  * Starts an edge.
- * @throws MeshpassError `config_invalid` if the certificate or the key cannot be used or other users can read the key;
- *   also the errors of startEdge()
+ * @throws MeshpassError `config_invalid` if the certificate or the key cannot be used or if other users can read the
+ *   key, or any error thrown by startEdge()
  */
 export async function runEdge(options: EdgeProcessOptions) {
   const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
@@ -53,7 +53,8 @@ export async function runEdge(options: EdgeProcessOptions) {
       [taken, problem] = [now, undefined];
       log.info({}, 'the edge loaded its renewed certificate');
     } catch (err) {
-      // The next poll tries again. The pair may be only half replaced, or the key's file mode may be wrong.
+      // Try again at the next poll. Only one of the two files may have been replaced so far, or the key file may have
+      // the wrong mode.
       if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; keeping the old one");
       problem = String(err);
     }
@@ -61,7 +62,7 @@ export async function runEdge(options: EdgeProcessOptions) {
   poll.unref();
   const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
   return {
-    /** Fails the readiness probe, but continues to serve until no tunnels are left or `longestMs` has passed. */
+    /** Fails the readiness probe, but keeps serving until there are no tunnels left or `longestMs` has passed. */
     drain: async (longestMs: number) => void (await edge.drain(longestMs)),
     async close() {
       clearInterval(poll);

@@ -1,4 +1,7 @@
-/** Flags of `meshpass serve`. Each one has an environment variable. docs/operating-broker.md explains them. */
+/**
+ * Defines the flags of `meshpass serve`. Each of them has an environment variable, and they are explained in
+ * docs/operating-broker.md.
+ */
 
 import {
   address,

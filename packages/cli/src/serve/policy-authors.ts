@@ -1,4 +1,4 @@
-/** Flags of `meshpass serve` that define which CI jobs may plan and apply access files. */
+/** Defines the flags of `meshpass serve` that determine which CI jobs may plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 
@@ -19,8 +19,8 @@ export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
 
 /**
  * Converts the flags into the broker's configuration.
- * @returns the `policyAuthors` setting; undefined if only operators may apply access files
- * @throws MeshpassError `config_invalid` if a flag requires another one
+ * @returns the `policyAuthors` setting, or undefined if only operators may apply access files
+ * @throws MeshpassError `config_invalid` if a flag requires another flag that is missing
  */
 export function parsePolicyAuthors(flags: PolicyAuthorFlags) {
   const { policyRepository, policyOwner, policyWorkflow, policyEnvironment } = flags;

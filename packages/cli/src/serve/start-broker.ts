@@ -1,4 +1,4 @@
-/** Starts the broker and, with --edge-listen, an edge in the same process. */
+/** Starts the broker and, if --edge-listen is set, an edge in the same process. */
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,12 +41,12 @@ import { parsePolicyAuthors } from './policy-authors.ts';
 import { waitForSignal } from './until-signal.ts';
 
 /**
- * Maximum silence between the broker and the edge in one process, in milliseconds. After a longer silence, the process
- * must have been suspended and may have missed events.
+ * How long the edge in this process may receive nothing from the broker, in milliseconds. After a longer silence, the
+ * process must have been suspended and may have missed events.
  */
 const OWN_SILENCE_MS = 30_000;
 
-/** Functions that start the two parts of a broker. */
+/** The functions that connect a broker to the mesh and start serving requests. */
 export interface Composition {
   readonly connectMesh: typeof connectMesh;
   readonly serveBroker: typeof serveBroker;
@@ -54,7 +54,10 @@ export interface Composition {
 
 type Log = ReturnType<typeof createLogger>;
 
-/** Timeout for GitHub and identity providers, in milliseconds. If a request times out, the agent retries. */
+/**
+ * The timeout for requests to GitHub and identity providers, in milliseconds. If a request times out, the agent
+ * retries.
+ */
 const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
@@ -65,8 +68,8 @@ const PRODUCT: Composition = { connectMesh, serveBroker };
  * @throws MeshpassError if the broker cannot start or has lost its store
  */
 export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
-  // Do this only without an edge in the process. Bytes that an edge forwards also become garbage, and more frequent
-  // collections would cost a tenth of its throughput.
+  // Only do this if there is no edge in the process. The bytes that an edge forwards also have to be garbage-collected,
+  // and collecting them more often would reduce its throughput by a tenth.
   if (options.edgeListen === undefined) growHeapSlowly();
   const log = createLogger('broker', options.logLevel);
   const signalled = waitForSignal();
@@ -109,7 +112,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     throw new MeshpassError('config_invalid', `--approval-webhook-keys: ${keys} is not a directory.`);
   const activeState = createActiveState();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
-  // Any failure, even an invalid flag, must close everything that has been opened so far. Otherwise, open watches would
+  // Any error, even an invalid flag, must close everything that has been opened so far. Otherwise, open watches would
   // keep the process alive.
   await using begun = new AsyncDisposableStack();
   const { data, signingKeySecret, auditCheckpointConfigmap, kubeconfig } = options;
@@ -175,8 +178,8 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     if (!lost) await broker.close();
   });
   activeLabel?.set(true);
-  // Deferred after the broker, so this runs before the broker closes. Otherwise, the Pod would keep the active label
-  // until the next container starts.
+  // This is deferred after the broker, so it runs before the broker closes. Otherwise, the Pod would keep the active
+  // label until the next container starts.
   begun.defer(() => activeLabel?.leave());
   const edge = await edgeBeside(broker, edgeFlags, createLogger('edge', options.logLevel));
   begun.defer(() => edge?.close());
@@ -187,7 +190,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
 }
 
 /**
- * Creates the writer of the active label. Returns undefined if the flag is not set.
+ * Creates the writer for the Pod's active label, or returns undefined if the flag is not set.
  * @throws MeshpassError `config_invalid`
  */
 async function activeLabelOf(
@@ -207,8 +210,8 @@ async function activeLabelOf(
 }
 
 /**
- * Exits the process soon. Another broker is now active, and must not have to wait for connections that this process
- * still has open.
+ * Exits the process after a short delay. Another broker is active now, and it should not have to wait for the
+ * connections that this process still has open.
  */
 function endSoon(): void {
   setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
@@ -233,7 +236,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
 
 const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 
-/** Creates the clients that call GitHub for the organization. They share a rate limit. */
+/** Creates the clients that call GitHub's API for the broker. They share a rate limit. */
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
   const rateLimiter = createRateLimiter(Date.now);
@@ -285,8 +288,8 @@ function attestors(
 }
 
 /**
- * Returns the options for forwarding presence challenges to Codespaces. Logs a warning at the `fatal` level if the lab
- * flag redirects GitHub tokens.
+ * Returns the options for forwarding presence challenges to Codespaces. If the lab flag redirects GitHub tokens, it
+ * logs a warning at the `fatal` level.
  */
 export function resolveForwarding(
   { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
@@ -302,7 +305,7 @@ export function resolveForwarding(
 }
 
 /**
- * Returns the flags for the edge in this process, or undefined if there is none.
+ * Returns the flags for the edge in this process, or undefined if no edge is configured.
  * @throws MeshpassError `usage` if the flags are incomplete
  */
 function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, ...more }: ServeOptions) {

@@ -1,4 +1,4 @@
-/** Resolves on SIGTERM or SIGINT; a second signal exits at once. */
+/** Resolves on SIGTERM or SIGINT. If a second signal arrives, the process exits immediately. */
 export function waitForSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {

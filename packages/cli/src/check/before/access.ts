@@ -1,6 +1,6 @@
 /**
- * Checks the access file and the services that it grants. Each service needs a declared protocol, a sidecar, and STRICT
- * mutual TLS.
+ * Checks the access file and the services that it grants access to. Each service needs a declared protocol, a sidecar,
+ * and STRICT mutual TLS.
  */
 import { type Access, type AccessFileProblem, checkKnownRoles, formatPlace } from '@meshpass/access';
 import { meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
@@ -33,9 +33,9 @@ import { readAccessFile } from '../../input/policy-input.ts';
 import type { CheckContext } from '../context.ts';
 
 /**
- * Checks the access file the way a broker of this version reads it, then checks each granted port.
- * @param file path of the access file; if undefined, only the mesh-wide mTLS mode is checked
- * @param clusterDomain DNS domain of the cluster
+ * Checks the access file the way a broker of this version would, and then checks each granted port.
+ * @param file the path to the access file. If it is undefined, only the mesh-wide mTLS mode is checked
+ * @param clusterDomain the DNS domain of the cluster
  */
 export async function checkAccess(
   cluster: CheckContext,
@@ -90,7 +90,7 @@ function readAccess(file: string): Access | MeshpassError {
   }
 }
 
-/** Returns a finding for each problem in a rejected file. */
+/** Returns a finding for each problem in a rejected access file. */
 function problemsOf(error: MeshpassError): readonly Finding[] {
   const problems = error.detail.problems as readonly AccessFileProblem[] | undefined;
   return problems?.map((problem) => ofProblem('access', problem)) ?? [failedFinding('access', error)];

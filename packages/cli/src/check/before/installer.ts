@@ -1,4 +1,4 @@
-/** Checks whether this user may install the chart here, and whether Meshpass is already installed. */
+/** Checks whether the current user may install the chart, and whether Meshpass is already installed in the cluster. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { type Finding, misconfigurationFinding, ok, unknown } from '../../diagnosis/finding.ts';
 import type { Findings } from '../../diagnosis/run.ts';
@@ -13,7 +13,7 @@ const created = (
 ): readonly KubernetesPermission[] =>
   resources.map((resource) => ({ group, resource, verbs: ['create'], ...(where && { where }) }));
 
-/** Permissions needed for `helm install` with the chart's default values. */
+/** The permissions that `helm install` needs when the chart is installed with its default values. */
 export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
   ...created('', 'release', 'configmaps', 'persistentvolumeclaims', 'secrets', 'serviceaccounts', 'services'),
   ...created('apps', 'release', 'deployments'),
@@ -57,7 +57,8 @@ export async function checkInstallPermissions(context: CheckContext): Promise<Fi
         },
       );
     });
-  // Kubernetes lets users grant only permissions that they hold themselves, unless they may use `escalate` and `bind`.
+  // Kubernetes lets users grant only the permissions that they have themselves, unless they have the `escalate` and
+  // `bind` verbs.
   const escalates = await Promise.all(
     ['escalate', 'bind'].map((verb) => may({ group: RBAC, resource: 'clusterroles' }, verb)),
   );
@@ -69,7 +70,7 @@ export async function checkInstallPermissions(context: CheckContext): Promise<Fi
   });
 }
 
-/** Checks whether the broker's ClusterRoleBinding already exists. Its name is the same for every release namespace. */
+/** Checks whether the broker's ClusterRoleBinding already exists. Its name does not depend on the release namespace. */
 export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
   const binding = await read(http, `/apis/${RBAC}/v1/clusterrolebindings/meshpass-broker`);
   const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';

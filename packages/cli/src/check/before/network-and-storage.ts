@@ -1,6 +1,6 @@
 /**
- * Checks that the cluster provides what the chart needs: volumes, load balancers, public names, and a NetworkPolicy
- * engine.
+ * Checks that the cluster provides what the chart needs: volumes, load balancers, public host names, and a network
+ * plugin that enforces NetworkPolicies.
  */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
@@ -20,7 +20,7 @@ import { type CheckContext, list, read, type Seen } from '../context.ts';
 type Values = ChartValues | undefined;
 
 const DEFAULT_CLASS = /^storageclass(?:\.beta)?\.kubernetes\.io\/is-default-class$/;
-/** Names of DaemonSets whose Pods enforce NetworkPolicies. */
+/** The names of DaemonSets that are known to enforce NetworkPolicies. */
 const ENGINES = ['anetd', 'antrea-agent', 'azure-npm', 'calico-node', 'canal', 'cilium', 'kube-router', 'weave-net'];
 
 /** Checks that the brokers will have either a database or a volume for the embedded store. */
@@ -60,8 +60,8 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
 }
 
 /**
- * Checks whether the cluster has assigned an address to any Service of type LoadBalancer. This is the only proof that
- * the cluster supports load balancers.
+ * Checks whether the cluster has assigned an address to any Service of type LoadBalancer. There is no other way to know
+ * whether the cluster supports load balancers.
  */
 export async function checkLoadBalancer({ http }: CheckContext, values: Values): Promise<Finding> {
   const types = [values?.broker, values?.edge].map((part) => part?.service?.type || 'LoadBalancer');
@@ -82,8 +82,8 @@ export async function checkLoadBalancer({ http }: CheckContext, values: Values):
 }
 
 /**
- * Looks for an engine that enforces NetworkPolicies. Without one, the API server still accepts them, but they have no
- * effect.
+ * Looks for a network plugin that enforces NetworkPolicies. Without such a plugin, the API server accepts the policies,
+ * but they have no effect.
  */
 export async function checkNetworkPolicy({ http }: CheckContext, values: Values): Promise<Finding> {
   if (values?.networkPolicies?.enabled === false)
@@ -111,12 +111,12 @@ export async function checkNetworkPolicy({ http }: CheckContext, values: Values)
 
 function isEngine({ metadata, spec }: Seen): boolean {
   if (ENGINES.includes(metadata.name)) return true;
-  // The EKS VPC CNI enforces NetworkPolicies only with this argument.
+  // The EKS VPC CNI enforces NetworkPolicies only if it is started with this argument.
   const containers: readonly { args?: readonly string[] }[] = spec?.template?.spec?.containers ?? [];
   return metadata.name === 'aws-node' && containers.some(({ args }) => args?.includes('--enable-network-policy=true'));
 }
 
-/** Resolves the public host names, which usually do not resolve until the load balancers exist. */
+/** Resolves the public host names. They usually do not resolve until the load balancers exist. */
 export async function checkPublicNames(values: Values): Promise<Findings> {
   const hosts = (['broker', 'edge'] as const).flatMap((part) => {
     const host = values?.[part]?.host;

@@ -1,4 +1,4 @@
-/** Preflight checks for an installation or an upgrade. They report what the cluster provides and what is missing. */
+/** Runs preflight checks before an installation or an upgrade, and reports what the cluster lacks. */
 
 import { type Finding, skippedFinding } from '../../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../../diagnosis/run.ts';
@@ -12,14 +12,14 @@ import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage }
 
 export interface PreflightOptions {
   readonly cluster: CheckContext;
-  /** Access file to install. If omitted, no granted services are checked. */
+  /** The path to the access file to install. If it is omitted, no granted services are checked. */
   readonly access?: string | undefined;
-  /** Chart values. If omitted, the chart's defaults apply and the public names are unknown. */
+  /** The chart values. If they are omitted, the chart's defaults apply and the public host names are unknown. */
   readonly values?: ChartValues | undefined;
   readonly github?: Check | undefined;
 }
 
-/** Runs the preflight checks. Never throws: a failed check produces a finding. */
+/** Runs the preflight checks. Never throws. A failed check produces a finding instead. */
 export async function runPreflightChecks({
   cluster: given,
   access,
@@ -36,7 +36,7 @@ export async function runPreflightChecks({
     names,
     needs: ['kubernetes'],
     run,
-    // If this user may not list a resource, the check says nothing about the cluster, so the result is unknown.
+    // If the user may not list a resource, the check reveals nothing about the cluster, so its result is `unknown`.
     onError: (error) => ({ ...kubernetesEvidence(error), ...(error.detail.status === 403 && { state: 'unknown' }) }),
   });
   const checks: readonly Check[] = [

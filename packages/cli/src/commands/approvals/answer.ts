@@ -1,6 +1,6 @@
 /**
- * Commands that answer requests and review emergencies. The person who answers is either the user of the workspace
- * session or an operator.
+ * Defines the commands that answer approval requests and review emergencies. They act on behalf of either the user of
+ * the workspace session or an operator.
  */
 import { APPROVAL_PATHS, type ApprovalsChange } from '@meshpass/agent/approvals/command';
 import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/control';
@@ -15,7 +15,7 @@ import { AGENT_ENV, OPERATOR_ORIGIN, operatorFlags, output, STATE_ENV } from '..
 import { SessionFile } from '../../login/session-file.ts';
 import { createOperatorClient } from '../../operator/client.ts';
 
-/** Flags for answering as an operator instead of as the workspace session's user. */
+/** The flags for answering as an operator instead of as the user of the workspace session. */
 const answererFlags = {
   operator: text('<url>', "origin of the broker's operator listener, to answer as an operator", {
     env: 'MESHPASS_OPERATOR',
@@ -85,10 +85,10 @@ export const commands = {
 };
 
 /**
- * Sends an answer. Answers as the workspace session if an agent is running here and the command line does not select an
- * operator listener.
- * @throws MeshpassError `agent_not_running` if no agent is running and no operator is signed in, or the broker's
- *   refusal
+ * Sends an answer or a review. If an agent is running here and the command line does not select an operator listener,
+ * it is sent on behalf of the workspace session.
+ * @throws MeshpassError `agent_not_running` if no agent is running and no operator is signed in, or the error that the
+ *   broker returns
  */
 async function sendAnswer(
   change: Extract<ApprovalsChange, { readonly act: 'answer' | 'review' }>,

@@ -1,4 +1,4 @@
-/** Operator commands for the approvals of all sessions. */
+/** Defines the operator commands that manage the approvals of all sessions. */
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
 import { formatRequest, readRequestId, requestAnswer } from '../../approvals/text.ts';

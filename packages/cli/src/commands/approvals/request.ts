@@ -1,4 +1,4 @@
-/** Commands with which a session requests approval for grants. */
+/** Defines the commands with which a developer requests grants for the current session. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -20,7 +20,7 @@ const flags = {
   wait: toggle('wait for the answer and for the grant to become active'),
   output,
 };
-/** Poll interval. The broker accepts one query per second per session. */
+/** How often to poll for the answer. The broker accepts one query per second from each session. */
 const POLL_MS = 3_000;
 
 export const commands = {
@@ -85,8 +85,8 @@ function ask(
 }
 
 /**
- * Waits until the request is answered. If it is approved, also waits until this workspace has the grant's certificate.
- * Continues to wait across broker restarts.
+ * Waits until the request has been answered. If it is approved, also waits until this workspace has the certificate for
+ * the grant. Keeps waiting even if the broker restarts.
  * @throws MeshpassError `approval_unknown` if the session that made the request has ended
  */
 async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {

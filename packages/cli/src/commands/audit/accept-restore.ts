@@ -55,8 +55,8 @@ export const command = defineCommand({
 
 /**
  * Shows which rows are missing. If `yes` is set, also declares the restore.
- * @throws MeshpassError `usage` if the confirmation or the reason is missing; `store_unavailable` if the store does not
- *   respond or a broker is still active
+ * @throws MeshpassError `usage` if the confirmation or the reason is missing, or `store_unavailable` if the store does
+ *   not respond or a broker is still active
  */
 async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
   const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig } = options;

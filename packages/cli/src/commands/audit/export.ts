@@ -1,4 +1,4 @@
-/** Commands that export the audit log and verify exports. */
+/** Defines the commands that export the audit log and verify such exports. */
 import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
@@ -74,8 +74,7 @@ function readKeys(given: string): NoteVerifier[] {
 
 async function exportAudit(options: OptionsOf<typeof exportFlags>): Promise<void> {
   const client = createAuditClient(options);
-  // Open the file before sending the request. This fails early if the file exists, so an existing file is never
-  // overwritten.
+  // Open the file before sending the request. If the file already exists, this fails early and does not overwrite it.
   const file = options.to === undefined ? undefined : newFile(options.to);
   const lines = await client.lines(`/audit/export?after=${options.after}`);
   const written = options.form === 'jsonl' ? withNewlines(lines) : withNewlines(eventLines(await readExport(lines)));

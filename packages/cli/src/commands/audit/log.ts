@@ -1,4 +1,4 @@
-/** Operator commands for the broker's audit log that do not verify it locally. */
+/** Defines the operator commands for the broker's audit log that do not verify the log locally. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -78,7 +78,7 @@ async function tail(options: OptionsOf<typeof tailFlags>): Promise<void> {
   const page = async (query: string) => (await client.json(`/audit?${query}${only}`)) as Page;
   let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
   for (const row of options.lines === 0 ? [] : rows) print(row);
-  // Print to stderr, because programs read the rows from stdout.
+  // Print this to stderr, because programs read the rows from stdout.
   if (rows.length === 0) console.error(noRows(options.session));
   while (options.follow) {
     if (rows.length < MAX_PAGE) await pause(FOLLOW_MS);
@@ -98,7 +98,7 @@ interface Pruned {
 }
 
 /**
- * Prunes the log.
+ * Prunes the audit log.
  * @throws MeshpassError `usage` if the date is invalid or the confirmation is missing
  */
 async function prune(options: OptionsOf<typeof pruneFlags>): Promise<Answer> {

@@ -1,4 +1,7 @@
-/** Commands that plan and apply access files at the broker, either as a GitHub Actions job or as an operator. */
+/**
+ * Defines the commands that plan and apply access files at the broker. They are run either by a GitHub Actions job or
+ * by an operator.
+ */
 import { realpathSync } from 'node:fs';
 import { basename, dirname, relative } from 'node:path';
 import { loadAccess } from '@meshpass/access';
@@ -101,7 +104,7 @@ export const commands = {
 
 /**
  * Plans the change at the broker, and applies it if the plan is accepted.
- * @throws MeshpassError of the broker: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*`
+ * @throws MeshpassError with the broker's error code: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*`
  */
 async function apply(options: OptionsOf<typeof applyFlags>): Promise<ExitCode> {
   const order = withFlagName('--access', () => filesOf(options.access));
@@ -125,7 +128,9 @@ async function apply(options: OptionsOf<typeof applyFlags>): Promise<ExitCode> {
   return EXIT.ok;
 }
 
-/** Reads the access file and its includes. File paths are relative to the directory of the main file. */
+/**
+ * Reads the access file and the files it includes. The returned paths are relative to the directory of the main file.
+ */
 function filesOf(path: string): { readonly main: string; readonly files: Readonly<Record<string, string>> } {
   const files: Record<string, string> = {};
   const real: string[] = [];
@@ -145,8 +150,8 @@ function historyLines({ versions }: History): readonly string[] {
 }
 
 /**
- * Creates a client for a GitHub Actions job, which uses `--broker`, or for an operator, who uses `--operator`. The
- * broker's public URL does not serve operators.
+ * Creates a client for either a GitHub Actions job, which uses `--broker`, or an operator, who uses `--operator`. The
+ * broker does not serve operators at its public URL.
  * @throws MeshpassError `usage`, `issuer_unavailable`
  */
 async function asAuthor(

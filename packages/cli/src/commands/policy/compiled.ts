@@ -1,4 +1,4 @@
-/** Commands that compile an access file for a mesh, in order to print the result, plan a change, or run tests. */
+/** Defines the commands that compile an access file for a mesh to print the result, plan a change, or run tests. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { compile, formatManifests, loadAccess } from '@meshpass/access';
@@ -88,13 +88,13 @@ export const commands = {
  * @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`
  */
 async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof compileFlags>): Promise<void> {
-  // Use a name without a path, as the broker does, so that both produce the same output.
+  // Use a file name without a path, as the broker does, so that both produce the same output.
   const { access } = withFlagName('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
   if (unread !== undefined) printErrorLines(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
-  // Without --jwks, omit RequestAuthentication: only the broker knows the keys, so it writes that object itself, even
-  // with GitOps.
+  // Without --jwks, leave out RequestAuthentication. Only the broker knows the keys, so it writes that object itself,
+  // even with GitOps.
   const written =
     options.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
   process.stdout.write(formatManifests(written));
@@ -122,7 +122,7 @@ async function plan({ paths, output, ...options }: OptionsOf<typeof args & typeo
 }
 
 /**
- * Runs the test suites.
+ * Runs the test suites and prints the results.
  * @throws MeshpassError `policy_test_failed`, `policy_cases_invalid`, `access_*`, `manifest_*`, `usage`
  */
 async function runTests({ suites: files, ...options }: OptionsOf<typeof testArgs & typeof testFlags>): Promise<void> {

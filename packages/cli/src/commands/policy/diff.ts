@@ -44,7 +44,7 @@ export const command = defineCommand({
 });
 
 /**
- * Compares the access that two sets of manifests allow.
+ * Compares the calls that two sets of manifests allow.
  * @throws MeshpassError `usage`, `manifest_*`, `policy_too_large`
  */
 async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
@@ -58,7 +58,7 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     [...context.resources, ...next.resources],
   ];
   const { authorizers, ...config } = findMeshConfig(is);
-  // If the manifests do not include the mesh's configuration, any authorizer may exist.
+  // If the manifests do not include the mesh configuration, any external authorizer could be configured.
   const settings = { ...config, ...(config.isRead && { authorizers }) };
   const comparison = compareMeaning(was, is, settings, { ...(unread !== undefined && { unread }) });
   const { changes, more, endpoints, unknown, assumed } = comparison;
@@ -106,7 +106,7 @@ function diffText(
       ? `The same calls are allowed: ${endpoints} ports were compared.`
       : `On the ${endpoints} compared ports, the same calls are allowed.`;
   return [
-    // If no port is listed as unknown, report the skipped files here.
+    // If no port is listed as unknown, the files that were skipped have to be reported here.
     ...(unread !== undefined && unknown.length === 0 ? [`unknown: ${unread}`, ''] : []),
     ...(outside.destinations > 0 ? ['What policies at workloads allow:', ''] : []),
     ...unknown.flatMap(({ reason, where }) => [`unknown on ${formatWhere(where)}`, `  ${reason}`, '']),

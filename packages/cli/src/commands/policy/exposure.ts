@@ -64,7 +64,7 @@ export const command = defineCommand({
 });
 
 /**
- * Lists the routes by which traffic from outside can enter the cluster.
+ * Lists the routes through which external traffic can enter the cluster.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showExposure(paths: readonly string[], flags: ExposureFlags): Promise<ExitCode> {

@@ -21,7 +21,7 @@ import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
 import { readTextFile, withFlagName } from '../../input/text-file.ts';
 
-/** Rules file that is read if `--rules` is not set. */
+/** The rules file to read if `--rules` is not set. */
 const RULES_FILE = 'meshpass-lint.yaml';
 
 const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
@@ -147,8 +147,8 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
 }
 
 /**
- * Reads the settings and the baseline, if they exist. Their parser is loaded on demand, for the same reason as the
- * access file's. With `--write-baseline`, the existing baseline is ignored.
+ * Reads the settings and the baseline, if they exist. Like the parser of the access file, their parser is loaded only
+ * when it is needed. With `--write-baseline`, the existing baseline is ignored.
  * @throws MeshpassError `usage`, `config_invalid`
  */
 async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settings' | 'baseline'>> {
@@ -163,8 +163,8 @@ async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settin
 }
 
 /**
- * Reads the access file. Its parser is loaded on demand: because it includes CEL, loading it takes longer than linting
- * most manifests.
+ * Reads the access file. The parser is loaded only when it is needed: because it includes CEL, loading it takes longer
+ * than linting most manifests.
  */
 async function readAccess(file: string): Promise<Access> {
   const { loadAccess } = await import('@meshpass/access');

@@ -1,4 +1,4 @@
-/** Commands that answer questions about which calls a mesh allows. */
+/** Defines the commands that answer questions about which calls a mesh allows. */
 import { existsSync } from 'node:fs';
 import {
   applyAccess,
@@ -230,7 +230,10 @@ function ofGrant({ endpoint, grant, unknown }: GrantReach): readonly Unknown[] {
 
 type Question = Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never;
 
-/** Builds a view of the current mesh or, if an access file is given, of the mesh after it is applied. */
+/**
+ * Builds a view of the current mesh or, if an access file is given, of the mesh as it would be after applying that
+ * file.
+ */
 async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
@@ -245,8 +248,8 @@ async function meshOf(
 }
 
 /**
- * Default location of the mesh gateway, through which grant holders connect. Decisions at workloads do not depend on
- * it, so the default is good enough here.
+ * The default location of the mesh gateway, through which grant holders connect. The default is good enough here
+ * because decisions at workloads do not depend on the location.
  */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
@@ -287,7 +290,7 @@ function grantLines({ grant, people, except, conditions, claims, decision }: Gra
 }
 
 /**
- * Builds the matrix of identities and endpoints.
+ * Builds a matrix that shows which identities can call which endpoints.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof matrixFlags>): Promise<Answer> {
@@ -318,7 +321,7 @@ async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof 
 
 const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;
 
-/** Combines the cells of all workloads behind one name. */
+/** Combines the cells of all workloads that share a name. */
 function together(cells: readonly Cell[]): Cell['allowed'] {
   const all = cells.map(({ allowed }) => allowed);
   if (all.includes('unknown')) return 'unknown';
