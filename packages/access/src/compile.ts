@@ -1,6 +1,6 @@
 /**
- * Compiles the access file to Istio objects, and lists the cluster resources that compilation needs. Does not load the
- * CEL evaluator.
+ * Compiles an access file to Istio objects, and lists the cluster resources that this requires. Importing this module
+ * does not load the CEL evaluator.
  */
 export {
   describeApproval,

@@ -1,4 +1,4 @@
-/** Access file: loading, authorization and compilation. */
+/** The access file: loading it, authorizing sessions against it, and compiling it to Istio objects. */
 export { approverEntry, authorize, isPerson } from './authorize/authorize.ts';
 export { type OperatorRoles, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
 export { claimsRequired } from './authorize/required-claims.ts';

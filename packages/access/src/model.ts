@@ -1,33 +1,34 @@
-/** Model of the parsed access file and of the compiler's output. */
+/** Types for a parsed access file and for the compiler's output. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 
-/** Trusted issuer of OIDC proofs. */
+/** An issuer whose OIDC proofs are trusted. */
 export interface TrustedIssuer {
   readonly name: string;
-  /** URL of the issuer. It is compared exactly, as a string. */
+  /** The issuer URL. It is compared as a string and must match exactly. */
   readonly issuer: string;
-  /** Required `aud` of proofs from this issuer. */
+  /** The `aud` claim that proofs from this issuer must have. */
   readonly audience: string;
   readonly algorithms: readonly string[];
-  /** `actions` reads ids from the claims of GitHub Actions. `generic` uses `sub`. */
+  /**
+   * Determines how identities are read. `actions` takes ids from the GitHub Actions claims, and `generic` uses `sub`.
+   */
   readonly kind: 'generic' | 'actions';
-  /** OAuth client that people use to sign in at this issuer. */
+  /** The OAuth client that people use to sign in at this issuer. */
   readonly signIn?: SignInClient;
 }
 
-/** Public OAuth client without a secret. Operators may have a separate one. */
+/** A public OAuth client, which has no secret. Operators can have a separate one. */
 export interface SignInClient {
-  /** `client_id`, which must be the only `aud` of its ID tokens. */
+  /** The `client_id`. ID tokens for this client must have it as their only `aud`. */
   readonly client: string;
-  /**
-   * Separate client for operators, so that their ID tokens cannot be used elsewhere. If absent, operators also use
-   * `client`.
-   */
+  /** A separate client for operators, so that their ID tokens cannot be used elsewhere. Defaults to `client`. */
   readonly operatorClient?: string | undefined;
-  /** Whether a person has the same `sub` at both clients (OpenID Connect Core section 8). Unknown if absent. */
+  /**
+   * Whether a person has the same `sub` at both clients (OpenID Connect Core section 8). If absent, this is unknown.
+   */
   readonly subjectType?: 'public' | 'pairwise' | undefined;
-  /** Scopes in addition to `openid`. */
+  /** The scopes to request in addition to `openid`. */
   readonly scopes: readonly string[];
   /** Whether to request a refresh token. */
   readonly refresh: boolean;
@@ -36,44 +37,43 @@ export interface SignInClient {
    * Defaults to true.
    */
   readonly consent?: boolean | undefined;
-  /** Number of seconds by which the issuer backdates `iat`. Defaults to 0. */
+  /** How far the issuer backdates `iat`, in seconds. Defaults to 0. */
   readonly backdated?: number | undefined;
   /**
-   * Seconds for which a sign-in remains valid without being confirmed by a fresh ID token. Unused if `refresh` is
-   * false.
+   * How long a sign-in stays valid without confirmation by a new ID token, in seconds. Ignored if `refresh` is false.
    */
   readonly confirm: number;
-  /** Whether an ID token must contain the nonce that binds it to the session's key. */
+  /** Whether an ID token must contain the nonce, which binds it to the session's key. */
   readonly nonce: 'required' | 'optional';
 }
 
-/** Webhook that receives approval requests and sends answers. */
+/** A webhook that receives approval requests and answers them. */
 export interface ApprovalWebhook {
   readonly name: string;
   readonly place: Place;
   readonly url: string;
-  /** Issuer of the people for whom the webhook answers: `github`, or a name from `trust.issuers`. */
+  /** The issuer of the people on whose behalf the webhook answers: `github`, or a name from `trust.issuers`. */
   readonly speaksFor: string;
 }
 
-/** Sign-in that an entry requires in addition to its other fields. */
+/** A sign-in that an entry requires in addition to its other fields. */
 export interface SignedIn {
-  /** Name of an issuer that has `signIn`. */
+  /** The name of an issuer that supports `signIn`. */
   readonly issuer: string;
-  /** Required claims of the ID token, as in Who. */
+  /** The claims that the ID token must have, in the same form as in `Who`. */
   readonly claims?: ClaimValues;
-  /** CEL expression over the sign-in's `claims`, `issuer`, `subject` and `login`. */
+  /** A CEL expression that can use the sign-in's `claims`, `issuer`, `subject` and `login`. */
   readonly when?: string;
-  /** Maximum number of seconds since the person authenticated. */
+  /** The maximum time since the person authenticated, in seconds. */
   readonly maxAge?: number;
-  /** Required authentication methods (RFC 8176). */
+  /** Authentication methods (RFC 8176) that the sign-in must have used. */
   readonly amr?: readonly string[];
 }
 
 export const OPERATOR_ROLES = ['viewer', 'approver', 'operator', 'security-officer', 'admin'] as const;
 export type OperatorRole = (typeof OPERATOR_ROLES)[number];
 
-/** The broker's operators. */
+/** The people and ServiceAccounts that may operate the broker. */
 export interface Operators {
   readonly roles: Readonly<Record<OperatorRole, readonly Who[]>>;
   readonly serviceAccounts: readonly {
@@ -82,111 +82,116 @@ export interface Operators {
     readonly name: string;
     readonly roles: readonly OperatorRole[];
   }[];
-  /** Lifetime of operator sessions, seconds. */
+  /** The lifetime of an operator session, in seconds. */
   readonly session: number;
-  /** Whether an ID token without a nonce is accepted. Many issuers do not include one in their device flow. */
+  /** Whether ID tokens without a nonce are accepted. Many issuers omit the nonce in their device flow. */
   readonly deviceFlow: boolean;
 }
 
 export interface Trust {
-  /** Trust in Codespaces. If absent, no Codespace is accepted. */
+  /** The organization whose Codespaces are accepted. If absent, no Codespaces are accepted. */
   readonly codespaces?: { readonly organization: string };
   readonly issuers: readonly TrustedIssuer[];
-  /** Audiences for which sessions may request ID tokens (`sts.amazonaws.com`). */
+  /** The audiences that sessions may request ID tokens for, such as `sts.amazonaws.com`. */
   readonly audiences: readonly string[];
 }
 
-/** Alternative in `who`. All of its fields must match. */
+/** An alternative in `who`. All of its fields must match. */
 export interface Who {
   readonly place: Place;
-  /** GitHub login. It is resolved at attestation and never stored as an identity. */
+  /** A GitHub login. It is resolved during attestation and never stored as an identity. */
   readonly user?: string;
-  /** GitHub's user id, which does not change when the login does. */
+  /** The GitHub user id, which stays the same when the login changes. */
   readonly userId?: number;
-  /** `org/slug`, lower case. */
+  /** A GitHub team as `org/slug`, in lower case. */
   readonly team?: string;
-  /** GitHub's id of the team. If set, `team` only identifies the organization and shows readers which team is meant. */
+  /**
+   * The GitHub team id. If it is set, `team` only identifies the organization and tells readers which team is meant.
+   */
   readonly teamId?: number;
-  /** Role in an organization: `org/admin` or `org/member`, lower case. */
+  /** A role in a GitHub organization, `org/admin` or `org/member`, in lower case. */
   readonly role?: string;
-  /** `owner/name`, where `*` matches any characters except `/`. The whole name must match. */
+  /** A GitHub repository as `owner/name`. `*` matches any characters except `/`, and the whole name must match. */
   readonly repository?: string;
-  /** GitHub's repository id. */
   readonly repositoryId?: number;
-  /** Full ref or pattern: `refs/heads/main`, `refs/tags/v*`, `refs/heads/release/**`. */
+  /** A full Git ref or a pattern for one: `refs/heads/main`, `refs/tags/v*`, `refs/heads/release/**`. */
   readonly ref?: string;
-  /** Deployment environment of a GitHub Actions job, compared exactly. */
+  /** The deployment environment of a GitHub Actions job. It must match exactly. */
   readonly environment?: string;
-  /** Issuer name from `trust.issuers`, or `github`. */
+  /** An issuer name from `trust.issuers`, or `github`. */
   readonly issuer?: string;
-  /** Required claims of the proof. A claim must equal one of the values or, if it is a list, contain one of them. */
+  /**
+   * The claims that the proof must have. A claim must equal one of the accepted values. If the claim is a list, it must
+   * contain one of them.
+   */
   readonly claims?: ClaimValues;
-  /** CEL expression over `claims`, `issuer`, `subject`, `login`, `teams`, `workspace`. */
+  /** A CEL expression that can use `claims`, `issuer`, `subject`, `login`, `teams` and `workspace`. */
   readonly when?: string;
-  /** Sign-in that the session must have in addition. */
+  /** A sign-in that the session must also have. */
   readonly signedIn?: SignedIn;
 }
 
-/** Accepted values by claim name. Values are strings and compared exactly. */
+/** The accepted values of each claim. All values are strings and must match exactly. */
 export type ClaimValues = Readonly<Record<string, readonly string[]>>;
 
-/** Denial that overrides all grants. A condition that cannot be decided counts as matched. */
+/** A denial, which overrides all grants. If a condition cannot be decided, it counts as matched. */
 export interface Denial extends Who {
-  /** Reason shown in the audit log and to the denied user. */
+  /** The reason, which is shown to the denied user and in the audit log. */
   readonly reason?: string;
 }
 
 /**
- * Operation such as `GET /orders/*`. The method may be `*`. The path is exact, ends in `*`, or is an Istio template.
+ * An HTTP operation such as `GET /orders/*`. The method can be `*`. The path is either exact, ends in `*`, or is an
+ * Istio path template.
  */
 export interface Operation {
   readonly method: string;
   readonly path: string;
-  /** Claims that are required for calls of this operation. */
+  /** The claims that a caller needs for this operation. */
   readonly require?: ClaimValues;
-  /** Whether the file lists the operation as a gRPC method. */
+  /** Whether the access file lists the operation as a gRPC method. */
   readonly grpc?: true;
 }
 
 /**
- * Entry of `to`. It either identifies one port of one Service (only `service` and `namespace`, or `host`), or selects
- * all Services that currently match all of its fields.
+ * An entry of `to`. It either names one port of one Service (with just `service` and `namespace`, or `host`), or
+ * selects every Service that currently matches all of its fields.
  */
 export interface GrantTarget {
   readonly place: Place;
-  /** Service name. If absent, selects every Service that matches the other fields. */
+  /** The name of the Service. If absent, every Service that matches the other fields is selected. */
   readonly service?: string;
-  /** Name, or a pattern that begins with a letter and in which `*` matches any characters. */
+  /** A namespace, or a pattern that starts with a letter and in which `*` matches any characters. */
   readonly namespace?: string;
   /** Labels that the namespace must have. */
   readonly namespaceLabels?: Readonly<Record<string, string>>;
   /** Labels that the Service must have. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** Full host name of one Service. */
+  /** The full host name of a single Service. */
   readonly host?: string;
-  /** Port number or name. */
+  /** The port number or the name of the port. */
   readonly port: number | string;
-  /** Allowed operations. If absent, the whole port is allowed. */
+  /** The operations that are allowed. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[];
-  /** Operations that are denied even if allowed. */
+  /** Operations that are denied even if `allow` includes them. */
   readonly deny?: readonly Operation[];
-  /** Claims that are required for every call. */
+  /** The claims that a caller needs for every call. */
   readonly require?: ClaimValues;
 }
 
-/** ClusterRole that is bound in one namespace or in all selected ones. */
+/** A ClusterRole to bind, either in one namespace or in every namespace that is selected. */
 export interface GrantRole {
   readonly place: Place;
   readonly role: string;
-  /** Name or pattern, as in GrantTarget. */
+  /** A namespace or a pattern, as in `GrantTarget`. */
   readonly namespace?: string;
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
 /**
- * Powers that a ClusterRole may have beyond reading and changing objects. Each of them bypasses the mesh, gives access
- * to another identity, or outlives the session. A role with such a power is refused unless `kubernetes.allow` lists the
- * power.
+ * The powers of a ClusterRole that go beyond reading and changing objects. Each of them bypasses the mesh, gives access
+ * to another identity, or outlives the session. A role with such a power is rejected unless it is listed in
+ * `kubernetes.allow`.
  */
 export const KUBERNETES_POWERS = {
   exec: 'run commands in Pods',
@@ -204,55 +209,56 @@ export const KUBERNETES_POWERS = {
 } as const;
 export type KubernetesPower = keyof typeof KUBERNETES_POWERS;
 
-/** Time window during which a grant is open. All fields must match. */
+/** A time window during which a grant is open. All of its fields must match. */
 export interface Window {
   readonly place: Place;
-  /** Days of the week. 0 is Sunday. */
+  /** The days of the week, where 0 is Sunday. */
   readonly days?: readonly number[];
   /**
-   * Minutes since midnight in `zone`. If the window ends on the next day, `to` is before `from`. Set both or neither.
+   * The start and end of the window, in minutes since midnight in `zone`. Set both or neither. If the window ends on
+   * the next day, `to` is less than `from`.
    */
   readonly from?: number;
   readonly to?: number;
-  /** IANA time zone. */
+  /** An IANA time zone, such as `Europe/Berlin`. */
   readonly zone: string;
-  /** Unix seconds. */
+  /** The times between which the window applies, in Unix seconds. */
   readonly after?: number;
   readonly before?: number;
 }
 
-/** Approval that a grant requires, and how long it lasts. All durations are in seconds. */
+/** The approval that a grant requires and how long it lasts. All durations are in seconds. */
 export interface Approval {
   readonly place: Place;
   readonly by: readonly Who[];
-  /** Default duration. */
+  /** The default duration of an approval. */
   readonly for: number;
-  /** Maximum duration. */
+  /** The maximum duration of an approval. */
   readonly max: number;
-  /** Whether a request must include a reason. */
+  /** Whether people must give a reason when they request an approval. */
   readonly reason: 'required' | 'optional';
-  /** Number of different people who must approve. */
+  /** The number of different people who must approve. */
   readonly count: number;
-  /** Emergency access. If absent, the grant always requires an approval. */
+  /** Allows emergency access. If absent, the grant always requires an approval. */
   readonly emergency?: Emergency;
 }
 
 /**
- * Emergency access. People take a grant without approval, and another person reviews it afterwards. All durations are
- * in seconds.
+ * Emergency access: people use a grant without approval, and another person reviews it afterwards. All durations are in
+ * seconds.
  */
 export interface Emergency {
   readonly place: Place;
   /**
-   * People who may use emergency access. They must also be allowed to request the grant. If absent, everyone who may
-   * request it.
+   * The people who may use emergency access. They must also be allowed to request the grant. If absent, everyone who
+   * may request the grant can use it.
    */
   readonly who?: readonly Who[];
-  /** Maximum duration. */
+  /** The maximum duration of emergency access. */
   readonly for: number;
-  /** People who may review the emergency access. One of them, other than the person who used it, must do so. */
+  /** The people who may review the emergency access. The reviewer must not be the person who used it. */
   readonly review: readonly Who[];
-  /** Time limit for the review, counted from when the grant is taken. */
+  /** How soon the review must be completed after emergency access begins. */
   readonly within: number;
 }
 
@@ -260,78 +266,77 @@ export interface Grant {
   readonly name: string;
   readonly place: Place;
   readonly who: readonly Who[];
-  /** Exceptions to `who`. */
+  /** Excludes people who would otherwise match `who`. */
   readonly except?: readonly Denial[];
   readonly to: readonly GrantTarget[];
   readonly kubernetesRoles: readonly GrantRole[];
-  /** Powers that the roles may have beyond reading and changing objects. None if absent. */
+  /** The powers that the roles may have beyond reading and changing objects. If absent, they may have none. */
   readonly kubernetesAllow?: readonly KubernetesPower[];
-  /** Lifetime of an SVID, seconds. */
+  /** The lifetime of an SVID, in seconds. */
   readonly ttl: number;
-  /** Maximum lifetime of a session, seconds. */
+  /** The maximum lifetime of a session, in seconds. */
   readonly session: number;
-  /** Alternative time windows. If absent, the grant is always open. */
+  /** The time windows in which the grant is open. If absent, it is always open. */
   readonly during?: readonly Window[];
   readonly approval?: Approval;
 }
 
 export interface Access {
-  /** Name of the first file. */
+  /** The name of the main access file. */
   readonly file: string;
-  /** All files that were read, including the first. Absent if there is only one. */
+  /** All files that were read, including the main one. Absent if there is only one. */
   readonly files?: readonly string[];
-  /** Contact for access requests. It is only shown to callers with a proven identity. */
+  /** The contact for access requests. It is only shown to callers who have proven their identity. */
   readonly contact?: string;
   readonly trust: Trust;
   readonly deny?: readonly Denial[];
   readonly grants: readonly Grant[];
-  /** Named operators. If absent, there are none. */
   readonly operators?: Operators;
   readonly webhooks?: readonly ApprovalWebhook[];
 }
 
 /**
- * Result of authorize(): the matching grants, and the reasons for all grants. Reasons are meant for people and the
- * audit log.
+ * The result of `authorize()`: the grants that match, and a reason for every grant. The reasons are written for people
+ * and for the audit log.
  */
 export interface Decision {
   readonly grants: readonly {
     readonly grant: Grant;
     readonly reason: string;
     /**
-     * Time at which the grant's window closes or the sign-in becomes too old, Unix seconds. Absent if neither happens
+     * When the grant's time window closes or the sign-in becomes too old, in Unix seconds. Absent if neither happens
      * within a day.
      */
     readonly until?: number;
   }[];
-  /** Grants for which only an approval is missing. It can be requested. */
+  /** Grants that only lack an approval, which the user can request. */
   readonly requestable: readonly { readonly grant: Grant; readonly approval: Approval; readonly reason: string }[];
-  /** Grants for which only a sign-in is missing, with the issuer's name. Absent if there are none. */
+  /** Grants that only lack a sign-in at the given issuer. Absent if there are none. */
   readonly signIns?: readonly { readonly grant: string; readonly issuer: string }[];
-  /** Reasons why the other grants do not match, one line each. */
+  /** The reasons why the other grants do not match, one line for each. */
   readonly refusals: readonly string[];
 }
 
-/** Approvals of a session: expiry by grant, Unix seconds. */
+/** A session's approvals. Maps the name of each grant to the time at which its approval expires, in Unix seconds. */
 export type Approved = ReadonlyMap<string, number>;
 
 /**
- * Authorizes an attestation.
- * @param at Unix seconds. Without it, no time window is open
- * @param approved approvals of this session. None if absent
+ * Authorizes an attestation and returns the decision.
+ * @param at the current time, in Unix seconds. If absent, no time window is open
+ * @param approved the session's approvals. If absent, it has none
  */
 export type Authorize = (attestation: Attestation, access: Access, at?: number, approved?: Approved) => Decision;
 
-/** Parameters that sidecars need to recognize identity tokens. */
+/** The parameters that sidecars need in order to recognize identity tokens. */
 export interface IdentityTokens {
   readonly issuer: string;
   readonly audience: string;
   readonly header: string;
-  /** Inline JWKS as JSON text with a stable member order. */
+  /** The JWKS to embed, as JSON text. The order of its members is stable. */
   readonly jwks: string;
 }
 
-/** Kubernetes object for server-side apply. */
+/** A Kubernetes object to apply with server-side apply. */
 export interface Manifest {
   readonly apiVersion: string;
   readonly kind: string;

@@ -1,4 +1,4 @@
-/** Problems in an access file. All findings are reported at once, each with its place. */
+/** Problems in an access file. All of them are reported at once, each with its place in the file. */
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 
@@ -8,20 +8,20 @@ export interface AccessFileProblem {
   readonly message: string;
 }
 
-/** Result of parsing a text: its value, or the reason why it is invalid. */
+/** The result of parsing a string: either its value, or the reason why it is invalid. */
 export type Parsed<T> = { readonly value: T } | { readonly code: ErrorCode; readonly message: string };
 
-/** Builds the problem for text that is malformed. */
+/** Creates a problem for text that is malformed. */
 export function malformedText(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_invalid', message };
 }
 
-/** Builds the problem for a pattern that could match more than its author intended. */
+/** Creates a problem for a pattern that could match more than its author intended. */
 export function unanchoredPattern(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_pattern_unanchored', message };
 }
 
-/** Builds the problem for an entry that is well formed but not allowed in its place. */
+/** Creates a problem for an entry that is well formed but is not allowed where it appears. */
 export function problemAt(place: Place, message: string): AccessFileProblem {
   return { code: 'access_file_invalid', place, message };
 }
@@ -29,7 +29,7 @@ export function problemAt(place: Place, message: string): AccessFileProblem {
 const LISTED = 100;
 
 /**
- * Formats a place: `access.yaml:12:7`.
+ * Formats a place in a file, as in `access.yaml:12:7`.
  * @example
  * ```ts
  * import { formatPlace } from '@meshpass/access';
@@ -41,12 +41,12 @@ export function formatPlace(place: Place): string {
 }
 
 /**
- * Builds one error from all findings, sorted by position. Its code is that of the first finding. `detail.problems`
- * contains all of them.
- * @param problems at least one problem
+ * Combines all problems into a single error, sorted by position. The error has the code of the first problem, and lists
+ * all of them in `detail.problems`.
+ * @param problems the problems, at least one
  */
 export function accessFileError(problems: readonly AccessFileProblem[]): MeshpassError {
-  // Keeps the files in the order in which they were read.
+  // Keep the files in the order in which they were read.
   const files = [...new Set(problems.map(({ place }) => place.file))];
   const ordered = problems.toSorted(
     ({ place: a }, { place: b }) =>

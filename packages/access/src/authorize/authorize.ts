@@ -1,4 +1,4 @@
-/** Decides which grants an attestation receives, and why. Pure, and denies by default. */
+/** Decides which grants an attestation gets, and why. The decision is a pure function that denies by default. */
 import type { Attestation, SignIn } from '@meshpass/identity';
 import type { Access, Approval, Approved, Authorize, Decision, Denial, Grant, SignedIn, Trust, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
@@ -10,14 +10,14 @@ import { type Kind, whyClaimsMismatch, whyConditionUnmet, whyDenied, whyEntryMis
 import { openUntil } from './windows.ts';
 
 /**
- * Authorizes an attestation. A grant matches if one of its `who` entries matches in every field, no denial applies, and
+ * Authorizes an attestation. A grant matches if all fields of one of its `who` entries match, no denial applies, and
  * one of its time windows is open.
  *
- * GitHub Actions is a special case. Anyone on GitHub can obtain a token from that issuer, and can make their own
- * workflow run as another user (an issue comment suffices). Such an attestation therefore matches only entries that
- * name a repository, or that name the issuer and restrict its workflows with `when` or `claims`. `user`, `team` and
- * `role` match it only in combination with an issuer and a repository.
- * @param at Unix seconds. Without it, no time window is open and no sign-in counts
+ * GitHub Actions is a special case. Anyone on GitHub can get a token from that issuer, and can make their own workflow
+ * run as another user (an issue comment is enough). An attestation from GitHub Actions therefore only matches entries
+ * that name a repository, or that name the issuer and restrict its workflows with `when` or `claims`. `user`, `team`
+ * and `role` only match it in combination with an issuer and a repository.
+ * @param at the current time, in Unix seconds. If absent, no time window is open and no sign-in counts
  * @example
  * ```ts
  * import { authorize, parseAccess } from '@meshpass/access';
@@ -60,7 +60,7 @@ export const authorize: Authorize = withinBudget((attestation, access, at, appro
   return { grants, requestable, refusals, ...(signIns.length > 0 && { signIns }) };
 });
 
-/** Outcome for one grant. `signIn` is set to the issuer if a sign-in there is the only missing condition. */
+/** The outcome for one grant. If only a sign-in is missing, `signIn` contains the issuer name. */
 type Found =
   | { readonly reason: string; readonly until?: number }
   | { readonly refusal: string; readonly signIn?: string };
@@ -79,7 +79,7 @@ function decide(grant: Grant, attestation: Attestation, trust: Trust, kind: Kind
   return { reason: held.reason, ...(grant.during || Number.isFinite(until) ? { until } : {}) };
 }
 
-/** Returns the alternative that lasts longest. If there is a tie, the first one wins. */
+/** Returns the matching alternative that stays valid the longest. If several do, the first of them wins. */
 function whoHolds(
   alternatives: readonly Who[],
   attestation: Attestation,
@@ -105,7 +105,7 @@ function whoHolds(
   return { reason: best.reason, ...(Number.isFinite(best.until) && { until: best.until }) };
 }
 
-/** Requires an approval if the grant demands one. */
+/** Checks the approval of a grant, if the grant requires one. */
 function withApproval(
   { name, approval }: Grant,
   found: Found,
@@ -122,8 +122,8 @@ function withApproval(
 }
 
 /**
- * Explains why a denial applies, or returns undefined if none does. A denial with an issuer also matches sign-ins at
- * that issuer, so signing in never lifts a denial.
+ * Explains why a denial applies, or returns undefined if none does. A denial that names an issuer also matches sign-ins
+ * at that issuer, so users cannot escape a denial by signing in.
  */
 function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
   for (const one of denials ?? []) {
@@ -143,10 +143,10 @@ function nothing(access: Access, why: string): Decision {
 }
 
 /**
- * Finds the first entry of `by` under which a person may approve. Jobs and other workloads cannot approve, because they
- * run in the name of whichever user triggered them.
- * @param at Unix seconds. Without it, no sign-in counts
- * @returns the entry's place and description; undefined if none matches
+ * Finds the first entry of `by` that allows a person to approve. Jobs and other workloads cannot approve anything,
+ * because they run on behalf of whichever user triggered them.
+ * @param at the current time, in Unix seconds. If absent, no sign-in counts
+ * @returns the place and description of the entry, or undefined if no entry matches
  * @example
  * ```ts
  * import { approverEntry, parseAccess } from '@meshpass/access';
@@ -178,7 +178,7 @@ function findApproverEntry(
   if ('untrusted' in trusted || !isPerson(attestation, access, at)) return undefined;
   const { kind } = trusted;
   if (denial(access.deny, attestation, kind) !== undefined) return undefined;
-  // The parser rejects files that list such an approver, but a reviewer may come from an earlier version of the file.
+  // The parser rejects files that list such approvers, but a reviewer may come from an earlier version of the file.
   if (mayBeRequester(attestation, access)) return undefined;
   const match = approval.by.find(
     (who) =>
@@ -189,10 +189,10 @@ function findApproverEntry(
 }
 
 /**
- * Whether an attestation belongs to a person. That is the case for a Codespace, for an issuer at which people sign in
- * (`signIn`), and for a session with a sign-in. Tokens of CI systems and other workloads do not belong to a person.
- * They identify a branch or a job, and carry the name of the user who triggered it.
- * @param at Unix seconds. An expired sign-in does not count. Without a time, no sign-in counts
+ * Whether an attestation belongs to a person. This is the case for Codespaces, for issuers at which people sign in
+ * (`signIn`), and for sessions with a sign-in. Tokens of CI systems and other workloads do not belong to a person: they
+ * identify a branch or a job, and merely contain the name of the user who triggered it.
+ * @param at the current time, in Unix seconds. Expired sign-ins do not count. If absent, no sign-in counts
  * @example
  * ```ts
  * import { isPerson, parseAccess } from '@meshpass/access';
@@ -219,12 +219,13 @@ export function isPerson(attestation: Attestation, access: Access, at: number | 
   );
 }
 
-// Checks of sign-ins that entries require in addition to their other fields.
+// Checks for the sign-ins that entries require in addition to their other fields.
 
 /**
- * Checks whether a session has the required sign-in.
- * @param at Unix seconds. Without it, no sign-in counts
- * @returns Unix seconds until which the sign-in counts (infinite if unlimited), or why it does not count
+ * Checks whether a session has the sign-in that an entry requires.
+ * @param at the current time, in Unix seconds. If absent, no sign-in counts
+ * @returns the time until which the sign-in counts, in Unix seconds and possibly infinite, or the reason why it does not
+ *   count
  */
 function holdsSignIn(
   { signedIn }: Who,
@@ -260,8 +261,8 @@ function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attes
 }
 
 /**
- * Replaces a session's identity with the one from a sign-in. Drops the GitHub user, because the sign-in's issuer does
- * not attest it.
+ * Replaces a session's identity with the one from a sign-in. The GitHub user is removed, because the sign-in's issuer
+ * does not attest it.
  */
 function asSignedIn({ githubUser: _, ...attestation }: Attestation, signIn: SignIn): Attestation {
   const { issuer, subject, login, claims } = signIn;

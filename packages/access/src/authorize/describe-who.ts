@@ -1,10 +1,10 @@
-/** Describes entries of `who`, `except` and `deny` as text. */
+/** Describes entries of `who`, `except` and `deny` in words. */
 
 import { formatDuration } from '@meshpass/identity/text';
 import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
 
 /**
- * Describes an entry as text, without its place.
+ * Describes an entry in words, without its place in the file.
  * @example
  * ```ts
  * import { describeWho } from '@meshpass/access/compile';
@@ -47,11 +47,11 @@ function describeClaims({ claims = {}, when }: Pick<Who, 'claims' | 'when'>): re
   return when === undefined ? demands : [...demands, `when ${when}`];
 }
 
-// Describes approvals as text.
+// Descriptions of approvals and emergency access.
 
 /**
- * Describes who must approve, and for how long an approval lasts.
- * @param room maximum number of characters for the list of people. People who do not fit are counted instead
+ * Describes who has to approve a request and how long the approval is valid.
+ * @param room the maximum number of characters for the list of people. Those who do not fit are counted instead
  * @example
  * ```ts
  * import { describeApproval } from '@meshpass/access/compile';
@@ -66,8 +66,8 @@ export function describeApproval({ by, count, max, emergency }: Approval, room =
 }
 
 /**
- * Describes who may take a grant without approval, for how long, and who must review it by when.
- * @param room maximum number of characters for each list of people
+ * Describes who can use a grant without approval, for how long, and who has to review it by when.
+ * @param room the maximum number of characters for each list of people
  * @example
  * ```ts
  * import { describeEmergency } from '@meshpass/access/compile';
@@ -85,8 +85,8 @@ export function describeEmergency(
 }
 
 /**
- * Describes the limits of emergency access, without the people who may use it.
- * @param room maximum number of characters for the list of people. People who do not fit are counted instead
+ * Describes the limits of emergency access, but not the people who may use it.
+ * @param room the maximum number of characters for the list of people. Those who do not fit are counted instead
  * @example
  * ```ts
  * import { describeEmergencyBounds } from '@meshpass/access/compile';

@@ -1,4 +1,4 @@
-/** Operator roles. Pure, and denies by default. */
+/** Decides which roles operators have. The decision is a pure function that denies by default. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { type Access, OPERATOR_ROLES, type OperatorRole, type TrustedIssuer } from '../model.ts';
@@ -8,20 +8,20 @@ import { isOperatorTrusted } from './trusted.ts';
 import { whyDenied, whyEntryMismatch } from './who.ts';
 
 export interface OperatorRoles {
-  /** Matching roles, each with the first entry that assigns it. */
+  /** The roles that match, each with the first entry that assigns it. */
   readonly roles: readonly { readonly role: OperatorRole; readonly place: Place }[];
-  /** Reasons why the other roles do not match, for the audit log. */
+  /** The reasons why the other roles do not match, for the audit log. */
   readonly refusals: readonly string[];
   /**
-   * Set if the operator must sign in again because the file now lists another issuer or client. Their roles are unknown
-   * until they do.
+   * Set if the operator must sign in again because the file now lists a different issuer or client. Until they do,
+   * their roles are unknown.
    */
   readonly signInAgain?: true;
 }
 
 /**
- * Returns the roles of a person who has signed in. A person who matches `deny` has none.
- * @param attestation attestation of an ID token for the issuer's operator client (`signIn`)
+ * Returns the roles of a person who has signed in. A person who matches an entry of `deny` has no roles.
+ * @param attestation the attestation of an ID token for the issuer's operator client (`signIn`)
  * @example
  * ```ts
  * import { operatorRoles, parseAccess } from '@meshpass/access';
@@ -89,14 +89,17 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
 }
 
 /**
- * Whether an issuer may use a different `sub` for operators than for workspaces. Their two sign-ins then cannot be
- * matched to one person, so these operators cannot approve.
+ * Whether an issuer may use a different `sub` for operators than for workspaces. If so, the two sign-ins of a person
+ * cannot be matched, so the operators of this issuer cannot approve requests.
  */
 export function mayUsePairwiseSubjects({ signIn }: TrustedIssuer): boolean {
   return signIn?.operatorClient !== undefined && signIn.subjectType !== 'public';
 }
 
-/** Whether an operator cannot be told apart from the person who made a request from a workspace. */
+/**
+ * Whether an operator might be the person who made a request from a workspace, because the two identities cannot be
+ * compared.
+ */
 export function mayBeRequester(attestation: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
   const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
   return issuer !== undefined && mayUsePairwiseSubjects(issuer) && isOperatorTrusted(attestation, trust);

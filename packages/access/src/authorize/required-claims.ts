@@ -1,13 +1,13 @@
-/** Selects the proof claims that an identity token must contain because an endpoint requires them. */
+/** Selects the claims that an identity token must contain because endpoints require them. */
 import { claimsDemanded } from '../compile/http-rules.ts';
 import type { Access, ClaimValues } from '../model.ts';
 import { claimStrings } from './who.ts';
 
 /**
- * Selects the claims that any of the grants require and that the proof contains, limited to the required values. All
- * other claims stay out of tokens.
- * @param grants grant names
- * @param claims claims of the attestation
+ * Selects the claims in the proof that any of the grants requires, and keeps only the required values. All other claims
+ * are left out of identity tokens.
+ * @param grants the names of the grants
+ * @param claims the claims in the attestation
  * @example
  * ```ts
  * import { claimsRequired, parseAccess } from '@meshpass/access';

@@ -1,12 +1,13 @@
 /**
- * Checks whether the ID token behind an attestation or a sign-in comes from an issuer and client in the current file.
- * Matching the issuer's name is not enough, because the file may now use that name for another issuer or client.
+ * Checks whether the ID token behind an attestation or a sign-in comes from an issuer and client in the current access
+ * file. It is not enough to compare the issuer's name, because the file may now use that name for a different issuer or
+ * client.
  */
 import type { Attestation, SignIn } from '@meshpass/identity';
 import type { SignInClient, Trust, TrustedIssuer } from '../model.ts';
 import type { Kind } from './who.ts';
 
-/** Kind of an attestation's trusted issuer, or the reason why the issuer is not trusted. */
+/** The kind of an attestation's issuer if it is trusted, or the reason why it is not. */
 export type TrustDecision = { readonly kind: Kind } | { readonly untrusted: string };
 
 /** Checks the proof or sign-in that a workspace used to open its session. */
@@ -17,8 +18,8 @@ export function checkWorkspaceTrust(attestation: Attestation, trust: Trust): Tru
 }
 
 /**
- * Explains why the file does not trust the issuer of a workspace's session.
- * @returns a sentence; undefined if the file trusts it
+ * Explains why the access file does not trust the issuer of a workspace session.
+ * @returns the reason as a sentence, or undefined if the issuer is trusted
  * @example
  * ```ts
  * import { parseAccess, whyUntrusted } from '@meshpass/access';
@@ -41,8 +42,8 @@ export function whyUntrusted(attestation: Attestation, trust: Trust): string | u
 }
 
 /**
- * Checks the issuer of a person for any client that they may have used: a workspace, a webhook that speaks for them, or
- * an operator sign-in.
+ * Checks the issuer of a person, who may have used any client: a workspace, a webhook that acts on their behalf, or an
+ * operator sign-in.
  */
 export function checkClientTrust(attestation: Attestation, trust: Trust): TrustDecision {
   return trusted(attestation, trust, ({ audience, signIn }) => [
@@ -53,8 +54,8 @@ export function checkClientTrust(attestation: Attestation, trust: Trust): TrustD
 }
 
 /**
- * Whether a sign-in still counts under this file. Its ID token must come from the issuer and client that the file
- * currently lists under the issuer's name.
+ * Whether a sign-in is still valid under this access file. Its ID token must come from the issuer and client that the
+ * file currently lists under the issuer's name.
  * @example
  * ```ts
  * import { isSignInTrusted, parseAccess } from '@meshpass/access';
@@ -70,13 +71,15 @@ export function isSignInTrusted(signIn: Pick<SignIn, 'issuer' | 'claims'>, trust
   return isOfClient(signIn, trust, ({ client }) => client);
 }
 
-/** Whether an operator signed in at the issuer, and with the client, that the file lists under the issuer's name. */
+/**
+ * Whether an operator signed in at the issuer and with the client that the access file lists under the issuer's name.
+ */
 export function isOperatorTrusted(attestation: Attestation, trust: Trust): boolean {
   return isOfClient(attestation, trust, operatorClientOf);
 }
 
 /**
- * Returns the client that operators sign in with. It is the only `aud` that their ID tokens may have.
+ * Returns the client that operators use to sign in. It is the only `aud` that their ID tokens may have.
  * @example
  * ```ts
  * import { operatorClientOf, parseAccess } from '@meshpass/access';
@@ -121,8 +124,8 @@ function isOfClient(
 }
 
 /**
- * Compares `iss` exactly, and accepts a token if its `aud` contains any of the audiences (OpenID Connect Core section
- * 3.1.3.7).
+ * Whether a token belongs to an issuer and one of the audiences. `iss` must match exactly, and `aud` must contain at
+ * least one of the audiences (OpenID Connect Core section 3.1.3.7).
  */
 function isOf(
   { iss, aud }: Attestation['claims'],

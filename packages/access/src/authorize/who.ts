@@ -1,4 +1,4 @@
-/** Matches entries of `who` and `deny` against attestations. */
+/** Matches the entries of `who` and `deny` against attestations. */
 import type { Attestation } from '@meshpass/identity';
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Denial, Who } from '../model.ts';
@@ -6,16 +6,19 @@ import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
 import { describeWho } from './describe-who.ts';
 
-/** Kind of issuer. It determines which fields of an attestation can be trusted. */
+/** The kind of an issuer. It determines which fields of an attestation can be trusted. */
 export type Kind = 'codespace' | 'actions' | 'generic';
 
-/** GitHub Actions claims that a stranger's workflow cannot have. */
+/** GitHub Actions claims that tie a workflow to its owner, so a stranger's workflow cannot have the same values. */
 const BINDING_CLAIMS: readonly string[] = [
   ...['repository', 'repository_id', 'repository_owner', 'repository_owner_id'],
   ...['enterprise', 'enterprise_id'],
 ];
 
-/** Whether an entry restricts workflows to an owner. This is required because anyone on GitHub can run workflows. */
+/**
+ * Whether an entry only accepts workflows of a certain owner. This is required because anyone on GitHub can run
+ * workflows.
+ */
 export function restrictsWorkflowOwner({ repository, repositoryId, issuer, claims, when }: Who): boolean {
   if (repository !== undefined || repositoryId !== undefined) return true;
   const bound = when !== undefined || Object.keys(claims ?? {}).some((name) => BINDING_CLAIMS.includes(name));
@@ -29,7 +32,7 @@ export function identifiesPerson({ user, userId, team, role }: Who): boolean {
 
 /**
  * Returns an entry's team in the form that attestations use.
- * @returns `org/slug`, or `org/#31` if the entry has the team's id
+ * @returns `org/slug`, or for example `org/#31` if the entry has a team id
  */
 export function teamOf({ team, teamId }: Who): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
@@ -40,10 +43,10 @@ export function needsGithub(who: Who): boolean {
   return identifiesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
 }
 
-/** Explains why an entry does not match, or returns undefined if it does. */
+/** Explains why an entry does not match an attestation, or returns undefined if it does. */
 export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer } = who;
-  // The parser rejects empty entries. Any that still get here match no one.
+  // The parser rejects empty entries. If one gets here anyway, it matches no one.
   if (isEmpty(who)) return 'the entry is empty';
   if (issuer !== undefined && issuer !== attestation.issuer) return `issuer is ${attestation.issuer}, not ${issuer}`;
   if (kind === 'generic' && needsGithub(who)) {
@@ -65,8 +68,8 @@ export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind)
 }
 
 /**
- * Explains why a denial matches, or returns undefined if it does not. Fails closed: a condition that cannot be decided
- * counts as matched.
+ * Explains why a denial matches, or returns undefined if it does not. This fails closed: a condition that cannot be
+ * decided counts as matched.
  */
 export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
   if (isEmpty(denial) || isAnother(denial, attestation, kind) || hasOtherClaims(denial, attestation)) return undefined;
@@ -74,7 +77,7 @@ export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind):
   return denial.reason ?? describeWho(denial);
 }
 
-/** Whether an attestation certainly belongs to a different person, job or repository. */
+/** Whether an attestation definitely belongs to a different person, job or repository. */
 function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolean {
   const { issuer, userId, repositoryId, ref, environment } = denial;
   const { githubUser, notInTeams = [], workspace, claims } = attestation;
@@ -83,7 +86,7 @@ function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolea
   return [
     issuer !== undefined && issuer !== attestation.issuer,
     userId !== undefined && githubUser?.id !== userId,
-    // Only an explicit answer from GitHub proves that a user is not in a team. GitHub does not report hidden teams.
+    // GitHub does not report hidden teams. Only an explicit answer proves that a user is not a member.
     team !== undefined && (!githubUser || notInTeams.includes(team)),
     repositoryId !== undefined && workspace.repository?.id !== repositoryId,
     ref !== undefined && attested !== undefined && !matchesRef(ref, attested),
@@ -140,12 +143,12 @@ function whyNotWorkspace(who: Who, attestation: Attestation, kind: Kind): string
   return `environment is ${typeof claim === 'string' ? claim : 'none'}, not ${environment}`;
 }
 
-/** Returns the full ref. GitHub Actions sends `refs/heads/main`, whereas Codespaces send `main`. */
+/** Returns the full Git ref. GitHub Actions sends `refs/heads/main`, whereas Codespaces only send `main`. */
 function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | undefined {
   return ref === undefined || kind !== 'codespace' || ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
 }
 
-/** Explains why an entry's claims do not match, or returns undefined if they do. */
+/** Explains why the claims that an entry requires do not match, or returns undefined if they do. */
 export function whyClaimsMismatch(
   { claims }: Pick<Who, 'claims'>,
   attestation: Pick<Attestation, 'claims'>,
@@ -159,9 +162,9 @@ export function whyClaimsMismatch(
 }
 
 /**
- * Returns a claim's values as strings: the claim itself, or the elements of a list. An unverified email is ignored,
- * because users may enter any address (OpenID Connect Core section 5.1).
- * @returns undefined if the claim is missing or has no comparable value
+ * Returns the values of a claim as strings: either the claim itself, or the elements of a list. Unverified email
+ * addresses are ignored, because users can enter any address (OpenID Connect Core section 5.1).
+ * @returns the values, or undefined if the claim is missing or has no comparable value
  */
 export function claimStrings(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] | undefined {
   if (!Object.hasOwn(claims, name) || (name === 'email' && !hasVerifiedEmail(claims))) return undefined;
@@ -176,12 +179,17 @@ function hasVerifiedEmail({ email_verified: verified }: Readonly<Record<string, 
   return verified === true;
 }
 
-/** Whether a claim can be compared in full. An object, or a list that contains one, may hide a denied value. */
+/**
+ * Whether every value of a claim can be compared. An object, or a list that contains one, could hide a denied value.
+ */
 function isDecidable(claim: unknown): boolean {
   return (Array.isArray(claim) ? claim : [claim]).every(isComparable);
 }
 
-/** Whether a value can be compared. JSON numbers lose precision above 2^53, so different integers may compare equal. */
+/**
+ * Whether a value can be compared reliably. JSON numbers lose precision above 2^53, so different integers could compare
+ * as equal.
+ */
 function isComparable(value: unknown): value is string | number | boolean {
   return typeof value === 'number'
     ? Number.isSafeInteger(value) || !Number.isInteger(value)
@@ -196,14 +204,16 @@ export function whyConditionUnmet(who: Pick<Who, 'when'>, attestation: Attestati
   return result === false ? '"when" is false' : `cannot evaluate "when": ${result.error}`;
 }
 
-/** Evaluates an expression against the same claims that `claims` is matched against, without an unverified email. */
+/**
+ * Evaluates an expression against the same claims that `claims` is compared with. These do not include an unverified
+ * email address.
+ */
 function evaluateWhen(who: Pick<Who, 'when'>, attestation: Attestation): ReturnType<Expression['evaluate']> {
   const { email: _, ...others } = attestation.claims;
   const claims = hasVerifiedEmail(attestation.claims) ? attestation.claims : others;
   return compiledWhen(who)({ ...attestation, claims });
 }
 
-/** Compiles an entry's expression. */
 const compiledWhen = memoize(({ when = '' }: Pick<Who, 'when'>): Expression['evaluate'] => {
   const parsed = parseExpression(when);
   return 'value' in parsed ? parsed.value.evaluate : () => ({ error: parsed.message });

@@ -1,17 +1,17 @@
-/** Time windows of grants. Times of day are local to a time zone and follow daylight saving time. */
+/** Time windows of grants. The times of day are local to a time zone and take daylight saving time into account. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Window } from '../model.ts';
 
-/** Number of seconds to search ahead. A session lasts at most 12 hours. */
+/** How far to search ahead. A session lasts at most 12 hours, so a day is enough. */
 const HORIZON_SECONDS = 24 * 3600;
 const DAY_MINUTES = 24 * 60;
 
 /**
- * Returns the time at which the windows close.
- * @param windows alternative windows
- * @param at Unix seconds
- * @returns Unix seconds of the first time after `at` at which every window is closed, at most a day ahead. Undefined if
- *   all are already closed at `at`
+ * Returns the time when a set of time windows closes.
+ * @param windows the windows, any of which may be open
+ * @param at the current time, in Unix seconds
+ * @returns the first time after `at` at which every window is closed, in Unix seconds and at most one day ahead, or
+ *   undefined if all windows are already closed at `at`
  * @example
  * ```ts
  * import { openUntil, parseAccess } from '@meshpass/access';
@@ -37,7 +37,7 @@ export function openUntil(windows: readonly Window[], at: number): number | unde
   return at + HORIZON_SECONDS;
 }
 
-/** Returns when a window that is open at `at` next closes, or undefined if it is already closed. */
+/** Returns the time when a window that is open at `at` closes. Returns undefined if the window is not open. */
 function closesAt({ days, from, to, zone, after, before }: Window, at: number): number | undefined {
   if ((after !== undefined && at < after) || (before !== undefined && at >= before)) return undefined;
   const ends = [before ?? Number.POSITIVE_INFINITY, at + HORIZON_SECONDS];
@@ -51,7 +51,7 @@ function closesAt({ days, from, to, zone, after, before }: Window, at: number): 
 }
 
 interface WallClock {
-  /** Day of the week. 0 is Sunday. */
+  /** The day of the week, where 0 is Sunday. */
   readonly day: number;
   readonly minute: number;
   readonly second: number;
@@ -64,8 +64,8 @@ interface Opening {
 }
 
 /**
- * Returns the minutes from the start of the current minute until closing time. A window that crosses midnight belongs
- * to the day on which it opens.
+ * Returns the number of minutes from the start of the current minute until the window closes. A window that crosses
+ * midnight belongs to the day when it opens.
  */
 function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): number | undefined {
   const opensOn = (one: number) => days === undefined || days.includes(one);
@@ -77,8 +77,8 @@ function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): n
 }
 
 /**
- * Returns the time that is this many minutes ahead, rounded down to the full minute. If the zone changes its clocks
- * before then, returns the time of the change. The caller then computes again from there.
+ * Returns the time after the given number of minutes, rounded down to the full minute. If the time zone changes its
+ * clocks before then, returns the time of that change instead, and the caller continues from there.
  */
 function later(zone: string, at: number, minutes: number): number {
   const target = at - wallClock(zone, at).second + minutes * 60;
@@ -93,7 +93,7 @@ function later(zone: string, at: number, minutes: number): number {
   return changed;
 }
 
-/** Returns the zone's UTC offset in seconds. East is positive. */
+/** Returns the UTC offset of a time zone in seconds. It is positive east of Greenwich. */
 function offset(zone: string, at: number): number {
   const parts = partsOf(zone, at);
   return Date.UTC(parts.year!, parts.month! - 1, parts.day!, parts.hour!, parts.minute!, parts.second!) / 1000 - at;

@@ -1,4 +1,4 @@
-/** Compiles the access file to ordinary Kubernetes and Istio resources for a mesh. */
+/** Compiles an access file to plain Kubernetes and Istio resources for a given mesh. */
 import { MeshpassError } from '@meshpass/identity';
 import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
@@ -10,16 +10,17 @@ import { type ResolvedGrant, resolveAccess } from './resolve.ts';
 
 export interface CompileOptions {
   /**
-   * How to handle targets that are missing from the mesh or that cannot be guarded. `refuse` (default) is for new
-   * files. `leave-out` is for an active file whose mesh has changed. The file then grants less.
+   * How to handle targets that are missing from the mesh or that cannot be guarded. Use `refuse` (the default) for a
+   * new file. Use `leave-out` for an active file after the mesh has changed. The file then grants less than it says.
    */
   readonly missing?: 'refuse' | 'leave-out';
 }
 
 /**
- * Compiles an access file to Istio objects in the order in which they must be applied: denials before permissions.
+ * Compiles an access file to Istio objects. They are returned in the order in which they must be applied: denials come
+ * before permissions.
  * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
- *   `access_file_invalid` with every finding by line; `config_invalid` for a JWKS that must not be published
+ *   `access_file_invalid` with all problems, each with its line; `config_invalid` for a JWKS that must not be published
  * @example
  * ```ts
  * import { compile, meshOf, parseAccess } from '@meshpass/access';
@@ -77,14 +78,14 @@ function inOrder({ metadata: a }: Manifest, { metadata: b }: Manifest): number {
   return byName({ namespace: '', ...a }, { namespace: '', ...b });
 }
 
-// Gateway of the mesh. It determines which hosts are forwarded.
+// The Gateway of the mesh. It determines which hosts can be reached through it.
 
 /**
- * Compiles a Gateway that lists exactly the granted hosts. Returns no Gateway if nothing is granted.
+ * Compiles a Gateway that lists exactly the hosts that are granted. If nothing is granted, there is no Gateway.
  *
- * Hosts are full names, because Istio does not restrict `namespace/host` in this mode. A Gateway does not restrict
- * ports either; the edge and the guard do. Istio builds these passthrough listeners without authorization filters
- * (pilot/pkg/networking/core/gateway.go), so no policy applies here and none is needed.
+ * The hosts are full names, because Istio does not enforce the namespace of `namespace/host` in this mode. A Gateway
+ * does not restrict ports either, so the edge and the guard do that. Istio builds these passthrough listeners without
+ * authorization filters (pilot/pkg/networking/core/gateway.go), so policies have no effect here and are not needed.
  */
 function gateway(grants: readonly ResolvedGrant[], mesh: Mesh): Manifest[] {
   const hosts = [...new Set(grants.flatMap(({ targets }) => targets.map(({ host }) => host)))].sort();
@@ -108,18 +109,18 @@ function gateway(grants: readonly ResolvedGrant[], mesh: Mesh): Manifest[] {
   ];
 }
 
-// Sidecar of a grant. It determines which part of the mesh the grant's workspaces can see.
+// The Sidecar of a grant, which determines the part of the mesh that its workspaces can see.
 
-/** Istio's notation for "no visible hosts". An empty egress list would mean all hosts. */
+/** Istio's notation for a Sidecar that sees no hosts. An empty egress list would mean all hosts. */
 const NOTHING = ['~/*'];
 
 /**
- * Compiles the Sidecar for the grant's namespace. It limits istiod's configuration to the granted hosts.
+ * Compiles the Sidecar for the grant's namespace. It makes istiod send configuration for the granted hosts only.
  *
  * A single listener without a port or address serves all hosts. Istio rejects two egress listeners with the same port
- * number, whatever addresses they bind (pkg/config/validation, ValidateSidecar), and routes are per port. The broker
- * binds istiod's listeners to loopback addresses. The `*` before the host also covers the namespaces of
- * VirtualServices: as for any workload, all VirtualServices that are exported to this namespace apply.
+ * number, even if they bind different addresses (pkg/config/validation, ValidateSidecar), and routes are per port. The
+ * broker binds istiod's listeners to loopback addresses. The `*` before the host includes VirtualServices in other
+ * namespaces: just like for any other workload, all VirtualServices that are exported to this namespace apply.
  */
 function sidecar({ grant, namespace, targets }: ResolvedGrant): Manifest {
   const hosts = [...new Set(targets.map(({ host }) => `*/${host}`))].sort();
@@ -134,7 +135,7 @@ function sidecar({ grant, namespace, targets }: ResolvedGrant): Manifest {
   };
 }
 
-// Namespace for a grant's ServiceAccounts, and their Kubernetes roles.
+// The namespace that contains a grant's ServiceAccounts, and the Kubernetes roles of these accounts.
 
 /** Compiles a grant's namespace. */
 function grantNamespaceManifest({ grant, namespace }: ResolvedGrant): Manifest {
@@ -146,26 +147,26 @@ function grantNamespaceManifest({ grant, namespace }: ResolvedGrant): Manifest {
 }
 
 /**
- * Compiles the RoleBindings for the group of all ServiceAccounts in the grant's namespace (Kubernetes: Referring to
+ * Compiles RoleBindings for the group of all ServiceAccounts in the grant's namespace (Kubernetes: Referring to
  * subjects, system:serviceaccounts:NAMESPACE).
  */
 function roleBindings({ grant, namespace, roles }: ResolvedGrant): Manifest[] {
   return roles.map((role) => ({
     apiVersion: 'rbac.authorization.k8s.io/v1',
     kind: 'RoleBinding',
-    // Grant names contain no dots, so each pair of grant and role has a unique name.
+    // The names of grants contain no dots, so this name is unique for each combination of grant and role.
     metadata: metadata(`${namespace}.${role.role}`, role.namespace, { grant: grant.name }),
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role.role },
     subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: `system:serviceaccounts:${namespace}` }],
   }));
 }
 
-// RequestAuthentication for the mesh. It makes every sidecar recognize identity tokens and does not affect requests
-// without one.
+// The RequestAuthentication of the mesh. It makes every sidecar recognize identity tokens. Requests without a token are
+// not affected.
 
 /**
- * Request headers for the application, by identity token claim. Envoy removes any headers with these names from
- * incoming requests first.
+ * The request headers in which applications receive the claims of an identity token. Envoy first removes any headers
+ * with these names from incoming requests.
  */
 export const CLAIM_HEADERS = {
   sub: 'x-meshpass-sub',
@@ -175,7 +176,7 @@ export const CLAIM_HEADERS = {
 } as const;
 
 /**
- * Compiles the RequestAuthentication.
+ * Compiles the RequestAuthentication for identity tokens.
  * @throws MeshpassError `config_invalid` if the JWKS is empty or contains a private key
  */
 function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manifest {
@@ -200,8 +201,8 @@ function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manifest {
 }
 
 /**
- * Checks the JWKS. Without inline keys, istiod would fetch them from the issuer. A private key would be sent to every
- * Envoy.
+ * Checks the JWKS. If it were empty, istiod would fetch keys from the issuer instead. If it contained a private key,
+ * that key would be sent to every Envoy.
  */
 function checkJwks(text: string): void {
   const problem = whatIsWrong(text);

@@ -1,10 +1,10 @@
-/** Describes allowed operations as text. */
+/** Describes the operations that a target allows. */
 import type { ClaimValues, GrantTarget } from '../model.ts';
 import { formatOperation } from '../schema/pattern.ts';
 
 /**
- * Describes to the developer what a target allows. This is informational only; the sidecar enforces it.
- * @returns no `allow` if the whole port is granted
+ * Describes to developers what a target allows. This is for information only. The sidecar enforces it.
+ * @returns the operations. `allow` is absent if the whole port is granted
  */
 export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
   if (!allow && !deny && !require) return {};
@@ -18,7 +18,7 @@ export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?
   };
 }
 
-/** Formats required claims: ` (with department finance or audit)`. */
+/** Formats required claims, as in ` (with department finance or audit)`. */
 function demanded(require: ClaimValues | undefined): string {
   return Object.entries(require ?? {})
     .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)

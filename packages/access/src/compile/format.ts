@@ -1,9 +1,9 @@
-/** Formats manifests as YAML. Equal manifests produce equal text. */
+/** Formats manifests as YAML. The same manifests always produce the same text. */
 import { stringify } from 'yaml';
 import type { Manifest } from '../model.ts';
 
 /**
- * Formats one YAML document per manifest, in the given order.
+ * Formats each manifest as a YAML document, in the given order.
  * @example
  * ```ts
  * import { formatManifests } from '@meshpass/access';

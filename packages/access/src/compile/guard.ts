@@ -1,5 +1,6 @@
 /**
- * Guard of a grant: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own namespace.
+ * The guard of a grant: a mesh-wide DENY policy for everything that is not granted. It only applies to identities in
+ * the grant's own namespace.
  */
 import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
@@ -10,9 +11,10 @@ import { namesOfHost, namesOfPort } from './server-names.ts';
 const SNI = 'connection.sni';
 
 /**
- * Denies the grant's identities on every workload of the mesh unless the connection's SNI belongs to a granted port, in
- * any subset. The first rule denies all other port numbers, and one rule per granted port number denies all other
- * hosts. Every condition is about the connection, so the rules mean the same on HTTP and TCP ports.
+ * Denies the grant's identities access to every workload in the mesh, unless the SNI of the connection belongs to a
+ * port that is granted, in any subset. The first rule denies all ports that are not granted. One more rule per granted
+ * port denies all other hosts on that port. All conditions only look at the connection, so the rules mean the same on
+ * HTTP and TCP ports.
  */
 export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh): Manifest {
   const from = [{ source: { namespaces: [namespace] } }];
@@ -27,7 +29,7 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
     spec: {
       action: 'DENY',
       rules: [
-        // An empty notValues would invalidate the condition, and with it the whole policy. Without a condition, the
+        // An empty notValues would invalidate the condition, and the whole policy with it. Without any condition, the
         // rule denies everything.
         { from, ...(ports.length > 0 && { when: [{ key: SNI, notValues: ports.map(({ names }) => names) }] }) },
         ...ports.map(({ names, hosts }) => ({ from, when: [{ key: SNI, values: [names], notValues: hosts }] })),
@@ -36,7 +38,7 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
   };
 }
 
-/** Groups granted hosts by port number. Ports and hosts are sorted. */
+/** Groups the granted hosts by port number. Both ports and hosts are sorted. */
 function hostsByPort(
   targets: readonly ResolvedTarget[],
 ): readonly (readonly [port: number, hosts: readonly string[]])[] {

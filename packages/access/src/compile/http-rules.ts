@@ -1,8 +1,8 @@
 /**
- * HTTP rules. For each granted HTTP port, they list the requests from the grant's identities that the workload's
- * sidecar refuses. Every rule is bound to the grant's namespace and to this port's SNIs, in any subset, so other
- * callers and ports are unaffected. On a TCP port of the same workload, a DENY rule loses its HTTP fields and would
- * deny everything that still matches, which would be connections with these SNIs. No such connections exist.
+ * HTTP rules. For each granted HTTP port, they list the requests that the workload's sidecar rejects when they come
+ * from the grant's identities. Every rule is limited to the grant's namespace and to the SNIs of this port, in any
+ * subset, so other callers and ports are not affected. On a TCP port of the same workload, Istio ignores the HTTP
+ * fields of a DENY rule, which would then deny every connection with these SNIs. There are no such connections.
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -12,7 +12,7 @@ import { metadata } from './metadata.ts';
 import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
 import { connectionsTo } from './server-names.ts';
 
-/** Compiles the DENY policy of a granted HTTP port. */
+/** Compiles the DENY policy for an HTTP port that is granted. */
 export function compileHttpDenyPolicy(
   granted: ResolvedGrant,
   resolved: ResolvedTarget,
@@ -53,22 +53,24 @@ export function compileHttpDenyPolicy(
 }
 
 /**
- * Returns `meshpass-GRANT.SERVICE.PORT`, at most 133 characters. DNS labels contain no dots, so names never collide.
+ * Returns the name `meshpass-GRANT.SERVICE.PORT`, which has at most 133 characters. DNS labels contain no dots, so
+ * names never collide.
  */
 export function policyName({ service, port }: ResolvedTarget, namespace: string): string {
   return `${namespace}.${service.name}.${port.port}`;
 }
 
-/** Returns the principal that matches any subject of our issuer. Istio splits principals at the last `/`. */
+/** Returns the principal that matches every subject of our issuer. Istio splits principals at the last `/`. */
 function anySubjectPrincipal(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
 }
 
-/** Identity token claim that contains the proof claims that the access file requires anywhere. */
+/** The claim of an identity token that contains all proof claims required anywhere in the access file. */
 export const ATTESTED_CLAIMS = 'attested';
 
 /**
- * Collects the values of all claims that the targets require of calls, by claim name in alphabetical order.
+ * Collects all claims that the targets require from callers, with their accepted values. The result is sorted by claim
+ * name.
  * @example
  * ```ts
  * import { claimsDemanded } from '@meshpass/access/compile';
@@ -89,7 +91,9 @@ export function claimsDemanded(targets: readonly GrantTarget[]): ClaimValues {
   );
 }
 
-/** Builds a condition for each claim. It matches if the claim is missing or has none of the required values. */
+/**
+ * Builds a condition for each required claim. It matches if the claim is missing or has none of the accepted values.
+ */
 function lacking(require: ClaimValues | undefined): readonly { readonly key: string; readonly notValues: string[] }[] {
   return Object.entries(require ?? {})
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -99,7 +103,7 @@ function lacking(require: ClaimValues | undefined): readonly { readonly key: str
     }));
 }
 
-/** Sorts operations so that reordering them in the file does not change any object. */
+/** Sorts operations, so that changing their order in the file does not change any object. */
 function inOrder(operations: readonly Operation[]): readonly Operation[] {
   const key = ({ method, path, require }: Operation) => JSON.stringify([path, method, lacking(require)]);
   return operations.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -116,8 +120,8 @@ interface RefusedOperation {
 }
 
 /**
- * Returns the complement of the granted operations as Istio operations: all other methods, and for each granted method
- * every path that is not granted. HEAD and OPTIONS are granted only if listed.
+ * Returns the complement of the granted operations as Istio operations: all other methods and, for each granted method,
+ * every path that is not granted. HEAD and OPTIONS are only granted if they are listed.
  */
 export function refusedOperations(allow: readonly Operation[]): readonly RefusedOperation[] {
   const pathsOf = (method: string) => allow.filter((operation) => operation.method === method).map(({ path }) => path);
@@ -134,12 +138,12 @@ export function refusedOperations(allow: readonly Operation[]): readonly Refused
   ];
 }
 
-// ALLOW policies, only for workloads that are already governed by an ALLOW policy not managed by Meshpass (a foreign
-// one). The first ALLOW policy on a workload changes its default from open to closed, so ours must never be the first.
-// Its selector combines the service's selector with that of the foreign policy, so it never selects a workload that the
-// foreign policy does not.
+// ALLOW policies. They are only needed for workloads to which an ALLOW policy applies that Meshpass does not manage (a
+// foreign policy). The first ALLOW policy on a workload denies everything else by default, so Meshpass must never
+// create the first one. The selector combines those of the service and of the foreign policy, so it never selects a
+// workload that the foreign policy does not select.
 
-/** Compiles the ALLOW policies of a granted port. */
+/** Compiles the ALLOW policies for a port that is granted. */
 export function compileAllowPolicies(
   granted: ResolvedGrant,
   resolved: ResolvedTarget,
@@ -175,8 +179,8 @@ export function compileAllowPolicies(
 }
 
 /**
- * Builds the rule. HTTP fields are set only for HTTP ports, because an ALLOW rule with such fields has no effect on
- * TCP.
+ * Builds the rule of an ALLOW policy. HTTP fields are only set for HTTP ports, because a rule with such fields never
+ * matches TCP connections.
  */
 function allowRule(
   { grant, namespace }: ResolvedGrant,
@@ -201,8 +205,8 @@ function allowedOperations(allow: readonly Operation[]): readonly unknown[] {
 }
 
 /**
- * Whether a foreign ALLOW policy governs this service's workloads. A policy in the root namespace applies to every
- * namespace.
+ * Whether a foreign ALLOW policy applies to any workload of this service. Policies in the root namespace apply to all
+ * namespaces.
  */
 function governs(policy: ForeignPolicy, service: MeshService, mesh: Mesh): boolean {
   if (policy.action !== 'ALLOW') return false;

@@ -1,4 +1,4 @@
-/** Builds the compiler's mesh model from the resources of a cluster or from files. */
+/** Builds the compiler's model of a mesh from the resources of a cluster or from files. */
 
 import {
   byName,
@@ -21,12 +21,12 @@ import {
 } from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
-/** Mesh settings that are not contained in any resource. */
+/** The mesh settings that are not part of any resource. */
 export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
 
 /**
- * Builds the compiler's mesh model: Services with their workloads, namespaces, and foreign policies.
- * @param shape settings that are not contained in any resource
+ * Builds the compiler's model of a mesh: the Services with their workloads, the namespaces, and the foreign policies.
+ * @param shape the settings that are not part of any resource
  * @example
  * ```ts
  * import { meshOf } from '@meshpass/access/compile';
@@ -58,9 +58,9 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
 }
 
 /**
- * Reads the mesh settings that policies depend on from istiod's ConfigMap, if it is among the resources. Without it,
- * the external authorizers are unknown, so any may exist.
- * @param aliases trust domain aliases that override those in the ConfigMap
+ * Reads the mesh settings that affect policies from istiod's ConfigMap, if the resources include it. If they do not,
+ * the external authorizers are unknown, and any authorizer could exist.
+ * @param aliases trust domain aliases that replace those in the ConfigMap
  * @example
  * ```ts
  * import { settingsOf } from '@meshpass/access/compile';
@@ -99,7 +99,7 @@ export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
 }
 
 /**
- * Extracts the rules of a ClusterRole.
+ * Extracts a ClusterRole's rules.
  * @example
  * ```ts
  * import { clusterRoleOf } from '@meshpass/access/compile';
@@ -127,8 +127,8 @@ function withWorkloads(service: ResourceOf<'Service'>, pods: ReadonlyMap<string,
   const found = meshServiceOf(service);
   if (!found) return [];
   const workloads = distinctWorkloads(found.selector, pods.get(found.namespace) ?? []);
-  // Future Pods will have at least these labels, so an ALLOW for them never selects a Pod that the foreign ALLOW does
-  // not.
+  // Future Pods will have at least these labels. An ALLOW policy for these labels therefore never selects a Pod that
+  // the foreign ALLOW policy does not select.
   return [
     { ...found, workloads: workloads.length > 0 ? workloads : [{ labels: found.selector, serviceAccount: 'default' }] },
   ];

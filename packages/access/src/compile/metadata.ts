@@ -1,33 +1,33 @@
-/** Names, labels and annotations that identify compiled objects and their grant. */
+/** The names, labels and annotations that identify compiled objects and the grants they belong to. */
 
 import type { Access, Manifest } from '../model.ts';
 
-/** Label that all Meshpass objects have, and no others. */
+/** The label on every object that Meshpass manages. Its value is `MANAGED_BY`. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const MANAGED_BY = 'meshpass';
-/** Label with the grant's name. Only objects that belong to a grant have it. */
+/** The label that contains the name of a grant. Only objects that belong to a grant have it. */
 export const GRANT_LABEL = 'meshpass.dev/grant';
 export interface Origin {
   readonly grant?: string;
-  /** Reason why the object exists, if it is not obvious. */
+  /** The reason why the object exists, if it is not obvious. */
   readonly because?: string;
 }
 
-/** Builds the metadata of a compiled object. */
+/** Creates the metadata of a compiled object. */
 export function metadata(name: string, namespace: string | undefined, origin: Origin = {}): Manifest['metadata'] {
   const { grant, because } = origin;
   return {
     name,
     ...(namespace !== undefined && { namespace }),
     labels: { [MANAGED_BY_LABEL]: MANAGED_BY, ...(grant !== undefined && { [GRANT_LABEL]: grant }) },
-    // Omits the place in the file, because adding a comment to the file must not change any object.
+    // The place in the file is left out, so that adding a comment to the file does not change any object.
     ...(because !== undefined && { annotations: { 'meshpass.dev/because': because } }),
   };
 }
 
 /**
- * Returns the source of a compiled object: FILE:LINE of its grant, or the file name if the object does not belong to a
- * grant.
+ * Returns the part of the access file that an object was compiled from: FILE:LINE of its grant, or only the file name
+ * if the object does not belong to a grant.
  * @example
  * ```ts
  * import { parseAccess, sourceOf } from '@meshpass/access';

@@ -1,4 +1,4 @@
-/** Current reach of grants: services for agents, ports for proxies, namespaces and Kubernetes roles. */
+/** Lists what grants currently reach: services for agents, ports for proxies, and namespaces with Kubernetes roles. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-address';
@@ -8,8 +8,9 @@ import { describeAllowed } from './describe-allowed.ts';
 import { type ResolvedTarget, resolveAccess, workloadServiceAccounts } from './resolve.ts';
 
 /**
- * Lists the services that the given grants reach, in file order. Omits services that do not exist in the mesh.
- * @param grants grant names. Unknown names are ignored
+ * Lists the services that can be reached with the given grants, in file order. Services that do not exist in the mesh
+ * are left out.
+ * @param grants the names of the grants. Unknown names are ignored
  * @example
  * ```ts
  * import { meshOf, parseAccess, reachableServices } from '@meshpass/access';
@@ -32,7 +33,7 @@ import { type ResolvedTarget, resolveAccess, workloadServiceAccounts } from './r
 export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
   const wanted = new Set(grants);
   const resolved = resolveAccess(access, mesh).grants;
-  // Computed over all grants, so that a host has the same address in every session.
+  // Addresses are assigned across all grants, so that a host has the same address in every session.
   const addresses = loopbackAddresses(resolved.flatMap(({ targets }) => targets.map(({ host }) => host)));
   return resolved
     .filter(({ grant }) => wanted.has(grant.name))
@@ -40,7 +41,7 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
 }
 
 /**
- * Lists the namespaces of all Services that the file currently grants.
+ * Lists the namespaces of all Services that the access file currently grants.
  * @example
  * ```ts
  * import { meshOf, namespacesGranted, parseAccess } from '@meshpass/access';
@@ -66,14 +67,14 @@ export function namespacesGranted(access: Access, mesh: Mesh): readonly string[]
 
 export interface GrantedPort {
   readonly grant: string;
-  /** Full host name. */
+  /** The full host name. */
   readonly host: string;
   readonly port: number;
-  /** Cluster IP addresses of the Service. Empty if it is headless. */
+  /** The cluster IP addresses of the Service. Headless Services have none. */
   readonly clusterIps: readonly string[];
-  /** Allowed operations. If absent, the whole port is allowed. */
+  /** The operations that are allowed. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[] | undefined;
-  /** Operations that are denied even if allowed. */
+  /** Operations that are denied even if `allow` includes them. */
   readonly deny?: readonly Operation[] | undefined;
 }
 
@@ -112,7 +113,8 @@ export function grantedPorts(access: Access, mesh: Mesh): readonly GrantedPort[]
 }
 
 /**
- * Lists the namespaces in which each grant currently has a role, sorted. Omits grants whose roles are all refused.
+ * Lists the namespaces in which each grant currently has a role, in alphabetical order. Grants without any valid role
+ * are left out.
  * @example
  * ```ts
  * import { kubernetesGrants, meshOf, parseAccess } from '@meshpass/access';
@@ -161,13 +163,14 @@ function toReachable(
   ];
 }
 
-// Loopback addresses of hosts in workspaces. They are the same in every workspace and as stable as possible.
+// Loopback addresses for hosts in workspaces. They are the same in every workspace and change as rarely as possible.
 
 /**
- * Assigns each host a distinct address in 127.64.0.0/10. The address depends only on the host's name, unless an earlier
- * host already has it. The host then gets the next free address. Appending hosts therefore never moves existing ones.
- * Inserting a host moves another one only if both hash to the same of four million addresses.
- * @param hosts full names, at most SERVICE_ADDRESSES
+ * Assigns each host its own address in 127.64.0.0/10. The address only depends on the name of the host, unless an
+ * earlier host already has that address. In that case, the host gets the next free one. Adding hosts at the end
+ * therefore never changes existing addresses. Inserting a host changes another address only if both names hash to the
+ * same one of four million addresses.
+ * @param hosts the full host names, at most `SERVICE_ADDRESSES` of them
  * @example
  * ```ts
  * import { loopbackAddresses } from '@meshpass/access/compile';
@@ -189,8 +192,8 @@ export function loopbackAddresses(hosts: Iterable<string>): ReadonlyMap<string, 
 }
 
 /**
- * Returns a host's preferred address index. The hash is truncated to 48 bits, far more than an address needs, so all
- * indexes are about equally likely.
+ * Returns the index of a host's preferred address. The hash is shortened to 48 bits, which is far more than an address
+ * needs, so all indexes are about equally likely.
  */
 function preferred(host: string): number {
   return Number.parseInt(sha256Hex(host).slice(0, 12), 16) % SERVICE_ADDRESSES;

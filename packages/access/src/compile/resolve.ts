@@ -1,4 +1,4 @@
-/** Resolves the access file against the mesh. Determines which ports are granted, and why others are not. */
+/** Resolves an access file against the mesh. Determines which ports are granted and why others are not. */
 import {
   formatSni,
   grantNamespace,
@@ -20,36 +20,39 @@ export interface ResolvedTarget {
   readonly target: GrantTarget;
   readonly service: MeshService;
   readonly port: MeshPort;
-  /** Full host name. */
+  /** The full host name. */
   readonly host: string;
-  /** SNI that the mesh gateway routes to exactly this port. */
+  /** The SNI that the mesh gateway routes to exactly this port. */
   readonly sni: string;
 }
 
 export interface ResolvedGrant {
   readonly grant: Grant;
-  /** Namespace of the grant: `meshpass-GRANT`. */
+  /** The namespace of the grant, `meshpass-GRANT`. */
   readonly namespace: string;
   readonly targets: readonly ResolvedTarget[];
-  /** Roles that the grant assigns, except those whose powers it does not allow. */
+  /** The roles that the grant assigns, except for those with powers that the grant does not allow. */
   readonly roles: readonly ResolvedRole[];
 }
 
 export interface Resolved {
-  /** Grants in file order, reduced to targets and roles that can be granted. */
+  /** The grants in file order, with only the targets and roles that can be granted. */
   readonly grants: readonly ResolvedGrant[];
   readonly problems: readonly AccessFileProblem[];
   /**
-   * Selected targets that cannot be granted. They do not invalidate the file, because anyone may create such a Service.
+   * Selected targets that cannot be granted. They do not make the file invalid, because anyone could create such a
+   * Service.
    */
   readonly leftOut: readonly AccessFileProblem[];
 }
 
-/** Maximum number of ports per grant. Keeps its guard and Gateway manageable for Envoy and for people. */
+/**
+ * The maximum number of ports per grant. It keeps the grant's guard and Gateway manageable for Envoy and for people.
+ */
 export const MAX_PORTS = 1_000;
 
 /**
- * Resolves all targets of the file. Pure: problems are collected instead of thrown. If several entries of a grant cover
+ * Resolves all targets of the access file. Problems are returned instead of thrown. If several entries of a grant cover
  * the same port, the first one applies.
  * @example
  * ```ts
@@ -86,8 +89,8 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       problems.push(
         problemAt(grant.place, `namespace ${namespace} already runs services: choose a different name for the grant`),
       );
-      // Keeps the grant without targets. Certificates issued for it may still be valid, and the guard must continue to
-      // deny them.
+      // Keep the grant without any targets. Certificates that were issued for it may still be valid, so the guard must
+      // continue to deny them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }
     const found = grant.to.flatMap((target) => {
@@ -109,9 +112,9 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
 }
 
 /**
- * Checks every target of the file against the mesh.
+ * Checks every target in the access file against the mesh.
  * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
- *   `access_file_invalid`, with all findings by FILE:LINE:COLUMN
+ *   `access_file_invalid`, with all problems, each with its FILE:LINE:COLUMN
  * @example
  * ```ts
  * import { checkMesh, meshOf, parseAccess } from '@meshpass/access';
@@ -136,8 +139,8 @@ export function checkMesh(access: Access, mesh: Mesh): void {
 }
 
 /**
- * Lists targets that entries select by pattern or label but that cannot be granted, with reasons. The compiler omits
- * them.
+ * Lists the targets that entries select by pattern or label but that cannot be granted, with the reasons. The compiler
+ * leaves them out.
  * @example
  * ```ts
  * import { leftOut, meshOf, parseAccess } from '@meshpass/access';
@@ -160,7 +163,7 @@ export function leftOut(access: Access, mesh: Mesh): readonly AccessFileProblem[
   return resolveAccess(access, mesh).leftOut;
 }
 
-/** Port that can be granted, or the reason why it cannot. */
+/** A port that can be granted, or the reason why it cannot. */
 type Fit = ResolvedTarget | AccessFileProblem;
 
 function selectsServices(target: GrantTarget): boolean {
@@ -169,7 +172,7 @@ function selectsServices(target: GrantTarget): boolean {
   );
 }
 
-/** Finds the port for an entry that identifies its Service by name. */
+/** Finds the port for an entry that names its Service. */
 function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   const { place } = target;
   const named =
@@ -177,11 +180,11 @@ function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   if ('message' in named) return named;
   const name = `${named.service}.${named.namespace}`;
   if (isMeshNamespace(named.namespace, mesh)) {
-    // istiod renews any certificate that is presented to it, so access to port 15012 would undo every expiry.
+    // istiod renews any certificate that is presented to it, so access to port 15012 would defeat certificate expiry.
     return problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`);
   }
   if (named.namespace.startsWith('meshpass-')) {
-    // The broker may write to this namespace, and everyone who has a grant has a ServiceAccount in its namespace.
+    // The broker can write to this namespace, and everyone with a grant has a ServiceAccount in the grant's namespace.
     return problemAt(place, `${name} is in a Meshpass namespace, and its services cannot be granted`);
   }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
@@ -202,7 +205,7 @@ function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   return fitPort(target, service, port, mesh);
 }
 
-/** Finds the selected port in every Service that currently matches. */
+/** Finds the selected port in every Service that currently matches the entry. */
 function selectTargets(target: GrantTarget, mesh: Mesh): readonly Fit[] {
   const namespaces = new Set(selectedNamespaces(target, mesh));
   return mesh.services.flatMap((service) => {
@@ -246,8 +249,7 @@ function fitPort(target: GrantTarget, service: MeshService, port: MeshPort, mesh
 }
 
 /**
- * Explains why a target exceeds the agents' limits. An agent rejects the entire response if anything in it exceeds
- * them.
+ * Explains why a target exceeds the agents' limits. An agent rejects the whole response if any part of it exceeds them.
  */
 function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
   const accounts = workloadServiceAccounts(service).length;
@@ -262,7 +264,7 @@ function beyondTelling(target: GrantTarget, service: MeshService): string | unde
   return undefined;
 }
 
-/** Lists the ServiceAccounts of a Service's workloads, sorted. */
+/** Lists the ServiceAccounts that a Service's workloads use, in alphabetical order. */
 export function workloadServiceAccounts({ workloads }: Pick<MeshService, 'workloads'>): readonly string[] {
   return [...new Set(workloads.map(({ serviceAccount }) => serviceAccount))].sort();
 }
@@ -281,7 +283,7 @@ function split(
   return { code: 'access_service_unknown', place, message };
 }
 
-/** Whether a namespace contains Services. A grant's namespace may contain only ServiceAccounts. */
+/** Whether a namespace contains Services. A grant's namespace must contain nothing but ServiceAccounts. */
 function isServed(namespace: string, mesh: Mesh): boolean {
   return mesh.services.some((service) => service.namespace === namespace);
 }

@@ -1,8 +1,8 @@
 /**
- * Powers of a ClusterRole beyond reading and changing objects. Matching follows Kubernetes: a star matches everything,
- * a star before a subresource matches that subresource of every resource, and anything else is compared as text
- * (Kubernetes' RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules in an unknown form may mean
- * anything.
+ * Finds the powers of ClusterRoles that go beyond reading and changing objects. Rules are matched as in Kubernetes: a
+ * star matches everything, a star followed by a subresource matches that subresource of every resource, and all other
+ * text is compared literally (Kubernetes' RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules in an
+ * unknown format could mean anything.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { didYouMean, type Mesh, type MeshClusterRole, type Place, type RbacRule, selects } from '@meshpass/istio';
@@ -13,7 +13,7 @@ import { isReserved, isSelection, selectedNamespaces } from '../schema/selection
 
 export interface RolePowers {
   readonly powers: ReadonlySet<KubernetesPower>;
-  /** Reason why the rules could not be interpreted. The role may then allow anything. */
+  /** The reason why the rules could not be interpreted. If this is set, the role could allow anything. */
   readonly unknown?: string;
 }
 
@@ -21,9 +21,9 @@ const WRITES = ['create', 'update', 'patch'];
 const CHANGES = [...WRITES, 'delete', 'deletecollection'];
 
 /**
- * Resources by API group, with the verbs that give a power. Without verbs, any verb gives it. Permission to delete
- * implies permission to read: with `dryRun` or `propagationPolicy`, the API server returns the objects, and
- * `deletecollection` needs no object name. A proxy forwards DELETE requests.
+ * Resources by API group, with the verbs that give a power. If no verbs are listed, any verb does. Permission to delete
+ * implies permission to read: with `dryRun` or `propagationPolicy`, the API server returns the deleted objects, and
+ * `deletecollection` does not need their names. DELETE requests are also forwarded by proxies.
  */
 const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: string, verbs?: readonly string[]])[] = [
   ['exec', '', 'pods/exec'],
@@ -37,27 +37,27 @@ const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: s
   ['workloads', 'apps', 'deployments statefulsets daemonsets replicasets controllerrevisions', WRITES],
   ['workloads', 'batch', 'jobs cronjobs', WRITES],
   ['rbac', 'rbac.authorization.k8s.io', 'roles rolebindings clusterroles clusterrolebindings', WRITES],
-  // The status of an Ingress contains the address that DNS assigns to its host names.
+  // The status of an Ingress contains the address to which its host names resolve.
   ['policies', 'networking.k8s.io', 'networkpolicies ingresses ingresses/status', CHANGES],
-  // A namespace's labels determine sidecar injection, Pod security and whether grants select the namespace. A
-  // RoleBinding inside the namespace can allow changing them.
+  // A namespace's labels control sidecar injection, Pod security and whether grants select the namespace. A RoleBinding
+  // in the namespace is enough to change them.
   ['policies', '', 'namespaces namespaces/status namespaces/finalize', CHANGES],
-  // These resources decide which Pod receives traffic for a name. Kubernetes removed endpoints from `edit` because of
+  // These resources decide which Pod gets the traffic for a name. Kubernetes removed endpoints from `edit` because of
   // CVE-2021-25740. A Pod's status contains its address.
   ['policies', '', 'services services/status endpoints pods/status', WRITES],
   ['policies', 'discovery.k8s.io', 'endpointslices', WRITES],
   ['workloads', 'extensions', 'deployments daemonsets replicasets', WRITES],
   ['policies', 'extensions', 'networkpolicies ingresses ingresses/status', CHANGES],
 ];
-/** API groups in which every kind controls reachability. */
+/** API groups in which every kind affects who can reach what. */
 const POLICY_GROUPS = [
   ...['security.istio.io', 'networking.istio.io', 'extensions.istio.io', 'telemetry.istio.io'],
   ...['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io', 'policy.networking.k8s.io'],
   ...['cilium.io', 'crd.projectcalico.org', 'projectcalico.org'],
 ];
 /**
- * Kubernetes' own groups. Their kinds are either listed above or give no power. In any other group, the effect of a
- * change depends on controllers.
+ * The API groups of Kubernetes itself. Their kinds are either listed above or give no power. In all other groups, the
+ * effect of a change depends on the controllers that are installed.
  */
 const KNOWN_GROUPS = new Set([
   ...[
@@ -77,15 +77,15 @@ const KNOWN_GROUPS = new Set([
 ]);
 const READS = ['get', 'list', 'watch'];
 /**
- * Subresources that only display data. Other subresources of unknown kinds may open connections, as a `get` of a
- * console does.
+ * Subresources that only display data. Any other subresource of an unknown kind might open a connection, even for
+ * `get`, as a console does.
  */
 const SHOWN = ['status', 'scale', 'log'];
 const IMPERSONATED = ['users', 'groups', 'serviceaccounts', 'userextras', 'uids'];
 
 /**
- * Returns the powers that the rules of a ClusterRole give.
- * @param all all known ClusterRoles, because an aggregated role includes rules of others
+ * Returns the powers that a ClusterRole's rules give.
+ * @param all all known ClusterRoles, because an aggregated role includes the rules of other roles
  * @example
  * ```ts
  * import { powersOf } from '@meshpass/access/compile';
@@ -105,9 +105,9 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
 }
 
 /**
- * Returns the powers of each ClusterRole. Without a cluster, returns those of the roles that every cluster has. The
+ * Returns the powers of each ClusterRole. Without a cluster, this only includes the roles that every cluster has. The
  * result is computed once per list, because every grant with roles needs it and a cluster has about a hundred roles.
- * @param clusterRoles must not change afterwards
+ * @param clusterRoles the ClusterRoles. The list must not be modified afterwards
  * @example
  * ```ts
  * import { knownRoles } from '@meshpass/access/compile';
@@ -119,7 +119,7 @@ export const knownRoles = memoize(
     new Map([...DEFAULTS, ...clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const)]),
 );
 
-/** Explains why a role is refused for a grant that allows these powers, or returns undefined if the role is granted. */
+/** Explains why a role is rejected for a grant that allows these powers, or returns undefined if it is accepted. */
 function whyRoleRefused(
   role: string,
   { powers, unknown }: RolePowers,
@@ -138,8 +138,8 @@ function whyRoleRefused(
 }
 
 /**
- * Checks the roles that exist in every cluster. For use when no cluster is available.
- * @throws MeshpassError `access_role_powers` with all findings by FILE:LINE:COLUMN
+ * Checks the roles that exist in every cluster. Use this when no cluster is available.
+ * @throws MeshpassError `access_role_powers` with all problems, each with its FILE:LINE:COLUMN
  * @example
  * ```ts
  * import { checkKnownRoles, parseAccess } from '@meshpass/access';
@@ -162,8 +162,8 @@ export function checkKnownRoles(access: Access): void {
 }
 
 /**
- * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy). `view` does not show Secrets,
- * and `edit` can run Pods.
+ * The powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy). `view` cannot read
+ * Secrets, whereas `edit` can even run Pods.
  */
 const EDIT: readonly KubernetesPower[] = [
   ...(['exec', 'attach', 'port-forward', 'proxy', 'secrets', 'token-requests', 'impersonate'] as const),
@@ -175,7 +175,7 @@ const DEFAULTS: ReadonlyMap<string, RolePowers> = new Map([
   ['admin', { powers: new Set<KubernetesPower>([...EDIT, 'rbac']) }],
 ]);
 
-/** Returns a role's rules, including those that it aggregates, or the reason why they are unknown. */
+/** Returns a role's rules, including those it aggregates, or the reason why they are unknown. */
 function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readonly RbacRule[] | string {
   const own = role.rules ?? [];
   if (!Array.isArray(own)) return 'its rules are malformed';
@@ -186,13 +186,13 @@ function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readon
   for (const selector of selectors) {
     const { matchLabels, ...rest } = (selector ?? {}) as { readonly matchLabels?: unknown };
     if (!isLabels(matchLabels) || Object.keys(rest).length > 0) return 'its aggregationRule selects by expressions';
-    // If one of these roles is itself aggregated, Kubernetes copies its rules into this role in a second pass.
+    // If one of these roles aggregates others itself, Kubernetes copies its rules into this role in a second pass.
     const others = all.filter((other) => other.name !== role.name && selects(matchLabels, other.labels ?? {}));
     const malformed = others.find((other) => !Array.isArray(other.rules ?? []));
     if (malformed) return `it aggregates ${malformed.name}, whose rules are malformed`;
     rules.push(...others.flatMap((other) => other.rules ?? []));
   }
-  // In a manifest, an aggregated role has no rules of its own. The cluster adds them.
+  // In a manifest, an aggregated role has no rules of its own. The cluster fills them in.
   return rules.length > 0 ? rules : 'it aggregates roles that were not read';
 }
 
@@ -213,7 +213,7 @@ function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
-/** Lists a rule's powers. nonResourceURLs have no effect in a RoleBinding. */
+/** Lists the powers that a rule gives. nonResourceURLs have no effect in a RoleBinding. */
 function powersOfRule(rule: RbacRule): readonly KubernetesPower[] {
   const groups = rule.apiGroups ?? [];
   const resources = rule.resources ?? [];
@@ -247,8 +247,8 @@ function matches(resources: readonly string[], name: string): boolean {
   );
 }
 
-// ClusterRoles that a grant assigns, with their namespaces. A role's rules must be known and must not give any power
-// that the grant does not list.
+// The ClusterRoles that a grant assigns, with their namespaces. The rules of each role must be known, and must not give
+// any power that the grant does not list.
 
 export interface ResolvedRole {
   readonly role: string;
@@ -256,7 +256,7 @@ export interface ResolvedRole {
   readonly place: Place;
 }
 
-/** Resolves a grant's roles, with reasons for the refused ones. */
+/** Resolves a grant's roles. For roles that are rejected, the reasons are returned. */
 export function resolveRoles(
   grant: Grant,
   mesh: Mesh,
@@ -281,14 +281,14 @@ export function resolveRoles(
   return { roles: distinct(roles, (one) => `${one.role}@${one.namespace}`), problems };
 }
 
-/** Whether a namespace belongs to the mesh itself. */
+/** Whether a namespace is part of the mesh itself. */
 export function isMeshNamespace(namespace: string, mesh: Mesh): boolean {
   return namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace;
 }
 
 /**
- * Explains why a namespace is reserved. Grant namespaces contain other people's ServiceAccounts, whose tokens are those
- * people's identities.
+ * Explains why a namespace is reserved. The namespaces of grants contain other people's ServiceAccounts, whose tokens
+ * can be used to impersonate these people.
  */
 function whyReserved(namespace: string, mesh: Mesh): string {
   if (isMeshNamespace(namespace, mesh))

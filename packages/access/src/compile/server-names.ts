@@ -1,9 +1,10 @@
 /**
- * Server names (SNI) of connections to a Service port, for conditions of AuthorizationPolicies. A client sidecar sends
- * `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey) with the subset that a VirtualService chose, or an empty
- * one. Subsets are DNS labels. They are unknown here, because they come and go with DestinationRules. A policy that
- * listed them would change with every DestinationRule, and every change drains open connections. Conditions therefore
- * match the port at the start of a name and the host at its end. No host name ends with another one preceded by `_.`.
+ * Server names (SNI) of connections to a Service port, as used in the conditions of AuthorizationPolicies. A client
+ * sidecar sends `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey), where the subset is the one that a
+ * VirtualService chose, or is empty. Subsets are DNS labels, but which ones exist is unknown here, because it depends
+ * on DestinationRules. A policy that listed the subsets would change with every DestinationRule, and every change
+ * drains open connections. Conditions therefore match the port at the start of the name and the host at its end. No
+ * host name ends with `_.` followed by another host name.
  */
 
 interface Condition {
@@ -12,7 +13,7 @@ interface Condition {
 }
 
 /**
- * Returns the prefix of the port's server names, as a condition value.
+ * Returns the prefix that the server names of a port have in common, as the value of a condition.
  * @example
  * ```ts
  * import { namesOfPort } from '@meshpass/access/compile';
@@ -24,7 +25,7 @@ export function namesOfPort(port: number): string {
 }
 
 /**
- * Returns the suffix of the host's server names, as a condition value.
+ * Returns the suffix that the server names of a host have in common, as the value of a condition.
  * @example
  * ```ts
  * import { namesOfHost } from '@meshpass/access/compile';
@@ -36,7 +37,7 @@ export function namesOfHost(host: string): string {
 }
 
 /**
- * Builds the conditions of a rule. Together they match connections to this port of any of the hosts, in any subset.
+ * Builds the conditions of a rule. Together, they match connections to this port of any of the hosts, in any subset.
  * @example
  * ```ts
  * import { connectionsTo } from '@meshpass/access/compile';

@@ -1,7 +1,7 @@
 /**
- * Makes a minimal edit to an access file to allow one more call. It adds an operation to the service's entry, or an
- * entry to the grant. Text is inserted at positions from the YAML parser, so comments, order and style are otherwise
- * preserved.
+ * Edits an access file as little as possible so that it allows one more call. This either adds an operation to the
+ * service's entry, or adds an entry to the grant. Text is inserted at positions from the YAML parser, so all comments,
+ * the order and the style are preserved.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { isMap, isScalar, isSeq, type Node, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
@@ -12,15 +12,15 @@ export interface CallToAllow {
   readonly service: string;
   readonly namespace: string;
   readonly port: number;
-  /** Operation to allow. If absent, the whole port is allowed, for services that do not use HTTP. */
+  /** The operation to allow. If absent, the whole port is allowed, for services that do not use HTTP. */
   readonly operation?: { readonly method: string; readonly path: string };
 }
 
 /**
- * Adds a call to the ones that a grant allows.
- * @param text text of the file that contains the grant. It must have loaded without an error
+ * Adds a call to those that a grant allows.
+ * @param text the text of the file that contains the grant. It must have been loaded without errors
  * @returns the changed text
- * @throws MeshpassError `patch_refused` if the change requires a human decision
+ * @throws MeshpassError `patch_refused` if a person has to decide how to change the file
  * @example
  * ```ts
  * import { allowCall } from '@meshpass/access';
@@ -40,8 +40,8 @@ export function allowCall(text: string, call: CallToAllow): string {
 }
 
 /**
- * Finds the first entry that lists the service's port, because that entry applies. Entries that select services can
- * only be resolved against the mesh.
+ * Finds the first entry that lists the service's port, because this is the entry that applies. Entries that select
+ * services by label or pattern cannot be resolved without the mesh, so they are ignored.
  */
 function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow): YAMLMap | undefined {
   const named = to.items.filter((item): item is YAMLMap => {
@@ -85,8 +85,8 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
 }
 
 /**
- * Returns the gRPC method of an operation, if any. A gRPC call is a POST to the method's path (gRPC over HTTP/2,
- * "Requests").
+ * Returns the name of the gRPC method that an operation calls, if any. A gRPC call is a POST request to the method's
+ * path (gRPC over HTTP/2, "Requests").
  */
 function grpcMethod({ method, path }: { readonly method: string; readonly path: string }): string | undefined {
   return method === 'POST' && /^\/[A-Za-z_][\w.]*\/[A-Za-z_]\w*$/.test(path) ? path.slice(1) : undefined;
@@ -98,7 +98,7 @@ function newEntry({ service, namespace, port, operation }: CallToAllow) {
   return { flow: `{ ${members.join(', ')} }`, block: members };
 }
 
-/** Formats a scalar. It is quoted only if the plain form would be ambiguous. */
+/** Formats a YAML scalar. It is only quoted if the plain form could be ambiguous. */
 function scalar(text: string): string {
   return /^[A-Za-z][A-Za-z0-9 /._~*@-]*$/.test(text) ? text : JSON.stringify(text);
 }

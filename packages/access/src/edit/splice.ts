@@ -1,4 +1,4 @@
-/** Inserts text into YAML in the surrounding style: inside brackets, or on a new line. */
+/** Inserts text into YAML in the style of its surroundings, either inside brackets or on a new line. */
 import { isMap, type Node, type YAMLMap, type YAMLSeq } from 'yaml';
 
 export interface Splice {
@@ -6,7 +6,7 @@ export interface Splice {
   readonly insert: string;
 }
 
-/** Item in flow style and, if it is a map, also as block-style lines. */
+/** An item to insert, formatted in flow style. A map is also formatted as lines in block style. */
 export interface Item {
   readonly flow: string;
   readonly block?: readonly string[];
@@ -18,8 +18,8 @@ export function splice(text: string, { at, insert }: Splice): string {
 }
 
 /**
- * Appends an item to a list.
- * @param list list with at least one item
+ * Appends an item to a YAML list.
+ * @param list the list, which must not be empty
  */
 export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }: Item): Splice {
   const last = list.items.at(-1)!;
@@ -27,7 +27,7 @@ export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }:
   if (list.flow) return { at: end, insert: `, ${flow}` };
   const dash = text.lastIndexOf('-', last.range![0] - 1);
   const indent = ' '.repeat(dash - lineStart(text, dash));
-  // Follows the style of the previous item.
+  // Use the same style as the previous item.
   const asLines = block && isMap(last) && !last.flow;
   const lines = asLines
     ? block.map((line, index) => `${indent}${index === 0 ? '- ' : '  '}${line}`)
@@ -36,9 +36,9 @@ export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }:
 }
 
 /**
- * Appends a key-value pair to a map.
- * @param map map with at least one pair
- * @param pair `KEY: VALUE` on one line
+ * Appends a key and a value to a YAML map.
+ * @param map the map, which must not be empty
+ * @param pair the text to add, as `KEY: VALUE` on one line
  */
 export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   const last = map.items.at(-1)!;
@@ -48,7 +48,7 @@ export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   return afterLine(text, end, [`${' '.repeat(key - lineStart(text, key))}${pair}`]);
 }
 
-/** Returns the offset at which a value ends, before any comments and blank lines that follow it. */
+/** Returns the offset where a value ends, excluding any comments and blank lines after it. */
 function valueEnd(node: Node): number {
   const nested = (node as { readonly items?: readonly unknown[]; readonly flow?: boolean }).items;
   if (!nested || (node as { readonly flow?: boolean }).flow) return node.range![1];
@@ -56,7 +56,10 @@ function valueEnd(node: Node): number {
   return valueEnd('key' in last ? (last.value ?? last.key) : last);
 }
 
-/** Inserts lines after the line on which a value ends. A trailing comment stays with its value. */
+/**
+ * Inserts lines after the line that contains the end of a value. If the value has a trailing comment, it stays on that
+ * line.
+ */
 function afterLine(text: string, end: number, lines: readonly string[]): Splice {
   const newline = text.indexOf('\n', end);
   const eol = text.includes('\r\n') ? '\r\n' : '\n';

@@ -1,18 +1,24 @@
-/** Installation-wide limits for all access files. The admission policies also enforce them for the broker. */
+/**
+ * Limits that an installation sets for all of its access files. For the broker, admission policies enforce them as
+ * well.
+ */
 import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantRole, GrantTarget } from '../model.ts';
 import { type AccessFileProblem, accessFileError, formatPlace } from '../problem.ts';
 
 export interface Bounds {
-  /** SERVICE.NAMESPACE, where `*` matches any part of a name. If empty, services and namespaces are not limited. */
+  /**
+   * The services that may be granted, as `SERVICE.NAMESPACE`, where `*` matches any part of a name. If empty, services
+   * and namespaces are not restricted.
+   */
   readonly services: readonly string[];
-  /** ClusterRole names. If empty, roles are not limited. */
+  /** The ClusterRoles that may be granted. If empty, roles are not restricted. */
   readonly roles: readonly string[];
 }
 
 /**
- * Rejects an access file that exceeds the limits, as far as the file alone shows. Only the cluster knows which Services
- * an entry selects by labels or patterns.
+ * Rejects an access file that exceeds the limits, as far as the file alone reveals this. Only the cluster knows which
+ * Services an entry selects by labels or patterns.
  * @throws MeshpassError `policy_forbidden`
  * @example
  * ```ts
@@ -24,7 +30,8 @@ export interface Bounds {
  * ```
  */
 export function checkBounds(access: Access, bounds: Bounds): void {
-  // An entry with several ports becomes one target per port, so its problems are deduplicated.
+  // An entry with more than one port becomes a separate target for each port, so its problems would be reported
+  // repeatedly.
   const problems = distinct(
     access.grants.flatMap((grant) => problemsOf(grant, bounds)),
     ({ place, message }) => `${formatPlace(place)} ${message}`,

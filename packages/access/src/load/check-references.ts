@@ -1,4 +1,6 @@
-/** Checks entries against each other for dangling references, duplicates, and entries that match no one or everyone. */
+/**
+ * Checks entries against each other. Finds dangling references, duplicates, and entries that match no one or everyone.
+ */
 import { didYouMean, type Place } from '@meshpass/istio';
 import { mayUsePairwiseSubjects } from '../authorize/operators.ts';
 import { identifiesPerson, type Kind, needsGithub, restrictsWorkflowOwner } from '../authorize/who.ts';
@@ -17,7 +19,7 @@ import { type AccessFileProblem, formatPlace, problemAt } from '../problem.ts';
 import { readExpression } from '../schema/expression.ts';
 import { formatOperation } from '../schema/pattern.ts';
 
-/** @returns all findings, in no particular order */
+/** Checks the references in an access file and returns all problems, in no particular order. */
 export function checkReferences(
   access: Access,
   issuerPlaces: ReadonlyMap<string, Place>,
@@ -66,7 +68,7 @@ function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
   return message === undefined ? [] : [problemAt(who.place, message)];
 }
 
-/** Explains why an entry matches no one, or anyone on GitHub. Returns undefined if it does neither. */
+/** Explains why an entry matches no one, or anyone on GitHub. Returns undefined if the entry is valid. */
 function whyNoOne(who: Who, access: Access): string | undefined {
   if (who.teamId !== undefined && who.team === undefined) return TEAM_ID_ALONE;
   if (who.issuer === undefined) return whyNoGithub(who, access.trust);
@@ -104,7 +106,7 @@ function namesRepository({ repository, repositoryId }: Who): boolean {
   return repository !== undefined || repositoryId !== undefined;
 }
 
-/** Checks that an approver is a person, independent of any repository. */
+/** Checks that an entry for approvers or reviewers describes people and does not depend on a repository. */
 function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileProblem[] {
   const problem = (message: string) => [problemAt(who.place, message)];
   const { repository, repositoryId, ref, environment } = who;
@@ -115,7 +117,7 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
     return problem(`a job cannot ${acts}: use people from GitHub or an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
-  // An entry without an issuer matches any issuer, unless it requires GitHub.
+  // An entry without an issuer matches every issuer, unless it has fields that only GitHub attests.
   const isMeant = ({ name }: TrustedIssuer) => (who.issuer === undefined ? !needsGithub(who) : name === who.issuer);
   const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && mayUsePairwiseSubjects(issuer));
   if (acts !== 'take a grant in an emergency' && hiding)
@@ -131,14 +133,14 @@ function isOfPeople(issuer: string, { trust }: Access): boolean {
 }
 
 /**
- * Explains that an issuer is not known to authenticate people. Its tokens may belong to CI jobs, which carry the name
- * of the user who triggered them.
+ * Explains that an issuer is not known to authenticate people. Its tokens could belong to CI jobs, which contain the
+ * name of the user who triggered them.
  */
 function notOfPeople(issuer: string): string {
   return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn.client to its public OAuth client`;
 }
 
-/** Checks a webhook. Its issuer must be one that authenticates people. */
+/** Checks an approval webhook. Its issuer must be one that authenticates people. */
 function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): readonly AccessFileProblem[] {
   const known = findIssuer(speaksFor, access);
   if ('message' in known) return [problemAt(place, `speaksFor: ${known.message}`)];
@@ -147,7 +149,7 @@ function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): re
   return [problemAt(place, `speaksFor: ${known.kind === 'actions' ? job : notOfPeople(speaksFor)}`)];
 }
 
-/** Checks a denial. The person it denies must not be able to change or hide what its conditions test. */
+/** Checks a denial. Its conditions must not test anything that the denied person could change or hide. */
 function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem[] {
   const { user, repository, team, teamId, role, issuer, claims, when, ref, environment, place } = denial;
   const known = issuer === undefined ? undefined : findIssuer(issuer, access);
@@ -223,7 +225,7 @@ function duplicateTargets(grant: Grant): readonly AccessFileProblem[] {
   });
 }
 
-/** Returns a key that is unique among a grant's targets. */
+/** Returns a key that is unique among the targets of a grant, and a description of the target. */
 function nameTarget({ service, namespace, namespaceLabels, labels, host, port }: GrantTarget) {
   const key = JSON.stringify([service, namespace, host, port, sorted(namespaceLabels), sorted(labels)]);
   const selected = host ?? `${service ?? '*'}.${namespace ?? '*'}`;
@@ -248,7 +250,7 @@ function sorted(labels: Readonly<Record<string, string>> | undefined): unknown {
 
 // Checks of `operators` and `signIn`. Operators must be able to sign in, and no one may get a role by accident.
 
-/** @returns all findings in `operators`, in no particular order */
+/** Checks `operators` and returns all problems, in no particular order. */
 function checkOperators(access: Access): readonly AccessFileProblem[] {
   const { operators } = access;
   if (!operators) return [];
@@ -264,10 +266,10 @@ function checkOperators(access: Access): readonly AccessFileProblem[] {
   ];
 }
 
-/** Fields that can be matched against an operator's ID token. */
+/** The fields that can be matched against an operator's ID token. */
 const KNOWN = new Set(['place', 'issuer', 'claims', 'when']);
 
-/** Issuer names that the audit log reserves for callers that are not people. */
+/** Issuer names that the audit log uses for callers other than people. */
 const TAKEN: ReadonlyMap<string, string> = new Map([
   ['kubernetes', 'ServiceAccounts'],
   ['break-glass', 'the operator token'],
@@ -303,19 +305,19 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
     : [];
 }
 
-/** Keys as they are spelled in the file. */
+/** The keys of entries as they are spelled in the file. */
 const KEYS: Readonly<Record<string, string>> = {
   userId: 'user_id',
   teamId: 'team_id',
   repositoryId: 'repository_id',
 };
 
-// Checks of expressions that use `login`, which must be a GitHub login. At other issuers, the name is part of an email
+// Checks of expressions that use `login`, which must be a GitHub login. At other issuers, it is part of an email
 // address or chosen by the user, so no decision may depend on it.
 
 const INSTEAD = 'compare claims.sub, or claims.email if email_verified is true';
 
-/** @returns a finding for each entry that uses `login` although no GitHub user is attested */
+/** Returns a problem for each entry that uses `login` even though no GitHub user is attested. */
 function checkLogin(access: Access): readonly AccessFileProblem[] {
   return entriesOf(access).flatMap((who): AccessFileProblem[] => {
     const issuer = looksAtLogin(who.signedIn?.when)
@@ -329,7 +331,7 @@ function checkLogin(access: Access): readonly AccessFileProblem[] {
   });
 }
 
-/** Lists all entries that have the form of `who`. */
+/** Lists every entry in the file that has the form of `who`. */
 function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
   return [
     ...deny,
@@ -340,7 +342,9 @@ function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
 
 type Acts = 'approve' | 'take a grant in an emergency' | 'review';
 
-/** Lists the people who act on requests for a grant. If the file does not list reviewers, the approvers review. */
+/**
+ * Lists the people who act on requests for a grant. If no reviewers are listed, the approvers are also the reviewers.
+ */
 function actingPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
   if (!approval) return [];
   const { by, emergency } = approval;
@@ -357,22 +361,25 @@ function looksAtLogin(when: string | undefined): boolean {
   return read !== undefined && 'value' in read && read.value.variables.has('login');
 }
 
-/** Returns an entry's generic issuer. If the entry names none, returns the only trusted issuer. */
+/**
+ * Returns the generic issuer that an entry applies to. If the entry does not name an issuer, this is the first trusted
+ * one, unless Codespaces or GitHub Actions are also trusted.
+ */
 function issuerWithoutGithub({ issuer: named }: Who, { trust: { codespaces, issuers } }: Access): string | undefined {
   const generic = issuers.filter(({ kind }) => kind === 'generic');
   if (named !== undefined) return generic.find(({ name }) => name === named)?.name;
   return codespaces || generic.length < issuers.length ? undefined : generic[0]?.name;
 }
 
-// Finds denied operations, and operations with required claims, that can be bypassed by another spelling of their path.
-// A server may return the same resource for many spellings (`//`, `;x`, `%20`, different case), whereas Envoy compares
-// only one. Such a path must therefore cover every allowed path that it overlaps.
+// Finds operations that are denied, or that require claims, where another spelling of the path would bypass this. A
+// server may return the same resource for many spellings (`//`, `;x`, `%20`, different case), but Envoy only compares
+// one of them. The path must therefore cover every allowed path that it overlaps.
 
 const EVERYTHING: readonly Operation[] = [{ method: '*', path: '/*' }];
 
 /**
- * @returns a finding for each operation in `deny`, or with its own `require`, that is narrower than an operation in
- *   `allow`
+ * Returns a problem for each operation in `deny`, or with its own `require`, that is narrower than an operation in
+ * `allow`.
  */
 function checkDeniedPaths({ allow = EVERYTHING, deny = [], place }: GrantTarget): readonly AccessFileProblem[] {
   const problem = (what: string, { path, method }: Operation): AccessFileProblem => {
@@ -395,7 +402,7 @@ function checkDeniedPaths({ allow = EVERYTHING, deny = [], place }: GrantTarget)
   return [...denied, ...required];
 }
 
-/** Whether an allowed operation covers more than this operation. */
+/** Whether an allowed operation overlaps with this one and also matches other paths. */
 function isWider(allowed: Operation, part: Operation): boolean {
   return meet(part.method, allowed.method) && !covers(part.path, allowed.path) && !areApart(part.path, allowed.path);
 }
@@ -404,12 +411,12 @@ function meet(one: string, other: string): boolean {
   return one === other || one === '*' || other === '*';
 }
 
-/** Whether a path pattern covers everything that another one matches. */
+/** Whether a path pattern matches everything that another one matches. */
 function covers(wide: string, narrow: string): boolean {
   return wide === narrow || (isPrefix(wide) && headOf(narrow).startsWith(headOf(wide)));
 }
 
-/** Whether no path can match both patterns. */
+/** Whether two patterns have no path in common. */
 function areApart(one: string, other: string): boolean {
   const [a, b] = [headOf(one), headOf(other)];
   if (isExact(one) && isExact(other)) return one !== other;
@@ -422,7 +429,7 @@ function isExact(path: string): boolean {
   return !/[*{]/.test(path);
 }
 
-/** Whether a path has the form `/orders/*` and contains no templates. */
+/** Whether a path is a prefix pattern such as `/orders/*` without any templates. */
 function isPrefix(path: string): boolean {
   return path.endsWith('*') && !path.includes('{');
 }

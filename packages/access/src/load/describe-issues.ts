@@ -1,4 +1,4 @@
-/** Describes schema errors together with their place in the file. */
+/** Describes schema errors, together with their places in the file. */
 import type { ErrorCode } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { didYouMean, nearest } from '@meshpass/istio';
@@ -11,8 +11,8 @@ import type { YamlFile } from './read-yaml.ts';
 type Issue = z.core.$ZodIssue;
 
 /**
- * Describes schema errors.
- * @param schema schema of the same document, used for suggestions
+ * Describes the errors that the schema reported for a document.
+ * @param schema the schema of the same document, used for suggestions
  */
 export function describeIssues(
   issues: readonly Issue[],
@@ -25,8 +25,8 @@ export function describeIssues(
 }
 
 /**
- * Reduces a union's errors to those of the alternative that was probably intended, which is the one whose type fits the
- * value.
+ * Reduces the errors of a union to those of the alternative that the author probably intended. This is the alternative
+ * whose type fits the value.
  */
 function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
@@ -40,7 +40,7 @@ function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   return [{ code: 'custom', path: issue.path, message, input: issue.input }];
 }
 
-/** Lists the types that would have been accepted for the whole value. */
+/** Lists the types that would have been accepted for the value as a whole. */
 function expected(issue: Issue): readonly string[] {
   if (issue.path.length > 0) return [];
   if (issue.code === 'invalid_type') return [named(issue.expected)];
@@ -49,7 +49,10 @@ function expected(issue: Issue): readonly string[] {
 
 type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
 
-/** Removes follow-up errors. A mistyped key would otherwise also be reported as a missing key or an empty entry. */
+/**
+ * Removes errors that are caused by others. For example, a mistyped key would otherwise also be reported as a missing
+ * key or an empty entry.
+ */
 function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
   const meant = new Set(
     issues.flatMap((issue) =>
@@ -91,14 +94,14 @@ function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly Ac
   ];
 }
 
-/** Explains a key that was renamed or moved. */
+/** Explains that a key was renamed or moved, or returns undefined if it was not. */
 function misplaced(path: readonly PropertyKey[], key: string): string | undefined {
   return key === 'approval' && path.at(-2) === 'to' ? ENDPOINT_APPROVAL : formerKey(path, key);
 }
 
 /**
- * Returns a prefix like `port: `. Returns an empty string for a list element, because the message quotes the element's
- * text.
+ * Returns the field name as a prefix, as in `port: `. The prefix is empty for list elements, because the message quotes
+ * them.
  */
 function fieldName(path: readonly PropertyKey[]): string {
   const last = path.at(-1);
@@ -149,7 +152,7 @@ function exists(value: unknown, path: readonly PropertyKey[]): boolean {
   return true;
 }
 
-// Keys from earlier versions, with messages about their replacements.
+// Keys that earlier versions supported, with messages about their replacements.
 
 const OPERATORS: Readonly<Record<string, string>> = {
   secondPerson:
@@ -159,7 +162,7 @@ const OPERATORS: Readonly<Record<string, string>> = {
     '"confirm" was removed in favor of a fixed interval: the issuer confirms an operator every five minutes. Remove this key',
 };
 
-/** @returns undefined if the key never existed there */
+/** Explains what replaced a key, or returns undefined if the key never existed there. */
 function formerKey(path: readonly PropertyKey[], key: string): string | undefined {
   const isOperators = path.length === 1 && path[0] === 'operators';
   return isOperators && Object.hasOwn(OPERATORS, key) ? OPERATORS[key] : undefined;

@@ -1,4 +1,4 @@
-/** Loads an access file and its includes from disk. */
+/** Loads an access file and the files it includes from disk. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { describeFileError, MeshpassError } from '@meshpass/identity';
@@ -8,28 +8,28 @@ import { parseAccess } from './parse.ts';
 
 export interface LoadedAccess {
   readonly access: Access;
-  /** Disk paths of all files that were read. */
+  /** The paths of all files that were read. */
   readonly paths: readonly string[];
 }
 
 interface LoadOptions extends SchemaOptions {
-  /** Name of the first file in messages. Defaults to its base name. */
+  /** The name of the main file in messages. Defaults to its base name. */
   readonly name?: string;
   /**
    * Called for every file that is read, even if the access file is rejected.
-   * @param name path that `parseAccess` requested
+   * @param name the path that `parseAccess` requested
    */
   readonly onRead?: (path: string, text: string, name: string) => void;
 }
 
-/** Maximum size of a file, bytes. The YAML reader rejects larger files, so their contents are not read at all. */
+/** The maximum size of a file in bytes. The YAML reader rejects larger files, so there is no need to read them. */
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * Reads an access file with its includes. Symbolic links are resolved once, for the directory of the first file. A
- * mounted ConfigMap is such a link, so a replacement during the read does not mix two versions. Links out of the
- * directory are refused.
- * @throws MeshpassError `access_file_*`; `config_invalid` if the first file cannot be read
+ * Reads an access file and the files it includes. Symbolic links are resolved once, for the directory of the main file.
+ * A mounted ConfigMap is such a link, so two versions are never mixed if it is replaced while the files are being read.
+ * Links that lead out of the directory are rejected.
+ * @throws MeshpassError `access_file_*`; `config_invalid` if the main file cannot be read
  * @example
  * ```ts
  * import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -48,7 +48,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
   const paths: string[] = [];
   const take = (from: string, as: string): string => {
     const about = statSync(from);
-    // Reading from a pipe would block.
+    // Reading from a named pipe would block.
     if (!about.isFile())
       throw Object.assign(new Error('it is not a regular file'), about.isDirectory() && { code: 'EISDIR' });
     if (about.size > MAX_BYTES) return ' '.repeat(MAX_BYTES + 1);

@@ -1,4 +1,4 @@
-/** Parses the text of an access file and its includes into `Access`, or throws one error with all findings. */
+/** Parses the text of an access file and its includes into `Access`, or throws a single error with all problems. */
 
 import { posix } from 'node:path';
 import type { Place } from '@meshpass/istio';
@@ -15,17 +15,17 @@ import { MAX_YAML_TOKENS, readYaml, type YamlBudget, type YamlFile } from './rea
 import { toDeny, toGrants, toOperators, toTrust, toWebhooks } from './to-access.ts';
 
 export interface ParseOptions extends SchemaOptions {
-  /** Reads included files. Without it, files with includes are rejected. */
+  /** Reads an included file. If absent, files with includes are rejected. */
   readonly include?: ReadIncluded;
 }
 
 /**
- * Parses an access file. The file is accepted or rejected as a whole.
- * @param text YAML 1.2, at most 1 MiB
- * @param file name for messages and annotations, e.g. `access.yaml`. Included files are in the same directory or below
- *   it
- * @throws MeshpassError `access_file_*`. The message has one line `FILE:LINE:COLUMN problem` per finding, and
- *   `detail.problems` contains the same findings as AccessFileProblem[]
+ * Parses an access file. The file is either accepted or rejected as a whole.
+ * @param text the text of the main file in YAML 1.2, at most 1 MiB
+ * @param file the file name for messages and annotations, such as `access.yaml`. Included files are in the directory of
+ *   this file or below it
+ * @throws MeshpassError `access_file_*`. The message has a line `FILE:LINE:COLUMN problem` for each problem, and
+ *   `detail.problems` contains the same problems as AccessFileProblem[]
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -64,8 +64,8 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
 }
 
 /**
- * Lists the teams whose members this file refers to, so that GitHub can be queried for them: `org/slug` or `org/#ID`,
- * lower case, sorted, unique.
+ * Lists the teams that an access file mentions, so that GitHub can be asked for their members. The names are `org/slug`
+ * or `org/#ID`, in lower case, sorted and unique.
  * @example
  * ```ts
  * import { parseAccess, teamsMentioned } from '@meshpass/access';
@@ -81,8 +81,8 @@ export function teamsMentioned(access: Access): readonly string[] {
 }
 
 /**
- * Lists the teams whose members the file denies access. Before such a denial can be ruled out, GitHub must confirm that
- * a user is not a member. Lower case, sorted, unique.
+ * Lists the teams whose members an access file denies access. GitHub has to confirm that a user is not a member before
+ * such a denial can be ruled out. The names are in lower case, sorted and unique.
  * @example
  * ```ts
  * import { parseAccess, teamsDenied } from '@meshpass/access';
@@ -99,8 +99,8 @@ export function teamsDenied(access: Access): readonly string[] {
 }
 
 /**
- * Lists the organization roles that GitHub must be queried for: `org/admin` or `org/member`, lower case, sorted,
- * unique.
+ * Lists the organization roles that an access file mentions, so that GitHub can be asked who has them. They have the
+ * form `org/admin` or `org/member`, and are in lower case, sorted and unique.
  * @example
  * ```ts
  * import { parseAccess, rolesMentioned } from '@meshpass/access';
@@ -115,19 +115,22 @@ export function rolesMentioned(access: Access): readonly string[] {
   return mentioned(access, ({ role }) => role);
 }
 
-/** Maximum number of grants in all files together. Each grant adds a namespace, and a policy to every workload. */
+/**
+ * The maximum number of grants in all files combined. Each grant adds a namespace to the mesh and a policy to every
+ * workload.
+ */
 const MAX_GRANTS = 1_000;
 const NOT_HERE = 'cannot be read here: only one file was given';
 
 function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
-  // Emergency grants depend on the session's memberships. Memberships of approvers and reviewers are queried when they
-  // answer a request.
+  // Emergency access depends on the memberships in the session. The memberships of approvers and reviewers are queried
+  // when they answer a request.
   const entries = access.grants.flatMap(({ who, approval }) => [...who, ...(approval?.emergency?.who ?? [])]);
   const all = entries.flatMap((entry) => of(entry) ?? []);
   return [...new Set(all)].sort();
 }
 
-/** Limits that all files of one access file share. */
+/** The limits that all files of one access file share. */
 interface Budgets {
   readonly yaml: YamlBudget;
   readonly overBudget: ReturnType<typeof createExpressionsBudget>;
@@ -136,14 +139,14 @@ interface Budgets {
 interface Reading extends Budgets {
   readonly tree: IncludeTree;
   readonly named: (path: string) => string;
-  /** Grants from the files read so far. */
+  /** The grants of the files that have been read so far. */
   readonly grants: Grant[];
   readonly problems: AccessFileProblem[];
 }
 
 /**
- * Reads included files.
- * @param chain files that led to these includes. The last one is the including file
+ * Reads included files, and recursively the files they include.
+ * @param chain the files that led here, from the main file to the one that contains these includes
  */
 function readIncluded(
   include: readonly string[] = [],
@@ -168,7 +171,7 @@ function readIncluded(
   }
 }
 
-/** Keys that are only allowed in the first file. */
+/** Keys that are only allowed in the main file, with the error messages for other files. */
 const OF_THE_FIRST = {
   trust: 'only the first file may have "trust": move it there',
   operators: 'only the first file may have "operators": move it there',
@@ -198,7 +201,10 @@ function readDocument<T extends z.ZodType>(
   return { problems: describeIssues(result.error.issues, read.yaml, jsonSchema()) };
 }
 
-/** Checks grants across files. Within one file, the YAML reader and the schema already find these problems. */
+/**
+ * Checks the grants of all files together. Within a single file, the YAML reader and the schema already find these
+ * problems.
+ */
 function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
   const seen = new Map<string, Place>();
   const problems = grants.flatMap(({ name, place }): AccessFileProblem[] => {
@@ -217,20 +223,20 @@ function baseName(file: string): string {
   return file.slice(file.lastIndexOf('/') + 1);
 }
 
-// Limits the total size of the expressions in an access file and its includes before any of them is compiled.
+// Limits the total size of the expressions in an access file and its includes, before any of them is compiled.
 
 /**
- * Maximum characters plus regular expression instructions. Compiling this much takes at most a third of a second and 50
- * MB.
+ * The maximum number of characters plus regular expression instructions. Compiling this many takes at most a third of a
+ * second and 50 MB.
  */
 const MAX_EXPRESSIONS = 100_000;
 
-/** Creates a counter that is shared by all files of one access file. */
+/** Creates a counter for the expressions of an access file. All of its files share the counter. */
 function createExpressionsBudget(): (yaml: YamlFile) => readonly AccessFileProblem[] {
   let left = MAX_EXPRESSIONS;
   return (yaml) => {
     for (const [path, text] of expressionsIn(yaml.value, [])) {
-      // Charges for the text before parsing it, because parsing is the slow part.
+      // Charge for the text before parsing it, because parsing is the slow part.
       left -= text.length;
       const read = left < 0 ? undefined : readExpression(text);
       if (read && 'value' in read) left -= read.value.size - text.length;
@@ -244,7 +250,7 @@ const TOO_MUCH =
   `this expression pushes the total for all files above ${MAX_EXPRESSIONS} characters and matches() steps: shorten the ` +
   '{n} repetitions in matches(), or use claims instead of expressions';
 
-/** Finds the text of every `when` key, wherever the schema may allow one. */
+/** Finds the value of every `when` key, in all places where the schema might allow one. */
 function* expressionsIn(value: unknown, path: readonly PropertyKey[]): Generator<[readonly PropertyKey[], string]> {
   if (typeof value !== 'object' || value === null) return;
   for (const [key, member] of Object.entries(value)) {
@@ -253,18 +259,18 @@ function* expressionsIn(value: unknown, path: readonly PropertyKey[]): Generator
   }
 }
 
-// Includes, which combine several files into one access file. Paths are relative to the including file and must stay
-// inside the first file's directory. Each file is read once.
+// Includes combine several files into one access file. Their paths are relative to the including file and must stay
+// inside the directory of the main file. Each file is read only once.
 
-/** Maximum include depth, excluding the root file. */
+/** The maximum depth of includes, not counting the main file. */
 const MAX_INCLUDE_DEPTH = 4;
 export const MAX_FILES = 100;
-/** Maximum size of all files together, bytes. */
+/** The maximum combined size of all files, in bytes. */
 const MAX_TOTAL_BYTES = 1024 * 1024;
 
 /**
  * Reads an included file.
- * @param path relative to the first file's directory, normalised, never outside of it
+ * @param path the normalized path, relative to the directory of the main file and never outside of it
  * @returns the text, or the reason why it cannot be read
  */
 export type ReadIncluded = (path: string) => { readonly text: string } | { readonly problem: string };
@@ -274,7 +280,7 @@ interface Included {
   readonly text: string;
 }
 
-/** Files that have been read so far for one access file. */
+/** The files that have been read so far for one access file. */
 class IncludeTree {
   readonly #read: ReadIncluded;
   readonly #seen = new Map<string, Place | undefined>();
@@ -292,9 +298,9 @@ class IncludeTree {
 
   /**
    * Opens an included file.
-   * @param wanted path as written
-   * @param chain files that include each other, starting with the first file
-   * @param place place of the entry that includes the file
+   * @param wanted the path as it is written in the file
+   * @param chain the files that include each other, starting with the main file
+   * @param place the place of the entry that includes the file
    */
   open(wanted: string, chain: readonly string[], place: Place): Included | AccessFileProblem {
     const problem = (message: string) => problemAt(place, message);

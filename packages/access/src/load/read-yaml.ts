@@ -1,6 +1,6 @@
 /**
- * Reads YAML as plain data with the place of every value. Accepts only plain YAML without aliases, tags or duplicate
- * keys, and limits size and depth, so that a file means what it appears to mean.
+ * Reads YAML into plain data and records the place of every value. Only plain YAML is accepted, without aliases, tags
+ * or duplicate keys, and its size and depth are limited. A file therefore always means what it appears to mean.
  */
 
 import type { Place } from '@meshpass/istio';
@@ -23,14 +23,14 @@ const MAX_BYTES = 1024 * 1024;
 const MAX_DEPTH = 16;
 const MAX_NODES = 50_000;
 /**
- * Maximum number of words, punctuation marks, line ends and backslashes. Each one may cause an error, for which the
- * library allocates up to a kilobyte. A mebibyte of commas took a gigabyte.
+ * The maximum number of words, punctuation marks, line ends and backslashes. Each of them may cause an error, and the
+ * library allocates up to a kilobyte for each error. A mebibyte of commas used a gigabyte of memory.
  */
 export const MAX_YAML_TOKENS = 150_000;
 const MAX_PROBLEMS = 100;
 const MAX_MESSAGE = 300;
 
-/** Remaining budget, shared by all files of one access file. */
+/** The remaining budget, which all files of one access file share. */
 export interface YamlBudget {
   pieces: number;
 }
@@ -40,18 +40,19 @@ type Path = readonly PropertyKey[];
 export interface YamlFile {
   readonly value: unknown;
   /**
-   * Returns the place of the key or the value at `path`, or of the nearest enclosing value if the path does not exist.
+   * Returns the place of the key or the value at `path`. If the path does not exist, returns the place of the nearest
+   * enclosing value.
    */
   readonly locate: (path: Path, part: 'key' | 'value') => Place;
 }
 
 /**
- * Reads plain YAML with the place of every value. Aliases, tags and duplicate keys are rejected, and size and depth are
- * limited.
- * @param text at most 1 MiB
- * @param file name for messages
- * @param budget budget that files share if they are read together
- * @returns the file, or every problem with its place
+ * Reads plain YAML and records the place of every value. Aliases, tags and duplicate keys are rejected, and the size
+ * and depth are limited.
+ * @param text the YAML text, at most 1 MiB
+ * @param file the file name to use in messages
+ * @param budget the budget, which can be shared by files that are read together
+ * @returns the file, or all problems with their places
  * @example
  * ```ts
  * import { readYaml } from '@meshpass/access';
@@ -78,7 +79,7 @@ export function readYaml(
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
   try {
-    // Duplicate keys are detected below, because the library's own check is quadratic.
+    // Duplicate keys are detected below, because the library's own check takes quadratic time.
     const document = parseDocument(text, {
       lineCounter: counter,
       prettyErrors: false,
@@ -86,7 +87,7 @@ export function readYaml(
       version: '1.2',
       schema: 'core',
     });
-    // The library catches its own stack overflow and reports it as an error.
+    // The library catches its own stack overflows and reports them as errors.
     if (document.errors.some(({ message }) => message.includes('call stack'))) return { problems: [tooDeep(start)] };
     const problems: AccessFileProblem[] = [...document.errors, ...document.warnings]
       .slice(0, MAX_PROBLEMS)
@@ -111,8 +112,8 @@ export function readYaml(
 }
 
 /**
- * Charges the text's tokens to the budget. This takes a tenth as long as parsing.
- * @returns false if the text has more tokens than the budget allows
+ * Deducts the tokens in a file from the budget. This takes a tenth of the time that parsing takes.
+ * @returns whether the budget was sufficient
  */
 function spend(text: string, budget: YamlBudget): boolean {
   for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', at + 1)) budget.pieces--;
@@ -164,7 +165,7 @@ function unplain(root: Node | null, place: (offset: number | undefined) => Place
   return problems;
 }
 
-/** Returns the offset of the node at `path`, or of its nearest existing ancestor. */
+/** Returns the offset of the node at a path, or that of its nearest ancestor that exists. */
 function find(document: Document, path: Path, part: 'key' | 'value'): number {
   let node: Node | null = document.contents;
   let offset = node?.range?.[0] ?? 0;

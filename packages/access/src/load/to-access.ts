@@ -1,4 +1,4 @@
-/** Converts the schema's output to the model, and adds a place to each entry. */
+/** Converts the output of the schema to the model, and adds a place to each entry. */
 
 import type { Place } from '@meshpass/istio';
 import {
@@ -17,7 +17,7 @@ import type { YamlFile } from './read-yaml.ts';
 /** Returns the place of a path below an entry. */
 type At = (...path: PropertyKey[]) => Place;
 
-/** Converts `trust`. */
+/** Converts `trust` to the model. */
 export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
   return {
     ...(codespaces && { codespaces }),
@@ -26,7 +26,7 @@ export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDoc
   };
 }
 
-/** Converts the approval webhooks. */
+/** Converts the approval webhooks to the model. */
 export function toWebhooks(
   { webhooks }: NonNullable<AccessDocument['approvals']>,
   yaml: YamlFile,
@@ -38,7 +38,7 @@ export function toWebhooks(
   }));
 }
 
-/** Converts `operators`. The result is empty if the file has none. */
+/** Converts `operators` to the model. The result is empty if the file has none. */
 export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
   if (!operators) return {};
   const { serviceAccounts, session, deviceFlow } = operators;
@@ -54,12 +54,12 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   };
 }
 
-/** Converts `deny`. The result is empty if the file has none. */
+/** Converts `deny` to the model. The result is empty if the file has none. */
 export function toDeny({ deny }: AccessDocument, yaml: YamlFile): Pick<Access, 'deny'> {
   return deny ? { deny: placed(deny, (...path) => yaml.locate(path, 'value'), 'deny') } : {};
 }
 
-/** Converts a file's grants. */
+/** Converts a file's grants to the model. */
 export function toGrants({ grants }: Pick<IncludedDocument, 'grants'>, yaml: YamlFile): Grant[] {
   return Object.entries(grants).map(([name, grant]) => toGrant(name, grant, yaml));
 }
@@ -101,7 +101,7 @@ function toApproval({ emergency, ...entry }: NonNullable<GrantEntry['approval']>
   };
 }
 
-/** Adds the place to each entry of the list at a path. */
+/** Adds the place in the file to each entry of the list at a path. */
 function placed<T extends object>(entries: readonly T[], at: At, ...path: PropertyKey[]) {
   return entries.map((entry, index) => ({ ...omitUndefined(entry), place: at(...path, index) }));
 }

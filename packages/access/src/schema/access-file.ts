@@ -1,4 +1,4 @@
-/** Schema of the access file. Checks of entries against each other are in check-references.ts. */
+/** The schema for an access file. Entries are checked against each other in `check-references.ts`. */
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
@@ -14,7 +14,6 @@ import { denialList, whoList } from './who.ts';
 
 export { GITHUB_ACTIONS_ISSUER, type SchemaOptions } from './trust.ts';
 
-/** Maximum length of `contact`. */
 const CONTACT_CHARACTERS = 200;
 
 const role = z.union([
@@ -73,8 +72,8 @@ const include = z
   .describe('Files whose grants are added to those of this file');
 
 /**
- * Creates the schema of the first file.
- * @returns zod schema whose output can be converted to `Access`
+ * Creates the schema for the main access file.
+ * @returns a Zod schema whose output can be converted to `Access`
  */
 export function accessSchema(options: SchemaOptions = {}) {
   return z.strictObject({
@@ -94,8 +93,8 @@ export function accessSchema(options: SchemaOptions = {}) {
 }
 
 /**
- * Creates the schema of an included file, which contains only grants. Settings that apply to all grants belong in the
- * first file.
+ * Creates the schema for an included file, which may only contain grants. Settings that apply to all grants belong in
+ * the main file.
  */
 export function includedSchema() {
   return z.strictObject({ include, grants: grants.default({}) });
@@ -111,7 +110,7 @@ function parseGrantName(name: string): Parsed<string> {
       `"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`,
     );
   }
-  // Helm releases use this namespace, and a grant must not take it over.
+  // The Helm chart uses this namespace, so a grant must not take it over.
   if (name === 'system')
     return malformedText('a grant cannot be named "system": its namespace would be that of Meshpass itself');
   if (RESERVED_GRANTS.includes(name)) {
@@ -122,7 +121,7 @@ function parseGrantName(name: string): Parsed<string> {
 
 // ClusterRoles that an access file may assign.
 
-/** Parses `CLUSTERROLE@NAMESPACE`. */
+/** Parses a role binding such as `view@shop`, which is `CLUSTERROLE@NAMESPACE`. */
 function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
   const [role, namespace, ...rest] = text.split('@');
   if (text.includes('*'))
@@ -143,7 +142,7 @@ function parseRole(text: string): Parsed<{ readonly role: string; readonly names
 
 const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 
-/** Parses the name of a ClusterRole and rejects those that workspaces must not have. */
+/** Parses the name of a ClusterRole. Rejects roles that workspaces must never have. */
 function parseRoleName(role: string): Parsed<string> {
   if (role === 'cluster-admin' || role.startsWith('system:')) {
     return malformedText(

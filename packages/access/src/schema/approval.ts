@@ -1,4 +1,7 @@
-/** Schema of `approval`. Such a grant is active for a limited time after another person has approved a request. */
+/**
+ * The schema for `approval`. A grant with an approval is only active for a limited time after another person has
+ * approved a request.
+ */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { malformedText, type Parsed } from '../problem.ts';
@@ -9,8 +12,8 @@ import { who } from './who.ts';
 const GIVEN = { least: '1m', most: '12h' };
 
 /**
- * Creates the schema of a list of people. A single entry is also accepted.
- * @param empty message for an empty list
+ * Creates the schema for a list of people. A single entry is accepted instead of a list.
+ * @param empty the error message for an empty list
  */
 const people = (description: string, empty: string) =>
   z
@@ -18,7 +21,7 @@ const people = (description: string, empty: string) =>
     .transform((entries) => (Array.isArray(entries) ? entries : [entries]))
     .describe(description);
 
-/** Limits of emergency access. It is short, and it is reviewed while people still remember the reason. */
+/** The limits of emergency access. It is brief, and is reviewed while people still remember why it was needed. */
 const TAKEN = { least: '1m', most: '4h' };
 const REVIEWED = { least: '1h', most: '168h' };
 
@@ -54,7 +57,7 @@ export const approval = z
       report(context, 'must not be shorter than "for"', { path: ['max'] });
   });
 
-/** Message for an `approval` on an endpoint, which is not supported. */
+/** The error message for an `approval` on an endpoint. Only whole grants support approvals. */
 export const ENDPOINT_APPROVAL =
   'an approval applies to a whole grant: write a separate grant for this endpoint, with the same "who" and the approval';
 
@@ -66,7 +69,7 @@ const webhook = z.strictObject({
   speaksFor: text.describe('Issuer of the people in its answers: github, or a name of trust.issuers'),
 });
 
-/** Schema of the top-level `approvals`. */
+/** The schema for `approvals` at the top level of the file. */
 export const approvals = z.strictObject({ webhooks: keyedByName(webhook, parseWebhookName, 20) });
 
 function parseWebhookName(name: string): Parsed<string> {

@@ -1,12 +1,13 @@
-/** Schema of required claims: `{department: finance, groups: [sre, dev]}`. */
+/** The schema for required claims, such as `{department: finance, groups: [sre, dev]}`. */
 import { z } from 'zod';
 import type { ClaimValues } from '../model.ts';
 import { malformedText, type Parsed } from '../problem.ts';
 import { keyedByName, report } from './text.ts';
 
-// A bracket would end the claim name in an Istio condition. Names such as `https://acme.example/roles` are common.
+// Claim names such as `https://acme.example/roles` are common. Brackets are excluded because one would end the name in
+// an Istio condition.
 const NAME = /^[A-Za-z0-9_.:/-]{1,128}$/;
-// Istio would interpret `*` at either end as a pattern.
+// A `*` at either end of a value is excluded because Istio would treat it as a pattern.
 const VALUE = /^[^*\p{Cc}]{1,256}$/u;
 
 const scalar = z
@@ -24,7 +25,7 @@ const values = z
   .union([scalar, z.array(scalar).min(1, 'must not be empty').max(50, 'more than 50 values')])
   .transform((value): readonly string[] => [...new Set(Array.isArray(value) ? value : [value])]);
 
-/** Map with at least one claim and the accepted values of each. */
+/** A map of at least one claim to its accepted values. */
 export const claimValues = keyedByName(values, parseClaimName, 20)
   .superRefine((entries, context) => {
     if (Object.keys(entries).length === 0) report(context, 'must not be empty: add a claim, or remove it');

@@ -1,23 +1,23 @@
-/** Durations in the access file: a whole number and a unit. */
+/** Durations in the access file, which consist of a whole number and a unit. */
 import { malformedText, type Parsed } from '../problem.ts';
 import { read } from './text.ts';
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 const DURATION = /^([1-9][0-9]{0,5})([smh])$/;
 
-/** Limits as durations, used for comparison and in messages. */
+/** The shortest and longest duration allowed, as text so that error messages can quote them. */
 interface DurationBounds {
   readonly least: string;
   readonly most: string;
 }
 
-/** Creates the schema of a duration. The output is in seconds. */
+/** Creates the schema for a duration. Its output is a number of seconds. */
 export function duration(description: string, bounds: DurationBounds) {
   const pattern = '^[1-9][0-9]{0,5}[smh]$';
   return read((input) => parseDuration(input, bounds), { description, pattern });
 }
 
-/** Parses durations such as `90s`, `10m` or `8h` to seconds. */
+/** Parses durations such as `90s`, `10m` or `8h`, and returns the number of seconds. */
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
   if (seconds === undefined)

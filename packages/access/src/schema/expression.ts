@@ -1,7 +1,7 @@
 /**
- * Schema of `when`: a CEL expression (https://cel.dev) over an attestation. Expressions are checked as far as possible
- * when the file is read. Their compiled size is limited before compilation, and their work at run time. Regular
- * expressions use RE2 syntax.
+ * The schema for `when`, a CEL expression (https://cel.dev) over an attestation. Expressions are checked as thoroughly
+ * as possible when the file is read. Their size is limited before they are compiled, and the work they do is limited at
+ * run time. Regular expressions use the RE2 syntax.
  */
 import { type CelInput, CelScalar, celEnv, celFunc, celList, isCelError, listType, parse, plan } from '@bufbuild/cel';
 import { RE2JS } from '@bufbuild/re2';
@@ -10,61 +10,65 @@ import type { Parsed } from '../problem.ts';
 import { patternSize } from './pattern-size.ts';
 import { metered, spend, withinBudget } from './work.ts';
 
-/** Variables that an expression can use. */
 const EXPRESSION_VARIABLES = ['claims', 'issuer', 'subject', 'login', 'teams', 'workspace'] as const;
 
 export interface Expression {
-  /** Evaluates the expression. Returns true or false, or the reason why the result is undecided. */
+  /** Evaluates the expression. Returns true or false, or the reason why the result cannot be decided. */
   readonly evaluate: (attestation: Attestation) => boolean | { readonly error: string };
 }
 
-/** Expression that has been parsed but not yet compiled. */
+/** An expression that has been parsed but not yet compiled. */
 interface ReadExpression {
-  /** Number of characters, plus the instructions of its regular expressions. */
+  /** The length of the expression in characters, plus the number of instructions in its regular expressions. */
   readonly size: number;
-  /** Variables that the expression reads. */
+  /** The variables that the expression uses. */
   readonly variables: ReadonlySet<string>;
-  /** Compiles the expression on first use. */
+  /** Compiles the expression the first time it is called. */
   readonly compile: () => Parsed<Expression>;
 }
 
 const MAX_LENGTH = 2000;
-/** Maximum number of instructions in one regular expression. */
+/** The maximum number of instructions in one regular expression. */
 const MAX_PATTERN = 1_000;
-/** Fixed cost of a regular expression, in addition to its instructions. */
+/** The fixed cost of each regular expression, in addition to its instructions. */
 const PATTERN = 100;
 /**
- * Maximum number of cached states per regular expression, and of instructions in all of those states. Beyond these, RE2
- * processes every character again.
+ * The maximum number of states cached per regular expression, and the maximum number of instructions in all of those
+ * states. When these are exceeded, RE2 processes every character again.
  */
 const MAX_STATES = 128;
 const MAX_KEPT = 64_000;
 const MAX_LOOPS = 2;
 const MAX_VALUES = 1000;
-/** Work units (work.ts) for each evaluation of a part of an expression, excluding function calls. */
+/**
+ * The cost of evaluating one part of an expression, in work units (see `work.ts`). Function calls are charged
+ * separately.
+ */
 const PART = 15;
-/** Additional units for the case that a field or element is missing. */
+/** The additional cost of accessing a field or element, in case it is missing. */
 const MEMBER = 120;
-/** Units for converting one value of the attestation to CEL. */
+/** The cost of converting one value of the attestation to CEL, in work units. */
 const MADE_READY = 20;
-/** Cost of matching one character against one regex instruction, in units. */
+/** The cost of matching one character against one instruction of a regular expression, in work units. */
 const INSTRUCTION = 2;
-/** Additional units if the regular expression has more states than fit in the cache. */
+/**
+ * The additional cost per character and instruction if the regular expression has more states than fit in the cache.
+ */
 const ANEW = 5;
-/** Maximum product of characters and instructions per match. */
+/** The maximum number of characters multiplied by instructions for a single match. */
 const MAX_STEPS = 500_000;
 const TYPES = new Set(['int', 'uint', 'double', 'bool', 'string', 'bytes', 'list', 'map', 'null_type', 'type']);
-/** Operators that the evaluator handles itself instead of looking them up by name. */
+/** Operators that the evaluator implements itself instead of looking up a function by name. */
 const OPERATORS = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false']);
 /**
- * Names of the function inserted before a loop's condition, which charges units per round, and of the function around
- * its range. No expression can contain these names.
+ * The names of two functions that are inserted into loops. The first comes before a loop's condition and charges for
+ * each iteration. The second wraps the loop's range. Expressions cannot contain these names themselves.
  */
 const [ROUND, RANGE] = ['@round', '@range'];
 
 /**
- * Regular expressions of the expression that is currently being evaluated. A variable suffices because evaluation is
- * synchronous.
+ * The regular expressions of the expression that is being evaluated. A module variable is sufficient because evaluation
+ * is synchronous.
  */
 let running: ReadonlyMap<string, RE2JS> = new Map();
 
@@ -76,8 +80,8 @@ const environment = metered(
     funcs: [
       celFunc(ROUND, [INT], BOOL, () => true),
       celFunc(RANGE, [DYN], DYN, (values) => values),
-      // The library's concatenation keeps references to both lists, so iterating over a list that was built in a loop
-      // would be quadratic.
+      // The library's own concatenation keeps references to both lists, so iterating over a list that was built in a
+      // loop would take quadratic time.
       celFunc('_+_', [LIST, LIST], LIST, (a, b) => celList([...a, ...b])),
     ],
   }),
@@ -105,15 +109,16 @@ function match(pattern: RE2JS, text: string): boolean {
   return isMatch;
 }
 
-/** Parsed expressions by text. Each is parsed and compiled only once, for both checking and use. */
+/** Caches parsed expressions by their text, so that each one is parsed and compiled only once. */
 const known = new Map<string, Parsed<ReadExpression>>();
-/** Maximum number of characters in the cache. It exceeds the size of all expressions in one access file. */
+/** The maximum number of characters in the cache. This is more than all expressions of one access file can have. */
 const MAX_KNOWN = 4 * MAX_LENGTH * 100;
 let knownCharacters = 0;
 
 /**
- * Parses an expression and rejects misleading ones: unknown variables and functions, expressions without variables,
- * unanchored regular expressions and substring searches, and expressions whose compiled size exceeds a limit.
+ * Parses an expression. Rejects expressions that are likely to be mistakes or that are too expensive: those with
+ * unknown variables or functions, with no variables at all, with unanchored regular expressions or substring searches,
+ * or with a compiled size above the limit.
  */
 export function readExpression(text: string): Parsed<ReadExpression> {
   const seen = known.get(text);
@@ -185,14 +190,14 @@ function evaluate(
   attestation: Attestation,
 ): boolean | { readonly error: string } {
   const budget = { values: MAX_VALUES };
-  // The library represents CEL errors as Error objects, and creates and discards them in every round of a loop. Stack
-  // traces would be slow.
+  // The library represents CEL errors as Error objects, and creates and discards them in every iteration of a loop.
+  // Capturing stack traces for them would be slow.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
     const { claims, issuer, subject, teams, workspace } = attestation;
-    // Only a GitHub login identifies one person. A login from another issuer is part of an email address, such as
-    // `alice` in alice@evil.example.
+    // Only GitHub logins identify a person. A login from any other issuer is part of an email address, such as `alice`
+    // in alice@evil.example.
     const login = attestation.githubUser?.login;
     const known = { claims, issuer, subject, ...(login !== undefined && { login }), teams, workspace };
     const bindings = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, toCel(value, budget)]));
@@ -200,8 +205,8 @@ function evaluate(
     spend(units + (MAX_VALUES - budget.values) * MADE_READY);
     running = patterns;
     const result = run(bindings as Record<string, CelInput>);
-    // Exceeding the budget only fails the part that exceeded it, and another part could mask that error. Checks the
-    // budget again here.
+    // Exceeding the budget only fails the part of the expression that exceeded it, and another part could mask that
+    // error. Check the budget once more here.
     spend(0);
     if (typeof result === 'boolean') return result;
     return { error: isCelError(result) ? result.message : 'the expression does not return true or false' };
@@ -213,8 +218,8 @@ function evaluate(
 }
 
 /**
- * Converts own properties only. Integers become CEL `int`, because JSON does not distinguish number types and authors
- * compare integers with `1`.
+ * Converts a value to CEL, including only own properties. Integers become `int`, because JSON does not distinguish
+ * number types and authors write comparisons such as `== 1`.
  */
 function toCel(value: unknown, budget: { values: number }): CelInput {
   if (--budget.values < 0) return null;
@@ -227,7 +232,7 @@ function toCel(value: unknown, budget: { values: number }): CelInput {
   return typeof value === 'string' || typeof value === 'boolean' ? value : null;
 }
 
-/** Subset of cel.expr.Expr (cel-spec, syntax.proto) that is used here. */
+/** The subset of cel.expr.Expr (cel-spec, syntax.proto) that is used here. */
 interface Node {
   readonly exprKind:
     | { readonly case: 'identExpr'; readonly value: { readonly name: string } }
@@ -256,10 +261,10 @@ interface Node {
 type ValueOf<Case extends 'callExpr' | 'comprehensionExpr'> = Extract<Node['exprKind'], { case: Case }>['value'];
 
 /**
- * Returns the first problem of an expression, or undefined if there is none. Also instruments its loops so that their
- * rounds are charged.
- * @param patterns receives the expression's regular expressions
- * @param looked receives the variables that the expression reads
+ * Returns the first problem of an expression, or undefined if there is none. This also instruments the loops in the
+ * expression, so that each iteration is charged.
+ * @param patterns a set to which the expression's regular expressions are added
+ * @param looked a set to which the variables used by the expression are added
  */
 function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string | undefined {
   const walk = (node: Node | undefined, bound: ReadonlySet<string>, loops: number): string | undefined => {
@@ -312,7 +317,7 @@ function whyNoCall({ function: name, args }: ValueOf<'callExpr'>, patterns: Set<
   return name === 'matches' || name === 'contains' ? unanchored(name, args.at(-1), patterns) : undefined;
 }
 
-/** @returns the parsed text, with the function renamed to `name` and with `node` instead of `true` */
+/** Parses an expression, renames its function to `name`, and replaces `true` with `node`. */
 function parsedWith(text: string, name: string, node: Node | undefined): Node {
   const root = parse(text).expr as unknown as Node;
   const outer = callOf(root);
@@ -326,7 +331,10 @@ function callOf(node: Node): ValueOf<'callExpr'> {
   return (node.exprKind as Extract<Node['exprKind'], { case: 'callExpr' }>).value;
 }
 
-/** Returns the units for evaluating every part of an expression once. Excludes loop rounds and function operands. */
+/**
+ * Returns the cost of evaluating every part of an expression once, in work units. Loop iterations and function operands
+ * are not included.
+ */
 function unitsOf(node: Node | undefined): number {
   const kind = node?.exprKind;
   const sum = (parts: readonly (Node | undefined)[]) => parts.reduce((units, part) => units + unitsOf(part), PART);
@@ -346,7 +354,7 @@ function unitsOf(node: Node | undefined): number {
   }
 }
 
-/** Returns the length of a path such as `a.b.c`. The evaluator looks up each of its prefixes as a variable. */
+/** Returns the length of a path such as `a.b.c`. The evaluator tries to look up each of its prefixes as a variable. */
 function pathLength(node: Node | undefined): number {
   const kind = node?.exprKind;
   if (kind?.case === 'selectExpr') return pathLength(kind.value.operand) + kind.value.field.length + 1;
@@ -358,7 +366,9 @@ function pathLength(node: Node | undefined): number {
   return kind?.case === 'identExpr' ? kind.value.name.length : 0;
 }
 
-/** Rejects searches within a string. For example, `x@acme.com.evil.example` contains `@acme.com`. */
+/**
+ * Rejects searches within a string. For example, a search for `@acme.com` also finds it in `x@acme.com.evil.example`.
+ */
 function unanchored(
   name: 'matches' | 'contains',
   argument: Node | undefined,
@@ -379,15 +389,16 @@ function unanchored(
 }
 
 /**
- * Whether a pattern has the form `^...$`. An alternative outside a group is rejected, because it would escape one of
- * the anchors.
+ * Whether a pattern has the form `^...$`. Alternatives outside a group are rejected, because each of them would only be
+ * anchored on one side.
  */
 function isAnchored(pattern: string): boolean {
   if (!pattern.startsWith('^') || !/(?:^|[^\\])(?:\\\\)*\$$/.test(pattern) || pattern.startsWith('^*')) return false;
-  // Escaped characters and character classes count as letters here. \Q...\E, which quotes text, is not supported.
+  // Escaped characters and character classes are treated as plain letters here. Quoting text with \Q...\E is not
+  // supported.
   if (/^(?:[^\\]|\\[^Q])*\\Q/.test(pattern)) return false;
   const bare = pattern.replace(/\\[\s\S]?/g, 'a').replace(/\[\^?\]?[^\]]*\]?/g, 'a');
-  // (?m) makes ^ and $ match at line boundaries.
+  // The (?m) flag makes ^ and $ match at line boundaries.
   if (/\(\?(?!:)/.test(bare)) return false;
   let depth = 0;
   for (const character of bare) {

@@ -1,6 +1,6 @@
 /**
- * JSON Schema (draft 2020-12) of the access file, for completion and validation in editors. It omits checks that need
- * our own parsers (CEL), the rest of the file (references) or the mesh (services).
+ * The JSON Schema (draft 2020-12) for the access file, which editors use for completion and validation. It does not
+ * cover checks that require our own parsers (CEL), the rest of the file (references), or the mesh (services).
  */
 import { z } from 'zod';
 import { accessSchema, includedSchema } from './access-file.ts';
@@ -12,7 +12,7 @@ const ACCESS_SCHEMA_ID = 'https://meshpass.dev/schema/access.schema.json';
 const INCLUDED_SCHEMA_ID = 'https://meshpass.dev/schema/access-included.schema.json';
 
 /**
- * Returns the JSON Schema (draft 2020-12) of an access file, for editors.
+ * Returns the JSON Schema (draft 2020-12) for an access file, for use in editors.
  * @example
  * ```ts
  * import { accessJsonSchema } from '@meshpass/access';
@@ -24,7 +24,7 @@ export function accessJsonSchema(options: SchemaOptions = {}): JsonSchema {
 }
 
 /**
- * Returns the JSON Schema (draft 2020-12) of an included file.
+ * Returns the JSON Schema (draft 2020-12) for an included file.
  * @example
  * ```ts
  * import { includedJsonSchema } from '@meshpass/access';
@@ -40,7 +40,7 @@ function toJsonSchema(schema: z.ZodType, id: string, title: string): JsonSchema 
   return { $schema, $id: id, title, ...rest };
 }
 
-/** Lists the keys that a document may have at a path. Used for suggestions. */
+/** Lists the keys that are valid at a path in a document. Used for suggestions in error messages. */
 export function keysAt(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {
   const [step, ...rest] = path;
   if (step === undefined) return [...new Set(alternatives(schema).flatMap((one) => Object.keys(one.properties ?? {})))];

@@ -1,6 +1,6 @@
 /**
- * Schema of `operators`, which controls access to the broker itself. The entries are checked in
- * load/check-references.ts.
+ * The schema for `operators`, which controls access to the broker itself. Its entries are checked in
+ * `load/check-references.ts`.
  */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';

@@ -1,12 +1,12 @@
 import { programSize } from '@meshpass/identity/regex/program-size';
 
-/** Size of a Unicode class such as `\p{L}`. Repetitions share its range table. */
+/** The size of a Unicode class such as `\p{L}`. If the class is repeated, all repetitions share its range table. */
 const UNICODE_CLASS = 50;
 
 /**
- * Returns an upper bound of a pattern's compiled size in RE2JS.
- * @param pattern anchored pattern without flags and `\Q` (see `isAnchored`)
- * @returns the number of instructions, where class tables count as instructions. Never less than RE2JS creates
+ * Returns an upper bound for the compiled size of a pattern in RE2JS.
+ * @param pattern an anchored pattern that contains no flags and no `\Q` (see `isAnchored`)
+ * @returns the number of instructions, including class tables. It is never lower than the number that RE2JS creates
  */
 export function patternSize(pattern: string): number {
   let tables = 0;

@@ -1,14 +1,14 @@
 /**
- * Patterns in the access file. None of them is a regular expression. A pattern is always compared with the whole text,
- * so nothing in it can escape its anchors.
+ * Patterns in the access file. They are not regular expressions. A pattern is always compared with the whole text, so
+ * it cannot contain anything that escapes the anchors.
  */
 import { didYouMean } from '@meshpass/istio';
 import type { Operation } from '../model.ts';
 import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 
 /**
- * HTTP methods in the IANA registry (https://www.iana.org/assignments/http-methods), except `PRI`, which requests never
- * use.
+ * The HTTP methods in the IANA registry (https://www.iana.org/assignments/http-methods), except for `PRI`, which is
+ * never used in requests.
  */
 const HTTP_METHODS: readonly string[] = (
   'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY ' +
@@ -16,12 +16,13 @@ const HTTP_METHODS: readonly string[] = (
   'REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL'
 ).split(' ');
 
-// GitHub logins consist of letters, digits and inner hyphens. The logins of enterprise-managed users end in
+// GitHub logins consist of letters, digits and inner hyphens. The logins of enterprise-managed users also end in
 // `_SHORTCODE`.
 const LOGIN = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:_[A-Za-z0-9]{1,16})?$/;
 const REPOSITORY_NAME = /^[A-Za-z0-9._*-]{1,100}$/;
 const TEAM_SLUG = /^[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?$/i;
-// RFC 3986 pchar and `/`, without `%`. Envoy normalises a path before comparing it, so an escape would never match.
+// The characters of an RFC 3986 path without `%`. Envoy normalizes paths before it compares them, so a pattern with an
+// escape would never match.
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()+,;=:@/]{0,500}\*?$/;
 const SEGMENT = /^[A-Za-z0-9\-._~!$&'()+,;=:@]+$/;
 const GRPC_METHOD = /^([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\/([A-Za-z_][A-Za-z0-9_]*|\*)$/;
@@ -34,7 +35,7 @@ export function parseLogin(text: string): Parsed<string> {
   return LOGIN.test(text) ? { value: text } : malformedText(`${JSON.stringify(text)} is not a valid GitHub login`);
 }
 
-/** Parses `org/slug` to lower case, because GitHub ignores case. */
+/** Parses `org/slug` and converts it to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
   if (text.includes('*'))
     return unanchoredPattern(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
@@ -45,7 +46,7 @@ export function parseTeam(text: string): Parsed<string> {
   return { value: text.toLowerCase() };
 }
 
-/** Parses `owner/name`. The owner is literal, and `*` in the name matches any characters. */
+/** Parses `owner/name`. The owner is literal, while `*` in the name matches any characters. */
 export function parseRepository(text: string): Parsed<string> {
   const [owner, name, ...rest] = text.split('/');
   if (owner?.includes('*')) {
@@ -63,8 +64,8 @@ export function parseRepository(text: string): Parsed<string> {
 }
 
 /**
- * Whether a pattern matches a whole repository name. Ignores case, as GitHub does.
- * @param fullName `owner/name` from GitHub
+ * Whether a pattern matches the whole name of a repository. Case is ignored, as on GitHub.
+ * @param fullName the `owner/name` reported by GitHub
  */
 export function matchesRepository(pattern: string, fullName: string): boolean {
   const [owner, name, ...rest] = fullName.toLowerCase().split('/');
@@ -73,7 +74,7 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
   return owner === wantedOwner && matchesGlob(wantedName, name);
 }
 
-/** Parses `ORG/admin` or `ORG/member` to lower case, because GitHub ignores case. */
+/** Parses `ORG/admin` or `ORG/member` and converts it to lower case, because GitHub ignores case. */
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
   if (text.includes('*'))
@@ -87,7 +88,8 @@ export function parseOrganizationRole(text: string): Parsed<string> {
 }
 
 /**
- * Parses a full ref. `*` matches any characters except `/`, and `**` at the end matches everything below that point.
+ * Parses a full Git ref. `*` matches any characters except `/`, and a trailing `**` matches everything below that
+ * point.
  */
 export function parseRef(text: string): Parsed<string> {
   const [refs, kind, ...name] = text.split('/');
@@ -98,8 +100,8 @@ export function parseRef(text: string): Parsed<string> {
   if (!['heads', 'tags', 'pull'].includes(kind)) {
     return unanchoredPattern(`${JSON.stringify(text)}: a ref must start with refs/heads/, refs/tags/ or refs/pull/`);
   }
-  // Rules of git check-ref-format: no empty part, no "..", and no space, tilde, caret, colon, question mark, bracket or
-  // backslash.
+  // These are the rules of git check-ref-format: a ref has no empty part, no "..", and no space, tilde, caret, colon,
+  // question mark, bracket or backslash.
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
@@ -109,7 +111,7 @@ export function parseRef(text: string): Parsed<string> {
     : { value: text };
 }
 
-/** Whether a pattern matches a whole ref. Case-sensitive, as in git. */
+/** Whether a pattern matches a whole ref. The comparison is case-sensitive, as in Git. */
 export function matchesRef(pattern: string, ref: string): boolean {
   const wanted = pattern.split('/');
   const given = ref.split('/');
@@ -129,7 +131,10 @@ export function parseEnvironment(text: string): Parsed<string> {
     : malformedText(`${JSON.stringify(text)} is not a valid environment name`);
 }
 
-/** Parses `GET /orders/*`. The method may be `*`. The path is exact, ends in `*`, or is an Istio template. */
+/**
+ * Parses an operation such as `GET /orders/*`. The method can be `*`. The path is either exact, ends in `*`, or is an
+ * Istio path template.
+ */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
@@ -161,9 +166,9 @@ export function parseOperation(text: string): Parsed<Operation> {
 }
 
 /**
- * Explains why a path is not an Istio template. `{*}` matches one segment. `{**}` matches any number of segments and
- * must be the last template (istio.io, Authorization Policy, `paths`). In a template, Envoy also accepts a bare `*` as
- * a segment, so it is rejected here.
+ * Explains why a path is not a valid Istio template, or returns undefined if it is. `{*}` matches one segment. `{**}`
+ * matches any number of segments and must come last (istio.io, Authorization Policy, `paths`). A bare `*` segment is
+ * rejected, although Envoy would accept it in a template.
  */
 function whyNoTemplate(path: string): string | undefined {
   if (path.length > MAX_PATH) return `is longer than ${MAX_PATH} characters`;
@@ -187,7 +192,8 @@ function whyNoSegment(segment: string, isLast: boolean): string | undefined {
 }
 
 /**
- * Parses `package.Service/Method` or `package.Service/*`. A gRPC call is an HTTP/2 POST (gRPC over HTTP/2, "Requests").
+ * Parses a gRPC method, `package.Service/Method` or `package.Service/*`. A gRPC call is an HTTP/2 POST request (gRPC
+ * over HTTP/2, "Requests").
  */
 export function parseGrpcMethod(text: string): Parsed<Operation> {
   const match = GRPC_METHOD.exec(text);
@@ -198,7 +204,7 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
 }
 
 /**
- * Formats an operation as it is written in the access file.
+ * Formats an operation the way it is written in an access file.
  * @example
  * ```ts
  * import { formatOperation } from '@meshpass/access/compile';
@@ -210,8 +216,8 @@ export function formatOperation(operation: Operation): string {
 }
 
 /**
- * Whether a text matches a pattern in which `*` matches any characters. Matching is greedy with a single backtracking
- * point, so it never takes exponential time.
+ * Whether a string matches a pattern in which `*` matches any characters. Matching is greedy and only ever backtracks
+ * to a single point, so it never takes exponential time.
  * @example
  * ```ts
  * import { matchesGlob } from '@meshpass/access/compile';

@@ -1,10 +1,10 @@
-/** Selection of Services and namespaces by entries of the access file. */
+/** Selects Services and namespaces for the entries of an access file. */
 import { isDnsLabel } from '@meshpass/identity';
 import { type Mesh, selects } from '@meshpass/istio';
 import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 
-/** Parses `NAME.NAMESPACE`, or `NAME` if the namespace is given separately. */
+/** Parses `NAME.NAMESPACE`, or just `NAME` if the namespace is given separately. */
 export function parseServiceName(
   text: string,
 ): Parsed<{ readonly service: string; readonly namespace: string | undefined }> {
@@ -23,7 +23,7 @@ export function parseServiceName(
   return { value: { service, namespace } };
 }
 
-/** Parses a host such as `orders.shop.svc.cluster.local`. The domain is checked later, against the mesh. */
+/** Parses a host such as `orders.shop.svc.cluster.local`. Its domain is checked later, when the mesh is known. */
 export function parseHost(text: string): Parsed<string> {
   if (text.includes('*')) return unanchoredPattern(`${JSON.stringify(text)}: write the host in full`);
   const [service, namespace, svc, ...domain] = text.split('.');
@@ -36,7 +36,7 @@ export function parseHost(text: string): Parsed<string> {
   return { value: text };
 }
 
-/** Parses a namespace or a pattern. `*` matches any characters and must not come first. */
+/** Parses the name of a namespace or a pattern. `*` matches any characters and must not come first. */
 export function parseNamespacePattern(text: string): Parsed<string> {
   if (text.startsWith('*'))
     return unanchoredPattern(
@@ -49,7 +49,7 @@ export function parseNamespacePattern(text: string): Parsed<string> {
       );
 }
 
-/** Parses a Kubernetes port name (RFC 6335 section 5.1), which contains at least one letter. */
+/** Parses a Kubernetes port name (RFC 6335 section 5.1), which must contain at least one letter. */
 export function parsePortName(text: string): Parsed<string> {
   if (/^[0-9]+$/.test(text)) return malformedText(`expected a number, found text: write ${text} without quotes`);
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
@@ -62,7 +62,7 @@ export function parsePortName(text: string): Parsed<string> {
 const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 
-/** Parses Kubernetes labels. At least one is required, because an empty set would select everything. */
+/** Parses Kubernetes labels. At least one label is required, because an empty set would select everything. */
 export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Readonly<Record<string, string>>> {
   const entries = Object.entries(labels);
   if (entries.length === 0) return malformedText('an empty set of labels would select everything: add a label');
@@ -73,19 +73,19 @@ export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Re
   return malformedText(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a valid Kubernetes label${pattern}`);
 }
 
-/** Selection of namespaces. Both fields must match. */
+/** A selection of namespaces. If both fields are present, both must match. */
 interface NamespaceSelection {
   readonly namespace?: string;
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
-/** Parts of the mesh that determine which namespaces an entry selects. */
+/** The parts of a mesh that determine which namespaces are selected. */
 interface NamespacesOfMesh extends Pick<Mesh, 'rootNamespace' | 'namespaces'> {
   readonly gateway: Pick<Mesh['gateway'], 'namespace'>;
 }
 
 /**
- * Whether an entry selects namespaces instead of naming one.
+ * Whether an entry selects namespaces instead of naming a single one.
  * @example
  * ```ts
  * import { isSelection } from '@meshpass/access/compile';
@@ -98,8 +98,8 @@ export function isSelection({ namespace, namespaceLabels }: NamespaceSelection):
 }
 
 /**
- * Lists the namespaces that currently match. Namespaces of the mesh, Kubernetes and grants are never selected. An entry
- * must name them explicitly.
+ * Lists the namespaces that currently match the selection. Namespaces that belong to the mesh, to Kubernetes or to a
+ * grant are never selected, and can only be named explicitly.
  * @example
  * ```ts
  * import { meshOf, selectedNamespaces } from '@meshpass/access/compile';

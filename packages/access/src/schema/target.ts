@@ -1,4 +1,4 @@
-/** Schema of `to` entries: Service ports and the allowed operations. */
+/** The schema for `to` entries: Service ports and the operations allowed on them. */
 import { z } from 'zod';
 import type { GrantTarget, Operation } from '../model.ts';
 import { claimValues } from './claims.ts';
@@ -43,7 +43,7 @@ const operation = z.union([
 
 const operations = (nothing: string) => z.array(operation).min(1, nothing).max(200, 'more than 200 operations');
 
-/** Entry of `to`. The schema's output contains one target per port. */
+/** An entry of `to`. Its output contains a separate target for each port. */
 export const target = z
   .strictObject({
     service: read(parseServiceName, {

@@ -1,31 +1,31 @@
-/** Zod schemas for strings that have their own parsers, with patterns for editors. */
+/** Zod schemas for strings that have their own parsers. The schemas also provide patterns for editors. */
 
 import type { ErrorCode } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Parsed } from '../problem.ts';
 
-/** Hints for editors. Only the parser's result counts. */
+/** Hints for editors. They do not affect validation, which is done by the parser. */
 export interface Form {
   readonly description?: string;
-  /** ECMA-262 pattern for the whole text. It must match everything that the parser accepts. */
+  /** An ECMA-262 pattern for the whole text. It must match everything that the parser accepts. */
   readonly pattern?: string;
   readonly examples?: string[];
 }
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
-/** Text for human readers. It appears in logs and terminals. */
+/** Text that is displayed to people in logs and terminals. */
 export const displayText = text.refine(
   (value) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value),
   'contains a control character or an invisible character',
 );
 
-/** GitHub login pattern for editors. */
+/** A pattern for GitHub logins, for use in editors. */
 export const LOGIN_PATTERN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
 
 /**
- * Reports a problem with a value, or with the field at `path`. The code defaults to `access_file_invalid`.
- * @param at set to `key` if the problem is in the key instead of the value
+ * Reports a problem with a value, or with the field at `path`. The code is `access_file_invalid` by default.
+ * @param at `key` if the problem is in the key and not in the value
  */
 export function report(
   context: z.RefinementCtx,
@@ -35,7 +35,7 @@ export function report(
   context.addIssue({ code: 'custom', message, path, params });
 }
 
-/** Creates a refinement that reports whatever a parser rejects. */
+/** Creates a refinement that reports everything that a parser rejects. */
 export function refineWithParser<T>(
   parser: (input: T) => Parsed<unknown>,
 ): (input: T, context: z.RefinementCtx) => void {
@@ -45,7 +45,7 @@ export function refineWithParser<T>(
   };
 }
 
-/** Creates the schema of a string that has its own parser. Errors keep the parser's code. */
+/** Creates the schema for a string that has its own parser. Its errors have the parser's code. */
 export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
   return text
     .transform((input, context): T => {
@@ -57,7 +57,7 @@ export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
     .meta({ ...form, ...(form.examples && { examples: [...form.examples] }) });
 }
 
-/** Creates the schema of a string that a parser must accept. The output is the unparsed string. */
+/** Creates the schema for a string that a parser must accept. Unlike with `read`, the output is the string itself. */
 export function validatedString(reader: (input: string) => Parsed<unknown>, form: Form = {}) {
   return read((input) => {
     const result = reader(input);
@@ -65,12 +65,12 @@ export function validatedString(reader: (input: string) => Parsed<unknown>, form
   }, form);
 }
 
-/** Removes members that are undefined. With exact optional types, such members differ from absent ones. */
+/** Removes properties that are undefined, because exact optional types distinguish them from absent ones. */
 export function omitUndefined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** Creates the schema of a map keyed by name. An invalid name is reported at its key. */
+/** Creates the schema for a map with names as keys. If a name is invalid, the problem is reported at its key. */
 export function keyedByName<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
   return z.record(z.string(), value).superRefine((entries, context) => {
     for (const key of Object.keys(entries)) {

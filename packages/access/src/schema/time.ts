@@ -1,4 +1,4 @@
-/** Schema of a grant's time windows. */
+/** The schema for a grant's time windows. */
 import { z } from 'zod';
 import { malformedText, type Parsed } from '../problem.ts';
 import { read, report } from './text.ts';
@@ -48,11 +48,11 @@ function parseTimeOfDay(input: string): Parsed<number> {
   return { value: match[1] === undefined ? 1440 : Number(match[1]) * 60 + Number(match[2]) };
 }
 
-/** Parses timestamps of RFC 3339 section 5.6 without fractional seconds. */
+/** Parses an RFC 3339 timestamp (section 5.6) without fractional seconds. */
 function parseInstant(input: string): Parsed<number> {
   const form = /^\d{4}-\d{2}-(\d{2})T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})$/.exec(input);
   const at = form ? Date.parse(input) : Number.NaN;
-  // Date.parse accepts February 31 and returns a day in March.
+  // Date.parse accepts dates such as February 31 and returns a day in March.
   const local = Date.parse(`${input.slice(0, 19)}Z`);
   if (Number.isNaN(at) || new Date(local).getUTCDate() !== Number(form?.[1]))
     return malformedText(`${JSON.stringify(input)} is not a valid timestamp: use a value such as 2026-12-31T18:00:00Z`);

@@ -1,4 +1,4 @@
-/** Schema of `trust`: the trusted issuers. */
+/** The schema for `trust`, which lists the trusted issuers. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { malformedText, type Parsed } from '../problem.ts';
@@ -6,17 +6,17 @@ import { duration } from './duration.ts';
 import { parseLogin } from './pattern.ts';
 import { keyedByName, LOGIN_PATTERN, read, report, text, validatedString } from './text.ts';
 
-/** Signature algorithms that can be verified without a secret (RFC 7518 section 3.1, RFC 8037). */
+/** Signature algorithms that can be verified without a shared secret (RFC 7518 section 3.1, RFC 8037). */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
 const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const;
 export const GITHUB_ACTIONS_ISSUER = 'https://token.actions.githubusercontent.com';
 
-/** Schema options. Only the lab has identity providers without TLS. */
+/** Options for creating the schema. Only the lab uses identity providers without TLS. */
 export interface SchemaOptions {
   readonly dangerouslyAllowPlainHttpIssuers?: boolean;
 }
 
-/** Creates the schema of `trust`. */
+/** Creates the schema for `trust`. */
 export function trust(options: SchemaOptions) {
   return z.strictObject({
     codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN_PATTERN}$` }) }).optional(),
@@ -28,7 +28,7 @@ export function trust(options: SchemaOptions) {
   });
 }
 
-/** Public client (RFC 8252). It has no secret and uses a loopback redirect or the device flow. */
+/** A public client (RFC 8252). It has no secret, and uses either a loopback redirect or the device flow. */
 const signIn = z.strictObject({
   client: validatedString(parseClient, {
     description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
@@ -100,7 +100,8 @@ function issuer(options: SchemaOptions) {
           path: ['signIn', 'subjectType'],
         });
       const { client, operatorClient } = entry.signIn ?? {};
-      // Finds another use of the operators' client id. ID tokens from the same issuer would then be interchangeable.
+      // Check whether the operators' client id is also used elsewhere. If it is, ID tokens from this issuer would be
+      // interchangeable.
       const same = Object.entries({ client, audience: entry.audience }).find(([, id]) => id === operatorClient)?.[0];
       if (operatorClient !== undefined && same !== undefined)
         report(
@@ -121,8 +122,8 @@ function parseIssuerName(name: string): Parsed<string> {
 }
 
 /**
- * Parses an issuer (OpenID Connect Core section 2, `iss`): https with a host and an optional port and path, but without
- * query or fragment.
+ * Parses an issuer identifier (OpenID Connect Core section 2, `iss`). It is an https URL with an optional port and
+ * path, but no query or fragment.
  */
 function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   const url = URL.canParse(input) ? new URL(input) : undefined;
@@ -134,7 +135,7 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   return { value: input };
 }
 
-/** Parses a client id (RFC 6749 appendix A.1). Spaces are rejected because the id appears in URLs and in `aud`. */
+/** Parses a client id (RFC 6749 appendix A.1). Spaces are rejected because the id is used in URLs and in `aud`. */
 function parseClient(input: string): Parsed<string> {
   return /^[\x21-\x7e]+$/.test(input)
     ? { value: input }
@@ -143,7 +144,7 @@ function parseClient(input: string): Parsed<string> {
       );
 }
 
-/** Parses a scope (RFC 6749 section 3.3). */
+/** Parses an OAuth scope (RFC 6749 section 3.3). */
 function parseScope(input: string): Parsed<string> {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
     ? { value: input }
@@ -152,7 +153,7 @@ function parseScope(input: string): Parsed<string> {
       );
 }
 
-/** Audiences that istiod and the broker accept. A workspace must never get a token for any of them. */
+/** Audiences that istiod and the broker accept. Workspaces must never get tokens for them. */
 const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {

@@ -1,4 +1,4 @@
-/** Schema of `who`, `deny` and `except` entries. */
+/** The schema for entries in `who`, `deny` and `except`. */
 import { z } from 'zod';
 import type { SignedIn } from '../model.ts';
 import { claimValues } from './claims.ts';
@@ -82,7 +82,7 @@ const signedIn = z
 
 const shape = z.strictObject(members).partial();
 
-/** Renames the keys for GitHub's ids from the file's spelling to the model's. */
+/** Renames the keys of GitHub ids from their spelling in the file to their names in the model. */
 function toModel<T extends Partial<Record<`${'user' | 'team' | 'repository'}_id`, number | undefined>>>(entry: T) {
   const { user_id: userId, team_id: teamId, repository_id: repositoryId, ...rest } = entry;
   return omitUndefined({ ...rest, userId, teamId, repositoryId });
@@ -99,7 +99,7 @@ function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.Refine
   });
 }
 
-/** `team_id` requires `team`, because `team` contains the organization. */
+/** `team_id` is only valid together with `team`, which contains the organization. */
 const TEAM_ID = { team_id: ['team'] };
 
 export const who = shape
@@ -118,7 +118,7 @@ export const denial = shape
     anyOf: ['user_id', 'team_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
   });
 
-/** List with at least one alternative. */
+/** A list of alternatives, which must not be empty. */
 export const whoList = z
   .array(who)
   .max(200, 'more than 200 entries')

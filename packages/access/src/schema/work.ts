@@ -1,24 +1,24 @@
 /**
- * Limits the work that expressions do at run time. Work is counted in units of about 10 nanoseconds and depends on the
- * size of each function's operands. An evaluation that exceeds the budget fails immediately, whatever else the
- * expression contains.
+ * Limits how much work expressions can do at run time. Work is measured in units of about 10 nanoseconds and depends on
+ * the size of each function's operands. An evaluation that exceeds its budget fails immediately, regardless of what
+ * else the expression contains.
  */
 import { type CelEnv, isCelError, isCelList, isCelMap } from '@bufbuild/cel';
 
-/** Maximum work units per decision, about 50 milliseconds. */
+/** The maximum amount of work per decision, in units. This corresponds to about 50 milliseconds. */
 const MAX_WORK = 4_000_000;
-/** Units per function call, in addition to those for its operands. */
+/** The cost of a function call, excluding its operands. */
 const CALL = 60;
-/** Units per error, whether a function returned it or no overload fits the operands. */
+/** The cost of an error, whether it is returned by a function or caused by operands that fit no overload. */
 const ERROR = 400;
-/** Units per operand, and per value in a list or map. */
+/** The cost of each operand, and of each value in a list or map. */
 const [OPERAND, VALUE] = [5, 20];
-/** Maximum length of a concatenated string or list. */
+/** The maximum length of a string or list after concatenation. */
 const MAX_JOINED = 4096;
 
-/** Functions that read their operands in full. Other functions only use the length of a list or map. */
+/** Functions that read their operands in full. All other functions only use the length of a list or map. */
 const DEEP = new Set(['_==_', '_!=_', '@in']);
-/** Units per call for slow functions. Functions that accept a time zone create a calendar on every call. */
+/** The cost of calling slow functions. Functions that accept a time zone create a calendar on every call. */
 const SLOW = new Map([
   ...['FullYear', 'Month', 'Date', 'DayOfMonth', 'DayOfWeek', 'DayOfYear', 'Hours', 'Minutes', 'Seconds'].map(
     (name) => [`get${name}`, 50_000] as const,
@@ -27,7 +27,7 @@ const SLOW = new Map([
   ['timestamp', 2_000],
   ['duration', 1_000],
 ]);
-/** Units per character, for functions that cost more than one unit per 8 characters. */
+/** The cost per character, for functions that cost more than one unit per 8 characters. */
 const CHARACTER = new Map<string, number>([
   ...[['size', 4] as const, ['int', 20] as const, ['uint', 20] as const, ['double', 4] as const],
   ...[['bytes', 1] as const, ['string', 1] as const, ['timestamp', 1] as const],
@@ -36,7 +36,7 @@ const CHARACTER = new Map<string, number>([
 let left = MAX_WORK;
 let isShared = false;
 
-/** Wraps a function so that all expressions it evaluates share one budget. The function must be synchronous. */
+/** Wraps a function so that all expressions evaluated in it share one budget. The function must be synchronous. */
 export function withinBudget<Given extends readonly unknown[], T>(
   work: (...given: Given) => T,
 ): (...given: Given) => T {
@@ -53,8 +53,8 @@ export function withinBudget<Given extends readonly unknown[], T>(
 }
 
 /**
- * Charges units to the budget.
- * @throws Error if it is exhausted
+ * Deducts work units from the budget.
+ * @throws Error if the budget is exhausted
  */
 export function spend(units: number): void {
   left -= units;
@@ -62,8 +62,8 @@ export function spend(units: number): void {
 }
 
 /**
- * Charges for a value.
- * @param isWhole whether all of its content is read, not just its length
+ * Charges for reading a value.
+ * @param isWhole whether all of the value is read, not just its length
  */
 function spendOn(value: unknown, isWhole: boolean, character = 1 / 8): void {
   spend(OPERAND);
@@ -76,12 +76,12 @@ function spendOn(value: unknown, isWhole: boolean, character = 1 / 8): void {
   }
 }
 
-/** Calculates the units of a call. */
+/** Calculates the cost of a call, in work units. */
 type Price = (operands: readonly unknown[]) => number;
 
 /**
- * Wraps an environment so that calls of its functions are charged according to their operands.
- * @param priced prices in units per call, for functions that have their own
+ * Wraps an environment so that every call of one of its functions is charged according to its operands.
+ * @param priced the functions whose calls have their own price, in work units
  */
 export function metered(environment: CelEnv, priced: Readonly<Record<string, Price>>): CelEnv {
   const find = (name: string) => {
@@ -104,14 +104,14 @@ export function metered(environment: CelEnv, priced: Readonly<Record<string, Pri
   return Object.create(environment, { funcs: { value: { find } } }) as CelEnv;
 }
 
-/** Charges a call and its operands to the budget. */
+/** Charges a function call and its operands to the budget. */
 function spendCall(name: string, operands: readonly unknown[], price: Price | undefined): void {
   spend(price ? price(operands) : (SLOW.get(name) ?? CALL));
   for (const operand of operands) spendOn(operand, DEEP.has(name), CHARACTER.get(name));
   if (name === '_+_') spendJoined(operands);
 }
 
-/** Limits concatenation, because strings and lists that double in a loop would exhaust memory. */
+/** Limits concatenation, because a string or list that doubles in every iteration would exhaust memory. */
 function spendJoined(operands: readonly unknown[]): void {
   const sizes = operands.map((one) =>
     typeof one === 'string' || one instanceof Uint8Array ? one.length : isCelList(one) ? one.size : 0,
