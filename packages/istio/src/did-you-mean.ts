@@ -1,7 +1,7 @@
 /** Suggests corrections for mistyped words. */
 
 /**
- * Formats a suggestion such as ` (did you mean "allow"?)`. Returns an empty string if no candidate is similar.
+ * Formats a suggestion such as ` (did you mean "allow"?)`. Returns an empty string if none is similar.
  * @example
  * ```ts
  * import { didYouMean } from '@meshpass/istio';
@@ -14,9 +14,10 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
 }
 
 /**
- * Finds the nearest candidate whose edit distance is at most a third of the word's length.
- * @param word as written
- * @param candidates accepted words
+ * Finds the candidate with the smallest edit distance to a word. The distance may be at most a third of the word's
+ * length.
+ * @param word the word as it was written
+ * @param candidates the words that are accepted
  * @example
  * ```ts
  * import { nearest } from '@meshpass/istio';
@@ -36,7 +37,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
 }
 
 /**
- * Computes the optimal string alignment distance. Swapping two adjacent characters, a common typo, counts as one edit.
+ * Computes the optimal string alignment distance. Swapping two adjacent characters, which is a common typo, counts as a
+ * single edit.
  */
 function editDistance(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];

@@ -1,6 +1,6 @@
 /**
- * Model of an Istio mesh. Manifests are loaded as objects with source positions, workloads, ports and hosts are derived
- * from those objects, and policies are attached to workloads by istiod's rules.
+ * A model of an Istio mesh. Manifests are loaded as objects with source positions. Workloads, ports and hosts are
+ * derived from these objects, and policies are attached to workloads by the same rules as in istiod.
  */
 export * from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';

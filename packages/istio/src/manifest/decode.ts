@@ -1,9 +1,9 @@
-/** Decodes manifests like kubectl does: as UTF-8, or as UTF-16 if they start with a byte order mark. */
+/** Decodes manifests the way kubectl does: as UTF-8, or as UTF-16 if they start with a byte order mark. */
 import { isUtf8 } from 'node:buffer';
 
 /**
- * Decodes bytes and removes the byte order mark. Returns undefined if the bytes are not valid in their encoding.
- * Source: kubectl decodes files with `unicode.BOMOverride` (cli-runtime, pkg/resource/visitor.go).
+ * Decodes bytes and removes the byte order mark. Returns undefined if the bytes are invalid in their encoding. Source:
+ * kubectl decodes files with `unicode.BOMOverride` (cli-runtime, pkg/resource/visitor.go).
  * @example
  * ```ts
  * import { decodeText } from '@meshpass/istio';
@@ -23,8 +23,8 @@ export function decodeText(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * Returns the 1-based number of the first line that is not valid UTF-8. A line feed byte never occurs inside a
- * multi-byte UTF-8 sequence, so each line can be checked separately.
+ * Returns the number of the first line that is not valid UTF-8, starting at 1. Lines can be checked separately, because
+ * a multi-byte UTF-8 sequence never contains a line feed byte.
  */
 export function firstInvalidUtf8Line(bytes: Uint8Array): number {
   let line = 1;

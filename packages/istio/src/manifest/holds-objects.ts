@@ -1,6 +1,6 @@
 /**
- * Decides whether a discovered file must be loaded as manifests. The decision is based on the file's content, not on
- * its name.
+ * Decides whether a file that was discovered has to be loaded as manifests. The decision depends on the content of the
+ * file and not on its name.
  */
 import { basename } from 'node:path';
 import { decodeText } from './decode.ts';
@@ -8,16 +8,16 @@ import { cutDocuments, whyTooLarge } from './documents.ts';
 import { MAX_BYTES } from './load.ts';
 import { parseYamlDocuments } from './read-yaml.ts';
 
-/** Matches the usual first line of an object. This is only a shortcut: text that does not match is parsed instead. */
+/** Matches the usual first line of an object. This is only a shortcut. Text that does not match is parsed. */
 const USUAL = /^apiVersion:/m;
 
-/** API group of files that only kustomize reads. The API server has no such kind. */
+/** The API group of files that are only read by kustomize. The API server does not know any of its kinds. */
 const FOR_TOOLS = /^kustomize\.config\.k8s\.io\//;
 
 /**
- * Whether a text may contain an object that `kubectl apply` accepts. Text that cannot be parsed is assumed to contain
- * one, unless it cannot contain the name of a required field.
- * @param name file name: a `Chart.yaml` has an `apiVersion` but is no object
+ * Whether a file may contain an object that `kubectl apply` accepts. If the text cannot be parsed, it is assumed to
+ * contain one, unless the name of a required field cannot appear in it.
+ * @param name the file name. A `Chart.yaml` has an `apiVersion`, but is not an object
  * @example
  * ```ts
  * import { holdsObjects } from '@meshpass/istio';
@@ -48,8 +48,8 @@ function isManifest(document: unknown, isChart: boolean): boolean {
 }
 
 /**
- * Whether the text could contain the field `apiVersion`. Its letters can only be hidden by an escape, a tag
- * (`!!binary`) or another encoding. UTF-16 without a byte order mark contains NUL characters.
+ * Whether the content of a file could include the field `apiVersion`. The only ways to hide its letters are an escape,
+ * a tag (`!!binary`) or another encoding. UTF-16 without a byte order mark contains NUL characters.
  */
 function couldSpellField(text: string): boolean {
   return /apiVersion|[\\!]/i.test(text) || text.includes('\0');

@@ -1,6 +1,7 @@
 /**
- * Loads manifests from YAML or JSON, including texts with more than one document, Lists, and Helm output. The text may
- * be hostile. Loading always finishes quickly, uses bounded memory, and reports each problem with its file and line.
+ * Loads manifests from YAML or JSON, including files with multiple documents, Lists, and the output of Helm. The input
+ * may be malicious. Loading always finishes quickly, uses a limited amount of memory, and reports each problem with its
+ * file and line.
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
@@ -13,34 +14,35 @@ import { decodeText, firstInvalidUtf8Line } from './decode.ts';
 import { countOccurrences, cutDocuments, whyTooLarge } from './documents.ts';
 import { findOffset, parseYamlValues, YamlError } from './read-yaml.ts';
 
-/** Maximum size of a text, bytes. */
+/** The maximum size of the input in bytes. */
 export const MAX_BYTES = 32 * 1024 * 1024;
 const MAX_OBJECTS = 200_000;
 const MAX_PROBLEMS = 1_000;
 
 export interface ManifestProblem {
-  /** `manifest_syntax`, `manifest_too_large`, `manifest_invalid` or `manifest_unknown_field`. */
+  /** The error code: `manifest_syntax`, `manifest_too_large`, `manifest_invalid` or `manifest_unknown_field`. */
   readonly code: Extract<ErrorCode, `manifest_${string}`>;
   readonly place: Place;
   readonly message: string;
 }
 
 export interface LoadedManifests {
-  /** Valid objects of supported kinds, in the order of the text. */
+  /** The valid objects of supported kinds, in the order in which they appear. */
   readonly resources: readonly Resource[];
-  /** Objects whose kinds do not affect policy, unchanged. */
+  /** Objects of kinds that do not affect policies, exactly as they were read. */
   readonly others: readonly KubeObject[];
   /**
-   * All problems, in the order of the text. An object whose only problem is an unknown field is still in `resources`.
+   * All problems, in the order in which they appear. An object whose only problem is an unknown field is still included
+   * in `resources`.
    */
   readonly problems: readonly ManifestProblem[];
 }
 
 /**
- * Loads manifests. Invalid text is reported in `problems` and never throws.
- * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
- * @param name file name for source positions
- * @param namespace namespace for objects that have none, such as `helm template` output; defaults to `default`
+ * Loads manifests. Invalid text never throws an error, and is reported in `problems` instead.
+ * @param text the YAML or JSON text. Bytes must be UTF-8, or UTF-16 with a byte order mark
+ * @param name the file name to use in source positions
+ * @param namespace the namespace for objects without one, as in the output of `helm template`. Defaults to `default`
  * @example
  * ```ts
  * import { loadManifests } from '@meshpass/istio';
@@ -66,8 +68,8 @@ export function loadManifests(text: string | Uint8Array, name: string, namespace
 
 /**
  * Loads an object that an API server returned. The fields of routes and traffic policies change with every Istio
- * version, so unknown members are accepted there: the API server has already dropped those that it does not know.
- * @param name source name, for source positions
+ * version, so unknown fields are accepted there. The API server has already removed the fields that it does not know.
+ * @param name the name to use in source positions
  * @example
  * ```ts
  * import { loadObject } from '@meshpass/istio';
@@ -86,14 +88,14 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
   return loading;
 }
 
-/** Source of an object. */
+/** The source of an object. */
 interface Source {
-  /** Returns the position of a path that starts at the document's root. */
+  /** Returns the position of a path, starting at the root of the document. */
   readonly at: Origin['at'];
-  /** Returns the first line of an object that is a document or a List item. */
+  /** Returns the first line of an object, which must be a document or an item of a List. */
   readonly lineOf: (object: object) => number;
   readonly template?: string;
-  /** Whether an API server returned the object. */
+  /** Whether the object was returned by an API server. */
   readonly served?: true;
 }
 
@@ -125,8 +127,8 @@ class Loading implements LoadedManifests {
   }
 
   /**
-   * Adds an object, or the problems with it.
-   * @param object document, or List item at `path` in a document
+   * Adds an object or, if it is invalid, its problems.
+   * @param object a document, or the List item at `path` in a document
    */
   take(object: unknown, path: Path, source: Source): void {
     const { at } = source;
@@ -194,14 +196,14 @@ class Loading implements LoadedManifests {
 
   #list(items: readonly unknown[], apiVersion: string, kind: string, path: Path, source: Source): void {
     for (const [index, item] of items.entries()) {
-      // Items of a typed List omit their kind.
+      // The items of a typed List omit their kind.
       if (kind !== 'List' && typeof item === 'object' && item !== null && !Object.hasOwn(item, 'kind'))
         Object.assign(item, { apiVersion, kind: kind.slice(0, -'List'.length) });
       this.take(item, [...path, 'items', index], source);
     }
   }
 
-  /** Reports invalid fields. Returns false if the object cannot be used. */
+  /** Reports the invalid fields of an object. Returns false if the object cannot be used. */
   #sound(object: KubeObject, path: Path, { at, served }: Source): boolean {
     const shape = objectShape(object.kind);
     if (!shape) return true;
@@ -291,7 +293,8 @@ const METADATA: Shape = {
 };
 
 /**
- * Creates a function that converts a text offset to a position. Line breaks are located only once, on the first call.
+ * Creates a function that converts text offsets to positions. Line breaks are located only once, when the function is
+ * first called.
  */
 function placesIn(text: string, file: string, first: number): (offset: number) => Place {
   let breaks: number[] | undefined;
@@ -300,7 +303,7 @@ function placesIn(text: string, file: string, first: number): (offset: number) =
       breaks = [];
       for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) breaks.push(at);
     }
-    // Number of line breaks before the offset.
+    // Binary search for the number of line breaks before the offset.
     let [line, above] = [0, breaks.length];
     while (line < above) {
       const middle = (line + above) >> 1;
@@ -311,7 +314,9 @@ function placesIn(text: string, file: string, first: number): (offset: number) =
   };
 }
 
-/** Creates a function that returns an object's line. Objects must be passed in the order of the text. */
+/**
+ * Creates a function that returns the line of an object. It must be called in the order in which the objects appear.
+ */
 function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
   let line = first;
   let counted = 0;

@@ -1,20 +1,20 @@
 /**
- * Parses YAML manifests into plain values. Manifests may come from untrusted sources and contain thousands of objects.
- * Unlike the access file, they may use anchors and aliases, whose expansion is bounded. Source positions are computed
- * on demand by parsing the text again.
+ * Parses YAML manifests into plain values. Manifests can come from untrusted sources and contain thousands of objects.
+ * Unlike access files, they may use anchors and aliases, but the number of values these expand to is limited. Source
+ * positions are only computed on demand, by parsing the text again.
  */
 import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
 import type { Path } from '../object/object.ts';
 import { plainScalar } from './scalar.ts';
 
 export const MAX_DEPTH = 64;
-/** Maximum number of values that aliases and merge keys may expand to. */
+/** The maximum number of values that aliases and merge keys can expand to. */
 const MAX_ALIASED_NODES = 100_000;
 
-/** Error for rejected text. Contains the offset of the problem. */
+/** Thrown for text that is rejected. It contains the offset of the problem. */
 export class YamlError extends Error {
   readonly offset: number;
-  /** Whether a limit was exceeded. Otherwise, the text is malformed. */
+  /** Whether a limit was exceeded. If not, the text is malformed. */
   readonly bound: boolean;
 
   constructor(message: string, offset: number, bound = false) {
@@ -25,22 +25,22 @@ export class YamlError extends Error {
 }
 
 interface YamlValues {
-  /** Value of each document, or null if the document is empty. */
+  /** The value of each document, or null for an empty document. */
   readonly documents: readonly unknown[];
-  /** Offset of each mapping that is a document or an item of a list directly inside a document. */
+  /** The offset of each mapping that is a document or an item of a list directly inside a document. */
   readonly starts: ReadonlyMap<unknown, number>;
 }
 
 /**
- * Parses the documents of `text`.
- * @throws YamlError that describes the first problem
+ * Parses all YAML documents in a string.
+ * @throws YamlError if the text is rejected. The error describes the first problem
  */
 export function parseYamlValues(text: string): YamlValues {
   const { joined, events } = parse(text);
   return build(joined, events);
 }
 
-/** Parses the documents of `text`. Returns undefined if it is rejected. */
+/** Parses all YAML documents in a string. Returns undefined if the YAML is rejected. */
 export function parseYamlDocuments(text: string): readonly unknown[] | undefined {
   try {
     return parseYamlValues(text).documents;
@@ -51,10 +51,10 @@ export function parseYamlDocuments(text: string): readonly unknown[] | undefined
 }
 
 /**
- * Returns the offset of the value (or its key) at `path` in a document. If the path does not exist, returns the offset
- * of its nearest existing ancestor.
- * @param text must be well-formed, as shown by an earlier parse
- * @param document index of the document
+ * Returns the offset of the value at a path in a document, or of its key. If the path does not exist, returns the
+ * offset of the nearest ancestor that does.
+ * @param text the text, which must have been parsed successfully before
+ * @param document the index of the document
  */
 export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
   const found = indexed(text);
@@ -72,20 +72,20 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
 }
 
 interface Indexed extends Parsed {
-  /** Index of the event after the node that starts at this index. */
+  /** For each event that starts a node, the index of the event after that node. */
   readonly next: Int32Array;
-  /** Index of the first event in each document. */
+  /** The index of the first event in each document. */
   readonly documents: readonly number[];
-  /** Item indexes of each list that was entered, by the index of the list. */
+  /** The item indexes of each list that has been entered. The key is the index of the list. */
   readonly items: Map<number, readonly number[]>;
 }
 
-/** Maximum total length of the texts whose indexes are cached, characters. */
+/** The maximum total length of the texts whose indexes are cached, in characters. */
 const MAX_INDEXED = 1_000_000;
 
 /**
- * Indexes of the most recently queried texts, oldest first. Most positions are queried in text order, but a report may
- * alternate between an entry point's object and the objects of its routes.
+ * Caches the indexes of recently queried texts, oldest first. Positions are mostly queried in text order, but a report
+ * may alternate between the object of an entry point and those of its routes.
  */
 const indexes = new Map<string, Indexed>();
 let held = 0;
@@ -119,18 +119,18 @@ function index(text: string): Indexed {
 }
 
 interface Parsed {
-  /** The text after some line breaks were replaced by spaces. Offsets do not change. */
+  /** The YAML text after some of its line breaks were replaced by spaces. All offsets stay the same. */
   readonly joined: string;
   readonly events: readonly Event[];
 }
 
-/** Maximum total number of characters parsed again per text. */
+/** The maximum number of characters to parse again for one text, in total. */
 const MAX_REREAD = 4_000_000;
 
 /**
- * Parses the text. YAML requires every line inside brackets to be indented further than its parent. Kubernetes' tools
- * do not, and manifests with a `]` in the first column are common. Such a line is joined to the previous one, which
- * does not change any offset, and the text is parsed again.
+ * Parses YAML text into events. YAML requires every line inside brackets to be indented more than its parent.
+ * Kubernetes' tools do not, and manifests with a `]` in the first column are common. Such a line is joined with the
+ * previous one, which does not change any offsets, and the text is parsed again.
  */
 function parse(text: string): Parsed {
   let joined = text;
@@ -154,8 +154,8 @@ function refusal(reason: string, offset: number): YamlError {
 }
 
 /**
- * Joins the line at `offset` to the previous one. Returns undefined if the previous line is empty or may end in a
- * comment, because its line break is significant then.
+ * Joins the line at an offset with the previous line. Returns undefined if the previous line is empty or might end in a
+ * comment, because its line break is then significant.
  */
 function joinLine(text: string, offset: number): string | undefined {
   const end = text.lastIndexOf('\n', offset - 1);
@@ -170,7 +170,7 @@ interface Frame {
   readonly anchor: string | undefined;
   readonly start: number;
   key: string | undefined;
-  /** Values of the merge key `<<`. */
+  /** The values of the merge key (`<<`) in a mapping. */
   merges: unknown[] | undefined;
   nodes: number;
 }
@@ -264,7 +264,8 @@ function build(text: string, events: readonly Event[]): YamlValues {
 const MERGE = '<<';
 
 /**
- * Applies YAML 1.1 merge keys. The mapping's own keys take precedence, followed by the mapping that was merged first.
+ * Applies YAML 1.1 merge keys. The mapping's own keys take precedence, and after them those of the mapping that was
+ * merged first.
  */
 function merge({ map, merges, start }: Frame): number {
   let copied = 0;
@@ -301,8 +302,8 @@ function refuseTag(text: string, event: { readonly tagStart: number; readonly ta
 }
 
 /**
- * Finds member `step` of the collection at index `at`. Returns the index of the member's event and the offset of its
- * key.
+ * Finds a member of the collection that starts at the event `at`. Returns the index of the member's event and the
+ * offset of its key.
  */
 function enter(
   { joined: text, events, next, items }: Indexed,

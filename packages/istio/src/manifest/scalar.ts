@@ -1,7 +1,7 @@
 /**
- * Interprets unquoted YAML scalars like Kubernetes does. Kubernetes' tools read YAML 1.1 through Go's yaml.v2, so `on`
- * and `no` are booleans and `0777` is octal. An API server rejects such values where it requires a string, so this
- * parser must infer the same types.
+ * Interprets unquoted YAML scalars the way Kubernetes does. Kubernetes' tools read YAML 1.1 with Go's yaml.v2, so `on`
+ * and `no` are booleans and `0777` is an octal number. An API server rejects such values where a string is required, so
+ * this parser has to infer the same types.
  */
 
 const WORDS = new Map<string, boolean | number | null>();
@@ -25,7 +25,7 @@ const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/;
 
 /**
  * Converts a plain scalar to its value.
- * @param word the scalar's text
+ * @param word the text of the scalar
  */
 export function plainScalar(word: string): string | number | boolean | null {
   if (word.length <= LONGEST_WORD) {

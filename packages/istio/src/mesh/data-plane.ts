@@ -1,6 +1,6 @@
 /**
- * Determines which proxy enforces policies at a workload, and whether Meshpass can model that proxy. It can model an
- * unmodified Istio sidecar and a ztunnel. For anything else (gateways, no proxy, patched proxies), the result is
+ * Determines which proxy enforces policies for a workload, and whether Meshpass can model that proxy. It can model an
+ * unmodified Istio sidecar and a ztunnel. In all other cases (gateways, no proxy, patched proxies), the result is
  * unknown. See docs/decisions/0019-unknown.md.
  */
 
@@ -24,25 +24,25 @@ import type { ProxyKind } from './proxy.ts';
 import { servicesSelecting } from './service-index.ts';
 import type { Workload } from './workload.ts';
 
-/** The workload fields that policies select on. The namespace is empty if it is unknown. */
+/** The fields of a workload that policies use to select it. The namespace is empty if it is unknown. */
 type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
 
 export interface DataPlane {
-  /** Proxy in front of a workload. Only meaningful if `unknownAt` does not return a reason. */
+  /** Returns the proxy in front of a workload. The result is only meaningful if `unknownAt` returns undefined. */
   readonly proxyOf: (workload: SelectedWorkload) => 'sidecar' | 'ztunnel';
   /**
-   * Explains why verdicts about a port are unknown. Returns undefined if an unmodified sidecar or a ztunnel guards the
-   * port.
-   * @param port the Pod's port; undefined for ports that no object declares
+   * Explains why verdicts about a port are unknown. Returns undefined if the port is guarded by an unmodified sidecar
+   * or a ztunnel.
+   * @param port the port of the Pod, or undefined for ports that no object declares
    */
   readonly unknownAt: (workload: SelectedWorkload, port: number | undefined) => string | undefined;
-  /** Whether a workload is only assumed to have a sidecar because its Namespace was not read. */
+  /** Whether a workload is only assumed to have a sidecar, because its Namespace was not read. */
   readonly assumes: (workload: SelectedWorkload) => boolean;
-  /** Whether a Pod or Pod template with these labels was read. */
+  /** Whether a Pod or a Pod template with these labels was read. */
   readonly isThere: (workload: SelectedWorkload) => boolean;
 }
 
-/** Labels that the injector adds and that a template therefore lacks, and labels that select the proxy. */
+/** Labels that templates do not have because the injector adds them later, and labels that select the proxy. */
 const INJECTED = [
   DATAPLANE_MODE,
   'security.istio.io/tlsMode',
@@ -51,7 +51,7 @@ const INJECTED = [
   'service.istio.io/canonical-revision',
 ];
 
-/** The model from which the data plane is derived. */
+/** The parts of the mesh model that the data plane is derived from. */
 interface DataPlaneSource extends MeshObjects {
   readonly pods: readonly PodFacts[];
   readonly proxyKind: (labels: Labels) => ProxyKind;
@@ -60,13 +60,13 @@ interface DataPlaneSource extends MeshObjects {
 
 /**
  * Determines the data plane of each workload.
- * @param rootNamespace namespace whose EnvoyFilters and extensions apply to the whole mesh
- * @param unread reason why some policies may not have been read; the result is then unknown for every workload
+ * @param rootNamespace the namespace whose EnvoyFilters and extensions apply to the whole mesh
+ * @param unread the reason why some policies may not have been read. If set, the result is unknown for every workload
  */
 export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
   const { within, namespaceLabels } = source;
   const pods = Map.groupBy(source.pods, keyOf);
-  /** Returns the objects that apply to the workloads of a namespace, starting with those in the root namespace. */
+  /** Returns the objects that apply to the workloads of a namespace. Objects in the root namespace come first. */
   const applied = <Kind extends ResourceKind>(kinds: readonly Kind[], namespace: string) =>
     [...new Set([rootNamespace, namespace])].flatMap((place) => kinds.flatMap((kind) => within(kind, place)));
   const injectionOf = (namespace: string): NamespaceInjection =>
@@ -75,7 +75,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
   const ambientOnce = createMemo();
   const byNamespace = createMemo();
 
-  /** Returns a reason that applies to all ports. */
+  /** Explains why verdicts about all ports of a workload are unknown, or returns undefined. */
   const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
     const { namespace, labels } = workload;
     const ofNamespace = namespaceLabels(namespace) ?? {};
@@ -90,8 +90,8 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
   };
 
   /**
-   * istiod does not send a ztunnel any policy with an empty selector, although sidecars apply such a policy to every
-   * workload.
+   * Explains why a ztunnel may not enforce all policies of a namespace. istiod does not send a ztunnel any policy with
+   * an empty selector, even though sidecars apply such a policy to every workload.
    */
   const whyUnselective = (namespace: string): string | undefined => {
     const policy = applied(['AuthorizationPolicy', 'PeerAuthentication'], namespace).find(
@@ -131,7 +131,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
     const running = pods.filter((one) => one.running);
     const injected = running.length > 0 && running.every(hasProxy);
     for (const pod of pods) {
-      // A running sidecar proves that the namespace is injected, regardless of its labels.
+      // A sidecar that is already running proves that the namespace is injected, regardless of its labels.
       const why = whyNoSidecar(pod, injected && !pod.running ? 'on' : injectionOf(namespace));
       if (why) return `no standard sidecar: ${why}`;
     }
@@ -184,7 +184,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
   const factsOf = (workload: SelectedWorkload): readonly PodFacts[] => {
     const found = pods.get(keyOf(workload));
     if (found) return found;
-    // Without a Pod, only the namespace can be checked.
+    // Without any Pods, only the namespace can be checked.
     return [anyPod(workload.namespace, workload.labels)];
   };
 
@@ -210,8 +210,8 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
 }
 
 /**
- * Formats the warning `Pods of dev and shop are assumed to have a sidecar...`. Returns undefined if no sidecar is
- * assumed.
+ * Formats the warning that Pods in certain namespaces are assumed to have a sidecar. Returns undefined if this was not
+ * assumed for any of them.
  * @example
  * ```ts
  * import { describeAssumption } from '@meshpass/istio';
@@ -238,7 +238,7 @@ const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
 
 /**
  * Explains why it is unknown which proxy guards Pods in ambient mode.
- * @param ambient subset of the Pods that is in ambient mode
+ * @param ambient the subset of Pods that are in ambient mode
  */
 function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts[]): string | undefined {
   if (ambient.length > 0 && ambient.length < pods.length)
@@ -255,7 +255,7 @@ const POLICIES = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentic
 
 const PATCHES = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
 
-/** Whether an object patches how a workload's proxy handles inbound calls, or adds code to the proxy. */
+/** Whether an object changes how a workload's proxy handles inbound calls, or adds code to the proxy. */
 function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
   if (!isForSidecars(one)) return false;
   if (one.kind === 'EnvoyFilter') return (one.spec.configPatches ?? []).some(isInbound);
@@ -264,8 +264,8 @@ function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
 }
 
 /**
- * Whether a patch affects inbound calls. Cluster patches only apply after a call has been accepted. Patches for
- * outbound calls and for gateways are irrelevant here.
+ * Whether a patch affects inbound calls. Cluster patches only take effect after a call has been accepted. Patches for
+ * outbound calls and for gateways do not matter here.
  */
 function isInbound({ applyTo, match }: NonNullable<EnvoyFilter['spec']['configPatches']>[number]): boolean {
   return applyTo !== 'CLUSTER' && match?.context !== 'SIDECAR_OUTBOUND' && match?.context !== 'GATEWAY';

@@ -7,7 +7,7 @@ import type { Labels, Texts } from '../object/object.ts';
 import type { ResourceOf } from '../object/resources.ts';
 import type { MeshConfig } from './mesh-config.ts';
 
-/** Object that istiod may export to only some namespaces. */
+/** An object that istiod may export to some namespaces only. */
 export type Exported =
   | ResourceOf<'VirtualService' | 'DestinationRule' | 'ServiceEntry'>
   | {
@@ -18,12 +18,12 @@ export type Exported =
 /** The mesh's defaults for objects without `exportTo`. */
 export type ExportDefaults = Pick<MeshConfig, 'serviceExportTo' | 'virtualServiceExportTo' | 'destinationRuleExportTo'>;
 
-/** Annotation that replaces the field `exportTo`, which Services do not have. */
+/** The annotation that Services use instead of the field `exportTo`, which they do not have. */
 export const EXPORT_TO = 'networking.istio.io/exportTo';
 
 /**
- * Returns the `exportTo` value that applies to an object, as written. This is its own value or the mesh's default for
- * its kind.
+ * Returns the `exportTo` value that applies to an object: its own value, or the mesh's default for its kind. Values
+ * such as `.` are not resolved.
  * @example
  * ```ts
  * import { exportToOf, readMeshConfig } from '@meshpass/istio';
@@ -33,7 +33,7 @@ export const EXPORT_TO = 'networking.istio.io/exportTo';
  * ```
  */
 export function exportToOf(object: Exported, config: ExportDefaults): Texts {
-  // istiod does not export such a rule beyond its own namespace.
+  // istiod does not export rules with a workload selector beyond their own namespace.
   if (object.kind === 'DestinationRule' && object.spec.workloadSelector !== undefined) return ['.'];
   const own = ownExportTo(object);
   const applied = own.length > 0 ? own : defaultExportTo(object.kind, config);
@@ -51,7 +51,7 @@ function defaultExportTo(kind: Exported['kind'], config: ExportDefaults): Texts 
     case 'VirtualService':
       return texts(config.virtualServiceExportTo);
     case 'DestinationRule':
-      // Any other default than `.` means all namespaces.
+      // For DestinationRules, any default other than `.` means all namespaces.
       return texts(config.destinationRuleExportTo).includes('.') ? ['.'] : [];
     default:
       return texts(config.serviceExportTo);
@@ -59,7 +59,8 @@ function defaultExportTo(kind: Exported['kind'], config: ExportDefaults): Texts 
 }
 
 /**
- * Whether istiod exports an object to the proxies of a namespace. For a gateway, pass the namespace of its Pods.
+ * Whether istiod exports an object to the proxies of a namespace. For a gateway, pass the namespace that its Pods run
+ * in.
  * @example
  * ```ts
  * import { isExportedTo } from '@meshpass/istio';
@@ -71,7 +72,7 @@ function defaultExportTo(kind: Exported['kind'], config: ExportDefaults): Texts 
 export function isExportedTo(object: Exported, namespace: string, config: ExportDefaults): boolean {
   const exported = exportToOf(object, config);
   if (exported.includes('*')) return true;
-  // `~` hides the object from all namespaces, regardless of other values.
+  // `~` hides an object from all namespaces, regardless of any other values.
   if (exported.includes('~')) return false;
   return exported.includes(namespace) || (exported.includes('.') && object.metadata.namespace === namespace);
 }

@@ -1,8 +1,11 @@
-/** Resolves host names by Istio's rules: a short name is expanded with the namespace of the object that contains it. */
+/**
+ * Resolves host names by the rules of Istio. A short name is expanded with the namespace of the object that contains
+ * it.
+ */
 
 /**
  * Expands `orders` in namespace `shop` to `orders.shop.svc.cluster.local`. Wildcards and names that contain a dot are
- * unchanged, except for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
+ * not changed, except for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
  * @example
  * ```ts
  * import { fullHost } from '@meshpass/istio';
@@ -17,7 +20,7 @@ export function fullHost(host: string, namespace: string, clusterDomain: string)
 }
 
 /**
- * Splits a Service's fully qualified host name into name and namespace. Returns undefined for other hosts.
+ * Splits the full host name of a Service into its name and namespace. Returns undefined for any other host.
  * @example
  * ```ts
  * import { serviceName } from '@meshpass/istio';
@@ -36,7 +39,8 @@ export function serviceName(
 }
 
 /**
- * Whether a pattern (`*`, `*.example.com` or a plain name) covers a host. A name covers itself. Case-insensitive.
+ * Whether a pattern (`*`, `*.example.com` or a plain name) covers a host or another pattern. Every pattern covers
+ * itself. Case is ignored.
  * @example
  * ```ts
  * import { coversHost } from '@meshpass/istio';
@@ -51,7 +55,7 @@ export function coversHost(pattern: string, host: string): boolean {
 }
 
 /**
- * Whether two patterns can match the same host.
+ * Whether there are hosts that match both of two patterns.
  * @example
  * ```ts
  * import { hostsMeet } from '@meshpass/istio';
@@ -64,7 +68,7 @@ export function hostsMeet(one: string, other: string): boolean {
 }
 
 /**
- * Splits a host of a Gateway server, `NAMESPACE/HOST`. `.` stands for the Gateway's own namespace.
+ * Splits `NAMESPACE/HOST`, which is a host of a Gateway server. `.` stands for the namespace of the Gateway itself.
  * @example
  * ```ts
  * import { serverHost } from '@meshpass/istio';

@@ -1,7 +1,7 @@
 /**
- * Decides whether a Pod has a sidecar that captures all inbound traffic. For a running Pod, its containers are
- * decisive; for a template, the rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go,
- * mutatingwebhook.yaml and injection-template.yaml of Istio 1.31.
+ * Decides whether a Pod has a sidecar that captures all inbound traffic. For a running Pod, this depends on its
+ * containers. For a template, it depends on the rules of Istio's injector. Source: `injectRequired` in
+ * pkg/kube/inject/inject.go, mutatingwebhook.yaml and injection-template.yaml of Istio 1.31.
  */
 
 import type { Container, PodSpec } from '../object/kubernetes.ts';
@@ -10,19 +10,19 @@ import type { Labels } from '../object/object.ts';
 import { REVISION_LABEL } from '../object/selection.ts';
 import type { PodFacts } from './pod.ts';
 
-/** Injection setting of a namespace. `unknown` if the Namespace was not read. */
+/** The injection setting of a namespace. It is `unknown` if the Namespace was not read. */
 export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
 
 const PROXY = 'istio-proxy';
 const INJECT = 'sidecar.istio.io/inject';
 /** Namespaces that the injector always skips (pkg/kube/inject/initializer.go). */
 const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
-/** The proxy's own ports: health checks, Prometheus, and the agent's merged metrics. */
+/** The ports of the proxy itself: health checks, Prometheus, and the agent's merged metrics. */
 const NEVER_CAPTURED = [15020, 15021, 15090];
 
 /**
- * Reads a Namespace's injection setting.
- * @param labels labels of the Namespace; undefined if it was not read
+ * Reads the injection setting of a Namespace.
+ * @param labels the labels of the Namespace, or undefined if it was not read
  * @example
  * ```ts
  * import { namespaceInjection } from '@meshpass/istio';
@@ -34,14 +34,14 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
   if (NEVER_INJECTED.has(name)) return 'off';
   if (labels === undefined) return 'unknown';
   const injection = labels['istio-injection'];
-  // This label takes precedence over the revision label. Any value except `enabled` disables injection.
+  // This label takes precedence over the revision label. All values other than `enabled` disable injection.
   if (injection !== undefined) return injection === 'enabled' ? 'on' : 'off';
   return labels[REVISION_LABEL] === undefined ? 'by-pod' : 'on';
 }
 
 /**
- * Explains why a Pod has no standard Istio sidecar. Returns undefined if it has one, or if one is assumed because the
- * namespace is unknown.
+ * Explains why a Pod does not have a standard Istio sidecar. Returns undefined if it has one, or if it is assumed to
+ * have one because the namespace is unknown.
  * @example
  * ```ts
  * import { whyNoSidecar } from '@meshpass/istio';
@@ -74,7 +74,7 @@ export function isSidecarAssumed(pod: PodFacts, namespace: NamespaceInjection): 
 /**
  * Whether connections to a port pass through the sidecar. This depends on annotations and, for a running Pod, also on
  * the arguments of its init container.
- * @param port undefined for ports that no object declares
+ * @param port the port, or undefined for ports that no object declares
  * @example
  * ```ts
  * import { isCaptured } from '@meshpass/istio';
@@ -110,7 +110,7 @@ export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
   );
 }
 
-/** Explains which changed setting makes a sidecar non-standard. Returns undefined if there is none. */
+/** Explains which setting makes a sidecar non-standard. Returns undefined if there is no such setting. */
 function whyNotPlain({ annotations }: PodFacts): string | undefined {
   if (annotations['sidecar.istio.io/interceptionMode'] === 'NONE')
     return 'its sidecar does not intercept traffic (interceptionMode NONE)';
@@ -123,7 +123,7 @@ function whyNotPlain({ annotations }: PodFacts): string | undefined {
   return changed && `${changed} changes which traffic its sidecar captures`;
 }
 
-/** Returns the value of an `istio-iptables` flag that the Pod's init container was started with. */
+/** Returns the value of an `istio-iptables` flag that was passed to a Pod's init container. */
 function setUp(spec: PodSpec, flag: string): string | undefined {
   const made = items(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
   const args = Array.isArray(made?.args) ? (made.args as readonly unknown[]) : [];

@@ -1,4 +1,4 @@
-/** Reads the Istio MeshConfig settings that affect access, from istiod's ConfigMap or from a file. */
+/** Reads the settings in Istio's MeshConfig that affect access, either from istiod's ConfigMap or from a file. */
 
 import { parseYamlDocuments } from '../manifest/read-yaml.ts';
 import type { LabelSelector } from '../object/gateway-api.ts';
@@ -10,52 +10,52 @@ import type { Resource } from '../object/resources.ts';
 export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
 
 export interface MeshConfig {
-  /** Namespace whose policies apply to the whole mesh. */
+  /** The namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
-  /** Trust domains of additional trusted certificate authorities. */
+  /** The trust domains of additional certificate authorities that the mesh trusts. */
   readonly caTrustDomains: readonly string[];
   readonly pathNormalization: PathNormalization;
-  /** Extension providers that `CUSTOM` policies can use. */
+  /** The extension providers that `CUSTOM` policies can refer to. */
   readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
-  /** The cluster's DNS domain. */
+  /** The DNS domain of the cluster. */
   readonly clusterDomain: string;
   /**
-   * Number of proxies in front of gateways from which the gateways trust `x-forwarded-for`; absent if there are none.
+   * The number of proxies in front of a gateway that are trusted to set `x-forwarded-for`. Absent if there are none.
    */
   readonly trustedProxies?: number;
-  /** Label selectors for the namespaces that istiod watches; absent for all namespaces. */
+  /** Label selectors for the namespaces that istiod watches. Absent if it watches all namespaces. */
   readonly discoverySelectors?: readonly LabelSelector[];
-  /** Default `exportTo` of Services and ServiceEntries; absent or empty for all namespaces. */
+  /** The default `exportTo` of Services and ServiceEntries. If absent or empty, they are exported to all namespaces. */
   readonly serviceExportTo?: Texts;
-  /** Default `exportTo` of VirtualServices; absent or empty for all namespaces. */
+  /** The default `exportTo` of VirtualServices. If absent or empty, they are exported to all namespaces. */
   readonly virtualServiceExportTo?: Texts;
-  /** Default `exportTo` of DestinationRules; absent or empty for all namespaces. */
+  /** The default `exportTo` of DestinationRules. If absent or empty, they are exported to all namespaces. */
   readonly destinationRuleExportTo?: Texts;
-  /** Whether the configuration was read. Absent for Istio's defaults. */
+  /** Whether the configuration was read. Absent if it consists of Istio's defaults. */
   readonly isRead?: true;
 }
 
-/** Settings that determine what AuthorizationPolicies mean. */
+/** The settings that determine the meaning of AuthorizationPolicies. */
 export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | 'trustDomain' | 'trustDomainAliases'> &
   Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
 
-/** Istio's own defaults. */
+/** Istio's default values for these settings. */
 export const DEFAULT_MESH_CONFIG: MeshConfig = {
   rootNamespace: 'istio-system',
   trustDomain: 'cluster.local',
   trustDomainAliases: [],
   caTrustDomains: [],
-  // DEFAULT means BASE in Istio.
+  // In Istio, DEFAULT is the same as BASE.
   pathNormalization: 'BASE',
   authorizers: [],
   clusterDomain: 'cluster.local',
 };
 
 /**
- * Finds the ConfigMap with the mesh configuration. It is named `istio` and belongs to the root namespace, or to another
- * namespace if the root namespace has none.
+ * Finds the ConfigMap that contains the mesh configuration. It is the one named `istio` in the root namespace or, if
+ * there is none, in any other namespace.
  * @example
  * ```ts
  * import { meshConfigMap } from '@meshpass/istio';
@@ -68,9 +68,9 @@ export function meshConfigMap(resources: readonly Resource[]): ConfigMap | undef
 }
 
 /**
- * Finds the mesh configuration in `resources`: the ConfigMap `istio` of the root namespace, or of another namespace if
- * the root namespace has none. Returns the defaults if no such ConfigMap exists. Like in istiod, each value of the
- * wrong type is replaced by its default.
+ * Finds the mesh configuration in the ConfigMap `istio` of the root namespace or, if there is none, of any other
+ * namespace. Returns the defaults if no such ConfigMap exists. As in istiod, each value of the wrong type is replaced
+ * by its default.
  * @example
  * ```ts
  * import { findMeshConfig, loadManifests } from '@meshpass/istio';
@@ -87,7 +87,7 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
 
 /**
  * Reads a MeshConfig.
- * @param text YAML; unreadable text yields the defaults
+ * @param text the configuration in YAML. If it cannot be parsed, the defaults are returned
  * @example
  * ```ts
  * import { readMeshConfig } from '@meshpass/istio';
@@ -121,20 +121,23 @@ export function readMeshConfig(text: string): MeshConfig {
   };
 }
 
-/** MeshConfig members that `readMeshConfig` reads completely. */
+/** The MeshConfig fields that `readMeshConfig` reads completely. */
 const READ: readonly string[] = [
   ...['rootNamespace', 'trustDomain', 'trustDomainAliases', 'pathNormalization', 'discoverySelectors'],
   ...['defaultServiceExportTo', 'defaultVirtualServiceExportTo', 'defaultDestinationRuleExportTo'],
 ];
 
-/** MeshConfig members that never affect which calls a proxy accepts: logs, metrics, traces and timeouts. */
+/**
+ * The MeshConfig fields that never affect which calls a proxy accepts, such as those for logs, metrics, traces and
+ * timeouts.
+ */
 const NO_EFFECT: readonly string[] = [
   ...['accessLogFile', 'accessLogFormat', 'accessLogEncoding', 'enableEnvoyAccessLogService'],
   ...['disableEnvoyListenerLog', 'enableTracing', 'enablePrometheusMerge', 'defaultProviders', 'connectTimeout'],
   ...['tcpKeepalive', 'dnsRefreshRate', 'hboneIdleTimeout', 'localityLbSetting', 'defaultHttpRetryPolicy'],
 ];
 
-/** ProxyConfig members that never affect which calls a proxy accepts. */
+/** The ProxyConfig fields that never affect which calls a proxy accepts. */
 const NO_EFFECT_OF_PROXY: readonly string[] = [
   ...['tracing', 'concurrency', 'discoveryAddress', 'drainDuration', 'terminationDrainDuration', 'readinessProbe'],
   ...['holdApplicationUntilProxyStarts', 'proxyStatsMatcher', 'statsdUdpAddress', 'zipkinAddress', 'extraStatTags'],
@@ -142,9 +145,9 @@ const NO_EFFECT_OF_PROXY: readonly string[] = [
 ];
 
 /**
- * Returns the MeshConfig members that may affect calls and that `readMeshConfig` ignores or reads only in part, such as
- * authorizer definitions.
- * @param text YAML; unreadable text has no members
+ * Returns the MeshConfig fields that might affect calls and that `readMeshConfig` does not read, or not completely.
+ * These include the definitions of authorizers.
+ * @param text the configuration in YAML. If it cannot be parsed, it has no fields
  * @example
  * ```ts
  * import { unreadMeshSettings } from '@meshpass/istio';
@@ -158,7 +161,7 @@ export function unreadMeshSettings(text: string): Readonly<Record<string, unknow
   return without(
     {
       ...config,
-      // True is the default.
+      // The default value is true.
       enableAutoMtls: config.enableAutoMtls === true ? null : config.enableAutoMtls,
       defaultConfig: without({ ...proxy, gatewayTopology: topology }, NO_EFFECT_OF_PROXY),
       extensionProviders: items(config.extensionProviders as readonly object[] | undefined).filter(isAuthorizer),
@@ -167,7 +170,7 @@ export function unreadMeshSettings(text: string): Readonly<Record<string, unknow
   );
 }
 
-/** Omits the named members and members without content. */
+/** Removes the fields with these names, and all fields without content. */
 function without(
   config: Readonly<Record<string, unknown>>,
   names: readonly string[],
@@ -185,15 +188,14 @@ function isAuthorizer(provider: object): boolean {
   return Boolean(envoyExtAuthzHttp || envoyExtAuthzGrpc);
 }
 
-/** Reads `gatewayTopology.numTrustedProxies` of a ProxyConfig. */
 function trustedIn(proxyConfig: unknown): number | undefined {
   const { numTrustedProxies } = record(record(proxyConfig).gatewayTopology);
   return Number.isInteger(numTrustedProxies) ? Number(numTrustedProxies) : undefined;
 }
 
 /**
- * Returns the number of proxies in front of a gateway from which the gateway trusts `x-forwarded-for`. It is set by the
- * Pod's annotation `proxy.istio.io/config`, or else by the mesh.
+ * Returns the number of proxies in front of a gateway that are trusted to set `x-forwarded-for`. This is set by the
+ * `proxy.istio.io/config` annotation of the Pod, or otherwise by the mesh.
  * @example
  * ```ts
  * import { DEFAULT_MESH_CONFIG, trustedProxiesOf } from '@meshpass/istio';

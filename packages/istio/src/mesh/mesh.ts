@@ -1,17 +1,17 @@
-/** Mesh model that access files are compiled against. */
+/** The mesh model that access files are compiled against. */
 import type { RbacRule } from '../object/kubernetes.ts';
 
-/** Kubernetes Service, reduced to the fields that affect policy. */
+/** A Kubernetes Service, reduced to the fields that affect policies. */
 export interface MeshService {
   readonly name: string;
   readonly namespace: string;
   readonly ports: readonly {
     readonly port: number;
-    /** Port number or port name of the Pod. */
+    /** The number or name of the Pod port that this port forwards to. */
     readonly targetPort: number | string;
     readonly name: string;
     /**
-     * Protocol that Istio selects, which is declared by appProtocol or by a prefix of the port's name. If it is
+     * The protocol that Istio selects. It is declared with appProtocol or with a prefix of the port name. If it is
      * `undeclared`, Istio detects the protocol at run time.
      */
     readonly protocol: 'http' | 'http2' | 'tcp' | 'undeclared';
@@ -19,45 +19,47 @@ export interface MeshService {
   readonly selector: Readonly<Record<string, string>>;
   /** The Service's own labels. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** Cluster IPs; absent if they are unknown or the Service is headless. */
+  /** The cluster IP addresses. Absent if they are unknown or if the Service is headless. */
   readonly addresses?: readonly string[];
-  /** Labels and ServiceAccounts of the Service's Pods. */
+  /** The labels and ServiceAccounts of the Pods behind the Service. */
   readonly workloads: readonly { readonly labels: Readonly<Record<string, string>>; readonly serviceAccount: string }[];
 }
 
-/** AuthorizationPolicy that Meshpass did not create, reduced to what the compiler needs. */
+/** An AuthorizationPolicy that Meshpass did not create, reduced to the fields that the compiler needs. */
 export interface ForeignPolicy {
   readonly name: string;
   readonly namespace: string;
   readonly action: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
-  /** Absent if the policy applies to every workload in the namespace, or in the mesh if it is in the root namespace. */
+  /**
+   * The labels of the workloads that the policy applies to. If absent, it applies to every workload in its namespace,
+   * or in the whole mesh if that is the root namespace.
+   */
   readonly selector?: Readonly<Record<string, string>>;
 }
 
 export interface Mesh {
   readonly trustDomain: string;
-  /** Istio's root namespace (`istio-system`). */
+  /** Istio's root namespace, such as `istio-system`. */
   readonly rootNamespace: string;
-  /** The cluster's DNS domain: `cluster.local`. */
+  /** The DNS domain of the cluster, such as `cluster.local`. */
   readonly clusterDomain: string;
-  /** Namespace, labels and port of the AUTO_PASSTHROUGH gateway. */
+  /** The namespace, labels and port of the gateway that runs in AUTO_PASSTHROUGH mode. */
   readonly gateway: {
     readonly namespace: string;
     readonly labels: Readonly<Record<string, string>>;
     readonly port: number;
   };
   readonly services: readonly MeshService[];
-  /** Namespaces that are not being deleted. If absent, the namespaces are unknown and rules cannot select on them. */
+  /** The namespaces that are not being deleted. If absent, the namespaces are unknown, so rules cannot select them. */
   readonly namespaces?: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
   readonly foreignPolicies: readonly ForeignPolicy[];
   /**
-   * All ClusterRoles of the cluster. Built-in Kubernetes roles that are missing are assumed to have their default
-   * rules.
+   * All ClusterRoles of the cluster. If a built-in Kubernetes role is missing, it is assumed to have its default rules.
    */
   readonly clusterRoles?: readonly MeshClusterRole[];
 }
 
-/** Unvalidated ClusterRole in its original form. */
+/** A ClusterRole in its original form, which has not been validated. */
 export interface MeshClusterRole {
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;

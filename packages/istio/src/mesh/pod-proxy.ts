@@ -1,24 +1,25 @@
-/** Determines the proxy that captures a Pod's calls. All commands share this implementation. */
+/** Determines the proxy that captures the calls to a Pod. All commands use this implementation. */
 import type { Labels } from '../object/object.ts';
 import { isAmbient, whyNotCaptured } from './ambient.ts';
 import { isSidecarAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
 import type { PodFacts } from './pod.ts';
 
 export type PodProxy =
-  /** `assumed` is set if the Pod's Namespace was not read. */
+  /** `assumed` is set if the Namespace of the Pod was not read. */
   | { readonly proxy: 'sidecar'; readonly assumed?: true }
   | { readonly proxy: 'ztunnel' }
-  /** A sidecar that a Pod annotation modifies. */
+  /** A sidecar that was modified by an annotation on the Pod. */
   | { readonly proxy: 'changed sidecar'; readonly reason: string }
   | { readonly proxy: 'none'; readonly reason: string }
-  /** The Pod is labelled for ambient mode but has not been captured yet. */
+  /** The Pod is labelled for ambient mode, but its traffic is not captured yet. */
   | { readonly proxy: 'unknown'; readonly reason: string };
 
 const INJECT = 'sidecar.istio.io/inject';
 
 /**
- * Determines which proxy captures a Pod. Calls may still bypass it: see `isCaptured` and `bypassesZtunnel`.
- * @param mesh returns the labels of a Namespace; undefined if the Namespace was not read
+ * Determines which proxy captures the calls to a Pod. Some calls may still bypass the proxy: see `isCaptured` and
+ * `bypassesZtunnel`.
+ * @param mesh returns the labels of a Namespace, or undefined if the Namespace was not read
  * @example
  * ```ts
  * import { anyPod, loadManifests, proxyOfPod, viewMesh } from '@meshpass/istio';

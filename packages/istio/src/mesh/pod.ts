@@ -1,4 +1,4 @@
-/** Pods and Pod templates. Guarded workloads are derived from them. */
+/** Pods and Pod templates. The workloads behind proxies are derived from these. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import { compare, distinct, items, labels as labelsOf, text } from '../object/members.ts';
@@ -7,21 +7,21 @@ import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts'
 import { selectsSome } from '../object/selection.ts';
 import { isTcp } from './port-protocol.ts';
 
-/** Fields that determine whether a Pod has a sidecar and which traffic that sidecar captures. */
+/** The fields that determine whether a Pod has a sidecar and which traffic that sidecar captures. */
 export interface PodFacts {
   readonly namespace: string;
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly pod: PodSpec;
   /**
-   * Whether the API server returned this Pod, in which case it includes everything that was injected. False for
-   * templates and for Pods read from files.
+   * Whether this is a Pod that the API server returned, including everything that was injected into it. False for
+   * templates and for Pods that were read from files.
    */
   readonly running: boolean;
 }
 
 /**
- * Returns facts for a Pod that was not read and of which only the labels are known.
+ * Returns `PodFacts` for a Pod that was not read, when only its labels are known.
  * @example
  * ```ts
  * import { anyPod } from '@meshpass/istio';
@@ -32,13 +32,13 @@ export function anyPod(namespace: string, labels: Labels = {}): PodFacts {
   return { namespace, labels, annotations: {}, pod: {}, running: false };
 }
 
-/** Pod, or the template of a controller that creates Pods. */
+/** A Pod, or the template of a controller that creates Pods. */
 export interface PodTemplateOf extends PodFacts {
   readonly object: ResourceOf<'Pod'> | PodController;
-  /** The object's name. */
+  /** The name of the Pod or of the controller. */
   readonly name: string;
   readonly serviceAccount: string;
-  /** Paths of the Pod's metadata and spec within the object. */
+  /** The paths of the Pod's metadata and spec within the object. */
   readonly metadataPath: Path;
   readonly podPath: Path;
 }
@@ -46,9 +46,9 @@ export interface PodTemplateOf extends PodFacts {
 const CONTROLLER_KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
 
 /**
- * Lists every template and every Pod that has not ended. Succeeded and Failed Pods do not serve traffic
+ * Lists all templates and all Pods that have not ended. Succeeded and Failed Pods do not serve traffic
  * (pilot/pkg/serviceregistry/kube/controller/pod.go).
- * @param of returns the objects of a kind
+ * @param of returns the objects of a given kind
  * @example
  * ```ts
  * import { indexObjects, loadManifests, podTemplates } from '@meshpass/istio';
@@ -72,8 +72,8 @@ export function podTemplates(
 }
 
 /**
- * Whether a Pod has ended and no longer serves traffic.
- * @param phase phase in the Pod's status
+ * Whether a Pod has ended and therefore no longer serves traffic.
+ * @param phase the phase in the status of the Pod
  * @example
  * ```ts
  * import { hasEnded } from '@meshpass/istio';
@@ -86,7 +86,8 @@ export function hasEnded(phase: string | undefined): boolean {
 }
 
 /**
- * Returns a Pod's ServiceAccount. Defaults to `default`, which Kubernetes' admission controller also sets.
+ * Returns the ServiceAccount of a Pod. If the Pod does not name one, it is `default`, as in Kubernetes' admission
+ * controller.
  * @example
  * ```ts
  * import { serviceAccountOf } from '@meshpass/istio';
@@ -99,8 +100,8 @@ export function serviceAccountOf(spec: PodSpec): string {
 }
 
 /**
- * Resolves the Pod port that a Service port targets. Returns undefined if the Pod has no port of that name.
- * Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
+ * Resolves the Pod port that a Service port forwards to. Returns undefined if the Pod does not have a port with that
+ * name. Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
  * @example
  * ```ts
  * import { targetPortOf } from '@meshpass/istio';
@@ -114,12 +115,12 @@ export function targetPortOf(
   { port, targetPort }: { readonly port: number; readonly targetPort?: number | string },
 ): number | undefined {
   const target = typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
-  // Manifests are not validated, so the value may have any type.
+  // Manifests are not validated, so this value can be of any type.
   return typeof target === 'number' ? target : undefined;
 }
 
 /**
- * Maps the names of container ports to their numbers. If two ports have the same name, the first one wins.
+ * Maps the names of container ports to their numbers. If more than one port has the same name, the first one wins.
  * @example
  * ```ts
  * import { portNamesOf } from '@meshpass/istio';
@@ -140,7 +141,8 @@ export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number
 }
 
 /**
- * Maps port names for a Service without a known Pod. Each name maps to the number of the Service port.
+ * Maps port names to numbers for a Service without any known Pods. Each name maps to the number of the Service port
+ * itself.
  * @example
  * ```ts
  * import { standInPorts } from '@meshpass/istio';
@@ -166,7 +168,7 @@ const PER_POD: readonly string[] = [
 ];
 
 /**
- * Removes labels that differ between Pods created from the same template. Labels used by a selector are kept.
+ * Removes labels that differ between Pods created from the same template. Labels that are used by a selector are kept.
  * @example
  * ```ts
  * import { lastingLabels } from '@meshpass/istio';
@@ -182,8 +184,8 @@ export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = ne
 }
 
 /**
- * Lists the workloads that match a selector, with replicas merged. The list is sorted, so the same Pods always produce
- * the same list.
+ * Lists the workloads that match a selector, after merging replicas. The list is sorted, so the same Pods always
+ * produce the same list.
  * @example
  * ```ts
  * import { distinctWorkloads } from '@meshpass/istio';
@@ -205,8 +207,8 @@ export function distinctWorkloads(
 }
 
 /**
- * Lists the labels that policies, Services, Gateways, Sidecars and other objects select on and that differ between Pods
- * created from the same template.
+ * Lists the labels that differ between Pods created from the same template, but that policies, Services, Gateways,
+ * Sidecars or other objects use in selectors.
  * @example
  * ```ts
  * import { labelsSelectedBy, loadManifests } from '@meshpass/istio';
@@ -219,7 +221,7 @@ export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<str
   return new Set(names.filter((name) => PER_POD.includes(name)));
 }
 
-/** Returns the labels by which an object selects Pods. Returns undefined if the object does not select by label. */
+/** Returns the labels that an object uses to select Pods, or undefined if it does not select Pods by label. */
 export function podSelector({ kind, ...resource }: Resource): Labels | undefined {
   const { selector, workloadSelector } = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
     readonly selector?: Labels | { readonly matchLabels?: Labels };

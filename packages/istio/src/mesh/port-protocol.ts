@@ -1,4 +1,4 @@
-/** Determines the protocol that istiod selects for a Service port. */
+/** Determines which protocol istiod selects for a Service port. */
 import type { MeshService } from './mesh.ts';
 
 export type PortProtocol = MeshService['ports'][number]['protocol'];
@@ -15,17 +15,23 @@ const PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
   redis: 'tcp',
   mysql: 'tcp',
 };
-/** appProtocol names defined by Kubernetes. TLS that the application itself speaks is plain TCP to the mesh. */
+/**
+ * The appProtocol names defined by Kubernetes. If the application handles TLS itself, the mesh treats the connection as
+ * plain TCP.
+ */
 const APP_PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
   'kubernetes.io/h2c': 'http2',
   'kubernetes.io/ws': 'http',
   'kubernetes.io/wss': 'tcp',
 };
-/** Ports of SMTP, DNS, MySQL and MongoDB. In these protocols the server speaks first, so Istio never sniffs them. */
+/**
+ * The ports of SMTP, DNS, MySQL and MongoDB. In these protocols the server speaks first, so Istio never sniffs the
+ * protocol.
+ */
 const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
 
 /**
- * Whether a Service or container port uses TCP, the default. A mesh does not carry any other protocol.
+ * Whether a port of a Service or container uses TCP, which is the default. A mesh does not carry any other protocol.
  * @example
  * ```ts
  * import { isTcp } from '@meshpass/istio';
@@ -38,9 +44,9 @@ export function isTcp({ protocol }: { readonly protocol?: string | undefined }):
 }
 
 /**
- * Selects a protocol like istiod does (pkg/config/kube/conversion.go): by appProtocol, or otherwise by the part of the
- * port name before the first dash.
- * @param declared appProtocol, or the port's name if absent
+ * Selects a protocol the way istiod does (pkg/config/kube/conversion.go): by appProtocol, or otherwise by the part of
+ * the port name before the first hyphen.
+ * @param declared the appProtocol or, if there is none, the name of the port
  * @example
  * ```ts
  * import { protocolOf } from '@meshpass/istio';

@@ -1,4 +1,4 @@
-/** Finds the Services that select a workload without testing every Service of a namespace. */
+/** Finds the Services that select a workload, without having to test every Service in a namespace. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
@@ -9,7 +9,7 @@ interface Placed {
   readonly position: number;
 }
 
-/** Indexes Services by the first label of their selectors. A Service without a selector does not select any Pod. */
+/** Indexes Services by the first label in their selectors. A Service without a selector does not select any Pods. */
 const byLabel = memoize((services: readonly Service[]): ReadonlyMap<string, readonly Placed[]> => {
   const found = new Map<string, Placed[]>();
   for (const [position, service] of services.entries()) {
@@ -28,8 +28,8 @@ function keyOf([name, value]: readonly [string, string]): string {
 }
 
 /**
- * Lists the Services that select the labels, in their original order.
- * @param services Services of the namespace; their index is cached for as long as the array exists
+ * Returns the Services whose selectors match the given labels, preserving their order.
+ * @param services the Services of the namespace. Their index is cached for as long as this array exists
  */
 export function servicesSelecting(services: readonly Service[], labels: Labels): readonly Service[] {
   const index = byLabel(services);

@@ -3,15 +3,15 @@ import type { Metadata } from '../object/object.ts';
 import type { MeshService } from './mesh.ts';
 import { isTcp, protocolOf } from './port-protocol.ts';
 
-/** Members of a Kubernetes Service that this module uses. */
+/** The fields of a Kubernetes Service that this module uses. */
 interface ServiceObject {
   readonly metadata: Pick<Metadata, 'name' | 'namespace' | 'labels'>;
   readonly spec: Pick<Service['spec'], 'type' | 'selector' | 'clusterIP' | 'clusterIPs' | 'ports'>;
 }
 
 /**
- * Converts a Service. The result has the Service's TCP ports but not its workloads.
- * @returns undefined for an ExternalName Service, which has no workloads in the cluster
+ * Converts a Service to the model. The result contains the TCP ports of the Service, but not its workloads.
+ * @returns the Service, or undefined for an ExternalName Service, which has no workloads in the cluster
  * @example
  * ```ts
  * import { meshServiceOf } from '@meshpass/istio';

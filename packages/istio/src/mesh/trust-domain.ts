@@ -1,14 +1,15 @@
 /**
- * Trust domains: the mesh's own, its aliases, and those of trusted certificate authorities. Source:
+ * The trust domain of the mesh, its aliases, and the trust domains of trusted certificate authorities. Source:
  * pilot/pkg/security/trustdomain/bundle.go.
  */
 import type { MeshConfig } from './mesh-config.ts';
 
-/** The mesh's trust domain and its aliases. */
+/** The trust domain of the mesh and its aliases. */
 export type TrustDomains = Pick<MeshConfig, 'trustDomain' | 'trustDomainAliases'>;
 
 /**
- * Lists the trust domains that a principal of the mesh may start with: the mesh's own domain, then its aliases.
+ * Lists the trust domains that a principal of the mesh can start with. The mesh's own domain comes first, followed by
+ * its aliases.
  * @example
  * ```ts
  * import { trustDomainsOf } from '@meshpass/istio';
@@ -20,7 +21,7 @@ export function trustDomainsOf({ trustDomain, trustDomainAliases }: TrustDomains
 }
 
 /**
- * Lists the trust domains whose certificates a sidecar accepts: those of the mesh and those of additional certificate
+ * Lists the trust domains whose certificates a sidecar accepts: those of the mesh, and those of additional certificate
  * authorities (`caCertificates`).
  * @example
  * ```ts
@@ -35,9 +36,9 @@ export function trustedPeerDomains(
 }
 
 /**
- * Expands a policy's principal like istiod does. A principal of this mesh matches under each of the mesh's trust
+ * Expands a policy's principal the way istiod does. A principal of this mesh is accepted under each of the mesh's trust
  * domains, and `cluster.local` stands for all of them.
- * @param domains result of `trustDomainsOf`; empty for proxies that compare principals as written
+ * @param domains the result of `trustDomainsOf`, or an empty list for proxies that compare principals as written
  * @example
  * ```ts
  * import { withAliases } from '@meshpass/istio';
@@ -54,7 +55,7 @@ export function withAliases(principal: string, domains: readonly string[]): read
 }
 
 /**
- * Expands a `trustDomains` value. Any trust domain of the mesh stands for all of them.
+ * Expands a value of `trustDomains`. Each of the mesh's trust domains stands for all of them.
  * @example
  * ```ts
  * import { expandTrustDomain } from '@meshpass/istio';

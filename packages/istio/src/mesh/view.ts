@@ -1,4 +1,4 @@
-/** Indexed mesh model for analysis. */
+/** An indexed model of a mesh for analysis. */
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
@@ -17,34 +17,34 @@ import { type PodWorkload, toWorkload, type Workload, withoutReplicas } from './
 export interface MeshView extends MeshObjects {
   readonly resources: readonly Resource[];
   readonly config: MeshConfig;
-  /** Every Pod that has not ended, and the template of every controller. */
+  /** All Pods that are still running, and the Pod templates of all controllers. */
   readonly pods: readonly PodWorkload[];
   readonly podsIn: (namespace: string) => readonly PodWorkload[];
-  /** `pods` with replicas merged. */
+  /** The workloads in `pods`, after merging replicas. */
   readonly workloads: readonly PodWorkload[];
-  /** Pods that a Service selects; empty if the Service has no selector. */
+  /** Returns the Pods that a Service selects. The list is empty if the Service has no selector. */
   readonly podsBehind: (service: Service) => readonly PodWorkload[];
-  /** Services that select a workload. */
+  /** Returns the Services that select a workload. */
   readonly servicesBefore: (workload: Pick<Workload, 'namespace' | 'labels'>) => readonly Service[];
-  /** Finds a Service by its fully qualified host name, such as `orders.shop.svc.cluster.local`. */
+  /** Finds a Service by its full host name, such as `orders.shop.svc.cluster.local`. */
   readonly serviceAt: (host: string) => Service | undefined;
-  /** Returns the labels of a Namespace, or undefined if the Namespace was not read. */
+  /** Returns a Namespace's labels, or undefined if the Namespace was not read. */
   readonly namespaceLabels: (namespace: string) => Labels | undefined;
-  /** Proxy kind of Pods with these labels. */
+  /** Returns the kind of proxy that Pods with these labels run. */
   readonly proxyKind: (labels: Labels) => ProxyKind;
-  /** Warning about objects without a namespace; undefined if every object has one. */
+  /** A warning about objects without a namespace, or undefined if every object has one. */
   readonly unplaced: string | undefined;
-  /** Reason why some policies may not have been read; every verdict is then unknown. */
+  /** The reason why some policies may not have been read. If this is set, all verdicts are unknown. */
   readonly unread: string | undefined;
-  /** Data plane of each workload. */
+  /** Returns the data plane, which is determined for each workload. */
   readonly dataPlane: () => DataPlane;
 }
 
 /**
- * Builds the model. Indexes are built on first use.
- * @param resources everything that was read; if objects conflict, the oldest one wins, as in istiod
- * @param config defaults to the ConfigMap `istio` among the resources, or else to Istio's own defaults
- * @param unread reason why some policies may not have been read
+ * Builds the model of a mesh. Its indexes are created when they are first used.
+ * @param resources all resources that were read. If they conflict, the oldest one wins, as in istiod
+ * @param config the mesh configuration. Defaults to the one in the ConfigMap `istio`, or otherwise to Istio's defaults
+ * @param unread the reason why some policies may not have been read
  * @example
  * ```ts
  * import { loadManifests, viewMesh } from '@meshpass/istio';

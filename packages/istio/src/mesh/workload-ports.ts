@@ -1,4 +1,4 @@
-/** Protocols declared for workload ports. They determine whether HTTP or TCP rules apply. */
+/** The protocols that are declared for the ports of workloads. They determine whether HTTP rules or TCP rules apply. */
 
 import type { Service, ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
@@ -12,21 +12,21 @@ import type { Workload } from './workload.ts';
 
 type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
 
-/** `undeclared` means that the protocol is detected from the client's ALPN or its first bytes. */
+/** The protocol of a port. If it is `undeclared`, Istio detects it from the client's ALPN or from the first bytes. */
 export type SpokenProtocol = 'http' | 'tcp' | 'undeclared';
 
 export interface WorkloadPort {
   readonly port: number;
   readonly protocol: SpokenProtocol;
-  /** Name of the Service (`shop/orders`) or other object that declares the protocol. */
+  /** The object that declares the protocol, usually a Service such as `shop/orders`. */
   readonly declaredBy: string;
-  /** Service ports that forward to this port, such as `orders.shop:80`. */
+  /** The Service ports that forward to this port, such as `orders.shop:80`. */
   readonly reachedAs: readonly string[];
 }
 
 /**
- * Maps each port of a workload to its declaration. Ports without a Service are absent and count as `undeclared`. If
- * more than one Service declares a port, the oldest one wins.
+ * Maps each port of a workload to the protocol that is declared for it. Ports without a Service are not included and
+ * count as `undeclared`. If more than one Service declares a port, the oldest Service wins.
  * @example
  * ```ts
  * import { loadManifests, viewMesh, workloadPorts } from '@meshpass/istio';
@@ -71,7 +71,7 @@ export function workloadPorts(
 }
 
 /**
- * Maps the TCP ports of a Service to their declared protocols. A waypoint in front of the Service parses these
+ * Maps the TCP ports of a Service to their declared protocols. If the Service has a waypoint, the waypoint parses these
  * protocols.
  * @example
  * ```ts
@@ -86,8 +86,8 @@ export function servicePortProtocols({ spec }: Pick<Service, 'spec'>): ReadonlyM
 }
 
 /**
- * Returns the protocol that a Service port declares by `appProtocol`, or otherwise by the prefix of its name. Policies
- * treat HTTP/2 as HTTP.
+ * Returns the protocol that a Service port declares, either with `appProtocol` or with the prefix of its name. Policies
+ * treat HTTP/2 like HTTP.
  */
 function declaredProtocol({ port, appProtocol, name = '' }: ServicePort): SpokenProtocol {
   return declared(port, appProtocol ?? name);
@@ -99,8 +99,8 @@ function declared(port: number, word = ''): SpokenProtocol {
 }
 
 /**
- * Finds the Sidecar that applies to a workload: one that selects the workload, or else the namespace's default, or else
- * the root namespace's default.
+ * Finds the Sidecar that applies to a workload. This is a Sidecar that selects the workload, or otherwise the default
+ * of its namespace, or otherwise the default of the root namespace.
  */
 function sidecarOf(objects: MeshObjects, rootNamespace: string, workload: Serving) {
   const ours = objects.within('Sidecar', workload.namespace);

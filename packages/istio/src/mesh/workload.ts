@@ -1,4 +1,7 @@
-/** Workloads are the Pods behind a proxy. They are identified by the labels that policies and Services select on. */
+/**
+ * Workloads are the Pods behind a proxy. They are identified by the labels that policies and Services use to select
+ * them.
+ */
 
 import type { Service } from '../object/kubernetes.ts';
 import { distinct } from '../object/members.ts';
@@ -6,15 +9,15 @@ import type { Labels } from '../object/object.ts';
 import { lastingLabels, type PodTemplateOf, portNamesOf, standInPorts } from './pod.ts';
 import type { MeshProxy, ProxyKind } from './proxy.ts';
 
-/** Pods in one namespace that have the same labels, even if none of them was read. */
+/** The Pods in a namespace that have the same labels, even if none of these Pods was read. */
 export interface Workload extends MeshProxy {
-  /** Name of the Pod or its controller, or a description if the workload does not exist yet. */
+  /** The name of the Pod or its controller, or a description if the workload does not exist yet. */
   readonly name: string;
-  /** Container ports by name. */
+  /** The numbers of the container ports, by name. */
   readonly portNames: ReadonlyMap<string, number>;
 }
 
-/** Workload derived from a Pod or from the controller that creates its Pods. */
+/** A workload that was derived from a Pod or from the controller that creates the Pods. */
 export interface PodWorkload extends Workload, PodTemplateOf {}
 
 /**
@@ -35,8 +38,9 @@ export function toWorkload(template: PodTemplateOf, kindOf: (labels: Labels) => 
 }
 
 /**
- * Merges replicas: Pods with the same namespace, ServiceAccount and labels, together with their controller.
- * @param selected labels that selectors use; Pods that differ in any of them are different workloads
+ * Merges replicas, which are Pods with the same namespace, ServiceAccount and labels. Their controller is merged with
+ * them.
+ * @param selected the labels that selectors use. Pods that differ in one of them are different workloads
  * @example
  * ```ts
  * import { loadManifests, viewMesh, withoutReplicas } from '@meshpass/istio';
@@ -54,7 +58,7 @@ export function withoutReplicas(pods: readonly PodWorkload[], selected: Readonly
 }
 
 /**
- * Creates a workload for a Service if none of its Pods were read. The workload's labels are exactly those of the
+ * Creates a workload for a Service without any known Pods. The labels of the workload are exactly those in the
  * selector.
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** Types of Istio and Gateway API objects, derived from their CustomResourceDefinitions. */
+/** Types of Istio and Gateway API objects, which are derived from their CustomResourceDefinitions. */
 import type { KNOWN_FIELDS } from '../generated/known-fields.ts';
 import type { SpecObject } from './object.ts';
 
@@ -10,7 +10,7 @@ interface Scalars {
   readonly any: unknown;
 }
 
-/** Value with the given shape. Every field is optional, because manifests may omit any of them. */
+/** A value that has the given shape. All fields are optional, because manifests may omit any of them. */
 export type ValueOf<S> = S extends keyof Scalars
   ? Scalars[S]
   : S extends { readonly oneOf: readonly (infer Word)[] }
@@ -25,11 +25,11 @@ export type ValueOf<S> = S extends keyof Scalars
 
 export type CustomKind = keyof typeof KNOWN_FIELDS;
 
-/** Content of an object of the given kind. */
+/** The content of an object of the given kind. */
 export type SpecOf<Kind extends CustomKind> = ValueOf<(typeof KNOWN_FIELDS)[Kind]>;
 
-/** Object of a kind that a CustomResourceDefinition defines. */
+/** An object of a kind that is defined by a CustomResourceDefinition. */
 export type CustomObject<Kind extends CustomKind> = SpecObject<Kind, SpecOf<Kind>>;
 
-/** Item type of a list that may be absent. */
+/** The item type of an optional list. */
 export type Item<List> = NonNullable<List> extends readonly (infer One)[] ? One : never;

@@ -1,5 +1,5 @@
 /**
- * Kubernetes Ingress, reduced to the fields that affect access. Source: the API reference of `networking.k8s.io/v1`.
+ * Kubernetes Ingresses, reduced to the fields that affect access. Source: the API reference of `networking.k8s.io/v1`.
  */
 
 import type { Item, ValueOf } from './custom.ts';
@@ -16,5 +16,5 @@ export type IngressBackend = NonNullable<Ingress['spec']['defaultBackend']>;
 export type IngressPath = Item<NonNullable<Item<Ingress['spec']['rules']>['http']>['paths']>;
 
 export type IngressClass = Own<'IngressClass'>;
-/** Class settings of the AWS Load Balancer Controller. */
+/** The settings of an IngressClass of the AWS Load Balancer Controller. */
 export type IngressClassParams = Own<'IngressClassParams'>;

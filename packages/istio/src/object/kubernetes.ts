@@ -1,4 +1,4 @@
-/** Kubernetes objects: Services, their Pods, and RBAC. Source: the Kubernetes API reference. */
+/** Kubernetes objects: Services, Pods, and RBAC. Source: the Kubernetes API reference. */
 
 import type { Item, ValueOf } from './custom.ts';
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
@@ -11,7 +11,10 @@ export interface ServicePort {
   /** Defaults to TCP, as in Kubernetes. */
   readonly protocol?: string;
   readonly appProtocol?: string;
-  /** Port on every node, for the types NodePort and LoadBalancer. The API server chooses a port if it is absent. */
+  /**
+   * The port on every node, for Services of type NodePort and LoadBalancer. If it is absent, the API server chooses
+   * one.
+   */
   readonly nodePort?: number;
 }
 
@@ -50,7 +53,7 @@ export interface Container {
 
 export interface PodSpec {
   readonly serviceAccountName?: string;
-  /** Deprecated spelling of `serviceAccountName`. */
+  /** The deprecated name of `serviceAccountName`. */
   readonly serviceAccount?: string;
   readonly hostNetwork?: boolean;
   readonly containers?: readonly Container[];
@@ -67,13 +70,13 @@ export type Pod = SpecObject<'Pod', PodSpec> & {
   readonly status?: { readonly podIP?: string; readonly phase?: string };
 };
 
-/** Controller that creates Pods from a template. */
+/** A controller that creates Pods from a template. */
 export type PodController = SpecObject<
   'Deployment' | 'StatefulSet' | 'DaemonSet' | 'ReplicaSet' | 'Job',
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
 >;
 
-/** Object whose content is at the top level, next to its metadata. */
+/** An object whose content is at the top level, next to its metadata. */
 type Flat<Kind extends keyof typeof KUBERNETES> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
 
 export type Role = Flat<'Role'> | Flat<'ClusterRole'>;

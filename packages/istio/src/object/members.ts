@@ -1,7 +1,9 @@
-/** Typed access to fields of unvalidated objects. A field of the wrong type counts as absent. */
+/**
+ * Typed access to the fields of objects that have not been validated. Fields of the wrong type are treated as absent.
+ */
 
 /**
- * Returns the objects in a list, or an empty list for any other value.
+ * Returns the objects in a list. Returns an empty list for any other value.
  * @example
  * ```ts
  * import { items } from '@meshpass/istio/members';
@@ -14,7 +16,7 @@ export function items<T>(value: readonly T[] | undefined): readonly T[] {
 }
 
 /**
- * Returns the strings in a list, or an empty list for any other value.
+ * Returns the strings in a list. Returns an empty list for any other value.
  * @example
  * ```ts
  * import { texts } from '@meshpass/istio/members';
@@ -26,7 +28,7 @@ export function texts(value: unknown): readonly string[] {
 }
 
 /**
- * Returns the value if it is a string, or undefined otherwise.
+ * Returns a value if it is a string, or undefined if it is not.
  * @example
  * ```ts
  * import { text } from '@meshpass/istio/members';
@@ -39,7 +41,7 @@ export function text(value: unknown): string | undefined {
 }
 
 /**
- * Returns the members of an object, or an empty object for any other value.
+ * Returns a value if it is an object, or an empty object if it is not.
  * @example
  * ```ts
  * import { record } from '@meshpass/istio/members';
@@ -54,7 +56,7 @@ export function record<T = unknown>(
 }
 
 /**
- * Returns labels without the values that are not strings.
+ * Returns the labels in an object, leaving out all values that are not strings.
  * @example
  * ```ts
  * import { labels } from '@meshpass/istio/members';
@@ -75,7 +77,7 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
 }
 
 /**
- * Omits every element whose key already occurred.
+ * Removes every element whose key already occurred earlier in the list.
  * @example
  * ```ts
  * import { distinct } from '@meshpass/istio/members';
@@ -87,7 +89,7 @@ export function distinct<T>(all: readonly T[], keyOf: (one: T) => string): T[] {
 }
 
 /**
- * Compares two numbers, or two strings by code unit. For use with `sort`.
+ * Compares two numbers, or two strings by code unit. It can be passed to `sort`.
  * @example
  * ```ts
  * import { compare } from '@meshpass/istio/members';
@@ -99,7 +101,7 @@ export function compare<Value extends string | number>(a: Value, b: Value): numb
 }
 
 /**
- * Formats a list for messages, such as `a, b, c and 3 more`.
+ * Formats a list for use in messages, such as `a, b, c and 3 more`.
  * @example
  * ```ts
  * import { listed } from '@meshpass/istio/members';

@@ -1,4 +1,4 @@
-/** Kinds for inbound traffic and routing: Istio's `networking.istio.io` and `extensions.istio.io`. */
+/** The kinds for inbound traffic and routing, from Istio's `networking.istio.io` and `extensions.istio.io`. */
 import type { CustomObject, Item } from './custom.ts';
 
 export type Gateway = CustomObject<'Gateway'>;
@@ -7,7 +7,7 @@ export type GatewayServer = Item<Gateway['spec']['servers']>;
 export type VirtualService = CustomObject<'VirtualService'>;
 export type HttpRoute = Item<VirtualService['spec']['http']>;
 export type HttpMatch = Item<HttpRoute['match']>;
-/** Istio's StringMatch. At most one of its fields is set. */
+/** A StringMatch, in which at most one field is set. */
 export type StringMatch = NonNullable<HttpMatch['uri']>;
 export type WeightedDestination = Item<HttpRoute['route']>;
 export type Destination = NonNullable<WeightedDestination['destination']>;
@@ -21,5 +21,5 @@ export type ServiceEntry = CustomObject<'ServiceEntry'>;
 export type Sidecar = CustomObject<'Sidecar'>;
 export type EnvoyFilter = CustomObject<'EnvoyFilter'>;
 
-/** Custom code in proxies: `WasmPlugin`, and `TrafficExtension` for Lua or WebAssembly. */
+/** An extension that runs custom code in proxies: a `WasmPlugin`, or a `TrafficExtension` for Lua or WebAssembly. */
 export type ProxyExtension = CustomObject<'WasmPlugin'> | CustomObject<'TrafficExtension'>;

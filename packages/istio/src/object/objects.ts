@@ -1,9 +1,9 @@
-/** Index of mesh objects by kind and namespace, in istiod's order. */
+/** Indexes the objects of a mesh by kind and namespace, in istiod's order. */
 import { oldestFirst } from './order.ts';
 import type { Resource, ResourceKind, ResourceOf } from './resources.ts';
 
 export interface MeshObjects {
-  /** Returns the objects of a kind, oldest first. */
+  /** Returns all objects of a kind, oldest first. */
   readonly all: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[];
   readonly within: <Kind extends ResourceKind>(kind: Kind, namespace: string) => readonly ResourceOf<Kind>[];
 }
@@ -35,7 +35,7 @@ export function indexObjects(resources: readonly Resource[]): MeshObjects {
 }
 
 /**
- * Filters objects by kind, in their original order.
+ * Returns the objects of a kind, preserving their order.
  * @example
  * ```ts
  * import { loadManifests, ofKind } from '@meshpass/istio';

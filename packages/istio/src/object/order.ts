@@ -1,14 +1,14 @@
-/** Orders objects by age, because istiod prefers the oldest of conflicting objects. */
+/** Orders objects by age, because istiod prefers the oldest object if there are conflicts. */
 import { compare } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 type Aged = Pick<KubeObject, 'metadata'>;
 
 /**
- * Sorts objects in istiod's order: by creation time, then name, then namespace. An object without a creation time is
- * not in the cluster yet. It receives that time when it is created, so it is younger than all existing objects. Source:
- * `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes API
- * conventions, "Metadata").
+ * Sorts objects the way istiod does: by creation time, then by name, then by namespace. An object without a creation
+ * time is not in the cluster yet. It gets its time when it is created, so it is younger than all existing objects.
+ * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes
+ * API conventions, "Metadata").
  * @example
  * ```ts
  * import { oldestFirst } from '@meshpass/istio';
@@ -25,9 +25,9 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
 }
 
 /**
- * Adds the creation times that objects will have after they are applied. An existing object keeps its creation time
- * when it is applied again. An object that already has a creation time comes from a cluster and keeps it.
- * @param standing objects before the change
+ * Adds the creation times that objects will have after they are applied. An existing object keeps its time when it is
+ * applied again. An object that already has a time was read from a cluster, and also keeps it.
+ * @param standing the objects before the change
  * @example
  * ```ts
  * import { loadObject, withCreationTimes } from '@meshpass/istio';
@@ -52,14 +52,14 @@ export function withCreationTimes<Object extends KubeObject>(
     const creationTimestamp = times.get(identityOf(one));
     if (creationTimestamp === undefined || one.metadata.creationTimestamp) return one;
     const aged = { ...one, metadata: { ...one.metadata, creationTimestamp } };
-    // The spread did not copy this property, because it is not enumerable.
+    // The spread above did not copy this property, because it is not enumerable.
     return Object.defineProperty(aged, 'origin', { value: one.origin, enumerable: false });
   });
 }
 
 /**
- * Applies manifests to a mesh: an object replaces the existing object of the same kind, namespace and name, and keeps
- * its age. If more than one manifest defines an object, the last one wins, as if they were applied in sequence.
+ * Applies manifests to a mesh. Each object replaces the existing object of the same kind, namespace and name, and keeps
+ * its age. If an object is defined more than once, the last definition wins, as if they were applied one after another.
  * @example
  * ```ts
  * import { applyResources, loadManifests } from '@meshpass/istio';
@@ -79,7 +79,7 @@ export function applyResources<Object extends KubeObject>(
 }
 
 /**
- * Formats an object's kind, namespace and name as an identifier.
+ * Returns an identifier made up of the object's kind, namespace and name.
  * @example
  * ```ts
  * import { identityOf } from '@meshpass/istio';
@@ -107,7 +107,7 @@ export function byName(
   return compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`);
 }
 
-/** Returns the creation time in milliseconds, or infinity if the object has none. */
+/** Returns the creation time in milliseconds, or infinity if the object does not have one. */
 function createdAt({ metadata }: Aged): number {
   const { creationTimestamp } = metadata;
   const time = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : Number.NaN;

@@ -1,4 +1,4 @@
-/** Position in a file. Lines and columns are 1-based. */
+/** A position in a file. Lines and columns start at 1. */
 export interface Place {
   readonly file: string;
   readonly line: number;

@@ -1,4 +1,4 @@
-/** All kinds of objects that affect policy. */
+/** All kinds of objects that affect policies. */
 import type { CustomKind, CustomObject } from './custom.ts';
 import type { ListenerSet, SecurityPolicy } from './gateway-api.ts';
 import type { Ingress, IngressClass, IngressClassParams } from './ingress.ts';
@@ -14,11 +14,11 @@ import type {
 } from './kubernetes.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from './security.ts';
 
-/** Kinds whose types match their definitions exactly. */
+/** The kinds whose types match their definitions exactly. */
 type PlainKind = Exclude<CustomKind, (AuthorizationPolicy | RequestAuthentication | ListenerSet)['kind']>;
 
 /**
- * Supported objects, discriminated by `kind`. A Gateway API `Gateway` has the same kind as Istio's, so it is
+ * The supported objects, discriminated by `kind`. A Gateway of the Gateway API has the same kind as Istio's, so it is
  * represented as a `KubernetesGateway`. Objects of all other kinds are listed in `others`.
  */
 export type Resource =
@@ -41,5 +41,5 @@ export type Resource =
 
 export type ResourceKind = Resource['kind'];
 
-/** Object of the given kind. `ResourceOf<'Gateway'>` is Istio's Gateway. */
+/** An object of the given kind. `ResourceOf<'Gateway'>` is Istio's Gateway. */
 export type ResourceOf<Kind extends ResourceKind> = Extract<Resource, { readonly kind: Kind }>;

@@ -1,12 +1,12 @@
-/** Istio's security policies, `security.istio.io`. */
+/** The security policies of Istio, `security.istio.io`. */
 import type { CustomObject, Item, SpecOf } from './custom.ts';
 import type { SpecObject } from './object.ts';
 
 type PolicySpec = SpecOf<'AuthorizationPolicy'>;
 
 /**
- * Scope of a policy. If all members are absent, the scope is the whole namespace, or the whole mesh for a policy in the
- * root namespace.
+ * The scope of a policy. If all fields are absent, it is the whole namespace or, for a policy in the root namespace,
+ * the whole mesh.
  */
 export type Attachment = Pick<PolicySpec, 'selector' | 'targetRef' | 'targetRefs'>;
 export type WorkloadSelector = NonNullable<Attachment['selector']>;
@@ -18,7 +18,7 @@ export type AuthorizationSource = NonNullable<Item<AnyRule['from']>['source']>;
 export type AuthorizationOperation = NonNullable<Item<AnyRule['to']>['operation']>;
 export type AuthorizationCondition = Item<AnyRule['when']> & { readonly key: string };
 export type AuthorizationRule = Omit<AnyRule, 'when'> & { readonly when?: readonly AuthorizationCondition[] };
-/** The action defaults to ALLOW. */
+/** An AuthorizationPolicy. Its action defaults to ALLOW. */
 export type AuthorizationPolicy = SpecObject<
   'AuthorizationPolicy',
   Omit<PolicySpec, 'rules'> & { readonly rules?: readonly AuthorizationRule[] }

@@ -11,11 +11,11 @@ interface Targeting {
   readonly targetRefs?: readonly unknown[];
 }
 
-/** Label that restricts an object to istiods of one revision. Source: `LabelsInRevision` in pkg/config/model.go. */
+/** The label that restricts an object to istiods of one revision. Source: `LabelsInRevision` in pkg/config/model.go. */
 export const REVISION_LABEL = 'istio.io/rev';
 
 /**
- * Returns `targetRefs`, or the older `targetRef` as a list.
+ * Returns `targetRefs`, or the older `targetRef` as a list with one element.
  * @example
  * ```ts
  * import { targetRefs } from '@meshpass/istio';
@@ -29,8 +29,8 @@ export function targetRefs(spec: Attachment): readonly TargetRef[] {
 }
 
 /**
- * Whether sidecars may enforce a policy. They do not if it targets a Gateway, a waypoint, or a Service behind a
- * waypoint.
+ * Whether sidecars may enforce a policy. They do not enforce policies that target a Gateway, a waypoint, or a Service
+ * behind a waypoint.
  * @example
  * ```ts
  * import { isForSidecars } from '@meshpass/istio';
@@ -43,8 +43,8 @@ export function isForSidecars({ spec }: { readonly spec?: Targeting }): boolean 
 }
 
 /**
- * Returns the labels that a policy selects on. Returns undefined if it applies to a whole namespace, or to the mesh for
- * a policy in the root namespace.
+ * Returns the labels that a policy uses to select workloads. Returns undefined if it applies to its whole namespace or,
+ * in the root namespace, to the whole mesh.
  * @example
  * ```ts
  * import { selectorOf } from '@meshpass/istio';
@@ -58,7 +58,7 @@ export function selectorOf({ spec }: { readonly spec?: Pick<Attachment, 'selecto
 }
 
 /**
- * Whether `labels` include every label of the selector. An empty selector matches everything.
+ * Whether a set of labels contains every label of a selector. An empty selector matches everything.
  * @example
  * ```ts
  * import { selects } from '@meshpass/istio';
@@ -72,8 +72,8 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
 }
 
 /**
- * Whether a sidecar policy selects Pods that have these labels in its namespace. A policy with `targetRefs` does not
- * select any Pods.
+ * Whether a sidecar policy selects the Pods in its namespace that have these labels. A policy with `targetRefs` does
+ * not select any Pods.
  * @example
  * ```ts
  * import { selectsPods } from '@meshpass/istio';
@@ -85,14 +85,14 @@ export function selectsPods(policy: { readonly spec: Attachment }, labels: Label
   return isForSidecars(policy) && selects(selectorOf(policy), labels);
 }
 
-/** Whether a selector matches. Like in a Service, an empty selector does not match any Pod. */
+/** Whether a selector matches labels. As in a Service, an empty selector does not match any Pods. */
 export function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
   return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
 }
 
 /**
- * Whether a Kubernetes label selector matches. An empty selector matches everything, and an unknown operator matches
- * nothing. Source: `LabelSelector` in the Kubernetes API reference.
+ * Whether a Kubernetes label selector matches labels. An empty selector matches everything, and an unknown operator
+ * matches nothing. Source: `LabelSelector` in the Kubernetes API reference.
  * @example
  * ```ts
  * import { selectsByExpressions } from '@meshpass/istio';

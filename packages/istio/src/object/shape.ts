@@ -1,6 +1,6 @@
 /**
- * Checks the type and the fields of a value. Detects misspelled fields and fields of the wrong type, which the API
- * server drops or rejects.
+ * Checks the types and fields of values. It detects misspelled fields and fields of the wrong type, which an API server
+ * drops or rejects.
  */
 
 import type { Path } from './object.ts';
@@ -10,13 +10,13 @@ export type Shape =
   | 'bool'
   | 'int'
   | 'number'
-  /** The value is not checked. */
+  /** The value can be anything. */
   | 'any'
   | { readonly list: Shape }
   | { readonly map: Shape }
   | { readonly oneOf: readonly string[] }
   | { readonly fields: Readonly<Record<string, Shape>> }
-  /** Only these fields are checked. */
+  /** Only these fields are checked, and other fields are allowed. */
   | { readonly open: Readonly<Record<string, Shape>> };
 
 interface ShapeProblem {
@@ -26,14 +26,17 @@ interface ShapeProblem {
   readonly message: string;
 }
 
-/** Lists the differences between `value` and `shape`. Deletes null fields, because Kubernetes treats them as absent. */
+/**
+ * Lists the differences between a value and a shape. Fields that are null are deleted, because Kubernetes treats them
+ * as absent.
+ */
 export function checkShape(value: unknown, shape: Shape, path: Path = []): ShapeProblem[] {
   const problems: ShapeProblem[] = [];
   walk(value, shape, path as (string | number)[], problems);
   return problems;
 }
 
-/** Type checks for values that have no fields. */
+/** The type checks for values that do not have fields. */
 const SCALARS: Readonly<
   Record<Exclude<Extract<Shape, string>, 'any'>, { readonly wanted: string; readonly is: (value: unknown) => boolean }>
 > = {
@@ -53,7 +56,7 @@ function walk(value: unknown, shape: Shape, path: (string | number)[], problems:
   } else walkMembers(value as Record<string, unknown>, shape, path, problems);
 }
 
-/** Returns the type that a shape requires. Returns undefined if the value has that type. */
+/** Returns the type that a shape requires, or undefined if the value has that type. */
 function typeWanted(value: unknown, shape: Shape): string | undefined {
   if (shape === 'any') return undefined;
   if (typeof shape === 'string') return SCALARS[shape].is(value) ? undefined : SCALARS[shape].wanted;

@@ -1,6 +1,6 @@
 /**
- * Known fields of each kind. For Istio and the Gateway API, they are generated from the CustomResourceDefinitions. For
- * Kubernetes' own kinds, this file lists only fields that affect access.
+ * The known fields of each kind. For Istio and the Gateway API, they are generated from the CustomResourceDefinitions.
+ * For the kinds of Kubernetes itself, only the fields that affect access are listed here.
  */
 import { KNOWN_FIELDS } from '../generated/known-fields.ts';
 import type { Path } from './object.ts';
@@ -14,7 +14,7 @@ interface ObjectShape {
   readonly open: Readonly<Record<string, Shape>>;
 }
 
-/** Returns the shape of an object whose spec may contain these fields and others. */
+/** Returns the shape of an object whose spec can contain these fields and others. */
 function specOf<const Fields extends Readonly<Record<string, Shape>>>(fields: Fields) {
   return { open: { spec: { open: fields } } };
 }
@@ -89,7 +89,7 @@ export const KUBERNETES = {
 const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...KUBERNETES,
   ...Object.fromEntries(Object.entries(KNOWN_FIELDS).map(([kind, spec]) => [kind, { open: { spec } }])),
-  // The experimental kind, which later versions of the Gateway API no longer define.
+  // This kind is experimental, and later versions of the Gateway API no longer define it.
   XListenerSet: { open: { spec: KNOWN_FIELDS.ListenerSet } },
 };
 
@@ -98,7 +98,7 @@ export function objectShape(kind: string): ObjectShape | undefined {
   return Object.hasOwn(SHAPES, kind) ? SHAPES[kind] : undefined;
 }
 
-/** Fields to which newer Istio versions may add subfields without affecting policy. */
+/** Fields in which newer Istio versions may add subfields that do not affect policies. */
 const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   VirtualService: ['spec.http', 'spec.tls', 'spec.tcp'],
   DestinationRule: ['spec.trafficPolicy', 'spec.subsets'],
@@ -108,13 +108,13 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   EnvoyFilter: ['spec.configPatches'],
 };
 
-/** Kinds to which any field may be added. */
+/** Kinds for which newer versions may add any field. */
 const EXTENSIBLE: ReadonlySet<string> = new Set([
   ...['WasmPlugin', 'TrafficExtension', 'KubernetesGateway', 'GatewayClass', 'ListenerSet', 'XListenerSet'],
   ...['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'BackendTLSPolicy'],
 ]);
 
-/** Whether an unknown field at `path` is accepted in an object from an API server. */
+/** Whether an unknown field is accepted in an object from an API server. */
 export function isServerDefinedField(kind: string, path: Path): boolean {
   const members = path.filter((step) => typeof step === 'string').join('.');
   return EXTENSIBLE.has(kind) || (LEFT_TO_SERVER[kind] ?? []).some((one) => members.startsWith(`${one}.`));

@@ -1,5 +1,5 @@
 /**
- * Warns about objects without a namespace. They could be applied to any namespace, so the warning states which one is
+ * Warns about objects without a namespace. They could be applied to any namespace, so the warning says which one is
  * assumed.
  */
 import { listed } from './members.ts';
@@ -25,7 +25,7 @@ export function describeUnplaced(objects: readonly KubeObject[]): string | undef
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);
   if (names.length === 0) return undefined;
   const verbs = names.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
-  // Names are not validated and may be printed to a terminal.
+  // Names are not validated, and they may be printed to a terminal.
   const shown = listed(names, SHOWN).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
   return `${shown} ${verbs} assumed to be in default.`;
 }

@@ -9,7 +9,7 @@ import type { Resource } from '../object/resources.ts';
 import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../object/security.ts';
 import { selects, targetRefs } from '../object/selection.ts';
 
-/** Service or ServiceEntry behind a waypoint. */
+/** A Service or ServiceEntry behind a waypoint. */
 export interface AttachedService {
   readonly kind: 'Service' | 'ServiceEntry';
   readonly namespace: string;
@@ -19,10 +19,10 @@ export interface AttachedService {
 export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attachment };
 
 /**
- * Whether a proxy enforces a policy from one of the namespaces that apply to it: its own, the root namespace, or the
- * Service's. Sidecars and Istio's own gateways select by labels and ignore policies with `targetRefs`. Gateway API
- * Gateways use both. Waypoints use only `targetRefs`.
- * @param service destination of a call through a waypoint; absent for other proxies
+ * Whether a proxy enforces a policy. The policy must be in one of the namespaces that apply to the proxy: its own, the
+ * root namespace, or that of the Service. Sidecars and Istio's own gateways use label selectors and ignore policies
+ * with `targetRefs`. Gateways of the Gateway API use both. Waypoints only use `targetRefs`.
+ * @param service the destination of a call through a waypoint. Absent for other proxies
  * @example
  * ```ts
  * import { attaches, loadManifests } from '@meshpass/istio';
@@ -56,8 +56,8 @@ export function attaches(
 }
 
 /**
- * Lists the AuthorizationPolicies that a proxy enforces, starting with those in the root namespace.
- * @param service destination of a call through a waypoint; absent for other proxies
+ * Lists the AuthorizationPolicies that a proxy enforces. Policies in the root namespace come first.
+ * @param service the destination of a call through a waypoint. Absent for other proxies
  * @example
  * ```ts
  * import { authorizationPolicies, loadManifests, viewMesh } from '@meshpass/istio';
@@ -82,8 +82,8 @@ export function authorizationPolicies(
 }
 
 /**
- * Lists the RequestAuthentications that a proxy enforces. Unlike with AuthorizationPolicies, those in the workload's
- * own namespace precede those in the root namespace.
+ * Lists the RequestAuthentications that a proxy enforces. Unlike AuthorizationPolicies, those in the workload's own
+ * namespace come before those in the root namespace.
  * @example
  * ```ts
  * import { loadManifests, requestAuthentications, viewMesh } from '@meshpass/istio';

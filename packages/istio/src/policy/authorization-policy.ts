@@ -1,5 +1,5 @@
 /**
- * Effect of an AuthorizationPolicy as a whole, regardless of its rules. Source: pilot/pkg/security/authz/builder of
+ * The effect of an AuthorizationPolicy as a whole, regardless of its rules. Source: pilot/pkg/security/authz/builder of
  * Istio 1.31.
  */
 
@@ -9,13 +9,13 @@ import type { AuthorizationAction, AuthorizationPolicy } from '../object/securit
 
 export const DRY_RUN = 'istio.io/dry-run';
 
-/** Values that Go's `strconv.ParseBool` parses as true. */
+/** The strings that Go's `strconv.ParseBool` parses as true. */
 const TRUE: readonly unknown[] = ['1', 't', 'T', 'TRUE', 'true', 'True'];
 
 /**
- * Whether an AuthorizationPolicy is in dry-run mode, so that its effect is only logged. If Go cannot parse the
- * annotation as a boolean (`yes`, `on`, `tRUE`), the policy is enforced. Other kinds do not support dry run, so call
- * this only for AuthorizationPolicies. Source: `isDryRun` in builder.go.
+ * Whether an AuthorizationPolicy is in dry-run mode, in which its effect is only logged. If Go cannot parse the
+ * annotation as a boolean (`yes`, `on`, `tRUE`), the policy is enforced. Other kinds do not support dry runs, so only
+ * call this for AuthorizationPolicies. Source: `isDryRun` in builder.go.
  * @example
  * ```ts
  * import { DRY_RUN, isDryRun } from '@meshpass/istio';
@@ -28,7 +28,7 @@ export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'anno
 }
 
 /**
- * Returns a policy's action. Defaults to ALLOW, as in the API's enumeration.
+ * Returns a policy's action. Defaults to ALLOW, as in the API.
  * @example
  * ```ts
  * import { actionOf } from '@meshpass/istio';
@@ -45,19 +45,19 @@ export function actionOf({
 }
 
 /**
- * Effect of a CUSTOM policy on a matching call. The proxy calls the authorizer (`asked`), refuses the call itself
- * (`refused`), or does nothing.
+ * The effect of a CUSTOM policy on a matching call. The proxy either asks the authorizer (`asked`), rejects the call
+ * without asking (`refused`), or does nothing.
  */
 export type CustomEffect = 'asked' | 'refused' | 'nothing';
 
 /**
- * Determines the effect of each CUSTOM policy of a proxy in istiod 1.31. A policy refuses every matching call if its
- * provider is unknown to the mesh or if the workload has more than one provider. A policy in dry-run mode also refuses
- * calls if it is the mesh's only one and the mesh knows its provider. HTTP providers are not called for other
- * connections.
+ * Determines the effect of each CUSTOM policy of a proxy in istiod 1.31. A policy rejects every matching call if the
+ * mesh does not know its provider, or if the workload has more than one provider. A policy in dry-run mode also rejects
+ * calls if it is the only one and the mesh knows its provider. HTTP providers are not called for connections that are
+ * not HTTP.
  * @param policies the CUSTOM policies of one proxy
- * @param authorizers authorizers from the mesh configuration; if undefined, any provider may exist
- * @param protocol protocol whose rules apply to the call
+ * @param authorizers the authorizers in the mesh configuration. If undefined, any provider may exist
+ * @param protocol the protocol whose rules apply to the call
  * @example
  * ```ts
  * import { customEffects, loadManifests, ofKind } from '@meshpass/istio';

@@ -1,5 +1,5 @@
 /**
- * Resolves the DestinationRule settings for one proxy's calls. Sources: `destinationRule` in
+ * Resolves the DestinationRule settings that apply to the calls of a proxy. Sources: `destinationRule` in
  * pilot/pkg/model/push_context.go, `mergeDestinationRule` in pilot/pkg/model/destination_rule.go, `DestinationRule` in
  * pilot/pkg/model/sidecar.go, and `tlsModeForDestinationRule` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
  */
@@ -13,7 +13,7 @@ import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { selects } from '../object/selection.ts';
 
-/** Proxy that makes calls to a Service. */
+/** A proxy that calls a Service. */
 export interface ClientProxy {
   readonly namespace: string;
   readonly labels: Labels;
@@ -21,11 +21,11 @@ export interface ClientProxy {
 
 export interface DestinationSettings {
   /**
-   * Returns the client TLS setting for calls to a Service port. Undefined if no rule sets it, in which case mutual TLS
-   * is automatic.
+   * Returns the client TLS setting for calls to a Service port. Returns undefined if no rule contains one, in which
+   * case mutual TLS is automatic.
    */
   readonly clientTls: (port: number | undefined, subset?: string) => ClientTlsSetting | undefined;
-  /** Returns the labels of a subset. Undefined if no rule defines the subset. */
+  /** Returns the labels of a subset, or undefined if no rule defines the subset. */
   readonly subsetLabels: (subset: string) => Labels | undefined;
 }
 
@@ -36,7 +36,7 @@ export interface ClientTlsSetting {
 }
 
 /**
- * Returns the client TLS mode. A missing mode means DISABLE, the protobuf default.
+ * Returns the client TLS mode. If the mode is missing, it is DISABLE, which is the protobuf default.
  * @example
  * ```ts
  * import { clientTlsMode } from '@meshpass/istio';
@@ -94,7 +94,7 @@ export function destinationSettings(
   };
 }
 
-/** Rules for one host in one namespace, which istiod merges. */
+/** DestinationRules that istiod merges because they are for the same host in the same namespace. */
 interface MergedRule {
   readonly namespace: string;
   readonly exportTo: ReadonlySet<string>;
@@ -112,12 +112,12 @@ interface Index {
   readonly includes: (one: ExportedRule) => boolean;
 }
 
-/** Rules that apply to proxies in their own namespace. */
+/** DestinationRules that apply to proxies in the rule's own namespace. */
 const LOCAL: Index = {
   name: 'local',
   includes: ({ rule, exportTo }) => isExported(exportTo, rule.metadata.namespace) || exportTo.has('.'),
 };
-/** Rules that apply only to proxies in their own namespace. */
+/** DestinationRules that only apply to proxies in the rule's own namespace. */
 const PRIVATE: Index = { name: 'private', includes: isPrivate };
 const EXPORTED: Index = { name: 'exported', includes: (one) => !isPrivate(one) };
 
@@ -129,7 +129,7 @@ function isExported(exportTo: ReadonlySet<string>, namespace: string): boolean {
   return exportTo.has('*') || exportTo.has(namespace);
 }
 
-/** Returns the rules for exactly this host, or otherwise the rules with the longest wildcard that covers it. */
+/** Returns the rules for exactly this host, or otherwise those with the longest wildcard that covers it. */
 function mostSpecific(rules: readonly ExportedRule[], host: string, clusterDomain: string): readonly ExportedRule[] {
   const covering = rules
     .map((one) => ({ one, name: hostOf(one.rule, clusterDomain) }))
@@ -143,7 +143,7 @@ function hostOf({ metadata, spec }: DestinationRule, clusterDomain: string): str
   return fullHost(spec.host ?? '', metadata.namespace, clusterDomain).toLowerCase();
 }
 
-/** Merges the rules for one host, oldest first. Rules with a workload selector precede all others. */
+/** Merges the rules for one host, oldest first. Rules with a workload selector come before all others. */
 function merge(rules: readonly ExportedRule[]): readonly MergedRule[] {
   const entries: MergedRule[] = [];
   for (const { rule, exportTo } of rules.toSorted((a, b) => rankOf(a.rule) - rankOf(b.rule))) {
@@ -151,7 +151,7 @@ function merge(rules: readonly ExportedRule[]): readonly MergedRule[] {
     const selector = rule.spec.workloadSelector && labels(rule.spec.workloadSelector.matchLabels);
     const ways = entries.map((entry) => ({ entry, way: wayInto(entry, { exportTo, selector }) }));
     for (const { entry, way } of ways) if (way !== 'apart') entry.rules.push(rule);
-    // The last entry is decisive, as in istiod.
+    // As in istiod, the last entry determines whether a new one is added.
     if (ways.at(-1)?.way !== 'merged') entries.push({ namespace, exportTo, selector, rules: [rule] });
   }
   return entries;
@@ -161,7 +161,7 @@ function rankOf({ spec }: DestinationRule): number {
   return spec.workloadSelector ? 0 : 1;
 }
 
-/** Determines whether a rule is merged into an entry, remains separate, or both. */
+/** Determines whether a rule is merged into an existing entry, stays separate, or both. */
 function wayInto(
   entry: MergedRule,
   { exportTo, selector }: Pick<MergedRule, 'exportTo' | 'selector'>,
@@ -175,7 +175,10 @@ function wayInto(
   return areEqual ? 'merged' : 'apart';
 }
 
-/** The oldest traffic policy applies. If subsets have the same name, the oldest one applies. */
+/**
+ * Combines rules into settings. The oldest traffic policy applies. If subsets have the same name, the oldest of them
+ * applies.
+ */
 function settingsOf(rules: readonly DestinationRule[]): DestinationSettings {
   const subsets = rules.flatMap((by) => items(by.spec.subsets).map((subset) => ({ subset, by })));
   const subsetAt = (wanted: string) => subsets.find(({ subset }) => subset.name === wanted);

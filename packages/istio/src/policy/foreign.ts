@@ -12,8 +12,9 @@ interface PolicyObject {
 
 /**
  * Converts an AuthorizationPolicy that Meshpass did not create into the compiler's format.
- * @returns undefined unless every sidecar enforces the policy. If the compiler treated any other policy as an ALLOW on
- * sidecars, it would add an ALLOW policy of its own. As the first one there, that policy would block all other callers.
+ * @returns the policy, or undefined unless every sidecar enforces it. If the compiler assumed that any other policy
+ *   allows calls at sidecars, it would add an ALLOW policy of its own. This would be the first one there, and would
+ *   therefore block all other callers
  * @example
  * ```ts
  * import { foreignPolicyOf } from '@meshpass/istio';

@@ -1,19 +1,19 @@
-/** Attaches policies to many workloads at once. */
+/** Determines which policies apply to many workloads at once. */
 import { GATEWAY_NAME, type MeshProxy, type ProxyKind } from '../mesh/proxy.ts';
 import type { Labels } from '../object/object.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from '../object/security.ts';
 import { isForSidecars, selectorOf, selects } from '../object/selection.ts';
 import { attaches } from './attach.ts';
 
-/** Policies that apply to the mesh, to the namespace, and only to the workload. */
+/** The policies that apply to the whole mesh, to the namespace, and only to the workload itself. */
 export type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
 
 const EMPTY: readonly never[] = [];
 
 /**
- * Returns the policies of each workload in layers. Callers can process each layer once, because most workloads in a
- * namespace share two of the three arrays. For a Gateway API Gateway's Pod, all policies are in the last layer.
- * @param policies policies of one kind, oldest first
+ * Returns each workload's policies in layers. Most workloads in a namespace share two of the three arrays, so callers
+ * can process each of these once. For a Pod of a Gateway of the Gateway API, the last layer contains all policies.
+ * @param policies the policies of one kind, oldest first
  * @param kindOf see `proxyKinds`
  * @returns the same policies that `attaches` selects
  * @example

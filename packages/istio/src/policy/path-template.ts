@@ -1,17 +1,17 @@
 /**
- * Path templates of AuthorizationPolicies: `{*}` matches one segment, and `{**}` matches any number of segments. Envoy
- * rejects some templates that pass Istio's validation. Source: Envoy's `uri_template_matcher`
+ * Path templates in AuthorizationPolicies. `{*}` matches one segment, and `{**}` matches any number of segments. Envoy
+ * rejects some templates that Istio's validation accepts. Source: Envoy's `uri_template_matcher`
  * (source/extensions/path/uri_template_lib).
  */
 
-/** Part of a template: literal text, one non-empty segment, or any remaining text. */
+/** A part of a template: literal text, a single non-empty segment, or the rest of the path. */
 export type TemplatePiece = { readonly text: string } | { readonly any: 'segment' | 'rest' };
 
-/** Characters allowed in a segment, as a regular expression class (RFC 3986 pchar, and `*`). */
+/** The characters allowed in a segment, as a regular expression class (RFC 3986 pchar, and `*`). */
 export const SEGMENT_CHARACTERS = "a-zA-Z0-9\\-._~%!$&'()+,;:@=*";
 
 /**
- * Whether a policy's path is a template rather than an exact path, a prefix or a suffix.
+ * Whether a policy's path is a template and not an exact path, a prefix or a suffix.
  * @example
  * ```ts
  * import { isTemplate } from '@meshpass/istio';
@@ -24,8 +24,8 @@ export function isTemplate(path: string): boolean {
 }
 
 /**
- * Splits a template into its pieces. A plain `*` at the start of a segment is equivalent to `{*}`.
- * @returns undefined if Envoy rejects the template, so that no path matches it
+ * Splits a template into its parts. A plain `*` at the start of a segment is equivalent to `{*}`.
+ * @returns the parts, or undefined if Envoy rejects the template, so that no path matches it
  * @example
  * ```ts
  * import { readTemplate } from '@meshpass/istio';
@@ -43,7 +43,7 @@ export function readTemplate(template: string): readonly TemplatePiece[] | undef
   const isValid = ({ operator, literal }: Segment, index: number) => {
     if (operator === '' && literal === '') return index === last && index > 0;
     if (literal.includes('*') || !LITERAL.test(literal)) return false;
-    // Text that follows an operator in the same segment is a suffix. It must be the end of the template.
+    // Text after an operator in the same segment is a suffix. It is only allowed at the end of the template.
     return operator === '' || ((literal === '' || index === last) && (rest < 0 || index <= rest));
   };
   return segments.every(isValid) ? segments.flatMap(piecesOf) : undefined;

@@ -1,6 +1,6 @@
 /**
- * Evaluates PeerAuthentications, which determine the peers that must use mutual TLS. The narrowest scope that sets a
- * mode takes precedence. Within a scope, the oldest policy takes precedence. Sources: `ComposePeerAuthentication` in
+ * Evaluates PeerAuthentications, which determine the peers that must use mutual TLS. The mode in the narrowest scope
+ * takes precedence, and within a scope, the oldest policy does. Sources: `ComposePeerAuthentication` in
  * pilot/pkg/security/authn/policy_applier.go of Istio 1.31, and for ztunnels
  * pilot/pkg/serviceregistry/ambient/authorization.go.
  */
@@ -13,25 +13,25 @@ import { selectorOf, selects } from '../object/selection.ts';
 
 export interface PeerMode {
   readonly mode: 'DISABLE' | 'PERMISSIVE' | 'STRICT';
-  /** Policy that sets the mode. Absent if the mode is Istio's default. */
+  /** The policy that sets the mode. Absent if the mode is Istio's default. */
   readonly policy?: PeerAuthentication;
 }
 
 export interface PeerModes {
-  /** Mode of all ports that `ports` does not contain. */
+  /** The mode of all ports that are not listed in `ports`. */
   readonly general: PeerMode;
   readonly ports: ReadonlyMap<number, PeerMode>;
 }
 
-/** Gateways and waypoints ignore PeerAuthentications. Their listeners define their own TLS mode. */
+/** The modes of gateways and waypoints, which ignore PeerAuthentications. Their listeners define their own TLS mode. */
 const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map() };
 
 /**
- * Determines the mutual TLS modes of a proxy. A policy with a selector applies to workloads in its own namespace, but
- * to no workload if that is the root namespace. If the mode is absent or `UNSET`, a workload inherits the mode of its
- * namespace, a namespace that of the mesh, and a port that of its workload. Port modes come only from the workload's
- * own policy.
- * @param policies oldest first; those of other namespaces are ignored
+ * Determines the mutual TLS modes of a proxy. A policy with a selector applies to workloads in its own namespace,
+ * unless that is the root namespace: there, it applies to no workloads. If the mode is absent or `UNSET`, a workload
+ * inherits the mode of its namespace, a namespace inherits that of the mesh, and a port inherits that of its workload.
+ * Modes of ports are only read from the policy of the workload itself.
+ * @param policies the policies, oldest first. Those in other namespaces are ignored
  * @example
  * ```ts
  * import { loadManifests, ofKind, peerModes } from '@meshpass/istio';
@@ -57,7 +57,7 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
   return { general, ports };
 }
 
-/** Oldest policy in each scope. */
+/** The oldest policy in each scope. */
 interface Scopes {
   readonly mesh: PeerAuthentication | undefined;
   readonly namespace: PeerAuthentication | undefined;
@@ -82,11 +82,12 @@ function scopes(
 
 /**
  * Determines the mutual TLS modes at a workload's ztunnel. `DISABLE` means `PERMISSIVE` there, because a ztunnel always
- * accepts HBONE. istiod converts port modes to a DENY policy, which is incomplete in three cases. If the mesh is
- * `STRICT`, a workload that sets `PERMISSIVE` or `DISABLE` loses the `STRICT` mode of a port. A workload without a mode
- * loses the mesh's `STRICT` if a port is `PERMISSIVE` and a namespace policy does not set a mode. `DISABLE` on a port
- * has no effect in a `STRICT` workload without a mode, unless another port is `PERMISSIVE`.
- * @param policies as for `peerModes`
+ * accepts HBONE. istiod converts the modes of ports to a DENY policy, which is incomplete in three cases. If the mesh
+ * is `STRICT`, a workload that sets `PERMISSIVE` or `DISABLE` loses the `STRICT` mode of a port. A workload without a
+ * mode loses the mesh's `STRICT` mode if a port is `PERMISSIVE` and there is a namespace policy without a mode.
+ * `DISABLE` on a port has no effect in a `STRICT` workload without a mode of its own, unless another port is
+ * `PERMISSIVE`.
+ * @param policies the policies, as for `peerModes`
  * @example
  * ```ts
  * import { loadManifests, ofKind, ztunnelPeerModes } from '@meshpass/istio';
@@ -126,7 +127,7 @@ export function ztunnelPeerModes(
 }
 
 /**
- * Determines the mutual TLS modes of a proxy from the mesh's PeerAuthentications.
+ * Determines the mutual TLS modes of a proxy from the PeerAuthentications in a mesh.
  * @example
  * ```ts
  * import { loadManifests, peerModesOf, viewMesh } from '@meshpass/istio';
@@ -142,7 +143,7 @@ export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
 }
 
 /**
- * Lists the PeerAuthentications in the namespaces that can determine a proxy's modes.
+ * Lists the PeerAuthentications in the namespaces that can affect a proxy's modes.
  * @example
  * ```ts
  * import { loadManifests, peerAuthentications, viewMesh } from '@meshpass/istio';

@@ -1,4 +1,4 @@
-/** Source fields of AuthorizationPolicy rules, each with the equivalent condition key (`when`). */
+/** The source fields of rules in AuthorizationPolicies, each with the equivalent condition key (`when`). */
 export const SOURCE_FIELDS = [
   ['principals', 'notPrincipals', 'source.principal'],
   ['requestPrincipals', 'notRequestPrincipals', 'request.auth.principal'],

@@ -1,6 +1,6 @@
 /**
- * Determines which waypoint handles the calls to a Service, and the identity that it uses to forward them. Source:
- * pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
+ * Determines the waypoint that handles calls to a Service, and the identity that the waypoint uses to forward them.
+ * Source: pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
  */
 
 import { GATEWAY_NAME, MANAGED_GATEWAY_LABEL, type MeshProxy, WAYPOINT_CONTROLLER } from '../mesh/proxy.ts';
@@ -25,19 +25,19 @@ const HBONE_PORT = 15008;
 export interface Waypoint {
   readonly gateway: KubernetesGateway;
   readonly proxy: MeshProxy;
-  /** Principals of the waypoint's Pods, which it uses to call workloads. */
+  /** The principals of the waypoint's Pods. The waypoint uses them when it calls workloads. */
   readonly principals: readonly string[];
 }
 
-/** Waypoint of a Service, if it has one, or the reason why it is unknown. */
+/** A Service's waypoint, or the reason why it is unknown. */
 export type ServiceWaypoint =
   | { readonly waypoint: Waypoint; readonly unknown?: undefined }
   | { readonly waypoint?: undefined; readonly unknown: string };
 
 /**
- * Finds the waypoint of a Service. Callers in ambient mode that use the Service's address go through the waypoint. All
+ * Finds a Service's waypoint. Callers in ambient mode that use the Service's address go through the waypoint, while all
  * other callers connect to the Pods.
- * @returns undefined if the Service has no waypoint, so that calls go directly to a Pod's ztunnel
+ * @returns the waypoint, or undefined if the Service has none and calls go directly to the ztunnel of a Pod
  * @example
  * ```ts
  * import { loadManifests, serviceWaypoint, viewMesh } from '@meshpass/istio';
@@ -55,7 +55,7 @@ export function serviceWaypoint(
 ): ServiceWaypoint | undefined {
   const { name, namespace } = service.metadata;
   const own = labels(service.metadata.labels);
-  // A headless Service has no address of its own, so callers connect to its Pods.
+  // A headless Service does not have an address of its own, so callers connect to its Pods.
   if (own[MANAGED_GATEWAY_LABEL] !== undefined || service.spec.clusterIP === 'None') return undefined;
   const ofNamespace = view.namespaceLabels(namespace);
   const named = namedWaypoint(view, namespace, own);
@@ -82,7 +82,7 @@ export function serviceWaypoint(
 }
 
 /**
- * Whether calls from gateways to a Service go through the Service's waypoint.
+ * Whether gateways send their calls to a Service through its waypoint.
  * @example
  * ```ts
  * import { gatewaysUseWaypoint, loadManifests, viewMesh } from '@meshpass/istio';
@@ -99,8 +99,8 @@ export function gatewaysUseWaypoint(view: MeshView, { metadata }: Service): bool
 
 /**
  * Explains why it is unknown which waypoint handles calls to the address of a Pod in ambient mode. Returns undefined if
- * none does.
- * @param given the Pod's labels
+ * no waypoint does.
+ * @param given the labels of the Pod
  * @example
  * ```ts
  * import { viewMesh, whyPodWaypoint } from '@meshpass/istio';
@@ -119,17 +119,17 @@ export function whyPodWaypoint(view: MeshView, namespace: string, given: Labels)
   return isUsed ? 'a waypoint takes the calls to its own address, too, which is not evaluated' : undefined;
 }
 
-/** Waypoint that is named in labels. It may not exist or may not serve their object. */
+/** A waypoint that labels refer to. It might not exist, or might not serve the labelled object. */
 interface NamedWaypoint {
   readonly namespace: string;
   readonly name: string;
-  /** Whether another waypoint receives some of the calls. */
+  /** Whether some of the calls go to another waypoint. */
   readonly hasCanary: boolean;
 }
 
 /**
- * Returns the waypoint that a Service or Pod names, or otherwise the one that its Namespace names.
- * @param given labels of the Service or Pod
+ * Returns the waypoint named by a Service or Pod, or otherwise the one named by its Namespace.
+ * @param given the labels of the Service or Pod
  * @example
  * ```ts
  * import { namedWaypoint, viewMesh } from '@meshpass/istio';
@@ -181,7 +181,7 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
   const given = { [GATEWAY_NAME]: name, [MANAGED_GATEWAY_LABEL]: WAYPOINT_CONTROLLER };
   const pods = view.podsIn(namespace).filter((one) => one.labels[GATEWAY_NAME] === name);
   const accounts = pods.map(({ serviceAccount }) => serviceAccount);
-  // Istio creates the Pods with this ServiceAccount.
+  // Istio runs the Pods that it creates under this ServiceAccount.
   const created = labels(annotations)[SERVICE_ACCOUNT] ?? name;
   return {
     gateway,
@@ -192,7 +192,7 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
   };
 }
 
-/** Explains which object modifies the waypoint and may therefore change which calls it accepts. */
+/** Explains which object modifies the waypoint and could therefore change which calls it accepts. */
 function whyPatched(
   view: MeshView,
   { proxy, gateway }: Waypoint,
@@ -218,7 +218,7 @@ function whyPatched(
   );
 }
 
-/** Explains which policy is enforced at the waypoint by only some istiods. */
+/** Explains which policy at the waypoint is only enforced by some istiods. */
 function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Service, 'metadata'>): string | undefined {
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   const policy = [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)].find(
@@ -230,7 +230,7 @@ function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Serv
   );
 }
 
-/** Whether an EnvoyFilter without `targetRefs` modifies every kind of proxy, so that it may also modify a waypoint. */
+/** Whether an EnvoyFilter without `targetRefs` modifies all kinds of proxies, and so possibly a waypoint. */
 function changesAny({ spec }: EnvoyFilter, proxy: MeshProxy): boolean {
   return (
     selects(spec.workloadSelector?.labels, proxy.labels) &&

@@ -1,7 +1,7 @@
 /**
- * AuthorizationPolicies as a ztunnel enforces them. A ztunnel evaluates connections: ports, addresses and certificates.
- * Sources: `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of
- * ztunnel.
+ * Interprets AuthorizationPolicies the way a ztunnel enforces them. A ztunnel only evaluates properties of connections:
+ * ports, addresses and certificates. Sources: `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of
+ * Istio 1.31, and src/rbac.rs of ztunnel.
  */
 import { isIP } from 'node:net';
 import { items, record, text, texts } from '../object/members.ts';
@@ -23,8 +23,8 @@ export type ZtunnelField =
   | 'destination.port';
 
 /**
- * Test of a field. It passes if any of the values matches and none of the excluded values does. An empty list of
- * excluded values excludes nothing.
+ * A test of one field. It passes if any of the values matches and none of the excluded values does. If the list of
+ * excluded values is empty, nothing is excluded.
  */
 export interface ZtunnelTest {
   readonly field: ZtunnelField;
@@ -32,19 +32,19 @@ export interface ZtunnelTest {
   readonly notValues: readonly string[];
 }
 
-/** Rule field that a ztunnel does not evaluate. */
+/** A field of a rule that a ztunnel does not evaluate. */
 export interface UnreadField {
   readonly name: string;
-  /** Path within the rule. */
+  /** The path of the field within the rule. */
   readonly path: Path;
   /**
-   * Whether istiod ignores the field but does not treat it as an HTTP field, so that an ALLOW rule with this field is
-   * kept.
+   * Whether istiod ignores the field without treating it as an HTTP field. An ALLOW rule is kept even if it has such a
+   * field.
    */
   readonly isIgnored: boolean;
 }
 
-/** Alternative within a clause: an operation, a source or a condition. It matches if all of its tests pass. */
+/** An alternative in a clause: an operation, a source or a condition. It matches if all of its tests pass. */
 interface ZtunnelMatch {
   readonly tests: readonly ZtunnelTest[];
   readonly unread: readonly UnreadField[];
@@ -52,24 +52,24 @@ interface ZtunnelMatch {
 
 export interface ZtunnelRule {
   /**
-   * Clauses, each a list of alternatives. At least one alternative of every clause must pass. Undefined if the rule
-   * does not match any connection.
+   * The clauses of the rule. Each clause is a list of alternatives, at least one of which must pass. Undefined if the
+   * rule does not match any connections.
    */
   readonly clauses: readonly (readonly (readonly ZtunnelTest[])[])[] | undefined;
-  /** Fields that are not evaluated. */
+  /** The fields that are not evaluated. */
   readonly unread: readonly UnreadField[];
   /**
-   * Fields of the first clause in which no alternative tests anything. They are the reason why the rule matches
-   * nothing.
+   * The fields of the first clause in which no alternative tests anything. They are the reason why the rule does not
+   * match any connections.
    */
   readonly dead: readonly UnreadField[] | undefined;
 }
 
 /**
- * Reads a rule like a ztunnel does. An ALLOW rule with an HTTP field is omitted. From a DENY rule, only the HTTP fields
- * are omitted: an alternative that loses all of its fields matches nothing, and any other alternative matches more
- * connections.
- * @param action ALLOW or DENY; a ztunnel ignores policies with other actions
+ * Reads a rule the way a ztunnel does. An ALLOW rule with an HTTP field is left out. In a DENY rule, only the HTTP
+ * fields are left out: an alternative without any remaining fields matches nothing, and all other alternatives match
+ * more connections than before.
+ * @param action either ALLOW or DENY, because a ztunnel ignores policies with other actions
  * @example
  * ```ts
  * import { ztunnelRule } from '@meshpass/istio';
@@ -94,7 +94,7 @@ export function ztunnelRule({ from, to, when }: AuthorizationRule, action: Autho
   };
 }
 
-/** Lists that are tested, each with its list of excluded values. */
+/** The lists that are tested, each with the list of excluded values and the field they test. */
 const TESTED: readonly (readonly [string, string, ZtunnelField])[] = [
   ['ports', 'notPorts', 'destination.port'],
   ['ipBlocks', 'notIpBlocks', 'source.ip'],
@@ -136,7 +136,7 @@ function conditionMatch({ key, values, notValues }: AuthorizationCondition, path
   return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
 }
 
-/** Omits invalid ports and addresses. A field without values tests nothing. */
+/** Creates a test of a field, ignoring invalid ports and addresses. A field without values does not test anything. */
 function test(field: ZtunnelField, values: readonly string[], notValues: readonly string[]): readonly ZtunnelTest[] {
   const [yes, no] = [values, notValues].map((some) => some.filter((value) => isValid(field, value))) as [
     string[],
