@@ -1,13 +1,15 @@
 /**
- * Config source for a workspace's Envoy. The agent serves Envoy's secrets and receives its access logs. Broker, agent
- * and gate must agree on these values.
+ * The configuration source of a workspace's Envoy. The agent serves Envoy's secrets and receives its access logs. The
+ * broker, the agent and the gate must agree on these values.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 
-/** Name of the agent's cluster. */
+/** The name of the cluster that Envoy uses to connect to the agent. */
 export const AGENT_CLUSTER = 'agent';
 
-/** `envoy.config.core.v3.ConfigSource` for every secret. A configuration must not contain any other. */
+/**
+ * The `envoy.config.core.v3.ConfigSource` of every secret. A configuration must not use any other source for secrets.
+ */
 export const AGENT_CONFIG_SOURCE: JsonObject = {
   resource_api_version: 'V3',
   api_config_source: {

@@ -1,4 +1,7 @@
-/** Applies the allow list in the agent, which either accepts a whole configuration or rejects it with all reasons. */
+/**
+ * Applies the allow list in the agent. The agent either accepts a whole configuration, or rejects it and reports all
+ * reasons.
+ */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { quoteUntrusted } from './allow/names.ts';
@@ -20,9 +23,9 @@ import { decodeMessage, walkResource } from './walk.ts';
 import { type CheckedResource, checkResourceReferences } from './whole.ts';
 
 /**
- * Checks a broker's configuration against the allow list.
- * @returns refusals, at most MAX_REFUSALS. Empty if the configuration is accepted. Pass the messages that
- *   `readConfiguration` returns to Envoy, not the broker's bytes: two parsers may decode the same bytes differently
+ * Checks a configuration from the broker against the allow list.
+ * @returns the refusals, at most MAX_REFUSALS, or an empty list if the configuration is accepted. Send the messages
+ *   from `readConfiguration` to Envoy, not the bytes from the broker, which two parsers might decode differently
  */
 export function checkConfiguration(
   configuration: WorkspaceConfiguration,
@@ -32,8 +35,8 @@ export function checkConfiguration(
 }
 
 /**
- * Checks a configuration like `checkConfiguration`, and also returns the checked messages if there are no refusals.
- * Unknown parts are reported as refusals.
+ * Checks a configuration in the same way as `checkConfiguration`, and also returns the checked messages if there are no
+ * refusals. Unknown parts are reported as refusals.
  */
 export function readConfiguration(configuration: WorkspaceConfiguration, expected: ExpectedValues) {
   const refusals: Refusal[] = [];
@@ -56,7 +59,7 @@ export function readConfiguration(configuration: WorkspaceConfiguration, expecte
   return result;
 }
 
-/** Thrown to end the check early, because the configuration has already been rejected. */
+/** Thrown to stop the check early, because the configuration has already been rejected. */
 class Enough extends Error {}
 
 function checkAll(
@@ -98,7 +101,7 @@ function checkAll(
   checkResourceReferences(checked, refuse);
 }
 
-/** Checks the limits that can be checked without decoding. */
+/** Checks the limits that can be checked before decoding anything. */
 function bound({ listeners, clusters, routes }: WorkspaceConfiguration): string | undefined {
   const count = listeners.length + clusters.length + routes.length;
   if (count > MAX_RESOURCES) return `${count} resources; at most ${MAX_RESOURCES} are accepted`;

@@ -1,17 +1,19 @@
 /**
- * Counts the values of a message before decoding it, because two bytes on the wire can become an object of hundreds of
- * bytes in memory.
+ * Counts the values in a message before decoding it. Two bytes on the wire can become an object of hundreds of bytes in
+ * memory.
  */
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
-/** Charge for an unknown field, in values. Unknown fields are rejected and cost more than other fields. */
+/**
+ * The number of values that an unknown field counts as. Unknown fields are rejected, and cost more than other fields.
+ */
 const UNKNOWN = 64;
 
 /**
  * Reads the wire format (protobuf, "Encoding") without storing any of the values.
- * @param depth maximum nesting of messages
- * @param count called for every value and every list item. May throw to stop counting
+ * @param depth the maximum depth of nested messages
+ * @param count called for every value and every list item. It can throw to stop counting
  * @throws Error if the bytes cannot be decoded or are nested too deeply
  */
 export function countValues(
@@ -45,9 +47,9 @@ export function countValues(
   }
 
   /**
-   * Visits the fields up to `end`.
-   * @param found called with the number of each field and, if the field has one, its length. Any part of the field that
-   *   the callback does not read is skipped
+   * Visits all fields up to a position.
+   * @param found called with the number of each field and with its length, if it has one. If the callback does not read
+   *   the whole field, the rest of it is skipped
    */
   function each(end: number, found: (number: number, length: number | undefined) => void): void {
     while (reader.pos < end) {
@@ -67,7 +69,7 @@ export function countValues(
   }
 }
 
-/** Whether the numbers of a field share one length prefix. Each number then occupies at least one byte. */
+/** Whether the numbers in a field share a single length prefix. If so, each number takes at least one byte. */
 function isPacked(field: DescField): boolean {
   return field.fieldKind === 'list' && (field.listKind === 'enum' || field.packed);
 }

@@ -1,4 +1,4 @@
-/** Envoy configuration as data: its types, and which parts of it a workspace accepts. */
+/** Envoy configuration as data: its types, and the parts of it that a workspace accepts. */
 
 export { AGENT_CLUSTER, AGENT_CONFIG_SOURCE } from './agent-source.ts';
 export { checkConfiguration, readConfiguration } from './check.ts';

@@ -1,4 +1,4 @@
-/** Applies the allow list in the broker, which removes and reports all parts that a workspace would reject. */
+/** Applies the allow list in the broker. The broker removes and reports all parts that a workspace would reject. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { type ExpectedValues, type LeftOut, MAX_DEPTH, MAX_OMISSIONS, MAX_RESOURCE_BYTES } from './configuration.ts';
@@ -7,12 +7,12 @@ import { pack } from './types.ts';
 import { walkResource } from './walk.ts';
 
 /**
- * Removes all parts of a resource that `checkConfiguration` would refuse because of their type, field or value, such as
- * filters, access loggers and routes. Removes the whole resource if omitting a part would change its meaning. This
- * prevents one team's EnvoyFilter from making every workspace refuse its configuration.
- * @returns the omitted parts and the resource, which is undefined if it was removed as a whole
- * @param expected values of the workspace. If absent, names are not checked. Call again with `expected` once all names
- *   are final
+ * Removes all parts of a resource, such as filters, access loggers and routes, that `checkConfiguration` would refuse
+ * because of their type, field or value. Removes the whole resource if its meaning would otherwise change. Without
+ * this, the EnvoyFilter of a single team could make every workspace refuse its configuration.
+ * @returns the parts that were omitted, and the resource, which is undefined if it was removed as a whole
+ * @param expected the values of the workspace. If absent, names are not checked. Call the function again with
+ *   `expected` when all names are final
  * @example
  * ```ts
  * import { messageOf, pack, reduceResource, CLUSTER } from '@meshpass/envoy';

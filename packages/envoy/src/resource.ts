@@ -1,12 +1,12 @@
-/** Kinds of resources that a workspace accepts. */
+/** The kinds of resources that a workspace accepts. */
 import type { DescMessage } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from './types.ts';
 
 export interface Kind {
-  /** Display name, such as `Cluster`. */
+  /** The name to display, such as `Cluster`. */
   readonly title: string;
-  /** Configuration field that lists resources of this kind. */
+  /** The field of the configuration that lists resources of this kind. */
   readonly list: 'clusters' | 'listeners' | 'routes';
   readonly type: DescMessage;
 }
@@ -17,7 +17,7 @@ export const KINDS: readonly Kind[] = [
   { title: 'RouteConfiguration', list: 'routes', type: messageType(ROUTE_CONFIGURATION) },
 ];
 
-/** Returns the kind of a packed resource, or undefined for types that a workspace does not accept. */
+/** Returns the kind of a packed resource, or undefined if a workspace does not accept its type. */
 export function kindOf({ typeUrl }: Any): Kind | undefined {
   return KINDS.find(({ type }) => typeUrl === TYPE_URL_PREFIX + type.typeName);
 }

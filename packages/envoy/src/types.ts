@@ -1,4 +1,4 @@
-/** Protobuf descriptors of Envoy's API, version 3. Messages are read, written and visited by reflection. */
+/** The protobuf descriptors of Envoy's API, version 3. Messages are read, written and visited by reflection. */
 import { gunzipSync } from 'node:zlib';
 import {
   createFileRegistry,
@@ -15,12 +15,17 @@ import {
 import { type Any, AnySchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { DESCRIPTORS } from './generated/descriptors.ts';
 
-/** Registry of all supported Envoy messages, enums and services (listed in packages/envoy/generate/main.go). */
+/**
+ * The registry of all supported Envoy messages, enums and services, which are listed in
+ * packages/envoy/generate/main.go.
+ */
 export const registry: FileRegistry = createFileRegistry(
   fromBinary(FileDescriptorSetSchema, gunzipSync(Buffer.from(DESCRIPTORS, 'base64'))),
 );
 
-/** Prefix of the type URL in an `Any`, which is `type.googleapis.com/FULL.NAME` (protobuf, any.proto). */
+/**
+ * The prefix of the type URL in an `Any`. The URL has the form `type.googleapis.com/FULL.NAME` (protobuf, any.proto).
+ */
 export const TYPE_URL_PREFIX = 'type.googleapis.com/';
 
 export const CLUSTER = 'envoy.config.cluster.v3.Cluster';
@@ -30,8 +35,8 @@ export const CLUSTER_LOAD_ASSIGNMENT = 'envoy.config.endpoint.v3.ClusterLoadAssi
 export const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
 /**
- * Returns a message's descriptor.
- * @param name full name, such as `envoy.config.cluster.v3.Cluster`
+ * Returns the descriptor of a message.
+ * @param name the full name, such as `envoy.config.cluster.v3.Cluster`
  * @throws Error if the type was not generated, which is a bug
  */
 export function messageType(name: string): DescMessage {
@@ -39,8 +44,8 @@ export function messageType(name: string): DescMessage {
 }
 
 /**
- * Returns a service's descriptor.
- * @param name full name, such as `envoy.service.discovery.v3.AggregatedDiscoveryService`
+ * Returns the descriptor of a service.
+ * @param name the full name, such as `envoy.service.discovery.v3.AggregatedDiscoveryService`
  * @throws Error if the type was not generated, which is a bug
  */
 export function serviceType(name: string): DescService {
@@ -53,8 +58,8 @@ function generated<T>(found: T | undefined, name: string): T {
 }
 
 /**
- * Converts a message to protobuf JSON, with the field names that Envoy's documentation uses (`connect_timeout`) and
- * with `@type` for embedded messages.
+ * Converts a message to protobuf JSON. Fields have the names used in Envoy's documentation (`connect_timeout`), and
+ * embedded messages contain `@type`.
  */
 export function toProtoJson(message: Message): JsonValue {
   return toJson(messageType(message.$typeName), message, { registry, useProtoFieldName: true });
@@ -94,7 +99,7 @@ export function pack(message: Message): Any {
 
 /**
  * Creates a route that responds with a Meshpass error.
- * @param code error code
+ * @param code the Meshpass error code
  */
 export function createErrorRoute(status: number, code: string, description: string): Message {
   const text = JSON.stringify({ error: 'access_denied', error_code: code, error_description: description });

@@ -1,5 +1,6 @@
 /**
- * Checks a message against the allow list. The agent rejects a message with unacceptable parts. The broker omits them.
+ * Checks a message against the allow list. The agent rejects a message with parts that are not accepted, while the
+ * broker removes these parts.
  */
 import {
   type DescEnum,
@@ -23,22 +24,24 @@ import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
 
 export interface WalkOptions {
   readonly expected: ExpectedValues | undefined;
-  /** Whether to omit rejected parts instead of rejecting the message. As few parts as possible are omitted. */
+  /** Whether to omit rejected parts instead of rejecting the whole message. As few parts as possible are omitted. */
   readonly repair: boolean;
-  /** Called with each refusal or, if `repair` is set, with each omission. */
+  /** Called for each refusal or, if `repair` is set, for each omission. */
   found(finding: LeftOut): void;
   refer(kind: Reference, name: string): void;
-  /** Called before decoding, with the number of values to decode. May throw to end the walk. */
+  /** Called with the number of values before they are decoded. It can throw to stop the walk. */
   count(values: number): void;
-  /** Called for each message, with the memory in KiB that Envoy needs for it. May throw to end the walk. */
+  /**
+   * Called for each message with the amount of memory that Envoy needs for it, in KiB. It can throw to stop the walk.
+   */
   spend(kib: number): void;
 }
 
 /**
- * Walks a resource. Every `Any` is encoded again from its decoded message, so that Envoy decodes exactly what was
+ * Walks a resource. Every `Any` is encoded again from the decoded message, so that Envoy decodes exactly what was
  * checked.
- * @param message message to check, which is modified in place
- * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
+ * @param message the message to check, which is modified in place
+ * @returns the reason for rejecting the whole message, or undefined if it is accepted, possibly after `repair`
  */
 export function walkResource(message: Message, visit: WalkOptions): LeftOut | undefined {
   return new Walk(visit).message(reflect(messageType(message.$typeName), message), '', 0);
@@ -99,7 +102,7 @@ class Walk {
     return undefined;
   }
 
-  /** Checks the required fields, and then the message as a whole. */
+  /** Checks that the required fields are set, and then checks the message as a whole. */
   #complete(message: ReflectMessage, entry: MessageRule, where: string): Result {
     const missing = missingOf(message, entry);
     if (missing) return this.#refuse(`${message.desc.typeName}.${missing}`, where, `${missing} must be set`);
@@ -108,8 +111,8 @@ class Walk {
   }
 
   /**
-   * Omits every rejected condition from a rejected message. The remaining conditions match the same requests and some
-   * others.
+   * Removes every rejected condition from a rejected message. The remaining conditions match at least the same
+   * requests.
    */
   #fewer(message: ReflectMessage, entry: MessageRule, where: string, depth: number): void {
     message.setUnknown([]);
@@ -172,7 +175,7 @@ class Walk {
     return failed;
   }
 
-  /** Reports that a rejected item is omitted or replaced. Returns whether the rule allows that. */
+  /** Reports that a rejected item is omitted or replaced. Returns whether its rule allows this. */
   #omit(finding: LeftOut, where: string, { each, instead }: Rule): boolean {
     const may = this.#visit.repair && (each ?? instead) !== undefined;
     if (may) this.#visit.found({ ...finding, where });
@@ -231,7 +234,7 @@ class Walk {
     return reason === undefined ? undefined : this.#refuse(nameOf(field), where, reason);
   }
 
-  /** Reports a refusal immediately. If `repair` is set, the caller that omits the part reports it instead. */
+  /** Reports a refusal immediately. If `repair` is set, it is reported by the caller that omits the part. */
   #refuse(what: string, where: string, reason: string): LeftOut {
     const finding = { what, where, reason };
     if (!this.#visit.repair) this.#visit.found(finding);
@@ -240,8 +243,8 @@ class Walk {
 }
 
 /**
- * Counts the values of a message, and then decodes it.
- * @returns undefined if the bytes are invalid
+ * Counts the values in a message, and then decodes it.
+ * @returns the message, or undefined if the bytes are invalid
  */
 export function decodeMessage(
   type: DescMessage,
@@ -268,7 +271,7 @@ export function decodeMessage(
 
 const WRAPPED_NUMBERS = ['google.protobuf.UInt32Value', 'google.protobuf.UInt64Value', 'google.protobuf.DoubleValue'];
 
-/** Checks a duration or a number, which may be wrapped in a message, against the bounds of its field. */
+/** Checks a duration or a number against the bounds of its field. The value may be wrapped in a message. */
 function checkBounds(value: unknown, field: DescField): string | undefined {
   const { typeName } = field.parent;
   if (isMessage(value)) {
@@ -280,7 +283,7 @@ function checkBounds(value: unknown, field: DescField): string | undefined {
     const isDouble = value.desc.typeName === 'google.protobuf.DoubleValue';
     return checkNumber((value.message as Message & { readonly value: number | bigint }).value, isDouble, field);
   }
-  // Fields of these messages were checked together with the message.
+  // The fields of these messages were already checked together with the message.
   if (typeName.startsWith('google.protobuf.') || field.enum) return undefined;
   return checkNumber(value, field.scalar === ScalarType.DOUBLE, field);
 }
@@ -289,11 +292,11 @@ function checkNumber(value: unknown, isDouble: boolean, field: DescField): strin
   if (typeof value !== 'bigint' && typeof value !== 'number') return undefined;
   const { integer, double } = boundsOf(field.parent.typeName, field.name);
   const most = isDouble ? double : integer;
-  // Every comparison with NaN is false, so NaN is rejected.
+  // This also rejects NaN, because every comparison with NaN is false.
   return Number(value) <= most ? undefined : `${value} is more than ${most}`;
 }
 
-/** Explains why text is too long. Returns undefined if it is not. */
+/** Explains why a string is too long, or returns undefined if it is not. */
 function checkText(text: string, longest: number): string | undefined {
   return text.length > longest ? `text of ${text.length} characters; at most ${longest} are accepted` : undefined;
 }
@@ -307,12 +310,12 @@ function ruleOf(entry: MessageRule, name: string): Rule | undefined {
   return entry.fields?.[name] ?? (names.has(name) ? ANYTHING : undefined);
 }
 
-/** Whether omitting the field changes the message's meaning. */
+/** Whether omitting a field would change the meaning of the message. */
 function isVital(entry: MessageRule, rule: Rule | undefined, field: DescField): boolean {
   return entry.whole || rule?.needed || (!rule && field.oneof !== undefined);
 }
 
-/** Returns the first required field or oneof that is not set. */
+/** Returns the first required field or oneof that is not set, if any. */
 function missingOf(message: ReflectMessage, { set = [], oneOf = [] }: MessageRule): string | undefined {
   const { fields, oneofs } = message.desc;
   const field = set.find((name) => !message.isSet(fields.find((one) => one.name === name)!));

@@ -1,11 +1,11 @@
-/** Checks that apply to a configuration as a whole: names must be unique, and references must resolve. */
+/** Checks that apply to a configuration as a whole. Names must be unique, and references must resolve. */
 import type { Message } from '@bufbuild/protobuf';
 import { quoteUntrusted } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import type { Kind } from './resource.ts';
 
 export interface CheckedResource {
-  /** Display name. */
+  /** The name to display. */
   readonly resource: string;
   readonly kind: Kind;
   readonly name: string;
@@ -17,7 +17,8 @@ type Refuse = (resource: string, path: string, reason: string) => void;
 
 /**
  * Rejects references that do not resolve. Envoy would wait for a missing route configuration, and the name of a missing
- * internal listener may match one of the agent's. A cluster may be missing: Envoy then responds with 503, as in a Pod.
+ * internal listener could be that of one of the agent's. Clusters may be missing: Envoy then responds with status 503,
+ * just like in a Pod.
  */
 export function checkResourceReferences(checked: readonly CheckedResource[], refuse: Refuse): void {
   const byName = indexNames(checked, refuse);
@@ -39,10 +40,7 @@ export function checkResourceReferences(checked: readonly CheckedResource[], ref
       refuse(one.resource, '', 'an internal listener must not lead to another one, because requests could loop');
 }
 
-/**
- * Indexes the resources by list and name. Rejects a second resource with the same name, and a second listener on the
- * same socket.
- */
+/** Indexes resources by list and name. Rejects resources that have the same name, and listeners on the same socket. */
 function indexNames(checked: readonly CheckedResource[], refuse: Refuse): ReadonlyMap<string, CheckedResource> {
   const byName = new Map<string, CheckedResource>();
   const sockets = new Map<string, string>();
@@ -60,7 +58,7 @@ function indexNames(checked: readonly CheckedResource[], refuse: Refuse): Readon
 }
 
 /**
- * Creates a function that checks whether a resource reaches an internal listener through routes and clusters. Each
+ * Creates a function that checks whether a resource leads to an internal listener through its routes and clusters. Each
  * resource is visited only once.
  */
 function leadsToInternal(byName: ReadonlyMap<string, CheckedResource>): (from: CheckedResource) => boolean {

@@ -1,4 +1,4 @@
-/** Rules for clusters. A cluster may reach services only through the tunnel. */
+/** The rules for clusters. A cluster can only reach services through the tunnel. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { HTTP_PROTOCOL_OPTIONS, metadataKey, ownName, protocolOptionsKey, quoteUntrusted } from './names.ts';
 import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
@@ -38,8 +38,8 @@ function listenerOf(endpoint: ReflectMessage): string {
 }
 
 /**
- * Whether Envoy always uses TLS to the endpoint. All accepted transport sockets use TLS, so it is enough that one
- * applies: the cluster's own, or the first one that matches the endpoint.
+ * Whether Envoy always uses TLS when it connects to an endpoint. All accepted transport sockets use TLS, so it is
+ * enough that one of them applies: either that of the cluster, or the first one that matches the endpoint.
  */
 function alwaysTls(cluster: ReflectMessage, endpoint: ReflectMessage): boolean {
   if (part(cluster, 'transport_socket')) return true;
@@ -86,7 +86,7 @@ export const CLUSTER_TYPES: AllowList = {
     },
     check: checkCluster,
   },
-  // All filters are rejected. This entry exists so that a refusal reports the type of each filter.
+  // All filters are rejected. They are listed here so that a refusal includes the filter type.
   [`${CLUSTER_V3}Filter`]: { whole: true, free: 'name', fields: { typed_config: { any: [] } } },
   [`${CLUSTER_V3}Cluster.TransportSocketMatch`]: { whole: true, free: 'name match transport_socket' },
   [`${CLUSTER_V3}Cluster.CommonLbConfig`]: {

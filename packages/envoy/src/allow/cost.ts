@@ -1,16 +1,16 @@
 /**
- * Estimates how much memory Envoy needs for a configuration, because many values that are within their bounds can add
- * up to too much. Each charge is the measured growth of Envoy's memory, rounded up.
+ * Estimates how much memory Envoy needs for a configuration. Even if all values are within their bounds, they can add
+ * up to too much. Each charge is based on how much Envoy's memory grew in measurements, rounded up.
  */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { programSize } from '@meshpass/identity/regex/program-size';
 import { CONNECTION_MANAGER } from './http.ts';
 
-/** Charge for a message whose type is not listed below, KiB. */
+/** The charge for a message whose type is not listed below, in KiB. */
 const MESSAGE = 0.5;
 /**
- * Charges by message type, KiB. Each cluster and each HTTP stack has hundreds of statistics. Each TLS context has its
- * own copy of its certificates and ciphers.
+ * The charges by message type, in KiB. Each cluster and each HTTP stack has hundreds of statistics. Each TLS context
+ * has its own copy of its certificates and ciphers.
  */
 const BY_TYPE: Readonly<Record<string, number>> = {
   'envoy.config.cluster.v3.Cluster': 64,
@@ -23,28 +23,28 @@ const BY_TYPE: Readonly<Record<string, number>> = {
   'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': 48,
 };
 const REGEX = 'envoy.type.matcher.v3.RegexMatcher';
-/** RE2 instructions that fit into 1 KiB. RE2 needs about 5 bytes per instruction. */
+/** The number of RE2 instructions that fit in 1 KiB. Each of them needs about 5 bytes. */
 const INSTRUCTIONS_PER_KIB = 128;
-/** `re2.max_program_size.error_level` in Envoy's bootstrap. Envoy rejects larger programs. */
+/** The value of `re2.max_program_size.error_level` in Envoy's bootstrap. Envoy rejects larger programs. */
 const MAX_INSTRUCTIONS = 32_768;
-/** Instructions for any UTF-8 character, and therefore also for a negated class. */
+/** The number of instructions that match any UTF-8 character. A negated class needs as many. */
 const ANY_CHARACTER = 12;
-/** Instructions for a Unicode class. `\p{L}` has about 600 ranges. */
+/** The number of instructions for a Unicode class. `\p{L}` has about 600 ranges. */
 const UNICODE_CLASS = 4_096;
 
-/** Returns an upper bound of the memory that Envoy needs for one message, excluding nested messages, KiB. */
+/** Returns an upper bound for the memory that Envoy needs for a message without its nested messages, in KiB. */
 export function envoyMemoryCost({ desc, message }: ReflectMessage): number {
   if (desc.typeName !== REGEX) return BY_TYPE[desc.typeName] ?? MESSAGE;
   return 1 + regexSize((message as unknown as { regex: string }).regex) / INSTRUCTIONS_PER_KIB;
 }
 
 /**
- * Returns an upper bound of the number of instructions that RE2 compiles a regular expression to. `\Q` is charged the
- * maximum, because it suspends the usual meaning of all characters until `\E`.
+ * Returns an upper bound for the number of RE2 instructions that a regular expression compiles to. An expression with
+ * `\Q` is charged the maximum, because all characters up to `\E` lose their usual meaning.
  */
 function regexSize(regex: string): number {
   if (regex.includes('\\Q')) return MAX_INSTRUCTIONS;
-  // A case-insensitive letter matches up to three characters of up to three bytes each.
+  // A letter that ignores case can match up to three characters of up to three bytes each.
   const literal = /\(\?[a-zA-Z]*i/.test(regex) ? 6 : 1;
   return Math.min(
     MAX_INSTRUCTIONS,
@@ -54,7 +54,7 @@ function regexSize(regex: string): number {
 
 function atomSize(atom: string, literal: number): number {
   if (/^[\w/-]$/.test(atom)) return literal;
-  // Simple character classes that contain only one-byte characters, such as [0-9a-f].
+  // Simple character classes that only contain characters of one byte, such as [0-9a-f].
   if (/^\[[\w-]+\]$/.test(atom)) return literal * atom.length;
   return literal * (4 * atom.length + ANY_CHARACTER) + UNICODE_CLASS * (atom.split(/\\p/i).length - 1);
 }

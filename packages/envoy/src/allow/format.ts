@@ -1,14 +1,14 @@
 /**
- * Rules for header values in routes. They are the only accepted text in which Envoy substitutes commands (Envoy
- * documentation, "Custom request/response headers"). The gate also rejects values that Envoy would reject, because a
- * single invalid header makes Envoy reject all routes of a port.
+ * The rules for header values in routes. These are the only accepted strings in which Envoy substitutes commands (Envoy
+ * documentation, "Custom request/response headers"). The gate also rejects values that Envoy would reject, because
+ * Envoy rejects all routes of a port if a single header is invalid.
  */
 import { quoteUntrusted } from './names.ts';
 import { type Check, rule } from './rule.ts';
 
 /**
- * Commands that describe the request, the connection or the time. All others are rejected: `%ENVIRONMENT(NAME)%` would
- * send the workspace's environment to a service.
+ * Commands that describe the request, the connection or the time. All others are rejected. For example,
+ * `%ENVIRONMENT(NAME)%` would send environment variables of the workspace to a service.
  */
 export const FORMAT_COMMANDS: readonly string[] = [
   ...['REQ', 'RESP', 'START_TIME', 'BYTES_RECEIVED', 'BYTES_SENT', 'CONNECTION_ID', 'DURATION', 'PROTOCOL'],
@@ -19,7 +19,7 @@ export const FORMAT_COMMANDS: readonly string[] = [
   ...['DOWNSTREAM_LOCAL_ADDRESS', 'DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT', 'DOWNSTREAM_LOCAL_PORT'],
   ...['DOWNSTREAM_REMOTE_ADDRESS', 'DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT', 'DOWNSTREAM_REMOTE_PORT'],
 ];
-/** Commands that take a header name as their argument. Other commands, except `START_TIME`, take no argument. */
+/** The commands whose argument is the name of a header. No other command has an argument, except for `START_TIME`. */
 const READS_HEADER: readonly (string | undefined)[] = ['REQ', 'RESP'];
 
 /** Matches `%%`, `%COMMAND%`, `%COMMAND(ARGUMENT)%`, `%COMMAND(ARGUMENT):LENGTH%`, or any other percent sign. */
@@ -44,7 +44,7 @@ function command(name: string | undefined, argument: string | undefined, tokenHe
 
 /**
  * Checks a header value.
- * @param bytes header value as text or as bytes. Some Envoy versions substitute commands in both
+ * @param bytes the header value as text or as bytes. Some versions of Envoy substitute commands in both
  */
 const value: Check<string | Uint8Array> = (bytes, { expected }) => {
   const text = typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('latin1');
@@ -60,8 +60,8 @@ const value: Check<string | Uint8Array> = (bytes, { expected }) => {
 };
 
 /**
- * Checks the name of a header to add or remove. Envoy refuses to modify the host and HTTP/2 pseudo-headers, whose names
- * begin with a colon.
+ * Checks the name of a header to add or remove. Envoy does not allow changing the host header or the HTTP/2
+ * pseudo-headers, whose names begin with a colon.
  */
 const name: Check<string> = (header) =>
   NAME.test(header) && header.toLowerCase() !== 'host'
@@ -70,5 +70,5 @@ const name: Check<string> = (header) =>
 
 export const HEADER_VALUE = rule(value);
 export const HEADER_NAME = rule(name);
-/** Rule for a list of header names. Each name can be omitted separately. */
+/** The rule for a list of header names. If a name is rejected, only that name is removed. */
 export const HEADER_NAMES = rule(name, { each: true });

@@ -1,4 +1,4 @@
-/** Rules for HTTP filters and their per-route settings. */
+/** The rules for HTTP filters and their per-route settings. */
 import type { AllowList } from './rule.ts';
 
 export const CONNECTION_MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
@@ -9,7 +9,7 @@ const CORS = 'envoy.extensions.filters.http.cors.v3.';
 const GRPC_STATS = 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig';
 
 export const HTTP_FILTERS: readonly string[] = [ROUTER, `${FAULT}HTTPFault`, `${CORS}Cors`, GRPC_STATS];
-/** Types of settings for these filters in a virtual host, route or weighted cluster. */
+/** The types of the settings that these filters can have in a virtual host, route or weighted cluster. */
 export const ROUTE_FILTERS: readonly string[] = [`${FAULT}HTTPFault`, `${CORS}CorsPolicy`];
 
 export const HTTP_TYPES: AllowList = {

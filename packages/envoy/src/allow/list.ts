@@ -1,4 +1,7 @@
-/** Allow list: every message type that a workspace's configuration may contain, with its accepted fields. */
+/**
+ * The allow list. It contains every message type that a workspace's configuration may use, along with the accepted
+ * fields.
+ */
 import { CLUSTER_TYPES } from './cluster.ts';
 import { HTTP_TYPES } from './http.ts';
 import { LISTENER_TYPES } from './listener.ts';

@@ -1,4 +1,4 @@
-/** Rules for listeners: TCP sockets on service addresses, with filters for HTTP and TCP. */
+/** The rules for listeners. They are TCP sockets on service addresses, with filters for HTTP and TCP. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { CONNECTION_MANAGER, HTTP_FILTERS, ROUTER } from './http.ts';
 import { clusterName, filterName, ownName } from './names.ts';
@@ -14,7 +14,7 @@ const routeName: Check<string> = (name, context) => {
   context.refer('route', name);
   return ownName(name, context);
 };
-/** Accepts only WebSocket upgrades. CONNECT would turn the listener into an open proxy. */
+/** Accepts upgrades to WebSocket only. CONNECT would turn the listener into an open proxy. */
 const upgrade: Check<string> = (type) =>
   type.toLowerCase() === 'websocket' ? undefined : 'only upgrades to WebSocket are accepted';
 
@@ -39,7 +39,7 @@ function checkManager(manager: ReflectMessage): string | undefined {
   return isLast ? undefined : 'the last HTTP filter must be the router';
 }
 
-/** Returns the type of a filter's `typed_config`. */
+/** Returns the type of a filter's `typed_config`, or an empty string if it has none. */
 function typeOf(filter: ReflectMessage): string {
   const config = part(filter, 'typed_config');
   return config
@@ -122,8 +122,8 @@ export const LISTENER_TYPES: AllowList = {
     fields: { config_source: rule(adsSource, { leaf: true }), route_config_name: rule(routeName) },
   },
   [`${MANAGER}Tracing`]: { free: 'client_sampling random_sampling overall_sampling max_path_tag_length provider' },
-  // All tracers are rejected, because they connect to their own hosts. This entry exists so that a refusal reports the
-  // type of each tracer.
+  // All tracers are rejected, because they connect to hosts of their own. They are listed here so that a refusal
+  // includes the tracer type.
   'envoy.config.trace.v3.Tracing.Http': extension([]),
   [`${MANAGER}UpgradeConfig`]: {
     whole: true,

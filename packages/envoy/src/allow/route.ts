@@ -1,4 +1,4 @@
-/** Rules for routes, which map a service's requests to clusters. */
+/** The rules for routes, which assign the requests of a service to clusters. */
 import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import { createErrorRoute } from '../types.ts';
 import { HEADER_NAME, HEADER_NAMES, HEADER_VALUE } from './format.ts';
@@ -10,7 +10,7 @@ const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities
 const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
 
 const perFilter: Rule = { keys: filterName, each: true, any: ROUTE_FILTERS };
-/** Header operations. Each can be omitted separately without affecting other headers or routes. */
+/** Header operations. Each of them can be removed without affecting other headers or routes. */
 const HEADERS: Readonly<Record<string, Rule>> = {
   request_headers_to_add: { each: true },
   request_headers_to_remove: HEADER_NAMES,
@@ -27,8 +27,9 @@ const ROUTE_V3 = 'envoy.config.route.v3.';
 const UNSUPPORTED = 502;
 
 /**
- * Creates a direct response that replaces a rejected route, so that the route's requests do not fall through to later
- * routes. If a condition was rejected, the response also matches some requests that were meant for later routes.
+ * Creates a direct response that takes the place of a rejected route. Without it, requests for that route would be
+ * handled by later routes. If a condition of the route was rejected, the response also matches some requests that were
+ * meant for later routes.
  */
 function refusal(
   route: ReflectMessage,

@@ -1,6 +1,6 @@
 /**
- * Rules for the addresses that Envoy listens on or connects to, and for its configuration sources. Each must equal one
- * of a few fixed messages.
+ * The rules for the addresses that Envoy listens on or connects to, and for its configuration sources. Each of them
+ * must be equal to one of a few fixed messages.
  */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
@@ -16,16 +16,16 @@ const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
 const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_CONFIG_SOURCE);
 
-/** Requires ADS, which is the stream that the agent serves. */
+/** Checks that a configuration source is ADS, the stream that the agent serves. */
 export const adsSource: Check<ReflectMessage> = (source) =>
   same(source, byAds) || same(source, byAdsAtOnce) ? undefined : 'configuration may only come from ADS';
 
-/** Whether a source is the agent. The agent serves certificates and roots. */
+/** Whether a configuration source is the agent, which serves certificates and roots. */
 export function isAgentSource(source: ReflectMessage): boolean {
   return same(source, ofAgent);
 }
 
-/** Requires a TCP socket on a service address. */
+/** Checks that an address is a TCP socket on one of the service addresses. */
 export const serviceAddress: Check<ReflectMessage> = (address) => {
   const socket = part(address, 'socket_address');
   if (!socket) return 'only TCP sockets are accepted as listeners';
@@ -38,7 +38,9 @@ export const serviceAddress: Check<ReflectMessage> = (address) => {
   return same(address, plainSocket) ? undefined : 'a listener must consist of only an address and a port';
 };
 
-/** Requires an internal listener of the same Envoy, so that endpoints cannot be network addresses. */
+/**
+ * Checks that an address is an internal listener of the same Envoy. Endpoints can therefore never be network addresses.
+ */
 export const internalAddress: Check<ReflectMessage> = (address) => {
   const internal = part(address, 'envoy_internal_address');
   if (!internal) return 'endpoints are accepted only behind the tunnel, by the name of an internal listener';

@@ -1,4 +1,7 @@
-/** Rules for TLS to a workload. Envoy must verify the workload's SPIFFE id, and all keys must come from the agent. */
+/**
+ * The rules for TLS to a workload. Envoy must verify the SPIFFE id of the workload, and all keys must come from the
+ * agent.
+ */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { grantFromName, quoteUntrusted, serverName } from './names.ts';
 import { type AllowList, type Check, type Context, extension, items, part, rule, scalar } from './rule.ts';
@@ -6,7 +9,7 @@ import { isAgentSource } from './sources.ts';
 
 const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const ROOTS = 'roots';
-/** SAN type URI (envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher.SanType). */
+/** The SAN type URI (envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher.SanType). */
 const URI = 3;
 const PATH = /^\/ns\/[a-z0-9-]{1,63}\/sa\/[a-z0-9.-]{1,253}$/;
 /** TLSv1_0 and TLSv1_1 (TlsParameters.TlsProtocol). For clients, 0 means TLS 1.2. */
@@ -43,7 +46,7 @@ function isFromAgent(secret: ReflectMessage): boolean {
   return secret.getUnknown() === undefined && source !== undefined && isAgentSource(source);
 }
 
-/** Returns the grant that a cluster's name begins with. The cluster presents that grant's identity. */
+/** Returns the grant at the start of the cluster's name. The cluster presents the identity of this grant. */
 export function clusterGrant({ parents, expected }: Context): string | undefined {
   return grantFromName(scalar<string>(parents[0]!, 'name'), expected!);
 }
