@@ -1,15 +1,15 @@
 /**
- * Remembers which address of a host name failed last. Node.js tries the next address when a connection is refused, but
- * every request starts with the first one. Without this memory, a first address that accepts connections but never
+ * Remembers which address of a host name failed last. Node.js tries the next address if a connection is refused, but
+ * every request starts with the first one. Without this module, a first address that accepts connections but never
  * responds would stall every request.
  */
 import { type LookupAddress, type LookupOptions, lookup as resolve } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 
 export interface AddressLookup {
-  /** Function to pass as the `lookup` option of requests or agents. */
+  /** The function to pass as the `lookup` option of requests or agents. */
   readonly lookup: LookupFunction;
-  /** Moves this address (as in `socket.remoteAddress`) to the end of later lookup results. */
+  /** Moves an address (as in `socket.remoteAddress`) to the end of all later lookup results. */
   readonly failed: (address: string | undefined) => void;
 }
 
@@ -20,8 +20,8 @@ type Resolve = (
 ) => void;
 
 /**
- * Creates a lookup that orders addresses by recent failure.
- * @param system resolver; defaults to `dns.lookup`
+ * Creates a lookup function that moves the address that failed last to the end.
+ * @param system the resolver. Defaults to `dns.lookup`
  */
 export function createAddressLookup(system: Resolve = resolve): AddressLookup {
   let last: string | undefined;

@@ -1,7 +1,7 @@
-/** Reads validity periods from certificates. */
+/** Reads the validity periods of certificates. */
 import { X509Certificate } from 'node:crypto';
 
-/** Validity period, Unix seconds. */
+/** The validity period of a certificate, in Unix seconds. */
 export interface CertificateValidity {
   readonly notBefore: number;
   readonly notAfter: number;
@@ -9,9 +9,9 @@ export interface CertificateValidity {
 
 /**
  * Reads the validity period of a certificate.
- * @param certificate parsed certificate or PEM. Only the first certificate of a PEM chain is read: a later one, such
- *   as a cross-signed root, may expire sooner without consequences.
- * @throws Error from Node.js if the text contains no certificate
+ * @param certificate the parsed certificate, or PEM. Only the first certificate in a PEM chain is read, because a later
+ *   one, such as a cross-signed root, may expire earlier without any consequences
+ * @throws Error from Node.js if the text does not contain a certificate
  */
 export function certificateValidity(certificate: X509Certificate | string | Buffer): CertificateValidity {
   const { validFromDate, validToDate } =

@@ -1,7 +1,7 @@
 /**
  * Creates PKCS#10 certificate requests (RFC 2986) for P-256 keys, with an empty subject and no attributes. istiod reads
- * the SPIFFE id from the ServiceAccount token and never from the CSR, so other content is unnecessary. The encoder is
- * written by hand because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
+ * the SPIFFE id from the ServiceAccount token and never from the CSR, so no other content is needed. The encoder is
+ * written by hand because the agent must start in milliseconds, and loading an ASN.1 library takes a tenth of a second.
  */
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
 
@@ -11,9 +11,9 @@ const EMPTY_NAME = Buffer.from('3000', 'hex');
 const NO_ATTRIBUTES = Buffer.from('a000', 'hex');
 
 /**
- * Creates a CSR.
- * @param privateKey key to be certified, which also signs the CSR
- * @returns CSR in PEM
+ * Creates a certificate request.
+ * @param privateKey the key to be certified, which also signs the CSR
+ * @returns the CSR in PEM
  */
 export function createCsr(privateKey: KeyObject): string {
   const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { sha256Base64url } from './hash.ts';
 import { signJws } from './jws/es256.ts';
 
-/** P-256 key pair. The public key is a JWK with only the members that RFC 7638 hashes. */
+/** A P-256 key pair. The public key is a JWK with only those members that RFC 7638 hashes. */
 export interface DpopKey {
   readonly privateKey: KeyObject;
   readonly jwk: { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string };
@@ -12,17 +12,17 @@ export interface DpopKey {
 export interface DpopProofOptions {
   readonly key: DpopKey;
   readonly method: string;
-  /** Absolute URL of the request. `htu` omits query and fragment (RFC 9449 section 4.2). */
+  /** The absolute URL of the request. Its query and fragment are left out of `htu` (RFC 9449 section 4.2). */
   readonly url: string;
-  /** Unix seconds. */
+  /** The current time, in Unix seconds. */
   readonly now: number;
-  /** Unique per proof. */
+  /** A value that is different for every proof. */
   readonly jti: string;
-  /** Session token of the request. Its hash becomes `ath`. */
+  /** The session token that is sent with the request. Its hash becomes `ath`. */
   readonly accessToken?: string;
 }
 
-/** Derives the DPoP key from a private P-256 key object. */
+/** Derives the DPoP key from the key object of a private P-256 key. */
 export function dpopKey(privateKey: KeyObject): DpopKey {
   const { x, y } = privateKey.export({ format: 'jwk' });
   return { privateKey, jwk: { kty: 'EC', crv: 'P-256', x: x!, y: y! } };
@@ -48,8 +48,8 @@ export function createDpopProof(options: DpopProofOptions): string {
 
 /**
  * Derives the `nonce` for an operator's sign-in (OpenID Connect Core section 3.1.2.1) from the key that the session
- * will be bound to. An ID token is useless to a thief who does not have that key.
- * @param jkt thumbprint of the key (RFC 7638)
+ * will be bound to. If an ID token is stolen, it is useless without that key.
+ * @param jkt the thumbprint of the key (RFC 7638)
  */
 export function operatorNonce(jkt: string): string {
   return sha256Base64url(`meshpass operator sign-in ${jkt}`);

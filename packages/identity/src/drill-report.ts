@@ -1,13 +1,13 @@
 /**
- * Drill report: the results of trying all credentials of an ended session again at every layer. The broker signs the
- * report as evidence, together with its own record of the session (docs/drill.md).
+ * The report of a drill, in which all credentials of an ended session are tried again at every layer. The broker signs
+ * the report as evidence, together with its own record of the session (docs/drill.md).
  */
 import { z } from 'zod';
 
 export const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'] as const;
 export type DrillCause = (typeof DRILL_CAUSES)[number];
 
-/** Layers that should refuse a credential. */
+/** The layers that should reject a credential. */
 const DRILL_LAYERS = [
   'token endpoint',
   'session renewal',
@@ -25,7 +25,10 @@ const DRILL_LAYERS = [
 ] as const;
 export type DrillLayer = (typeof DRILL_LAYERS)[number];
 
-/** Outcomes of an attempt. `dead` and `lives` are expected. `stale` and `broken` are failures. Others prove nothing. */
+/**
+ * The possible outcomes of an attempt. `dead` and `lives` are expected, while `stale` and `broken` are failures. All
+ * others prove nothing.
+ */
 const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
 
 const instant = z.iso.datetime();
@@ -36,18 +39,18 @@ export const DrillRow = z.strictObject({
   layer: z.enum(DRILL_LAYERS),
   tried: short,
   outcome: z.enum(DRILL_OUTCOMES),
-  /** Describes how the layer refused the credential, or why the drill did not try it. */
+  /** How the layer rejected the credential, or why the drill did not try it. */
   how: short,
-  /** Time from the cause until the connection ended or the first refusal occurred. */
+  /** The time from the cause until the connection ended or the credential was first rejected. */
   ms: z.number().int().nonnegative().optional(),
-  /** Maximum for `ms`. */
+  /** The maximum value of `ms` that is acceptable. */
   limit_ms: z.number().int().positive().optional(),
 });
 export type DrillRow = z.infer<typeof DrillRow>;
 
 export const DrillReport = z.strictObject({
   version: z.literal(1),
-  /** Public URL of the broker. */
+  /** The public URL of the broker. */
   broker: z.url().max(300),
   started_at: instant,
   ended_at: instant,
@@ -59,13 +62,13 @@ export const DrillReport = z.strictObject({
     workspace: short,
     grants: z.array(z.string().max(63)).max(64),
   }),
-  /** SPIFFE ids of the certificates that the drill tried. */
+  /** The SPIFFE ids of the certificates that the drill tried. */
   principals: z.array(short).max(64),
   rows: z.array(DrillRow).max(400),
 });
 export type DrillReport = z.infer<typeof DrillReport>;
 
-/** The broker's stored record of a session. */
+/** The record of a session that the broker has stored. */
 export const RecordedSession = z.strictObject({
   id: z.string(),
   opened_at: instant,
@@ -77,8 +80,8 @@ export const RecordedSession = z.strictObject({
       namespace: z.string(),
       last_not_after: instant.nullable(),
       /**
-       * Whether the root DENY policy covers the principal after the session has ended. Older brokers omit this field:
-       * they always denied the principal.
+       * Whether the root DENY policy covers the principal after the end of the session. Older brokers omit this field,
+       * because they always denied the principal.
        */
       denied: z.boolean().optional(),
     }),
@@ -87,8 +90,9 @@ export const RecordedSession = z.strictObject({
 export type RecordedSession = z.infer<typeof RecordedSession>;
 
 /**
- * Payload of an evidence file, which is a compact JWS (RFC 7515). Identity tokens are signed with the same key, so the
- * payload omits the claims `iss`, `sub` and `aud` to prevent a sidecar from mistaking it for one.
+ * The payload of an evidence file, which is a compact JWS (RFC 7515). Identity tokens are signed with the same key, so
+ * the payload does not contain the claims `iss`, `sub` and `aud`. A sidecar therefore cannot mistake it for an identity
+ * token.
  */
 export const DrillEvidence = z.strictObject({
   drill: DrillReport,
@@ -96,10 +100,10 @@ export const DrillEvidence = z.strictObject({
 });
 export type DrillEvidence = z.infer<typeof DrillEvidence>;
 
-/** `typ` header of the JWS. */
+/** The `typ` header of the JWS. */
 export const EVIDENCE_TYPE = 'meshpass-drill+jws';
 
-/** Returns the rows that failed. The drill passed if there are none. */
+/** Returns the rows that failed. If there are none, the drill has passed. */
 export function failedRows({ rows }: DrillReport): readonly DrillRow[] {
   return rows.filter(({ outcome }) => outcome === 'stale' || outcome === 'broken');
 }

@@ -1,9 +1,11 @@
 /**
- * The only error type in Meshpass. Its code is stable. Its message addresses the person who sees it and states the next
- * step. Information for operators belongs in `detail` and `cause`, which are logged but never sent over the wire.
+ * The only error type in Meshpass. Its code is stable. Its message is written for the person who sees it and says what
+ * to do next. Information for operators belongs in `detail` and `cause`, which are logged but never sent over the wire.
  */
 
-/** HTTP status of every code. Codes are never renamed. docs/troubleshooting.md explains each one. */
+/**
+ * The HTTP status of every error code. Codes are never renamed. Each of them is explained in docs/troubleshooting.md.
+ */
 const STATUS = {
   // Proofs (RFC 8693 section 2.2.2: invalid_request)
   proof_malformed: 400,
@@ -33,7 +35,7 @@ const STATUS = {
   presence_unanswered: 400,
   presence_mismatch: 400,
   presence_unreachable: 503,
-  // Unavailable issuers. These never result in a grant.
+  // Issuers that are unavailable. These codes never result in a grant.
   issuer_unavailable: 503,
   issuer_rate_limited: 503,
   // Authorization
@@ -52,7 +54,7 @@ const STATUS = {
   emergency_not_offered: 403,
   emergency_barred: 403,
   emergency_too_many: 429,
-  // Sign-ins in addition to the proof
+  // Sign-ins that are required in addition to the proof
   sign_in_required: 403,
   sign_in_unknown: 404,
   sign_in_foreign: 400,
@@ -60,7 +62,7 @@ const STATUS = {
   sign_in_rejected: 400,
   sign_in_ended: 409,
   logout_token_invalid: 400,
-  // RFC 8693 section 2.2.2 requires invalid_target with status 400
+  // RFC 8693 section 2.2.2 requires invalid_target with status 400.
   audience_not_allowed: 400,
   kubernetes_not_granted: 403,
   kubernetes_off: 403,
@@ -184,12 +186,12 @@ export type ErrorCode = keyof typeof STATUS;
 
 export interface MeshpassErrorOptions {
   readonly cause?: unknown;
-  /** Context for the log only. Never contains a token, a key or a complete proof. */
+  /** Context for the log. It must never contain a token, a key or a complete proof, and is not sent to clients. */
   readonly detail?: Readonly<Record<string, unknown>>;
-  /** Seconds to wait before retrying (Retry-After). */
+  /** How long the client should wait before it retries, in seconds (Retry-After). */
   readonly retryAfter?: number;
   /**
-   * Additional fields of the error response that the client needs for its next step. Never contains secrets.
+   * Additional fields of the error response that the client needs for its next step. They must never contain secrets.
    */
   readonly members?: Readonly<Record<string, unknown>>;
 }
@@ -203,8 +205,8 @@ export class MeshpassError extends Error {
 
   /**
    * Creates an error.
-   * @param code stable code, see docs/troubleshooting.md
-   * @param message problem and next step, for the person who sees it; safe to send over the wire
+   * @param code the stable error code (see docs/troubleshooting.md)
+   * @param message the problem and the next step, for the person who sees it. It must be safe to send over the wire
    */
   constructor(code: ErrorCode, message: string, options: MeshpassErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -214,26 +216,26 @@ export class MeshpassError extends Error {
     this.members = options.members ?? {};
   }
 
-  /** HTTP status of this error. */
+  /** The HTTP status of this error. */
   get status(): number {
     return STATUS[this.code];
   }
 
-  /** Whether the same request may succeed later. */
+  /** Whether the same request may succeed if it is sent again later. */
   get retryable(): boolean {
     return this.status === 503 || this.status === 502 || this.status === 408 || this.status === 429;
   }
 }
 
-/** Whether `text` is a Meshpass error code. Intended for errors received over the wire. */
+/** Whether a string is a Meshpass error code. Use this for errors that were received over the wire. */
 export function isErrorCode(text: unknown): text is ErrorCode {
   return typeof text === 'string' && Object.hasOwn(STATUS, text);
 }
 
-/** Every code, for documentation and tests. */
+/** All error codes, for documentation and tests. */
 export const ERROR_CODES = Object.keys(STATUS) as readonly ErrorCode[];
 
-/** Wraps any thrown value in a MeshpassError. A MeshpassError is returned unchanged. */
+/** Wraps any thrown value in a MeshpassError. If it already is a MeshpassError, it is returned unchanged. */
 export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', message?: string): MeshpassError {
   if (thrown instanceof MeshpassError) return thrown;
   return new MeshpassError(code, message ?? "An internal error occurred. The broker's log has the cause.", {
@@ -242,8 +244,8 @@ export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', m
 }
 
 /**
- * Explains why a file cannot be read, for example `it does not exist`.
- * @param cause error thrown by Node.js
+ * Explains why a file cannot be read, for example with `it does not exist`.
+ * @param cause the error thrown by Node.js
  */
 export function describeFileError(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;

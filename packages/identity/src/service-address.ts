@@ -1,22 +1,22 @@
-/** Loopback addresses that a workspace uses to reach mesh services: 127.64.0.0/10. */
+/** The loopback addresses in 127.64.0.0/10 that workspaces use to reach services in the mesh. */
 
 const ADDRESS =
   /^127\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\.([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4])$/;
 
-/** Number of service addresses: 254 (ending in 1 to 254) in each of 64 * 256 networks. */
+/** The number of service addresses. There are 254 of them (ending in 1 to 254) in each of 64 * 256 networks. */
 export const SERVICE_ADDRESSES = 64 * 256 * 254;
 
 /**
- * Whether `text` is a service address in canonical form. Addresses that end in 0 or 255 are excluded, because programs
- * treat them as network addresses.
+ * Whether a string is a service address in canonical form. Addresses that end in 0 or 255 are excluded, because some
+ * programs treat them as network addresses.
  */
 export function isServiceAddress(text: string): boolean {
   return ADDRESS.test(text);
 }
 
 /**
- * Maps an index to a service address.
- * @param index number from 0 to SERVICE_ADDRESSES - 1. Larger numbers wrap around
+ * Returns the service address with a given index.
+ * @param index a number from 0 to `SERVICE_ADDRESSES - 1`. Larger numbers wrap around
  * @example
  * ```ts
  * import { serviceAddress } from '@meshpass/identity/service-address';

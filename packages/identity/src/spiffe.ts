@@ -11,7 +11,10 @@ const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const TRUST_DOMAIN = /^[a-z0-9._-]{1,255}$/;
 const SPIFFE = /^spiffe:\/\/([a-z0-9._-]{1,255})\/ns\/([a-z0-9-]{1,63})\/sa\/([a-z0-9.-]{1,253})$/;
 
-/** Formats `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` (SPIFFE-ID specification, section 2; Istio's path format). */
+/**
+ * Formats a SPIFFE id as `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` (SPIFFE-ID specification, section 2; Istio's path
+ * format).
+ */
 export function formatSpiffe(id: SpiffeId): string {
   return `spiffe://${id.trustDomain}/ns/${id.namespace}/sa/${id.serviceAccount}`;
 }
@@ -25,8 +28,8 @@ export function parseSpiffe(uri: string): SpiffeId | undefined {
 
 /**
  * Returns the SPIFFE id of an X.509-SVID, which has exactly one URI SAN (X509-SVID specification, section 2).
- * @param subjectAltName in Node's format, e.g. `URI:spiffe://...` (X509Certificate.subjectAltName,
- *   getPeerCertificate)
+ * @param subjectAltName the subject alternative names in the format of Node.js, such as `URI:spiffe://...`
+ *   (X509Certificate.subjectAltName, getPeerCertificate)
  */
 export function spiffeIdFromSan(subjectAltName: string | undefined): string | undefined {
   if (!subjectAltName) return undefined;
@@ -36,41 +39,41 @@ export function spiffeIdFromSan(subjectAltName: string | undefined): string | un
   return parseSpiffe(uri) ? uri : undefined;
 }
 
-/** Returns the namespace of a grant's ServiceAccounts. */
+/** Returns the namespace that contains the ServiceAccounts of a grant. */
 export function grantNamespace(grant: string): string {
   return `meshpass-${grant}`;
 }
 
 /**
- * ServiceAccount in each grant's namespace that the broker uses to query istiod for workspace configuration. Sessions
- * never use it.
+ * The ServiceAccount in each grant's namespace that the broker uses to request workspace configuration from istiod.
+ * Sessions never use it.
  */
 export const RELAY_ACCOUNT = 'meshpass-relay';
 
 /**
- * Prefixes of the names that the agent uses in a workspace's Envoy, and the name `roots`. A grant must not have any of
+ * The prefixes of names that the agent uses in a workspace's Envoy, and the name `roots`. A grant must not have any of
  * these names.
  */
 export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'roots', 'tunnel'];
 
-/** Whether `text` is a valid trust domain. */
+/** Whether a string is a valid trust domain. */
 export function isTrustDomain(text: string): boolean {
   return TRUST_DOMAIN.test(text);
 }
-/** Whether `text` is a Kubernetes label (RFC 1123). */
+/** Whether a string is a valid Kubernetes label (RFC 1123). */
 export function isDnsLabel(text: string): boolean {
   return LABEL.test(text);
 }
 
-/** Mesh service: full host name and service port. */
+/** A service in the mesh, identified by its full host name and the service port. */
 export interface Target {
   readonly host: string;
   readonly port: number;
 }
 
-/** Istio cluster: a service port, or a subset of it from a DestinationRule. */
+/** An Istio cluster, which is a service port or a subset of it that a DestinationRule defines. */
 export interface ClusterName extends Target {
-  /** Absent if the cluster contains all endpoints of the service. */
+  /** The name of the subset. Absent if the cluster contains all endpoints of the service. */
   readonly subset?: string;
 }
 
@@ -85,8 +88,9 @@ export function formatSni(cluster: ClusterName): string {
 const SNI = /^outbound_\.([1-9][0-9]{0,4})_\.([a-z0-9-]{0,63})_\.([a-z0-9.-]{1,253})$/;
 
 /**
- * Parses an Istio SNI. Returns undefined for any other text. `formatSni` always converts the result back to the same
- * text. A subset is a DNS label, as Istio requires, so it cannot contain `_`. The host consists of DNS labels.
+ * Parses an SNI in Istio's format. Returns undefined for any other text. `formatSni` always converts the result back to
+ * the same text. A subset is a DNS label, as required by Istio, so it cannot contain `_`. The host consists of DNS
+ * labels.
  */
 export function parseSni(text: string): ClusterName | undefined {
   if (text.length > MAX_SNI) return undefined;
@@ -99,7 +103,7 @@ export function parseSni(text: string): ClusterName | undefined {
   return isDnsLabel(subset) ? { host, port, subset } : undefined;
 }
 
-/** Maximum length of the server name that the edge reads from a ClientHello, bytes. */
+/** The maximum length of the server name that the edge reads from a ClientHello, in bytes. */
 const MAX_SNI = 255;
 
 const HOST_PORT = /^([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):([0-9]{1,5})$/;
@@ -114,9 +118,9 @@ export function parseTarget(authority: string): Target | undefined {
 }
 
 /**
- * Builds a ServiceAccount name, `OWNER-SHORTID`.
- * @param login the owner's login. Characters that are not allowed in a DNS label become `-`
- * @param shortId unique lower-case hex
+ * Builds the name of a ServiceAccount, `OWNER-SHORTID`.
+ * @param login the login of the owner. Characters that are not allowed in a DNS label become `-`
+ * @param shortId a unique id in lower-case hexadecimal
  * @throws MeshpassError `internal` if the result is not a DNS label
  */
 export function serviceAccountName(login: string, shortId: string): string {

@@ -1,10 +1,11 @@
-/** Makes text safe to display. Most of it comes from other systems. */
+/** Makes text safe to display. Most of the text that Meshpass displays comes from other systems. */
 
-// Control characters can move the cursor or end a log line. Bidirectional overrides change the display order of text.
+// Control characters can move the cursor or end a log line. Bidirectional overrides change the order in which text is
+// displayed.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]/u;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
 
-/** Whether text is safe to print because it has no control characters, line breaks or bidirectional overrides. */
+/** Whether text is safe to print. It must not contain control characters, line breaks or bidirectional overrides. */
 export function isPlainText(text: string): boolean {
   return !UNPRINTABLE.test(text);
 }
@@ -14,17 +15,17 @@ export function plainText(text: string): string {
   return text.replace(EVERY_UNPRINTABLE, '\ufffd');
 }
 
-/** Coloured text. The colour is the parameter of an SGR escape sequence, such as `31` for red. */
+/** Text with a colour, which is the parameter of an SGR escape sequence, such as `31` for red. */
 export interface ColouredText {
   readonly text: string;
   readonly colour: string;
 }
 
-/** Line for a terminal: plain text, or segments that may be coloured. */
+/** A line for a terminal: either plain text, or a list of segments that may be coloured. */
 export type Line = string | readonly (string | ColouredText)[];
 
 /**
- * Composes lines for a terminal or a CI log. The text of a line cannot end the line, move the cursor or be interpreted
+ * Formats lines for a terminal or a CI log. The text of a line cannot end the line, move the cursor, or be interpreted
  * as a command by the CI system.
  * @param options.colour whether to apply colours
  * @example
@@ -52,19 +53,19 @@ function terminalLine(spans: readonly (string | ColouredText)[], colour: boolean
 const COMMAND = /^((?:\s|\u001b\[\d*m)*)(?=::)/;
 const EVERY_LOG_COMMAND = /##(?=(?:vso)?\[)/gi;
 
-/** Formats a value as indented JSON and escapes unsafe characters. */
+/** Formats a value as indented JSON, and escapes all unsafe characters. */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value, null, 2).replace(EVERY_UNPRINTABLE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** Matches text that consists only of PEM certificates. */
+/** Matches text that consists of PEM certificates only. */
 export const PEM_CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;
 
 /**
- * Formats a duration as the access file does, in the largest unit that divides it evenly: `90s`, `30m`, `2h`.
- * @param seconds positive integer
+ * Formats a duration as in the access file, in the largest unit that divides it evenly: `90s`, `30m`, `2h`.
+ * @param seconds the duration, which must be a positive integer
  */
 export function formatDuration(seconds: number): string {
   if (seconds % 3600 === 0) return `${seconds / 3600}h`;

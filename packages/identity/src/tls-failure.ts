@@ -1,9 +1,9 @@
-/** Explains failed TLS handshakes with the broker or an edge. Node.js reports them as OpenSSL codes. */
+/** Explains why TLS handshakes with the broker or an edge failed. Node.js reports these failures as OpenSSL codes. */
 
 export interface TlsFailure {
-  /** Problem with the certificate, as the end of a sentence whose subject is the server. */
+  /** The problem with the certificate, phrased as the end of a sentence whose subject is the server. */
   readonly what: string;
-  /** Next step for the workspace's user, as a full sentence. */
+  /** The next step for the user of the workspace, as a full sentence. */
   readonly next: string;
 }
 
@@ -33,8 +33,8 @@ const FAILURES: Readonly<Record<string, TlsFailure>> = {
 
 /**
  * Explains why a certificate was rejected.
- * @param cause connection error, or its code
- * @returns undefined if no certificate was rejected
+ * @param cause the connection error, or its code
+ * @returns the explanation, or undefined if no certificate was rejected
  */
 export function tlsFailure(cause: unknown): TlsFailure | undefined {
   const code = typeof cause === 'string' ? cause : (cause as { readonly code?: unknown } | null | undefined)?.code;

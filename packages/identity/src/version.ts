@@ -1,4 +1,4 @@
 import manifest from '../package.json' with { type: 'json' };
 
-/** Version of all Meshpass packages, from package.json. */
+/** The version of all Meshpass packages, from package.json. */
 export const VERSION: string = manifest.version;

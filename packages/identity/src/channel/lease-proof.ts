@@ -1,22 +1,22 @@
 /**
- * Lease proof: the request that keeps a session alive. It is signed with the session's DPoP key, so an edge cannot
- * forge it.
+ * Lease proofs, which are the requests that keep a session alive. They are signed with the session's DPoP key, so an
+ * edge cannot forge them.
  */
 import { z } from 'zod';
 import { type DpopKey, dpopThumbprint } from '../dpop.ts';
 import { type ParsedJws, PublicKey, parseJws, signJws } from '../jws/es256.ts';
 import { MAX_STATEMENT_LENGTH } from './statement.ts';
 
-/** Maximum length of a proof, characters. */
+/** The maximum length of a proof in characters. */
 export const MAX_LEASE_PROOF_LENGTH = 2_048;
 const TYPE = 'meshpass-lease+jwt';
 
 export const LeaseClaims = z.strictObject({
-  /** Session id. */
+  /** The session id. */
   sid: z.string().min(1).max(64),
-  /** Sequence number, greater than in every earlier proof of the session. */
+  /** The sequence number, which must be greater than in all earlier proofs of the session. */
   seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
-  /** Agent's estimate of the broker's time, Unix ms. */
+  /** The agent's estimate of the broker's time, in Unix milliseconds. */
   at: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
 });
 export type LeaseClaims = z.infer<typeof LeaseClaims>;
@@ -32,7 +32,9 @@ export interface ParsedLeaseProof {
   readonly jws: ParsedJws;
   readonly claims: LeaseClaims;
   readonly jwk: PublicKey;
-  /** Thumbprint of the key in the proof's header. Compare it with the session's key before verifying the signature. */
+  /**
+   * The thumbprint of the key in the proof's header. Compare it with the session's key before verifying the signature.
+   */
   readonly jkt: string;
 }
 
@@ -46,28 +48,34 @@ export function parseLeaseProof(text: string): ParsedLeaseProof | undefined {
   return { jws, claims: claims.data, jwk, jkt: dpopThumbprint(jwk) };
 }
 
-/** Maximum number of leases per request. */
+/** The maximum number of leases in a request. */
 export const MAX_LEASES = 500;
 
 export const LeaseRenewal = z.object({
-  /** Session to renew. An edge sends the session of the SVID that opened the connection. */
+  /** The session to renew. An edge sends the session whose SVID was used to open the connection. */
   session_id: z.string().min(1).max(64),
-  /** The bound is twice the limit, so that an overlong proof is rejected individually and does not fail the batch. */
+  /**
+   * The bound is twice the limit, so that a proof that is too long is rejected on its own and the rest of the batch
+   * succeeds.
+   */
   proof: z.string().max(MAX_LEASE_PROOF_LENGTH * 2),
 });
 export type LeaseRenewal = z.infer<typeof LeaseRenewal>;
 
-/** Body of `POST /leases`: one agent's lease, or all leases that an edge has collected. */
+/**
+ * The request body of `POST /leases`. It contains the lease of a single agent, or all leases that an edge has
+ * collected.
+ */
 export const LeaseRequest = z.object({ leases: z.array(LeaseRenewal).min(1).max(MAX_LEASES) });
 export type LeaseRequest = z.infer<typeof LeaseRequest>;
 
 export const LeaseAnswer = z.object({
   session_id: z.string(),
-  /** Statement for the agent. */
+  /** The statement for the agent. */
   statement: z.string().max(MAX_STATEMENT_LENGTH).optional(),
   error_code: z.string().max(64).optional(),
 });
 export type LeaseAnswer = z.infer<typeof LeaseAnswer>;
 
-/** Response of `POST /leases`. The answers are in the same order as the leases. */
+/** The response to `POST /leases`. The answers are in the same order as the leases in the request. */
 export const LeaseResponse = z.object({ answers: z.array(LeaseAnswer).max(MAX_LEASES) });

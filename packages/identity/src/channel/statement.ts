@@ -1,17 +1,17 @@
 /**
- * Statements from the broker to agents, relayed by an edge. They are signed, so an edge can withhold them but cannot
- * alter them.
+ * Statements from the broker to agents, which are relayed by an edge. They are signed, so an edge can withhold them but
+ * cannot change them.
  */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { type PublicKey, parseJws, publicKeyOf, signJws, verifyJws } from '../jws/es256.ts';
 import { digest } from '../schema/fields.ts';
 
-/** Maximum length of a statement, characters. */
+/** The maximum length of a statement in characters. */
 export const MAX_STATEMENT_LENGTH = 16_384;
-/** Maximum size of an announced configuration, bytes. */
+/** The maximum size of a configuration that is announced, in bytes. */
 export const MAX_ANNOUNCED_CONFIGURATION_BYTES = 24 * 1024 * 1024;
-/** Response header of `GET /session/configuration` that carries the ConfigurationStatement of the body. */
+/** The response header of `GET /session/configuration` that contains the ConfigurationStatement for the body. */
 export const CONFIGURATION_HEADER = 'meshpass-configuration';
 const TYPE = 'meshpass-statement+jwt';
 
@@ -21,21 +21,21 @@ const unixMillis = unixSeconds;
 const version = unixSeconds;
 const word = z.string().min(1).max(256);
 
-/** Confirms that the lease was renewed by the proof with the same `seq`. */
+/** Confirms that the proof with the same `seq` has renewed the lease. */
 export const LeaseStatement = z.object({
   kind: z.literal('lease'),
   sid,
   seq: z.number().int().positive(),
-  /** Time by the broker's clock. */
+  /** The time according to the broker's clock. */
   at: unixMillis,
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
   services_version: word.optional(),
-  /** Ids of the keys that verify identity tokens. */
+  /** The ids of the keys that verify identity tokens. */
   token_keys: z.array(word).max(64).optional(),
-  /** Current grants of the session, see `grantSet`. The session may have lost some since. */
+  /** The current grants of the session (see `grantSet`). The session may since have lost some of its grants. */
   set: z.string().max(4_096),
-  /** Version of the configuration for this set. Absent until a configuration exists. */
+  /** The version of the configuration for this set of grants. Absent until a configuration exists. */
   configuration_version: version.optional(),
 });
 export type LeaseStatement = z.infer<typeof LeaseStatement>;
@@ -50,17 +50,17 @@ export const EndedStatement = z.object({
 export type EndedStatement = z.infer<typeof EndedStatement>;
 
 /**
- * Header of a configuration. It is the same for every session with this set of grants, regardless of how the bytes are
- * delivered. Versions are comparable only within a set.
+ * The header of a configuration. It is the same for every session with this set of grants, regardless of how the bytes
+ * are delivered. Versions can only be compared within a set.
  */
 export const ConfigurationStatement = z.object({
   kind: z.literal('configuration'),
-  /** Grants, see `grantSet`. */
+  /** The set of grants (see `grantSet`). */
   set: z.string().max(4_096),
   version,
-  /** SHA-256 of the configuration, base64url. */
+  /** The SHA-256 digest of the configuration in base64url. */
   digest,
-  /** Size, bytes. */
+  /** The size of the configuration in bytes. */
   size: z.number().int().nonnegative().max(MAX_ANNOUNCED_CONFIGURATION_BYTES),
 });
 export type ConfigurationStatement = z.infer<typeof ConfigurationStatement>;
@@ -71,8 +71,8 @@ export type Statement = z.infer<typeof Statement>;
 const Header = z.strictObject({ typ: z.literal(TYPE), alg: z.literal('ES256'), kid: z.string().min(1).max(64) });
 
 /**
- * Returns the canonical name of a set of grants, regardless of their order. Grants are DNS labels, so `,` is an
- * unambiguous separator.
+ * Returns the canonical name of a set of grants, which does not depend on their order. Grants are DNS labels, so `,` is
+ * an unambiguous separator.
  */
 export function grantSet(grants: readonly string[]): string {
   return [...grants].sort().join(',');
@@ -83,18 +83,18 @@ export function signStatement(statement: Statement, key: { readonly kid: string;
   return signJws({ typ: TYPE, kid: key.kid }, statement, key.privateKey);
 }
 
-/** Key for verifying statements, as published by the broker over HTTPS. */
+/** A key for verifying statements, as the broker publishes it over HTTPS. */
 export interface StatementKey extends PublicKey {
   readonly kid: string;
 }
 
 export type StatementVerification =
   | { readonly state: 'verified'; readonly statement: Statement }
-  /** The signing key is unknown. Either the broker has rotated its key, or an edge forged the statement. */
+  /** The signing key is unknown. Either the broker has rotated its key, or an edge has forged the statement. */
   | { readonly state: 'unknown_key' }
   | { readonly state: 'invalid' };
 
-/** Creates a reader that verifies statements with these keys. Each key is imported only once. */
+/** Creates a function that reads statements and verifies them with the given keys. Each key is imported only once. */
 export function createStatementReader(keys: readonly StatementKey[]): (text: string) => StatementVerification {
   const known = new Map<string, KeyObject>();
   for (const key of keys) {

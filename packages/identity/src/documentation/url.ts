@@ -1,12 +1,12 @@
-/** Builds the documentation URLs that are appended to messages. */
+/** Builds the URLs of documentation pages that are appended to messages. */
 import type { ErrorCode } from '../error.ts';
 
-/** Base URL of all pages. `deploy/site` builds the site for this URL. */
+/** The base URL of all pages. `deploy/site` builds the site for this URL. */
 export const DOCUMENTATION_URL = 'https://meshpass.dev/docs/';
 
 /**
- * Returns the URL of a page.
- * @param file path of the page's source file in the repository, optionally followed by an anchor
+ * Returns the URL of a documentation page.
+ * @param file the path of the page's source file in the repository, optionally followed by an anchor
  * @example
  * ```ts
  * import { pageUrl } from '@meshpass/identity/documentation/url';

@@ -1,6 +1,6 @@
 /**
  * Compact JWS (RFC 7515 section 7.1) with ES256, for DPoP proofs, presence responses, lease proofs and the broker's
- * statements. Uses Node's built-in crypto (docs/decisions/0046-written-by-hand.md).
+ * statements. This uses the crypto module of Node.js (docs/decisions/0046-written-by-hand.md).
  */
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
@@ -9,7 +9,7 @@ import { parseJwsPart } from './json.ts';
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
 const coordinate = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 
-/** Public P-256 key with only the members that RFC 7638 hashes. */
+/** A public P-256 key with only those members that RFC 7638 hashes. */
 export const PublicKey = z.object({
   kty: z.literal('EC'),
   crv: z.literal('P-256'),
@@ -21,14 +21,14 @@ export type PublicKey = z.infer<typeof PublicKey>;
 export interface ParsedJws {
   readonly header: unknown;
   readonly claims: unknown;
-  /** Part of the text that the signature covers. */
+  /** The part of the JWS that is covered by the signature. */
   readonly input: string;
   readonly signature: Buffer;
 }
 
 /**
  * Signs claims with ES256.
- * @param header must not contain `alg`
+ * @param header the protected header, which must not contain `alg`
  */
 export function signJws(header: object, claims: object, key: KeyObject): string {
   const input = `${encode({ ...header, alg: 'ES256' })}.${encode(claims)}`;
@@ -36,7 +36,7 @@ export function signJws(header: object, claims: object, key: KeyObject): string 
   return `${input}.${signature.toString('base64url')}`;
 }
 
-/** Parses a JWS without verifying it. Returns undefined if the text is not a compact JWS. */
+/** Parses a compact JWS without verifying it. Returns undefined for any other text. */
 export function parseJws(text: string): ParsedJws | undefined {
   const match = COMPACT.exec(text);
   if (!match) return undefined;
@@ -49,14 +49,14 @@ export function parseJws(text: string): ParsedJws | undefined {
   };
 }
 
-/** Whether the signature of a parsed JWS is valid for `key`. */
+/** Whether the signature of a parsed JWS is valid for a key. */
 export function verifyJws({ input, signature }: ParsedJws, key: KeyObject): boolean {
   return verify('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }, signature);
 }
 
 /**
  * Imports a public key.
- * @returns undefined if the coordinates are not a point on the curve
+ * @returns the key, or undefined if the coordinates are not those of a point on the curve
  */
 export function publicKeyOf({ kty, crv, x, y }: PublicKey): KeyObject | undefined {
   try {

@@ -1,6 +1,6 @@
-/** Parses untrusted JSON. */
+/** Parses JSON from untrusted sources. */
 
-/** Parses JSON. Returns undefined if the text is not JSON. */
+/** Parses JSON. Returns undefined if the JSON is invalid. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -15,8 +15,8 @@ export function parseJwsPart(part: string): unknown {
 }
 
 /**
- * Yields the positions of the structural characters in a JSON text: brackets, colons and commas outside strings (RFC
- * 8259 section 2). Runs in linear time for any input.
+ * Yields the positions of the structural characters in a JSON text, which are the brackets, colons and commas outside
+ * strings (RFC 8259 section 2). This takes linear time for any input.
  */
 export function* structuralCharacters(text: string): Generator<number> {
   let inString = false;

@@ -1,11 +1,11 @@
-/** Reads a body up to a size limit, because the peer may never stop sending. */
+/** Reads a body up to a maximum size, because the peer might never stop sending. */
 
 export class StreamTooLargeError extends Error {}
 
 /**
  * Reads a stream to its end.
- * @param most maximum size, bytes
- * @throws StreamTooLargeError if the stream is larger. The stream is closed first. Errors of the stream are rethrown.
+ * @param most the maximum size in bytes
+ * @throws StreamTooLargeError if the stream is larger. The stream is closed first. Errors of the stream are rethrown
  */
 export async function readBounded(stream: AsyncIterable<Uint8Array>, most: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

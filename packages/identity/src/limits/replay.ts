@@ -1,16 +1,16 @@
 /**
- * Remembers identifiers in bounded memory. Two generations are used instead of a timer per entry, so an identifier is
- * remembered for one to two windows.
+ * Remembers identifiers in a limited amount of memory. It uses two generations instead of a timer for each entry, so an
+ * identifier is remembered for between one and two windows.
  */
 export type ReplayMemory = ReturnType<typeof createReplayMemory>;
 
 /**
- * Creates an empty memory of identifiers.
- * @param windowSeconds minimum time for which an identifier is remembered
- * @param capacity maximum number of identifiers per generation
- * @param whenFull `refuse` never forgets an identifier early. `forget` evicts the oldest one: use it for identifiers
- *   that unknown clients can create without limit
- * @param perOwner maximum number of identifiers per owner and generation. Applies only with `refuse`
+ * Creates an empty memory for identifiers.
+ * @param windowSeconds the minimum time for which an identifier is remembered
+ * @param capacity the maximum number of identifiers in each generation
+ * @param whenFull the behaviour when a limit is reached. `refuse` never forgets an identifier early. `forget` evicts the
+ *   oldest one. Use this for identifiers that unknown clients can create without limit
+ * @param perOwner the maximum number of identifiers per owner in each generation. This only applies to `refuse`
  */
 export function createReplayMemory(
   windowSeconds: number,
@@ -32,10 +32,10 @@ export function createReplayMemory(
   return {
     /**
      * Remembers an identifier unless it is already known.
-     * @param now Unix seconds
-     * @param owner key that created the identifier
-     * @returns `fresh` if the identifier is now remembered, `seen` if it was known. With `refuse`, `full` if the
-     *   overall limit or the owner's limit has been reached
+     * @param now the current time, in Unix seconds
+     * @param owner the key that created the identifier
+     * @returns `fresh` if the identifier is now remembered, or `seen` if it was known before. With `refuse`, returns
+     *   `full` if the overall limit or the limit of the owner has been reached
      */
     claim: (id: string, now: number, owner: string): 'fresh' | 'seen' | 'full' => {
       if (now - turned > windowSeconds) turn(now);

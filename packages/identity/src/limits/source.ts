@@ -1,9 +1,9 @@
 import { isIPv6 } from 'node:net';
 
 /**
- * Returns the unit that limits apply to. It is the range that a provider assigns to a single customer: an IPv4 address
- * or an IPv6 /64 (RFC 6177).
- * @param address in socket format
+ * Returns the unit that limits apply to. This is the range that a provider assigns to a single customer: an IPv4
+ * address or an IPv6 /64 (RFC 6177).
+ * @param address the address in the format of a socket
  */
 export function sourceGroup(address = 'unknown'): string {
   const plain = address.replace(/^::ffff:(?=.*\.)/, '').split('%')[0]!;
@@ -16,9 +16,9 @@ export function sourceGroup(address = 'unknown'): string {
 }
 
 /**
- * Returns the site of a source, for limits across sources: the /48 of an IPv6 source (RFC 6177), which contains 65,536
- * sources, or the IPv4 address itself.
- * @param source result of sourceGroup
+ * Returns the site of a source, for limits that apply to many sources together. It is the /48 of an IPv6 source (RFC
+ * 6177), which contains 65,536 sources, or the IPv4 address itself.
+ * @param source the result of `sourceGroup`
  */
 export function sourceSite(source: string): string {
   return source.endsWith('::/64') ? `${source.split(':').slice(0, 3).join(':')}::/48` : source;

@@ -1,37 +1,37 @@
 /**
- * Limits connections that do not belong to a known live session, at an edge or a broker. Their limits are separate from
- * those of sessions. A new connection is never refused: the oldest one is closed instead. A client that keeps idle
- * connections open from a shared address therefore only loses its own. Connections that have sent bytes get no
- * priority: a byte costs an attacker nothing, and an honest client whose ClientHello is in transit has not sent any.
- * Every step takes constant time, because it runs on every accept during a flood.
+ * Limits the connections to an edge or a broker that do not belong to a known live session. Their limits are separate
+ * from those of sessions. A new connection is never refused. Instead, the oldest one is closed, so a client that keeps
+ * idle connections open from a shared address only loses its own. Connections that have sent data do not get priority:
+ * a byte costs an attacker nothing, and an honest client whose ClientHello is still in transit has not sent any. Every
+ * step takes constant time, because it runs for every accepted connection during a flood.
  */
 import { sourceSite } from './source.ts';
 
 export interface UnauthenticatedConnection {
-  /** Source address, see sourceGroup. */
+  /** The source address, as returned by `sourceGroup`. */
   readonly source: string;
-  /** Closes the connection to make room. The caller does not need to call `leave` afterwards. */
+  /** Closes the connection to make room for another one. The caller does not have to call `leave` afterwards. */
   evict(reason: string): void;
 }
 
 export interface UnauthenticatedConnectionLimits {
-  /** Limit across all sources. */
+  /** The maximum number of connections from all sources. */
   readonly strangers: number;
-  /** Limit per source. */
+  /** The maximum number of connections from each source. */
   readonly strangersPerSource: number;
 }
 
-/** Creates an empty set of connections without a session. */
+/** Creates an empty set of unauthenticated connections. */
 export function createUnauthenticatedConnections(limits: UnauthenticatedConnectionLimits) {
-  // Sets preserve insertion order, so the first connection is the oldest.
+  // Sets preserve insertion order, so the first connection in a set is the oldest.
   const bySource = new Map<string, Set<UnauthenticatedConnection>>();
   const bySite = new Map<string, Set<UnauthenticatedConnection>>();
-  // Sites grouped by number of connections. The last set contains the sites with the most.
+  // Groups sites by their number of connections. The last set contains the sites with the most connections.
   const ofSize: Set<string>[] = [new Set()];
   let size = 0;
   let evicted = 0;
   return {
-    /** Adds a connection, and evicts another one if a limit has been reached. */
+    /** Adds a connection. If a limit has been reached, another connection is evicted. */
     enter(stranger: UnauthenticatedConnection): void {
       const ofSource = bySource.get(stranger.source);
       if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'from its source');
@@ -42,12 +42,12 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
       moved(site, -1);
       size++;
     },
-    /** Removes a connection that has been closed or has authenticated. */
+    /** Removes a connection that was closed or that has authenticated. */
     leave,
     get size() {
       return size;
     },
-    /** Number of connections evicted since the start. */
+    /** The number of connections that have been evicted since the start. */
     get evicted() {
       return evicted;
     },
@@ -63,15 +63,16 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
     );
   }
 
-  // Selects the site with the most connections. Otherwise a site with many sources would crowd out all other sites.
+  // Returns the connections of the site that has the most. Otherwise, a site with many sources could crowd out all
+  // other sites.
   function mostCrowded(): ReadonlySet<UnauthenticatedConnection> {
     const [site = ''] = ofSize.at(-1)!;
     return bySite.get(site) ?? new Set();
   }
 
   /**
-   * Moves a site after its size has changed.
-   * @param before previous size minus current size
+   * Moves a site to another group after its number of connections has changed.
+   * @param before the previous size minus the current size
    */
   function moved(site: string, before: -1 | 1): void {
     const count = bySite.get(site)?.size ?? 0;

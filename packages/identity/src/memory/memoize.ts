@@ -1,9 +1,9 @@
-/** Memoization: functions that compute each result only once. */
+/** Memoization, for functions that should compute each result only once. */
 
 /**
  * Creates a function that computes the result for each key only once.
- * @param make computes a result. It must depend only on the key
- * @param known stored results. Defaults to a WeakMap, so that keys can be garbage-collected
+ * @param make computes the result, which must depend on the key only
+ * @param known the stored results. Defaults to a WeakMap, so that keys can be garbage-collected
  * @example
  * ```ts
  * import { memoize } from '@meshpass/identity/memory/memoize';
@@ -27,7 +27,7 @@ export function memoize<Key extends WeakKey, T>(
   };
 }
 
-/** Creates a function that calls `make` once per key and then returns the stored result. */
+/** Creates a function that calls `make` once for each key, and then always returns the stored result. */
 export function createMemo(): <T>(key: string, make: () => T) => T {
   const known = new Map<string, unknown>();
   return <T>(key: string, make: () => T): T => {

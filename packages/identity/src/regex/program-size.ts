@@ -1,13 +1,13 @@
 /**
- * Estimates the size of an RE2 program from the text of a regular expression. A 30-character pattern can compile to
- * millions of instructions, and an exact count would take as long as compiling it.
+ * Estimates the size of an RE2 program from the regular expression. A pattern of 30 characters can compile to millions
+ * of instructions, and counting them exactly would take as long as compiling the pattern.
  */
 
 const REPETITION = /^\{(\d+)(?:(,)(\d*))?\}/;
 
 /**
- * Estimates a program's size by multiplying counted repetitions.
- * @param pattern without `\Q`
+ * Estimates the size of a program by multiplying counted repetitions.
+ * @param pattern the pattern, which must not contain `\Q`
  * @param atomSize returns the number of instructions for the text of one character, escape or class
  * @returns an upper bound of RE2's program size, provided that `atomSize` returns an upper bound for each atom
  */
@@ -63,7 +63,7 @@ function escapeLength(pattern: string, at: number): number {
   return /p/i.test(pattern[at + 1] ?? '') ? 3 : 2;
 }
 
-/** Returns the index after the bracket that closes a class. */
+/** Returns the index after the closing bracket of a class. */
 function classEnd(pattern: string, start: number): number {
   let at = start + 1;
   if (pattern[at] === '^') at++;
