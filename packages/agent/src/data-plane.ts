@@ -1,4 +1,7 @@
-/** The workspace's Envoy with its inputs (validated configuration, secrets, loopback proxy) and its outputs. */
+/**
+ * Combines the workspace's Envoy with its inputs (the validated configuration, the secrets and the loopback proxy) and
+ * its outputs.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
@@ -27,29 +30,31 @@ import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
   /**
-   * Envoy process that is already running. It receives secrets once credentials exist, and starts listening once a
-   * configuration exists.
+   * The Envoy process, which is already running. It receives secrets as soon as credentials are available, and starts
+   * listening as soon as a configuration is available.
    */
   readonly envoy: EnvoySupervisor;
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
-  /** Additional address on which the proxy listens for containers. */
+  /** An additional address on which the proxy listens for containers. */
   readonly bridgeAddress?: string | undefined;
-  /** Resolves names outside the mesh for containers. */
+  /** Resolves names outside the mesh on behalf of containers. */
   readonly resolver?: NameResolver | undefined;
-  /** Lists addresses that containers must not reach. */
+  /** Lists the network interfaces of this machine, whose addresses containers must not reach. */
   readonly interfaces?: ListInterfaces | undefined;
-  /** Roots that verify the edge, PEM. */
+  /** The root certificates that verify the edge, as PEM. */
   readonly edgeRoots: string;
-  /** Returns the current credentials. Called only after `credentialsChanged`. */
+  /** Returns the current credentials. It is not called before `credentialsChanged`. */
   readonly credentials: () => Credentials;
-  /** Collects the refusals to report to the broker. */
+  /** Collects the refusals that are reported to the broker. */
   readonly report: RefusalReport;
-  /** Checks whether Envoy may listen on a port. */
+  /** Returns whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
-  /** Called with the addresses on which Envoy listens (`127.64.1.2:8080`) whenever they may have changed. */
+  /**
+   * Called with the addresses that Envoy is listening on (such as `127.64.1.2:8080`) whenever they may have changed.
+   */
   readonly listening: (addresses: ReadonlySet<string>) => void;
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
   /** Returns a random number in [0, 1). */
   readonly random: () => number;
@@ -61,12 +66,15 @@ const NOT_USED =
 const NONE_YET = 'The broker has not sent a configuration yet, so no service can be reached.';
 const LOOPBACK = '127.0.0.1';
 const LONGEST_REASON = 600;
-/** Maximum delay of a Node timer, ms. */
+/** The maximum delay of a Node.js timer, in milliseconds. */
 const LONGEST_TIMER = 2_147_483_647;
 const LISTENING_POLL = 10;
-/** Maximum time that service names wait for listeners that are still missing, ms. */
+/** How long service names may wait for listeners that are still missing, in milliseconds. */
 const LONGEST_LISTENING = 3_000;
-/** Pause before listeners that Envoy could not open are offered again, ms. It doubles each time. */
+/**
+ * The initial delay before Envoy is asked again to open listeners that it could not open, in milliseconds. The delay
+ * doubles each time.
+ */
 const FIRST_OFFER_MS = 500;
 const LONGEST_OFFER_MS = 30_000;
 
@@ -126,25 +134,25 @@ export class DataPlane {
     });
   }
 
-  /** Waits until Envoy listens with its first configuration, for at most `within` ms. */
+  /** Waits until Envoy is listening with its first configuration, or until `within` milliseconds have passed. */
   async ready(within: number): Promise<void> {
     const deadline = performance.now() + within;
     await Promise.race([this.#firstReceived.promise, sleep(within, undefined, { ref: false })]);
-    // Even without a configuration from the broker, the proxy serves everything outside the mesh.
+    // Even without a configuration from the broker, the proxy can serve requests to hosts outside the mesh.
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
     this.#tunnels.begin(this.#envoy.pid);
   }
 
-  /** Applies the configuration that the broker sent for this session. */
+  /** Applies the configuration that the broker sent for the current session. */
   configure(configuration: ReceivedConfiguration): void {
     this.#received = configuration;
     this.#give();
   }
 
   /**
-   * Handles a new session, or new certificates, tokens or services. The token appears only in its own secret, not in
+   * Handles a new session, or new certificates, tokens or services. The token only appears in its own secret, never in
    * any other resource.
    */
   credentialsChanged(what: Change): void {
@@ -155,7 +163,7 @@ export class DataPlane {
     if (this.#accepted || this.#received) this.#give();
   }
 
-  /** Handles an edge's notice that it is about to end tunnels. The notice is unsigned and may be false. */
+  /** Handles a notice from an edge that is about to end tunnels. The notice is not signed, so it may be false. */
   tunnelsDraining(newestMs: number): void {
     this.#drainingAt = this.#options.now();
     this.#replacement.draining(newestMs);
@@ -192,7 +200,7 @@ export class DataPlane {
     };
   }
 
-  /** Explains a call before it is made. */
+  /** Explains what would happen to a call before it is made. */
   async explain(call: ExplainedCall): Promise<ExplainResponse> {
     const listeners = await this.#envoy.admin.listeners().catch(() => []);
     const listening = listeners.flatMap(({ address }) => address ?? []);
@@ -203,8 +211,8 @@ export class DataPlane {
   }
 
   /**
-   * Checks whether Envoy itself listens on the proxy's port. Another process there would receive the secret and every
-   * request.
+   * Returns whether Envoy itself is listening on the proxy's port. Any other process on that port would receive the
+   * secret and all requests.
    */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
     return proxyListensOn(await this.#envoy.admin.listeners().catch(() => []), on, this.proxy.port);
@@ -225,8 +233,8 @@ export class DataPlane {
   }
 
   /**
-   * Validates the received configuration and passes it to Envoy together with our own resources. Our resources are
-   * updated even while the received configuration is rejected.
+   * Validates the received configuration and passes it to Envoy, together with the agent's own resources. The agent's
+   * resources are updated even if the received configuration is rejected.
    */
   #give(): void {
     const { clusterDomain, log, now } = this.#options;
@@ -238,8 +246,8 @@ export class DataPlane {
         { trustDomain: mesh.trust_domain, clusterDomain, tokenHeader: mesh.token_header, grants },
         { services, sessionId: session.id, contact: mesh.contact, mayListenOn: this.#options.mayListenOn },
       );
-      // An accepted configuration stays in use if a grant is lost. A configuration that mentions a grant without a
-      // certificate must wait for that certificate.
+      // An accepted configuration stays in use when a grant is lost. A configuration that refers to a grant without a
+      // certificate has to wait for that certificate.
       const isKept = this.#acceptedFrom === this.#received || grants.length < session.grants.length;
       this.#refused = isKept ? [] : (accepted.refused ?? []);
       if (accepted.refused && isKept) log('configuration_waits', { version: this.#received.version });
@@ -294,13 +302,13 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    // Even if Envoy rejected one resource, it has accepted all others.
+    // Even if Envoy has rejected one of the resources, it has accepted all the others.
     if (type === SECRET && isNewest && this.#principals.taken(names)) this.#replacement.atOnce();
     if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(
       () => this.#tunnels.envoyListens(this.#envoy.pid),
-      () => {}, // Envoy has just ended, and its successor will ask again
+      () => {}, // Envoy has just exited; the next process will ask again
     );
   }
 
@@ -325,7 +333,7 @@ export class DataPlane {
   }
 
   /**
-   * Offers the listeners again later, because Envoy does not retry an address that another process was using.
+   * Offers the listeners again after a delay, because Envoy does not retry an address that another process was using.
    * @param allListen whether all listeners are open
    */
   #offerLater(allListen: boolean): void {
@@ -339,7 +347,7 @@ export class DataPlane {
   }
 
   /**
-   * Withdraws all names. If another process takes over one of Envoy's addresses, it would otherwise receive requests
+   * Withdraws all service names. Otherwise, a process that takes over one of Envoy's addresses would receive requests
    * made by name.
    */
   #envoyEnded(): void {
@@ -348,12 +356,12 @@ export class DataPlane {
   }
 }
 
-/** Whether Envoy listens on an address and port. */
+/** Returns whether Envoy is listening on the given address and port. */
 function proxyListensOn(listeners: readonly ListenerState[], on: string, port: number): boolean {
   return listeners.some(({ address }) => address === `${on}:${port}`);
 }
 
-/** Describes addresses without a listener to the user, and how to fix them. */
+/** Describes which addresses have no listener, and tells the user how to fix that. */
 function proxyNotes(
   listeners: readonly ListenerState[],
   port: number,

@@ -1,16 +1,16 @@
-/** Sends HTTP requests without `fetch`, which needs memory and WebAssembly that are not available in the agent. */
+/** Sends HTTP requests without `fetch`, which needs memory and WebAssembly that the agent does not have. */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 
 /**
- * Node's HTTP module. An `import` would read all of its exports, and reading `WebSocket` loads the web `fetch` with its
- * dependencies. That would cost 14 MB of memory for nothing.
+ * The HTTP module of Node.js. An `import` statement would read all of its exports, including `WebSocket`, which loads
+ * the web `fetch` and its dependencies. That would waste 14 MB of memory.
  */
 export const { Agent, createServer, request } = process.getBuiltinModule('node:http');
 
 /**
- * Sends a request and reads the entire response.
- * @param most maximum response size, bytes
+ * Sends a request and reads the whole response.
+ * @param most the maximum size of the response, in bytes
  * @throws Error if the connection fails or ends without a response, or if the response is too large
  */
 export async function sendAndRead(
@@ -18,10 +18,10 @@ export async function sendAndRead(
   most: number,
   body?: string,
 ): Promise<{ readonly status: number; readonly headers: IncomingHttpHeaders; readonly text: string }> {
-  // Once the response has arrived, errors reach the caller through the response.
+  // Once the response has arrived, errors are reported through the response.
   const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.on('response', resolve).on('error', reject);
-    // If the response switches protocols, the request ends without an error.
+    // If the response switches protocols, the request ends without emitting an error.
     outgoing.on('close', () => reject(new Error('no response')));
     outgoing.end(body);
   });

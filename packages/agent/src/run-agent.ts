@@ -1,6 +1,6 @@
 /**
- * Runs the agent: keeps credentials fresh, runs the Envoy that carries traffic, maintains service names and serves the
- * control socket.
+ * Runs the agent, which keeps credentials fresh, runs the Envoy process that carries the traffic, maintains service
+ * names and serves the control socket.
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
@@ -31,39 +31,39 @@ import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
   status(): Promise<AgentStatus>;
-  /** Ends the session, restores the hosts file, then drains and stops Envoy. Idempotent. */
+  /** Ends the session, restores the hosts file, then drains and stops Envoy. It is safe to call this more than once. */
   close(): Promise<void>;
-  /** Resolves once the agent has closed, whether through `close` or `meshpass down`. */
+  /** Resolves once the agent has been closed, whether through `close` or through `meshpass down`. */
   readonly closed: Promise<void>;
 }
 
 export interface AgentDependencies {
   readonly surroundings?: HostEnvironment;
-  /** Milliseconds since the epoch. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now?: () => number;
   readonly random?: () => number;
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   /** Called with instructions if the user must sign in. */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
-  /** Closes the agent when aborted, even during startup. */
+  /** Closes the agent when aborted, even while the agent is still starting. */
   readonly stop?: AbortSignal;
-  /** Checks whether Envoy may listen on a port. */
+  /** Returns whether Envoy may listen on a port. */
   readonly mayListenOn?: (port: number) => boolean;
-  /** Resolves names outside the mesh for containers. */
+  /** Resolves names outside the mesh on behalf of containers. */
   readonly resolver?: NameResolver;
-  /** Lists network interfaces. Containers may not reach their addresses. */
+  /** Lists the network interfaces of this machine, whose addresses containers must not reach. */
   readonly interfaces?: ListInterfaces;
 }
 
-/** Maximum wait at startup for the first configuration and for Envoy, ms. */
+/** The maximum time that the agent waits for Envoy and the first configuration when it starts, in milliseconds. */
 const FIRST_CONFIGURATION = 15_000;
-/** Interval at which a pending sign-in checks whether the agent has ended, ms. */
+/** How often a pending sign-in checks whether the agent has ended, in milliseconds. */
 const SIGN_IN_TURN = 1_000;
-/** Maximum time to wait for the session to end, ms. */
+/** The maximum time to wait for the session to end, in milliseconds. */
 const LONGEST_GOODBYE = 3_000;
 /**
- * Maximum time to wait for the broker before the data plane is loaded, ms. This suffices for a nearby broker. The data
- * plane is loaded while the agent waits for a distant one.
+ * The maximum time to wait for the broker before the data plane is loaded, in milliseconds. This is enough for a nearby
+ * broker. If the broker is far away, the data plane is loaded while the agent waits.
  */
 const SHORT_LINE = 25;
 const PROXY_TAKEN =
@@ -74,7 +74,7 @@ const NO_BRIDGE =
   'address of the bridge. For Docker, ip -4 address show docker0 prints it.';
 
 /**
- * Enrols the workspace and carries its traffic until closed.
+ * Enrols the workspace and carries its traffic until the agent is closed.
  * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing,
  *   agent_not_running if the agent was stopped before it was ready, or the broker's refusal
  */
@@ -88,7 +88,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 }
 
-/** @param parts resources that are closed with the agent, in reverse order, even if this function throws */
+/** @param parts the resources that are closed with the agent, in reverse order, even if this function throws */
 async function start(
   config: AgentConfig,
   dependencies: AgentDependencies,
@@ -100,7 +100,7 @@ async function start(
   const ca = readCa(config.caFile);
   const url = brokerUrl(config.broker);
   const found = findEnvoy(config.envoy, surroundings.env);
-  found.catch(() => {}); // reported below, once this agent owns the control socket
+  found.catch(() => {}); // a failure is reported below, once this agent owns the control socket
   const { clusterDomain, presencePort, runtimeDirectory: directory } = config;
   let readyAfter = 0;
   const toldToEnd = new AbortController();
@@ -109,8 +109,8 @@ async function start(
   const { promise: closed, resolve: markClosed } = Promise.withResolvers<void>();
   const control = await serveControl(directory, answer);
   parts.defer(() => control.close());
-  // Slow external work starts first: handshakes with the broker, and Envoy. The rest of the agent is loaded in
-  // parallel. Loading blocks everything else, so it pauses to let pending events run.
+  // Slow external work starts first: the handshakes with the broker, and Envoy. The rest of the agent is loaded in the
+  // meantime. Loading blocks everything else, so it pauses to let pending events run.
   const agent = new BrokerAgent({ ca });
   parts.defer(() => agent.destroy());
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
@@ -185,7 +185,7 @@ async function start(
     command: config.command ?? ['meshpass'],
   });
   parts.defer(() => kubernetes.remove());
-  // Pending requests may complete first, because the edge cuts them when the session ends.
+  // Pending requests get a chance to complete first, because the edge cuts them when the session ends.
   parts.defer(endTraffic);
   parts.defer(() => channel.close());
   parts.defer(() => names?.remove());
@@ -193,7 +193,7 @@ async function start(
   await pause();
   const enrolled = signInFirst().then(() => manager.start());
   answering = startDataPlane();
-  for (const one of [enrolled, answering]) one.catch(() => {}); // reported below
+  for (const one of [enrolled, answering]) one.catch(() => {}); // failures are reported below
   stop.addEventListener('abort', () => void close().catch(notClosed(log)));
   try {
     if (stop.aborted) throw stoppedEarly();
@@ -310,7 +310,7 @@ async function start(
     const address = ofContainer ? config.bridgeAddress : '127.0.0.1';
     if (address === undefined) throw new MeshpassError('config_invalid', NO_BRIDGE);
     if (!(await dataPlane!.proxyListens(address))) throw new MeshpassError('config_invalid', PROXY_TAKEN);
-    // The loopback addresses in the kubeconfig do not exist in a container.
+    // The loopback addresses in the kubeconfig do not exist inside a container.
     return { ...proxyEnvironment(dataPlane!.proxy, address), ...(!ofContainer && kubernetes.environment) };
   }
 
@@ -360,7 +360,7 @@ async function start(
     return closing;
   }
 
-  /** Stops the data plane, or only Envoy if the rest of the data plane did not start. */
+  /** Stops the data plane, or only Envoy if the rest of the data plane has not started. */
   function endTraffic(): Promise<void> {
     trafficEnded ??= (async () => {
       const started = await (answering ?? launched).catch(() => launched.catch(() => undefined));

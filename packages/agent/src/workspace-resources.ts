@@ -1,6 +1,6 @@
 /**
- * Assembles the configuration of the workspace's Envoy from the broker's resources that were accepted and from the
- * agent's own.
+ * Assembles the configuration of the workspace's Envoy from the accepted broker resources and the agent's own
+ * resources.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -14,26 +14,26 @@ import { edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts
 import { warmUpListener } from './xds/warm-up.ts';
 
 export interface WorkspaceParts {
-  /** Grants that have a certificate. */
+  /** The grants that have a certificate. */
   readonly grants: readonly string[];
   readonly mesh: Pick<MeshInfo, 'edge' | 'contact'>;
   readonly services: readonly ReachableService[];
-  /** Grants with access to the Kubernetes API server, with the addresses to use for it. */
+  /** The grants with access to the Kubernetes API server, each with its loopback address. */
   readonly kubernetes: readonly KubernetesGrant[];
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
   readonly bridgeAddress: string | undefined;
   readonly warmUpSocket: string;
-  /** Configuration that was accepted last, if any. */
+  /** The configuration that was accepted last. Undefined if none has been accepted yet. */
   readonly accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
-  /** Generation of the tunnels. A new generation makes Envoy open new tunnels. */
+  /** The generation of the tunnels. A new generation makes Envoy open new tunnels. */
   readonly generation: number;
   readonly lingering: Pick<LingeringResources, 'with'>;
 }
 
 /**
- * Builds the resources.
- * @returns resources by type URL and name
+ * Builds all resources of the workspace's Envoy.
+ * @returns the resources, by type URL and name
  */
 export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
   const { grants, mesh, services, proxy, accepted, lingering } = parts;
@@ -64,7 +64,7 @@ export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<
 }
 
 /**
- * Marks clusters with their generation, in metadata that is not used otherwise. Envoy then treats the cluster as
+ * Marks clusters with their generation, using metadata that has no other purpose. Envoy then considers each cluster
  * changed and replaces it. The new cluster opens its own connections through new tunnels, and the old cluster's
  * connections close once they are idle.
  */
@@ -79,7 +79,7 @@ function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): R
   return new Map(written);
 }
 
-// Fields of Envoy messages that are changed here. They are declared because the generated types only support
+// The fields of Envoy messages that are changed here. They are declared because the generated types only support
 // reflection.
 interface MetadataMessage extends Message {
   readonly filterMetadata: Record<string, { readonly generation: number }>;

@@ -1,7 +1,7 @@
 /**
- * Latest refusals from Envoy's access log, with the hop that refused and its reason if known. The entries come from the
- * agent's own Envoy, but they contain paths and responses from programs and from the mesh. All text is therefore
- * truncated and sanitized.
+ * Collects the latest refusals from Envoy's access log, along with the hop that refused and its reason, if known. The
+ * entries come from the agent's own Envoy, but they contain paths and responses from programs and from the mesh, so all
+ * text is truncated and sanitized.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { toProtoJson } from '@meshpass/envoy';
@@ -13,64 +13,71 @@ import { CONNECT_RESPONSE_KEY, ERROR_CODE_HEADER } from './loggers.ts';
 import type { RefusalReport } from './report.ts';
 
 export interface Refusal {
-  /** Unix ms. */
+  /** When the refusal occurred, in Unix milliseconds. */
   readonly at: number;
   readonly hop: Hop;
-  /** Attempted call, such as `GET orders.shop:8080/admin`. For a connection, only the service. */
+  /** The attempted call, such as `GET orders.shop:8080/admin`. For a TCP connection, this is just the service. */
   readonly what: string;
-  /** HTTP status, if any. */
+  /** The HTTP status, if there was a response. */
   readonly status?: number;
-  /** Meshpass error code (docs/troubleshooting.md), if the hop sent one. */
+  /** The Meshpass error code (see docs/troubleshooting.md), if the hop sent one. */
   readonly code?: ErrorCode;
-  /** Reason that Envoy or Meshpass gave. */
+  /** The reason for the refusal, as reported by Envoy or Meshpass. */
   readonly reason: string;
-  /** Decision id of the edge in the broker's audit log. */
+  /** The ID of the edge's decision in the broker's audit log. */
   readonly decision?: string;
-  /** Request id. The response and the audit log contain it as well. */
+  /** The request ID, which also appears in the response and in the audit log. */
   readonly request?: string;
-  /** Input for `meshpass explain`. Absent for connections and for URLs that are too long. */
+  /** The arguments for `meshpass explain`. Absent for TCP connections and if the URL is too long. */
   readonly call?: { readonly method: string; readonly url: string };
-  /** Number of times that the refusal occurred in a row. */
+  /** How many times in a row the refusal occurred. */
   readonly count: number;
 }
 
 const KEPT = 20;
 const LONGEST = 200;
-/** Maximum length of a URL. Longer ones are omitted, because a truncated path would be a different path. */
+/** The maximum length of a URL. Longer URLs are omitted, because a truncated path would be a different path. */
 const LONGEST_URL = 2_000;
-/** Failures that are not refusals. Either there was no response, or the credentials for the request had expired. */
+/**
+ * Error codes that do not count as refusals: either there was no response, or the request's credentials had expired.
+ */
 const FAILURES: readonly (string | undefined)[] = ['agent_edge_unreachable', 'agent_credentials_expired'];
-/** Response statuses that may come from a workload's sidecar. All other statuses come from the program. */
+/**
+ * The response statuses that may come from a workload's sidecar. All other statuses come from the workload's program.
+ */
 const REFUSED = [401, 403];
-/** Failures that the caller or a VirtualService's fault injection caused. */
+/** Failures that were caused by the caller or by a VirtualService's fault injection. */
 const NO_REFUSAL = [
   ...['downstream_connection_termination', 'downstream_protocol_error', 'downstream_remote_reset'],
   ...['fault_injected', 'delay_injected'],
 ];
 
 export interface RefusalLogOptions {
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
   readonly report: RefusalReport;
-  /** Services in use. Only their refusals are reported, so names that a program made up are never sent. */
+  /**
+   * Returns the services that are in use. Only refusals from these services are reported, so names that a program made
+   * up never reach the broker.
+   */
   readonly services: () => readonly ReachableService[];
-  /** Port of the loopback proxy on each of its addresses. */
+  /** The port that the loopback proxy listens on. It is the same on each of its addresses. */
   readonly proxyPort: number;
 }
 
-/** Per-route explanations that replace Envoy's generic response reason. */
+/** Explanations for responses that come directly from a route, by error code. They replace Envoy's generic reason. */
 const ANSWERS: Readonly<Record<string, string>> = {
   agent_service_unknown: 'no grant includes it',
   agent_route_not_granted: 'its route leads to a service outside the grant',
   agent_route_unsupported: 'its route requires a feature that workspaces do not support',
 };
 
-/** Envoy does not report why it rejected the certificate. */
+/** Envoy does not report why it rejected the edge's certificate, so the reason is always the same. */
 const EDGE_NOT_BELIEVED = "this workspace does not trust the edge's certificate; run meshpass doctor to see why";
 
-/** Parsed log entry. */
+/** Envoy does not report why it rejected the edge's certificate, so this explanation is always the same. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {
-  /** `HOST:PORT` of a service, or `ADDRESS:PORT` of its listener. */
+  /** The `HOST:PORT` of a service, or the `ADDRESS:PORT` of its listener. */
   readonly at: string;
   readonly method?: string;
 }
@@ -83,16 +90,16 @@ export class RefusalLog {
     this.#options = options;
   }
 
-  /** Latest refusals, newest first. */
+  /** The latest refusals, starting with the newest. */
   get last(): readonly Refusal[] {
     return this.#last;
   }
 
-  /** @param message `envoy.service.accesslog.v3.StreamAccessLogsMessage` */
+  /** @param message an `envoy.service.accesslog.v3.StreamAccessLogsMessage` */
   take(message: Message): void {
     const { logEntries: entries } = message as LoggedEntries;
     for (const entry of entries.value?.logEntry ?? []) {
-      // Skips entries that cannot be decoded. The log is only used for explanations, not for decisions.
+      // Entries that cannot be decoded are skipped. This log is only used to explain refusals, never to make decisions.
       const json = asJsonOrNothing(entry);
       const found = json && (entries.case === 'httpLogs' ? this.#ofRequest(json) : ofConnection(json));
       if (found) this.#add(found);
@@ -100,8 +107,8 @@ export class RefusalLog {
   }
 
   /**
-   * Parses a request's entry. Requests that the proxy has passed on are ignored: either the service's own listener logs
-   * them, or a host outside the mesh has answered.
+   * Parses the log entry of a request. Requests that the proxy has forwarded are ignored: they are either logged by the
+   * service's own listener, or they were answered by a host outside the mesh.
    */
   #ofRequest(entry: HttpEntry): Found | undefined {
     const { address, port_value: port } = entry.common_properties?.downstream_local_address?.socket_address ?? {};
@@ -167,7 +174,7 @@ function ofRequest(entry: HttpEntry): Found | undefined {
   };
 }
 
-/** Returns the hop that refused a request, or undefined if none did. */
+/** Returns the hop that refused a request, or undefined if the request was not refused. */
 function hopOf(
   details: string,
   code: string | undefined,
@@ -176,14 +183,14 @@ function hopOf(
 ): Hop | undefined {
   if (details === 'via_upstream' || code === 'agent_policy_refused')
     return code === undefined && !REFUSED.includes(status ?? 0) ? undefined : 'workload';
-  // A VirtualService may also respond directly, without an upstream.
+  // A VirtualService may also respond directly, without forwarding the request to an upstream.
   const byRule =
     details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
   if (code === undefined && byRule) return undefined;
   return isOnTheWay(failed) ? 'mesh' : 'workspace';
 }
 
-/** Returns `ADDRESS:PORT` of a listener. If the listener has no socket, parses the address in its name. */
+/** Returns the `ADDRESS:PORT` of a listener. If the listener has no socket, the address is parsed from its name. */
 function listenerOf({
   downstream_local_address: { socket_address: socket, envoy_internal_address: internal } = {},
 }: Common): string {
@@ -220,7 +227,9 @@ function ofConnection(entry: TcpEntry): Found {
   };
 }
 
-/** Maps `outbound_.8080_.v2_.orders.shop.svc.cluster.local` to `orders.shop.svc.cluster.local:8080`. */
+/**
+ * Converts a name such as `outbound_.8080_.v2_.orders.shop.svc.cluster.local` to `orders.shop.svc.cluster.local:8080`.
+ */
 function serviceOf(name: string): string {
   const [, port, host] = /outbound[_|]\.?([0-9]+)[_|]\.?[^|]*?[_|]\.?([a-z0-9.-]+)$/.exec(name) ?? [];
   return host === undefined ? name : `${host}:${port}`;
@@ -260,7 +269,7 @@ interface Common {
   readonly stream_id?: string;
   readonly upstream_transport_failure_reason?: string;
   readonly connection_termination_details?: string;
-  /** Headers as in `envoy.config.core.v3.HeaderMap`. */
+  /** The headers, in the format of `envoy.config.core.v3.HeaderMap`. */
   readonly filter_state_objects?: Readonly<
     Record<string, { readonly headers?: readonly { readonly key: string; readonly value?: string }[] }>
   >;

@@ -1,6 +1,6 @@
 /**
- * Refusals to report to the broker, counted by kind. Memory is bounded: ten thousand refusals per second from one
- * program become one kind with a large count.
+ * Collects refusals to report to the broker, counted by kind. Memory usage is bounded: even if a single program causes
+ * ten thousand refusals per second, they become one kind with a large count.
  */
 import {
   isReportableId,
@@ -12,21 +12,22 @@ import {
 
 export class RefusalReport {
   #own = new Kinds();
-  /** Refusals of the previous session that have not been reported yet. */
+  /** Refusals from the previous session that have not been reported yet. */
   #earlier: { readonly sessionId: string; readonly kinds: Kinds } | undefined;
 
   get isEmpty(): boolean {
     return this.#own.isEmpty && (this.#earlier?.kinds.isEmpty ?? true);
   }
 
-  /** @param id request id, or the edge's decision id */
+  /** @param id the request ID, or the ID of the edge's decision */
   add(kind: Omit<ReportedRefusal, 'count' | 'ids'>, id: string | undefined): void {
     this.#own.add({ ...kind, count: 1, ids: isReportableId(id) ? [id] : [] });
   }
 
-  /** Sends the current report unless it is empty. If sending fails, the report is kept for the next attempt. */
+  /** Sends the current report unless it is empty. If the report cannot be sent, it is kept for the next attempt. */
   async send(send: (report: RefusalReportRequest) => Promise<void>): Promise<void> {
-    // If the session ends during the request, its kinds become those of the previous session. Older ones are dropped.
+    // If the session ends while the report is being sent, these counts belong to the previous session. Older ones are
+    // dropped.
     const [kinds, before] = [this.#own, this.#earlier];
     const own = kinds.take();
     const left = before?.kinds.take();
@@ -41,8 +42,8 @@ export class RefusalReport {
   }
 
   /**
-   * Starts a new session. Refusals of the previous session that have not been reported yet are sent with later reports,
-   * under the previous session's id.
+   * Starts a new session. Any refusals of the previous session that have not been reported yet are sent with later
+   * reports, under the ID of the previous session.
    */
   sessionChanged(before: string): void {
     this.#earlier = { sessionId: before, kinds: this.#own };

@@ -1,6 +1,6 @@
 /**
- * Approval commands on the control socket. This file imports no code, because the socket opens before the rest of the
- * agent is loaded.
+ * Defines the approval commands of the control socket. This file imports no code, because the socket opens before the
+ * rest of the agent is loaded.
  */
 import type {
   ApprovalAnswerBody,
@@ -9,7 +9,7 @@ import type {
   EmergencyAccessBody,
 } from '@meshpass/identity/approval';
 
-/** Request bodies that the broker expects for each change. */
+/** The request bodies that the broker expects for each kind of change. */
 interface Orders {
   readonly ask: ApprovalRequestBody;
   readonly emergency: EmergencyAccessBody;
@@ -27,7 +27,7 @@ export interface ApprovalsList {
 }
 export type ApprovalsCommand = ApprovalsList | ApprovalsChange;
 
-/** Broker route of each change. */
+/** The broker's route for each kind of change. */
 export const APPROVAL_PATHS: Readonly<Record<keyof Orders, string>> = {
   ask: '/approvals',
   emergency: '/approvals/emergency',
@@ -36,7 +36,7 @@ export const APPROVAL_PATHS: Readonly<Record<keyof Orders, string>> = {
   answer: '/approvals/answer',
 };
 
-/** Whether a value has the shape of a command. The broker validates the order itself. */
+/** Returns whether a value has the shape of an approvals command. The broker validates the command's content. */
 export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {
   const { act, order, scope } = (value ?? {}) as Record<string, unknown>;
   if (act === 'list') return scope === undefined || scope === 'own';

@@ -1,7 +1,7 @@
 /**
- * Control channel of a session. It is one connection to an edge that renews the lease and delivers the session's
- * configuration and the notice of its end. The edge is not trusted. If the broker's answers stop, the session's owner
- * is notified and renews over HTTPS.
+ * The control channel of a session: a connection to an edge that renews the lease, delivers the session's configuration
+ * and announces its end. The edge is not trusted. If the broker's answers stop arriving, the session's owner is
+ * notified and renews over HTTPS.
  */
 import type { SecureContext, TLSSocket } from 'node:tls';
 import {
@@ -23,71 +23,81 @@ import { createReconnectTimer } from './reconnection.ts';
 export type ChannelEvent =
   /** The broker has renewed the lease. */
   | { readonly type: 'lease'; readonly lease: LeaseStatement; readonly by: LeaseTransport }
-  /** The session has ended and the channel is closed. */
+  /** The session has ended, and the channel has been closed. */
   | { readonly type: 'ended'; readonly cause: string; readonly reason: string }
-  /** A new configuration has arrived. Its bytes are those that `GET /session/configuration` returns. */
+  /** A new configuration has arrived. Its content is identical to the response of `GET /session/configuration`. */
   | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
-  /** A newer configuration exists, but no edge has delivered it. Request it over HTTPS. */
+  /** A newer configuration exists, but the edge has not delivered it. It must be requested over HTTPS. */
   | { readonly type: 'configuration_missing' }
-  /** No lease has been acknowledged for `silentMs`. Renew over HTTPS until `lease` arrives. */
+  /**
+   * No lease has been acknowledged for `silentMs`. The lease must be renewed over HTTPS until a `lease` event arrives.
+   */
   | { readonly type: 'silent' }
-  /** The broker's statements are signed with an unknown key. Request the current keys over HTTPS. */
+  /** The broker's statements are signed with an unknown key. The current keys must be requested over HTTPS. */
   | { readonly type: 'unknown_key' }
-  /** A terminating edge carries tunnels of this session, and the newest is `newestMs` old. This message is unsigned. */
+  /**
+   * An edge that is shutting down carries tunnels of this session, and the newest of them is `newestMs` old. This
+   * message is not signed.
+   */
   | { readonly type: 'tunnels_draining'; readonly newestMs: number }
-  /** The edge reports that it or the broker has refused the lease. This message is unsigned. */
+  /** The edge reports that it or the broker has refused the lease. This message is not signed. */
   | { readonly type: 'refused'; readonly code: string };
 
 export interface ChannelOptions {
-  /** Public address of the edges, used for the next connection. */
+  /** Returns the public address of the edges, which is used for the next connection. */
   readonly edge: () => ChannelEdge;
-  /** TLS context with the session's SVID and the edge's roots. Undefined if no SVID is valid. */
+  /**
+   * Returns a TLS context with the session's SVID and the edge's root certificates, or undefined if no SVID is valid.
+   */
   readonly secureContext: () => SecureContext | undefined;
   readonly sessionId: string;
   readonly key: DpopKey;
-  /** Verifies the session's statements. It is shared with HTTPS. */
+  /** Verifies the session's statements. The same verifier is used for statements that arrive over HTTPS. */
   readonly received: StatementVerifier;
   readonly heartbeatMs: number;
-  /** Milliseconds without an acknowledged lease after which the channel counts as silent. */
+  /** How many milliseconds may pass without an acknowledged lease before the channel is considered silent. */
   readonly silentMs: number;
   readonly onEvent: (event: ChannelEvent) => void;
-  /** Best estimate of the broker's time, Unix ms. The broker rejects a lease that is too old or dated in the future. */
+  /**
+   * Returns the best estimate of the broker's time, in Unix milliseconds. The broker rejects leases that are too old or
+   * dated in the future.
+   */
   readonly clock?: () => number;
-  /** Returns a random number between 0 and 1 for jitter. */
+  /** Returns a random number between 0 and 1, which is used for jitter. */
   readonly random?: () => number;
 }
 
 export type Channel = ReturnType<typeof openChannel>;
 
 const CONNECT_MS = 10_000;
-/** Minimum time between two leases, ms. It also applies if an edge requests leases more often. */
+/** The minimum time between two leases, in milliseconds. It applies even if an edge asks for leases more often. */
 const LEAST_MS = 1_000;
 /**
- * Maximum time before the agent leaves a terminating edge, ms. The edge notifies all agents at once and continues to
- * serve in the meantime.
+ * How long the agent may take to leave an edge that is shutting down, in milliseconds. The edge notifies all agents at
+ * once and keeps serving until they have left.
  */
 const LEAVE_MS = 2_000;
 /**
- * Milliseconds after connecting. If the agent leaves an edge sooner than this, the load balancer is probably still
- * routing to that edge, so the pauses grow.
+ * If the agent leaves an edge within this many milliseconds of connecting to it, the load balancer is probably still
+ * routing to that edge. The pauses between connection attempts then become longer.
  */
 const SOON_MS = 5_000;
-/** Number of `silentMs` periods after which the agent leaves an edge that sends bytes but no lease. */
+/** The number of `silentMs` periods after which the agent leaves an edge that sends data but no lease. */
 const PATIENCE = 4;
-/** Maximum size of a frame that does not contain a configuration, bytes. */
+/** The maximum size of a frame that does not contain a configuration, in bytes. */
 const MAX_SMALL_FRAME = MAX_STATEMENT_LENGTH + 256;
 
-/** Opens a control connection and maintains it until the session ends or the channel is closed. */
+/** Opens a control connection and keeps it open until the session ends or the channel is closed. */
 export function openChannel(options: ChannelOptions) {
   const { sessionId, key, received, onEvent, clock = Date.now, random = Math.random } = options;
   const stop = new AbortController();
-  // Greater than any value of the previous process, unless the clock was set back.
+  // This is greater than any value used by a previous process, unless the clock was set back.
   let seq = clock();
-  /** Difference between the broker's time in its last answer and the local time, ms. */
+  /** The difference between the broker's time in its last answer and the local time, in milliseconds. */
   let offset = 0;
-  /** Whether a lease is currently being renewed over HTTPS. */
+  /** Whether the lease is currently being renewed over HTTPS. */
   let isPosting = false;
-  /** Local times at which two leases were requested: the last one that the edge acknowledged, and the current one. */
+  /** The local time at which the last acknowledged lease was requested. `askedAt` is the same for the current lease. */
   let heardAt = clock();
   let askedAt = heardAt;
   let silent = false;
@@ -108,14 +118,17 @@ export function openChannel(options: ChannelOptions) {
     /** Renews the lease through the edge as soon as possible. */
     renew: () => schedule(0),
     /**
-     * Renews the lease over HTTPS, with the same counter and the same checks.
-     * @param post sends a fresh proof with each attempt and returns the broker's statement
+     * Renews the lease over HTTPS, with the same counter and the same checks as over the channel.
+     * @param post sends a new proof with each attempt and returns the broker's statement
      * @throws MeshpassError agent_broker_answer_invalid, or any error from `post`
      */
     renewBy,
-    /** Reports that the broker has responded over HTTPS. A disconnected channel then reconnects within a second. */
+    /**
+     * Signals that the broker has responded over HTTPS. If the channel is disconnected, it then reconnects within a
+     * second.
+     */
     brokerAnswered: reconnection.wake,
-    /** Closes the channel. Resolves once the connection is closed. */
+    /** Closes the channel. Resolves once the connection has been closed. */
     async close() {
       end();
       await done;
@@ -150,7 +163,8 @@ export function openChannel(options: ChannelOptions) {
     if (stop.signal.aborted) return void connected.destroy();
     socket = connected;
     connectedAt = clock();
-    // Limits lines to the size that is currently expected. The broker has announced the size of a configuration.
+    // Lines are limited to the size that is currently expected, because the broker has announced the size of the
+    // configuration.
     const lines = createLineReader(() => MAX_SMALL_FRAME + Math.ceil((received.wanted()?.size ?? 0) / 3) * 4);
     connected.on('data', (chunk: Buffer) => {
       if (!lines.push(chunk, (line) => take(connected, line))) connected.destroy();
@@ -188,14 +202,14 @@ export function openChannel(options: ChannelOptions) {
     }
   }
 
-  /** @param from connection to the edge. Absent for an answer over HTTPS */
+  /** @param from the connection to the edge. Undefined if the answer arrived over HTTPS */
   function believe(belief: ReceivedStatement, from?: TLSSocket): void {
     switch (belief.type) {
       case 'lease':
-        // The estimate is never ahead of the broker's clock, because transit time is not subtracted.
+        // The estimate is never ahead of the broker's clock, because it does not compensate for the transit time.
         offset = belief.lease.at - clock();
         if (from) {
-          // The lease period starts at the time of the request, because an edge may have delayed the answer.
+          // The lease period starts when the lease was requested, because the edge may have delayed the answer.
           heardAt = askedAt;
           silent = false;
           schedule(options.heartbeatMs * (0.9 + random() / 10));
@@ -227,7 +241,7 @@ export function openChannel(options: ChannelOptions) {
   }
 
   function lackKey(): void {
-    // Rate-limited, because an edge can trigger this at will and every event costs a request.
+    // The event is rate-limited, because each one costs a request and an edge can trigger it at will.
     if (performance.now() < unknownKeyAt + options.heartbeatMs) return;
     unknownKeyAt = performance.now();
     onEvent({ type: 'unknown_key' });
@@ -235,11 +249,11 @@ export function openChannel(options: ChannelOptions) {
 
   async function renewBy(post: (proof: () => string) => Promise<string>): Promise<void> {
     if (stop.signal.aborted) return;
-    // No lease is sent through the edge during the request, because only the answer to the latest lease is accepted.
+    // No lease is sent through the edge during this request, because only the answer to the latest lease is accepted.
     isPosting = true;
     let attempts = 0;
     const statement = await post(() => {
-      // After the first attempt, the HTTPS client has already corrected the clock.
+      // Once the first attempt has failed, the HTTPS client has already corrected the clock.
       if (attempts++ > 0) offset = 0;
       return proveLease();
     }).finally(() => {
@@ -262,7 +276,7 @@ export function openChannel(options: ChannelOptions) {
     if (wanted) socket?.write(formatFrame({ type: 'configuration', digest: wanted.digest }));
   }
 
-  /** Schedules the next lease, unless one is sent before then. */
+  /** Schedules the next lease, unless it is sent earlier for another reason. */
   function schedule(ms: number): void {
     clearTimeout(leaseTimer);
     const due = Math.max(ms, leaseAt + LEAST_MS - performance.now());
@@ -278,7 +292,7 @@ export function openChannel(options: ChannelOptions) {
     leaseAt = performance.now();
     askedAt = clock();
     socket.write(formatFrame({ type: 'lease', proof: proveLease() }));
-    // Tries again before the lease is at risk if no answer arrives.
+    // If no answer arrives, the agent tries again before the lease is at risk.
     schedule(options.heartbeatMs);
   }
 
@@ -288,10 +302,7 @@ export function openChannel(options: ChannelOptions) {
     return createLeaseProof({ sid: sessionId, seq, at: clock() + offset }, key);
   }
 
-  /**
-   * Shifts all recorded times back if the local clock was set back. Otherwise silence would be detected too late by
-   * that amount.
-   */
+  /** Shifts all recorded times if the local clock was set back. Otherwise, silence would be detected too late. */
   function followClock(): void {
     const back = Math.max(0, lookedAt - clock());
     heardAt -= back;
@@ -308,7 +319,7 @@ export function openChannel(options: ChannelOptions) {
       silent = true;
       onEvent({ type: 'silent' });
     }
-    // Tries another edge, unless a configuration is still arriving over a slow connection.
+    // The agent tries another edge, unless a configuration is still arriving over a slow connection.
     const waited = clock() - Math.max(heardAt, connectedAt);
     const moved = socket?.bytesRead ?? 0;
     if (waited > options.silentMs * (moved > movedBefore ? PATIENCE : 1)) socket?.destroy();

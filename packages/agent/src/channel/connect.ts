@@ -1,4 +1,4 @@
-/** Opens a control connection to the edge. */
+/** Opens a control connection to an edge. */
 import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
@@ -6,12 +6,12 @@ import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 
-/** Public address of the edge. The host is a name in the edge's certificate. */
+/** The public address of the edge. Its host must be a name in the edge's certificate. */
 export type ChannelEdge = MeshInfo['edge'];
 
 /**
- * Connects to the edge. Node tries each address that its name resolves to (RFC 8305).
- * @param signal aborts the attempt
+ * Connects to the edge. Node.js tries every address that the edge's name resolves to (RFC 8305).
+ * @param signal aborts the connection attempt
  * @throws MeshpassError `agent_edge_unreachable`
  */
 export async function connectToEdge(
@@ -25,16 +25,16 @@ export async function connectToEdge(
     secureContext,
     minVersion: 'TLSv1.3',
     ALPNProtocols: [CONTROL_ALPN],
-    // An IP address is not a valid server name (RFC 6066 section 3), but the certificate is still verified against it.
+    // An IP address is not a valid server name (RFC 6066 section 3). The certificate is still verified against it.
     ...(isIP(host) === 0 && { servername: host }),
   });
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 30_000);
-  socket.on('error', () => {}); // the connection also closes
+  socket.on('error', () => {}); // the socket also emits `close`
   try {
     await once(socket, 'secureConnect', { signal });
-    // If ALPN was not negotiated, an edge without control connections could keep the connection open and wait for
-    // CONNECT.
+    // An edge that does not serve control connections does not negotiate the control protocol. It would keep the
+    // connection open and wait for a CONNECT request.
     if (socket.alpnProtocol === CONTROL_ALPN) return socket;
     throw new Error('the edge does not serve control connections');
   } catch (cause) {

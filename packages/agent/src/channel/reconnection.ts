@@ -1,22 +1,26 @@
-/** Pauses between connection attempts. They grow, have jitter, and are cut short when the broker responds. */
+/**
+ * Controls the pauses between connection attempts. The pauses grow longer, are jittered, and are cut short when the
+ * broker responds.
+ */
 
 export type Reconnection = ReturnType<typeof createReconnectTimer>;
 
 export interface ReconnectionOptions {
   /** Ends the current pause and all later ones. */
   readonly signal: AbortSignal;
-  /** Returns a random number between 0 and 1 for jitter. */
+  /** Returns a random number between 0 and 1, which is used for jitter. */
   readonly random: () => number;
 }
 
 const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 /**
- * Maximum time from a broker response to the next attempt, ms. All agents notice at the same time that a broker has
- * recovered. The broker answers them one by one, so the edge receives connections no faster than the broker responds.
+ * The maximum time from a broker response to the next connection attempt, in milliseconds. All agents notice at the
+ * same time that a broker has recovered. Because the broker answers them one by one, the edge receives new connections
+ * no faster than the broker responds.
  */
 const WAKE_MS = 1_000;
 
-/** Creates the timer for connection attempts, with exponential backoff and jitter. */
+/** Creates a timer for connection attempts, with exponential backoff and jitter. */
 export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
   let backoff: number = BACKOFF_MS.first;
   let timer: NodeJS.Timeout | undefined;
@@ -26,11 +30,11 @@ export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
   signal.addEventListener('abort', end);
   return {
     /**
-     * Waits until the next attempt is due. Never rejects.
-     * @param afresh whether the previous attempt delivered anything. If so, the pause starts over at its minimum
+     * Waits until the next connection attempt is due. The promise never rejects.
+     * @param afresh whether the previous attempt delivered anything. If so, the pauses start over at their minimum
      */
     pause(afresh: boolean): Promise<void> {
-      // A response from the broker does not reset the backoff, because it says nothing about the edge.
+      // A response from the broker does not reset the backoff, because it says nothing about the state of the edge.
       backoff = afresh ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, backoff * 2);
       isWoken = false;
       return new Promise((resolve) => {
@@ -39,9 +43,9 @@ export function createReconnectTimer({ signal, random }: ReconnectionOptions) {
         else endIn(backoff * (0.5 + random()));
       });
     },
-    /** Reports that the broker has responded over HTTPS. The current pause then ends soon. */
+    /** Signals that the broker has responded over HTTPS. The current pause then ends within a second. */
     wake() {
-      // Allows one early attempt per pause, however many responses arrive.
+      // Only one early attempt is allowed per pause, no matter how many responses arrive.
       if (!over || isWoken) return;
       isWoken = true;
       endIn(Math.min(WAKE_MS * random(), endsAt - performance.now()));

@@ -1,7 +1,8 @@
 /**
- * Control channel of the current session, which is opened with its current certificates, and the session's
- * configuration. The channel delivers the configuration. At the start of a session, or if the channel has not delivered
- * a known version, the agent requests it over HTTPS. Both transports deliver the same signed header and bytes.
+ * Manages the control channel of the current session, which is opened with the session's current certificates, and the
+ * session's configuration. The configuration usually arrives through the channel. At the start of a session, or if the
+ * channel has not delivered a known version, the agent requests it over HTTPS. Both transports deliver the same signed
+ * header and the same bytes.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { DpopKey } from '@meshpass/identity/dpop';
@@ -18,30 +19,32 @@ export interface SessionChannelOptions {
     'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys' | 'askForConfiguration'
   >;
   readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow' | 'configuration' | 'readConfiguration'>;
-  /** Key of the session. */
+  /** The session's DPoP key, which also signs its lease proofs. */
   readonly key: DpopKey;
-  /** Roots that verify the edge, PEM. Defaults to Node's own roots. */
+  /** The root certificates that verify the edge, as PEM. Defaults to the root certificates of Node.js. */
   readonly edgeRoots: string | undefined;
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
-  /** Called with each configuration once it has been verified. */
+  /** Called with each configuration, once it has been verified. */
   readonly configured: (configuration: ReceivedConfiguration) => unknown;
-  /** Called when a terminating edge carries tunnels of this session. The newest of them is `newestMs` old. */
+  /**
+   * Called when an edge that is shutting down carries tunnels of this session. The newest of them is `newestMs` old.
+   */
   readonly tunnelsDraining: (newestMs: number) => void;
   /** Returns a random number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Reason that the edge gave for not renewing a lease. It is unsigned, so it is only a hint for the user. */
+/** The reason that an edge gave for not renewing a lease. It is not signed, so it is only a hint for the user. */
 export interface EdgeRefusal {
   readonly code: string;
-  /** Unix ms. */
+  /** When the edge refused the lease, in Unix milliseconds. */
   readonly at: number;
 }
 
 /**
- * Number of lease periods without an acknowledgement after which the agent renews over HTTPS. By default, a lease lasts
+ * The number of unacknowledged lease periods after which the agent renews over HTTPS. By default, a lease lasts for
  * three periods.
  */
 const SILENT_PERIODS = 1.5;
@@ -58,7 +61,7 @@ export class SessionChannel {
     this.#options = options;
   }
 
-  /** Last refusal since the channel renewed the lease, if any. */
+  /** The latest refusal since the channel last renewed the lease, or undefined if there was none. */
   get refusal(): EdgeRefusal | undefined {
     return this.#refusal;
   }
@@ -96,7 +99,7 @@ export class SessionChannel {
     manager.askForConfiguration();
   }
 
-  /** Applies new information about the mesh. */
+  /** Renews the lease if the mesh's statement keys have changed. */
   follow(): void {
     const { statement_keys: keys } = this.#options.manager.credentials.mesh;
     if (keys !== this.#keys) this.#open?.channel.renew();
@@ -104,7 +107,7 @@ export class SessionChannel {
   }
 
   /**
-   * Renews the current session's lease over HTTPS.
+   * Renews the lease of the current session over HTTPS.
    * @throws MeshpassError the broker's refusal
    */
   async renewOverHttps(): Promise<void> {
@@ -114,7 +117,7 @@ export class SessionChannel {
   }
 
   /**
-   * Requests the configuration over HTTPS.
+   * Requests the session's configuration over HTTPS.
    * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
    */
   async fetchConfiguration(): Promise<void> {
@@ -123,12 +126,12 @@ export class SessionChannel {
     this.#configure(session.id, await client.configuration(accessToken));
   }
 
-  /** Reports that the broker has responded over HTTPS. */
+  /** Signals that the broker has responded over HTTPS. */
   brokerAnswered(): void {
     this.#open?.channel.brokerAnswered();
   }
 
-  /** Closes the channel. No further configuration is applied. */
+  /** Closes the channel. No further configuration is applied afterwards. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#open?.channel.close();
@@ -140,7 +143,7 @@ export class SessionChannel {
   }
 
   /**
-   * Verifies and applies a configuration from HTTPS.
+   * Verifies and applies a configuration that was received over HTTPS.
    * @throws MeshpassError agent_broker_answer_invalid
    */
   #configure(sessionId: string, { statement, content }: WholeConfiguration): void {
@@ -160,20 +163,21 @@ export class SessionChannel {
     }
   }
 
-  /** Applies a configuration that the channel has verified. If it cannot be parsed, requests it over HTTPS. */
+  /** Applies a configuration that the channel has verified. If it cannot be parsed, it is requested over HTTPS. */
   #use(version: number, content: Buffer): void {
     const { manager, client, configured, log } = this.#options;
     try {
       configured({ version, ...client.readConfiguration(content) });
     } catch (thrown) {
-      // HTTPS returns the same configuration, but the error is then shown in the status.
+      // HTTPS returns the same configuration, but the error then appears in the status.
       log('configuration_failed', { code: toMeshpassError(thrown).code });
       manager.askForConfiguration();
     }
   }
 
   /**
-   * Creates a TLS context with one of the valid SVIDs in turn, because an edge may reject an SVID whose grant was lost.
+   * Creates a TLS context with one of the valid SVIDs. The SVIDs are used in turn, because an edge may reject one whose
+   * grant has been lost.
    */
   #secureContext(): SecureContext | undefined {
     const { manager, edgeRoots, now } = this.#options;

@@ -1,37 +1,39 @@
-/** Configuration of the agent. Only the broker's address has no default. */
+/** Reads the configuration of the agent. Every setting except the broker's address has a default. */
 import { BlockList, isIPv4 } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
 
 export interface AgentConfig {
-  /** Public URL of the broker. */
+  /** The public URL of the broker. */
   readonly broker: string;
-  /** PEM file with the root certificates for the broker and the edge, which replaces Node's own. */
+  /**
+   * A PEM file with the root certificates for the broker and the edge. They replace the root certificates of Node.js.
+   */
   readonly caFile?: string | undefined;
   readonly proofFile?: string | undefined;
-  /** `aud` of a proof that the agent requests itself (GitHub Actions). */
+  /** The `aud` claim of a proof that the agent requests itself (in GitHub Actions). */
   readonly audience: string;
   /**
-   * Whether to make service names resolvable through a hosts file. If false, services are only available through the
+   * Whether to make service names resolvable through a hosts file. If false, services can only be reached through the
    * proxy.
    */
   readonly byName: boolean;
   readonly hostsFile: string;
-  /** DNS domain of the cluster. The agent rejects names from the broker that are outside of it. */
+  /** The DNS domain of the cluster. The agent rejects any name from the broker that is outside this domain. */
   readonly clusterDomain: string;
-  /** Port of the loopback proxy. 0 selects any free port. */
+  /** The port of the loopback proxy, or 0 for any free port. */
   readonly proxyPort: number;
-  /** Additional address on which the proxy listens for containers, such as Docker's 172.17.0.1. */
+  /** An additional address on which the proxy listens for containers, such as Docker's 172.17.0.1. */
   readonly bridgeAddress?: string | undefined;
-  /** Port for the broker's challenges, which a devcontainer.json can forward. 0 selects any free port. */
+  /** The port for the broker's challenges, which a devcontainer.json can forward. 0 selects any free port. */
   readonly presencePort: number;
   readonly runtimeDirectory: string;
-  /** Command that kubectl uses to start `meshpass`. Defaults to the name `meshpass`. */
+  /** The command that kubectl uses to start `meshpass`. Defaults to `meshpass`. */
   readonly command?: readonly string[] | undefined;
-  /** Issuer in the access file at which the developer must sign in before the session opens. */
+  /** The issuer, from the access file, where the developer must sign in before the session opens. */
   readonly signIn?: string | undefined;
-  /** Path of an Envoy binary to run instead of the installed one. */
+  /** The path to an Envoy binary that is run instead of the installed one. */
   readonly envoy?: string | undefined;
 }
 
@@ -65,7 +67,7 @@ const DEFAULTS = {
   presencePort: 0,
 };
 
-/** Reads the settings that the environment provides. */
+/** Reads the settings that are present in the environment. */
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Partial<AgentConfig> {
   const texts = {
     broker: env.MESHPASS_BROKER,
@@ -113,7 +115,7 @@ PRIVATE.addSubnet('10.0.0.0', 8);
 PRIVATE.addSubnet('172.16.0.0', 12);
 PRIVATE.addSubnet('192.168.0.0', 16);
 
-/** Whether an address is private (RFC 1918). */
+/** Returns whether an address is private (RFC 1918). */
 function isBridgeAddress(address: string): boolean {
   return isIPv4(address) && PRIVATE.check(address);
 }

@@ -1,6 +1,6 @@
 /**
- * Control socket of the running agent. It is a Unix socket that only its owner can open, and carries one line of JSON
- * in each direction.
+ * The control socket of a running agent. It is a Unix socket that only its owner can open, and it carries a single line
+ * of JSON in each direction.
  */
 import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { createPrivateDirectory } from './own-files.ts';
 
 const MAX_LINE = 65_536;
 
-/** Returns `MESHPASS_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/meshpass` or `~/.meshpass`. */
+/** Returns the agent's runtime directory: `MESHPASS_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/meshpass` or `~/.meshpass`. */
 export function runtimeDirectory(env: Readonly<Record<string, string | undefined>>): string {
   if (env.MESHPASS_RUNTIME_DIR) return env.MESHPASS_RUNTIME_DIR;
   return env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'meshpass') : join(env.HOME || homedir(), '.meshpass');
@@ -26,7 +26,7 @@ export function controlPath(directory: string): string {
 }
 
 /**
- * Opens the control socket. Replaces a socket that a dead agent left behind.
+ * Opens the control socket. If an agent that is no longer running has left its socket behind, it is replaced.
  * @throws MeshpassError agent_already_running, config_invalid
  */
 export async function serveControl(
@@ -66,7 +66,7 @@ export async function serveControl(
 }
 
 /**
- * Sends a request to the running agent.
+ * Sends a request to the running agent and returns its response.
  * @throws MeshpassError agent_not_running, or the error that the agent returned
  */
 export function sendControlRequest<T>(directory: string, request: ControlRequest): Promise<T> {
@@ -116,7 +116,7 @@ async function parse(line: string): Promise<ControlRequest> {
   );
 }
 
-/** Checks whether an agent is running, even if it has no session. */
+/** Returns whether an agent is running, even if it has no session. */
 export async function isAgentRunning(directory: string): Promise<boolean> {
   const socket = connect(controlPath(directory));
   const isRunning = await once(socket, 'connect').then(

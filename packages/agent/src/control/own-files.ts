@@ -1,6 +1,7 @@
 /**
- * Runtime directory and log file, which may be in a directory that others can write to (`/tmp`). Each is opened without
- * following links, checked, and then changed through its descriptor, so that it cannot be replaced in between.
+ * Creates the runtime directory and the log file, which may be located in a directory that others can write to (such as
+ * `/tmp`). Each is opened without following links, checked, and then changed through its file descriptor, so that it
+ * cannot be replaced in between.
  */
 import {
   closeSync,
@@ -20,7 +21,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /**
- * Creates a directory with mode 0700, or reuses one that we already own.
+ * Creates a directory with mode 0700, or reuses an existing one that belongs to the current user.
  * @throws MeshpassError config_invalid if it is a link, not a directory, or owned by another user
  */
 export function createPrivateDirectory(path: string): void {
@@ -37,9 +38,9 @@ export function createPrivateDirectory(path: string): void {
 }
 
 /**
- * Opens a log file for appending, with mode 0600. Truncates it if it is larger than `largest`.
- * @param largest maximum size, bytes
- * @returns a descriptor that the caller must close
+ * Opens a log file for appending, with mode 0600. The file is truncated if it is larger than `largest`.
+ * @param largest the maximum size of the file, in bytes
+ * @returns a file descriptor that the caller must close
  * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has more than one hard
  *   link
  */
@@ -60,7 +61,7 @@ export function openPrivateLog(path: string, largest: number): number {
 }
 
 /**
- * Replaces a file atomically, with mode 0600. Readers see either the old or the new content.
+ * Replaces a file atomically, with mode 0600. Readers see either the old or the new content, but never a mixture.
  * @throws MeshpassError config_invalid
  */
 export function writePrivateFile(path: string, text: string): void {

@@ -1,10 +1,10 @@
-/** Reads the configured CA file. */
+/** Reads the CA file that is configured for the agent. */
 import { readFileSync } from 'node:fs';
 import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 
 /**
- * Reads a CA file.
- * @returns the PEM, or undefined if no path is given
+ * Reads a CA file in PEM format.
+ * @returns the PEM, or undefined if the path is undefined
  * @throws MeshpassError config_invalid
  */
 export function readCa(path: string | undefined): string | undefined {

@@ -1,4 +1,4 @@
-/** Status of the agent. Contains no secrets. */
+/** Defines the status of the agent, which contains no secrets. */
 import type { Refusal } from '../access-log/refusals.ts';
 import type { ClusterState, ListenerState } from '../envoy/admin.ts';
 import type { LeftOut } from '../session/broker-answers.ts';
@@ -13,7 +13,7 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly login: string;
     readonly workspace: string;
     readonly grants: readonly string[];
-    /** Unix ms, like all other times in this file. */
+    /** When the session ends, in Unix milliseconds. All other times in this file use the same unit. */
     readonly expiresAt: number;
   };
   readonly credentials: {
@@ -21,92 +21,95 @@ export interface AgentStatus extends DataPlaneStatus {
       readonly grant: string;
       readonly spiffeId: string;
       readonly expiresAt: number;
-      /** Time at which the session loses the grant. Absent if the broker does not report it. */
+      /** When the session loses the grant. Absent if the broker does not report it. */
       readonly heldUntil?: number;
       /**
-       * Reason why the live session gained the grant: `window_opened`, `access_widened`, `approved`, `emergency`,
-       * `signed_in`.
+       * Why the session gained the grant after it was opened: `window_opened`, `access_widened`, `approved`,
+       * `emergency` or `signed_in`.
        */
       readonly gained?: string;
     }[];
     readonly identityTokenExpiresAt: number;
   };
-  /** Sign-ins at identity providers, in addition to the proof. */
+  /** The developer's sign-ins at identity providers, in addition to the workspace's proof. */
   readonly signIns: readonly SignInStatus[];
   readonly services: readonly ServiceStatus[];
-  /** Absent if no grant has Kubernetes roles. */
+  /** The configuration of kubectl. Absent if no grant has Kubernetes roles. */
   readonly kubernetes?: KubernetesStatus;
   readonly broker: {
     readonly url: string;
     readonly answeredAt: number;
-    /** Last failure of each task that has not succeeded since. */
+    /** The latest failure of each task that has not succeeded since then. */
     readonly failures: Readonly<Record<string, string>>;
   };
-  /** Public address of the edge. */
+  /** The public address of the edge. */
   readonly edge?: { readonly host: string; readonly port: number };
-  /** Contact for access requests. Absent if the access file does not list one. */
+  /** The contact for access requests. Absent if the access file does not specify one. */
   readonly contact?: string;
   readonly lease: {
     /**
-     * Transport that renews the lease: an edge's control channel, or HTTPS to the broker if no edge provides a channel.
+     * How the lease is renewed: through the control channel of an edge, or over HTTPS to the broker if no edge provides
+     * a channel.
      */
     readonly by: 'channel' | 'https';
     readonly since: number;
-    /** Last reason that the edge gave for not renewing a lease. It is unsigned, so it is only a hint. */
+    /** The latest reason that an edge gave for not renewing a lease. It is not signed, so it is only a hint. */
     readonly refused?: { readonly code: string; readonly at: number };
   };
-  /** Milliseconds from the start of the process until it was ready. */
+  /** How long it took from the start of the agent until it was ready, in milliseconds. */
   readonly readyAfter: number;
 }
 
-/** State of Envoy and of its configuration. */
+/** The state of Envoy and its configuration. */
 export interface DataPlaneStatus {
   readonly envoy: {
     readonly version: string;
-    /** Absent while Envoy is starting. */
+    /** The process ID of Envoy. Absent while Envoy is starting. */
     readonly pid?: number;
     readonly restarts: number;
-    /** Description of how the previous process ended. */
+    /** A description of how the previous Envoy process ended. */
     readonly lastEnd?: string;
-    /** Listeners for programs. Empty if Envoy does not respond. */
+    /** The listeners that programs can connect to. Empty if Envoy does not respond. */
     readonly listeners: readonly ListenerState[];
     readonly clusters: readonly ClusterState[];
   };
   readonly configuration: {
-    /** Last version that the broker sent and the agent accepted. */
+    /** The latest version that the agent has accepted from the broker. */
     readonly version?: number;
-    /** Reasons why the agent rejected the latest configuration and kept the previous one. */
+    /**
+     * The reasons why the agent rejected the latest configuration and kept the previous one. Empty if it was accepted.
+     */
     readonly refused: readonly string[];
-    /** Resources that Envoy itself rejected, by kind. */
+    /** The resources that Envoy itself rejected, by kind. */
     readonly rejected: readonly string[];
-    /** Parts of istiod's configuration that workspaces never accept, such as other teams' filters. */
+    /** The parts of istiod's configuration that workspaces never accept, such as the filters of other teams. */
     readonly leftOut: readonly LeftOut[];
   };
   /**
-   * Notices from edges that are about to end this workspace's tunnels. They are unsigned. Absent if there were none.
+   * Notices from edges that are about to end this workspace's tunnels. They are not signed. Absent if there were none.
    */
   readonly draining?: {
-    /** Time of the last notice. */
+    /** When the latest notice arrived. */
     readonly at: number;
-    /** Number of tunnel replacements that a notice has caused. */
+    /** How many times tunnels have been replaced because of a notice. */
     readonly replaced: number;
   };
-  /** Latest refused requests and connections, starting with the newest. */
+  /** The latest refused requests and connections, starting with the newest. */
   readonly refusals: readonly Refusal[];
   readonly proxy: { readonly host: '127.0.0.1'; readonly port: number };
-  /** Limitations of this workspace, each with an alternative. */
+  /** The limitations of this workspace, each with a workaround. */
   readonly notes: readonly string[];
 }
 
-/** Configuration of kubectl. */
+/** The configuration of kubectl for this session. */
 export interface KubernetesStatus {
-  /** Path of the kubeconfig file. */
+  /** The path of the kubeconfig file. */
   readonly kubeconfig: string;
   readonly contexts: readonly {
     readonly name: string;
     readonly grant: string;
     readonly server: string;
-    /** Namespaces in which the grant has a role. */
+    /** The namespaces in which the grant has a Kubernetes role. */
     readonly namespaces: readonly string[];
   }[];
 }
@@ -118,6 +121,6 @@ export interface ServiceStatus {
   readonly names: readonly string[];
   readonly protocol: 'http' | 'http2' | 'tcp';
   readonly allow?: readonly string[];
-  /** Loopback address. Present if the service is reachable by name. */
+  /** The loopback address of the service. Only present if the service is reachable by name. */
   readonly address?: string;
 }

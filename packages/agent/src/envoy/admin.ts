@@ -1,17 +1,17 @@
-/** Client for Envoy's admin interface, which is on a Unix socket that only its owner can open. */
+/** A client for Envoy's admin interface, which listens on a Unix socket that only its owner can open. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isServiceAddress } from '@meshpass/identity/service-address';
 import { request, sendAndRead } from '../http.ts';
 
 export interface ListenerState {
   readonly name: string;
-  /** Address such as `127.64.1.2:8080`. Undefined for an internal listener. */
+  /** The listener's address, such as `127.64.1.2:8080`. Undefined for an internal listener. */
   readonly address: string | undefined;
 }
 
 export interface ClusterState {
   readonly name: string;
-  /** Number of connections that are open, that were opened, and that failed. */
+  /** The number of connections that are currently open. `opened` and `failed` are totals. */
   readonly active: number;
   readonly opened: number;
   readonly failed: number;
@@ -37,7 +37,7 @@ export class EnvoyAdmin {
   }
 
   /**
-   * Lists the listeners.
+   * Lists Envoy's listeners.
    * @throws Error if Envoy does not respond
    */
   async listeners(): Promise<ListenerState[]> {
@@ -51,7 +51,7 @@ export class EnvoyAdmin {
   }
 
   /**
-   * Lists the clusters.
+   * Lists Envoy's clusters, with the state of their connections.
    * @throws Error if Envoy does not respond
    */
   async clusters(): Promise<ClusterState[]> {
@@ -73,8 +73,8 @@ export class EnvoyAdmin {
   }
 
   /**
-   * Makes listeners stop accepting connections, then waits until no requests or TCP connections are open, for at most
-   * `longest` ms.
+   * Makes all listeners stop accepting connections, then waits until no requests or TCP connections are open, or until
+   * `longest` milliseconds have passed.
    * @throws Error if Envoy does not respond
    */
   async drain(longest: number): Promise<void> {
@@ -94,7 +94,7 @@ export class EnvoyAdmin {
     return JSON.parse(text) as T;
   }
 
-  /** @param timeout milliseconds */
+  /** @param timeout the time limit for the response, in milliseconds */
   #ask(method: 'GET' | 'POST', path: string, timeout = TIMEOUT) {
     const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false });
     outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not respond in time')));
@@ -103,9 +103,9 @@ export class EnvoyAdmin {
 }
 
 /**
- * Counts open requests and TCP connections to services from Envoy's gauges. Idle HTTP connections do not count. The
- * function therefore subtracts the connections of HTTP connection managers from those of the listeners. Manager names
- * have the form `GRANT/ADDRESS_PORT`.
+ * Counts the open requests and the open TCP connections to services, based on Envoy's gauges. Idle HTTP connections are
+ * not counted, so the connections of HTTP connection managers are subtracted from those of the listeners. The names of
+ * the managers have the form `GRANT/ADDRESS_PORT`.
  */
 export function countOpenRequests(stats: string): number {
   let requests = 0;
@@ -113,7 +113,7 @@ export function countOpenRequests(stats: string): number {
   for (const line of stats.split('\n')) {
     const [, kind, name = '', gauge, value] =
       /^(http|listener)\.(.+)\.downstream_(rq|cx)_active: ([0-9]+)$/.exec(line) ?? [];
-    // Excludes the admin request itself.
+    // The admin request itself is not counted.
     if (kind === 'http' && gauge === 'rq' && name !== 'admin') requests += Number(value);
     const [, at, address] = /^(?:.*\/)?((127(?:\.[0-9]+){3})_[0-9]+)$/.exec(name) ?? [];
     if (gauge !== 'cx' || at === undefined || !isServiceAddress(address!)) continue;

@@ -1,27 +1,27 @@
 /**
- * Bootstrap configuration of Envoy. It contains only the agent's address. All other configuration and all secrets come
- * from the agent.
+ * Creates Envoy's bootstrap configuration. All it contains is the address of the agent, which provides the rest of the
+ * configuration and all secrets.
  */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
 import { buildSingleEndpointCluster, extension, typedConfig } from './json.ts';
 
 export interface BootstrapOptions {
-  /** Unix socket on which the agent serves configuration, secrets and the access log service. */
+  /** The Unix socket on which the agent serves the configuration, the secrets and the access log service. */
   readonly agentSocket: string;
-  /** Unix socket of Envoy's admin interface, mode 0600. */
+  /** The Unix socket of Envoy's admin interface, which has mode 0600. */
   readonly adminSocket: string;
 }
 
 const PROTOCOL_OPTIONS = 'extensions.upstreams.http.v3.HttpProtocolOptions';
 /**
- * Maximum number of open connections from programs. It is far more than a workspace needs, and far fewer than its
+ * The maximum number of open connections from programs. This is far more than a workspace needs, and far less than its
  * memory allows.
  */
 const MAX_CONNECTIONS = 10_000;
 
 /**
- * Runtime settings that Istio uses for every sidecar and that routes may depend on. Without the first one, Envoy
- * rejects any resource with a regular expression that compiles to more than 100 instructions.
+ * The runtime settings that Istio uses for every sidecar and that routes may depend on. Without the first one, Envoy
+ * rejects any resource whose regular expression compiles to more than 100 instructions.
  */
 const RUNTIME = {
   're2.max_program_size.error_level': '32768',
@@ -30,8 +30,8 @@ const RUNTIME = {
 };
 
 /**
- * Creates the bootstrap.
- * @returns `envoy.config.bootstrap.v3.Bootstrap` as JSON, without secrets
+ * Creates the bootstrap configuration.
+ * @returns an `envoy.config.bootstrap.v3.Bootstrap` as JSON, which contains no secrets
  */
 export function createBootstrap({ agentSocket, adminSocket }: BootstrapOptions): string {
   const ads = { ads: {}, resource_api_version: 'V3' };

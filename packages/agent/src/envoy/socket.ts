@@ -1,7 +1,7 @@
 /**
- * Unix socket through which Envoy reaches the agent. It opens before the agent can answer, so that an Envoy that starts
- * early can connect immediately. Its requests then wait until the agent serves them. A refused connection would make
- * Envoy wait for its retry delay.
+ * The Unix socket that Envoy uses to reach the agent. It opens before the agent is able to answer, so that an Envoy
+ * that starts early can connect immediately. Its requests then wait until the agent serves them. If the connection were
+ * refused, Envoy would wait for its retry delay.
  */
 import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { createServer, type Socket } from 'node:net';
 
 export type EnvoySocket = Awaited<ReturnType<typeof openEnvoySocket>>;
 
-/** Maximum number of waiting connections. Envoy opens one per thread. */
+/** The maximum number of waiting connections. Envoy opens one connection per thread. */
 const MAX_WAITING = 16;
 
 /** Listens on a new Unix socket with mode 0600. */
@@ -28,13 +28,13 @@ export async function openEnvoySocket(path: string) {
   chmodSync(path, 0o600);
   return {
     path,
-    /** Passes all connections to `next`, starting with those that are waiting. */
+    /** Passes all connections to `next`, starting with the ones that are already waiting. */
     serve: (next: (connection: Socket) => void) => {
       take = next;
       for (const connection of waiting) next(connection);
       waiting.clear();
     },
-    /** Stops accepting connections. */
+    /** Stops accepting connections and removes the socket. */
     close: () => {
       server.close();
       for (const connection of waiting) connection.destroy();

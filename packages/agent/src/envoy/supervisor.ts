@@ -1,4 +1,4 @@
-/** Keeps Envoy running: starts, restarts, drains and stops it. */
+/** Keeps Envoy running: starts it, restarts it when it exits, drains it and stops it. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,39 +12,40 @@ import { type EnvoySocket, openEnvoySocket } from './socket.ts';
 
 export interface SupervisorOptions {
   readonly envoy: EnvoyBinary;
-  /** Private directory of the agent. */
+  /** The agent's private directory. */
   readonly directory: string;
-  /** Socket from which Envoy requests configuration and secrets. It is closed together with Envoy. */
+  /** The socket from which Envoy requests its configuration and secrets. It is closed together with Envoy. */
   readonly socket: EnvoySocket;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
 /**
- * Number of worker threads. A single thread carries more traffic than an edge accepts from a workspace, and each thread
- * opens its own tunnels.
+ * The number of Envoy's worker threads. A single thread can carry more traffic than an edge accepts from a workspace,
+ * and every thread opens its own tunnels.
  */
 const THREADS = '1';
 /**
- * Arguments that control how a replaced listener drains, for example after a new grant includes its port. TCP
- * connections remain for an hour. HTTP connections end with their next response, so that programs soon use the new
- * listener.
+ * Command-line arguments that control how a listener drains after it was replaced, for example because a new grant
+ * includes its port. TCP connections may stay open for an hour. HTTP connections end with their next response, so that
+ * programs soon use the new listener.
  */
 export const DRAIN_ARGUMENTS = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
-/** Logs warnings, except those about work-in-progress configuration, which Envoy would repeat on every update. */
+/** Makes Envoy log warnings, except those about work-in-progress APIs, which it would repeat on every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5_000;
-/** Run time after which a failure no longer counts as a failed start, ms. */
+/** How long Envoy must run before its exit no longer counts as a failed start, in milliseconds. */
 const SETTLED = 10_000;
 const READY_POLL = 10;
-/** Maximum time that `close` waits for open requests, ms. */
+/** How long `close` waits for open requests, in milliseconds. */
 const DRAIN = 2_000;
 const MAX_LINE = 500;
 const LINES_PER_MINUTE = 60;
 
 /**
- * Starts Envoy (≈100 ms) in parallel with the first broker request. Envoy then waits for its configuration.
- * @param directory private directory of the agent
+ * Starts Envoy (which takes about 100 ms) in parallel with the first broker request. Envoy then waits for its
+ * configuration.
+ * @param directory the agent's private directory
  */
 export async function launchEnvoy(
   envoy: EnvoyBinary,
@@ -60,7 +61,7 @@ export class EnvoySupervisor {
   readonly #options: SupervisorOptions;
   readonly admin: EnvoyAdmin;
   readonly socket: EnvoySocket;
-  /** Unix socket for requests that make Envoy open tunnels. */
+  /** The Unix socket for requests that make Envoy open its tunnels. */
   readonly warmUpSocket: string;
   readonly #adminSocket: string;
   #process: GuardedProcess | undefined;
@@ -90,14 +91,14 @@ export class EnvoySupervisor {
     return this.#restarts;
   }
 
-  /** Description of how the last process ended. Undefined while the first one is running. */
+  /** A description of how the last process ended. Undefined while the first process is still running. */
   get lastEnd(): string | undefined {
     return this.#lastEnd;
   }
 
   /**
-   * @param ended called immediately when Envoy ends on its own, because other users of this machine can then take over
-   *   its addresses
+   * @param ended called immediately when Envoy ends on its own, because other users of this machine could then take
+   *   over its addresses
    */
   onEnded(ended: () => void): void {
     this.#ended = ended;
@@ -108,8 +109,8 @@ export class EnvoySupervisor {
   }
 
   /**
-   * Waits until Envoy has its first configuration and listens.
-   * @param within milliseconds
+   * Waits until Envoy has its first configuration and is listening.
+   * @param within the maximum time to wait, in milliseconds
    * @returns true if Envoy is ready
    */
   async ready(within: number): Promise<boolean> {
@@ -123,7 +124,7 @@ export class EnvoySupervisor {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#process) await this.admin.drain(DRAIN).catch(() => {}); // without a response there is nothing to drain
+    if (this.#process) await this.admin.drain(DRAIN).catch(() => {}); // if Envoy does not respond, it cannot be drained
     this.#process?.kill();
     await this.#process?.ended;
     this.socket.close();
@@ -132,7 +133,7 @@ export class EnvoySupervisor {
   async #run(): Promise<void> {
     for (let pause = FIRST_PAUSE; !this.#closed; ) {
       const started = performance.now();
-      // A full disk or process table must not end the agent. Traffic resumes once space is available again.
+      // A full disk or process table must not end the agent. Traffic resumes as soon as space is available again.
       const how = await this.#once().catch(
         (error: NodeJS.ErrnoException) => `not started: ${error.code ?? error.message}`,
       );
@@ -148,19 +149,19 @@ export class EnvoySupervisor {
   }
 
   /**
-   * Runs Envoy once.
+   * Runs Envoy until it ends.
    * @returns a description of how Envoy ended
    * @throws Error if Envoy cannot be started
    */
   async #once(): Promise<string> {
     const { envoy, directory } = this.#options;
     const file = join(directory, 'envoy.json');
-    // Recreated each time, because files from an earlier run may have any content.
+    // Both files are recreated each time, because files from an earlier run could have any content.
     rmSync(this.#adminSocket, { force: true });
     writeFileSync(file, createBootstrap({ agentSocket: this.socket.path, adminSocket: this.#adminSocket }), {
       mode: 0o600,
     });
-    // Disables Envoy's shared memory for hot restarts, because it would be shared with other Envoys on the machine.
+    // Hot restarts are disabled, because they use shared memory that other Envoy processes on this machine would share.
     const argv = [
       envoy.path,
       '--config-path',
@@ -170,13 +171,13 @@ export class EnvoySupervisor {
       THREADS,
       ...DRAIN_ARGUMENTS,
     ];
-    // Omits the agent's environment, which contains a Codespace's tokens. Envoy does not need it, and has log formats
-    // that can read it.
+    // The agent's environment is not passed on, because it contains the tokens of a Codespace. Envoy does not need it,
+    // and some of its log formats can read it.
     this.#process = startGuardedProcess([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
     return this.#process.ended;
   }
 
-  /** Logs Envoy's output, limited to an amount that a person can read. */
+  /** Logs Envoy's output, limited to as many lines as a person can read. */
   #line(text: string): void {
     const minute = Math.floor(performance.now() / 60_000);
     if (minute !== this.#lines.minute) this.#lines = { minute, count: 0 };

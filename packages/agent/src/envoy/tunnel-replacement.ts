@@ -1,19 +1,23 @@
 /**
- * Decides when to replace tunnels (decision 0033): after a certificate's principal has changed, or before an edge shuts
- * down. A draining edge announces its shutdown repeatedly for as long as it carries a tunnel. An edge that lies can
- * cause only a bounded number of new tunnels and no failed requests.
+ * Decides when to replace tunnels (decision 0033): after the principal of a certificate has changed, or before an edge
+ * shuts down. A draining edge keeps announcing its shutdown for as long as it carries a tunnel. A malicious edge can
+ * only cause a limited number of new tunnels, and no failed requests.
  */
 
-/** Maximum random delay, ms. It keeps the agents of a draining edge from replacing their tunnels all at once. */
+/**
+ * The maximum random delay, in milliseconds. It prevents all agents of a draining edge from replacing their tunnels at
+ * once.
+ */
 const SPREAD_MS = 1_500;
 /**
- * Minimum time between two replacements, ms. Announcements that are ignored because of it are repeated by the edges.
+ * The minimum time between two replacements, in milliseconds. If an announcement is ignored because of it, the edge
+ * repeats the announcement.
  */
 const LEAST_MS = 5_000;
 /**
- * Burst size for replacements, and the time until another replacement is allowed, ms. Draining edges repeat their
- * announcement for longer than that (`--drain`, 20 s by default). An honest edge is therefore heard before it ends, no
- * matter what other edges have announced.
+ * The number of replacements that are allowed in quick succession. Another one is allowed every `REGAINED_MS`
+ * milliseconds. Draining edges repeat their announcement for longer than that (`--drain`, 20 seconds by default), so an
+ * honest edge is heard before it shuts down, no matter what other edges have announced.
  */
 const BURST = 4;
 const REGAINED_MS = 12_000;
@@ -24,21 +28,21 @@ export class TunnelReplacement {
   readonly #now: () => number;
   #generation = 0;
   #forEdges = 0;
-  /** Generation that Envoy has accepted last. */
+  /** The generation that Envoy accepted last. */
   #taken = 0;
-  /** Time at which Envoy began to open tunnels of this generation. */
+  /** When Envoy started to open tunnels of this generation. */
   #since = Number.NEGATIVE_INFINITY;
-  /** Time at which tunnels were last replaced because of an edge. */
+  /** When tunnels were last replaced because an edge was about to shut down. */
   #replacedAt = Number.NEGATIVE_INFINITY;
-  /** Number of replacements that edges could still cause at `#countedAt`. */
+  /** The number of replacements that edges could still cause at the time of `#countedAt`. */
   #left = BURST;
   #countedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param random returns a number in [0, 1)
+   * @param random returns a random number in [0, 1)
    * @param replace sends the clusters of a new generation to Envoy
-   * @param now monotonic clock, ms
+   * @param now a monotonic clock, in milliseconds
    */
   constructor(
     random: () => number,
@@ -50,31 +54,31 @@ export class TunnelReplacement {
     this.#now = now;
   }
 
-  /** Generation of the clusters that were last sent to Envoy. */
+  /** The generation of the clusters that were last sent to Envoy. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** Number of replacements that edges have caused. */
+  /** The number of replacements caused by edges that were about to shut down. */
   get forEdges(): number {
     return this.#forEdges;
   }
 
-  /** Replaces all tunnels immediately. Existing tunnels must not carry further requests. */
+  /** Replaces all tunnels immediately, because the existing ones must not carry any more requests. */
   atOnce(): void {
-    // A replacement that is scheduled for an edge would only replace new tunnels.
+    // All tunnels are replaced now, so a replacement that is scheduled because of an edge is no longer needed.
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
   }
 
   /**
-   * Handles the announcement of a draining edge.
-   * @param newestMs age of its newest tunnel, ms
+   * Handles an announcement from an edge that is draining.
+   * @param newestMs the age of the edge's newest tunnel, in milliseconds
    */
   draining(newestMs: number): void {
     const now = this.#now();
-    // Tunnels that existed before the last replacement end on their own once their requests are complete.
+    // Tunnels from before the last replacement end on their own, as soon as their requests are complete.
     if (this.#timer || now - newestMs < this.#since || !this.#mayReplace(now)) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -93,7 +97,7 @@ export class TunnelReplacement {
 
   /**
    * Records that Envoy has accepted clusters.
-   * @returns whether their generation is new
+   * @returns whether the generation of the clusters is new
    */
   taken(): boolean {
     if (this.#taken === this.#generation) return false;

@@ -1,19 +1,19 @@
 /**
- * Opens tunnels before they are needed: for the first Envoy, for each of its successors, and after tunnels have been
- * replaced. A new session replaces all tunnels once Envoy has its certificates.
+ * Opens tunnels before they are needed: for the first Envoy process, for each of its successors, and whenever tunnels
+ * have been replaced. A new session replaces all tunnels as soon as Envoy has received its certificates.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request, sendAndRead } from '../http.ts';
 
 export interface WarmTunnelsOptions extends Omit<TunnelsOptions, 'clusters'> {
-  /** Returns the names of the clusters that Envoy should currently connect to. */
+  /** Returns the names of the clusters that Envoy should connect to. */
   readonly clusters: () => readonly string[];
 }
 
 export class WarmTunnels {
   readonly #options: WarmTunnelsOptions;
   #begun = false;
-  /** Process id of the Envoy for which tunnels were last opened. */
+  /** The process ID of the Envoy for which tunnels were last opened. */
   #envoy: number | undefined;
 
   constructor(options: WarmTunnelsOptions) {
@@ -21,8 +21,8 @@ export class WarmTunnels {
   }
 
   /**
-   * Opens tunnels once the first Envoy listens.
-   * @param envoy its process id
+   * Opens tunnels once the first Envoy process is listening.
+   * @param envoy the process ID of Envoy
    */
   begin(envoy: number | undefined): void {
     this.#begun = true;
@@ -30,8 +30,8 @@ export class WarmTunnels {
   }
 
   /**
-   * Opens tunnels for a new Envoy once it has its listeners and certificates.
-   * @param envoy its process id
+   * Opens tunnels for a new Envoy process once it has its listeners and certificates.
+   * @param envoy the process ID of Envoy
    */
   envoyListens(envoy: number | undefined): void {
     if (this.#begun && envoy !== this.#envoy) this.#open(envoy);
@@ -48,24 +48,24 @@ export class WarmTunnels {
   }
 }
 
-// Makes Envoy connect to clusters through its warm-up listener (xds/warm-up.ts).
+// Sends requests to the warm-up listener (xds/warm-up.ts), which make Envoy connect to its clusters.
 
 interface TunnelsOptions {
-  /** Unix socket of the warm-up listener. */
+  /** The Unix socket of the warm-up listener. */
   readonly socketPath: string;
   readonly header: string;
   readonly clusters: readonly string[];
 }
 
-/** Maximum time to wait for the listener, ms. */
+/** How long to wait for the warm-up listener, in milliseconds. */
 const PATIENCE = 3_000;
 const POLL = 50;
 const TIMEOUT = 2_000;
 const LARGEST = 65_536;
 
 /**
- * Returns once Envoy has started to connect. Failures are not reported here. The first call fails instead and reports
- * the reason.
+ * Returns once Envoy has started to connect. Failures are not reported here, because the first call will fail and
+ * report the reason.
  */
 async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Promise<void> {
   const [first, ...others] = clusters;

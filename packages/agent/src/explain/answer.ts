@@ -1,6 +1,6 @@
 /**
- * Collects what the agent knows about a call before it is made. The answer contains no secrets. The command decides
- * whether the call is allowed.
+ * Collects what the agent knows about a call before it is made. The response contains no secrets. The command that
+ * receives the response determines whether the call is allowed.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -13,7 +13,7 @@ import { findRoute, parseClusterTarget, type RouteAnswer, type RouteTarget } fro
 import type { ExplainedRequest } from './route-match.ts';
 
 export interface ExplainedCall extends Omit<ExplainedRequest, 'authority'> {
-  /** Host as the program wrote it. */
+  /** The host, exactly as the program wrote it. */
   readonly host: string;
   readonly port: number;
 }
@@ -25,28 +25,28 @@ export interface ExplainResponse {
     readonly login: string;
     readonly grants: readonly string[];
   };
-  /** Contact for access requests. Absent if the access file does not list one. */
+  /** The contact for access requests. Absent if the access file does not specify one. */
   readonly contact?: string | undefined;
   readonly trustDomain: string;
   readonly tokenHeader: string;
-  /** Claims of the identity token that is sent with the call. Empty if they cannot be read. */
+  /** The claims of the identity token that is sent with the call. Empty if they cannot be read. */
   readonly claims: Readonly<Record<string, unknown>>;
-  /** Services that the session can reach, in the order of its grants. */
+  /** The services that the session can reach, in the order of its grants. */
   readonly services: readonly ReachableService[];
-  /** SPIFFE ids by grant. */
+  /** The SPIFFE IDs of the session, by grant. */
   readonly principals: Readonly<Record<string, string>>;
-  /** Addresses of Envoy's listeners, such as `127.64.1.2:8080`. */
+  /** The addresses of Envoy's listeners, such as `127.64.1.2:8080`. */
   readonly listening: readonly string[];
-  /** Addresses that are only available through the proxy, because this user may not listen on their ports. */
+  /** The addresses that can only be reached through the proxy, because this user may not listen on their ports. */
   readonly byProxyOnly: readonly string[];
-  /** Routes by grant, for the grants that include the host and port. */
+  /** The routes of all grants that include the host and port, by grant. */
   readonly routes: Readonly<Record<string, RouteAnswer>>;
 }
 
-/** Current configuration of Envoy, by type URL and name. */
+/** The current configuration of Envoy, by type URL and name. */
 export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** Returns the services that have this host (or hosts file alias) and port. There is one per grant. */
+/** Returns the services with the given host (or hosts file alias) and port. There is one for each grant. */
 export function servicesAt(
   services: readonly ReachableService[],
   { host, port }: Pick<ExplainedCall, 'host' | 'port'>,
@@ -55,14 +55,14 @@ export function servicesAt(
   return services.filter((one) => one.port === port && (one.host === name || one.aliases.includes(name)));
 }
 
-/** Configuration and listeners of Envoy. */
+/** The current configuration and listeners of Envoy. */
 export interface EnvoyState extends Pick<ExplainResponse, 'listening' | 'byProxyOnly'> {
   readonly resources: EnvoyResources;
-  /** Parts of istiod's configuration that the broker omitted for this session. */
+  /** The parts of istiod's configuration that the broker has omitted for this session. */
   readonly leftOut: readonly LeftOut[];
 }
 
-/** Explains a call based on the session's credentials and Envoy's configuration. */
+/** Explains a call, based on the session's credentials and Envoy's configuration. */
 export function createExplainResponse(
   { session, mesh, services, svids, identityToken }: Credentials,
   { resources, leftOut, ...listeners }: EnvoyState,
@@ -88,7 +88,7 @@ export function createExplainResponse(
 }
 
 /**
- * Describes omitted parts. The broker reports omissions for all routes together, so it is not known which route is
+ * Describes the omitted parts. The broker reports omissions for all routes together, so it is not known which route is
  * affected.
  */
 function omissions(leftOut: readonly LeftOut[]): readonly string[] {
@@ -111,8 +111,8 @@ function routeIn(resources: EnvoyResources, service: ReachableService, call: Exp
 }
 
 /**
- * Whether the cluster exists but has no endpoints. The broker omits endpoints that do not accept a sidecar's mutual
- * TLS.
+ * Returns whether the cluster exists but has no endpoints. The broker omits endpoints that do not accept mutual TLS
+ * from a sidecar.
  */
 function isEmpty(resources: EnvoyResources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
   const cluster = read(resources[CLUSTER]?.get(`${grant}/outbound|${port}|${subset}|${host}`));

@@ -1,22 +1,22 @@
 /**
- * Evaluates the match of an Envoy route (envoy.config.route.v3.RouteMatch, as JSON) against a request. The result is
- * `unknown` for unsupported conditions, and for conditions that depend on the actual request.
+ * Evaluates the match of an Envoy route (an envoy.config.route.v3.RouteMatch in JSON) against a request. The result is
+ * `unknown` if a condition is not supported or depends on the actual request.
  */
 export type MatchResult = 'yes' | 'no' | 'unknown';
 
 export interface ExplainedRequest {
   readonly method: string;
-  /** Path as the program sent it, including the query. */
+  /** The path, including the query, exactly as the program sent it. */
   readonly path: string;
-  /** Host and port, such as `orders.shop:8080`. */
+  /** The host and port, such as `orders.shop:8080`. */
   readonly authority: string;
-  /** Headers by lower-case name. */
+  /** The request headers, by lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Match fields that concern the path. All other fields are additional conditions. */
+/** The fields of a match that concern the path. All other fields are additional conditions. */
 const PATHS = ['prefix', 'path', 'safe_regex', 'path_separated_prefix', 'case_sensitive'];
 
 /** Evaluates all conditions of a match. */
@@ -31,7 +31,9 @@ export function evaluateRouteMatch(match: Json, request: ExplainedRequest): Matc
   ]);
 }
 
-/** Whether the match depends on headers. If so, a request with other headers may take another route. */
+/**
+ * Returns whether the match depends on headers. If it does, a request with different headers may take another route.
+ */
 export function matchesOnHeaders(match: Json): boolean {
   return ((match.headers ?? []) as Json[]).some(({ name }) => !String(name).startsWith(':'));
 }
@@ -58,7 +60,8 @@ function matchesHeader(header: Json, { method, authority, path, headers }: Expla
   const others = Object.keys(more).filter((one) => one !== 'treat_missing_header_as_empty');
   if (others.length > 0) return 'unknown';
   if (text !== undefined) {
-    // An absent header does not match any text, even if the match is inverted, unless it is treated as empty.
+    // An absent header does not match any text, even if the match is inverted, unless the matcher treats missing
+    // headers as empty.
     const seen = value ?? (more.treat_missing_header_as_empty === true ? '' : undefined);
     if (seen === undefined) return 'no';
     matched = matchesText(text as Json, seen);
@@ -87,12 +90,12 @@ function matchesText(matcher: Json, value: string): MatchResult {
   return regex === undefined ? 'unknown' : matchesRegex(regex as Json, value);
 }
 
-/** Regular expressions that have the same meaning in RE2 and JavaScript. */
+/** Matches regular expressions that mean the same in RE2 and in JavaScript. */
 const PLAIN_REGEX = /^(?:[A-Za-z0-9/_=&%:,;@~ -]|\\[./_-]|\[\^?[A-Za-z0-9/?._-]+\][+*?]?|\.[*+]?|[()|^$])*$/;
 const LONGEST = 300;
 /**
- * Maximum number of paths through a regular expression. JavaScript tries them one by one, whereas RE2 tries all at
- * once, and the pattern comes from the mesh.
+ * The maximum number of paths through a regular expression. JavaScript tries them one by one, while RE2 tries them all
+ * at once, and the pattern comes from the mesh.
  */
 const MOST_WAYS = 100_000;
 
@@ -108,8 +111,8 @@ function matchesRegex({ regex }: Json, value: string): MatchResult {
 }
 
 /**
- * Returns an upper bound of the number of paths. Each repetition may end at any character, and each option or
- * alternative doubles the number.
+ * Returns an upper bound for the number of paths through a regular expression. Every repetition may end at any
+ * character, and every option or alternative doubles the number.
  */
 function waysThrough(pattern: string, length: number): number {
   const count = (sign: RegExp) => pattern.match(sign)?.length ?? 0;

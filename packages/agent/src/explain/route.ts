@@ -1,5 +1,5 @@
 /**
- * Finds a request's destination in Envoy's current routes. It is either the service and its VirtualService, or the hop
+ * Finds the destination of a request in Envoy's current routes: either the service and its VirtualService, or the hop
  * that responds instead.
  */
 import { parseRefusal } from '../xds/route-refusals.ts';
@@ -9,28 +9,28 @@ export interface RouteTarget {
   readonly host: string;
   readonly port: number;
   readonly subset?: string;
-  /** Weight of this target, if the route has more than one. */
+  /** The weight of this target, if the route has more than one. */
   readonly weight?: number;
-  /** Set if Envoy has not received any endpoint for the target, so every call fails with 503. */
+  /** Set if Envoy has not received any endpoints for the target, in which case every call fails with 503. */
   readonly hasNoEndpoint?: true;
 }
 
 export type RouteAnswer = {
-  /** `NAMESPACE/NAME` of the VirtualService. Absent if the route does not identify one. */
+  /** The `NAMESPACE/NAME` of the VirtualService. Absent if the route does not identify one. */
   readonly rule?: string;
-  /** Descriptions of further effects of the route. */
+  /** Descriptions of any other effects of the route. */
   readonly notes: readonly string[];
 } & (
   | {
       readonly kind: 'forward';
       readonly to: readonly RouteTarget[];
-      /** Path after a rewrite. Null if this module does not support the rewrite. */
+      /** The path after a rewrite. Null if this kind of rewrite is not supported here. */
       readonly path?: string | null;
     }
   | {
       readonly kind: 'answer';
       readonly status: number;
-      /** Refusal with which the broker replaced the route. */
+      /** The refusal that the broker substituted for the route. */
       readonly refusal?: { readonly code: string; readonly description: string };
     }
   | { readonly kind: 'redirect' }
@@ -42,8 +42,8 @@ export type RouteAnswer = {
 type Json = any;
 
 /**
- * Finds the route of a request.
- * @param configuration validated `envoy.config.route.v3.RouteConfiguration` as JSON
+ * Finds the route that Envoy would use for a request.
+ * @param configuration a validated `envoy.config.route.v3.RouteConfiguration` in JSON
  */
 export function findRoute(configuration: Json, request: ExplainedRequest): RouteAnswer {
   const host = virtualHost(configuration.virtual_hosts ?? [], request.authority.toLowerCase());
@@ -65,8 +65,8 @@ export function findRoute(configuration: Json, request: ExplainedRequest): Route
 }
 
 /**
- * Selects the virtual host. Exact names take precedence over `*` (envoy.config.route.v3.VirtualHost, `domains`). Other
- * patterns do not occur.
+ * Selects the virtual host for an authority. Exact names take precedence over `*` (see `domains` in
+ * envoy.config.route.v3.VirtualHost). Other patterns do not occur.
  */
 function virtualHost(hosts: Json[], authority: string): Json | undefined {
   const name = authority.replace(/:[0-9]+$/, '');
@@ -112,7 +112,7 @@ function notesOf(route: Json): string[] {
   ];
 }
 
-/** Parses a cluster name, `GRANT/outbound|PORT|SUBSET|HOST`, including the variant for WebSockets. */
+/** Parses a cluster name of the form `GRANT/outbound|PORT|SUBSET|HOST`, including the variant for WebSockets. */
 export function parseClusterTarget(cluster: string): RouteTarget | undefined {
   const [, port, subset, host] = /\/outbound\|([0-9]+)\|([^|]*)\|([^|]+)$/.exec(cluster) ?? [];
   return host === undefined ? undefined : { host, port: Number(port), ...(subset && { subset }) };
@@ -127,7 +127,7 @@ function rewritten(route: Json, action: Json, asked: string): string | null {
   return typeof replaced === 'string' ? by + asked.slice(replaced.length) : null;
 }
 
-/** Extracts namespace and name from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
+/** Extracts the namespace and name from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
 function virtualServiceOf(route: Json): string | undefined {
   const config = String(route.metadata?.filter_metadata?.istio?.config ?? '');
   const [, namespace, name] = /\/namespaces\/([^/]+)\/virtual-service\/([^/]+)$/.exec(config) ?? [];

@@ -1,7 +1,7 @@
 /**
- * Maintains the marked block in /etc/hosts. The file is written in place, because in a container it is a bind mount.
- * After a rename, the container would still see the old file. The markers also identify a block that was left behind by
- * a crash.
+ * Maintains the agent's block in /etc/hosts, which is enclosed in markers. The file is written in place, because in a
+ * container it is a bind mount: after a rename, the container would still see the old file. The markers also identify a
+ * block that was left behind by a crash.
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
@@ -19,14 +19,14 @@ const ADDRESS = /^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$/;
 const STALE_LOCK = 5000;
 
 /**
- * Removes the block and the blank line before it.
- * @returns the remaining text
+ * Removes the agent's block and the blank line before it.
+ * @returns the rest of the text
  */
 export function removeHostsBlock(text: string): string {
   let rest = text;
   for (let begin = rest.indexOf('# meshpass begin'); begin >= 0; begin = rest.indexOf('# meshpass begin')) {
     const end = rest.indexOf(END, begin);
-    // If a crash left a block without an end marker, only lines in the agent's own format belong to it.
+    // If a crash has left a block without an end marker, only lines in the agent's own format belong to it.
     const after = end >= 0 ? rest.indexOf('\n', end) + 1 || rest.length : endOfOwnLines(rest, begin);
     rest = rest.slice(0, begin) + rest.slice(after);
   }
@@ -34,8 +34,8 @@ export function removeHostsBlock(text: string): string {
 }
 
 /**
- * Replaces the block.
- * @throws MeshpassError config_invalid if a name or address is not allowed in the block
+ * Replaces the agent's block in the text of a hosts file.
+ * @throws MeshpassError config_invalid if a name or an address is not allowed in the block
  */
 export function replaceHostsBlock(text: string, entries: readonly HostsEntry[]): string {
   const base = removeHostsBlock(text);
@@ -54,8 +54,8 @@ export function replaceHostsBlock(text: string, entries: readonly HostsEntry[]):
 }
 
 /**
- * Writes the block, or removes it if there are no entries. If the file is not writable and `options.sudo` is set, uses
- * passwordless sudo.
+ * Writes the agent's block, or removes it if there are no entries. If the file is not writable and `options.sudo` is
+ * set, passwordless sudo is used.
  * @throws MeshpassError agent_hosts_unwritable
  */
 export function writeHostsBlock(
@@ -81,8 +81,8 @@ export function writeHostsBlock(
 }
 
 /**
- * Overwrites the file in place. The length is changed after the bytes are written, so readers never see a truncated
- * file.
+ * Overwrites the file in place. Its length is only changed after the bytes have been written, so readers never see a
+ * truncated file.
  */
 function overwrite(path: string, text: string): void {
   const file = openSync(path, constants.O_RDWR);
@@ -109,7 +109,7 @@ function overwriteWithSudo(path: string, text: string): boolean {
 }
 
 /**
- * Locks the file against other agents. If the directory is not writable, the file is written without a lock, since no
+ * Locks the file against other agents. If the directory is not writable, the file is written without a lock, because no
  * other agent could create one either.
  */
 function lock(path: string): () => void {

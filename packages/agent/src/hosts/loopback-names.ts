@@ -1,4 +1,4 @@
-/** Keeps the names of services that have a listener in the hosts file while the agent runs. */
+/** Keeps the names of all services that have a listener in the hosts file for as long as the agent is running. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { writeHostsBlock } from './hosts-file.ts';
@@ -10,13 +10,13 @@ export class LoopbackNames {
   #notes: readonly string[] = [];
   #removed = false;
 
-  /** @param mayListenOn whether Envoy may listen on a port */
+  /** @param mayListenOn returns whether Envoy may listen on a port */
   constructor(hostsFile: string, mayListenOn: (port: number) => boolean) {
     this.#hostsFile = hostsFile;
     this.#mayListenOn = mayListenOn;
   }
 
-  /** Limitations to show to the user, with remedies. */
+  /** Limitations that are shown to the user, each with a remedy. */
   get notes(): readonly string[] {
     return this.#notes;
   }
@@ -26,8 +26,8 @@ export class LoopbackNames {
   }
 
   /**
-   * Writes the names of services.
-   * @param listening `ADDRESS:PORT` of every listener. Services without a listener are omitted
+   * Writes the names of all services that have a listener to the hosts file.
+   * @param listening the `ADDRESS:PORT` of every listener. Services without a listener are omitted
    */
   write(services: readonly ReachableService[], listening: ReadonlySet<string>): void {
     if (this.#removed) return;
@@ -59,14 +59,17 @@ export class LoopbackNames {
     this.#notes = notes;
   }
 
-  /** Removes all names permanently. A draining Envoy may still report its listeners afterwards. */
+  /**
+   * Removes all names permanently. They are not written again, even if Envoy still reports its listeners while it is
+   * draining.
+   */
   remove(): void {
     this.#removed = true;
     this.#named = new Set();
     try {
       writeHostsBlock(this.#hostsFile, [], { sudo: true });
     } catch {
-      // The file was not writable at startup either, so it contains no names.
+      // The file was not writable when the agent started either, so it contains no names.
     }
   }
 }

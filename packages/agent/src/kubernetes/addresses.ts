@@ -1,4 +1,6 @@
-/** Assigns each grant a loopback address for the API server. The address is derived from the grant's name. */
+/**
+ * Assigns a loopback address for the Kubernetes API server to each grant. The address is derived from the grant's name.
+ */
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type { Credentials } from '../session/enrol.ts';
@@ -10,12 +12,18 @@ export interface KubernetesGrant {
   readonly port: number;
 }
 
-/** Usual port of an API server. Port 443 would require a privilege that the agent may not have. */
+/** The usual port of an API server. Listening on port 443 would require a privilege that the agent may not have. */
 const PORT = 6443;
-/** Number of addresses in 127.63.0.0/16, which is adjacent to the services' addresses in 127.64.0.0/10. */
+/**
+ * The number of addresses in 127.63.0.0/16. This network is adjacent to 127.64.0.0/10, which contains the addresses of
+ * services.
+ */
 const ADDRESSES = 65_536;
 
-/** Returns the grants that have roles and a certificate, in the session's order. Each has a distinct address. */
+/**
+ * Returns the grants that have roles and a certificate, in the order of the session. Each grant has a different
+ * address.
+ */
 export function kubernetesGrants({ kubernetes, svids, session }: Credentials): readonly KubernetesGrant[] {
   const taken = new Set<number>();
   return (kubernetes?.grants ?? [])

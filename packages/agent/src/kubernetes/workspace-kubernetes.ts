@@ -1,4 +1,4 @@
-/** Supports kubectl in the workspace. The agent provides a kubeconfig, and tokens that kubectl requests from it. */
+/** Sets up kubectl in the workspace. The agent provides a kubeconfig, and the tokens that kubectl requests from it. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -14,20 +14,20 @@ export interface WorkspaceKubernetesOptions {
   readonly client: Pick<BrokerClient, 'call' | 'brokerNow'>;
   readonly credentials: () => Credentials;
   readonly runtimeDirectory: string;
-  /** Command that starts `meshpass`. */
+  /** The command that starts `meshpass`. */
   readonly command: readonly string[];
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
 export interface KubernetesCredential {
   readonly token: string;
-  /** Time at which kubectl should request the next token, in RFC 3339 format. */
+  /** When kubectl should request the next token, in RFC 3339 format. */
   readonly expirationTimestamp: string;
 }
 
 /**
- * Minimum remaining lifetime of a token that is still returned, and how long before expiry kubectl requests the next
- * one. Both in seconds.
+ * The minimum remaining lifetime of a token that may still be returned, in seconds. `EARLIER` is how many seconds
+ * before the expiry kubectl should request the next token.
  */
 const LEAST_LEFT = 120;
 const EARLIER = 60;
@@ -36,17 +36,17 @@ export class WorkspaceKubernetes {
   readonly #options: WorkspaceKubernetesOptions;
   readonly #path: string;
   #written: string | undefined;
-  /** Tokens by session, grant and principal. If any of these changes, no cached token matches. */
+  /** Cached tokens by session, grant and principal. If any of these changes, no cached token matches. */
   readonly #tokens = new Map<string, Promise<KubernetesTokenResponse>>();
 
   constructor(options: WorkspaceKubernetesOptions) {
     this.#options = options;
     this.#path = join(options.runtimeDirectory, 'kubeconfig');
-    // A crashed agent may have left a kubeconfig behind.
+    // An agent that crashed may have left a kubeconfig behind.
     this.remove();
   }
 
-  /** Rewrites the kubeconfig if a new session, certificate or service list has changed it. */
+  /** Rewrites the kubeconfig if it has changed because of a new session, certificate or list of services. */
   update(): void {
     const { credentials, command, runtimeDirectory, log } = this.#options;
     const current = credentials();
@@ -66,7 +66,7 @@ export class WorkspaceKubernetes {
     }
   }
 
-  /** Information for `meshpass status`. Undefined if no grant has roles. */
+  /** The Kubernetes section of `meshpass status`. Undefined if no grant has roles. */
   get status(): KubernetesStatus | undefined {
     if (this.#written === undefined) return undefined;
     const grants = kubernetesGrants(this.#options.credentials());
@@ -86,13 +86,13 @@ export class WorkspaceKubernetes {
   }
 
   /**
-   * Returns a token for the API server.
-   * @param grant name of the grant. Defaults to the first grant with roles, or else to the session's first grant
+   * Returns a token for the Kubernetes API server.
+   * @param grant the name of the grant. Defaults to the first grant with roles, or else to the session's first grant
    * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, or another code from the broker
    */
   async credential(grant?: string): Promise<KubernetesCredential> {
     const current = this.#options.credentials();
-    // For a grant without roles, only the broker knows whether kubectl access is turned off.
+    // If the grant has no roles, only the broker can tell whether kubectl access is turned off.
     const asked = grant ?? kubernetesGrants(current)[0]?.grant ?? current.session.grants[0];
     if (asked === undefined) throw new MeshpassError('kubernetes_not_granted', 'This session has no grant left.');
     const { token, expires_at: expiresAt } = await this.#token(current, asked);
@@ -103,7 +103,7 @@ export class WorkspaceKubernetes {
     rmSync(this.#path, { force: true });
   }
 
-  /** Returns a cached token. If it is about to expire, joins a pending request or requests a new one. */
+  /** Returns a cached token. If that token is about to expire, waits for a pending request or requests a new token. */
   async #token(current: Credentials, grant: string): Promise<KubernetesTokenResponse> {
     const key = keyOf(current, grant);
     const { client } = this.#options;
@@ -111,7 +111,7 @@ export class WorkspaceKubernetes {
     if (before && before.expires_at - LEAST_LEFT > client.brokerNow / 1000) return before;
     const asked = request(client, current.accessToken, grant);
     this.#tokens.set(key, asked);
-    // Failed requests are not cached.
+    // Failed requests are removed from the cache.
     asked.catch(() => this.#tokens.delete(key));
     return asked;
   }
@@ -129,29 +129,31 @@ async function request(
   );
 }
 
-/** Returns the cache key. A grant that was lost and regained has a different ServiceAccount. */
+/** Returns the cache key of a token. A grant that was lost and regained has a different ServiceAccount. */
 function keyOf({ session, svids }: Credentials, grant: string): string {
   return `${session.id} ${grant} ${svids.get(grant)?.spiffeId}`;
 }
 
 interface KubeconfigParts {
   readonly grants: readonly KubernetesGrant[];
-  /** CA certificates, PEM. If absent, kubectl uses the system's roots. */
+  /** The CA certificates as PEM. If they are absent, kubectl uses the system's root certificates. */
   readonly certificateAuthority: string | undefined;
-  /** Command that starts `meshpass`. */
+  /** The command that starts `meshpass`. */
   readonly command: readonly string[];
   readonly runtimeDirectory: string;
 }
 
-/** Returns the name of the cluster, user and context. The prefix avoids conflicts with the user's own contexts. */
+/**
+ * Returns the name of the cluster, the user and the context. The prefix avoids conflicts with the user's own contexts.
+ */
 function contextOf(grant: string): string {
   return `meshpass-${grant}`;
 }
 
 /**
- * Builds a kubeconfig (client.authentication.k8s.io/v1 for the credentials) as JSON, which is a subset of YAML. It
- * contains no secrets. The server is a loopback address, and `tls-server-name` makes kubectl verify the API server
- * under a name that every API server certificate contains.
+ * Builds a kubeconfig in JSON, which is a subset of YAML. It obtains its credentials with
+ * client.authentication.k8s.io/v1 and contains no secrets itself. The server is a loopback address, and
+ * `tls-server-name` makes kubectl verify the API server under a name that every API server certificate contains.
  */
 function kubeconfig({ grants, certificateAuthority, command, runtimeDirectory }: KubeconfigParts): string {
   const [executable, ...words] = command;

@@ -1,2 +1,2 @@
-/** First argument that makes a single executable run as the agent process. */
+/** The first argument that makes a single executable run as the agent process. */
 export const DAEMON_COMMAND = '__agent';

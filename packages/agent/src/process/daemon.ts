@@ -1,6 +1,6 @@
 /**
- * Process behind `meshpass up`. It runs the agent until a signal or `meshpass down`, and reports readiness to its
- * parent.
+ * The process behind `meshpass up`. It runs the agent until it receives a signal or `meshpass down`, and tells its
+ * parent process when the agent is ready.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from '../control/config.ts';
@@ -29,14 +29,14 @@ export async function runUntilSignal(
   await agent.closed;
 }
 
-/** Logs events to standard error as one JSON object per line. Callers never pass tokens or keys. */
+/** Logs an event to standard error as a single line of JSON. Callers never pass tokens or keys. */
 function log(event: string, detail: Readonly<Record<string, unknown>> = {}): void {
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
 }
 
 /**
- * Runs the process that `launchAgent` starts, from configuration to exit.
- * @param config JSON text of an `AgentConfig`
+ * Runs the process that `launchAgent` starts, from reading its configuration until it exits.
+ * @param config an `AgentConfig` in JSON
  */
 export async function runDaemon(config: string): Promise<void> {
   const tell = (message: DaemonMessage, told = () => {}) => {
@@ -56,7 +56,7 @@ export async function runDaemon(config: string): Promise<void> {
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
     log('refused', { code: error.code, message: error.message });
-    // Parts of the agent that have already started end with this process.
+    // The parts of the agent that have already started end along with this process.
     tell({ refused: { code: error.code, message: error.message } }, () => process.exit(1));
   }
 }

@@ -1,4 +1,4 @@
-/** Implements `meshpass down`. Stops the agent, or cleans up after an agent that crashed. */
+/** Implements `meshpass down`, which stops the agent or cleans up after an agent that has crashed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -6,8 +6,8 @@ import { sendControlRequest } from '../control/control.ts';
 import { writeHostsBlock } from '../hosts/hosts-file.ts';
 
 /**
- * Stops the agent.
- * @returns whether it was running
+ * Stops the agent that uses the given directory, if one is running.
+ * @returns whether the agent was running
  * @throws MeshpassError agent_hosts_unwritable
  */
 export async function down(config: {
@@ -26,7 +26,10 @@ export async function down(config: {
   return true;
 }
 
-/** Whether a process is running. Zombies do not count, because process 1 of a container may be slow to reap them. */
+/**
+ * Returns whether a process is running. Zombies do not count, because process 1 of a container may be slow to reap
+ * them.
+ */
 export function isProcessAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

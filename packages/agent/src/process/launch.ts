@@ -1,4 +1,4 @@
-/** Implements `meshpass up`. Starts the agent as a separate process and waits until it carries traffic. */
+/** Implements `meshpass up`, which starts the agent as a separate process and waits until it carries traffic. */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -15,14 +15,16 @@ import { DAEMON_COMMAND } from './daemon-verb.ts';
 
 export interface LaunchOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Time limit for the agent to become ready, ms. */
+  /** How long the agent may take to become ready, in milliseconds. */
   readonly timeout?: number;
-  /** Called with instructions if the user must sign in. The time limit then starts only when the code expires. */
+  /**
+   * Called with instructions if the user must sign in. In that case, the timeout does not start until the code expires.
+   */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
 }
 
 /**
- * Starts the agent process.
+ * Starts the agent process and waits until it is ready.
  * @throws MeshpassError config_invalid, the error that the agent reported, or agent_not_running if the process exits
  *   without reporting one
  */
@@ -37,7 +39,7 @@ export async function launchAgent(config: AgentConfig, options: LaunchOptions): 
       ...options.env,
       ...(isSea() && { NODE_OPTIONS: [options.env.NODE_OPTIONS, ...AGENT_NODE_OPTIONS].filter(Boolean).join(' ') }),
       NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env),
-      // Uses a single malloc arena for all threads, because each additional arena reserves half a megabyte.
+      // All threads share a single malloc arena, because each additional arena would reserve half a megabyte.
       MALLOC_ARENA_MAX: options.env.MALLOC_ARENA_MAX ?? '1',
     },
   });
@@ -80,13 +82,14 @@ export async function launchAgent(config: AgentConfig, options: LaunchOptions): 
 }
 
 /**
- * Returns the command line of the agent process. It is this executable, or a file next to this one. That file is
- * TypeScript in the repository. In the published package, it is the output of deploy/npm/agent-process.ts.
+ * Returns the command line of the agent process, which is either this executable or a file next to this one. In the
+ * repository, that file is written in TypeScript. In the published package, it is built from
+ * deploy/npm/agent-process.ts.
  */
 function entry(): readonly string[] {
   if (isSea()) return [DAEMON_COMMAND];
   const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-  // Node uses WebAssembly to load TypeScript, so --jitless is not possible here.
+  // Node.js needs WebAssembly to load TypeScript, so --jitless cannot be used here.
   if (import.meta.url.endsWith('.ts')) return [YOUNG, '--no-opt', beside('./daemon-main.ts')];
   return [...AGENT_NODE_OPTIONS, beside('./daemon-main.cjs')];
 }
@@ -96,14 +99,14 @@ const MAX_LOG = 1_048_576;
 const YOUNG = '--max-semi-space-size=1';
 
 /**
- * Node options that reduce memory: a small young generation and no compiler, since the agent computes little.
- * Validating the configuration of 500 services takes half a second without a compiler. The simplest compiler would
- * reduce that to a tenth, but costs 6 MB. A single executable receives these options in `NODE_OPTIONS`, because its
- * command line belongs to the program.
+ * Node.js options that reduce memory usage: a small young generation and no JIT compiler, because the agent does little
+ * computation. Without a compiler, validating the configuration of 500 services takes half a second. The simplest
+ * compiler would be ten times as fast, but costs 6 MB. A single executable receives these options in `NODE_OPTIONS`,
+ * because its command line belongs to the program.
  */
 export const AGENT_NODE_OPTIONS = [YOUNG, '--jitless'] as const;
 
-/** Returns the directory of the compile cache for the agent's code. The cache halves the time until the first call. */
+/** Returns the directory of the compile cache for the agent's code. The cache halves the time to the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
 }

@@ -1,10 +1,10 @@
-/** Environment variables that make programs use the proxy. */
+/** Defines the environment variables that make programs use the proxy. */
 export const PROXY_USER = 'meshpass';
 
 /**
- * Returns the variables in upper and lower case. Some programs read only one spelling, and curl reads http_proxy only
- * in lower case.
- * @param address address of the proxy as the program sees it
+ * Returns the variables in both upper and lower case. Some programs only read one of them, and curl only reads the
+ * lower-case http_proxy.
+ * @param address the address of the proxy, as seen by the program
  */
 export function proxyEnvironment(
   proxy: { readonly port: number; readonly secret: string },
@@ -24,7 +24,7 @@ export function proxyEnvironment(
   };
 }
 
-/** Formats lines for `eval "$(meshpass env)"`, with values in single quotes. */
+/** Formats the variables as shell commands for `eval "$(meshpass env)"`, with their values in single quotes. */
 export function formatShellExports(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
     .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
@@ -32,8 +32,8 @@ export function formatShellExports(environment: Readonly<Record<string, string>>
 }
 
 /**
- * Formats lines for `docker run --env-file` and Compose's `env_file`, which treat everything after the first `=` as the
- * value.
+ * Formats the variables for `docker run --env-file` and Compose's `env_file`, which treat everything after the first
+ * `=` as the value.
  */
 export function envFileLines(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)

@@ -1,9 +1,9 @@
 /**
- * Builds Envoy's configuration for the loopback proxy. It serves programs that cannot use service names, and accepts
- * HTTP/1.1 requests in absolute form (RFC 9112 section 3.2.2) and CONNECT. A request to a mesh service is forwarded to
- * the service's own loopback listener and treated like a request by name. All other requests are sent as if there were
- * no proxy. The proxy requires a secret that is created for each run, because a Codespace may forward any listening
- * port to the internet.
+ * Builds Envoy's configuration for the loopback proxy, which serves programs that cannot use service names. It accepts
+ * CONNECT, and HTTP/1.1 requests in absolute form (RFC 9112 section 3.2.2). A request to a mesh service is forwarded to
+ * the loopback listener of that service, and is then treated like a request by name. All other requests are sent as if
+ * there were no proxy. The proxy requires a secret that is created for each run, because a Codespace may forward any
+ * listening port to the internet.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -25,31 +25,34 @@ const FORWARD = 'clusters.dynamic_forward_proxy';
 
 export interface LoopbackProxy {
   readonly port: number;
-  /** Secret of this run, which `meshpass env` puts into the proxy URL. Envoy's configuration contains only its hash. */
+  /**
+   * The secret of this run, which `meshpass env` adds to the proxy URL. Envoy's configuration only contains its hash.
+   */
   readonly secret: string;
 }
 
 /**
  * Creates a proxy with a new secret.
- * @param port port to listen on. 0 selects any free port
+ * @param port the port to listen on, or 0 for any free port
  */
 export async function createLoopbackProxy(port: number): Promise<LoopbackProxy> {
   return { port: port === 0 ? await freePort() : port, secret: randomBytes(24).toString('base64url') };
 }
 
 /**
- * Builds the listeners: one for the workspace's own programs and, if there is a bridge address, one for containers.
- * @returns `envoy.config.listener.v3.Listener` as JSON
+ * Builds the proxy's listeners: one for the workspace's own programs and, if there is a bridge address, one for
+ * containers.
+ * @returns an array of `envoy.config.listener.v3.Listener` in JSON
  */
 export function proxyListeners(proxy: LoopbackProxy, bridgeAddress: string | undefined): JsonObject[] {
-  // This filter lets Envoy try every address of a name.
+  // With this filter, Envoy can try every address that a name resolves to.
   const resolve = httpFilter('dynamic_forward_proxy', 'FilterConfig', { dns_cache_config: DNS_CACHE });
   const own = proxyListener(NAME, '127.0.0.1', proxy, resolve);
   if (bridgeAddress === undefined) return [own];
   return [own, proxyListener(BRIDGE, bridgeAddress, proxy, addressFilter())];
 }
 
-/** @param resolve filter that resolves hosts outside the mesh */
+/** @param resolve the filter that resolves hosts outside the mesh */
 function proxyListener(
   name: string,
   address: string,
@@ -64,7 +67,7 @@ function proxyListener(
     filter_chains: httpChain({
       stat_prefix: name,
       rds: { route_config_name: name, config_source: { ads: {}, resource_api_version: 'V3' } },
-      // The proxy is transparent. It forwards requests from programs unchanged.
+      // The proxy is transparent, so it forwards requests from programs unchanged.
       server_header_transformation: 'PASS_THROUGH',
       skip_xff_append: true,
       generate_request_id: false,
@@ -88,8 +91,9 @@ function proxyListener(
 
 /**
  * Builds the proxy's clusters.
- * @param internal names of listeners without a socket, by the address that they would have
- * @returns `envoy.config.cluster.v3.Cluster` as JSON: one per service, and one per listener for all other hosts
+ * @param internal the names of listeners that have no socket, by the address that they would have
+ * @returns an array of `envoy.config.cluster.v3.Cluster` in JSON: one per service, and one per listener for all other
+ *   hosts
  */
 export function proxyClusters(
   services: readonly ReachableService[],
@@ -121,9 +125,9 @@ export function proxyClusters(
 
 /**
  * Builds the proxy's routes.
- * @param clusterDomain domain whose names always belong to the mesh, granted or not
- * @param contact contact for access requests. Defaults to the platform team
- * @returns `envoy.config.route.v3.RouteConfiguration` as JSON, one per listener
+ * @param clusterDomain the domain whose names always belong to the mesh, whether or not they are granted
+ * @param contact the contact for access requests. Defaults to the platform team
+ * @returns an array of `envoy.config.route.v3.RouteConfiguration` in JSON, one per listener
  */
 export function proxyRoutes(
   services: readonly ReachableService[],
@@ -147,7 +151,7 @@ interface Reachable {
   readonly contact?: string | undefined;
 }
 
-/** @param elsewhere virtual host for all hosts outside the mesh */
+/** @param elsewhere the virtual host for all hosts outside the mesh */
 function routesOf(
   name: string,
   elsewhere: JsonObject,
@@ -171,7 +175,7 @@ function routesOf(
   const hosts = Map.groupBy(services, ({ host }) => host);
   return {
     name,
-    // The routes of a host match the port themselves, since a request to port 80 may omit it.
+    // The routes match the port themselves, because requests to port 80 may omit it.
     ignore_port_in_host_matching: true,
     request_headers_to_remove: ['proxy-authorization', 'proxy-connection', 'x-forwarded-proto', 'x-request-id'],
     virtual_hosts: [
@@ -199,7 +203,7 @@ function routesTo(cluster: string, port?: number): JsonObject[] {
   ];
 }
 
-/** Builds the error responses that the proxy generates itself. */
+/** Builds the error responses that the proxy itself generates. */
 function ownReplies(): JsonObject[] {
   return [
     ...localReplyMappers(statusCodeMatcher(401), {

@@ -1,10 +1,10 @@
 /**
- * Restricts requests from containers to hosts outside the mesh: they must not reach addresses that belong to this
- * machine. A bridge separates containers from the workspace's loopback interface, where databases and tools listen
- * without a password because only the workspace's own programs can connect. Requests through the proxy originate from
- * the workspace itself, so the addresses of its interfaces are also refused. Envoy asks the agent (ext_authz) and
- * connects only to the address in the response. Envoy's own resolver is not suitable, because it tries every address of
- * a name while a filter sees only the first.
+ * Restricts which hosts outside the mesh can be reached from containers: they must not reach addresses of this machine.
+ * A bridge separates containers from the workspace's loopback interface, where databases and tools listen without a
+ * password because only the workspace's own programs can connect. Requests through the proxy originate from the
+ * workspace itself, so the addresses of its interfaces are refused as well. Envoy asks the agent (ext_authz) and only
+ * connects to the address in the response. Envoy's own resolver is not suitable, because it tries every address of a
+ * name while a filter only sees the first.
  */
 import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
@@ -17,16 +17,16 @@ import { code } from '../xds/http-filters.ts';
 const EXT_AUTHZ = 'envoy.filters.http.ext_authz';
 const ADDRESS = 'address';
 const TIMEOUT_MS = 3_000;
-/** Longer than all of the resolver's attempts together. */
+/** The timeout in Envoy, which is longer than all of the resolver's attempts together. */
 const ENVOY_WAITS = '15s';
 const MAX_LOOKUPS = 256;
-/** `google.rpc.Code.PERMISSION_DENIED`. */
+/** The gRPC status code `google.rpc.Code.PERMISSION_DENIED`. */
 const PERMISSION_DENIED = 7;
 
 /**
- * Addresses of the machine itself (RFC 6890). Connections to `::` and 0.0.0.0 reach the loopback interface, as do
- * IPv4-mapped IPv6 addresses, which BlockList recognizes. Clouds serve the machine's credentials on link-local
- * addresses. Azure also uses 168.63.129.16, and AWS fd00:ec2::254.
+ * The addresses of the machine itself (RFC 6890). Connections to `::` and 0.0.0.0 reach the loopback interface, and so
+ * do connections to IPv4-mapped IPv6 addresses, which BlockList recognizes. Cloud providers serve the machine's
+ * credentials on link-local addresses. Azure also uses 168.63.129.16 for this, and AWS uses fd00:ec2::254.
  */
 const OWN_NETWORKS = new BlockList();
 OWN_NETWORKS.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -38,20 +38,22 @@ OWN_NETWORKS.addSubnet('fe80::', 10, 'ipv6');
 OWN_NETWORKS.addAddress('fd00:ec2::254', 'ipv6');
 
 /**
- * Subset of `Resolver` from node:dns/promises. It does not read the hosts file, which lists the workspace's own
- * services.
+ * The parts of `Resolver` from node:dns/promises that are used here. A resolver does not read the hosts file, which
+ * lists the workspace's own services.
  */
 export interface NameResolver {
   resolve4(name: string): Promise<readonly string[]>;
   resolve6(name: string): Promise<readonly string[]>;
 }
 
-/** Type of `networkInterfaces` from node:os. It is called for each request, since bridges come and go. */
+/**
+ * The type of `networkInterfaces` from node:os. The function is called for each request, because bridges come and go.
+ */
 export type ListInterfaces = typeof networkInterfaces;
 
 /**
- * Resolver that reads the machine's list of DNS servers for each lookup. A plain `Resolver` would keep the servers that
- * it read first, even after the workspace was suspended and resumed.
+ * A resolver that reads the machine's list of DNS servers for each lookup. A plain `Resolver` would keep using the
+ * servers that it read first, even after the workspace was suspended and resumed.
  */
 const systemResolver: NameResolver = {
   resolve4: (name) => openResolver().resolve4(name),
@@ -62,24 +64,29 @@ export type OutsideAddress =
   | { readonly address: string }
   | { readonly status: 'Forbidden' | 'BadGateway' | 'ServiceUnavailable'; readonly reason: string };
 
-/** Builds the HTTP filter that asks the agent. It is enabled only on routes that have `addressCheckRouteConfig`. */
+/**
+ * Builds the HTTP filter that asks the agent for an address. It is only enabled on routes that have
+ * `addressCheckRouteConfig`.
+ */
 export function addressFilter(): JsonObject {
   const filter = httpFilter('ext_authz', 'ExtAuthz', {
     transport_api_version: 'V3',
     grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER }, timeout: ENVOY_WAITS },
     status_on_error: { code: 'BadGateway' },
-    // The agent needs only the host of a request.
+    // No headers are sent, because the agent only needs the host of a request.
     disallowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] },
   });
   return { ...filter, disabled: true };
 }
 
-/** `typed_per_filter_config` for routes to `outsideCluster`. */
+/** The `typed_per_filter_config` for routes to `outsideCluster`. */
 export const addressCheckRouteConfig: JsonObject = {
   [EXT_AUTHZ]: typedConfig('extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', { check_settings: {} }),
 };
 
-/** Builds a cluster that connects to the address in the agent's response. Without an address, no connection is made. */
+/**
+ * Builds a cluster that connects to the address in the agent's response. If there is no address, no connection is made.
+ */
 export function outsideCluster(name: string): JsonObject {
   return {
     name,
@@ -90,7 +97,7 @@ export function outsideCluster(name: string): JsonObject {
   };
 }
 
-/** Creates the handler of `envoy.service.auth.v3.Authorization.Check`. */
+/** Creates the handler for `envoy.service.auth.v3.Authorization.Check`. */
 export function createAddressCheckHandler(
   resolver: NameResolver = systemResolver,
   interfaces: ListInterfaces = networkInterfaces,
@@ -114,8 +121,8 @@ export function createAddressCheckHandler(
 }
 
 /**
- * Resolves the host of a request once.
- * @param authority `HOST` or `HOST:PORT`
+ * Resolves the host of a request exactly once.
+ * @param authority a `HOST` or `HOST:PORT`
  * @returns the address and port to connect to, or the reason for a refusal. A name is refused if any of its addresses
  *   belongs to this machine
  */
@@ -125,7 +132,7 @@ export async function resolveOutsideAddress(
   interfaces: ListInterfaces = networkInterfaces,
 ): Promise<OutsideAddress> {
   if (!URL.canParse(`http://${authority}`)) return { status: 'BadGateway', reason: 'it is not a valid host' };
-  // The URL parser normalizes IPv4 addresses. For example, 2130706433 becomes 127.0.0.1.
+  // The URL parser normalizes IPv4 addresses. For example, it converts 2130706433 to 127.0.0.1.
   const { hostname, port } = new URL(`http://${authority}`);
   const host = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
   const addresses = isIP(host) === 0 ? await resolve(host, resolver) : [host];
@@ -149,7 +156,9 @@ function openResolver(): Resolver {
   return new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
 }
 
-/** Resolves a name. IPv4 is preferred because bridges carry it. IPv6 addresses are used only if there are no others. */
+/**
+ * Resolves a name. IPv4 is preferred because bridges support it. IPv6 addresses are only used if there are no others.
+ */
 async function resolve(name: string, resolver: NameResolver): Promise<readonly string[]> {
   const none = (): readonly string[] => [];
   const addresses = await resolver.resolve4(name).catch(none);

@@ -1,27 +1,27 @@
 /**
- * Tracks whether Envoy has the certificates of a new session, or of a grant that was lost and regained. Envoy updates
- * its clusters one after the other. A connection that is opened in the meantime may combine a tunnel of the new session
- * with TLS of the previous one. Edges accept such a connection, but workloads refuse all of its requests. Once Envoy
- * has all certificates, earlier connections must no longer be used.
+ * Tracks whether Envoy has received the certificates of a new session, or of a grant that was lost and regained. Envoy
+ * updates its clusters one after the other, so a connection that is opened in the meantime may combine a tunnel of the
+ * new session with TLS of the previous one. Edges accept such a connection, but workloads refuse all of its requests.
+ * Once Envoy has all certificates, earlier connections must no longer be used.
  */
 
-/** Maximum number of grants to remember. A broker could keep inventing new ones. */
+/** The maximum number of grants to remember. Without a limit, a broker could keep inventing new ones. */
 const MOST = 1_000;
 
 export class Principals {
-  /** SPIFFE ids of all grants that have had a certificate, oldest first. */
+  /** The SPIFFE IDs of all grants that have had a certificate, starting with the oldest. */
   readonly #known = new Map<string, string>();
-  /** Grants whose SPIFFE id has changed and whose certificates Envoy does not have yet. */
+  /** The grants whose SPIFFE ID has changed and whose certificate Envoy has not received yet. */
   #awaited = new Set<string>();
   #changed = false;
   #begun = false;
 
   /**
-   * Records certificates before they are sent to Envoy.
-   * @param svids certificates by grant
+   * Records the certificates that are about to be sent to Envoy.
+   * @param svids the certificates, by grant
    * @param isSession whether the certificates belong to a new session. If so, new grants count as changed, except in
    *   the first session
-   * @returns the same as `taken`, because awaited grants may have been lost
+   * @returns the same as `taken`, because a grant that was awaited may have been lost
    */
   given(svids: ReadonlyMap<string, { readonly spiffeId: string }>, isSession: boolean): boolean {
     this.#awaited = new Set([...this.#awaited].filter((grant) => svids.has(grant)));
@@ -39,9 +39,9 @@ export class Principals {
   }
 
   /**
-   * Records secrets that Envoy has accepted.
-   * @param names current names of these secrets
-   * @returns true once, as soon as Envoy has all changed certificates
+   * Records which secrets Envoy has accepted.
+   * @param names the current names of these secrets
+   * @returns true once, as soon as Envoy has all certificates that have changed
    */
   taken(names: readonly string[]): boolean {
     for (const name of names) this.#awaited.delete(name);

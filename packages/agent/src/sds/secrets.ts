@@ -1,6 +1,6 @@
 /**
- * Secrets that Envoy requests through SDS: a certificate for each grant, the roots and the identity token. Keys exist
- * only in memory.
+ * Builds the secrets that Envoy requests through SDS: a certificate for each grant, the root certificates and the
+ * identity token. Private keys only exist in memory.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -8,13 +8,13 @@ import { messageFromJson, pack, SECRET } from '@meshpass/envoy';
 import type { Credentials } from '../session/enrol.ts';
 
 /**
- * Names of secrets that do not belong to a grant. Those that the agent itself uses contain a dot, so they cannot
- * collide with a grant.
+ * The name of the secret with the mesh's root certificates. Secrets that are only used by the agent itself contain a
+ * dot in their name, so they cannot collide with a grant.
  */
 const MESH_ROOTS = 'roots';
 export const EDGE_ROOTS = 'edge.roots';
 
-/** Name of a credential that never exists. */
+/** The name of a secret that is always empty, so requests that depend on it are refused. */
 export const NO_CREDENTIAL = 'no.credential';
 
 /** Returns the name of the secret with the identity token for requests under a grant. */
@@ -23,10 +23,11 @@ export function tokenSecretName(grant: string): string {
 }
 
 /**
- * Builds the secrets for the credentials of a session.
- * @param edgeRoots roots that verify the edge, PEM
- * @param now milliseconds since the epoch. Once the identity token or a grant's certificate has expired, requests under
- *   the grant receive no token and are refused locally. Existing connections would otherwise continue to carry them
+ * Builds the secrets from the credentials of a session.
+ * @param edgeRoots the root certificates that verify the edge, as PEM
+ * @param now the current time, in Unix milliseconds. Once the identity token or the certificate of a grant has
+ *   expired, requests under the grant receive no token and are refused locally. Otherwise, existing connections would
+ *   continue to carry them
  */
 export function secretsOf(credentials: Credentials, edgeRoots: string, now: number): ReadonlyMap<string, Any> {
   const { svids, mesh, identityToken } = credentials;
@@ -46,10 +47,7 @@ export function secretsOf(credentials: Credentials, edgeRoots: string, now: numb
   return secrets;
 }
 
-/**
- * Returns the time of the next expiry in milliseconds since the epoch. Returns undefined if all credentials have
- * expired.
- */
+/** Returns when the next credential expires, in Unix milliseconds, or undefined if all credentials have expired. */
 export function nextExpiry({ svids, identityToken }: Credentials, now: number): number | undefined {
   const ends = [identityToken.expiresAt, ...[...svids.values()].map(({ expiresAt }) => expiresAt)].filter(
     (at) => at > now,

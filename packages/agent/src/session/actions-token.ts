@@ -1,17 +1,18 @@
 /**
- * Requests the ID token of a GitHub Actions job (docs.github.com, "OpenID Connect reference", "Requesting the JWT").
+ * Requests the ID token of a GitHub Actions job (see "Requesting the JWT" in the "OpenID Connect reference" on
+ * docs.github.com).
  */
 import { request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity/error';
 import { sendAndRead } from '../http.ts';
 
-/** Time limit for the complete response, ms. */
+/** The timeout for receiving the complete response, in milliseconds. */
 const TIMEOUT = 10_000;
-/** Maximum size of the response, bytes. */
+/** The maximum size of the response, in bytes. */
 const LARGEST = 65_536;
 
 /**
- * Requests the token without `fetch`. `fetch` needs 7 MB of memory, and WebAssembly, which is disabled in the agent
+ * Requests the token without `fetch`, which would need 7 MB of memory, and WebAssembly, which is disabled in the agent
  * process.
  * @param requestUrl the job's ACTIONS_ID_TOKEN_REQUEST_URL
  * @param requestToken the job's ACTIONS_ID_TOKEN_REQUEST_TOKEN

@@ -1,6 +1,6 @@
 /**
- * Connections to the broker. The first one is opened before there is a request, so that its handshakes overlap with
- * loading the agent.
+ * Manages the connections to the broker. The first one is opened before there is a request, so that its handshakes
+ * overlap with loading the agent.
  */
 import { Agent, type RequestOptions } from 'node:https';
 import { isIP } from 'node:net';
@@ -11,17 +11,18 @@ import { type AddressLookup, createAddressLookup } from '@meshpass/identity/addr
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface BrokerAgentOptions {
-  /** Root certificates, PEM. If undefined, Node's own roots (and NODE_EXTRA_CA_CERTS) apply. */
+  /** The root certificates as PEM. If undefined, the root certificates of Node.js (and NODE_EXTRA_CA_CERTS) apply. */
   readonly ca?: string | undefined;
-  /** Resolver for the broker's host name. Defaults to the system's. */
+  /** Resolves the broker's host name. Defaults to the system resolver. */
   readonly addresses?: AddressLookup;
 }
 
 /**
- * Maximum number of connections. At startup, the agent requests certificates, a token and a configuration concurrently.
+ * The maximum number of connections. When the agent starts, it requests certificates, a token and a configuration
+ * concurrently.
  */
 const MAX_CONNECTIONS = 3;
-/** Maximum time that loading the rest of the agent is delayed for the lookup of the broker's address, ms. */
+/** How long the lookup of the broker's address may delay loading the rest of the agent, in milliseconds. */
 const LONGEST_LOOKUP = 50;
 
 export class BrokerAgent extends Agent {
@@ -36,16 +37,17 @@ export class BrokerAgent extends Agent {
     this.#addresses = addresses;
   }
 
-  /** Starts connecting. Errors surface in the first request. */
+  /** Starts connecting to the broker. Any error is reported by the first request. */
   async openEarly({ hostname, port }: URL): Promise<void> {
-    // IPv6 addresses are in brackets in URLs.
+    // An IPv6 address in a URL is enclosed in brackets.
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
     const early = connect({
       host,
       port: Number(port || 443),
       lookup: this.#addresses.lookup,
       ALPNProtocols: ['http/1.1'],
-      // An IP address is not a valid server name (RFC 6066 section 3). Node still verifies the certificate against it.
+      // An IP address is not a valid server name (RFC 6066 section 3). Node.js still verifies the certificate against
+      // it.
       ...(isIP(host) === 0 && { servername: host }),
       ...(this.#ca ? { ca: this.#ca } : {}),
     });
@@ -57,7 +59,7 @@ export class BrokerAgent extends Agent {
 
   /**
    * Waits until the early connection can carry a request.
-   * @param within maximum wait, ms
+   * @param within the maximum time to wait, in milliseconds
    */
   async opened(within: number): Promise<void> {
     await Promise.race([this.#opened, sleep(within)]);
@@ -72,7 +74,10 @@ export class BrokerAgent extends Agent {
     return early && !early.destroyed ? early : super.createConnection(options, done);
   }
 
-  /** Avoids an address that failed, and closes idle connections, because another broker replica may be active now. */
+  /**
+   * Avoids an address that has failed. Idle connections are closed, because another replica of the broker may be active
+   * now.
+   */
   avoid(address: string | undefined): void {
     this.#addresses.failed(address);
     for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy();
@@ -85,7 +90,7 @@ export class BrokerAgent extends Agent {
 }
 
 /**
- * Parses the broker's URL.
+ * Parses the URL of the broker.
  * @throws MeshpassError config_invalid if it is not https
  */
 export function brokerUrl(text: string): URL {

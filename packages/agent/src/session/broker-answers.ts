@@ -1,6 +1,7 @@
 /**
- * Validates the broker's responses as untrusted input. The agent runs on the developer's machine. A compromised broker
- * must not be able to inject names outside the mesh, headers, or lines into the hosts file or a terminal.
+ * Validates the broker's responses, which are untrusted input. The agent runs on the developer's machine, so a
+ * compromised broker must not be able to inject names outside the mesh, headers, or lines into the hosts file or a
+ * terminal.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
@@ -11,25 +12,25 @@ import { ConfigurationResponse, type ReachableService } from '@meshpass/identity
 import type { ZodType } from 'zod';
 import { serviceShortNames } from './mesh-host.ts';
 
-/** Configuration as it was received. Its contents have not been validated. */
+/** A configuration as it was received. Its contents have not been validated. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
   readonly leftOut: readonly LeftOut[];
 }
 
-/** Configuration without its version, which is in the response header. */
+/** A configuration without its version, which is sent in the response header. */
 export type ConfigurationContent = Omit<ReceivedConfiguration, 'version'>;
 
-/** Part of istiod's configuration that the broker omitted because every workspace would reject it. */
+/** A part of istiod's configuration that the broker has omitted because every workspace would reject it. */
 export interface LeftOut {
-  /** Type URL of the omitted part. */
+  /** The type URL of the omitted part. */
   readonly what: string;
   readonly where: string;
   readonly count: number;
 }
 
 /**
- * Checks the names of the services in a response, and adds their short forms.
- * @param clusterDomain required suffix of service names, such as `cluster.local`
+ * Checks the names of all services in a response, and adds their short forms.
+ * @param clusterDomain the domain that all service names must end with, such as `cluster.local`
  * @throws MeshpassError agent_broker_answer_invalid
  */
 export function withServiceNames<Answer extends { readonly services: ReachableService[] }>(
@@ -62,8 +63,8 @@ export function parseConfiguration(json: unknown): ConfigurationContent {
 }
 
 /**
- * Parses a response.
- * @throws MeshpassError agent_broker_answer_invalid with the field's path, but never its value
+ * Parses a response from the broker.
+ * @throws MeshpassError agent_broker_answer_invalid with the path of the invalid field, but never its value
  */
 export function parseBrokerResponse<T>(schema: ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json);
@@ -83,7 +84,7 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
   const short = aliases[0]!.slice(0, -'.svc'.length);
   const foreign = service.aliases.findIndex((alias) => alias !== short && alias !== aliases[0]);
   if (foreign >= 0) throw invalid(`services.${at}.aliases.${foreign}`, 'not a short form of the host');
-  // Istio's SPIFFE ids contain the workload's namespace, which must be the same as its Service's.
+  // The SPIFFE IDs issued by Istio contain the workload's namespace, which must be the same as that of its Service.
   const namespace = service.host.split('.')[1];
   const stranger = service.spiffe_ids.findIndex((id) => parseSpiffe(id)?.namespace !== namespace);
   if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload in a different namespace');

@@ -1,4 +1,4 @@
-/** Client for the broker's API (docs/interfaces/protocol.md). Callers decide when to send requests. */
+/** A client for the broker's API (see docs/interfaces/protocol.md). Callers decide when to send requests. */
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -40,21 +40,21 @@ import {
 import { type PresenceParameters, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
-  /** Public https URL of the broker. */
+  /** The public URL of the broker, which must use https. */
   readonly url: string;
   readonly key: DpopKey;
-  /** Connections to the broker. Defaults to new ones. */
+  /** The connections to the broker. By default, new ones are opened. */
   readonly agent?: BrokerAgent;
-  /** Milliseconds since the epoch. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
   readonly randomId: () => string;
-  /** Time limit for a request and its response, ms. */
+  /** The timeout for a request and its response, in milliseconds. */
   readonly timeout?: number;
-  /** Cluster domain of the mesh, which service names must end with. Defaults to `cluster.local`. */
+  /** The cluster domain of the mesh, which all service names must end with. Defaults to `cluster.local`. */
   readonly clusterDomain?: string;
-  /** Port of this workspace on which the broker's challenges are answered. Defaults to any free port. */
+  /** The port in this workspace on which the broker's challenges are answered. Defaults to any free port. */
   readonly presencePort?: number;
-  /** Called with the port before a challenge is answered. */
+  /** Called with the port before a challenge from the broker is answered. */
   readonly onChallenge?: (port: number) => void;
 }
 
@@ -62,39 +62,42 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Maximum response size, bytes. Defaults to `MAX_ANSWER`. */
+  /** The maximum size of the response, in bytes. Defaults to `MAX_ANSWER`. */
   readonly largest?: number;
-  /** Additional time for the response if the request asks the broker to wait, ms. */
+  /** Additional time for the response if the request asks the broker to wait, in milliseconds. */
   readonly patience?: number;
   readonly accessToken?: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly json?: unknown;
   /**
-   * Creates the body for each attempt. The body proves possession of the session's key, so the request does not need a
-   * DPoP proof.
+   * Creates the body for each attempt. The body itself proves possession of the session's key, so the request does not
+   * need a DPoP proof.
    */
   readonly proven?: () => unknown;
   /** Called with the DPoP proof before the request is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** Configuration as the broker sent it over HTTPS, with its signed header and its bytes. */
+/** A configuration that the broker sent over HTTPS, consisting of its signed header and its bytes. */
 export interface WholeConfiguration {
   readonly statement: string;
   readonly content: Buffer;
 }
 
-/** Maximum time to wait before a request's second attempt, ms. */
+/** The maximum time to wait before a request is sent a second time, in milliseconds. */
 const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
 /**
- * Maximum size of responses that list services, bytes. A session may have thousands of services, each with its
- * permissions.
+ * The maximum size of a response that lists services, in bytes. A session may have thousands of services, each with its
+ * own permissions.
  */
 const MAX_SERVICES = 16 * 1_048_576;
-/** Time that the agent asks the broker to wait for a session's first configuration, seconds. */
+/** How long the agent asks the broker to wait for a session's first configuration, in seconds. */
 const LONGEST_CONFIGURATION_WAIT = 25;
-/** Maximum `Retry-After`, seconds. A larger value could overflow the timer, which would then fire immediately. */
+/**
+ * The maximum `Retry-After` that the agent accepts, in seconds. A larger value could overflow the timer, which would
+ * then fire immediately.
+ */
 const LONGEST_RETRY_AFTER = 300;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -103,7 +106,7 @@ export class BrokerClient {
   readonly #base: string;
   readonly #agent: BrokerAgent;
   readonly #clusterDomain: string;
-  /** Offset of the broker's clock from the local clock, ms. */
+  /** How far the broker's clock is ahead of the local clock, in milliseconds. */
   #skew = 0;
 
   /** @throws MeshpassError config_invalid if the URL is not https */
@@ -114,16 +117,16 @@ export class BrokerClient {
     this.#agent = options.agent ?? new BrokerAgent(options);
   }
 
-  /** Current time on the broker's clock, milliseconds since the epoch. */
+  /** The current time according to the broker's clock, in Unix milliseconds. */
   get brokerNow(): number {
     return this.#options.now() + this.#skew;
   }
 
   /**
-   * Opens a session with a proof (`POST /token`). If the broker requires it, also proves that the agent runs in the
-   * Codespace.
-   * @param csrs CSRs for the session's first grants, PEM. The response then includes the certificates that the broker
-   *   can issue immediately
+   * Opens a session with a proof (`POST /token`). If the broker requires it, this also proves that the agent runs in
+   * the Codespace.
+   * @param csrs the CSRs for the session's first grants, as PEM. The response then includes the certificates that the
+   *   broker can issue immediately
    */
   openSession(proof: Proof, csrs: readonly string[] = []): Promise<SessionResponse> {
     const form: Record<string, string> = {
@@ -164,7 +167,7 @@ export class BrokerClient {
     });
   }
 
-  /** Requests certificates (`POST /certificates`) with one CSR per grant. */
+  /** Requests certificates (`POST /certificates`), with one CSR per grant. */
   certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
     return this.call(
       { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
@@ -173,9 +176,9 @@ export class BrokerClient {
   }
 
   /**
-   * Requests a token in exchange for the session token (`POST /token`).
-   * @param audience audience of an ID token for use outside the mesh. If undefined, the mesh's identity token is
-   *   requested
+   * Exchanges the session token for another token (`POST /token`).
+   * @param audience the audience of an ID token for use outside the mesh. If it is undefined, the identity token for
+   *   the mesh is requested
    */
   token(accessToken: string, audience?: string): Promise<TokenResponse> {
     const form = {
@@ -194,9 +197,9 @@ export class BrokerClient {
   }
 
   /**
-   * Renews the lease (`POST /leases`).
-   * @param proof creates a lease proof for each attempt
-   * @returns the broker's signed statement, which has not been verified
+   * Renews the session's lease (`POST /leases`).
+   * @param proof creates a new lease proof for each attempt
+   * @returns the broker's signed statement, which has not been verified yet
    */
   async renewLease(sessionId: string, proof: () => string): Promise<string> {
     const proven = () => ({ leases: [{ session_id: sessionId, proof: proof() }] });
@@ -210,8 +213,8 @@ export class BrokerClient {
   }
 
   /**
-   * Requests the configuration (`GET /session/configuration`). If istiod has not sent the first one yet, the broker
-   * waits for it (RFC 7240, `Prefer: wait`).
+   * Requests the session's configuration (`GET /session/configuration`). If istiod has not sent the first one yet, the
+   * broker waits for it (RFC 7240, `Prefer: wait`).
    */
   async configuration(accessToken: string): Promise<WholeConfiguration> {
     const { body, statement } = await this.#answer({
@@ -233,7 +236,7 @@ export class BrokerClient {
     return parseConfiguration(parseJson(this.#base, content.toString('utf8')));
   }
 
-  /** Ends the session immediately, together with everything issued under it (`DELETE /session`). */
+  /** Ends the session immediately, along with everything issued under it (`DELETE /session`). */
   async goodbye(accessToken: string): Promise<void> {
     await this.#answer({ method: 'DELETE', path: '/session', accessToken });
   }
@@ -243,7 +246,7 @@ export class BrokerClient {
   }
 
   /**
-   * Sends a request and parses the response.
+   * Sends a request to the broker and parses the response.
    * @throws MeshpassError the broker's refusal, or agent_broker_answer_invalid
    */
   async call<T>(call: Call, schema: ZodType<T>): Promise<T> {
@@ -252,17 +255,19 @@ export class BrokerClient {
   }
 
   /**
-   * Sends a request.
+   * Sends a request and returns the response. If the local clock turns out to be wrong, the request is repeated with
+   * the broker's time.
    * @throws MeshpassError the broker's refusal
    */
   async #answer(call: Call): Promise<Answer> {
     let answer = await this.#exchange(call);
-    // The token endpoint refuses an expired proof with 400 (RFC 6749 section 5.2). Other endpoints respond with 401.
+    // The token endpoint rejects an expired proof with 400 (RFC 6749 section 5.2), while other endpoints respond with
+    // 401.
     if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
-      // The local clock is wrong, perhaps because a Codespace was asleep. Adjust to the broker's clock (RFC 9449
-      // section 8).
+      // The local clock is wrong, perhaps because the Codespace was asleep. The agent adjusts to the broker's clock
+      // (RFC 9449 section 8).
       this.#skew = answer.date - this.#options.now();
-      // A broker rejects proofs from the second in which it started. It then sends Retry-After.
+      // A broker rejects proofs from the second in which it started, and sends Retry-After in that case.
       if (answer.retryAfter !== undefined) await sleep(Math.min(answer.retryAfter * 1000, LONGEST_WAIT));
       answer = await this.#exchange(call);
     }
@@ -276,12 +281,12 @@ export class BrokerClient {
     const { method, path, form, largest = MAX_ANSWER, patience = 0 } = call;
     const headers = this.#headers(call);
     const json = call.proven ? call.proven() : call.json;
-    // If the request has neither, JSON.stringify returns undefined.
+    // JSON.stringify returns undefined if the request has neither of them.
     const body: string | undefined = form ? new URLSearchParams(form).toString() : JSON.stringify(json);
     if (body !== undefined) headers['content-type'] = `application/${form ? 'x-www-form-urlencoded' : 'json'}`;
     const signal = AbortSignal.timeout((this.#options.timeout ?? 10_000) + patience);
     const outgoing = request(this.#base + path, { method, headers, agent: this.#agent, signal });
-    // The address is read while the socket is open, because Node.js no longer knows the address of a closed one.
+    // The address must be read while the socket is open, because Node.js forgets it once the socket is closed.
     let address: string | undefined;
     outgoing.once('socket', (socket) => {
       address = socket.remoteAddress;
@@ -318,21 +323,22 @@ function presenceParameters({ nonce, port }: PresenceParameters): Record<string,
   return { presence_nonce: nonce, presence_port: String(port) };
 }
 
-/** Re-encodes the DER content of a PEM block as base64url. */
+/** Encodes the DER content of a PEM block as base64url. */
 function base64url(pem: string): string {
   return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
 }
 
-// Converts refusals from the broker to errors, and also responses that did not come from a broker.
+// The following functions convert refusals from the broker to errors, as well as responses that did not come from a
+// broker.
 
 interface Answer {
   readonly status: number;
   readonly isJson: boolean;
   readonly body: string;
-  /** Broker's time in milliseconds since the epoch, if the response has a date. */
+  /** The broker's time in Unix milliseconds. Undefined if the response has no valid date. */
   readonly date: number | undefined;
   readonly retryAfter: number | undefined;
-  /** Signed header of a configuration. */
+  /** The signed header of a configuration. */
   readonly statement: string | undefined;
 }
 
@@ -350,8 +356,8 @@ function answerOf({ status, headers, text }: Awaited<ReturnType<typeof sendAndRe
 }
 
 /**
- * Parses JSON.
- * @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON
+ * Parses a response as JSON.
+ * @throws MeshpassError agent_broker_unreachable, because a broker would have responded with JSON
  */
 function parseJson(base: string, text: string): unknown {
   try {
@@ -361,7 +367,7 @@ function parseJson(base: string, text: string): unknown {
   }
 }
 
-/** Converts a refusal to an error. The error has the broker's own code, if there is one. */
+/** Converts a refusal to an error. The error has the broker's own error code if there is one. */
 function refusal(base: string, answer: Answer): MeshpassError {
   const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
   try {
@@ -376,7 +382,7 @@ function refusal(base: string, answer: Answer): MeshpassError {
       });
     }
   } catch {
-    // The response does not come from a broker. It is handled below.
+    // This response does not come from a broker, so it is handled below.
   }
   return brokerUnreachableError(base, `it responded with ${answer.status}`, undefined, options);
 }

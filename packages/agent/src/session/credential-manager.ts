@@ -1,8 +1,8 @@
 /**
- * Keeps credentials fresh. The manager renews them halfway through their lifetime with jitter, renews the lease unless
- * the control channel does, and follows changes to services and roots. It recovers on its own: while the broker is
- * unavailable, traffic continues until the credentials expire. If the session has ended, the manager opens a new one
- * with a new proof.
+ * Keeps the session's credentials fresh. The manager renews them halfway through their lifetime with some jitter,
+ * renews the lease unless the control channel does, and follows changes to services and root certificates. It recovers
+ * on its own: while the broker is unavailable, traffic continues until the credentials expire. If the session has
+ * ended, the manager opens a new one with a new proof.
  */
 import type { LeaseStatement } from '@meshpass/identity/channel/statement';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -22,38 +22,40 @@ import {
 import { hasNewGrant, withoutCertificate, withServices } from './granted.ts';
 import { TaskTimers } from './task-timers.ts';
 
-/** Transport that renewed the lease: an edge's control channel, or HTTPS. */
+/** How a lease was renewed: through the control channel of an edge, or over HTTPS. */
 export type LeaseTransport = 'channel' | 'https';
 
 export interface Health {
-  /** Time of the broker's last response, milliseconds since the epoch. */
+  /** When the broker last responded, in Unix milliseconds. */
   readonly brokerAnsweredAt: number;
-  /** Last failure of each task that has not succeeded since. */
+  /** The latest failure of each task that has not succeeded since then. */
   readonly failures: Readonly<Record<string, string>>;
-  /** Transport that last renewed the lease, and since when it has been in use. Opening a session counts as HTTPS. */
+  /**
+   * The transport that last renewed the lease, and since when it has been in use. Opening a session counts as HTTPS.
+   */
   readonly lease: { readonly by: LeaseTransport; readonly since: number };
 }
 
 export interface CredentialManagerOptions {
   readonly client: BrokerClient;
   readonly source: ProofSource;
-  /** Milliseconds since the epoch. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
   /** Returns a random number in [0, 1). */
   readonly random: () => number;
   /**
-   * Called after every change.
-   * @param what the part that changed
+   * Called after every change to the credentials.
+   * @param what the part of the credentials that has changed
    */
   readonly onChange: (what: Change) => void;
-  /** Called each time the broker completes a request over HTTPS. */
+  /** Called each time the broker has completed a request over HTTPS. */
   readonly onBrokerAnswer?: () => void;
   /** Renews the lease of the current session over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
   readonly renewLease: () => Promise<void>;
-  /** Requests the current session's configuration over HTTPS. */
+  /** Requests the configuration of the current session over HTTPS. */
   readonly fetchConfiguration: () => Promise<void>;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** Refusals to report. They are sent at most once per lease renewal. */
+  /** The refusals to report to the broker. They are sent at most once per lease renewal. */
   readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
 }
 
@@ -62,19 +64,18 @@ export type Change = 'session' | 'svids' | 'services' | 'token';
 type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'configuration' | 'session';
 
 /**
- * Fraction of the heartbeat period. When a change reaches all agents at once, they spread their requests over this
- * time.
+ * When a change reaches all agents at once, they spread their requests over this fraction of the heartbeat period.
  */
 const SPREAD = 0.5;
 export class CredentialManager {
   readonly #options: CredentialManagerOptions;
   readonly #tasks: TaskTimers<Task>;
   #credentials: Credentials | undefined;
-  /** Token of the latest session, which is open or being opened. Undefined if opening it failed. */
+  /** The token of the latest session, whether it is open or still being opened. Undefined if it could not be opened. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
   #lease: Health['lease'] = { by: 'https', since: 0 };
-  /** Grants of the session according to the last lease. */
+  /** The grant set of the session, according to its last lease. */
   #set: string | undefined;
   #closed = false;
   /** Whether the session has ended and the next one has not been opened yet. */
@@ -102,7 +103,7 @@ export class CredentialManager {
   }
 
   /**
-   * Enrols the workspace.
+   * Enrols the workspace by opening its first session.
    * @throws MeshpassError like `enrol`
    */
   async start(): Promise<void> {
@@ -110,7 +111,7 @@ export class CredentialManager {
   }
 
   /**
-   * Current credentials.
+   * The current credentials of the workspace.
    * @throws MeshpassError agent_credentials_expired before the first enrolment
    */
   get credentials(): Credentials {
@@ -118,7 +119,7 @@ export class CredentialManager {
     return this.#credentials;
   }
 
-  /** Token of the current session. Undefined if there is none. */
+  /** The token of the current session, or undefined if there is none. */
   get accessToken(): string | undefined {
     return this.#reopening ? undefined : this.#credentials?.accessToken;
   }
@@ -142,8 +143,8 @@ export class CredentialManager {
   }
 
   /**
-   * Handles a renewal of this session's lease. After a renewal through the control channel, no heartbeat over HTTPS is
-   * needed.
+   * Handles a lease renewal of the given session. After a renewal through the control channel, no heartbeat over HTTPS
+   * is needed.
    */
   leaseRenewed(sessionId: string, lease: LeaseStatement, by: LeaseTransport): void {
     if (!this.#isCurrent(sessionId)) return;
@@ -154,21 +155,21 @@ export class CredentialManager {
       this.#brokerAnsweredAt = now();
     }
     if (!report.isEmpty) this.#tasks.later('refusals', 0);
-    // A change for one session may affect all sessions at once. After a renewal through the channel, requests are
-    // therefore spread. If the session gained a grant, the services are requested immediately, since the broker
-    // announces gained grants to one session after another.
+    // A change for one session may affect all sessions at once, so requests are spread out after a renewal through the
+    // channel. If the session has gained a grant, the services are requested immediately, because the broker announces
+    // gained grants to one session after another.
     const spread = by === 'https' ? 0 : random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
     const gained = hasNewGrant(this.credentials, lease.set, this.#set);
     this.#set = lease.set;
     this.#learn(lease, gained ? 0 : spread, gained);
   }
 
-  /** Resumes renewing this session's lease over HTTPS until the control channel renews it again. */
+  /** Resumes renewing the lease of the given session over HTTPS, until the control channel renews it again. */
   channelSilent(sessionId: string): void {
     if (this.#isCurrent(sessionId)) this.#tasks.later('heartbeat', 0);
   }
 
-  /** Handles the end of this session, which was announced through the control channel. */
+  /** Handles the end of the given session, which was announced through the control channel. */
   sessionEnded(sessionId: string, { cause, reason }: { readonly cause: string; readonly reason: string }): void {
     if (!this.#isCurrent(sessionId)) return;
     const { log, random } = this.#options;
@@ -179,8 +180,8 @@ export class CredentialManager {
   }
 
   /**
-   * Requests the services after a statement was signed with an unknown key. The response includes the broker's current
-   * keys.
+   * Requests the services because a statement was signed with an unknown key. The response includes the broker's
+   * current keys.
    */
   askForKeys(sessionId: string): void {
     if (this.#isCurrent(sessionId)) this.#tasks.later('services', 0);
@@ -192,8 +193,8 @@ export class CredentialManager {
   }
 
   /**
-   * Stops renewals and ends the session, even if it is still being opened. Never throws. If the request to end it
-   * fails, the session ends when its lease expires.
+   * Stops all renewals and ends the session, even if it is still being opened. This method never throws. If the request
+   * to end the session fails, the session ends when its lease expires.
    */
   async close(): Promise<void> {
     this.#closed = true;
@@ -221,7 +222,7 @@ export class CredentialManager {
     this.#lease = { by: 'https', since: now() };
     this.#tasks.forgive();
     log('enrolled', { session: credentials.session.id, grants: credentials.session.grants.join(',') });
-    // The response to a proof does not contain the services version. The first lease renewal supplies it.
+    // The response to a proof does not include the services version, so it is provided by the first lease renewal.
     onChange('session');
     this.#scheduleRenewals();
   }
@@ -233,7 +234,7 @@ export class CredentialManager {
     this.#tasks.later('token', this.#jittered(tokenDue(this.credentials, now)));
   }
 
-  /** Shortens a delay by up to a fifth, so that agents do not all renew at once. */
+  /** Shortens a delay by up to a fifth, so that agents do not all renew at the same time. */
   #jittered(milliseconds: number): number {
     return Math.max(milliseconds * (1 - 0.2 * this.#options.random()), 500);
   }
@@ -243,15 +244,15 @@ export class CredentialManager {
     try {
       await this.#do(task);
     } catch (thrown) {
-      // More than one task may fail for the same reason. The last of them may fail after a new session has been opened,
-      // which must not be discarded.
+      // More than one task may fail for the same reason, and the last may fail after a new session has been opened.
+      // That session must not be discarded.
       const isGone = task !== 'session' && OVER.has(toMeshpassError(thrown).code);
       if (isGone && !this.#reopening && this.#credentials?.accessToken === used) this.#restart(0);
       throw thrown;
     }
   }
 
-  /** Schedules only the opening of a new session, since nothing in the ended session can be renewed. */
+  /** Schedules only the opening of a new session, because nothing can be renewed in a session that has ended. */
   #restart(pause: number): void {
     this.#reopening = true;
     this.#tasks.stop();
@@ -278,7 +279,7 @@ export class CredentialManager {
   async #heartbeat(): Promise<void> {
     const { session } = this.credentials;
     await this.#options.renewLease();
-    // The channel does not renew the lease during the request. Its next renewal settles this task.
+    // The channel does not renew the lease during this request. Its next renewal settles this task.
     if (this.#isCurrent(session.id)) this.#tasks.later('heartbeat', session.heartbeat_seconds * 1000);
   }
 
@@ -290,14 +291,14 @@ export class CredentialManager {
 
   /**
    * Schedules requests for everything that is stale according to the lease.
-   * @param pause delay before the services are requested, ms
-   * @param sooner whether to replace a later time that is already scheduled
+   * @param pause how long to wait before the services are requested, in milliseconds
+   * @param sooner whether to replace a request that is already scheduled for a later time
    */
   #learn({ services_version: version, token_keys: keys }: LeaseStatement, pause: number, sooner = false): void {
     const { servicesVersion, identityToken } = this.credentials;
     if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))
       this.#tasks.later('services', pause);
-    // The token's key has been removed. Sidecars no longer accept the token, regardless of its lifetime.
+    // The token's key has been removed, so sidecars no longer accept the token, regardless of its remaining lifetime.
     if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
   }
 
@@ -315,13 +316,13 @@ export class CredentialManager {
     if (fresh.length > 0) await this.#renewSvids(fresh, true);
     log('services_changed', { services: answer.services.length });
     onChange('services');
-    // A root has been removed. Certificates below it are no longer trusted, regardless of their lifetime.
+    // If a root certificate was removed, the certificates below it are no longer trusted, regardless of their lifetime.
     const { svids } = this.credentials;
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
   /**
-   * @param withToken whether to renew the token as well. Sidecars reject a token that does not contain a newly gained
+   * @param withToken whether to renew the token as well. Sidecars reject a token that does not include a newly gained
    *   grant
    */
   async #renewSvids(grants: readonly string[], withToken = false): Promise<void> {
@@ -350,7 +351,7 @@ export class CredentialManager {
   }
 
   /**
-   * Requests new statement keys after the token key has changed, which the broker itself reported. Otherwise an
+   * Requests new statement keys after the token key has changed, which the broker itself has reported. Otherwise, an
    * attacker (or an edge) with the previous statement keys could continue to impersonate the broker, and the agent
    * would never request new ones.
    */
@@ -359,9 +360,9 @@ export class CredentialManager {
   }
 }
 
-// Schedules for credential renewals, and pauses after failures.
+// The following functions schedule credential renewals, and pauses after failures.
 
-/** Returns half of a credential's lifetime in milliseconds. */
+/** Returns half of a credential's lifetime, in milliseconds. */
 function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
   return (credential.expiresAt - credential.issuedAt) / 2;
 }
@@ -375,54 +376,54 @@ export function credentialExpiredError(what: string): MeshpassError {
   );
 }
 
-/** Maximum pause between two renewal attempts, as a fraction of the credential's remaining lifetime. */
+/** The maximum pause between two renewal attempts, as a fraction of the credential's remaining lifetime. */
 const SHARE_OF_REST = 0.25;
 const LONGEST_PAUSE = 30_000;
 
 /**
- * Returns the milliseconds until the first certificate is halfway through its lifetime. Returns undefined if there are
- * no certificates.
+ * Returns the time until the first certificate is halfway through its lifetime, in milliseconds, or undefined if there
+ * are no certificates.
  */
 function svidsDue({ svids }: Credentials, now: number): number | undefined {
   const first = Math.min(...[...svids.values()].map((svid) => svid.issuedAt + halfLife(svid)));
   return Number.isFinite(first) ? first - now : undefined;
 }
 
-/** Returns the milliseconds until the identity token is halfway through its lifetime. */
+/** Returns the time until the identity token is halfway through its lifetime, in milliseconds. */
 function tokenDue({ identityToken }: Credentials, now: number): number {
   return identityToken.issuedAt + halfLife(identityToken) - now;
 }
 
 /**
- * Whether a task that could not reach the broker should wait for a lease renewal. Opening a session must not wait,
- * because the lease needs a session.
+ * Returns whether a task that could not reach the broker should wait for a lease renewal. Opening a session must not
+ * wait, because there is no lease without a session.
  */
 function waitsForLease(task: string): boolean {
   return task !== 'heartbeat' && task !== 'session';
 }
 
 /**
- * Returns the maximum pause after a failure, ms.
- * @param credentials current credentials. Undefined before the first enrolment
+ * Returns the maximum pause after a failure, in milliseconds.
+ * @param credentials the current credentials, or undefined before the first enrolment
  */
 function longestPause(task: string, credentials: Credentials | undefined, now: number): number {
   if (!credentials) return LONGEST_PAUSE;
   const { session, svids, identityToken } = credentials;
-  // A broker that recovers extends leases by only about two heartbeat periods. A longer pause would lose the session.
+  // A recovering broker extends leases by only about two heartbeat periods, so a longer pause would lose the session.
   if (task === 'heartbeat') return Math.min(session.heartbeat_seconds * 1000, LONGEST_PAUSE);
   if (task !== 'svids' && task !== 'token') return LONGEST_PAUSE;
   const ends = task === 'token' ? [identityToken.expiresAt] : [...svids.values()].map(({ expiresAt }) => expiresAt);
   const left = Math.min(...ends) - now;
-  // An intermittent broker must be reached before the credential expires. After that there is no hurry, because every
-  // workspace is in the same position.
+  // If the broker is only reachable intermittently, it must be reached before the credential expires. After that, there
+  // is no hurry, because every workspace is in the same situation.
   return left > 0 ? Math.min(SHARE_OF_REST * left, LONGEST_PAUSE) : LONGEST_PAUSE;
 }
 
-// Classification of the reasons why a session has ended or the broker refuses a new one.
+// The following sets classify why a session has ended, or why the broker refuses to open a new one.
 
-/** Error codes that mean that the session has ended. */
+/** The error codes that mean that the session has ended. */
 const OVER = new Set<string>(['session_unknown', 'session_closed']);
-/** Error codes after which trying again is pointless, because the broker will not open a session. */
+/** The error codes after which there is no point in trying again, because the broker will not open a session. */
 const FINAL = new Set([
   'agent_prebuild',
   'proof_prebuild',
@@ -431,7 +432,7 @@ const FINAL = new Set([
   'proof_token_kind',
 ]);
 /**
- * Causes after which the agent waits for a random time before it opens another session. They either affect many
- * sessions at once, or could make two agents of one workspace replace each other's session in a loop.
+ * The causes after which the agent waits for a random time before it opens another session. They either affect many
+ * sessions at once, or could make two agents of the same workspace replace each other's session in a loop.
  */
 const UNHURRIED = new Set(['access_removed', 'issuer_removed', 'membership_lost', 'store_restored', 'replaced']);

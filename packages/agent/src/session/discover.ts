@@ -1,4 +1,4 @@
-/** Finds the proof of this workspace's identity without any configuration. */
+/** Finds a proof of this workspace's identity without any configuration. */
 import { readFileSync } from 'node:fs';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -6,7 +6,7 @@ import { parseJson } from '@meshpass/identity/jws/json';
 import { requestActionsToken } from './actions-token.ts';
 
 /**
- * Directory in which a Codespace stores the environment of its shells. Some processes start without that environment.
+ * The directory in which a Codespace stores its shell environment. Some processes are started without that environment.
  */
 export const CODESPACES_SHARED = '/workspaces/.codespaces/shared';
 
@@ -14,24 +14,27 @@ export interface HostEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** @returns the text, or undefined if the file does not exist or cannot be read */
   readonly readText: (path: string) => string | undefined;
-  /** Directory that contains the Codespace's shared environment files. */
+  /** The directory that contains the Codespace's shared environment files. */
   readonly sharedDirectory: string;
 }
 
 export interface DiscoverOptions {
-  /** File that contains an OIDC ID token. It takes precedence over the environment. */
+  /** A file that contains an OIDC ID token. It takes precedence over the environment. */
   readonly proofFile?: string | undefined;
-  /** Audience of the token to request from GitHub Actions. */
+  /** The audience of the token that is requested from GitHub Actions. */
   readonly audience: string;
 }
 
-/** Source of proofs. Proofs are short-lived and can be used only once, so each enrolment obtains a new one. */
+/**
+ * A source of identity proofs. Proofs are short-lived and can only be used once, so a new one is obtained for each
+ * enrolment.
+ */
 export interface ProofSource {
   readonly kind: 'codespace' | 'actions' | 'file' | 'sign-in';
   proof(): Promise<Proof>;
 }
 
-/** Environment and files of this process. */
+/** The environment and files of this process. */
 export const hostEnvironment: HostEnvironment = {
   env: process.env,
   readText: (path) => {
@@ -45,7 +48,7 @@ export const hostEnvironment: HostEnvironment = {
 };
 
 /**
- * Selects the proof source. Checks for a proof file, a Codespace and a GitHub Actions job, in this order.
+ * Selects the source of identity proofs: a proof file, a Codespace or a GitHub Actions job, in this order.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
 export function discoverProofSource(
@@ -89,7 +92,8 @@ function codespace(token: string | undefined, name: string | undefined, surround
   }
   return {
     kind: 'codespace',
-    // Each start of the Codespace writes a new token, so the files are newer than the environment of an old process.
+    // Every start of the Codespace writes a new token to the files, so they are newer than the environment of an old
+    // process.
     proof: async () => ({
       type: 'github-codespace',
       token: readShared(surroundings).get('GITHUB_TOKEN') || token,
@@ -117,8 +121,8 @@ function proofFile(path: string, surroundings: HostEnvironment): ProofSource {
 }
 
 /**
- * Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files take
- * precedence.
+ * Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files take precedence
+ * over earlier ones.
  */
 function readShared(surroundings: HostEnvironment): Map<string, string> {
   const found = new Map<string, string>();

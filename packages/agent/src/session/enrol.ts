@@ -1,4 +1,4 @@
-/** Turns a proof into working credentials: a session, one SVID per grant and an identity token. */
+/** Exchanges a proof for working credentials: a session, an SVID for each grant, and an identity token. */
 import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
@@ -17,12 +17,12 @@ import type {
 } from '@meshpass/identity/wire';
 import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
 
-/** Certificate and key of a grant. All times are milliseconds on the local clock. */
+/** The certificate and private key of a grant. All times are in milliseconds, according to the local clock. */
 export interface Svid {
   readonly grant: string;
   readonly spiffeId: string;
   readonly chain: string;
-  /** Private key, PEM (PKCS#8). It is kept only in memory. */
+  /** The private key as PEM (PKCS#8). It is only kept in memory. */
   readonly privateKey: string;
   readonly issuedAt: number;
   readonly expiresAt: number;
@@ -30,40 +30,40 @@ export interface Svid {
 
 export interface IdentityToken {
   readonly value: string;
-  /** Id of the signing key. Undefined if the token's header does not contain one. */
+  /** The ID of the signing key. Undefined if the token's header does not contain one. */
   readonly kid: string | undefined;
   readonly issuedAt: number;
   readonly expiresAt: number;
 }
 
 export interface Credentials {
-  /** Session token. It is bound to the DPoP key and useless without it. */
+  /** The session token. It is bound to the DPoP key, and useless without it. */
   readonly accessToken: string;
   readonly session: SessionInfo;
   readonly mesh: MeshInfo;
   readonly services: readonly ReachableService[];
-  /** Kubernetes access. Absent if no grant has roles. */
+  /** The session's access to Kubernetes. Absent if no grant has roles. */
   readonly kubernetes?: KubernetesAccess | undefined;
   readonly servicesVersion: string | undefined;
   readonly svids: ReadonlyMap<string, Svid>;
   readonly identityToken: IdentityToken;
-  /** Configuration that was delivered when the session was opened. */
+  /** The configuration that was delivered when the session was opened. */
   readonly firstConfiguration: WholeConfiguration | undefined;
 }
 
-/** Generates a P-256 key for DPoP. */
+/** Generates a P-256 key pair for DPoP. */
 export function generateDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
 /**
- * Number of CSRs that are sent with a proof, before the session's grants are known. Most workspaces have no more grants
- * than this.
+ * The number of CSRs that are sent along with a proof, before the session's grants are known. Most workspaces have no
+ * more grants than this.
  */
 const FIRST_CSRS = 4;
 
 /**
- * Opens a session and obtains its credentials. This takes a single exchange if the broker has all of them ready. If
+ * Opens a session and obtains its credentials. If the broker has all of them ready, this takes a single request. If
  * anything fails, the session is ended.
  * @param token called with the session token as soon as it is known
  * @throws MeshpassError the broker's refusal, or agent_broker_unreachable
@@ -74,7 +74,7 @@ export async function enrol(
   now: () => number,
   token: (accessToken: string) => void,
 ): Promise<Credentials> {
-  // A CSR identifies only its key, so the broker assigns CSRs to grants in order.
+  // A CSR only identifies its key, so the broker assigns the CSRs to the grants in order.
   const keys = Array.from({ length: FIRST_CSRS }, newKey);
   const opened = await client.openSession(proof, keys.map(createCsr));
   token(opened.access_token);
@@ -117,7 +117,7 @@ async function fetched(
   };
 }
 
-/** Obtains a certificate for each grant, each with a new key. */
+/** Obtains a certificate for each of the given grants, with a new key for each. */
 export async function obtainSvids(
   client: BrokerClient,
   accessToken: string,
@@ -139,8 +139,8 @@ export async function obtainSvids(
 }
 
 /**
- * Returns credentials with new certificates and roots.
- * @param identityToken defaults to the previous token
+ * Returns the credentials with new certificates and root certificates.
+ * @param identityToken the new identity token. Defaults to the previous one
  */
 export function withCertificates(
   before: Credentials,
@@ -160,9 +160,9 @@ function newKey(): KeyObject {
 }
 
 /**
- * Checks certificates and pairs each one with its key.
- * @param keys keys by grant. Certificates for other grants are ignored
- * @throws MeshpassError if a certificate does not match its grant's key
+ * Checks the certificates and pairs each of them with its private key.
+ * @param keys the private keys, by grant. Certificates for other grants are ignored
+ * @throws MeshpassError if a certificate does not match the key of its grant
  */
 function svidsOf(
   client: BrokerClient,
@@ -188,7 +188,7 @@ function svidsOf(
   return svids;
 }
 
-/** Obtains the identity token, which is a JWT that is sent with requests. */
+/** Obtains the identity token, a JWT that is sent along with requests. */
 export async function obtainIdentityToken(
   client: BrokerClient,
   accessToken: string,
@@ -202,22 +202,22 @@ function tokenOf({ access_token: value, expires_in: seconds }: TokenResponse, no
   return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + seconds * 1000 };
 }
 
-/** Reads the key id from a token's header (RFC 7515 section 4.1.4). */
+/** Reads the key ID from the header of a token (RFC 7515 section 4.1.4). */
 function keyOf(token: string): string | undefined {
   const { kid } = (parseJwsPart(token.split('.')[0]!) ?? {}) as { kid?: unknown };
   return typeof kid === 'string' ? kid : undefined;
 }
 
-// Checks of a certificate from the broker. It must match the key that was generated for it, and its chain must be
-// readable.
+// The following functions check certificates from the broker. A certificate must match the key that was generated for
+// it, and its chain must be readable.
 
-/** Maximum lifetime of an SVID, seconds. */
+/** The maximum lifetime of an SVID, in seconds. */
 const LONGEST_LIFE = 86_400;
 
 /**
- * Checks a certificate when it is received. A certificate for a different key would make every connection fail, long
- * after the cause.
- * @param now Unix seconds on the broker's clock
+ * Checks a certificate as soon as it is received. If it were issued for a different key, every connection would fail,
+ * long after the actual mistake.
+ * @param now the current time according to the broker's clock, in Unix seconds
  * @throws MeshpassError agent_broker_answer_invalid
  */
 function acceptCertificate(given: CertificateResponse['certificates'][number], key: KeyObject, now: number) {
@@ -242,22 +242,24 @@ function invalid(grant: string, what: string): MeshpassError {
   );
 }
 
-// Parsing of the broker's certificates, and a check whether the workspace's own certificates still chain to a root.
+// The following functions parse the broker's certificates, and check whether the workspace's certificates still chain
+// to a root.
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /**
  * Parses all certificates in a PEM text.
- * @throws Error if any of them is invalid
+ * @throws Error if any of the certificates is invalid
  */
 function certificatesIn(pem: string): X509Certificate[] {
   return (pem.match(BLOCK) ?? []).map((block) => new X509Certificate(block));
 }
 
 /**
- * Whether one of the roots issued the last certificate in a chain. False if any certificate is invalid.
- * @param chain PEM, starting with the leaf and without the root
- * @param roots PEM texts with one or more certificates each
+ * Returns whether one of the root certificates issued the last certificate in a chain. Returns false if any certificate
+ * is invalid.
+ * @param chain the chain as PEM, starting with the leaf and without the root certificate
+ * @param roots PEM texts, each of which contains one or more root certificates
  */
 export function chainsToRoot(chain: string, roots: readonly string[]): boolean {
   try {

@@ -1,10 +1,10 @@
-/** Applies the session's current grants to its credentials. */
+/** Applies the current grants of a session to its credentials. */
 import type { ServicesResponse } from '@meshpass/identity/wire';
 import type { Credentials } from './enrol.ts';
 
 /**
- * Applies a list of services. Removes the certificates of lost grants, and of grants that were regained with a
- * different SPIFFE id.
+ * Applies a list of services. Certificates are removed if their grant was lost, or if it was regained with a different
+ * SPIFFE ID.
  */
 export function withServices(before: Credentials, answer: ServicesResponse): Credentials {
   const { mesh, services, kubernetes, services_version: servicesVersion, held } = answer;
@@ -32,8 +32,8 @@ export function withoutCertificate({ session, svids }: Credentials): readonly st
 }
 
 /**
- * Whether a grant set contains a new grant. The broker sends the grant set with each lease (`grantSet`).
- * @param before grant set of the previous lease. Grants that are missing from it had been lost, even if their
+ * Returns whether a grant set contains a new grant. The broker sends the grant set with each lease (`grantSet`).
+ * @param before the grant set of the previous lease. Grants that are missing from it had been lost, even if their
  *   certificates still exist
  */
 export function hasNewGrant({ session, svids }: Credentials, set: string, before: string | undefined): boolean {
@@ -42,7 +42,7 @@ export function hasNewGrant({ session, svids }: Credentials, set: string, before
   return names(set).some((name) => !had.includes(name) || !svids.has(name));
 }
 
-/** Returns the certificates without their keys, each with the time until which the session holds the grant. */
+/** Returns the certificates without their private keys, each with the time until which the session holds its grant. */
 export function certificatesOf({ svids, session }: Credentials) {
   return [...svids.values()].map(({ grant, spiffeId, expiresAt }) => {
     const held = session.held.find((one) => one.grant === grant);

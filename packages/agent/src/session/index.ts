@@ -1,5 +1,6 @@
 /**
- * Session modules that the running agent loads in one step, while the first connection to the broker is being opened.
+ * Exports the session modules, which the running agent loads in a single step while the first connection to the broker
+ * is being opened.
  */
 export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';

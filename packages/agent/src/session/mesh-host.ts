@@ -1,13 +1,14 @@
 /**
  * Restricts the names that the broker may announce. Programs in this workspace that use an announced name reach the
- * mesh instead of the original host. A name must therefore belong to a Service under the agent's configured cluster
- * domain, and the agent derives its short forms itself.
+ * mesh instead of the original host. A name must therefore belong to a Service in the agent's configured cluster
+ * domain, and the agent derives the short forms itself.
  */
 import { isDnsLabel } from '@meshpass/identity/spiffe';
 
 /**
- * Last labels that a Service's short name must not have. In public DNS, hosts exist under `NAME.com`, and `NAME.local`
- * is multicast DNS (RFC 6762). Two-letter labels belong to countries and are excluded by their length (ISO 3166-1).
+ * The last labels that the short name of a Service must not have. In public DNS there are hosts named `NAME.com`, and
+ * `NAME.local` is multicast DNS (RFC 6762). Labels with two letters belong to countries (ISO 3166-1) and are excluded
+ * because of their length.
  */
 const TAKEN = new Set([
   ...['com', 'org', 'net', 'edu', 'gov', 'mil', 'int', 'arpa'],
@@ -28,7 +29,7 @@ const TAKEN = new Set([
     'travel',
     'xxx',
   ],
-  // Labels from RFC 6761, RFC 6762 appendix G, RFC 7686 and RFC 9476, and names that ICANN reserves for private
+  // These labels come from RFC 6761, RFC 6762 appendix G, RFC 7686 and RFC 9476, or are reserved by ICANN for private
   // networks.
   ...['alt', 'corp', 'example', 'home', 'internal', 'intranet', 'invalid', 'lan', 'local', 'localdomain', 'localhost'],
   ...['onion', 'private'],
@@ -39,11 +40,11 @@ const TAKEN = new Set([
 const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/;
 
 /**
- * Derives the short names of a Service.
- * @param host host that the broker announced
- * @param clusterDomain domain of the cluster, such as `cluster.local`
- * @returns `NAME.NAMESPACE.svc` and, unless it could be another host, `NAME.NAMESPACE`. Undefined if the host is not
- *   `NAME.NAMESPACE.svc.CLUSTERDOMAIN`
+ * Derives the short names of a Service from its host.
+ * @param host the host that the broker has announced
+ * @param clusterDomain the DNS domain of the cluster, such as `cluster.local`
+ * @returns `NAME.NAMESPACE.svc` and, unless it could be a different host, `NAME.NAMESPACE`. Undefined if the host
+ *   does not have the form `NAME.NAMESPACE.svc.CLUSTERDOMAIN`
  */
 export function serviceShortNames(host: string, clusterDomain: string): string[] | undefined {
   const suffix = `.svc.${clusterDomain}`;
@@ -55,7 +56,7 @@ export function serviceShortNames(host: string, clusterDomain: string): string[]
   return ambiguous ? [`${short}.svc`] : [`${short}.svc`, short];
 }
 
-/** Whether a text is a valid cluster domain, which consists of lower-case labels. */
+/** Returns whether a text is a valid cluster domain, which consists of lower-case labels. */
 export function isClusterDomain(text: string): boolean {
   return text.length <= 200 && text.split('.').every(isDnsLabel);
 }

@@ -1,8 +1,8 @@
 /**
- * Answers challenges from the broker on a port of this workspace. The broker's request can reach the port only through
- * GitHub's port forwarding. The agent listens before it requests a session, and announces this in the request. A broker
- * that does not support the announcement sends a challenge first. The listener serves one exchange at a time with only
- * a few responses, and closes as soon as the exchange is complete.
+ * Answers challenges from the broker on a port of this workspace. The broker's request can only reach that port through
+ * GitHub's port forwarding. The agent starts listening before it requests a session, and announces this in the request.
+ * A broker that does not support the announcement sends a challenge first. The listener serves one exchange at a time
+ * with only a few responses, and closes as soon as the exchange is complete.
  */
 
 import { once } from 'node:events';
@@ -15,27 +15,27 @@ import { createServer } from '../http.ts';
 
 type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
 
-/** Presence parameters of one exchange. */
+/** The presence parameters of a single exchange. */
 export interface PresenceParameters {
   readonly port: number;
   /**
-   * Nonce of the challenge for which an answer is available. Absent if the agent answers any nonce that the broker
+   * The nonce of the challenge for which an answer is available. Absent if the agent answers any nonce that the broker
    * chooses.
    */
   readonly nonce?: string;
-  /** Called with the DPoP proof of the exchange before it is sent. */
+  /** Called with the DPoP proof of the exchange before the exchange is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** Challenge to be signed. */
+/** The parts of a challenge that are needed to sign the answer. */
 export type SignableChallenge = Pick<PresenceChallenge, 'nonce' | 'path' | 'expires_in'> & { readonly dpop?: string };
 
 export interface PresenceOptions {
-  /** Port to listen on. 0 selects any free port. */
+  /** The port to listen on, or 0 for any free port. */
   readonly port: number;
-  /** Signs the answer to a challenge. */
+  /** Creates the signed answer to a challenge. */
   readonly sign: (asked: SignableChallenge) => string;
-  /** Pause between two attempts, ms. */
+  /** How long to wait before another attempt to open the session, in milliseconds. */
   readonly pause?: number;
   /** Called with the port before the broker's challenge is answered. */
   readonly onChallenge?: ((port: number) => void) | undefined;
@@ -46,10 +46,13 @@ const REQUEST_MS = 5_000;
 const OFFERED_ANSWERS = 4;
 const OFFERED_SECONDS = 60;
 const OFFERED_PATH = /^\/([A-Za-z0-9_-]{43})$/;
-/** Number of attempts. More than one may be needed, because GitHub forwards a port only after it has detected it. */
+/**
+ * The number of attempts to open the session. More than one may be needed, because GitHub only forwards a port once it
+ * has detected it.
+ */
 const TRIES = 5;
 const PAUSE_MS = 1_000;
-/** Error codes after which another attempt may succeed. A wrong answer is not one of them. */
+/** The error codes after which another attempt may succeed. They do not include the code for a wrong answer. */
 const WORTH_ANOTHER = new Set(['presence_unanswered', 'presence_challenge_unknown']);
 
 /**
@@ -61,7 +64,7 @@ export async function withPresence<T>(
   exchange: (answer?: PresenceParameters) => Promise<T>,
   { port, sign, pause = PAUSE_MS, onChallenge }: PresenceOptions,
 ): Promise<T> {
-  // A port that is already in use matters only if the broker requires presence.
+  // A port that is already in use only matters if the broker requires presence.
   let listener = await startPresenceListener(port).catch(() => undefined);
   const offered = (): PresenceParameters | undefined =>
     listener && { port: listener.port, onProof: (dpop) => offer(listener!, dpop) };
@@ -77,7 +80,7 @@ export async function withPresence<T>(
     return await exchange({ nonce: challenge.nonce, port: listener.port });
   };
   try {
-    // All attempts use the same port, because GitHub must detect it.
+    // All attempts use the same port, because GitHub must detect it first.
     for (let left = TRIES; ; ) {
       try {
         // The last attempt requests a challenge. Other programs do not know its path, so they cannot use up the answer.
@@ -99,7 +102,7 @@ export async function withPresence<T>(
 
 /**
  * Returns the challenge that a refusal contains.
- * @throws the error itself if it does not contain a challenge
+ * @throws the error itself if it contains no challenge
  */
 function challengeIn(thrown: unknown): PresenceChallenge {
   if (thrown instanceof MeshpassError && thrown.code === 'presence_required' && thrown.members.presence)
@@ -108,9 +111,9 @@ function challengeIn(thrown: unknown): PresenceChallenge {
 }
 
 /**
- * Starts the listener. It listens only on 127.0.0.1.
- * @param port port to listen on. 0 selects any free port
- * @throws MeshpassError `config_invalid` if the port is in use
+ * Starts the presence listener, which only listens on 127.0.0.1.
+ * @param port the port to listen on, or 0 for any free port
+ * @throws MeshpassError `config_invalid` if the port is already in use
  */
 export async function startPresenceListener(port: number) {
   let answerTo: (path: string) => string | undefined = () => undefined;
@@ -128,14 +131,14 @@ export async function startPresenceListener(port: number) {
   });
   return {
     port: (server.address() as AddressInfo).port,
-    /** Replaces the handler. The first GET of this path receives this answer. All other requests receive 404. */
+    /** Replaces the handler. The first GET request for the path receives the answer. All other requests receive 404. */
     expect: (path: string, answer: string) => {
       answerTo = limited(1, (asked) => (asked === path ? answer : undefined));
     },
     /**
-     * Replaces the handler. A GET whose path is a nonce receives the answer for that nonce, at most four times. Another
-     * program in the workspace that asks first can therefore not use up the answer for the broker. Such an answer is
-     * valid only for this exchange.
+     * Replaces the handler. A GET request whose path is a nonce receives the answer for that nonce, at most four times.
+     * This way, another program in the workspace that asks first cannot use up the answer meant for the broker. Such an
+     * answer is only valid for this exchange.
      */
     offer: (answer: (nonce: string) => string) => {
       answerTo = limited(OFFERED_ANSWERS, (asked) => {
@@ -150,7 +153,7 @@ export async function startPresenceListener(port: number) {
   };
 }
 
-/** Limits how often a handler answers. */
+/** Limits how many times a handler may answer. */
 function limited(most: number, answerTo: (path: string) => string | undefined) {
   let left = most;
   return (path: string) => {

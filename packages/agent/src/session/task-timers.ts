@@ -1,18 +1,18 @@
-/** Runs tasks when they are due. Retries failed ones with backoff and jitter until they succeed. */
+/** Runs tasks when they are due. If a task fails, it is retried with backoff and jitter until it succeeds. */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
 export interface TaskTimersOptions<Task extends string> {
   readonly run: (task: Task) => Promise<void>;
-  /** Returns the maximum pause after a failure, ms. */
+  /** Returns the maximum pause after a failure, in milliseconds. */
   readonly longestPause: (task: Task) => number;
   /**
-   * Handles a failure.
-   * @returns whether to retry the task
+   * Handles the failure of a task.
+   * @returns whether the task should be retried
    */
   readonly failed: (task: Task, error: MeshpassError) => boolean;
   /**
-   * Whether a failed task should wait for another task that is still being retried. It waits at most for its own
-   * maximum pause.
+   * Returns whether a failed task should wait for another task that is still being retried. It never waits longer than
+   * its own maximum pause.
    */
   readonly waitsForOthers: (task: Task, error: MeshpassError) => boolean;
   readonly succeeded: () => void;
@@ -21,11 +21,13 @@ export interface TaskTimersOptions<Task extends string> {
 }
 
 const FIRST_RETRY = 1_000;
-/** Maximum delay from the success of one task to the start of the tasks that waited for it, ms. */
+/**
+ * The maximum delay between the success of a task and the start of the tasks that have waited for it, in milliseconds.
+ */
 const AFTER_ANOTHER = 1_000;
-/** Maximum delay that is added to the time that the broker requested, ms. */
+/** The maximum delay that is added to the pause requested by the broker, in milliseconds. */
 const LONGEST_SPREAD = 5_000;
-/** Maximum delay of a Node timer, ms. Timers with larger values fire immediately. */
+/** The maximum delay of a Node.js timer, in milliseconds. A timer with a larger delay fires immediately. */
 const LONGEST_TIMER = 2_147_483_647;
 
 export class TaskTimers<Task extends string> {
@@ -34,9 +36,9 @@ export class TaskTimers<Task extends string> {
   readonly #attempts = new Map<Task, number>();
   readonly #failures = new Map<Task, string>();
   readonly #running = new Set<Task>();
-  /** Tasks that became due again while they were running. */
+  /** The tasks that became due again while they were running. */
   readonly #again = new Set<Task>();
-  /** Tasks that are waiting for another task to succeed. */
+  /** The tasks that are waiting for another task to succeed. */
   readonly #waiting = new Set<Task>();
   #closed = false;
 
@@ -44,13 +46,13 @@ export class TaskTimers<Task extends string> {
     this.#options = options;
   }
 
-  /** Last failure of each task that has not succeeded since. */
+  /** The latest failure of each task that has not succeeded since then. */
   get failures(): Readonly<Record<string, string>> {
     return Object.fromEntries(this.#failures);
   }
 
   /**
-   * Schedules a task and replaces its previous time. If the task is still running at that time, it runs again
+   * Schedules a task, replacing any previously scheduled time. If the task is still running at that time, it runs again
    * afterwards.
    */
   later(task: Task, milliseconds: number): void {
@@ -64,12 +66,12 @@ export class TaskTimers<Task extends string> {
     );
   }
 
-  /** Whether a task is scheduled. */
+  /** Returns whether a task is scheduled. */
   isDue(task: Task): boolean {
     return this.#timers.has(task) || this.#again.has(task);
   }
 
-  /** Records that a task has been completed by other means. It is no longer scheduled or failing. */
+  /** Records that a task was completed by other means. It is then no longer scheduled or failing. */
   settle(task: Task): void {
     clearTimeout(this.#timers.get(task));
     this.#timers.delete(task);
@@ -78,7 +80,7 @@ export class TaskTimers<Task extends string> {
     this.forgive(task);
   }
 
-  /** Clears the failures of the given tasks. Without arguments, clears all failures. */
+  /** Clears the failures of the given tasks, or all failures if no tasks are given. */
   forgive(...tasks: readonly Task[]): void {
     for (const task of tasks.length > 0 ? tasks : [...this.#attempts.keys(), ...this.#failures.keys()]) {
       this.#attempts.delete(task);
@@ -94,7 +96,7 @@ export class TaskTimers<Task extends string> {
     this.#waiting.clear();
   }
 
-  /** Stops permanently. The results of running tasks are ignored. */
+  /** Stops permanently. The results of tasks that are still running are ignored. */
   close(): void {
     this.#closed = true;
     this.stop();
@@ -136,7 +138,7 @@ export class TaskTimers<Task extends string> {
     this.#attempts.set(task, attempt + 1);
     const growing = Math.min(FIRST_RETRY * 2 ** attempt, Math.max(FIRST_RETRY, longestPause(task)));
     // The broker sends the same Retry-After to all agents that connect at the same time. With identical pauses, they
-    // would all return together.
+    // would all return at once.
     const asked = (error.retryAfter ?? 0) * 1000;
     return Math.max(growing * (0.5 + 0.5 * random()), asked + Math.min(asked / 2, LONGEST_SPREAD) * random());
   }

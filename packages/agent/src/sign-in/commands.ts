@@ -1,33 +1,33 @@
-/** Commands that `meshpass sign-in` and `meshpass sign-out` send to the agent. */
+/** The commands that `meshpass sign-in` and `meshpass sign-out` send to the agent. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInsResponse } from '@meshpass/identity/sign-in/wire';
 import type { ControlRequest } from '../control-request.ts';
 import type { SignInPrompt } from './device-flow.ts';
 import type { SignIns } from './sign-ins.ts';
 
-/** Requests on the control socket. */
+/** The requests on the control socket that concern sign-ins. */
 export type SignInRequest = Extract<ControlRequest, { command: `sign-${string}` }>;
 
-/** A grant that requires only one more thing: a sign-in at this issuer. */
+/** A grant that the session would gain if the user also signed in at this issuer. */
 export type MissingSignIn = SignInsResponse['lacking'][number];
 
-/** Responses of the agent, in the order of the requests: `sign-in`, `sign-in-result`, `sign-out`, `sign-in-lacking`. */
+/** The agent's responses to `sign-in`, `sign-in-result`, `sign-out` and `sign-in-lacking`, in this order. */
 export type SignInCommandResponse =
   | SignInPrompt
   | { readonly done: boolean }
   | { readonly signedOut: readonly string[] }
   | { readonly lacking: readonly MissingSignIn[] };
 
-/** Whether a request on the control socket concerns sign-ins. */
+/** Returns whether a request on the control socket concerns sign-ins. */
 export function isSignInRequest(request: ControlRequest): request is SignInRequest {
   return request.command.startsWith('sign-');
 }
 
-/** Maximum time to wait for a result, ms. It is shorter than the time limit of the control socket. */
+/** The maximum time to wait for a result, in milliseconds. It is shorter than the timeout of the control socket. */
 const PATIENCE_MS = 15_000;
 
 /**
- * Executes a command.
+ * Executes a sign-in command.
  * @throws MeshpassError usage, or the reason why the sign-in failed
  */
 export async function runSignInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInCommandResponse> {

@@ -1,7 +1,7 @@
 /**
- * Implements the OAuth 2.0 device flow (RFC 8628) for a public client. The user signs in on any device with a browser,
- * and the workspace receives the tokens. The four requests are implemented here because a client library would cost
- * every workspace 14 MB of memory.
+ * Implements the OAuth 2.0 device flow (RFC 8628) for a public client. The user signs in on any device that has a
+ * browser, and the workspace receives the tokens. The four requests are implemented here because a client library would
+ * cost every workspace 14 MB of memory.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
@@ -9,15 +9,15 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type IssuerRequester, signInFailedError } from './issuer-http.ts';
 
-/** Sign-in instructions for the user. */
+/** Instructions that tell the user how to sign in. */
 export interface SignInPrompt {
   readonly issuer: string;
-  /** https URL for the user to open. */
+  /** The https URL that the user should open. */
   readonly verificationUri: string;
-  /** URL that already contains the code. Absent if the provider does not support this. */
+  /** The URL that already includes the code. Absent if the provider does not support this. */
   readonly verificationUriComplete?: string;
   readonly userCode: string;
-  /** Time at which the code expires, milliseconds since the epoch. */
+  /** When the code expires, in Unix milliseconds. */
   readonly expiresAt: number;
 }
 
@@ -35,7 +35,7 @@ export interface Endpoints {
 export interface DeviceFlow {
   readonly prompt: SignInPrompt;
   readonly deviceCode: string;
-  /** Polling interval, ms. */
+  /** The polling interval, in milliseconds. */
   readonly interval: number;
 }
 
@@ -62,11 +62,11 @@ const Tokens = z.object({ id_token: plain(16_384), refresh_token: plain(8_192).o
 const Failure = z.object({ error: plain(64) });
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-/** Milliseconds to add to the interval for each `slow_down` (RFC 8628 section 3.5). */
+/** How many milliseconds are added to the polling interval for each `slow_down` (RFC 8628 section 3.5). */
 const SLOW_DOWN = 5_000;
 
 /**
- * Fetches the discovery document (OpenID Connect Discovery 1.0 section 4).
+ * Fetches the issuer's discovery document (OpenID Connect Discovery 1.0 section 4).
  * @throws MeshpassError agent_sign_in_failed
  */
 export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester): Promise<Endpoints> {
@@ -74,7 +74,7 @@ export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester
   const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
   const read = Discovery.safeParse(json);
   if (status !== 200 || !read.success) throw signInFailedError(`${offer.name} has no usable discovery document`);
-  // Section 4.3 requires an exact match. Otherwise the document belongs to a different issuer.
+  // Section 4.3 requires an exact match. Otherwise, the document belongs to a different issuer.
   if (read.data.issuer !== offer.issuer)
     throw signInFailedError(`the discovery document of ${offer.name} belongs to a different issuer`);
   const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
@@ -83,8 +83,8 @@ export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester
 }
 
 /**
- * Starts the flow.
- * @param nonce binds the ID token to the session's key
+ * Starts the device flow.
+ * @param nonce the nonce that binds the ID token to the session's key
  * @throws MeshpassError agent_sign_in_failed
  */
 export async function beginDeviceFlow(
@@ -113,8 +113,8 @@ export async function beginDeviceFlow(
 }
 
 /**
- * Polls until the user has responded.
- * @param pause waits for the given milliseconds, or throws if the result is no longer needed
+ * Polls the issuer until the user has accepted or declined the sign-in.
+ * @param pause waits for the given number of milliseconds, or throws if the result is no longer needed
  * @throws MeshpassError agent_sign_in_refused if the user or the provider denied the sign-in or the code has expired,
  *   or agent_sign_in_failed
  */
@@ -132,7 +132,7 @@ export async function finishDeviceFlow(
   while (now() < flow.prompt.expiresAt) {
     await pause(interval);
     const form = { grant_type: DEVICE_CODE, device_code: flow.deviceCode, client_id: offer.client_id };
-    // RFC 8628 section 3.5 requires slower polling after a connection failure.
+    // After a connection failure, RFC 8628 section 3.5 requires the client to poll more slowly.
     const answer = await ask(token, form).catch(() => undefined);
     if (answer?.status === 200) return readTokens(offer, answer.json);
     const error = answer ? failureOf(answer.json) : 'slow_down';
@@ -147,8 +147,8 @@ export async function finishDeviceFlow(
 
 /**
  * Obtains a fresh ID token (OpenID Connect Core section 12).
- * @returns undefined if the provider refuses. The user may have signed out there or been disabled, or the refresh token
- *   may be too old
+ * @returns undefined if the provider refuses. The user may have signed out or been disabled there, or the refresh
+ *   token may be too old
  * @throws MeshpassError agent_sign_in_failed if the provider is unreachable
  */
 export async function refreshTokens(
@@ -161,14 +161,14 @@ export async function refreshTokens(
   const { status, json } = await ask(token, form);
   if (status === 200) {
     const tokens = readTokens(offer, json);
-    // If the response does not contain a new refresh token, the old one remains valid (RFC 6749 section 6).
+    // If the response contains no new refresh token, the old one remains valid (RFC 6749 section 6).
     return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
   }
   if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
   throw signInFailedError(`${offer.name} responded with ${status}`);
 }
 
-/** Revokes a refresh token that is no longer used (RFC 7009). Never throws. */
+/** Revokes a refresh token that is no longer needed (RFC 7009). This function never throws. */
 export async function revokeToken(
   offer: SignInOffer,
   { revocation }: Endpoints,
@@ -186,7 +186,7 @@ function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 
-/** Returns only the error code, because descriptions are free text from the provider. */
+/** Returns only the error code, because error descriptions are free text from the provider. */
 function failureOf(json: unknown): string {
   const read = Failure.safeParse(json);
   return read.success ? read.data.error : 'no OAuth error';

@@ -1,3 +1,3 @@
-/** Sign-in modules of the agent. They are loaded once the first connection has been started. */
+/** Exports the agent's sign-in modules, which are loaded once the first connection has been started. */
 export { createIssuerRequester } from './issuer-http.ts';
 export { createSignInBrokerClient, SignIns } from './sign-ins.ts';

@@ -1,4 +1,6 @@
-/** Sends HTTPS requests to an identity provider, with time and size limits and without redirects. */
+/**
+ * Sends HTTPS requests to an identity provider. The requests are limited in time and size, and do not follow redirects.
+ */
 import { request } from 'node:https';
 import { getCACertificates } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -7,7 +9,7 @@ import { sendAndRead } from '../http.ts';
 
 export interface IssuerHttpResponse {
   readonly status: number;
-  /** Parsed JSON body. Undefined if the body is not JSON. */
+  /** The parsed body of the response. Undefined if the body is not JSON. */
   readonly json: unknown;
 }
 
@@ -18,8 +20,8 @@ const MAX_ANSWER = 262_144;
 const PATIENCE_MS = 10_000;
 
 /**
- * Creates the request function.
- * @param extraCa root certificates to trust in addition to the system's, PEM
+ * Creates the function that sends requests to identity providers.
+ * @param extraCa root certificates to trust in addition to the system's, as PEM
  */
 export function createIssuerRequester(extraCa: string | undefined): IssuerRequester {
   const ca = extraCa === undefined ? undefined : [...getCACertificates('default'), extraCa];

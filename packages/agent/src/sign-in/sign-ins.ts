@@ -1,6 +1,6 @@
 /**
- * Manages the sign-ins of this workspace. Refresh tokens are kept only in memory. The agent regularly sends a fresh ID
- * token to the broker, because the broker does not trust the agent's own claim that a user is still signed in.
+ * Manages the sign-ins of this workspace. Refresh tokens are only kept in memory. The agent regularly sends a fresh ID
+ * token to the broker, because the broker does not trust the agent's claim that a user is still signed in.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -40,13 +40,13 @@ export function createSignInBrokerClient(client: Pick<BrokerClient, 'call'>) {
 export interface SignInsOptions {
   readonly broker: SignInBrokerClient;
   readonly ask: IssuerRequester;
-  /** RFC 7638 thumbprint of the session key. */
+  /** The RFC 7638 thumbprint of the session key. */
   readonly jkt: string;
   /** Returns the token of the current session, or undefined if there is no session. */
   readonly accessToken: () => string | undefined;
-  /** Called when a sign-in is available for use by a new session. */
+  /** Called when a completed sign-in is available for a new session. */
   readonly onWaiting: () => void;
-  /** Milliseconds since the epoch. */
+  /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
   /** Returns a random number in [0, 1). */
   readonly random: () => number;
@@ -67,18 +67,18 @@ interface Flow {
   readonly abort: AbortController;
 }
 
-/** Sign-in as `meshpass status` shows it. Times are milliseconds since the epoch. */
+/** A sign-in as shown by `meshpass status`. All times are in Unix milliseconds. */
 export interface SignInStatus {
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
   readonly since: number;
   readonly until: number;
-  /** Reason why the last confirmation failed. */
+  /** The reason why the last confirmation failed. */
   readonly failure?: string;
 }
 
-/** Fractions of the broker's time limit between which the next ID token is sent. */
+/** The next ID token is sent at a random time between these two fractions of the broker's time limit. */
 const EARLIEST = 0.3;
 const LATEST = 0.42;
 const RETRY_MS = 3_000;
@@ -95,8 +95,8 @@ export class SignIns {
   }
 
   /**
-   * Starts a sign-in.
-   * @returns instructions for the user
+   * Starts a sign-in at an issuer.
+   * @returns the instructions for the user
    * @throws MeshpassError sign_in_unknown, agent_sign_in_failed, or the broker's refusal
    */
   async begin(name: string): Promise<SignInPrompt> {
@@ -110,16 +110,16 @@ export class SignIns {
     const done = finishDeviceFlow(offer, endpoints, flow, { ask, now, pause }).then((tokens) =>
       this.#signedIn({ offer, endpoints, tokens, state: undefined, timer: undefined }),
     );
-    done.catch(() => {}); // reported by result()
+    done.catch(() => {}); // a failure is reported by result()
     this.#flows.set(name, { prompt: flow.prompt, done, abort });
     return flow.prompt;
   }
 
   /**
    * Waits for a sign-in to end.
-   * @param patience maximum wait, ms
-   * @returns whether the sign-in has completed
-   * @throws MeshpassError the reason if it failed
+   * @param patience the maximum time to wait, in milliseconds
+   * @returns whether the sign-in has been completed
+   * @throws MeshpassError the reason why the sign-in failed
    */
   async result(name: string, patience: number): Promise<boolean> {
     const flow = this.#flows.get(name);
@@ -128,7 +128,7 @@ export class SignIns {
   }
 
   /**
-   * Returns the session's sign-ins, and those that its grants still require.
+   * Returns the sign-ins of the session, and those that its grants still require.
    * @throws MeshpassError the broker's refusal
    */
   async ofSession(): Promise<SignInsResponse> {
@@ -140,7 +140,7 @@ export class SignIns {
   takeWaiting(): { readonly issuer: string; readonly token: string } | undefined {
     for (const held of this.#held.values()) {
       if (held.state) continue;
-      // Only the broker knows when the sign-in expires. `sessionChanged()` obtains the expiry from the session that was
+      // Only the broker knows when the sign-in expires. `sessionChanged()` obtains this from the session that was
       // opened with this token.
       held.state = unconfirmed(held.offer, this.#options.now());
       return { issuer: held.offer.name, token: held.tokens.idToken };
@@ -148,7 +148,7 @@ export class SignIns {
     return undefined;
   }
 
-  /** Adopts a new session. It has only the sign-ins that it was opened with. */
+  /** Updates the sign-ins for a new session, which only includes the ones that it was opened with. */
   async sessionChanged(): Promise<void> {
     if (this.#held.size === 0) return;
     const answer = await this.ofSession();
@@ -159,8 +159,8 @@ export class SignIns {
   }
 
   /**
-   * Signs out.
-   * @returns the names of the affected issuers
+   * Signs out at the given issuer, or at all issuers if none is given.
+   * @returns the names of the issuers where the user was signed in
    */
   async signOut(name?: string): Promise<readonly string[]> {
     const names = [...this.#held.keys()].filter((one) => name === undefined || one === name);
@@ -178,7 +178,7 @@ export class SignIns {
     });
   }
 
-  /** Reasons why sign-ins have ended, by issuer. */
+  /** The reasons why sign-ins have ended, by issuer. */
   get notes(): readonly string[] {
     return [...this.#failures]
       .filter(([name]) => !this.#held.has(name))
@@ -195,7 +195,7 @@ export class SignIns {
     await Promise.all(given.map((held) => this.#revoke(held)));
   }
 
-  /** Revokes the refresh token. Otherwise the provider might continue to accept it after the user has signed out. */
+  /** Revokes the refresh token. Otherwise, the provider might continue to accept it after the user has signed out. */
   async #revoke({ offer, endpoints, tokens: { refreshToken } }: Held): Promise<void> {
     if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, this.#options.ask);
   }
@@ -275,7 +275,7 @@ export class SignIns {
     const token = accessToken();
     if (token !== undefined)
       await broker.signOut(token, name).catch((thrown: unknown) => {
-        // If it receives no more confirmations, the broker ends the sign-in on its own.
+        // If the broker receives no more confirmations, it ends the sign-in on its own.
         log('sign_out_failed', { issuer: name, code: toMeshpassError(thrown).code });
       });
     await this.#revoke(held);
@@ -294,7 +294,7 @@ function unconfirmed({ name }: SignInOffer, now: number): SignInState {
   return { issuer: name, subject: '', login: '', since: at, until: at, amr: [] };
 }
 
-/** @throws MeshpassError agent_sign_in_refused if the signal aborts */
+/** @throws MeshpassError agent_sign_in_refused if the signal is aborted */
 function wait(ms: number, signal: AbortSignal): Promise<void> {
   return sleep(ms, undefined, { signal }).catch(() => {
     throw new MeshpassError(

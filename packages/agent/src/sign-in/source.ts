@@ -1,4 +1,4 @@
-/** Combines proofs with sign-ins. A sign-in is either added to the workspace's proof or replaces it. */
+/** Combines proofs with sign-ins. A sign-in is either added to the workspace's proof, or replaces it. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import {
   type DiscoverOptions,
@@ -27,8 +27,8 @@ export function selectProofSource(
 }
 
 /**
- * Creates a source that uses a sign-in as the proof.
- * @param issuer name of the issuer
+ * Creates a proof source that uses a sign-in as the proof.
+ * @param issuer the name of the issuer
  */
 function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
   return {
@@ -45,7 +45,7 @@ function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
   };
 }
 
-/** Adds a sign-in to a Codespace's proofs if no session includes it yet. */
+/** Adds a sign-in to the proofs of a Codespace, unless a session already includes it. */
 function withSignIns(source: ProofSource, signIns: () => SignIns): ProofSource {
   if (source.kind !== 'codespace') return source;
   return {

@@ -1,6 +1,6 @@
 /**
- * Converts the broker's configuration to Envoy's. It is validated as a whole before the agent adds its own parts. A
- * configuration that violates any rule is discarded, and the previous one stays in use.
+ * Converts the broker's configuration to Envoy's. The configuration is validated as a whole before the agent adds its
+ * own parts. If it violates any rule, it is discarded and the previous one stays in use.
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -27,13 +27,13 @@ const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const ACCESS_LOG = 'envoy.config.accesslog.v3.AccessLog';
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 
-/** Session properties that are not part of the configuration itself. */
+/** Properties of the session that are not part of the configuration itself. */
 export interface SessionFacts {
   readonly services: readonly ReachableService[];
   readonly sessionId: string;
-  /** Contact from the access file. */
+  /** The contact for access requests, as specified in the access file. */
   readonly contact?: string | undefined;
-  /** Checks whether Envoy may listen on a port. */
+  /** Returns whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
 }
 
@@ -41,19 +41,19 @@ export type ConfigurationCheckResult =
   | { readonly refused: readonly Refusal[] }
   | {
       readonly refused?: undefined;
-      /** Resources by type URL and name. */
+      /** The resources, by type URL and name. */
       readonly resources: Readonly<Record<string, ReadonlyMap<string, Any>>>;
-      /** Addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
+      /** The addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
       readonly addresses: ReadonlySet<string>;
       /**
-       * Names of listeners by address, for addresses on which Envoy may not listen. Programs can reach these listeners
-       * only through the proxy.
+       * The names of listeners on addresses that Envoy may not listen on, by address. Programs can only reach these
+       * listeners through the proxy.
        */
       readonly internal: ReadonlyMap<string, string>;
     };
 
 /**
- * Checks a configuration.
+ * Checks a configuration and adds the agent's own parts to it.
  * @returns the resources for Envoy, or the reasons why the agent discards the configuration
  */
 export function acceptConfiguration(
@@ -78,7 +78,7 @@ export function acceptConfiguration(
     internal.set(at, listener.name);
     return closed(listener);
   });
-  // The checked messages are encoded again. This removes anything in the broker's bytes that another parser might
+  // The checked messages are encoded again, to remove anything in the broker's bytes that another parser might
   // interpret differently.
   const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
   return {
@@ -93,7 +93,7 @@ export function acceptConfiguration(
 }
 
 /**
- * Configures a single socket that all threads share fairly. If each thread had its own socket (SO_REUSEPORT), another
+ * Configures a single socket that all threads share fairly. If every thread had its own socket (SO_REUSEPORT), another
  * process of the same user could listen on the same address and receive some of the connections.
  */
 function opened(listener: ListenerMessage): ListenerMessage {
@@ -104,7 +104,7 @@ function opened(listener: ListenerMessage): ListenerMessage {
   return listener;
 }
 
-/** Converts a listener to an internal one, which has no socket. */
+/** Converts a listener to an internal listener, which has no socket. */
 function closed(listener: ListenerMessage): ListenerMessage {
   listener.address = undefined;
   listener.listenerSpecifier = {
@@ -114,7 +114,7 @@ function closed(listener: ListenerMessage): ListenerMessage {
   return listener;
 }
 
-/** Adds the agent's own parts to a listener for programs. */
+/** Adds the agent's own parts to a listener that serves programs. */
 function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
   for (const { filters } of [
     ...listener.filterChains,
@@ -126,7 +126,7 @@ function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
         const manager = found as ManagerMessage;
         manager.httpFilters.unshift(...own.filters(at));
         manager.earlyHeaderMutationExtensions.push(own.dropForgedToken);
-        // Error responses and the broker's audit log contain this request id.
+        // The request ID is included in error responses and in the broker's audit log.
         manager.generateRequestId = true;
         manager.accessLog.push(own.httpLog);
         manager.localReplyConfig = own.localReplies;
@@ -141,8 +141,8 @@ function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
 }
 
 /**
- * Listener parts that the agent adds. Each is created only once, because a configuration may contain thousands of
- * listeners.
+ * The parts that the agent adds to listeners. Each one is created only once, because a configuration may contain
+ * thousands of listeners.
  */
 class OwnParts {
   readonly #facts: SessionFacts;
@@ -170,7 +170,7 @@ class OwnParts {
     const { services } = this.#facts;
     const service = services.find(({ address, port }) => `${address}:${port}` === at);
     const made = [
-      // If a service is not in the list yet, its names are unknown, so every host name counts as foreign.
+      // If the service is not listed yet, its names are unknown, so no host name is accepted as its own.
       foreignCallerFilter(service ? [service.host, ...service.aliases] : []),
       ...(service ? [explainFilter(service, this.#facts)] : []),
     ].map((one) => messageFromJson(HTTP_FILTER, one));
@@ -188,13 +188,14 @@ function addressOf(listener: ListenerMessage): string | undefined {
 
 /**
  * Creates the agent's own resources from JSON.
- * @returns resources by name
+ * @returns the resources, by name
  */
 export function indexResources(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
   return new Map(written.map((one) => [String(one.name), pack(messageFromJson(type, one))]));
 }
 
-// Fields of Envoy messages that are used here. They are declared because the generated types only support reflection.
+// The fields of Envoy messages that are used here. They are declared because the generated types only support
+// reflection.
 interface Named extends Message {
   readonly name: string;
 }

@@ -1,6 +1,6 @@
 /**
- * Serves one stream of Envoy's state-of-the-world discovery protocol (xDS, version 3) for both ADS and SDS. Tracks
- * subscriptions, the resources that were sent, and their acknowledgements.
+ * Serves a stream of Envoy's state-of-the-world discovery protocol (xDS, version 3), for both ADS and SDS. It keeps
+ * track of subscriptions, of the resources that were sent, and of their acknowledgements.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -8,17 +8,17 @@ import { messageFromJson, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
 interface Resource {
   readonly any: Any;
-  /** Version, which changes whenever the resource does. */
+  /** The version of the resource, which changes whenever the resource does. */
   readonly version: string;
 }
 
-/** Stores resources for Envoy by type and name, and notifies subscribers of changes. */
+/** Stores resources for Envoy by type and name, and notifies subscribers when they change. */
 export class ResourceStore {
   readonly #types = new Map<string, ReadonlyMap<string, Resource>>();
   readonly #waiting = new Set<() => void>();
   #versions = 0;
 
-  /** Returns the resources of a type. Undefined until they are first set, which makes Envoy wait. */
+  /** Returns the resources of a type. They are undefined until they are first set, which makes Envoy wait. */
   resources(type: string): ReadonlyMap<string, Resource> | undefined {
     return this.#types.get(type);
   }
@@ -43,14 +43,14 @@ export class ResourceStore {
     this.#wake();
   }
 
-  /** Resends all resources of a type. Envoy keeps those that are in use and retries those that failed. */
+  /** Resends all resources of a type. Envoy keeps those that are in use, and retries those that have failed. */
   offerAgain(type: string): void {
     const resources = [...(this.#types.get(type) ?? [])];
     this.#types.set(type, new Map(resources.map(([name, { any }]) => [name, { any, version: this.#newVersion() }])));
     this.#wake();
   }
 
-  /** Wakes all streams. Each stream sends only what has changed. */
+  /** Wakes up all streams. Each of them only sends what has changed. */
   #wake(): void {
     for (const wake of this.#waiting) wake();
   }
@@ -61,18 +61,18 @@ export class ResourceStore {
   }
 }
 
-/** Envoy's reaction to a response. */
+/** Envoy's reaction to a discovery response. */
 export interface DiscoveryAck {
   readonly type: string;
-  /** Names that Envoy requested. Empty if it requested all resources. */
+  /** The resource names that Envoy requested. Empty if it requested all resources. */
   readonly names: readonly string[];
   /** Whether the response contained the current resources. If not, another response will follow. */
   readonly isNewest: boolean;
-  /** Error message from Envoy. Undefined if it accepted the resources. */
+  /** The error message from Envoy. Undefined if Envoy has accepted the resources. */
   readonly rejection: string | undefined;
 }
 
-/** Fields of `envoy.service.discovery.v3.DiscoveryRequest` that are used here. */
+/** The fields of `envoy.service.discovery.v3.DiscoveryRequest` that are used here. */
 export interface DiscoveryRequest extends Message {
   readonly typeUrl: string;
   readonly resourceNames: readonly string[];
@@ -82,22 +82,22 @@ export interface DiscoveryRequest extends Message {
 
 interface Subscription {
   names: readonly string[];
-  /** Resource versions in the last response, and the nonce that Envoy must repeat. */
+  /** The versions of the resources in the last response. */
   sent: string | undefined;
   nonce: string;
   answered: boolean;
 }
 
-/** Types in dependency order. Listeners refer to routes, and both refer to clusters. */
+/** The resource types in the order of their dependencies. Listeners refer to routes, and both refer to clusters. */
 const ORDER = ['Cluster', 'Listener', 'RouteConfiguration', 'Secret'];
-/** Maximum number of types and names per stream. Envoy requests only resources that its configuration refers to. */
+/** The maximum number of resource types per stream. Envoy only requests resources that its configuration refers to. */
 const MAX_TYPES = 8;
 const MAX_NAMES = 4_096;
 
 /**
- * Serves a stream of discovery requests.
+ * Serves a stream of discovery requests until it ends.
  * @param answered called with Envoy's reaction to each response
- * @yields messages of `envoy.service.discovery.v3.DiscoveryResponse`
+ * @yields messages of type `envoy.service.discovery.v3.DiscoveryResponse`
  */
 export async function* serveDiscovery(
   requests: AsyncIterable<Message>,
@@ -126,7 +126,7 @@ export async function* serveDiscovery(
       const woken = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      // Checks again after each response, because the resources may have changed in the meantime.
+      // The check is repeated after each response, because the resources may have changed in the meantime.
       for (let due = nextDue(subscriptions, source); due; due = nextDue(subscriptions, source)) {
         nonce += 1;
         Object.assign(due.subscription, { sent: due.sent, nonce: String(nonce), answered: false });
@@ -140,10 +140,10 @@ export async function* serveDiscovery(
 }
 
 /**
- * Returns the first subscription for which Envoy does not have the current resources. At most one response per type is
- * pending. Later changes wait until it is acknowledged, as do types that may refer to its resources. Envoy rejects a
- * listener with an unknown cluster. If that listener was to replace another one, nothing would listen on its address
- * until the next offer.
+ * Returns the first subscription for which Envoy does not have the current resources. There is at most one pending
+ * response per type. Later changes must wait until it is acknowledged, and so must types that may refer to its
+ * resources, because Envoy rejects a listener with an unknown cluster. If that listener was supposed to replace another
+ * one, nothing would listen on its address until the next offer.
  */
 function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: ResourceStore) {
   for (const [type, subscription] of inOrder(subscriptions)) {
@@ -170,7 +170,7 @@ function take(
     if (subscriptions.size < MAX_TYPES) subscriptions.set(type, { names, sent: undefined, nonce: '', answered: true });
     return;
   }
-  // The nonce belongs to an earlier response. Envoy will acknowledge the latest one as well.
+  // A nonce from an earlier response is ignored, because Envoy will acknowledge the latest response as well.
   if (request.responseNonce !== subscription.nonce) return;
   if (!subscription.answered) {
     const known = source.resources(type) ?? new Map<string, Resource>();

@@ -1,13 +1,13 @@
 /**
- * Implements the server side of gRPC over HTTP/2 for message streams (grpc.io, "gRPC over HTTP2"), limited to what
- * Envoy needs: no compression, deadlines or metadata. A complete gRPC library would load the web `fetch` into the agent
- * process, which costs 8 MB of memory.
+ * Implements the server side of gRPC over HTTP/2 for streams of messages (see "gRPC over HTTP2" on grpc.io). It is
+ * limited to what Envoy needs, so it does not support compression, deadlines or metadata. A complete gRPC library would
+ * load the web `fetch` into the agent process, which costs 8 MB of memory.
  */
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 
-/** Call handler. It must end when its requests end, which includes Envoy disconnecting. */
+/** Handles a call. It must end when its requests end, which also happens when Envoy disconnects. */
 export type Answer = (requests: AsyncIterable<Message>) => AsyncIterable<Message>;
 
 export interface GrpcMethod {
@@ -15,15 +15,15 @@ export interface GrpcMethod {
   readonly answer: Answer;
 }
 
-/** gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+/** The gRPC status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
 const STATUS = { ok: 0, invalidArgument: 3, resourceExhausted: 8, unimplemented: 12, internal: 13 } as const;
 const CONTENT_TYPE = 'application/grpc';
-/** Size of the compression flag and the message length, bytes. */
+/** The size of a message prefix, which consists of the compression flag and the message length, in bytes. */
 const PREFIX = 5;
-/** Maximum message size, bytes. */
+/** The maximum size of a message, in bytes. */
 const LARGEST_MESSAGE = 4_194_304;
 
-/** Creates a server. Its `take` method adopts a connection. */
+/** Creates a gRPC server. Connections are passed to its `take` method. */
 export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: Socket): void; close(): void } {
   const byPath = new Map(
     methods.map((method) => [`/${method.described.parent.typeName}/${method.described.name}`, method]),
@@ -36,7 +36,7 @@ export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: So
     session.on('error', () => session.destroy());
   });
   server.on('stream', (stream, headers) => {
-    stream.on('error', () => {}); // the stream also closes
+    stream.on('error', () => {}); // the stream also emits `close`
     void call(stream as ServerHttp2Stream, headers, byPath).catch(() => stream.destroy());
   });
   return {
@@ -89,7 +89,7 @@ async function send(
 }
 
 /**
- * Parses messages and stops at the first invalid one.
+ * Parses the messages of a stream, and stops at the first one that is invalid.
  * @param refuse called with the status code of the refusal
  */
 async function* messagesOf(

@@ -1,7 +1,7 @@
 /**
- * HTTP filters that the agent adds to every loopback listener. They refuse foreign callers and produce explanatory
- * error responses. The broker's routes may configure filters by name, except those whose name begins with `meshpass`
- * (packages/envoy).
+ * Builds the HTTP filters that the agent adds to every loopback listener. They refuse callers other than programs in
+ * the workspace, and produce error responses that explain the cause. The broker's routes may configure filters by name,
+ * except for those whose name starts with `meshpass` (packages/envoy).
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
@@ -12,14 +12,14 @@ const FORWARDED_HOST = 'x-forwarded-host';
 const FETCH_SITE = 'sec-fetch-site';
 const FOREIGN_ORIGIN = 'foreign-origin';
 /**
- * Content length of the text that Envoy's RBAC filter sends with a 403. Other responses have the same length only by
+ * The content length of the text that Envoy's RBAC filter sends with a 403. Other responses have this length only by
  * coincidence.
  */
 const POLICY_ANSWER_LENGTH = '19';
 
 /**
- * Builds a mutation that removes a token header set by the program, before a route is selected.
- * @param header header of the mesh's identity token
+ * Builds a mutation that removes the token header from a program's request before a route is selected.
+ * @param header the header for the mesh's identity token
  */
 export function removeForgedTokenHeader(header: string): JsonObject {
   const mutation = 'http.early_header_mutation.header_mutation';
@@ -29,16 +29,16 @@ export function removeForgedTokenHeader(header: string): JsonObject {
 }
 
 /**
- * Builds a filter that refuses callers other than programs in the workspace.
+ * Builds a filter that refuses all callers except programs in the workspace.
  *
- * Requests through a forwarded port are refused, because a Codespace may forward any listening port. They are
- * recognized by the original host, which forwarding adds.
+ * Requests through a forwarded port are refused, because a Codespace may forward any listening port. They can be
+ * recognized by the original host, which is added when a request is forwarded.
  *
- * Requests that a browser sends for another site's page are also refused. A browser sends the page's origin with every
- * WebSocket and with every request except plain reads (Fetch, "Origin header"; RFC 6455, section 10.2).
- * `Sec-Fetch-Site: same-origin` means that no other site is involved: a page called its own server, which forwards the
- * request with the browser's headers, as development servers do.
- * @param names names of the service
+ * Requests that a browser sends on behalf of a page of another site are refused as well. A browser sends the page's
+ * origin with every WebSocket, and with every request except for plain reads (Fetch, "Origin header"; RFC 6455, section
+ * 10.2). `Sec-Fetch-Site: same-origin` means that no other site is involved: a page has called its own server, which
+ * forwards the request with the browser's headers, as development servers do.
+ * @param names the names of the service
  */
 export function foreignCallerFilter(names: readonly string[]): JsonObject {
   const own = `(${names.map((name) => name.replaceAll('.', '\\.')).join('|')})(:[0-9]+)?`;
@@ -59,7 +59,7 @@ function deniesAny(rules: JsonObject[]): JsonObject {
 
 /**
  * Matches a header that is present but has a different value.
- * @param own regular expression for the entire value
+ * @param own a regular expression that matches the entire value
  */
 function isOther(name: string, own: string): JsonObject {
   return allOf(
@@ -76,14 +76,14 @@ function allOf(one: JsonObject, other: JsonObject): JsonObject {
   return { and_rules: { rules: [one, other] } };
 }
 
-/** Session of the refused caller. */
+/** The session whose request was refused. */
 interface Caller {
   readonly sessionId: string;
-  /** Contact for access requests. Defaults to the platform team. */
+  /** The contact for access requests. Defaults to the platform team. */
   readonly contact?: string | undefined;
 }
 
-/** Builds a filter that replaces a sidecar's policy refusal with a response that lists what the grant allows. */
+/** Builds a filter that replaces a policy refusal from a sidecar with a response that lists what the grant allows. */
 export function explainFilter(service: ReachableService, { sessionId, contact }: Caller): JsonObject {
   const equals = (name: string, value: string) => ({
     single_predicate: {
@@ -108,12 +108,12 @@ export function explainFilter(service: ReachableService, { sessionId, contact }:
 }
 
 /**
- * Command that explains the last refusal. Users paste it into shells, so it does not contain the path, which an
- * attacker may have chosen.
+ * The command that explains the last refusal. Users paste it into their shell, so it does not contain the path, which
+ * may have been chosen by an attacker.
  */
 export const EXPLAIN_COMMAND = 'meshpass explain --last';
 
-/** Builds the text in Envoy's format, in which a literal `%` is doubled. */
+/** Builds the response text in Envoy's format, in which a literal `%` must be doubled. */
 function policyRefusal(service: ReachableService, { sessionId, contact = 'your platform team' }: Caller): string {
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
@@ -124,8 +124,8 @@ function policyRefusal(service: ReachableService, { sessionId, contact = 'your p
 }
 
 /**
- * Builds error responses that Envoy generates itself, as the `local_reply_config` of an HTTP connection manager. They
- * are JSON if the request accepts it, and otherwise plain text.
+ * Builds the error responses that Envoy itself generates, as the `local_reply_config` of an HTTP connection manager.
+ * They are in JSON if the request accepts it, and in plain text otherwise.
  */
 export function localReplies(sessionId: string): JsonObject {
   const lost = { response_flag_filter: { flags: ['UF', 'UC', 'UH', 'UT', 'LR', 'UR', 'URX', 'NC'] } };
@@ -170,7 +170,7 @@ export function localReplies(sessionId: string): JsonObject {
 interface Reply {
   readonly code: string;
   readonly sessionId?: string;
-  /** Response text in Envoy's format. */
+  /** The text of the response, in Envoy's format. */
   readonly text: string;
   readonly more?: JsonObject;
 }
@@ -213,8 +213,8 @@ function both(one: JsonObject, other: JsonObject): JsonObject {
 }
 
 /**
- * Matches the response code details.
- * @param details value as it appears in Envoy's access log
+ * Builds an access log filter that matches the response code details of a request.
+ * @param details the value as it appears in Envoy's access log
  */
 function isDetailed(details: string): JsonObject {
   const expression = `response.code_details == '${details}'`;
@@ -223,14 +223,14 @@ function isDetailed(details: string): JsonObject {
   };
 }
 
-/** Matches a status code. */
+/** Builds an access log filter that matches a status code. */
 export function statusCodeMatcher(status: number): JsonObject {
   return {
     status_code_filter: { comparison: { op: 'EQ', value: { default_value: status, runtime_key: 'meshpass.none' } } },
   };
 }
 
-/** Builds the header with the error code. It marks responses that the agent itself generates. */
+/** Builds the header with the error code, which identifies responses generated by the agent itself. */
 export function code(errorCode: string): JsonObject {
   return {
     header: { key: ERROR_CODE_HEADER, value: errorCode },

@@ -1,8 +1,8 @@
 /**
- * Keeps resources that are no longer in the configuration but that existing connections still need. In Envoy, a
- * connection stays on its original listener, and further requests look up the cluster in that listener's configuration.
- * If more than one grant includes a port, each grant has its own cluster and internal listener for it. These would be
- * missing once the grant is lost.
+ * Keeps resources that are no longer part of the configuration but are still needed by existing connections. In Envoy,
+ * a connection stays on its original listener, and further requests look up the cluster in that listener's
+ * configuration. If more than one grant includes a port, each of these grants has its own cluster and internal listener
+ * for it. Without this module, they would be missing once the grant is lost.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
@@ -10,7 +10,9 @@ import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
 
 export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** Time for which resources are kept, ms. A program whose connection was idle for longer receives a single 503. */
+/**
+ * How long resources are kept, in milliseconds. A program whose connection was idle for longer receives a single 503.
+ */
 const LINGERS_MS = DRAIN_SECONDS * 1_000;
 const MOST = 1_000;
 const TYPES = [CLUSTER, LISTENER, ROUTE_CONFIGURATION];
@@ -23,12 +25,12 @@ interface Lingers {
 }
 
 export class LingeringResources {
-  /** Resources that are kept, starting with the oldest. */
+  /** The resources that are being kept, starting with the oldest. */
   #kept = new Map<string, Lingers>();
 
   /**
-   * Records that one configuration has replaced another.
-   * @param now monotonic clock, ms
+   * Records that one configuration has been replaced by another.
+   * @param now the current time of a monotonic clock, in milliseconds
    */
   replaced(before: EnvoyResources | undefined, after: EnvoyResources, now: number): void {
     for (const type of TYPES) {
@@ -42,14 +44,14 @@ export class LingeringResources {
     for (const [key, { until }] of this.#kept) if (until <= now || this.#kept.size > MOST) this.#kept.delete(key);
   }
 
-  /** Discards all resources. They are not kept across sessions. */
+  /** Discards all kept resources, because they must not outlive their session. */
   clear(): void {
     this.#kept.clear();
   }
 
   /**
-   * Adds the kept resources.
-   * @param grants current grants. Resources of other grants are omitted immediately
+   * Adds the kept resources to those of the current configuration.
+   * @param grants the current grants. The resources of any other grant are omitted immediately
    */
   with(resources: EnvoyResources, grants: readonly string[]): EnvoyResources {
     const all: Record<string, ReadonlyMap<string, Any>> = { ...resources };

@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs';
 
 const FIRST_OF_ALL = 1024;
-/** Bit number of CAP_NET_BIND_SERVICE (capabilities(7)). */
+/** The bit number of CAP_NET_BIND_SERVICE (see capabilities(7)). */
 const BIND_SERVICE = 10n;
 
-/** Whether a child of this process may listen on a loopback port. */
+/** Returns whether a child of this process may listen on a loopback port. */
 export function mayListenOn(port: number): boolean {
   return port >= FIRST_OF_ALL || port >= firstUnprivileged() || mayBindAll();
 }
@@ -34,9 +34,10 @@ function isRoot(): boolean {
 }
 
 /**
- * Whether a child process has the capability. If this process runs as root, a child inherits root's capabilities. For
- * any other user, only the ambient capabilities count, because file capabilities (setcap) are not inherited.
- * @param status status of this process (proc_pid_status(5))
+ * Returns whether a child process has CAP_NET_BIND_SERVICE. If this process runs as root, its children inherit root's
+ * capabilities. For any other user, only the ambient capabilities count, because file capabilities (setcap) are not
+ * inherited.
+ * @param status the status of this process (see proc_pid_status(5))
  */
 export function inheritsCapability(status: string, byRoot: boolean): boolean {
   const [, set] = (byRoot ? /^CapEff:\s*([0-9a-f]+)$/m : /^CapAmb:\s*([0-9a-f]+)$/m).exec(status) ?? [];

@@ -1,7 +1,7 @@
 /**
- * Completes the broker's refusals in routes: 403 for routes outside the session's grants, and 502 for routes that
- * workspaces do not support. The broker writes one response for all sessions that have the same grants. The agent adds
- * the session, and the header that lets programs recognize the response.
+ * Completes the refusals in the broker's routes: 403 for routes outside the session's grants, and 502 for routes that
+ * workspaces do not support. The broker writes the same response for all sessions with the same grants. The agent adds
+ * the session, and a header that allows programs to recognize the response.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageFromJson } from '@meshpass/envoy';
@@ -11,8 +11,8 @@ import { code, EXPLAIN_COMMAND } from './http-filters.ts';
 const CODES = ['agent_route_not_granted', 'agent_route_unsupported'];
 
 /**
- * Adds the session to refusals. Modifies the message.
- * @param configuration `envoy.config.route.v3.RouteConfiguration`
+ * Adds the session to all refusals in a route configuration, which is modified in place.
+ * @param configuration an `envoy.config.route.v3.RouteConfiguration`
  */
 export function addSessionToRefusals<T extends Message>(configuration: T, sessionId: string): T {
   for (const { routes } of (configuration as unknown as RouteConfigurationMessage).virtualHosts) {

@@ -1,6 +1,6 @@
 /**
- * Serves the agent's side of the Unix socket that Envoy connects to, which only its owner can open. It provides
- * configuration (ADS) and secrets (SDS), and receives access log entries (ALS), all over gRPC.
+ * Serves the agent's side of the Unix socket that Envoy connects to, which only its owner can open. It provides the
+ * configuration (ADS) and secrets (SDS), and receives access log entries (ALS). All of this uses gRPC.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageFromJson, serviceType } from '@meshpass/envoy';
@@ -15,7 +15,7 @@ export interface EnvoySocketOptions {
   readonly secrets: ResourceStore;
   /** Called with Envoy's reaction to each configuration. */
   readonly answered: (answer: DiscoveryAck) => void;
-  /** Decides on requests from containers. Handles `envoy.service.auth.v3.Authorization.Check`. */
+  /** Handles `envoy.service.auth.v3.Authorization.Check`, which decides on requests from containers. */
   readonly addresses: Answer;
   /** Called with each `envoy.service.accesslog.v3.StreamAccessLogsMessage`. */
   readonly logged: (entries: Message) => void;
@@ -26,8 +26,8 @@ interface StreamedLog extends Message {
 }
 
 /**
- * Serves the socket.
- * @returns an object whose `close` ends the socket's connections
+ * Serves all connections to the socket.
+ * @returns an object whose `close` method ends the connections to the socket
  */
 export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
   const { socket, configuration, secrets, answered, logged, addresses } = options;

@@ -1,6 +1,7 @@
 /**
- * Builds the path of each grant out of the workspace. An internal listener accepts an inner TLS connection. Over TLS
- * with the grant's certificate, it asks the edge to connect to the server name in the connection's ClientHello.
+ * Builds the tunnel that leads out of the workspace, for each grant. An internal listener accepts an inner TLS
+ * connection. Over TLS with the grant's certificate, it then asks the edge to connect to the server name in that
+ * connection's ClientHello.
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
@@ -12,22 +13,25 @@ import { buildSingleEndpointCluster, buildSocketAddress, extension, networkChain
 import { EDGE_ROOTS } from '../sds/secrets.ts';
 
 /**
- * Port of the mesh gateway's AUTO_PASSTHROUGH listener. It is part of the target in the CONNECT request to the edge.
+ * The port of the mesh gateway's AUTO_PASSTHROUGH listener. It is part of the target in the CONNECT request to the
+ * edge.
  */
 const GATEWAY_PORT = 15443;
 
 /**
- * Builds the tunnel of a grant.
- * @returns `envoy.config.listener.v3.Listener` as JSON
+ * Builds the listener that opens the tunnels of a grant.
+ * @returns an `envoy.config.listener.v3.Listener` in JSON
  */
 export function tunnelListener(grant: string): JsonObject {
   const name = `tunnel/${grant}`;
-  // The tunnel has no idle timeout of its own. The one of the listener that the program connected to applies.
+  // The tunnel has no idle timeout of its own. Instead, the timeout of the listener that the program connected to
+  // applies.
   return { ...toEdge(name, grant, `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`), internal_listener: {} };
 }
 
 /**
- * Builds a grant's listener for the Kubernetes API server. Programs use TLS themselves, and the edge limits idle time.
+ * Builds a grant's listener for the Kubernetes API server. Programs use TLS themselves, and the edge limits the idle
+ * time.
  */
 export function kubernetesListener(
   grant: string,
@@ -40,7 +44,9 @@ export function kubernetesListener(
   };
 }
 
-/** Builds a listener that forwards TLS connections to the edge. The target in CONNECT is `hostname`. */
+/**
+ * Builds a listener that forwards TLS connections to the edge, with `hostname` as the target of its CONNECT requests.
+ */
 function toEdge(name: string, grant: string, hostname: string): JsonObject {
   return {
     name,
@@ -58,15 +64,15 @@ function toEdge(name: string, grant: string, hostname: string): JsonObject {
 }
 
 /**
- * Builds the cluster for the edge.
- * @returns `envoy.config.cluster.v3.Cluster` as JSON
+ * Builds the cluster that connects to the edge with a grant's certificate.
+ * @returns an `envoy.config.cluster.v3.Cluster` in JSON
  */
 export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
   const name = { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } };
   return {
     ...buildSingleEndpointCluster(`edge/${grant}`, buildSocketAddress(edge.host, edge.port)),
-    // If the name has more than one address, Envoy tries the next one when an address does not respond promptly (RFC
+    // If the name has more than one address and one of them does not respond promptly, Envoy tries the next one (RFC
     // 8305).
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',

@@ -1,9 +1,9 @@
 /**
- * HTTP filters that the agent adds to every cluster that leads into a tunnel. They run for each attempt of a request,
- * after its route has rewritten, redirected or mirrored it. The identity token therefore belongs to the cluster's
- * grant, as does the certificate, and a route that ends in the workspace cannot read it. Upstream filters modify the
- * same header map as the listener. The token is therefore present while response headers are formatted, so no format
- * may contain its header (packages/envoy).
+ * Builds the HTTP filters that the agent adds to every cluster that leads into a tunnel. They run for each attempt of a
+ * request, after its route has rewritten, redirected or mirrored it. The identity token therefore belongs to the
+ * cluster's grant, just like the certificate, and a route that ends in the workspace cannot read it. Upstream filters
+ * modify the same header map as the listener, so the token is present while response headers are formatted. For this
+ * reason, no format may contain the token header (packages/envoy).
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -15,24 +15,24 @@ const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3
 const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const REFUSE = 'meshpass.refuse';
 
-/** Last filter of the chain, which sends the request. */
+/** The last filter of the chain, which sends the request. */
 const CODEC = httpFilter('upstream_codec', 'UpstreamCodec');
 
 /**
  * Refuses requests on routes that have REFUSING_FILTER_CONFIG. It uses a credential that is always empty, so Envoy
- * opens a connection for the request but does not send anything. The filter is disabled on other routes.
+ * opens a connection for the request but does not send anything. On all other routes, the filter is disabled.
  */
 const REFUSER = { ...injector(REFUSE, NO_CREDENTIAL, 'x-meshpass-none'), disabled: true };
 
 /**
- * `typed_per_filter_config` for a route that refuses. An empty configuration enables the filter
- * (`FilterConfig.config`).
+ * The `typed_per_filter_config` of a route that refuses requests. An empty configuration enables the filter (see
+ * `FilterConfig.config`).
  */
 export const REFUSING_FILTER_CONFIG: JsonObject = {
   [REFUSE]: typedConfig('config.route.v3.FilterConfig', { config: {} }),
 };
 
-/** Upstream filters for a router whose clusters do not have any. */
+/** The upstream filters of a router whose clusters do not have any. */
 export const REFUSING_FILTERS = [REFUSER, CODEC];
 
 /**
@@ -50,13 +50,14 @@ function injector(name: string, secret: string, header: string): JsonObject {
 }
 
 /**
- * Adds the filters to a cluster if it leads into a tunnel. Modifies the message.
- * @param header header of the mesh's identity token
+ * Adds the upstream filters to a cluster that leads into a tunnel. Other clusters are left unchanged. The message is
+ * modified in place.
+ * @param header the header for the mesh's identity token
  */
 export function withUpstreamFilters<T extends Message>(message: T, header: string): T {
   const cluster = message as unknown as ClusterMessage;
   if (!leadsIntoTunnel(cluster)) return message;
-  const grant = cluster.name.split('/')[0]!; // was checked to be a grant of the session
+  const grant = cluster.name.split('/')[0]!; // already validated as a grant of the session
   const given = cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS];
   const options = (
     given ? unpack(given) : messageFromJson(PROTOCOL_OPTIONS, { explicit_http_config: { http_protocol_options: {} } })
@@ -68,8 +69,8 @@ export function withUpstreamFilters<T extends Message>(message: T, header: strin
 }
 
 /**
- * Whether a cluster leads into a tunnel. If more than one grant includes a port, a cluster may instead lead to another
- * listener of the workspace, which does not send the request yet.
+ * Returns whether a cluster leads into a tunnel. If more than one grant includes a port, a cluster may instead lead to
+ * another listener of the workspace, which does not send the request yet.
  */
 function leadsIntoTunnel({ loadAssignment }: ClusterMessage): boolean {
   return (loadAssignment?.endpoints ?? []).some(({ lbEndpoints }) =>
@@ -80,7 +81,8 @@ function leadsIntoTunnel({ loadAssignment }: ClusterMessage): boolean {
   );
 }
 
-// Fields of Envoy messages that are used here. They are declared because the generated types only support reflection.
+// The fields of Envoy messages that are used here. They are declared because the generated types only support
+// reflection.
 interface OptionsMessage extends Message {
   readonly httpFilters: Message[];
 }

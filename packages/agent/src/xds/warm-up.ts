@@ -1,26 +1,26 @@
 /**
- * Opens tunnels before the first call. A request to this listener makes Envoy open a connection to its cluster: outer
- * TLS, CONNECT, inner TLS and the start of the protocol. A filter behind the connection pool then refuses the request,
- * so that none of it is sent. The connection stays in the pool for the first call.
+ * Opens tunnels before the first call. A request to this listener makes Envoy open a connection to the requested
+ * cluster: outer TLS, CONNECT, inner TLS and the start of the protocol. A filter behind the connection pool then
+ * refuses the request, so that none of it is sent. The connection stays in the pool for the first call.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpChain, httpFilter } from '../envoy/json.ts';
 import { REFUSING_FILTER_CONFIG, REFUSING_FILTERS } from './upstream-filters.ts';
 
-/** Request header that contains the name of the cluster. */
+/** The request header that specifies which cluster to connect to. */
 export const CLUSTER_HEADER = 'x-meshpass-cluster';
 const WARM_UP = 'agent/warm-up';
 /**
- * Maximum number of services. Each tunnel uses memory at the edge, the gateway and the workload, and an edge supports
- * only 32,768 connections for all workspaces.
+ * The maximum number of services whose tunnels are opened early. Every tunnel uses memory at the edge, the gateway and
+ * the workload, and an edge supports only 32,768 connections for all workspaces.
  */
 const MOST_SERVICES = 2;
 
 /**
  * Returns the clusters of the first HTTP services, whose connections can carry any request. Raw TCP services are
- * excluded, because merely connecting to one makes the workspace its client.
- * @param clusters names of the clusters that Envoy has
+ * excluded, because connecting to one is enough to make the workspace its client.
+ * @param clusters the names of the clusters that Envoy has
  */
 export function clustersToWarm(
   services: readonly ReachableService[],
@@ -34,9 +34,9 @@ export function clustersToWarm(
 }
 
 /**
- * Builds the listener.
- * @param path path of a Unix socket that only its owner can open
- * @returns `envoy.config.listener.v3.Listener`
+ * Builds the listener through which the agent makes Envoy open tunnels.
+ * @param path the path of a Unix socket that only its owner can open
+ * @returns an `envoy.config.listener.v3.Listener` in JSON
  */
 export function warmUpListener(path: string): JsonObject {
   return {
