@@ -1,71 +1,77 @@
 /**
- * Directory of live sessions and their targets. It is the edge's copy of the broker's sessions and is updated by
- * EdgeEvent. It fails closed: a session is not live if it is unknown, if it has expired, or if the feed has been silent
- * for too long.
+ * The directory of live sessions and their targets. It is the edge's copy of the broker's sessions and is updated by
+ * EdgeEvents. The directory fails closed: a session is not live if it is unknown, if it has expired, or if the feed has
+ * been silent for too long.
  */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 
 /**
- * Milliseconds without a beat after which the directory is stale. Equals the default lifetime of an SVID, so that
- * losing the broker does not end traffic before the credentials expire. The broker sends a beat every 2 s.
+ * How long the feed may be silent before the directory is stale, in milliseconds. This equals the default lifetime of
+ * an SVID, so losing the broker does not end traffic before the credentials expire. The broker sends a beat every 2
+ * seconds.
  */
 export const STALE_MS = 600_000;
 /**
- * Time that the edge keeps a grant beyond its end, ms. The broker removes or extends a grant within a second of its
- * end. Only a missing broker does neither within this time.
+ * How long the edge keeps a grant after it has ended, in milliseconds. The broker removes or extends a grant within a
+ * second of its end, so this only matters if the broker is unavailable.
  */
 const GRANT_GRACE_MS = 5_000;
-/** Interval at which expiry and staleness are checked, ms. */
+/** How often the directory checks for expiry and staleness, in milliseconds. */
 const SWEEP_MS = 250;
 
 export interface LiveSession {
   readonly id: string;
-  /** Time at which the session ends at the latest, Unix ms. */
+  /** The latest time at which the session can end, in Unix milliseconds. */
   readonly expiresAt: number;
-  /** Targets of each principal (SPIFFE id) in the form `host:port`. */
+  /** The targets that each principal (a SPIFFE ID) may reach, in the form `host:port`. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string>>;
   /**
-   * Time at which each principal is dropped, Unix ms. This is the end of its grant plus GRANT_GRACE_MS. Principals are
-   * missing if the broker has not sent the end of their grant.
+   * When each principal is dropped, in Unix milliseconds. This is the end of its grant plus GRANT_GRACE_MS. A principal
+   * is missing if the broker has not sent the end of its grant.
    */
   readonly ends: ReadonlyMap<string, number>;
-  /** Grant set. It determines which announced configuration applies. */
+  /** The session's grant set, which determines which announced configuration applies. */
   readonly set: string | undefined;
 }
 
 export interface SessionDirectoryListener {
-  /** Called when a session has ended. All its connections must be cut immediately. */
+  /** Called when a session has ended. All of its connections must be cut immediately. */
   closed?(sessionId: string, reason: string): void;
-  /** Called when a session continues with fewer targets. Connections for which `mayReach` is now false must be cut. */
+  /**
+   * Called when a session continues with fewer targets. Connections for which `mayReach` now returns false must be cut.
+   */
   narrowed?(session: LiveSession): void;
-  /** Called when the mesh's roots have changed. `removed` is true if at least one root is no longer trusted. */
+  /**
+   * Called when the mesh's root certificates have changed. `removed` is true if at least one of them is no longer
+   * trusted.
+   */
   roots?(roots: readonly string[], removed: boolean): void;
-  /** Called when the broker has sent a statement for the agent of a closed session. */
+  /** Called when the broker has sent a statement to the agent of a closed session. */
   notice?(sessionId: string, statement: string): void;
   /** Called when the broker has announced the configuration of a grant set. */
   configuration?(announced: { readonly set: string; readonly digest: string; readonly statement: string }): void;
-  /** Called when an edge is about to end tunnels of these sessions. */
+  /** Called when an edge is about to end tunnels of the given sessions. */
   draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
 export type SessionDirectory = ReturnType<typeof createSessionDirectory>;
 
 export interface SessionDirectoryOptions {
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
-  /** Milliseconds without a beat after which new tunnels are refused. Defaults to STALE_MS. */
+  /** How long the feed may be silent before new tunnels are refused, in milliseconds. Defaults to STALE_MS. */
   readonly staleMs?: number;
-  /** Milliseconds without a beat after which open tunnels are ended. Defaults to `staleMs`. */
+  /** How long the feed may be silent before open tunnels are ended, in milliseconds. Defaults to `staleMs`. */
   readonly abandonMs?: number;
 }
 
-/** Whether a session's principal may reach `host:port`. */
+/** Returns whether a principal of the session may reach the given `host:port`. */
 export function mayReach(session: LiveSession, spiffeId: string, target: string): boolean {
   return session.targets.get(spiffeId)?.has(target) ?? false;
 }
 
-/** Creates an empty directory. */
+/** Creates an empty session directory. */
 export function createSessionDirectory(options: SessionDirectoryOptions) {
   const { clock, staleMs = STALE_MS, abandonMs = staleMs } = options;
   const sessions = new Map<string, LiveSession>();
@@ -93,38 +99,41 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   const timer = setInterval(sweep, SWEEP_MS);
   timer.unref();
   return {
-    /** Applies an event. Events are trusted, because they were parsed and arrived over an authenticated channel. */
+    /**
+     * Applies an event. The event is trusted, because it has been parsed and has arrived over an authenticated channel.
+     */
     apply,
     /**
-     * Returns the live session of a principal in constant time. Returns undefined if there is none, if it has expired,
+     * Returns a principal's live session in constant time. Returns undefined if there is no session, if it has expired,
      * or if the directory is stale.
      */
     find,
     /**
-     * Returns a session that was admitted and has not been closed. It may no longer be live; only `find` checks that.
+     * Returns a session that was admitted and has not been closed. The session may no longer be live, which only `find`
+     * checks.
      */
     byId: (id: string) => sessions.get(id),
     /**
      * Returns `empty` before the first snapshot, `stale` if new tunnels are refused, and `abandoned` if open tunnels
-     * have also been ended.
+     * have been ended as well.
      */
     state,
-    /** Returns the mesh's roots as PEM. */
+    /** Returns the mesh's root certificates as PEM. */
     roots: () => roots,
     size: () => sessions.size,
-    /** Checks expiry and staleness immediately. A timer does the same every 250 ms. */
+    /** Checks for expiry and staleness immediately. A timer does the same every 250 milliseconds. */
     sweep,
-    /** Returns the milliseconds since the feed's last beat, or 0 before the first snapshot. */
+    /** Returns how long ago the feed's last beat arrived, in milliseconds, or 0 before the first snapshot. */
     silentFor: () => (heardAt === undefined ? 0 : clock() - heardAt),
     /**
-     * Adds a listener.
+     * Registers a listener for changes to the directory.
      * @returns a function that removes the listener
      */
     listen(listener: SessionDirectoryListener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    /** Stops the timer. From then on, the directory is stale. */
+    /** Stops the timer. The directory is stale from then on. */
     close() {
       closed = true;
       clearInterval(timer);
@@ -134,8 +143,8 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   function apply(event: EdgeEvent): void {
     // Only a snapshot ends the abandoned state, because events may have been missed.
     if (event.type !== 'snapshot' && (heardAt === undefined || abandoned)) return;
-    // Other events do not prove that the broker is active. A broker that cannot determine whether another one has taken
-    // over sends no beats.
+    // Other events do not prove that the broker is active. A broker that cannot tell whether another one has taken over
+    // sends no beats.
     if (event.type === 'snapshot' || event.type === 'beat') heardAt = clock();
     (handlers[event.type] as (event: EdgeEvent) => void)(event);
   }
@@ -196,7 +205,7 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
     tell((listener) => listener.closed?.(id, reason));
   }
 
-  // A principal may already belong to a newer session, so only its current owner may release it.
+  // The principal may already belong to a newer session, so only its current owner may release it.
   function disown(session: LiveSession): void {
     for (const spiffeId of session.targets.keys()) if (owners.get(spiffeId) === session) owners.delete(spiffeId);
   }
@@ -233,12 +242,12 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
   }
 }
 
-/** Returns the earliest expiry in a session, Unix ms. */
+/** Returns the time at which the session or its first grant expires, in Unix milliseconds. */
 function endOf({ expiresAt, ends }: LiveSession): number {
   return Math.min(expiresAt, ...ends.values());
 }
 
-/** Removes principals whose grants have ended. */
+/** Returns the session without any principals whose grants have ended. */
 function withoutEnded(session: LiveSession, now: number): LiveSession {
   const lives = ([spiffeId]: readonly [string, unknown]) => (session.ends.get(spiffeId) ?? now + 1) > now;
   const ends = new Map([...session.ends].filter(lives));

@@ -1,51 +1,59 @@
-/** Limits of the edge. A client that exceeds one is refused or cut. The edge never waits for a client. */
+/**
+ * The limits of an edge. A client that exceeds one of them is refused or disconnected. The edge never waits for a
+ * client.
+ */
 
 export interface EdgeLimits {
   /**
-   * Time limit from TCP accept to the end of the TLS handshake, ms. It must be at least as long as an agent's timeout.
-   * Otherwise the edge would hang up first if all agents reconnect at once.
+   * How long a client may take from TCP accept to the end of the TLS handshake, in milliseconds. This must be at least
+   * as long as the agent's own timeout. Otherwise, the edge would be the first to hang up when all agents reconnect at
+   * once.
    */
   readonly handshakeMs: number;
-  /** Time limit for an authenticated connection to send its CONNECT, ms. */
+  /** How long an authenticated connection may wait before it sends its CONNECT request, in milliseconds. */
   readonly warmMs: number;
-  /** Time limit from the first to the last byte of the CONNECT head, ms. */
+  /**
+   * How long a client may take to send the head of its CONNECT request, in milliseconds, measured from its first byte.
+   */
   readonly headMs: number;
-  /** Time limit for connecting to the mesh gateway, ms. */
+  /** The timeout for connecting to the mesh gateway, in milliseconds. */
   readonly dialMs: number;
-  /** Time limit from the 200 response to the last byte of the inner ClientHello, ms. */
+  /** How long a client may take from the 200 response to the last byte of the inner ClientHello, in milliseconds. */
   readonly helloMs: number;
-  /** Time after which an open tunnel without traffic is closed, ms. */
+  /** The idle timeout for an open tunnel, in milliseconds. */
   readonly idleMs: number;
-  /** Time after which a tunnel without traffic is closed if one side has already closed, ms. */
+  /** The idle timeout for a tunnel that one side has already closed, in milliseconds. */
   readonly halfClosedMs: number;
-  /** Time limit for a refused client to read its refusal, ms. */
+  /** How long a rejected client has to read the error response, in milliseconds. */
   readonly lingerMs: number;
-  /** Maximum size of the CONNECT head, bytes. */
+  /** The maximum size of the head of a CONNECT request, in bytes. */
   readonly headBytes: number;
-  /** Maximum size of the inner ClientHello including its record headers, bytes. */
+  /** The maximum size of the inner ClientHello including its record headers, in bytes. */
   readonly helloBytes: number;
-  /** Maximum number of open connections, across all sessions. */
+  /** The maximum number of open connections, across all sessions. */
   readonly connections: number;
   /**
-   * Maximum number of open connections that do not belong to a known live session (strangers). Beyond it, the oldest
-   * connection from the most crowded network is ended.
+   * The maximum number of open connections that do not belong to a known live session ("strangers"). If there are more,
+   * the edge closes the oldest connection from the most crowded network.
    */
   readonly strangers: number;
   /**
-   * Maximum number of strangers per source address. An IPv6 /64 counts as one address. Codespaces share NAT addresses.
+   * The maximum number of strangers per source address. An IPv6 /64 counts as a single address. Codespaces share NAT
+   * addresses.
    */
   readonly strangersPerSource: number;
-  /** Maximum number of connections per session, including those that are waiting. */
+  /** The maximum number of connections per session, including those that are still waiting. */
   readonly connectionsPerSession: number;
   /**
-   * Maximum number of decisions per second that are reported for clients without a live session. Further decisions are
-   * summed.
+   * The maximum number of decisions per second that are reported individually for clients without a live session. Any
+   * further decisions are reported as a sum.
    */
   readonly anonymousReportsPerSecond: number;
 }
 
 /**
- * Returns the interval at which deadlines are checked, ms. It is a quarter of the shortest limit, but at most a second.
+ * Returns how often deadlines should be checked, in milliseconds. This is a quarter of the shortest limit, but no more
+ * than a second.
  */
 export function sweepInterval(limits: EdgeLimits): number {
   const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;

@@ -1,4 +1,4 @@
-/** Subset of a structured logger, with pino's signature. */
+/** The subset of a structured logger that the edge uses, with pino's signatures. */
 export interface EdgeLog {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;

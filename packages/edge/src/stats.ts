@@ -1,45 +1,47 @@
-/** Counters of the edge, as plain numbers and in Prometheus text format. */
+/** The counters of an edge, as plain numbers and in the Prometheus text format. */
 import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
-  /** Current values. Totals follow below. */
+  /**
+   * The number of open connections. This and the following fields are current values. The totals are listed after them.
+   */
   readonly connections: number;
-  /** Connections without a known live session. */
+  /** The number of connections without a known live session. */
   readonly strangers: number;
   readonly warm: number;
   readonly tunnels: number;
-  /** Control connections. */
+  /** The number of open control connections. */
   readonly control: number;
   readonly sessions: number;
   /** Whether the edge is about to shut down. */
   readonly draining: boolean;
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
-  /** Milliseconds since the broker's last beat. */
+  /** How long ago the broker's last beat arrived, in milliseconds. */
   readonly silentMs: number;
-  /** Validity of the current server certificate. */
+  /** The validity period of the current server certificate. */
   readonly certificate: CertificateValidity;
-  /** Totals since the edge started. */
+  /** The number of accepted TCP connections. This and the following fields are totals since the edge started. */
   readonly accepted: number;
-  /** Connections without a session that were ended to make room for newer ones. */
+  /** The number of connections without a session that were closed to make room for newer ones. */
   readonly evicted: number;
   readonly handshakes: number;
   readonly resumed: number;
   readonly allowed: number;
   readonly ended: number;
   readonly refused: Readonly<Record<string, number>>;
-  /** Bytes from clients to the mesh (in) and from the mesh to clients (out). */
+  /** The number of bytes sent from clients to the mesh (in) and from the mesh to clients (out). */
   readonly bytesIn: number;
   readonly bytesOut: number;
 }
 
 /**
- * Refusal codes that alerts use. Their counters start at zero, because Prometheus does not see an increase in a series
- * that starts at one.
+ * The refusal codes that are used in alerts. Their counters start at zero, because Prometheus does not see an increase
+ * in a series that starts at one.
  */
 const ALERTED: EdgeStats['refused'] = { tunnel_gateway_unreachable: 0 };
 
-/** Formats the counters in the Prometheus text format 0.0.4. */
+/** Formats the counters in version 0.0.4 of the Prometheus text format. */
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
   head('meshpass_build_info', 'Always 1; the labels say what runs.', 'gauge');

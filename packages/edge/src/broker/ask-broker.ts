@@ -8,37 +8,37 @@ import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface BrokerAccess {
   /**
-   * Base URLs of the brokers, https. Only one broker is active at a time. The others refuse connections or respond with
-   * 503.
+   * The base URLs of the brokers, which must use https. Only one broker is active at a time; the others refuse
+   * connections or respond with 503.
    */
   readonly urls: readonly string[];
   /**
-   * File that contains a token for audience `meshpass-broker`. It is read for every request, because the kubelet
-   * rotates it.
+   * The file that contains a token for the audience `meshpass-broker`. It is read for every request, because the
+   * kubelet rotates the token.
    */
   readonly tokenFile: string;
-  /** PEM file of the CA that issued the broker's certificate. Defaults to the system's root certificates. */
+  /** The PEM file of the CA that issued the broker's certificate. Defaults to the system's root certificates. */
   readonly caFile?: string;
-  /** DNS name in the certificate, if it differs from the URL's host. */
+  /** The DNS name in the broker's certificate, if it differs from the host in the URL. */
   readonly serverName?: string;
 }
 
-/** Sends a request to the broker that last answered. If that fails, tries the other brokers in turn. */
+/** Sends a request to the broker that responded last. If that fails, the other brokers are tried in turn. */
 export type BrokerRequester = (path: string, options: BrokerRequestOptions) => Promise<IncomingMessage>;
 
 export interface BrokerRequestOptions {
-  /** Milliseconds without data after which a connection is aborted. */
+  /** How long a connection may be silent before it is aborted, in milliseconds. */
   readonly silenceMs: number;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Agent whose connections are reused. If absent, a new connection is opened. */
+  /** The HTTPS agent whose connections are reused. If absent, a new connection is opened for each request. */
   readonly agent?: Agent;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 /**
  * Creates a function that sends requests to the active broker.
- * @param addresses address resolver. Defaults to the system's
+ * @param addresses resolves the broker's host name. Defaults to the system resolver
  */
 export function createBrokerRequester(access: BrokerAccess, addresses = createAddressLookup()): BrokerRequester {
   let urls = access.urls;
@@ -49,7 +49,7 @@ export function createBrokerRequester(access: BrokerAccess, addresses = createAd
         return await ask(access, addresses, new URL(path, url), options);
       } catch (thrown) {
         failure ??= thrown;
-        // The other brokers would also reject this edge.
+        // The other brokers would reject this edge too, so there is no point in trying them.
         if (options.signal?.aborted || (thrown as MeshpassError).code === 'edge_unauthorized') throw thrown;
         urls = [...urls.filter((one) => one !== url), url];
       }
@@ -59,8 +59,8 @@ export function createBrokerRequester(access: BrokerAccess, addresses = createAd
 }
 
 /**
- * Sends one request.
- * @returns the response with its body unread. Its status is 2xx
+ * Sends a single request to the given URL.
+ * @returns the response, whose status is 2xx and whose body has not been read yet
  * @throws MeshpassError `edge_unauthorized` (401, 403), or `agent_broker_unreachable` for any other failure. Both can
  *   be retried
  */
@@ -110,7 +110,7 @@ async function ask(
 }
 
 function unreachable(cause: Error): MeshpassError {
-  // Node's own message about an untrusted CA suggests flags that an edge in a Pod cannot use.
+  // Node.js suggests command-line flags for an untrusted CA, but an edge that runs in a Pod cannot use them.
   const what = tlsFailure(cause)?.what;
   const why = what === undefined ? '' : `: ${what}`;
   return new MeshpassError('agent_broker_unreachable', `Cannot reach the broker${why}.`, { cause });

@@ -1,4 +1,6 @@
-/** HTTPS requests of a standalone edge to the broker, for control connections and for decisions. */
+/**
+ * Sends the HTTPS requests of a standalone edge to the broker, both for control connections and to report decisions.
+ */
 import { Agent } from 'node:https';
 import {
   LeaseResponse,
@@ -22,7 +24,7 @@ const MAX_ANSWERS = MAX_LEASES * (MAX_STATEMENT_LENGTH + 256);
 export function controlBroker(access: BrokerAccess): ControlBroker & { close(): void } {
   const ask = createBrokerRequester(access);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-  // Separate connections, so that a burst of large configurations does not delay leases.
+  // Configurations use separate connections, so that a burst of large ones does not delay leases.
   const configurations = new Agent({ keepAlive: true, maxSockets: 8 });
   const post = async (path: string, body: object, limit: number, through = agent): Promise<Buffer> =>
     readBounded(await ask(path, { silenceMs: ANSWER_MS, body: JSON.stringify(body), agent: through }), limit);
@@ -45,7 +47,10 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
 
 export type BrokerDecisionQueueOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
 
-/** Creates the queue. A decision may be delivered twice if a response is lost. The broker records each id once. */
+/**
+ * Creates a queue that delivers decisions to the broker. If a response is lost, a decision may be delivered twice, but
+ * the broker records each id only once.
+ */
 export function createBrokerDecisionQueue(options: BrokerDecisionQueueOptions): DecisionQueue {
   const ask = createBrokerRequester(options);
   return createDecisionQueue({

@@ -1,6 +1,6 @@
 /**
- * Delivers decisions to the broker's audit log in batches from a bounded queue, and retries until they are accepted. A
- * batch is one audit log transaction, which costs as much as dozens of rows.
+ * Delivers decisions to the broker's audit log in batches, and retries until the broker has accepted them. The queue is
+ * bounded. Decisions are batched because a single audit log transaction costs as much as dozens of rows.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,22 +8,22 @@ import type { EdgeDecision } from '@meshpass/identity';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { createDecisionSums } from './summed-decisions.ts';
 
-/** Maximum number of decisions per batch, which is a limit of the wire schema. */
+/** The maximum number of decisions per batch, as limited by the wire schema. */
 const BATCH = 500;
 const MAX_QUEUE = 50_000;
 /**
- * Maximum number of queued decisions per session. Further decisions are summed, so that they do not crowd out other
- * sessions.
+ * The maximum number of queued decisions per session. Any further decisions of that session are only reported as sums,
+ * so that they do not crowd out other sessions.
  */
 const MAX_OF_SESSION = 1_000;
-/** Maximum time that a decision waits for others to join its batch, ms. */
+/** How long a decision may wait for others to join its batch, in milliseconds. */
 const LINGER_MS = 200;
 const BACKOFF_MS = { first: 250, most: 10_000 } as const;
 
 export interface DecisionQueueOptions {
   /**
-   * Delivers a batch. Resolves once the decisions are in the audit log. A decision may be delivered twice with the same
-   * id.
+   * Delivers a batch. The promise resolves once the decisions are in the audit log. The same decision may be delivered
+   * twice, with the same ID.
    */
   readonly deliver: (batch: readonly EdgeDecision[]) => Promise<void>;
   readonly log?: EdgeLog;
@@ -35,11 +35,11 @@ export interface DecisionQueueOptions {
 
 export type DecisionQueue = ReturnType<typeof createDecisionQueue>;
 
-/** Creates the queue and starts delivering decisions as they arrive. */
+/** Creates a queue that delivers decisions as they arrive. */
 export function createDecisionQueue(options: DecisionQueueOptions) {
   const { log = SILENT_LOG, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
-  /** Number of queued decisions per session. */
+  /** The number of queued decisions, by session. */
   const queuedOf = new Map<string, number>();
   const sums = createDecisionSums(options.newId ?? randomUUID);
   const stop = new AbortController();
@@ -47,7 +47,7 @@ export function createDecisionQueue(options: DecisionQueueOptions) {
   let dropped = 0;
   let running: Promise<void> | undefined;
   return {
-    /** Queues a decision. If the queue is full, the decision is only logged and counted as dropped. */
+    /** Adds a decision to the queue. If the queue is full, the decision is only logged and counted as dropped. */
     report(decision: EdgeDecision) {
       const { session_id: session } = decision;
       if (session !== undefined && isFull(session)) {
@@ -64,8 +64,8 @@ export function createDecisionQueue(options: DecisionQueueOptions) {
     },
     stats: () => ({ queued: queue.length, posted, dropped }),
     /**
-     * Makes one more attempt to deliver the queue, then stops. Close the edge first, because closing it reports the
-     * tunnels that it ends.
+     * Makes one last attempt to deliver the queued decisions, then stops. Close the edge first, because closing it
+     * reports the tunnels that end.
      */
     async close() {
       stop.abort();

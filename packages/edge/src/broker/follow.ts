@@ -1,4 +1,6 @@
-/** Updates a session directory from the broker's HTTPS stream, or from a broker in the same process. */
+/**
+ * Keeps a session directory up to date with the broker's HTTPS stream, or with a broker that runs in the same process.
+ */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
@@ -8,18 +10,23 @@ import type { SessionDirectory } from '../directory.ts';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
 
-/** Maximum line length, bytes. This is enough for a snapshot of about fifty thousand sessions. */
+/** The maximum length of a line, in bytes. This is enough for a snapshot of about fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;
-/** Milliseconds without a message after which the edge tries another connection. The broker sends a beat every 2 s. */
+/**
+ * How long the edge waits for a message before it tries another connection, in milliseconds. The broker sends a beat
+ * every 2 seconds.
+ */
 const SILENCE_MS = 8_000;
-/** Minimum time between two log lines about the same failure, ms. The edge retries every second. */
+/**
+ * The minimum time between two log lines about the same failure, in milliseconds. The edge itself retries every second.
+ */
 const REPETITION_MS = 60_000;
 const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 
 export interface FollowOptions extends BrokerAccess {
   readonly directory: SessionDirectory;
   readonly log?: EdgeLog;
-  /** Returns a random number between 0 and 1 for jitter. */
+  /** Returns a random number between 0 and 1, which is used for jitter. */
   readonly random?: () => number;
   readonly silenceMs?: number;
 }
@@ -27,12 +34,12 @@ export interface FollowOptions extends BrokerAccess {
 export type FollowHandle = ReturnType<typeof followBroker>;
 
 /**
- * Follows `GET /edge/stream` (NDJSON of EdgeEvent) until closed. Each connection starts with a snapshot. After a
- * failure, the edge reconnects with a growing, jittered delay. An invalid line ends the connection, so that no event is
- * skipped.
+ * Follows `GET /edge/stream` (an NDJSON stream of EdgeEvents) until it is closed. Every connection starts with a
+ * snapshot. After a failure, the edge reconnects with an increasing, jittered delay. An invalid line ends the
+ * connection, so that no event is skipped.
  *
- * If a broker stops sending beats, the edge continues to follow it until another broker has sent a snapshot. It may be
- * the only broker, and it announces ended sessions even without its store.
+ * If a broker stops sending beats, the edge keeps following it until another broker has sent a snapshot. The silent
+ * broker may be the only one, and it announces ended sessions even if its store is unavailable.
  */
 export function followBroker(options: FollowOptions) {
   const { directory, log = SILENT_LOG, random = Math.random, silenceMs = SILENCE_MS } = options;
@@ -41,7 +48,7 @@ export function followBroker(options: FollowOptions) {
   const readings = new Set<Promise<void>>();
   const done = run();
   return {
-    /** Stops following. Resolves once the connection is closed. */
+    /** Stops following the broker. Resolves once the connection has been closed. */
     async close() {
       stop.abort();
       await done;
@@ -69,7 +76,7 @@ export function followBroker(options: FollowOptions) {
     }
   }
 
-  /** Opens a stream. Resolves on the first snapshot, after which the previous stream is ignored. */
+  /** Opens a stream. Resolves when the first snapshot arrives. From that point on, the previous stream is ignored. */
   async function begin(before: Reading | undefined): Promise<Reading> {
     const ended = new AbortController();
     const signal = AbortSignal.any([stop.signal, ended.signal]);
@@ -87,15 +94,15 @@ export function followBroker(options: FollowOptions) {
       for await (const event of eventsOf(answer, signal)) {
         if (isFirst) {
           before?.end();
-          // From here on, a silent connection is no longer closed by its timeout.
+          // From here on, the socket timeout no longer closes a silent connection.
           answer.setTimeout(0);
         }
         directory.apply(event);
         if (isFirst) log.info({ sessions: directory.size() }, 'the edge follows the broker');
         isFirst = false;
         started.resolve();
-        // After a long silence (for example, the machine slept), only a snapshot is valid. Only a new connection starts
-        // with one.
+        // After a long silence, for example because the machine was asleep, only a snapshot is valid. Only new
+        // connections start with one.
         if (directory.state() === 'abandoned') throw new Error('the stream was silent for too long');
         if (SIGNS_OF_LIFE.includes(event.type)) heard();
       }
@@ -119,7 +126,7 @@ export function followBroker(options: FollowOptions) {
 const SIGNS_OF_LIFE: readonly EdgeEvent['type'][] = ['snapshot', 'beat'];
 
 /**
- * Yields the events of a stream until `signal` aborts.
+ * Yields the events of a stream until the signal is aborted.
  * @throws Error if a line is invalid, the first event is not a snapshot, or the broker ends the stream
  */
 async function* eventsOf(answer: IncomingMessage, signal: AbortSignal): AsyncGenerator<EdgeEvent> {
@@ -139,7 +146,7 @@ async function* eventsOf(answer: IncomingMessage, signal: AbortSignal): AsyncGen
   throw new Error('the broker ended the stream');
 }
 
-/** Logs a failure if it differs from the previous one. Otherwise logs it at most once a minute. */
+/** Logs a failure if it differs from the previous one. A repeated failure is logged at most once a minute. */
 function withoutRepetition(tell: (error: Error) => void): (error: Error) => void {
   let last = { message: '', at: Number.NEGATIVE_INFINITY };
   return (error) => {
@@ -151,16 +158,17 @@ function withoutRepetition(tell: (error: Error) => void): (error: Error) => void
 }
 
 interface Reading {
-  /** Resolves when the stream has ended or when the broker's beats are overdue. */
+  /** Resolves when the stream has ended, or when a beat from the broker is overdue. */
   readonly quiet: Promise<void>;
   readonly end: () => void;
 }
 
 /**
- * Updates a directory from an in-process broker's feed. Each subscription starts with a snapshot. After a long silence
- * (the process was stopped, or the machine slept) it resubscribes, because only a snapshot is valid then.
- * @param subscribe registers a listener that is called with every event. Returns a function that unsubscribes it
- * @returns a function that stops the updates
+ * Keeps a directory up to date with the feed of a broker that runs in the same process. Each subscription starts with a
+ * snapshot. After a long silence, for example because the machine was asleep, it subscribes again, because only a
+ * snapshot is valid then.
+ * @param subscribe registers a listener that is called with every event, and returns a function that unsubscribes it
+ * @returns a function that stops updating the directory
  */
 export function followFeed(
   subscribe: (listener: (event: EdgeEvent) => void) => () => void,

@@ -1,14 +1,15 @@
 /**
- * Forwards decisions and rate-limits those without a session. A port scan can then neither fill the audit log nor crowd
- * out the decisions of live sessions. Suppressed decisions are reported as sums by code.
+ * Forwards decisions to the audit log, and rate-limits the ones that do not belong to a session. A port scan can
+ * therefore neither fill the audit log nor crowd out the decisions of live sessions. Suppressed decisions are summed
+ * and reported by code.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 /**
- * Creates a reporter.
- * @param perSecond maximum number of decisions per second that are reported individually although they do not belong to
- *   a live session
- * @param clock Unix ms
+ * Creates a reporter that rate-limits the decisions that do not belong to a live session.
+ * @param perSecond the maximum number of decisions per second that are reported individually although they do not
+ *   belong to a live session
+ * @param clock returns the current time in Unix milliseconds
  */
 export function createDecisionReporter(
   report: (decision: EdgeDecision) => void,
@@ -28,7 +29,7 @@ export function createDecisionReporter(
       const code = decision.code ?? 'internal';
       held.set(code, (held.get(code) ?? 0) + 1);
     },
-    /** Resets the budget once a second has passed, and reports the sums of suppressed decisions. */
+    /** Resets the budget once a second has passed, and reports the number of suppressed decisions. */
     sweep,
   };
 

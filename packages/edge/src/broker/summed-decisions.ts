@@ -1,19 +1,19 @@
 /**
- * Sums the decisions of a session that exceed its share of the queue, by outcome and code. Decisions that reached a
- * target are also summed by grant and target, so that a busy session cannot hide which targets it reached.
+ * Sums up the decisions of a session that exceed its share of the queue, by outcome and code. Decisions that reached a
+ * target are also grouped by grant and target, so that a busy session cannot hide which targets it has reached.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 /**
- * Maximum number of sums with a target per session. A session has few granted targets. Any beyond this are summed
- * without a target.
+ * The maximum number of sums with a target, per session. Sessions have few granted targets. Any decisions beyond this
+ * limit are summed up without a target.
  */
 const MAX_NAMED = 200;
 
 interface Sum {
-  /** Absent if the sum covers all targets. */
+  /** The target that all decisions in this sum have in common. Undefined if the sum covers all targets. */
   readonly target: string | undefined;
-  /** Newest decision. Its principal, source and time are reported with the sum. */
+  /** The newest decision. Its principal, source and time are reported along with the sum. */
   last: EdgeDecision;
   count: number;
   bytesIn: number;
@@ -21,8 +21,8 @@ interface Sum {
 }
 
 /**
- * Creates the sums. There are few outcomes and codes, so a client cannot create many sums. Refusals are summed without
- * a target, because the client chooses the target.
+ * Creates the collection of sums. There are only a few outcomes and codes, so a client cannot create many sums.
+ * Refusals are summed up without a target, because the target is chosen by the client.
  */
 export function createDecisionSums(newId: () => string) {
   const held = new Map<string, Map<string, Sum>>();
@@ -43,7 +43,7 @@ export function createDecisionSums(newId: () => string) {
         bytesOut: before.bytesOut + (decision.bytes_out ?? 0),
       });
     },
-    /** Removes and returns the sums of all sessions for which `has` returns true. */
+    /** Removes and returns the sums of every session for which `has` returns true. */
     take(has: (session: string) => boolean) {
       const taken: EdgeDecision[] = [];
       for (const [session, sums] of held) {

@@ -1,6 +1,6 @@
 /**
- * Cache of configuration frames by digest. Each configuration is fetched once for all sessions that have the same grant
- * set.
+ * Caches configuration frames by digest, so that each configuration is only fetched once for all sessions with the same
+ * grant set.
  */
 
 import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel/index';
@@ -8,16 +8,16 @@ import { sha256Base64url } from '@meshpass/identity/hash';
 import type { AnnouncedConfiguration, ControlConnection } from './connection.ts';
 
 /**
- * Maximum total size of cached frames, bytes. The newest frame is kept regardless of its size. The cache contains every
- * frame that an agent is reading. If a frame is evicted, its readers are disconnected and request their configuration
- * again.
+ * The maximum total size of all cached frames, in bytes. The newest frame is kept regardless of its size. The cache
+ * includes every frame that an agent is currently reading. If such a frame is evicted, its readers are disconnected and
+ * have to request their configuration again.
  */
 const MAX_KEPT = 64 * 1024 * 1024;
 
 export type ConfigurationCache = ReturnType<typeof createConfigurationCache>;
 
 /**
- * Creates the cache.
+ * Creates a cache of configuration frames.
  * @param fetch requests a configuration from the broker
  */
 export function createConfigurationCache(
@@ -29,8 +29,8 @@ export function createConfigurationCache(
   const readers = new Map<string, Set<ControlConnection>>();
   return {
     /**
-     * Sends a configuration to a connection once the previous one has been sent. A newer request replaces one that is
-     * still waiting.
+     * Sends a configuration over a connection as soon as the previous one has been sent. If another request is still
+     * waiting, the newer one replaces it.
      */
     async give(connection: ControlConnection, announced: AnnouncedConfiguration) {
       const isServed = connection.wanted !== undefined;
@@ -71,7 +71,7 @@ export function createConfigurationCache(
     const { digest } = announced;
     try {
       const content = await fetch(announced);
-      // The agent verifies the digest again. This check protects the cache.
+      // The agent verifies the digest as well. This check protects the cache.
       if (content.length > MAX_ANNOUNCED_CONFIGURATION_BYTES || sha256Base64url(content) !== digest) {
         throw new Error('the broker sent a configuration other than the announced one');
       }
@@ -85,7 +85,10 @@ export function createConfigurationCache(
     }
   }
 
-  /** Evicts the least recently requested frames. Frames that are still being fetched have no size yet, and stay. */
+  /**
+   * Evicts the least recently requested frames. Frames that are still being fetched are kept, because their size is not
+   * known yet.
+   */
   function makeRoomFor(newest: string): void {
     let total = 0;
     for (const size of sizes.values()) total += size;

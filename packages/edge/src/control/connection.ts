@@ -1,50 +1,56 @@
-/** Control connection of an agent, with bounded frames in both directions. */
+/** An agent's control connection. The size of its frames is limited in both directions. */
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
 
-/** Maximum frames per agent and time window. An agent sends one frame per lease and one per configuration. */
+/**
+ * The maximum number of frames that an agent may send per time window. An agent sends one frame per lease and one per
+ * configuration.
+ */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
-/** Maximum number of sent bytes that an agent has not read yet. Excludes a configuration that is being sent. */
+/**
+ * The maximum number of bytes sent to an agent that it has not read yet, not counting a configuration that is being
+ * sent.
+ */
 const MAX_BEHIND = 256 * 1024;
 /**
- * Size of the slices in which a configuration is sent, bytes. All agents with the same configuration share the cache's
- * buffer. An agent that does not read therefore costs at most one slice, and does not delay other agents.
+ * The size of the slices in which a configuration is sent, in bytes. All agents with the same configuration share the
+ * buffer in the cache, so an agent that does not read costs at most one slice and does not delay other agents.
  */
 const SLICE = 64 * 1024;
-/** Time limit for an agent to read a configuration, ms. */
+/** How long an agent may take to read a configuration, in milliseconds. */
 const READ_MS = 60_000;
 
-/** Configuration that the broker announced to a session. */
+/** A configuration that the broker has announced to a session. */
 export interface AnnouncedConfiguration {
   readonly set: string;
   readonly digest: string;
 }
 
 export interface ControlOwner {
-  /** Destroys the connection. */
+  /** Destroys the connection immediately. */
   cut(): void;
 }
 
 export class ControlConnection {
   readonly owner: ControlOwner;
-  /** Session whose SVID opened the connection. */
+  /** The session whose SVID was used to open the connection. */
   readonly sessionId: string;
-  /** Time at which the agent's last frame arrived, Unix ms. */
+  /** When the agent's last frame arrived, in Unix milliseconds. */
   heardAt: number;
-  /** Digest of the configuration that was most recently announced to the agent. */
+  /** The digest of the configuration that was announced to the agent most recently. */
   told: string | undefined;
   /**
-   * Deadline for the notice that the session has ended, Unix ms. The connection closes when the notice arrives, or at
-   * this time at the latest.
+   * The deadline for the notice that the session has ended, in Unix milliseconds. The connection is closed when the
+   * notice arrives, or when the deadline has passed.
    */
   endsAt = Number.POSITIVE_INFINITY;
-  /** Configuration that the agent most recently requested. Cleared once it has been sent. */
+  /** The configuration that the agent requested most recently. It is cleared once the configuration has been sent. */
   wanted: AnnouncedConfiguration | undefined;
-  /** Frames that are queued behind a configuration. Undefined if no configuration is being sent. */
+  /** The frames that are waiting for a configuration to be sent. Undefined if no configuration is being sent. */
   #after: string | undefined;
   #isLast = false;
-  /** Deadline by which the agent must have read the configuration, Unix ms. */
+  /** The deadline for the agent to finish reading the configuration, in Unix milliseconds. */
   readBy = Number.POSITIVE_INFINITY;
   readonly #tls: TLSSocket;
   readonly #clock: () => number;
@@ -76,8 +82,8 @@ export class ControlConnection {
   }
 
   /**
-   * Sends a configuration at the agent's pace. Resolves once the agent has received it or disconnected.
-   * @param line complete frame. All agents share its buffer
+   * Sends a configuration as fast as the agent reads it. Resolves once the agent has received it or disconnected.
+   * @param line the complete frame, in a buffer that all agents share
    */
   async sendLine(line: Buffer): Promise<void> {
     this.#after = '';
@@ -102,7 +108,7 @@ export class ControlConnection {
     });
   }
 
-  /** Sends a last frame and then closes the connection. */
+  /** Sends a final frame and then closes the connection. */
   end(last: EdgeFrame): void {
     if (this.#after === undefined) this.#tls.end(formatFrame(last));
     else {
@@ -112,8 +118,8 @@ export class ControlConnection {
   }
 
   /**
-   * Parses frames.
-   * @returns false if the input is something that an agent never sends
+   * Parses the frames in a chunk of data and passes them to `take`.
+   * @returns false if the chunk contains anything that an agent would never send
    */
   #read(chunk: Buffer, take: (frame: AgentFrame) => void): boolean {
     this.heardAt = this.#clock();
@@ -121,7 +127,7 @@ export class ControlConnection {
       this.#windowAt = this.heardAt;
       this.#frames = 0;
     }
-    // All frames are ASCII. They contain only base64url and names.
+    // All frames are ASCII, because they contain nothing but base64url and names.
     const lines = (this.#held + chunk.toString('latin1')).split('\n');
     this.#held = lines.pop()!;
     this.#frames += lines.length;

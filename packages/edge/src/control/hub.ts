@@ -1,6 +1,7 @@
 /**
- * Control connections of an edge. They carry leases to the broker, and statements from the broker to agents. The edge
- * can read and withhold both but cannot forge them, because sessions sign leases and the broker signs statements.
+ * Manages the control connections of an edge. They carry leases to the broker and statements from the broker to agents.
+ * The edge can read and withhold both, but it cannot forge them: leases are signed by sessions, and statements by the
+ * broker.
  */
 import type { TLSSocket } from 'node:tls';
 import type { AgentFrame, DrainingTunnels, LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
@@ -10,17 +11,17 @@ import { createConfigurationCache } from './configuration-cache.ts';
 import { type AnnouncedConfiguration, ControlConnection, type ControlOwner } from './connection.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
-/** Requests that the edge sends to the broker. */
+/** The requests that an edge sends to the broker. */
 export interface ControlBroker {
   /**
-   * Renews leases.
-   * @returns one answer per lease
+   * Renews the given leases.
+   * @returns one answer for each lease
    * @throws if the broker does not respond
    */
   renew(leases: readonly LeaseRenewal[]): Promise<readonly LeaseAnswer[]>;
   /**
-   * Fetches an announced configuration.
-   * @throws if the broker does not respond or does not have the configuration
+   * Fetches a configuration that the broker has announced.
+   * @throws if the broker does not respond, or does not have the configuration
    */
   configuration(announced: AnnouncedConfiguration): Promise<Buffer>;
   /**
@@ -43,19 +44,20 @@ interface Announcement extends AnnouncedConfiguration {
   readonly statement: string;
 }
 
-/** Milliseconds without a frame after which an agent counts as gone. */
+/** How long an agent may be silent before it is considered gone, in milliseconds. */
 const SILENT_MS = 180_000;
-/** Milliseconds for which a connection waits for the notice that its session has ended. */
+/** How long a connection waits for the notice that its session has ended, in milliseconds. */
 const NOTICE_MS = 2_000;
 /**
- * Maximum number of grant sets with an announced configuration. The oldest announcement is dropped when it is exceeded.
+ * The maximum number of grant sets for which an announced configuration is remembered. If there are more, the oldest
+ * announcement is dropped.
  */
 const MAX_SETS = 4_096;
 
-/** Creates the hub, which follows the directory until it is closed. */
+/** Creates the hub for control connections, which follows the session directory until it is closed. */
 export function createControlHub({ broker, directory, clock, log }: ControlHubOptions) {
   const connections = new Map<string, ControlConnection>();
-  // Connections that have received their notice. Their slot is freed even if the client never closes its end.
+  // Connections whose notice has been sent. Their slot is freed even if the client never closes its end.
   const ending = new Set<ControlConnection>();
   const announced = new Map<string, Announcement>();
   let draining = false;
@@ -88,7 +90,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     draining: tunnelsDraining,
   });
   return {
-    /** Serves the connection of a live session. Cuts the session's previous connection. */
+    /** Serves the control connection of a live session, and cuts any previous connection of the same session. */
     open(owner: ControlOwner, sessionId: string, tls: TLSSocket) {
       const before = connections.get(sessionId);
       const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
@@ -96,7 +98,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       before?.owner.cut();
       if (draining) connection.send({ type: 'draining' });
     },
-    /** Removes a closed connection. */
+    /** Removes a connection that has been closed. */
     left(owner: ControlOwner, sessionId: string) {
       for (const one of ending) if (one.owner === owner) ending.delete(one);
       if (connections.get(sessionId)?.owner !== owner) return;
@@ -109,12 +111,12 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       }
     },
     size: () => connections.size,
-    /** Asks all connected agents, and those that connect later, to use another edge. */
+    /** Asks all agents to use another edge, including those that connect later. */
     drain() {
       draining = true;
       for (const connection of connections.values()) connection.send({ type: 'draining' });
     },
-    /** Notifies connected agents that an edge is about to end their tunnels. */
+    /** Notifies the connected agents that an edge is about to end their tunnels. */
     tunnelsDraining,
     close() {
       unlisten();
@@ -136,7 +138,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       return;
     }
     const configuration = announcedTo(sessionId);
-    // An agent may fetch only the configuration that was announced to its session.
+    // An agent may only fetch the configuration that was announced to its session.
     if (configuration?.digest === frame.digest) void contents.give(connection, configuration);
     else connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
   }
@@ -147,7 +149,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     if (statement === undefined) connection.send({ type: 'refused', error_code: error_code ?? 'internal' });
     else {
       connection.send({ type: 'statement', statement });
-      // The announcement is not sent earlier, because the lease is what contains the current version and its grants.
+      // The announcement is not sent any earlier, because the lease contains the current version and its grants.
       const configuration = announcedTo(session_id);
       if (configuration && configuration.digest !== connection.told) announce(connection, configuration);
     }

@@ -1,17 +1,17 @@
 /**
- * Delivers the leases of all sessions to the broker in batches. A batch contains only the newest lease of each session.
+ * Delivers the leases of all sessions to the broker in batches. Each batch contains only the newest lease of a session.
  */
 import { type LeaseAnswer, type LeaseRenewal, MAX_LEASES } from '@meshpass/identity/channel/index';
 
-/** Maximum time that a lease waits for others to join its batch, ms. */
+/** How long a lease may wait for others to join its batch, in milliseconds. */
 const GATHER_MS = 250;
-/** Maximum number of concurrent requests. */
+/** The maximum number of concurrent requests to the broker. */
 const AT_ONCE = 4;
 
 /**
- * Creates the lease batches.
+ * Creates the lease batches, which are sent to the broker a few times a second.
  * @param renew sends a batch to the broker
- * @param answered called with the answer to each lease. If a request fails, it is called for every lease in that
+ * @param answered called with the answer to each lease. If a request fails, it is called for every lease of that
  *   request
  */
 export function createLeaseBatches(
@@ -27,7 +27,7 @@ export function createLeaseBatches(
       waiting.set(sessionId, proof);
       timer ??= setTimeout(flush, GATHER_MS).unref();
     },
-    /** Drops the queued lease of a session. */
+    /** Drops a session's lease if it has not been sent yet. */
     remove: (sessionId: string) => waiting.delete(sessionId),
     close: () => clearTimeout(timer),
   };

@@ -1,6 +1,6 @@
 /**
  * Shuts down an edge without losing requests (decision 0033). The edge continues to serve while it asks agents to open
- * tunnels through other edges, and waits until the old tunnels are idle.
+ * their tunnels through other edges, and waits until the old tunnels are idle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DrainingTunnels, MAX_DRAINING_SESSIONS } from '@meshpass/identity/channel/edge-wire';
@@ -8,34 +8,34 @@ import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 
 export interface DrainOptions {
-  /** Returns all connections. Those without a session are ignored. */
+  /** Returns all connections. Those that do not belong to a session are ignored. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
-  /** Absent if the edge does not serve control connections. */
+  /** The hub for control connections. Undefined if the edge does not serve any. */
   readonly control: Pick<ControlHub, 'drain' | 'tunnelsDraining'> | undefined;
   readonly broker: Pick<ControlBroker, 'draining'> | undefined;
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
   readonly log: EdgeLog;
 }
 
 export interface DrainedTunnel {
   readonly sessionId: string | undefined;
-  /** Time at which the connection's current use began, Unix ms. Undefined if the connection is unused. */
+  /** When the connection was last put to use, in Unix milliseconds. Undefined while it is idle. */
   readonly busySince: number | undefined;
 }
 
 /**
- * Interval at which notices are repeated, ms. An agent may be between two control connections, and another broker may
- * be taking over.
+ * How often notices are repeated, in milliseconds. A single notice could get lost while an agent switches between two
+ * control connections, or while another broker takes over.
  */
 const REPEAT_MS = 2_000;
-/** Milliseconds without any tunnel after which no more tunnels are expected. */
+/** How long the edge must be without any tunnels before it assumes that no more will follow, in milliseconds. */
 const QUIET_MS = 1_000;
 const POLL_MS = 250;
 
 /**
- * Waits until no tunnels are left, for at most `longestMs`.
- * @returns the number of remaining tunnels
+ * Waits until no tunnels are left, or until `longestMs` milliseconds have passed.
+ * @returns the number of tunnels that remain
  */
 export async function drainTunnels(draining: DrainOptions, longestMs: number): Promise<number> {
   const { control, clock, log } = draining;
@@ -58,7 +58,7 @@ export async function drainTunnels(draining: DrainOptions, longestMs: number): P
       control?.tunnelsDraining(sessions);
       void passOn(sessions);
     }
-    // Sent only after the first notice, because an agent that reconnects must already know that its tunnels are about
+    // This is sent only after the first notice: an agent that reconnects must already know that its tunnels are about
     // to end.
     if (isFirst) control?.drain();
     isFirst = false;
@@ -78,7 +78,7 @@ export async function drainTunnels(draining: DrainOptions, longestMs: number): P
     return { busy, sessions: [...ages].map(([session_id, newest_ms]) => ({ session_id, newest_ms })) };
   }
 
-  /** Notifies agents whose control connection leads to another edge. The broker forwards the notices. */
+  /** Notifies agents whose control connection goes to another edge. The broker forwards the notices. */
   async function passOn(sessions: readonly DrainingTunnels[]): Promise<void> {
     if (!draining.broker || passingOn) return;
     passingOn = true;

@@ -1,14 +1,14 @@
 /**
- * Starts handshakes a few at a time, and takes sources in turn. A handshake costs up to a millisecond of CPU, even
- * without a valid SVID. If many handshakes from a busy source started at once, they would delay other sources and block
- * open tunnels. Handshakes in progress are not limited here, see decision 0014.
+ * Starts handshakes a few at a time, and takes turns between sources. A handshake costs up to a millisecond of CPU
+ * time, even if the client has no valid SVID. If many handshakes from a busy source started at once, they would delay
+ * other sources and block open tunnels. The number of handshakes in progress is not limited here (see decision 0014).
  */
 
 /**
- * Creates the queue.
- * @param atOnce maximum number of items started per turn of the event loop
- * @param start starts the handshake and returns whether its connection still existed. An item that has disappeared does
- *   not use up a turn. Must not throw
+ * Creates the handshake queue.
+ * @param atOnce the maximum number of items that are started per turn of the event loop
+ * @param start starts the handshake and returns whether its connection still existed. An item whose connection is
+ *   gone does not use up a turn. The function must not throw
  * @param later runs a function in the next turn of the event loop
  */
 export function createHandshakeQueue<Item>(
@@ -21,7 +21,7 @@ export function createHandshakeQueue<Item>(
   let left = atOnce;
   let scheduled = false;
   return {
-    /** Starts the item now, or when it is its source's turn. */
+    /** Starts the item right away, or when its source's turn comes. */
     add(source: string, item: Item) {
       if (left > 0 && waiting === 0) begin(item);
       else {
@@ -61,7 +61,9 @@ export function createHandshakeQueue<Item>(
     if (waiting > 0) schedule();
   }
 
-  /** Starts the source's first item that still exists, and queues the remaining ones behind those of other sources. */
+  /**
+   * Starts the source's first item whose connection still exists, and moves the rest behind the items of other sources.
+   */
   function takeTurn(source: string, queue: Item[]): void {
     queues.delete(source);
     let begun = false;

@@ -1,6 +1,6 @@
 /**
- * Listener of the edge. It accepts and counts connections, terminates the outer TLS, and cuts connections whose
- * sessions the directory ends.
+ * The listener of an edge. It accepts and counts connections, terminates the outer TLS, and cuts connections when the
+ * directory ends their sessions.
  */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ import { drainTunnels } from './drain.ts';
 import { createHandshakeQueue } from './handshake-queue.ts';
 
 export interface EdgeTls {
-  /** PEM. */
+  /** The server certificate as PEM. */
   readonly cert: string;
   readonly key: string;
 }
@@ -34,35 +34,45 @@ export interface EdgeOptions {
   readonly listen: { readonly host?: string; readonly port: number };
   readonly tls: EdgeTls;
   /**
-   * Istio's AUTO_PASSTHROUGH gateway. The edge does not dial any other target, except the API server if that is
-   * configured.
+   * The address of Istio's AUTO_PASSTHROUGH gateway. The edge does not dial any other target, except for the API server
+   * if it is configured.
    */
   readonly gateway: GatewayAddress;
   readonly kubernetesApi?: GatewayAddress | undefined;
   readonly directory: SessionDirectory;
-  /** Called with each decision as soon as it is made. The caller batches them (see createDecisionQueue). */
+  /**
+   * Called with each decision as soon as it has been made. The caller is expected to batch them (see
+   * createDecisionQueue).
+   */
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;
-  /** Broker requests for control connections. If absent, the edge does not serve control connections. */
+  /**
+   * Sends requests to the broker on behalf of control connections. If absent, the edge does not serve control
+   * connections.
+   */
   readonly control?: ControlBroker;
-  /** Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock?: () => number;
 }
 
 export type Edge = Awaited<ReturnType<typeof startEdge>>;
 
 /**
- * Lifetime of a TLS ticket, seconds. SVIDs are valid for minutes, and a ticket for an expired SVID is refused anyway.
+ * The lifetime of a TLS session ticket, in seconds. SVIDs are only valid for minutes, and a ticket for an expired SVID
+ * is refused anyway.
  */
 const TICKET_SECONDS = 600;
 
-/** Maximum number of handshakes started per turn of the event loop. They take about ten milliseconds of CPU. */
+/**
+ * The maximum number of handshakes that are started per turn of the event loop. Together they take about ten
+ * milliseconds of CPU time.
+ */
 const HANDSHAKES_AT_ONCE = 8;
 
 /**
- * Starts the edge.
- * @throws Error from Node.js if the edge cannot listen or if the server's certificate and key do not match
+ * Starts the edge and resolves once it is listening.
+ * @throws Error from Node.js if the edge cannot listen, or if the server's certificate and key do not match
  */
 export async function startEdge(options: EdgeOptions) {
   const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT_LOG } = options;
@@ -83,7 +93,7 @@ export async function startEdge(options: EdgeOptions) {
   const secure = createTlsServer({
     ...secureContext(),
     requestCert: true,
-    // `peerOf` verifies the certificate, so that a refused client is told the reason and the refusal is audited.
+    // `peerOf` verifies the certificate instead, so that a refused client learns the reason and the refusal is audited.
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1', ...(control ? [CONTROL_ALPN] : [])],
   });
@@ -125,7 +135,7 @@ export async function startEdge(options: EdgeOptions) {
       const held = bySession.get(sessionId);
       if (!held) return;
       for (const tunnel of [...held]) {
-        // A control connection does not reach any target, and its agent must still be told the reason.
+        // A control connection does not reach any target, and its agent still has to be told why the session ended.
         if (tunnel.stage !== 'control') tunnel.cut('session_closed', `the session was closed: ${reason}`);
       }
     },
@@ -133,7 +143,7 @@ export async function startEdge(options: EdgeOptions) {
       for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
     },
     roots(_roots, removed) {
-      // A new context has new ticket keys, so TLS sessions from before the change cannot be resumed.
+      // The new context has new ticket keys, so TLS sessions from before the change cannot be resumed.
       renewContext();
       if (!removed) return;
       for (const tunnel of [...tunnels]) {
@@ -155,7 +165,7 @@ export async function startEdge(options: EdgeOptions) {
     stats,
     /** Returns whether the edge is about to shut down. */
     isDraining: () => draining,
-    /** Applies a renewed server certificate to new connections. */
+    /** Uses a renewed server certificate for new connections. */
     renew(tls: EdgeTls) {
       const before = identity;
       identity = tls;
@@ -167,15 +177,15 @@ export async function startEdge(options: EdgeOptions) {
       }
     },
     /**
-     * Continues to serve, but asks agents to open their tunnels through other edges.
-     * @returns the number of remaining tunnels once none is left, or after `longestMs`
+     * Asks agents to open their tunnels through other edges, while continuing to serve.
+     * @returns the number of tunnels that remain, once there are none or `longestMs` milliseconds have passed
      */
     drain(longestMs: number) {
       draining = true;
       const { control: broker } = options;
       return drainTunnels({ tunnels: () => tunnels, control, broker, clock, log }, longestMs);
     },
-    /** Stops listening and cuts every connection. */
+    /** Stops listening and cuts all connections. */
     async close() {
       clearInterval(timer);
       unlisten();
@@ -259,11 +269,11 @@ export async function startEdge(options: EdgeOptions) {
   function secureContext() {
     return {
       ...identity,
-      // Always set, because Node trusts the public roots if `ca` is absent.
+      // This is always set, because Node.js trusts the public roots if `ca` is absent.
       ca: [...directory.roots()],
       minVersion: 'TLSv1.3' as const,
-      // AES-128-GCM comes first, because it costs least per byte on processors with AES instructions. The inner TLS
-      // provides the protection.
+      // AES-128-GCM is preferred because it has the lowest cost per byte on processors with AES instructions. The
+      // actual protection comes from the inner TLS.
       ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
       honorCipherOrder: true,
       sessionTimeout: TICKET_SECONDS,

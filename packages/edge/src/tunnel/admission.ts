@@ -1,6 +1,6 @@
 /**
- * Checks whether sessions may reach targets. The checks are repeated at every step, because a session may end between
- * two steps.
+ * Checks whether sessions may reach their targets. The checks are repeated at every step, because a session may have
+ * ended in the meantime.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
@@ -9,8 +9,8 @@ import type { GatewayAddress } from './forward.ts';
 import { assertCurrent, type Peer } from './peer.ts';
 
 /**
- * Returns the live session that an SVID belongs to.
- * @param now Unix ms
+ * Returns the live session to which an SVID belongs.
+ * @param now the current time, in Unix milliseconds
  * @throws MeshpassError `tunnel_certificate_untrusted`, `tunnel_directory_stale`, `tunnel_session_unknown`
  */
 export function liveSession(directory: SessionDirectory, peer: Peer, now: number): LiveSession {
@@ -23,7 +23,7 @@ export function liveSession(directory: SessionDirectory, peer: Peer, now: number
 
 /**
  * Checks that the session that opened the connection is still live and may reach the target.
- * @param target `host:port` of the CONNECT request, without the subset
+ * @param target the `host:port` of the CONNECT request, without the subset
  * @throws MeshpassError as for `liveSession`, or `tunnel_target_not_granted`
  */
 export function authorizeTarget(
@@ -42,7 +42,7 @@ export function authorizeTarget(
 }
 
 /**
- * Returns the address that the edge dials for a destination.
+ * Returns the address that the edge should dial for a destination.
  * @throws MeshpassError `tunnel_kubernetes_off` if the destination is the API server and this edge has no route to it
  */
 export function selectUpstream(
@@ -57,7 +57,7 @@ export function selectUpstream(
   );
 }
 
-/** Creates the error for a directory that is not fresh. */
+/** Creates the error for a session directory that is not up to date. */
 export function directoryStaleError(): MeshpassError {
   return new MeshpassError(
     'tunnel_directory_stale',

@@ -1,11 +1,11 @@
 /**
  * Reads the server name from a TLS ClientHello without taking part in the handshake (RFC 8446 sections 4.1.2 and 5.1,
- * RFC 6066 section 3). The reader is deliberately strict. It rejects input that two parsers could read differently, so
- * that the gateway never sees a different name than the one that the edge has checked.
+ * RFC 6066 section 3). The reader is deliberately strict: it rejects any input that two parsers could interpret
+ * differently, so that the gateway never sees a different name than the one that the edge has checked.
  */
 export type ClientHelloResult =
   | { readonly state: 'more' }
-  /** `sni` is undefined if the client did not send one. */
+  /** The server name (`sni`) is undefined if the client did not send one. */
   | { readonly state: 'done'; readonly sni: string | undefined }
   | { readonly state: 'error'; readonly reason: string };
 
@@ -17,19 +17,19 @@ const HANDSHAKE_HEADER = 4;
 const MORE: ClientHelloResult = { state: 'more' };
 
 /**
- * Creates a reader.
- * @param limit maximum size of a ClientHello with its record headers, bytes
+ * Creates a reader for the ClientHello of a single connection.
+ * @param limit the maximum size of the ClientHello including its record headers, in bytes
  */
 export function createClientHelloReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   let needed = RECORD_HEADER;
   return {
-    /** Returns all bytes read so far, for forwarding to the gateway. */
+    /** Returns all bytes that have been read so far, so that they can be forwarded to the gateway. */
     bytes: () => bytes,
-    /** Processes the next bytes of the stream. Must not be called again after `done` or `error`. */
+    /** Processes the next bytes of the stream. It must not be called again after it has returned `done` or `error`. */
     push(chunk: Buffer) {
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-      // If it parsed again before the missing bytes arrived, a stream of one-byte writes would take quadratic time.
+      // Waits for the missing bytes. Parsing again after every chunk would take quadratic time for one-byte writes.
       if (bytes.length < needed) return bytes[0] === 22 ? MORE : failed('the first record is not a handshake');
       const read = readHello(bytes, limit);
       if (typeof read !== 'number') return read;
@@ -39,7 +39,7 @@ export function createClientHelloReader(limit: number) {
   };
 }
 
-/** Reads the server name. If bytes are missing, returns the number of stream bytes needed to continue. */
+/** Reads the server name. If bytes are missing, returns the number of stream bytes that are needed to continue. */
 function readHello(bytes: Buffer, limit: number): ClientHelloResult | number {
   try {
     const handshake = gather(bytes, limit);
@@ -50,7 +50,7 @@ function readHello(bytes: Buffer, limit: number): ClientHelloResult | number {
   }
 }
 
-/** Returns the body of the ClientHello from its records, or the number of stream bytes needed to continue. */
+/** Returns the body of the ClientHello from its records, or the number of stream bytes that are needed to continue. */
 function gather(bytes: Buffer, limit: number): Buffer | number {
   const parts: Buffer[] = [];
   let gathered = 0;
@@ -71,7 +71,7 @@ function gather(bytes: Buffer, limit: number): Buffer | number {
   return (parts.length === 1 ? parts[0]! : Buffer.concat(parts)).subarray(HANDSHAKE_HEADER);
 }
 
-/** Returns the content length of the handshake record that starts at an offset. */
+/** Returns the content length of the handshake record that starts at the given offset. */
 function recordLength(bytes: Buffer, at: number): number {
   if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
   if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not a TLS version');
@@ -158,9 +158,9 @@ function failed(reason: string): ClientHelloResult {
 }
 
 /**
- * Explains a mismatch between the inner server name and CONNECT. Returns undefined if they match.
- * @param sni server name from the ClientHello, if present
- * @param expected server name that follows from CONNECT
+ * Explains how the inner server name differs from the one that CONNECT requires. Returns undefined if they match.
+ * @param sni the server name from the ClientHello, if it contains one
+ * @param expected the server name that the CONNECT request requires
  */
 export function sniMismatch(sni: string | undefined, expected: string): string | undefined {
   if (sni === expected) return undefined;

@@ -1,25 +1,26 @@
 /**
- * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6). The edge supports no other
- * HTTP, so this parser is stricter than HTTP requires and lacks the leniency that request smuggling exploits.
+ * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6). The edge supports no other HTTP
+ * requests. The parser can therefore be stricter than HTTP requires, and it lacks the leniency that request smuggling
+ * exploits.
  */
 import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 
-/** Destination of a CONNECT request. */
+/** The destination of a CONNECT request. */
 export interface ConnectDestination {
-  /** `host:port` of the service, which is the unit of grants. */
+  /** The `host:port` of the service. Grants refer to services in this form. */
   readonly target: string;
-  /** Server name that the inner ClientHello must contain. */
+  /** The server name that the inner ClientHello must contain. */
   readonly sni: string;
-  /** Whether CONNECT contained an SNI instead of `host:port`. */
+  /** Whether the CONNECT request specified an SNI instead of `host:port`. */
   readonly bySni: boolean;
-  /** Whether this is the Kubernetes API server, which is not behind the mesh gateway. */
+  /** Whether the destination is the Kubernetes API server, which is not behind the mesh gateway. */
   readonly isKubernetes?: true;
 }
 
 export type ConnectResult =
   | { readonly state: 'more' }
-  /** `rest` contains the bytes after the head, which are the first bytes of the inner connection. */
+  /** The `rest` contains the bytes after the head, which are the first bytes of the inner connection. */
   | { readonly state: 'done'; readonly destination: ConnectDestination; readonly rest: Buffer }
   | { readonly state: 'error'; readonly reason: string };
 
@@ -29,18 +30,18 @@ const METHOD = Buffer.from('CONNECT ');
 const END = Buffer.from('\r\n\r\n');
 const REQUEST_LINE = /^CONNECT ([^ ]+) HTTP\/1\.1$/;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*$/;
-/** Port of Istio's AUTO_PASSTHROUGH gateways. In CONNECT, it indicates that the host is an SNI. */
+/** The port of Istio's AUTO_PASSTHROUGH gateways. In a CONNECT request, it indicates that the host is an SNI. */
 const SNI_PORT = ':15443';
 const MORE: ConnectResult = { state: 'more' };
 
 /**
- * Creates a reader.
- * @param limit maximum size of the head, bytes
+ * Creates a reader for the head of a single CONNECT request.
+ * @param limit the maximum size of the head, in bytes
  */
 export function createConnectReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   return {
-    /** Processes the next bytes. Must not be called again after `done` or `error`. */
+    /** Processes the next bytes. It must not be called again after it has returned `done` or `error`. */
     push(chunk: Buffer) {
       const searchFrom = Math.max(0, bytes.length - END.length + 1);
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
@@ -77,7 +78,8 @@ function parse(head: string, rest: Buffer): ConnectResult {
   return { state: 'done', destination, rest };
 }
 
-// The two forms are disjoint. A host name never contains an underscore, and an Istio SNI begins with `outbound_`.
+// The two forms are distinct: a host name never contains an underscore, and an Istio SNI always begins with
+// `outbound_`.
 function parseAuthority(authority: string): ConnectDestination | undefined {
   if (authority === KUBERNETES_TARGET)
     return { target: authority, sni: KUBERNETES_API.host, bySni: false, isKubernetes: true };

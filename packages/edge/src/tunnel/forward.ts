@@ -1,6 +1,6 @@
 /**
- * Forwards the bytes of an open tunnel. The path is as thin as Node allows: one write per read, back-pressure in both
- * directions, half-close preserved, and no timer or clock per chunk.
+ * Forwards the bytes of an open tunnel with as little overhead as Node.js allows: one write per read, back-pressure in
+ * both directions, half-close preserved, and no timer or clock per chunk.
  */
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -13,24 +13,24 @@ export interface GatewayAddress {
 export interface Upstream {
   readonly socket: Socket;
   /**
-   * Starts forwarding. `head` is sent to the gateway first, followed by all bytes from the client. All bytes from the
-   * gateway are sent to the client.
+   * Starts forwarding. The gateway receives `head` first, followed by all bytes from the client. The client receives
+   * all bytes from the gateway.
    */
   open(head: Buffer): void;
 }
 
-/** Maximum number of bytes per read from the gateway. */
+/** The maximum number of bytes per read from the gateway. */
 const READ_BYTES = 65_536;
 
-// Each chunk has left the buffer before the next read, so all tunnels share one buffer and an idle tunnel does not need
-// any. A new buffer per read would trigger V8's garbage collector every few megabytes, which costs more than TLS does.
-// Windows cannot share it, because a pending read owns its buffer there.
+// Every chunk has left the buffer before the next read starts, so all tunnels can share one buffer and idle tunnels
+// need none. Allocating a buffer per read would trigger V8's garbage collector every few megabytes, which costs more
+// than TLS does. On Windows the buffer cannot be shared, because a pending read owns it.
 const SHARED = Buffer.allocUnsafeSlow(READ_BYTES);
 const readBuffer = process.platform === 'win32' ? () => Buffer.allocUnsafeSlow(READ_BYTES) : () => SHARED;
 
 /**
- * Dials the mesh gateway for one client. Until `open` is called, no bytes are read from the client or forwarded in
- * either direction. The caller handles the socket's `connect`, `error` and `close` events.
+ * Dials the mesh gateway on behalf of a client. Until `open` is called, no bytes are read from the client or forwarded
+ * in either direction. The caller handles the `connect`, `error` and `close` events of the socket.
  */
 export function dialGateway(gateway: GatewayAddress, client: TLSSocket): Upstream {
   let carrying = false;
@@ -49,8 +49,9 @@ export function dialGateway(gateway: GatewayAddress, client: TLSSocket): Upstrea
           return false;
         }
         const chunk = buffer.subarray(0, length);
-        // Node's TLS encrypts or copies the chunk within `write`, so the shared buffer is free again when `write`
-        // returns. A write that is queued behind another one would retain the buffer, so its chunk is copied.
+        // Node.js encrypts or copies the chunk before `write` returns, so the shared buffer can be used again
+        // afterwards. A write that is queued behind another one would keep a reference to the buffer, so its chunk is
+        // copied first.
         return client.write(client.writableLength === 0 ? chunk : Buffer.from(chunk));
       },
     },

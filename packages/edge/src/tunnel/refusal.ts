@@ -1,12 +1,12 @@
 /**
- * Formats refusals for the client. Before the 200 response, a refusal is an HTTP response with the JSON body from
- * docs/interfaces/protocol.md. After it, a refusal is a TLS alert.
+ * Formats refusals for the client. Before the 200 response, a refusal is an HTTP response with the JSON body described
+ * in docs/interfaces/protocol.md. After that, it is a TLS alert.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
 import type { ConnectDestination } from './connect.ts';
 
-/** Records with fatal TLS alerts (RFC 8446 section 6), which end the inner handshake. */
+/** TLS records with fatal alerts (RFC 8446 section 6), which end the inner handshake. */
 export const TLS_ALERTS = {
   unrecognizedName: Buffer.from([21, 3, 3, 0, 2, 2, 112]),
   decodeError: Buffer.from([21, 3, 3, 0, 2, 2, 50]),
@@ -25,9 +25,9 @@ const PHRASES: Readonly<Record<number, string>> = {
 };
 
 /**
- * Formats a refusal.
- * @param decisionId id of the refusal in the audit log
- * @param alpn protocol that the client requested. A client that requested a control connection receives a frame
+ * Formats a refusal for the protocol that the client uses.
+ * @param decisionId the ID of the refusal in the audit log
+ * @param alpn the protocol that the client requested. A client that requested a control connection receives a frame
  */
 export function formatRefusal(error: MeshpassError, decisionId: string, alpn: string | false | null): string {
   if (alpn === CONTROL_ALPN) return formatFrame({ type: 'refused', error_code: error.code, decision_id: decisionId });
@@ -43,8 +43,8 @@ export function formatRefusal(error: MeshpassError, decisionId: string, alpn: st
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',
     'Connection: close',
-    // The fields of the body are repeated as headers. An Envoy that opens the tunnel drops the body but can log
-    // headers.
+    // The fields of the body are repeated as headers, because an Envoy that opens the tunnel discards the body but can
+    // log headers.
     `Meshpass-Error-Code: ${error.code}`,
     `Meshpass-Decision-Id: ${decisionId}`,
     ...(error.retryAfter === undefined ? [] : [`Retry-After: ${error.retryAfter}`]),
@@ -64,15 +64,15 @@ export function malformedError(message: string): MeshpassError {
 }
 
 /**
- * Creates the error for a target that cannot be reached.
- * @param why Node.js error code or a phrase, included in the detail
+ * Creates the error for a target that the edge cannot reach.
+ * @param why the Node.js error code or a phrase, which is included in the error's detail
  */
 export function gatewayUnreachableError(why: string, destination?: ConnectDestination): MeshpassError {
   const message = `The edge cannot reach ${upstreamName(destination)}. Try again shortly.`;
   return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
 }
 
-/** Returns the display name of the upstream behind the edge. */
+/** Returns the display name of the upstream that the edge connects to. */
 export function upstreamName(destination: ConnectDestination | undefined): string {
   return destination?.isKubernetes ? 'the Kubernetes API server' : 'the mesh gateway';
 }

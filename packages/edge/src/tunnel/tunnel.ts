@@ -1,7 +1,7 @@
 /**
- * Connection from accept to end. Its stages are handshake, warm, head, dial, hello and open. Each stage has one
- * successor, and a deadline that the edge's sweep compares with the clock, so connections do not need timers of their
- * own.
+ * A connection to the edge, from accept to close. It passes through the stages handshake, warm, head, dial, hello and
+ * open. Each stage has a single successor and a deadline. The edge's sweep compares the deadlines with the clock, so
+ * that connections do not need their own timers.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -30,12 +30,12 @@ const NOTHING = Buffer.alloc(0);
 const HALF_CLOSED = 'one side has closed, and the tunnel was idle afterwards';
 
 export class Tunnel {
-  /** Address and port of the client, for the audit log. */
+  /** The client's address and port, as recorded in the audit log. */
   readonly remote: string;
   readonly raw: Socket;
   readonly source: string;
   stage: Stage = 'handshake';
-  /** Set once the client has presented the SVID of a live session. */
+  /** The session that the connection belongs to. Set once the client has presented the SVID of a live session. */
   sessionId: string | undefined;
   readonly #host: TunnelHost<Tunnel>;
   #tls: TLSSocket | undefined;
@@ -43,24 +43,29 @@ export class Tunnel {
   #peer: Peer | undefined;
   #destination: ConnectDestination | undefined;
   /**
-   * Bytes that the client sent before the response to its CONNECT. A client can save a round trip by sending the inner
-   * ClientHello along with CONNECT. The bytes are processed once the gateway is connected, as if they had arrived then.
+   * Bytes that the client sent before it received the response to its CONNECT. A client can save a round trip by
+   * sending the inner ClientHello along with the CONNECT. The bytes are processed once the gateway is connected, as if
+   * they had just arrived.
    */
   #early: Buffer = NOTHING;
   #connect: ConnectReader | undefined;
   #hello: ClientHelloReader | undefined;
   #deadline: number;
   #openedAt = 0;
-  /** Bytes that the open tunnel had moved at the last sweep, and whether one side had closed by then. */
+  /**
+   * The number of bytes that the open tunnel had transferred at the last sweep. `#halfClosed` is whether one side had
+   * closed by then.
+   */
   #moved = 0;
   #halfClosed = false;
   /**
-   * Whether the connection was accepted before the edge knew the mesh's roots. Its TLS context then trusts no client.
+   * Whether the connection was accepted before the edge knew the mesh's root certificates. If so, its TLS context does
+   * not trust any client.
    */
   readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
-  /** @param source key for connection limits, see `sourceOf` */
+  /** @param source the key for connection limits, see `sourceGroup` */
   constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
     this.#host = host;
     this.raw = raw;
@@ -71,13 +76,13 @@ export class Tunnel {
     raw.once('close', () => this.#gone());
   }
 
-  /** Identifies the client after the outer handshake. */
+  /** Identifies the client after the outer TLS handshake. */
   secured(tls: TLSSocket): void {
     this.#tls = tls;
     tls.on('error', () => this.cut());
     tls.once('close', () => this.#gone());
     try {
-      // An SVID that could not be verified is not necessarily invalid.
+      // An SVID is not necessarily invalid just because it could not be verified.
       if (this.#blind) throw directoryStaleError();
       const peer = peerOf(tls);
       this.#peer = peer;
@@ -99,22 +104,22 @@ export class Tunnel {
     tls.on('data', this.#onData);
   }
 
-  /** Handles a failed outer handshake. */
+  /** Handles a failure of the outer TLS handshake. */
   handshakeFailed(why: string): void {
-    // A probe that connects and closes does not send anything, so no decision is recorded.
+    // A health probe connects and closes without sending anything, so it is not recorded as a decision.
     if (this.stage === 'handshake' && this.raw.bytesRead > 0)
       this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
     this.cut();
   }
 
-  /** Ends a connection without a session to make room for others. */
+  /** Closes a connection without a session, to make room for others. */
   evict(reason: string): void {
-    // A refused connection is only waiting for the client to read the response.
+    // The decision about a refused connection has already been recorded, and the client is only reading the response.
     if (this.stage !== 'refused') this.#decide('refused', reason, 'tunnel_limit');
     this.cut();
   }
 
-  /** Destroys the connection immediately. Data in kernel buffers is discarded (RST). */
+  /** Destroys the connection immediately with a TCP reset, which discards data in kernel buffers. */
   cut(code?: ErrorCode, reason?: string): void {
     if (this.stage === 'gone') return;
     if (reason !== undefined) this.#ending ??= code === undefined ? { reason } : { code, reason };
@@ -124,7 +129,7 @@ export class Tunnel {
     this.#gone();
   }
 
-  /** Cuts the tunnel if its session may no longer reach the target. A connection without a target is kept. */
+  /** Cuts the tunnel if its session may no longer reach the target. A connection that has no target yet is kept. */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal no longer belongs to the session');
@@ -133,7 +138,7 @@ export class Tunnel {
     }
   }
 
-  /** Compares the stage's deadline with the clock. */
+  /** Checks whether the deadline of the current stage has passed. */
   sweep(now: number): void {
     if (this.stage === 'open') this.#watch(now);
     if (now < this.#deadline) return;
@@ -150,8 +155,8 @@ export class Tunnel {
   }
 
   /**
-   * Extends an open tunnel's deadline if bytes have moved or a side has closed since the last sweep. The byte path
-   * itself needs no clock.
+   * Extends the deadline of an open tunnel if bytes have been transferred or a side has closed since the last sweep.
+   * Forwarding itself therefore needs no clock.
    */
   #watch(now: number): void {
     const [client, { socket }] = [this.#tls!, this.#upstream!];
@@ -164,19 +169,21 @@ export class Tunnel {
     this.#deadline = now + (halfClosed ? Math.min(halfClosedMs, idleMs) : idleMs);
   }
 
-  /** Bytes transferred so far, to and from the mesh. */
+  /** The number of bytes transferred so far, to and from the mesh. */
   get bytes(): { readonly in: number; readonly out: number } {
     const socket = this.#upstream?.socket;
     return { in: socket?.bytesWritten ?? 0, out: socket?.bytesRead ?? 0 };
   }
 
-  /** Time at which the tunnel's current use began, Unix ms. Undefined before CONNECT and after the end. */
+  /**
+   * When the tunnel was last put to use, in Unix milliseconds. Undefined before CONNECT and after the tunnel has ended.
+   */
   get busySince(): number | undefined {
     if (this.stage === 'open') return this.#openedAt;
     return ['head', 'dial', 'hello'].includes(this.stage) ? this.#host.clock() : undefined;
   }
 
-  // A single listener serves all stages before `open`. After that, the byte path has its own.
+  // A single listener serves all stages before `open`. After that, the forwarding code uses its own listener.
   readonly #onData = (chunk: Buffer): void => {
     switch (this.stage) {
       case 'warm':
@@ -206,7 +213,8 @@ export class Tunnel {
     this.#connect = undefined;
     this.#destination = result.destination;
     try {
-      // The session may have ended or the SVID expired while the connection was warm, so both are checked again.
+      // The session may have ended, or the SVID may have expired, while the connection was warm. Both are checked
+      // again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
       this.#dial(selectUpstream(this.#host, this.#destination));
@@ -223,9 +231,9 @@ export class Tunnel {
       this.#refuse(malformedError('More data than a ClientHello arrived before the response to CONNECT.'));
   }
 
-  // Dials only addresses that the operator configured, never a name from the client. Dials before the 200, so that an
-  // unreachable gateway results in an error response. The gateway receives no bytes until the inner SNI has been
-  // checked.
+  // The edge only dials addresses configured by the operator, never a name from the client. It dials before it sends
+  // the 200 response, so that an unreachable gateway results in an error response. The gateway receives no bytes until
+  // the inner SNI has been checked.
   #dial(to: GatewayAddress): void {
     this.#enter('dial', this.#host.limits.dialMs);
     const upstream = dialGateway(to, this.#tls!);
@@ -278,8 +286,8 @@ export class Tunnel {
     this.#sayAndLeave(alert);
   }
 
-  // Closing while the client is still sending would reset the connection and lose the response. The remaining input is
-  // therefore read and discarded.
+  // Closing the connection while the client is still sending would reset it, and the response would be lost. The
+  // remaining input is therefore read and discarded.
   #sayAndLeave(last: Buffer | string): void {
     const tls = this.#tls!;
     this.#enter('refused', this.#host.limits.lingerMs);
@@ -302,11 +310,12 @@ export class Tunnel {
     if (this.stage === 'hello') {
       this.#drop(`The connection was closed by ${upstreamName(this.#destination)}.`, 'tunnel_gateway_unreachable');
     }
-    // In `open`, the byte path has already forwarded a clean end, and the client closes in turn.
+    // If the gateway has closed an open tunnel cleanly, the client has already been notified and closes its side in
+    // turn.
     else if (this.stage === 'open' && !this.#upstream!.socket.readableEnded) this.cut();
   }
 
-  /** Refuses a client that cannot read a response. */
+  /** Refuses a client that cannot read a response at this stage. */
   #drop(reason: string, code: ErrorCode): void {
     this.#decide('refused', reason, code);
     this.cut();
@@ -350,10 +359,10 @@ export class Tunnel {
   }
 }
 
-/** Services that a tunnel depends on. */
+/** The parts of the edge that a tunnel depends on. */
 interface TunnelHost<Tunnel> {
   readonly gateway: GatewayAddress;
-  /** The Kubernetes API server. Absent if this edge has no route to it. */
+  /** The address of the Kubernetes API server. Undefined if this edge has no route to it. */
   readonly kubernetesApi: GatewayAddress | undefined;
   readonly directory: SessionDirectory;
   readonly limits: EdgeLimits;
@@ -361,13 +370,13 @@ interface TunnelHost<Tunnel> {
   readonly newId: () => string;
   /** @param known whether the decision belongs to a live session */
   decided(decision: EdgeDecision, known: boolean): void;
-  /** Absent if the edge does not serve control connections. */
+  /** The hub for control connections. Undefined if the edge does not serve any. */
   readonly control: ControlHub | undefined;
   /**
-   * Counts the tunnel towards its session. It then no longer counts as a stranger.
+   * Counts the tunnel towards its session. It no longer counts as a stranger afterwards.
    * @returns an error if the session has reached a limit
    */
   join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
-  /** Removes a closed connection. It is called once per tunnel. */
+  /** Removes a closed connection. It is called exactly once per tunnel. */
   left(tunnel: Tunnel): void;
 }
