@@ -1,12 +1,12 @@
-/** Sessions: opening them, issuing their credentials, and ending them. */
+/** Opens sessions, issues their credentials, and ends them. */
 
-// Sessions of the active broker.
+// The entry points for the sessions of the active broker.
 
 export type { SessionCaller } from './routes/authenticate.ts';
 export { DENY_ENDED_MODES } from './session/deny/ended.ts';
 export { restoreSessions, type SessionParts, type Sessions } from './start.ts';
 
-// A live session.
+// Types and functions that concern a single live session.
 
 export { settledAttestation } from './session/known-losses.ts';
 export type { Live, LiveIndex } from './session/live.ts';

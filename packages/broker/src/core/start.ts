@@ -1,6 +1,6 @@
 /**
- * Starts the session subsystem of an active broker: the issuers of credentials, the tasks that end sessions, and the
- * routes for agents and edges.
+ * Starts the session subsystem of an active broker: the code that issues credentials, the tasks that end sessions, and
+ * the routes for agents and edges.
  */
 import type { ServerResponse } from 'node:http';
 import type { Authorize } from '@meshpass/access';
@@ -61,45 +61,51 @@ import type { RateLimiter } from './watch/rate-limiter.ts';
 import { startGithubWatch } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
-/** Number of DPoP proofs to remember. Enough for twice a thousand requests per second while proofs are valid. */
+/**
+ * The number of DPoP proofs to remember. This is enough for twice a thousand requests per second for as long as proofs
+ * are valid.
+ */
 const REPLAY_CAPACITY = 150_000;
-/** Maximum number of remembered proofs per session, so that a single session cannot fill the shared cache. */
+/** The maximum number of proofs to remember per session, so that a single session cannot fill the shared cache. */
 const REPLAY_OF_SESSION = 10_000;
 
-/** Dependencies of sessions that are provided by the installation. */
+/** The dependencies that an installation provides for its sessions. */
 export interface SessionParts {
   readonly attest: Attestor;
-  /** Result of createSignInVerifier(). Absent if users cannot sign in. */
+  /** The result of createSignInVerifier(). Absent if users cannot sign in. */
   readonly attestSignIn?: SignInVerifier;
-  /** Verifies logout tokens from issuers. Absent if they are not accepted. */
+  /** Verifies logout tokens from issuers. Absent if logout tokens are not accepted. */
   readonly verifyLogout?: LogoutVerifier;
   readonly authorize: Authorize;
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly mesh: MeshState;
-  /** Issues tokens for the Kubernetes API server. Absent if sessions have no access to it. */
+  /** Issues tokens for the Kubernetes API server. Absent if sessions do not have access to it. */
   readonly kubernetesTokens?: KubernetesTokens | undefined;
-  /** Result of openSigner(). The caller creates it, because the mesh must have its JWKS before the broker serves. */
+  /**
+   * The result of openSigner(). The caller creates the signer, because the mesh must have its JWKS before the broker
+   * starts serving.
+   */
   readonly signer: RotatingSigner;
-  /** Verifies an edge's bearer token (TokenReview). Absent if the edge runs in this process. */
+  /** Verifies an edge's bearer token through a TokenReview. Absent if the edge runs in this process. */
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
-  /** GitHub access for checking live sessions. Absent if sessions only depend on their leases. */
+  /** Provides access to GitHub for checking live sessions. Absent if sessions depend only on their leases. */
   readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
-  /** Record of losses, shared with `attest`. Created by default. */
+  /** The record of lost workspaces and memberships, which is shared with `attest`. Created by default. */
   readonly losses?: Losses;
-  /** Source of Envoy configurations for sessions. Absent if sessions do not receive any. */
+  /** The source of Envoy configurations for sessions. Absent if sessions do not receive any. */
   readonly relay?: RelaySource;
-  /** Source of configurations. Defaults to the relay. */
+  /** The source of configurations. Defaults to the relay. */
   readonly configurations?: ConfigurationSource;
-  /** Aborts waiting for the mesh. */
+  /** Aborts the wait for the mesh. */
   readonly signal?: AbortSignal;
-  /** Index of live sessions. Defaults to createLiveIndex(). The lab replaces it, to show that a drill can fail. */
+  /** The index of live sessions. Defaults to createLiveIndex(). The lab replaces it to show that a drill can fail. */
   readonly live?: LiveIndex;
 }
 
-/** Session settings (config.ts). */
+/** The settings for sessions (see config.ts). */
 export interface SessionConfig extends ResponseConfig, LeaseTerms, SessionRoutesConfig {
-  /** Lifetime of identity tokens, seconds. */
+  /** The lifetime of identity tokens, in seconds. */
   readonly tokenSeconds: number;
   readonly denyEnded: (typeof DENY_ENDED_MODES)[number];
   readonly signingKeyAgeSeconds: number;
@@ -108,19 +114,19 @@ export interface SessionConfig extends ResponseConfig, LeaseTerms, SessionRoutes
   readonly githubMemberSeconds: number;
 }
 
-/** The process in which sessions run. */
+/** The process that the sessions run in. */
 export type SessionProcess = Process<SessionConfig, SessionParts>;
 
-/** Additional dependencies that are available when sessions are started. */
+/** Additional dependencies that are available once sessions are started. */
 export interface SessionOptions {
   /** Records decisions in the audit log. */
   readonly audit: AuditContext;
-  /** Start of this process, Unix seconds. Older DPoP proofs are refused. */
+  /** When this process started, in Unix seconds. DPoP proofs that are older are rejected. */
   readonly startedAt: number;
-  /** Connections of the public listener. */
+  /** The connections of the public listener. */
   readonly connections: Connections;
   readonly sourceOf: RouteContext['sourceOf'];
-  /** Token for GitHub's audit log stream; undefined if the broker does not accept the stream. */
+  /** The token for GitHub's audit log stream, or undefined if the broker does not accept the stream. */
   readonly githubEventToken: string | undefined;
 }
 
@@ -134,7 +140,7 @@ export type Sessions = Awaited<ReturnType<typeof startSessions>>;
 export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal) {
   const stored = await readSessions(base, store, journal);
   return {
-    /** Number of restored sessions. */
+    /** The number of sessions that were restored. */
     restored: stored.restored.sessions.length,
     live: stored.live,
     /**
@@ -236,8 +242,8 @@ async function startSessions(
     },
   } satisfies SessionContext;
   acting.defer(touchOnChange(sessions));
-  // The stored attestations do not include losses since the sessions opened, and the access file may have changed while
-  // no broker was running.
+  // The stored attestations do not reflect losses that occurred after the sessions opened, and the access file may have
+  // changed while no broker was running.
   for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
   const gains = startGainQueue(sessions, store.isLeader);
   acting.defer(gains.stop);
@@ -248,7 +254,7 @@ async function startSessions(
     onSignIn: metrics.signIn,
     recentLogouts: createRecentLogouts(clock, await readStoredLogouts(store, clock)),
   };
-  // A logout is stored before the sign-ins that it ends, so the previous broker may have stopped in between.
+  // A logout is stored before the sign-ins that it ends, so the previous broker may have stopped between the two.
   for (const one of restored.sessions) endLoggedOutSignIns(signIns, one);
   acting.defer(startSessionSweep({ ...signIns, store, revoker: given.revoker, gains }));
   const rotation = createKeyRotation({
@@ -256,7 +262,7 @@ async function startSessions(
     signer,
     isLeader: store.isLeader,
     onFailure: failed('rotation'),
-    // When an edge is sent a session again, it makes the agent renew the lease.
+    // When an edge receives a session again, it makes the session's agent renew the lease.
     renewLeases: () => {
       for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
     },
@@ -297,8 +303,8 @@ async function startSessions(
     publicUrl,
     clock,
     startedAt,
-    // If the cache for clients without a session is full, old proofs are forgotten early instead of refusing new ones
-    // (decision 0015). Proofs of sessions are never forgotten early.
+    // If the cache for clients without a session is full, the broker forgets old proofs early instead of rejecting new
+    // ones (decision 0015). It never forgets the proofs of sessions early.
     replay: {
       strangers: createDpopReplayMemory(REPLAY_CAPACITY, 'forget'),
       sessions: createDpopReplayMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
@@ -326,24 +332,24 @@ async function startSessions(
     control,
     rotation,
     denies,
-    /** Recent logouts at issuers. They also end operator sessions. */
+    /** Recent logouts at issuers, which also end operator sessions. */
     recentLogouts: signIns.recentLogouts,
     /** Authenticates requests by the session's token and key. */
     authentication: session,
-    /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer has none. */
+    /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer does not have one. */
     signInOffer: (name: string) => signInOffer(signIns, name),
-    /** Ends a session. See closeSession(). */
+    /** Ends a session (see closeSession()). */
     close: (one: Live, request: CloseRequest) => closeSession(sessions, one, request),
     /** Prepares the denial of an ended session. Returns undefined if there is nothing left to deny. */
     denyLate: (id: string) => denyEndedSession({ ...sessions, store }, id),
-    /** Adds a grant to a session. See gain(). */
+    /** Adds a grant to a session (see gain()). */
     give: (one: Live, grant: string, request: GainRequest) => gain(sessions, one, grant, request),
     /** Removes an approved grant, unless the access file now includes it without an approval. */
     take: async (one: Live, grant: string, reason: string) => {
       const kept = one.session.principals.filter((held) => held.grant !== grant);
       const ends = new Map(kept.map((held) => [held.grant, held.until]));
       await narrowSession(sessions, one, ends, { cause: 'approval_revoked', reason });
-      // By now, the access file may include the grant without an approval.
+      // The access file may by now include the grant without an approval.
       gains.add(one);
     },
     /** Returns the routes for agents, edges and issuers. */
@@ -383,13 +389,13 @@ async function startSessions(
       }),
     ],
     /**
-     * Records the decisions of an edge in the audit log.
+     * Records an edge's decisions in the audit log.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => recordEdgeDecisions(sessions, decisions),
-    /** Resolves when the mesh has applied all revocations added so far. */
+    /** Resolves once the mesh has applied all revocations that have been added so far. */
     revocationsSettled: revocations.settled,
-    /** Ends the event streams to edges in other processes. */
+    /** Ends the event streams to edges that run in other processes. */
     endStreams: () => {
       for (const stream of streams) stream.end();
     },

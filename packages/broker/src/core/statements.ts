@@ -1,11 +1,11 @@
-/** SQL statements that write sessions and their principals. */
+/** The SQL statements that write sessions and their principals. */
 import type { Insertable } from 'kysely';
 import { statement, type Tables } from '../store/index.ts';
 
 /**
- * Ends sessions and revokes their principals. A session that has already ended is left unchanged, unless its cause is
- * `replaced`. Any other cause overrides that one, because an operator may end a session while its workspace is opening
- * the next one, and the mesh must then deny the ended session.
+ * Ends sessions and revokes their principals. A session that has already ended is left unchanged, unless it ended
+ * because it was `replaced`. That cause is overridden by any other, because an operator may end a session while its
+ * workspace is opening the next one, and the mesh must then deny the session that ended.
  */
 export const CLOSE_SESSIONS = statement<{
   readonly id: string;
@@ -36,8 +36,8 @@ where s.id = x.id`,
 );
 
 /**
- * Revokes principals. The cause is recorded even if the session has ended in the meantime. A grant that is lost and
- * regained gets a new principal each time. Run this before ADD_PRINCIPALS, because one transaction may contain both the
+ * Revokes principals. The cause is recorded even if the session has ended in the meantime. A grant gets a new principal
+ * each time it is lost and regained. Run this before ADD_PRINCIPALS, because a single transaction may contain both the
  * loss of a grant and its return.
  */
 export const REVOKE_PRINCIPALS = statement<{
@@ -55,7 +55,7 @@ where p.session_id = x.session_id and p.grant_name = x.grant_name and p.spiffe_i
 
 /**
  * Adds principals to sessions that have not ended. Rows that already exist are skipped, because a transaction may be
- * repeated. Adding a second principal for a grant that the session already has is an error.
+ * repeated. It is an error to add a second principal for a grant that the session already has.
  */
 export const ADD_PRINCIPALS = statement<Insertable<Tables['session_principals']>>(`
 insert into session_principals
@@ -82,13 +82,13 @@ export const END_GRACE = statement<string>(`
 update sessions set graced_until = null
 where graced_until is not null and id in (select jsonb_array_elements_text($1::jsonb))`);
 
-/** Marks principals of ended sessions, so that the mesh denies them. */
+/** Marks principals of ended sessions so that the mesh denies them. */
 export const DENY_PRINCIPALS = statement<{ readonly session_id: string; readonly spiffe_id: string }>(`
 update session_principals p set revoke_cause = 'operator'
 from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text)
 where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id`);
 
-/** Records the latest certificate expiry of each principal. The recorded value never moves backwards. */
+/** Records the latest certificate expiry of each principal. The recorded time never moves backwards. */
 export const RECORD_EXPIRY = statement<{
   readonly session_id: string;
   readonly grant_name: string;

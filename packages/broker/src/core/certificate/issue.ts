@@ -1,9 +1,9 @@
 /**
  * Issues one SVID per grant, signed by the mesh CA, in response to `POST /certificates`.
  *
- * A session may end while istiod is signing. So before the request to istiod, the SVID's latest possible expiry is
- * recorded in the store and in the live session, to make sure that any later revocation lasts long enough. Certificates
- * for a session that has ended are not returned.
+ * A session may end while istiod is signing. Before the request is sent to istiod, the latest possible expiry of the
+ * SVID is therefore recorded in the store and in the live session, which ensures that any later revocation lasts long
+ * enough. Certificates for a session that has ended are not returned.
  */
 import { createPublicKey } from 'node:crypto';
 import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
@@ -22,9 +22,9 @@ export interface CertificateContext extends SessionContext {
   readonly authority: CertificateAuthority;
 }
 
-/** Minimum lifetime of an SVID, seconds. A shorter-lived SVID could expire in transit. */
+/** The minimum lifetime of an SVID, in seconds. An SVID with a shorter lifetime could expire in transit. */
 const MIN_TTL = 60;
-/** Maximum time that rounding and clock skew of a CA may add to the requested lifetime, seconds. */
+/** The maximum time by which rounding and clock skew in a CA may extend the requested lifetime, in seconds. */
 const MARGIN = 30;
 
 interface Wanted {
@@ -39,12 +39,12 @@ interface Signed {
   readonly certificate: SignedCertificate;
 }
 
-/** An authenticated certificate request. */
+/** An authenticated request for certificates. */
 export interface IssueRequest {
   readonly body: CertificateRequest;
   readonly live: Live;
   readonly event: AuditEvent;
-  /** Aborts the request to istiod. The end of the session always aborts it. */
+  /** Aborts the request to istiod. The request is also aborted when the session ends. */
   readonly signal?: AbortSignal;
 }
 
@@ -134,8 +134,8 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
         throw new MeshpassError('grant_unknown', 'The session does not have all of these grants.');
       const csr = await checkCsr(pem);
       refuseSessionKey(session.jkt, csr.publicKey);
-      // The queue depends on issued certificates, not on requests. A session whose first request was refused before
-      // istiod signed it still counts as an arrival.
+      // The queue depends on which certificates were issued, not on which were requested. If a session's first request
+      // was refused before istiod signed it, the session still counts as an arrival.
       const until = live.svids.get(principal.spiffeId)?.certified;
       const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
       return { principal, csr, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
@@ -144,8 +144,8 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
 }
 
 /**
- * Rejects a CSR that uses the session's own key. A certificate's key is passed to a proxy, and with the session key the
- * proxy could control the session.
+ * Rejects a CSR that uses the session's own key. The certificate's key is passed to a proxy, which could take control
+ * of the session if it had the session key.
  */
 function refuseSessionKey(jkt: string, spki: Buffer): void {
   const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
@@ -153,7 +153,7 @@ function refuseSessionKey(jkt: string, spki: Buffer): void {
   throw new MeshpassError('csr_weak_key', 'A certificate requires its own key, not the session key.');
 }
 
-/** Durably records the latest expiry of the principals' SVIDs. Skips the write if it is already recorded. */
+/** Durably records the latest expiry of the principals' SVIDs. Nothing is written if it has already been recorded. */
 async function promise(
   { journal }: CertificateContext,
   live: Live,
@@ -186,7 +186,7 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 /**
- * Revokes the certificates of principals that the session lost during signing.
+ * Revokes the certificates of principals that the session lost while they were being signed.
  * @throws MeshpassError `session_closed`, `grant_unknown`
  */
 function revokeLost(

@@ -1,4 +1,7 @@
-/** Signed configuration headers. Each grant set's version and digest are signed once for all sessions with that set. */
+/**
+ * Signs the headers of Envoy configurations. The version and digest of each grant set's configuration are signed once
+ * and shared by all sessions that have this grant set.
+ */
 import {
   type ConfigurationStatement,
   grantSet,
@@ -9,11 +12,11 @@ import { sha256Base64url } from '@meshpass/identity/hash';
 import { grantsOf, type Session } from '../session/session.ts';
 import type { StatementKeys } from './statement-key.ts';
 
-/** Provides Envoy configurations to the control channel. The relay implements it. */
+/** Provides Envoy configurations to the control channel. It is implemented by the relay. */
 export interface ConfigurationSource {
   /**
-   * Returns the session's configuration, or undefined if it does not exist yet. `body` is the response of
-   * `GET /session/configuration`.
+   * Returns the session's configuration, or undefined if there is none yet. `body` is the response body of `GET
+   * /session/configuration`.
    */
   readonly current: (session: Session) => { readonly version: number; readonly body: Buffer } | undefined;
   /**
@@ -27,27 +30,27 @@ export interface Announcement {
   readonly set: string;
   readonly version: number;
   readonly digest: string;
-  /** Signed ConfigurationStatement. */
+  /** The signed `ConfigurationStatement`. */
   readonly statement: string;
-  /** Raw bytes of the configuration. */
+  /** The raw bytes of the configuration. */
   readonly content: Buffer;
 }
 
 export type Announcements = ReturnType<typeof createAnnouncements>;
 
 /**
- * Maximum number of cached grant sets, the same as on edges. The least recently used set is evicted, and signed again
- * when it is next needed.
+ * The maximum number of grant sets to cache, which is the same as on the edges. When the cache is full, the least
+ * recently used set is evicted. It is signed again the next time it is needed.
  */
 const MAX_SETS = 4_096;
 
-/** Creates the cache of announcements. Each configuration version is signed only once. */
+/** Creates a cache of announcements, so that each configuration version is signed only once. */
 export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys) {
   const announced = new Map<string, Announcement & { readonly kid: string }>();
   return {
     /**
-     * Returns the announcement for the session's grant set. Returns undefined if the set has no configuration yet, or
-     * if its configuration exceeds the maximum size.
+     * Returns the announcement for the session's grant set, or undefined if the set has no configuration yet or if its
+     * configuration is too large.
      */
     of: (session: Session) => {
       const configuration = source.current(session);
@@ -68,7 +71,10 @@ export function createAnnouncements(source: ConfigurationSource, keys: Statement
       if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
       return announcement;
     },
-    /** Returns the most recently announced bytes, or undefined if their digest differs from `digest`. */
+    /**
+     * Returns the most recently announced configuration of a grant set, or undefined if its digest differs from
+     * `digest`.
+     */
     content: (set: string, digest: string) => {
       const found = announced.get(set);
       return found?.digest === digest ? found.content : undefined;

@@ -1,4 +1,4 @@
-/** Control channel: verifies lease proofs from sessions, and signs the broker's statements to their agents. */
+/** The control channel, which verifies lease proofs from sessions and signs the broker's statements to their agents. */
 import type { KeyObject } from 'node:crypto';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import {
@@ -43,7 +43,7 @@ export interface ControlContext {
   readonly signer: RotatingSigner;
   readonly clock: Clock;
   readonly random: Random;
-  /** Start of this process, Unix seconds. A proof from before then may already have been used. */
+  /** When this process started, in Unix seconds. Proofs that were created earlier may already have been used. */
   readonly startedAt: number;
   readonly source: ConfigurationSource | undefined;
 }
@@ -51,7 +51,7 @@ export interface ControlContext {
 interface RenewalContext extends ControlContext {
   readonly keys: StatementKeys;
   readonly announcements: Announcements | undefined;
-  /** Last proof that this process received for each session, whether directly or through an edge. */
+  /** The last proof that this process received for each session, either directly or through an edge. */
   readonly heard: WeakMap<Live, { readonly key: KeyObject; readonly seq: number }>;
 }
 
@@ -71,8 +71,8 @@ export function createControlChannel(context: ControlContext) {
     keys,
     /**
      * Renews a lease, given a proof from its session.
-     * @param event audit event, to which the session's identity is added
-     * @returns a signed statement of either the renewed lease or the end of the session
+     * @param event the audit event, to which the session's identity is added
+     * @returns a signed statement that either the lease was renewed or the session has ended
      * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
      */
     renewOne,
@@ -80,11 +80,11 @@ export function createControlChannel(context: ControlContext) {
      * Renews the leases that an edge forwards. A refused lease does not affect the others. Refusals are written to the
      * audit log before the broker responds. If a refusal cannot be recorded, the answer for that lease is
      * `store_unavailable` or `overloaded`.
-     * @param from address of the edge
-     * @returns answers in the same order as the leases
+     * @param from the address of the edge
+     * @returns the answers, in the same order as the leases
      */
     renew: async (leases: readonly LeaseRenewal[], from: string | undefined) =>
-      // Refusals are recorded in parallel, so a batch takes no longer than its slowest write.
+      // Record refusals in parallel, so that a batch takes no longer than its slowest write.
       await Promise.all(
         leases.map(async (lease): Promise<LeaseAnswer> => {
           const { session_id } = lease;
@@ -101,7 +101,7 @@ export function createControlChannel(context: ControlContext) {
           }
         }),
       ),
-    /** Returns a session's configuration with its signed header, or undefined if it does not exist yet. */
+    /** Returns a session's configuration with its signed header, or undefined if there is no configuration yet. */
     announced: (session: Session): Announcement | undefined => announcements?.of(session),
     /** Returns the bytes of an announced configuration, or undefined if no such configuration was announced. */
     configuration: (set: string, digest: string) => announcements?.content(set, digest),
@@ -116,8 +116,8 @@ export function createControlChannel(context: ControlContext) {
 }
 
 /**
- * Renews a lease. The agent's request may arrive directly or through an edge. It is proven with the session's own key,
- * and answered with a statement that an edge cannot forge.
+ * Renews a lease. The agent's request may arrive directly or through an edge. It is authenticated with the session's
+ * own key, and the response is a statement that edges cannot forge.
  * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
  */
 function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): string {
@@ -127,15 +127,15 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
     throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
   }
   const now = toUnixSeconds(clock);
-  // Times are compared in whole seconds, as for DPoP proofs. The second in which this process started counts as part of
-  // the previous process's lifetime.
+  // Times are compared in whole seconds, just like those of DPoP proofs. The second in which this process started
+  // counts as part of the previous process's lifetime.
   const saidAt = Math.floor(read.claims.at / 1000);
   const one = live.byId(session_id);
   const over = one ? undefined : live.endedById(session_id);
   const jkt = one?.session.jkt ?? over?.jkt;
   if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
   const before = one && heard.get(one);
-  // Never sign without a recent proof from the session, because an edge can replay the request at will.
+  // Never sign anything without a recent proof from the session, because an edge can replay requests at will.
   const key = verifyProofSignature('lease proof', read, jkt, before?.key);
   if (before && read.claims.seq <= before.seq) {
     throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
@@ -145,8 +145,8 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
   if (!one) return signEndedStatement(keys, session_id, over!.cause);
   requireLiveSession(one, now);
   heard.set(one, { key, seq: read.claims.seq });
-  // The lease starts when the proof was made, not when it arrived. Otherwise, an edge could keep a silent session alive
-  // by delaying its proofs.
+  // The lease starts when the proof was created, not when it arrived. Otherwise, an edge could keep a silent session
+  // alive by delaying its proofs.
   renewLease(one, Math.min(now, saidAt));
   return signStatement(leaseStatement(context, one, read.claims.seq), keys.signing());
 }
@@ -169,7 +169,7 @@ function leaseStatement({ answers, signer, announcements, clock }: RenewalContex
   return statement;
 }
 
-/** Signs a statement that a session has ended. The content depends only on the session and the cause. */
+/** Signs a statement that a session has ended. Its content depends only on the session and the cause. */
 function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
   return signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
 }

@@ -1,7 +1,8 @@
 /**
- * Key that signs the broker's statements to agents. It is derived from the signing key for identity tokens, so all
- * broker processes share it, it rotates with that key, and agents do not need a new key after a restart. A separate key
- * is used because every heartbeat needs a signature, and ES256 signs twenty times as fast as RS256.
+ * Derives the key that signs the broker's statements to agents from the key that signs identity tokens. All broker
+ * processes therefore share it, it rotates together with that key, and agents do not need a new key after a restart. A
+ * separate key is used because every heartbeat needs a signature, and signing with ES256 is twenty times as fast as
+ * with RS256.
  */
 import { createECDH, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
@@ -10,12 +11,12 @@ import type { KeyRing } from '../token/key-ring.ts';
 export type StatementKeys = ReturnType<typeof createStatementKeys>;
 
 const INFO = 'meshpass statement key v1';
-/** Order of P-256 (SP 800-186 section 3.2.1.3). */
+/** The order of P-256 (SP 800-186 section 3.2.1.3). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
-/** Length of the order plus 64 bits (FIPS 186-5 appendix A.2.1). */
+/** The length of the order plus 64 bits, in bytes (FIPS 186-5 appendix A.2.1). */
 const SEED_BYTES = 40;
 
-/** Creates a source of statement keys. Each key is derived once and cached. */
+/** Creates a source of statement keys. Each key is derived once and then cached. */
 export function createStatementKeys(signer: { readonly ring: KeyRing }) {
   const derived = new Map<string, ReturnType<typeof deriveStatementKey>>();
   const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }) => {
@@ -26,7 +27,7 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
   return {
     /** Returns the key derived from the current signing key for identity tokens. */
     signing: () => keyOf(signer.ring.signing),
-    /** Returns the current and the next public key, for agents. */
+    /** Returns the current and the next public key, which agents use to verify statements. */
     published: () => {
       const { signing, next } = signer.ring;
       return [signing, next].map((key) => keyOf(key).published);
@@ -35,8 +36,8 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }) {
 }
 
 /**
- * Derives a statement key (P-256) from a signing key.
- * @param secret RSA private key
+ * Derives a P-256 statement key from a signing key.
+ * @param secret the RSA private key
  */
 function deriveStatementKey(secret: KeyObject) {
   const material = secret.export({ type: 'pkcs8', format: 'der' });

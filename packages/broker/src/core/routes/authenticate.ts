@@ -1,6 +1,6 @@
 /**
- * Authenticates callers of the public API: sessions by their token and key (RFC 9449 section 7), and clients without a
- * session by their key only.
+ * Authenticates callers of the public API. Sessions are authenticated by their token and key (RFC 9449 section 7), and
+ * clients without a session only by their key.
  */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
@@ -17,9 +17,12 @@ export interface AuthenticationContext {
   readonly connections: Pick<Connections, 'belongs'>;
   readonly publicUrl: string;
   readonly clock: Clock;
-  /** Start of this process, Unix seconds. */
+  /** When this process started, in Unix seconds. */
   readonly startedAt: number;
-  /** Separate memories, so that clients without a session cannot fill the memory for live sessions. */
+  /**
+   * The caches of used proofs. They are separate, so that clients without a session cannot fill the cache for live
+   * sessions.
+   */
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
 }
 
@@ -33,8 +36,8 @@ export interface SessionCaller {
 const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
 
 /**
- * Requires `Authorization: DPoP TOKEN` and a proof that is signed with the session's key. Other requests are refused
- * with `session_*`, `dpop_*` or `overloaded`.
+ * Requires `Authorization: DPoP TOKEN` and a proof that is signed with the session's key. All other requests are
+ * rejected with `session_*`, `dpop_*` or `overloaded`.
  */
 export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
   const { live, replay, connections } = context;
@@ -70,17 +73,17 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
   });
 }
 
-/** A caller that has proved possession of a key. */
+/** A caller that has proven possession of a key. */
 export interface KeyCaller {
-  /** Thumbprint of the key (RFC 7638). */
+  /** The thumbprint of the caller's key (RFC 7638). */
   readonly jkt: string;
-  /** The DPoP proof as presented. */
+  /** The DPoP proof that the caller presented. */
   readonly dpop: string;
 }
 
 /**
- * Authenticates a client without a session by its key. The DPoP proof shows that the holder of the key has just made
- * this request.
+ * Authenticates a client without a session by its key. The DPoP proof shows that the request was just made by the
+ * holder of that key.
  */
 export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
   const { replay, publicUrl, clock, startedAt } = context;
@@ -98,7 +101,7 @@ export function keyAuthentication(context: AuthenticationContext): Authenticatio
   };
 }
 
-/** Builds the error for a request without a session token. */
+/** Builds the error for a request that does not contain a session token. */
 export function sessionTokenMissingError(): MeshpassError {
   return new MeshpassError('session_token_missing', 'The `Authorization: DPoP SESSION_TOKEN` header is required.');
 }

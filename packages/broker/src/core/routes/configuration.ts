@@ -1,6 +1,6 @@
 /**
- * Serves `GET /session/configuration`, which returns a session's Envoy configuration. If it does not exist yet, the
- * request can wait for it (RFC 7240, `wait`).
+ * Serves `GET /session/configuration`, which returns a session's Envoy configuration. If there is none yet, the request
+ * can wait for it (RFC 7240, `wait`).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
@@ -12,15 +12,15 @@ import { type Live, sessionClosedError } from '../session/live.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface ConfigurationRoutesContext {
-  /** Configurations with their signed headers. */
+  /** Provides configurations with their signed headers. */
   readonly control: Pick<ControlChannel, 'announced' | 'onConfiguration'>;
 }
 
-/** Maximum wait, seconds. Shorter than the idle timeouts of common proxies. */
+/** The maximum time that a request can wait, in seconds. This is shorter than the idle timeouts of common proxies. */
 const LONGEST_WAIT = 25;
 /**
- * Maximum number of concurrent responses that contain a configuration. A response can be several megabytes, and a slow
- * reader keeps it in memory.
+ * The maximum number of concurrent responses that contain a configuration. A response can be several megabytes, and
+ * stays in memory while a slow client reads it.
  */
 const MAX_ANSWERS = 1_024;
 const ANSWERS_PER_SESSION = 2;
@@ -55,7 +55,7 @@ export function configurationRoutes(
 }
 
 /**
- * Sends a configuration.
+ * Sends a configuration to the client.
  * @throws MeshpassError `overloaded`
  */
 function send(
@@ -112,7 +112,7 @@ function firstOne({ control, live, response, seconds }: Waiter): Promise<void> {
     signal.addEventListener('abort', end);
     response.once('close', end);
     live.waiting = { look, end };
-    // Changes from before the subscription are not reported, so check once now.
+    // Changes that happened before the subscription are not reported, so check once now.
     if (signal.aborted) end();
     else look();
   });
@@ -127,7 +127,7 @@ function unavailable(): Response {
   );
 }
 
-/** Returns the requested wait in seconds (RFC 7240 section 4.3). */
+/** Returns how long the client wants to wait, in seconds (RFC 7240 section 4.3). */
 function waitIn(header: string | readonly string[] | undefined): number {
   const [, seconds] = /^wait=([0-9]{1,4})$/.exec(String(header ?? '')) ?? [];
   return Math.min(Number(seconds ?? 0), LONGEST_WAIT);

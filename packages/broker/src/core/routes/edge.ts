@@ -1,4 +1,7 @@
-/** Routes for edges in other processes: event feed, decision reports, lease renewals, configurations and draining. */
+/**
+ * Routes for edges that run in other processes: the event feed, decision reports, lease renewals, configurations and
+ * draining.
+ */
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
@@ -22,34 +25,34 @@ import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
 
 export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
   /**
-   * Returns whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview). Undefined if edges do
-   * not run in other processes.
+   * Checks, through a TokenReview, whether a bearer token belongs to an edge's ServiceAccount. Undefined if no edges
+   * run in other processes.
    */
   readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
   readonly connections: Connections;
   /** Handles requests that edges forward from control connections. */
   readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
-  /** Open event streams. The broker ends them when it stops. */
+  /** The open event streams, which the broker ends when it stops. */
   readonly streams: Set<ServerResponse>;
 }
 
-/** Burst size and refill rate (per second) for rejected tokens, per source address. */
+/** Limits rejected tokens per source address (burst size, and refill rate per second). */
 const WRONG_TOKENS = { burst: 20, perSecond: 0.2 };
 /**
- * Burst size and refill rate (per second) for announcements of draining tunnels, per edge token. An edge with 10,000
- * sessions sends ten announcements per second.
+ * Limits how often an edge may announce draining tunnels (burst size, and refill rate per second). Edges are told apart
+ * by their tokens. An edge with 10,000 sessions sends ten announcements per second.
  */
 const DRAINING = { burst: 40, perSecond: 10 };
 /**
- * Burst size and refill rate (per second) for lease proofs, per edge token. 10,000 sessions send 667 proofs per second.
- * After a change that affects all sessions, they send all proofs at once.
+ * Limits how many lease proofs an edge may forward (burst size, and refill rate per second). An edge with 10,000
+ * sessions forwards 667 proofs per second. After a change that affects all sessions, they all send a proof at once.
  */
 const PROOFS = { burst: 20_000, perSecond: 1_500 };
 const MAX_DECISIONS_BODY = 1024 * 1024;
 const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF_LENGTH + 256);
 /**
- * Maximum number of bytes to queue for a slow edge. If the queue grows larger, the edge is disconnected. It then
- * reconnects and receives a snapshot.
+ * The maximum number of bytes to queue for a slow edge. If the queue grows larger than this, the edge is disconnected.
+ * It then reconnects and receives a snapshot.
  */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
@@ -64,7 +67,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
     refusedMs: 10_000,
     clock: context.clock,
   });
-  /** Identifies edges by their token, because they may share an address, but each has its own token. */
+  /** Identifies edges by their tokens. Edges may share an address, but each of them has a token of its own. */
   const authentication: Authentication<string> = async ({ request, event }) => {
     const { headers, socket } = request;
     const source = sourceGroup(context.sourceOf(request));
@@ -158,7 +161,8 @@ function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscr
 }
 
 /**
- * Records an edge's decisions in the audit log. The edge assigns their ids, so a repeated report is written only once.
+ * Records an edge's decisions in the audit log. The edge assigns their ids, so a decision that is reported more than
+ * once is written only once.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function recordEdgeDecisions(
@@ -190,7 +194,7 @@ export async function recordEdgeDecisions(
   await journal.transaction((tx) => tx.audit(...rows));
 }
 
-// Ended sessions are included, because an edge may report their decisions only after they have ended.
+// Ended sessions are included, because an edge may report a decision after its session has already ended.
 function ownerById(sessions: LiveIndex, id: string | undefined): Owner | undefined {
   if (id === undefined) return undefined;
   const session = sessions.byId(id)?.session;

@@ -1,8 +1,8 @@
 /**
- * Includes initial credentials in the response that opens a session, if the agent sent CSRs with its proof: the
- * certificates, the identity token, and the configuration if it is already available. Each credential is decided and
- * audited like a separate request. If a credential is refused or late, it is omitted. The agent then requests it and
- * learns the reason.
+ * Includes initial credentials in the response that opens a session, if the agent sent CSRs along with its proof. The
+ * credentials are the certificates, the identity token and, if it is already available, the configuration. Each of them
+ * is decided and audited as if it had been requested separately. A credential that is refused or late is omitted. The
+ * agent then requests it separately and learns the reason.
  */
 import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { type AuditAction, type AuditEvent, createAuditEvent, recordRefusal } from '../../audit/index.ts';
@@ -15,28 +15,28 @@ import type { TokenForm } from '../token/form.ts';
 import type { TokenContext } from '../token/identity-token.ts';
 import type { ConfigurationRoutesContext } from './configuration.ts';
 
-/** Dependencies for issuing the initial credentials. */
+/** The dependencies for issuing the initial credentials. */
 export interface InitialCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
 
-/** A newly opened session. */
+/** A session that was just opened, together with the form and the audit event of its exchange. */
 export interface OpenedSession {
   readonly live: Live;
   readonly form: TokenForm;
-  /** Audit event of the exchange, including its source address. */
+  /** The audit event of the exchange, including its source address. */
   readonly event: AuditEvent;
 }
 
-/** Credentials to include in the response. */
+/** The credentials to include in the response. */
 export type InitialCredentials = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
 
 /**
- * Maximum time to wait for the certificates, ms. Even under load, the agent must receive its session token before its
- * request times out.
+ * The maximum time to wait for the certificates, in milliseconds. Even under load, the agent must receive its session
+ * token before its request times out.
  */
 const CERTIFICATES_MS = 2_000;
 /**
- * Issues the initial credentials.
- * @param renewals slots for requests from sessions. If none is free, no credentials are issued.
+ * Issues the initial credentials of a session.
+ * @param renewals the slots for requests from sessions. If no slot is free, no credentials are issued.
  */
 export async function issueInitialCredentials(
   context: InitialCredentialsContext,
@@ -46,14 +46,14 @@ export async function issueInitialCredentials(
   if (live.ended) return {};
   const done = take(renewals, live);
   if (!done) return {};
-  /** Issues a credential. A refusal is recorded as if it had been sent to the client. */
+  /** Issues a single credential. A refusal is recorded as if it had been sent to the client. */
   const attempt = async <T>(action: AuditAction, issue: (event: AuditEvent) => Promise<T>): Promise<T | undefined> => {
     const { audit, clock, random } = context;
     const own = { ...createAuditEvent(action, event, clock, random), ...sessionMembers(live.session) };
     try {
       return await issue(own);
     } catch (thrown) {
-      // If the store is unavailable, the audit row is lost. This is acceptable, because access was not granted.
+      // If the store is unavailable, the audit row is lost. This is acceptable, because no access was granted.
       if (!own.written) await recordRefusal(audit, own, toMeshpassError(thrown)).catch(() => {});
       return undefined;
     }
@@ -78,7 +78,7 @@ export async function issueInitialCredentials(
     return {
       certificates: issued?.certificates,
       identity_token: token,
-      // Larger configurations are only served by their own route, which limits the number of concurrent responses.
+      // Larger configurations are served only by their own route, which limits the number of concurrent responses.
       ...(announced &&
         announced.content.length <= MAX_INITIAL_CONFIGURATION_BYTES && {
           configuration: { statement: announced.statement, content: announced.content.toString() },

@@ -11,13 +11,13 @@ import { type Principal, principalUnder } from '../session/session.ts';
 import type { SessionCaller } from './authenticate.ts';
 
 export interface KubernetesRoutesContext extends SessionContext {
-  /** Issues tokens for the API server. Undefined if workspaces have no access to it. */
+  /** Issues tokens for the API server. Undefined if workspaces do not have access to it. */
   readonly kubernetesTokens: KubernetesTokens | undefined;
 }
 
 /**
- * Rate limits per session and grant. An agent reuses a token for most of its lifetime, so it requests only one or two
- * every ten minutes.
+ * The rate limit for each session and grant. An agent reuses a token for most of its lifetime, so it only requests one
+ * or two every ten minutes.
  */
 const BURST = 10;
 const PER_SECOND = 1 / 30;
@@ -44,7 +44,7 @@ export function kubernetesRoutes(
       handler: async ({ caller: { live }, body: { grant }, event }) => {
         const principal = requirePrincipal(context, live, grant);
         const { namespace, serviceAccount } = principal;
-        // The grant is now known to exist, so it moves from the details to its own column.
+        // Now that the grant is known to exist, move it from the details to its own column in the audit log.
         const target = `system:serviceaccount:${namespace}:${serviceAccount}`;
         annotateEvent(event, { grant, target, detail: { grant: undefined } });
         if (!allowance.take(`${live.session.id} ${grant}`)) {
@@ -54,8 +54,8 @@ export function kubernetesRoutes(
           throw new MeshpassError('too_many_attempts', message, { retryAfter });
         }
         const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
-        // While waiting for Kubernetes, the session may have ended, or lost the grant or its roles. Its ServiceAccount
-        // is then deleted.
+        // While the broker was waiting for Kubernetes, the session may have ended, or it may have lost the grant or its
+        // roles. In that case, its ServiceAccount is deleted.
         requirePrincipal(context, live, grant);
         annotateEvent(event, {
           reason: 'API server token: the grant has Kubernetes roles.',
@@ -70,7 +70,7 @@ export function kubernetesRoutes(
 }
 
 /**
- * Returns the session's principal under a grant that has Kubernetes roles.
+ * Returns the session's principal for a grant that has Kubernetes roles.
  * @throws MeshpassError `session_closed`, `grant_unknown`, `kubernetes_off`, `kubernetes_not_granted`
  */
 function requirePrincipal(

@@ -1,4 +1,6 @@
-/** Routes for agents: opening a session, and requests from live sessions (docs/interfaces/protocol.md). */
+/**
+ * The routes that agents use to open a session and to send requests from a live session (docs/interfaces/protocol.md).
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel/index';
@@ -20,11 +22,11 @@ import { type ConfigurationRoutesContext, closeSlowReader, configurationRoutes }
 import { type InitialCredentialsContext, issueInitialCredentials } from './first-credentials.ts';
 import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
 
-/** Route settings (config.ts). */
+/** The settings for the routes (see config.ts). */
 export interface SessionRoutesConfig {
   readonly publicUrl: string;
   readonly tokenAudience: string;
-  /** Maximum number of concurrent exchanges for new sessions, in total and per source address. */
+  /** The maximum number of concurrent exchanges for new sessions, in total and per source address. */
   readonly maxExchanges: number;
   readonly maxExchangesPerSource: number;
 }
@@ -40,26 +42,29 @@ export interface SessionRoutesContext
   readonly connections: Connections;
   /** Authenticates requests by the session's token and key. */
   readonly session: Authentication<SessionCaller>;
-  /** Authenticates requests by the client's key only. */
+  /** Authenticates requests only by the client's key. */
   readonly key: Authentication<KeyCaller>;
 }
 
-/** Maximum number of concurrent token and certificate requests from live sessions. All other requests are quick. */
+/** The maximum number of concurrent token and certificate requests from live sessions. All other requests are quick. */
 const MAX_RENEWALS = 2_048;
 const RENEWALS_PER_SESSION = 16;
-/** Maximum form size of `POST /token`, bytes. Allows for the longest proof plus the other fields. */
+/** The maximum size of the `POST /token` form, in bytes. It leaves room for the longest proof plus the other fields. */
 const MAX_FORM = 32 * 1024;
-/** Maximum size of a refusal report for two sessions, bytes. Each kind has a host, a code and a few ids. */
+/**
+ * The maximum size of a refusal report for two sessions, in bytes. Each kind of refusal has a host, a code and a few
+ * ids.
+ */
 const MAX_REPORT = 64 * 1024;
 
-/** Maximum size of a lease request, bytes. The body is read before the proof in it can be verified. */
+/** The maximum size of a lease request, in bytes. The body has to be read before the proof in it can be verified. */
 const MAX_LEASE = MAX_LEASE_PROOF_LENGTH * 2 + 256;
 
 /** Creates the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   const { config, answers, connections, reportedRefusals, session, key } = context;
-  // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken only after the body has
-  // arrived, so slow senders do not occupy slots.
+  // The limits are separate, so that unauthenticated clients cannot starve live sessions. A slot is not taken until the
+  // body has arrived, so slow senders do not occupy slots.
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
   const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 

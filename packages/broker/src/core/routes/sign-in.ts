@@ -1,4 +1,4 @@
-/** Routes for the sign-ins of sessions, and for logout tokens from issuers (docs/identity/sign-in.md). */
+/** Routes for the sign-ins of sessions and for logout tokens from issuers (docs/identity/sign-in.md). */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Authorize, isSignInTrusted } from '@meshpass/access';
@@ -22,17 +22,25 @@ export interface SignInRoutesContext {
   readonly signIns: SignInContext;
   readonly session: Authentication<SessionCaller>;
   readonly verifyLogout: LogoutVerifier | undefined;
-  /** Ends the operator sessions that a logout affects. */
+  /** Ends the operator sessions that are affected by a logout. */
   readonly signOutOperators: (out: VerifiedLogout, origin: Origin) => Promise<void>;
 }
 
-/** Maximum body size of a sign-in, bytes. Allows for the longest ID token plus the other fields. */
+/**
+ * The maximum body size of a sign-in request, in bytes. It leaves room for the longest ID token plus the other fields.
+ */
 const MAX_BODY = MAX_ID_TOKEN_LENGTH + 1_024;
-/** Maximum number of concurrent verifications, in total and per session (sign-ins) or source address (logouts). */
+/**
+ * The maximum number of concurrent verifications, in total and per session (for sign-ins) or source address (for
+ * logouts).
+ */
 const SLOTS = { all: 256, each: 2 } as const;
-/** How long to wait for the store to reject a logout token before applying it anyway, ms. */
+/** How long the store has to reject a logout token before it is applied anyway, in milliseconds. */
 const STORE_PATIENCE_MS = 500;
-/** Burst size and rate (per second) for sign-ins, per session. Agents confirm twice per interval in the access file. */
+/**
+ * Limits sign-ins per session (burst size, and refill rate per second). Agents confirm a sign-in twice per interval
+ * that the access file sets.
+ */
 const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 
 /** Creates the routes for sign-ins and logouts. */
@@ -42,7 +50,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
   const attempts = createRateAllowance({ ...ATTEMPTS, clock: signIns.clock });
   const answer = (attestation: Attestation) => buildSignInsResponse(signIns, attestation);
-  /** Replay keys of logout tokens that are currently being stored. */
+  /** The replay keys of the logout tokens that are currently being stored. */
   const storing = new Set<string>();
   return [
     route({
@@ -79,7 +87,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
     route({
       at: 'POST /sign-in/backchannel-logout/:name',
       action: 'sign_in.logout',
-      // The token itself is the proof, so any sender may deliver it.
+      // The token itself is the proof, so it does not matter who delivers it.
       authentication: () => undefined,
       read: logoutForm,
       handler: async ({ body: token, params, event }) => {
@@ -105,8 +113,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
 }
 
 /**
- * Applies a logout token, unless the store already has it, because a repeated token must not end later sign-ins. A slow
- * store delays the logout only briefly.
+ * Applies a logout token, unless the store already has it, because a repeated token must not end later sign-ins. If the
+ * store is slow, the logout is only briefly delayed.
  */
 async function takeLogout(
   { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
@@ -124,11 +132,11 @@ async function takeLogout(
   );
   if (await Promise.race([isRepeated, pause(STORE_PATIENCE_MS, false, { ref: false })])) return await writing;
   await Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
-  // Response: OpenID Connect Back-Channel Logout 1.0 section 2.8.
+  // The response is defined in OpenID Connect Back-Channel Logout 1.0 section 2.8.
   await writing;
 }
 
-/** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer has none. */
+/** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer does not have one. */
 export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string): SignInOffer | undefined {
   const found = mesh.inForce() ? mesh.access().trust.issuers.find((one) => one.name === name) : undefined;
   if (!found?.signIn) return undefined;

@@ -1,4 +1,4 @@
-/** Builds the broker's responses to agents about their session and the mesh. */
+/** Builds the broker's responses to agents that ask about their session and the mesh. */
 import type { MeshInfo, ServicesResponse, SessionGrantInfo, SessionInfo } from '@meshpass/identity';
 import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { sha256Base64url } from '@meshpass/identity/hash';
@@ -6,7 +6,7 @@ import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/k
 import type { MeshState } from '../../mesh/index.ts';
 import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
-/** The part of the broker's configuration that agents receive. */
+/** The part of the broker's configuration that is sent to agents. */
 export interface ResponseConfig {
   readonly trustDomain: string;
   readonly edge: MeshInfo['edge'];
@@ -15,17 +15,17 @@ export interface ResponseConfig {
   readonly heartbeatSeconds: number;
 }
 
-/** Sources of the broker's responses to agents. */
+/** The data sources that the broker's responses to agents are built from. */
 export interface ResponseSources {
   readonly config: ResponseConfig;
-  /** Keys that verify the broker's statements to agents. */
+  /** Returns the keys that agents use to verify the broker's statements. */
   readonly statementKeys: () => readonly StatementKey[];
   readonly mesh: MeshState;
-  /** PEM bundle for verifying the Kubernetes API server. Defaults to the system roots. */
+  /** The CA bundle (PEM) for verifying the Kubernetes API server. Defaults to the system roots. */
   readonly kubernetesCa?: string | undefined;
 }
 
-/** Returns a description of the session for its agent. */
+/** Returns the description of a session that is sent to its agent. */
 export function sessionInfo({ config }: ResponseSources, session: Session): SessionInfo {
   return {
     id: session.id,
@@ -39,7 +39,9 @@ export function sessionInfo({ config }: ResponseSources, session: Session): Sess
   };
 }
 
-/** Returns the mesh's trust domain, roots, edge address and statement keys, and the contact for access requests. */
+/**
+ * Returns the mesh's trust domain, roots, edge address and statement keys, as well as the contact for access requests.
+ */
 export function meshInfo({ config, mesh, statementKeys }: ResponseSources): MeshInfo {
   const contact = mesh.inForce() ? mesh.access().contact : undefined;
   return {
@@ -52,7 +54,7 @@ export function meshInfo({ config, mesh, statementKeys }: ResponseSources): Mesh
   };
 }
 
-/** Returns the session's access to the Kubernetes API, or undefined if none of its grants include such access. */
+/** Returns the session's access to the Kubernetes API, or undefined if none of its grants include it. */
 export function kubernetesAccess(
   { mesh, kubernetesCa }: ResponseSources,
   session: Session,
@@ -66,16 +68,17 @@ export function kubernetesAccess(
   return { ...(kubernetesCa !== undefined && { certificate_authority: kubernetesCa }), grants };
 }
 
-/** Returns a version that changes whenever the response to `GET /services` changes. */
+/** Returns a version string that changes whenever the response to `GET /services` changes. */
 export function servicesVersion({ mesh }: Pick<ResponseSources, 'mesh'>, session: Session): string {
-  // Sort, because a restored session may have its principals in a different order.
+  // Sort the principals, because their order may change when a session is restored.
   const principals = session.principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
   return `${mesh.version()}/${sha256Base64url(JSON.stringify(principals)).slice(0, 16)}`;
 }
 
 /**
- * Builds the response to `GET /services`. Agents treat a missing grant or service as no longer granted.
- * @throws MeshpassError `kubernetes_unavailable` if no access file is in force
+ * Builds the response to `GET /services`. If a grant or service is missing from it, agents assume that it is no longer
+ * granted.
+ * @throws MeshpassError `kubernetes_unavailable` if no access file is in effect
  */
 export function buildServicesResponse(answers: ResponseSources, session: Session): ServicesResponse {
   answers.mesh.access();

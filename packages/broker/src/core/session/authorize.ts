@@ -1,4 +1,4 @@
-/** Decides from an attestation and the access file whether a session may open, and with which grants. */
+/** Decides, based on an attestation and the access file, whether a session may be opened and which grants it gets. */
 import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
@@ -10,37 +10,40 @@ import { computeEntitlement, type Entitlement } from './entitlement.ts';
 import { withoutLosses } from './known-losses.ts';
 import { grantsOf, principalOf, type Session } from './session.ts';
 
-/** Maximum number of grants listed in an error message. */
+/** The maximum number of grants to list in an error message. */
 const MAX_NAMED = 3;
-/** Maximum length of the approver list of each grant, characters. */
+/** The maximum length of each grant's approver list in an error message, in characters. */
 const MAX_APPROVERS = 80;
 
 export interface AuthorizeRequest {
   readonly attestation: Attestation;
-  /** Value of `Losses.now` before the proof was verified. */
+  /** The value that `Losses.now` returned before the proof was verified. */
   readonly lossCount: number;
-  /** Thumbprint of the key that the session will be bound to. */
+  /** The thumbprint of the key that the session will be bound to. */
   readonly jkt: string;
-  /** Identifies a single-use proof, so that it cannot be replayed. */
+  /** The replay key of a single-use proof, which prevents the proof from being used twice. */
   readonly replay?: ReplayKey | undefined;
   readonly event: AuditEvent;
 }
 
-/** An authorized session. `access` and `checked` let the caller detect changes between the decision and the opening. */
+/**
+ * A session that has been authorized but not opened yet. `access` and `checked` let the caller detect changes that
+ * happen in between.
+ */
 export interface AuthorizedSession {
   readonly session: Session;
-  /** The session token. The broker does not keep it, only its hash. */
+  /** The session token. The broker stores only its hash. */
   readonly token: string;
   /** The access file that the decision was based on. */
   readonly access: Access;
-  /** Value of `Losses.now` at the time of the decision. */
+  /** The value that `Losses.now` returned when the decision was made. */
   readonly checked: number;
 }
 
 /**
  * Decides which grants the attested workspace receives, and prepares its session.
- * @throws MeshpassError `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in force), and
- *   the errors of withoutLosses()
+ * @throws MeshpassError `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in effect),
+ *   and the errors of withoutLosses()
  */
 export async function authorizeSession(context: SessionContext, request: AuthorizeRequest): Promise<AuthorizedSession> {
   const { event, replay } = request;
@@ -52,7 +55,8 @@ export async function authorizeSession(context: SessionContext, request: Authori
   const checked = losses.now();
   const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
     async (denied: unknown) => {
-      // A refusal also uses up a single-use proof. Otherwise, a stolen proof could cause any number of refusals.
+      // Rejected requests also use up the single-use proof. Otherwise, a stolen proof could be replayed to cause any
+      // number of refusals.
       if (replay) await context.journal.transaction((tx) => tx.once(replay));
       throw denied;
     },
@@ -69,7 +73,7 @@ async function decide(
 ): Promise<{ readonly session: Session; readonly reason: string }> {
   const now = toUnixSeconds(clock);
   const entitled = computeEntitlement(authorize, { attestation, openedAt: now }, access, now);
-  // Jobs of any repository can present a valid proof, but must not learn the contact or which grants exist.
+  // Jobs from any repository can present a valid proof, so the error must not reveal the contact or which grants exist.
   const isKnown = entitled.denied === undefined && isPerson(attestation, access, now);
   const contact = isKnown ? access.contact : undefined;
   if (entitled.grants.size === 0 && entitled.signIns) throw signInRequired(entitled);
@@ -94,7 +98,10 @@ async function decide(
   };
 }
 
-/** Builds the error for a caller with a proven identity but without a grant. It lists grants that need an approval. */
+/**
+ * Builds the error for a caller who has proven their identity but has no grant. It lists the grants that would require
+ * an approval.
+ */
 function noGrant({ requestable, refusals }: Entitlement, contact: string | undefined): MeshpassError {
   const names = requestable.map(({ grant }) => grant.name);
   const approvals = requestable
@@ -112,7 +119,7 @@ function noGrant({ requestable, refusals }: Entitlement, contact: string | undef
   });
 }
 
-/** Builds the error for a developer who only needs to sign in. It lists the issuers where the developer can do so. */
+/** Builds the error for a developer who only needs to sign in. It lists the issuers where they can do so. */
 function signInRequired({ signIns = [], refusals }: Entitlement): MeshpassError {
   const issuers = [...new Set(signIns.map(({ issuer }) => issuer))];
   return new MeshpassError(

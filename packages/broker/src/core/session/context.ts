@@ -1,4 +1,4 @@
-/** Shared dependencies of the code that opens, widens, narrows and ends sessions. */
+/** The dependencies shared by the code that opens, widens, narrows and ends sessions. */
 import type { Authorize } from '@meshpass/access';
 import type { Losses } from '../../attest/index.ts';
 import type { AuditContext, Journal } from '../../audit/index.ts';
@@ -24,14 +24,14 @@ export interface SessionContext {
   readonly revocations: Revocations;
   readonly denies: DenialPredicate;
   readonly trustDomain: string;
-  /** Lease duration, seconds. */
+  /** The lease duration, in seconds. */
   readonly leaseSeconds: number;
-  /** Lifetime of identity tokens, seconds. */
+  /** The lifetime of identity tokens, in seconds. */
   readonly tokenSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly onClosed: (cause: CloseCause) => void;
-  /** Called for each grant that a session gains, after the gain was stored. */
+  /** Called once for each grant that a session gains, after the gain has been stored. */
   readonly onGained: (live: Live, cause: GainCause) => void;
   readonly onFailure: (cause: unknown) => void;
 }

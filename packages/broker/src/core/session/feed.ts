@@ -1,4 +1,7 @@
-/** Streams events to edges: first a snapshot of the live sessions, then each change as it happens, and heartbeats. */
+/**
+ * Streams events to the edges: first a snapshot of the live sessions, then every change as it happens, along with
+ * regular heartbeats.
+ */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
@@ -10,13 +13,13 @@ import type { ControlChannel } from '../channel/control.ts';
 import type { LiveIndex } from './live.ts';
 import { grantsOf, type Session, sessionExpiry } from './session.ts';
 
-/** Receives the events of a subscription in order. Must not block or throw. */
+/** Receives the events of a subscription in order. Listeners must not block or throw. */
 export type FeedListener = (event: EdgeEvent) => void;
 
 export interface Subscription {
   /** Whether to include notices and configurations for agents. */
   readonly control?: boolean;
-  /** Whether to include announcements of tunnels that other edges are about to close. */
+  /** Whether to include announcements about tunnels that other edges are about to close. */
   readonly draining?: boolean;
 }
 
@@ -24,16 +27,17 @@ export type Feed = ReturnType<typeof createFeed>;
 
 const BEAT_MS = 2_000;
 /**
- * Number of notices to sign before yielding to other work. The events that cut access are sent before the notices, and
- * signing must not delay them.
+ * The number of notices to sign before yielding to other work. Events that revoke access are sent before the notices,
+ * and must not be delayed by signing.
  */
 const NOTICES_AT_ONCE = 20;
 
 /**
- * Creates the event feed for edges.
- * @param statements source of the broker's signed statements to agents. Edges with control connections deliver them.
- * @param isLeader returns whether this process is known to be the active broker. If not, the feed stops its heartbeat,
- *   so that edges try another broker, but it still reports ended sessions.
+ * Creates the event feed for the edges.
+ * @param statements the source of the signed statements that the broker sends to agents. Edges that have control
+ *   connections deliver them.
+ * @param isLeader returns whether this process is known to be the active broker. If it is not, the feed stops sending
+ *   heartbeats, so that the edges try another broker, but it still reports sessions that have ended.
  */
 export function createFeed(
   live: LiveIndex,
@@ -54,7 +58,7 @@ export function createFeed(
     noticing = notices.length > 0 ? setImmediate(tellNotices) : undefined;
     for (const { id, cause } of now) tell({ type: 'notice', id, statement: statements.ended(id, cause) }, 'control');
   };
-  /** Last configuration statement sent for each grant set. */
+  /** The last configuration statement that was sent for each grant set. */
   const told = new Map<string, string>();
   const tellConfiguration = (session: Session) => {
     const found = statements.announced(session);
@@ -72,9 +76,9 @@ export function createFeed(
   beat.unref();
   return {
     /**
-     * Subscribes a listener. It receives a snapshot once an access file is in force, and then every event in order. A
-     * snapshot from before that time would tell edges that no session has access.
-     * @returns a function that ends the subscription
+     * Subscribes a listener. As soon as an access file is in effect, the listener receives a snapshot and then every
+     * event in order. Without an access file, the snapshot would tell the edges that no session has access.
+     * @returns a function that cancels the subscription
      */
     subscribe: (listener: FeedListener, wanted: Subscription = {}) => {
       const begin = () => {
@@ -109,11 +113,12 @@ export function createFeed(
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
     /**
-     * Forwards an edge's announcement that it is about to close the tunnels of these sessions. The announcement does
-     * not need a proof, because its only effect is that agents open other tunnels.
+     * Forwards an edge's announcement that it is about to close the tunnels of these sessions. No proof is needed,
+     * because the announcement only causes agents to open other tunnels.
      */
     draining: (sessions: readonly DrainingTunnels[]) => {
-      // Include each session only once. Otherwise, a malicious edge could make other edges flood an agent.
+      // Include each session only once. Otherwise, a malicious edge could make other edges flood an agent with
+      // messages.
       const known = new Map(
         sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
       );

@@ -1,6 +1,6 @@
 /**
- * Applies losses that GitHub reported (attest/github/losses.ts) to attestations: when a session opens, while it is
- * live, and before it gains a grant.
+ * Applies the losses that GitHub has reported (see attest/github/losses.ts) to attestations when a session is opened,
+ * while it is live, and before it gains a grant.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { attestationFacts, type Fact, type Losses, withoutFacts } from '../../attest/index.ts';
@@ -10,8 +10,8 @@ import type { Session } from './session.ts';
 
 /**
  * Removes recently lost teams and roles from an attestation, because some of GitHub's servers may still report them.
- * @param lossCount value of `Losses.now` before the proof was verified
- * @param trusted organization whose Codespaces the access file trusts
+ * @param lossCount the value that `Losses.now` returned before the proof was verified
+ * @param trusted the organization whose Codespaces the access file trusts
  * @throws MeshpassError `issuer_unavailable` if a relevant fact changed while GitHub was being queried,
  *   `workspace_not_available`, `workspace_not_trusted`
  */
@@ -43,7 +43,7 @@ export function withoutLosses(
 }
 
 /**
- * Applies the losses since a session opened. Losing a team or role does not end the session.
+ * Applies the losses that have occurred since a session opened. Losing a team or a role does not end the session.
  * @returns the remaining attestation, whether any fact was lost, and, if the session must end, the cause and details
  */
 export function applyLosses(losses: Losses, { attestation, openedAt }: Session, trusted: string | undefined) {
@@ -54,7 +54,7 @@ export function applyLosses(losses: Losses, { attestation, openedAt }: Session, 
   return { attestation: withoutFacts(attestation, lost), isLess: lost.length > 0, ended: cause && { cause, detail } };
 }
 
-/** Cause with which a session ends when it loses a fact of this kind. Undefined if the session continues. */
+/** Why a session ends when it loses a fact of this kind, or undefined if the session continues. */
 const ENDS: Readonly<Record<Fact['kind'], CloseCause | undefined>> = {
   codespace: 'workspace_stopped',
   job: 'job_ended',
@@ -64,8 +64,8 @@ const ENDS: Readonly<Record<Fact['kind'], CloseCause | undefined>> = {
 };
 
 /**
- * Returns the attestation to use for deciding whether a live session gains grants. Teams and roles that are lost or
- * unsettled are removed.
+ * Returns the attestation that determines whether a live session gains grants. It does not include teams and roles that
+ * are lost or unsettled.
  * @returns undefined if the session's workspace or its developer's membership is lost or unsettled
  */
 export function settledAttestation(

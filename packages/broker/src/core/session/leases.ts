@@ -1,8 +1,8 @@
 /**
- * Keeps leases in memory, so that heartbeats do not write to the store. After an outage, the broker cannot know which
- * agents were silent, so it renews every lease with a grace period, but only once. If the broker restarts again before
- * a session has sent a heartbeat, the session keeps its lease end, except that its agent always gets enough time to
- * send a heartbeat. So repeated restarts or an unstable store cannot keep a dead session alive.
+ * Keeps leases in memory, so that heartbeats do not have to be written to the store. After an outage, the broker cannot
+ * tell which agents were silent, so it extends every lease by a grace period, but only once. If the broker restarts
+ * again before a session has sent a heartbeat, the lease is not extended again, except that the agent always gets
+ * enough time to send a heartbeat. Repeated restarts or an unstable store therefore cannot keep a dead session alive.
  */
 import { type Journal, retryUntilStored } from '../../audit/index.ts';
 import { type Clock, timestamp, toUnixSeconds } from '../../base/index.ts';
@@ -10,7 +10,7 @@ import type { Store } from '../../store/index.ts';
 import { END_GRACE } from '../statements.ts';
 import type { Live, LiveIndex } from './live.ts';
 
-/** Lease and heartbeat durations, seconds. */
+/** The durations of leases and heartbeats, in seconds. */
 export interface LeaseTerms {
   readonly leaseSeconds: number;
   readonly restartGraceSeconds: number;
@@ -19,14 +19,14 @@ export interface LeaseTerms {
 
 /**
  * Renews a session's lease after a heartbeat from its agent. The store records which sessions have sent a heartbeat
- * since the restart.
- * @param saidAt time of the heartbeat, Unix seconds
+ * since the last restart.
+ * @param saidAt the time of the heartbeat, in Unix seconds
  */
 export type RenewLease = (live: Live, saidAt: number) => void;
 
 export interface LeaseContext {
   readonly journal: Journal;
-  /** Called when a write to the store fails. The write is then retried. */
+  /** Called when a write to the store fails. The write is retried afterwards. */
   readonly onFailure: (cause: unknown) => void;
   readonly store: Pick<Store, 'onLeaderAgain'>;
   readonly live: LiveIndex;
@@ -34,17 +34,20 @@ export interface LeaseContext {
   readonly terms: LeaseTerms;
 }
 
-/** Number of heartbeat intervals that an agent gets to report back after an outage. */
+/** The number of heartbeat intervals that an agent has to report back after an outage. */
 const BEATS_TO_SPEAK = 2;
 
-/** Minimum rate at which the broker serves returning agents, per second. istiod can sign certificates at this rate. */
+/**
+ * The number of returning agents per second that the broker can always serve, because istiod can sign certificates at
+ * this rate.
+ */
 const RETURNING_PER_SECOND = 60;
 
 /**
- * Returns when a lease ends that could not be renewed because of an outage, Unix seconds.
- * @param sessions number of sessions that are restored together. All of them need time to send a heartbeat.
- * @param givenBefore lease end that was set after the previous outage, Unix seconds; undefined if the session has sent
- *   a heartbeat since then
+ * Returns the new end of a lease that could not be renewed during an outage, in Unix seconds.
+ * @param sessions the number of sessions that are restored at the same time. All of them need time to send a heartbeat.
+ * @param givenBefore the lease end that was set after the previous outage, in Unix seconds, or undefined if the session
+ *   has sent a heartbeat since then
  */
 export function leaseEndAfterOutage(
   now: number,
@@ -57,10 +60,10 @@ export function leaseEndAfterOutage(
   return Math.max(givenBefore, now + BEATS_TO_SPEAK * terms.heartbeatSeconds);
 }
 
-/** Creates the function that renews leases. Leases are also extended when the broker regains its leadership. */
+/** Creates the function that renews leases. Leases are also extended whenever this broker becomes the leader again. */
 export function createLeases(context: LeaseContext): RenewLease {
   const { store, live, clock, terms } = context;
-  // Extend all leases, because agents could not renew them while the broker's leadership was uncertain.
+  // Extend all leases, because agents could not renew them while it was uncertain whether this broker was the leader.
   store.onLeaderAgain(() => {
     const all = [...live.all()];
     for (const one of all) {
@@ -77,7 +80,10 @@ export function createLeases(context: LeaseContext): RenewLease {
   };
 }
 
-/** Records for the next broker process that all open sessions have received their grace period. */
+/**
+ * Records that all open sessions have received their grace period, so that the next broker process does not grant it
+ * again.
+ */
 export async function recordGracePeriod(store: Store, until: number): Promise<void> {
   await store.db
     .updateTable('sessions')

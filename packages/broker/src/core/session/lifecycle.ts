@@ -1,7 +1,7 @@
 /**
- * Opens and closes sessions. A new session replaces the previous session of its workspace. Each change is applied in
- * memory, in the store (with its audit row), at the edges and in the mesh. narrow.ts removes grants, and widen.ts adds
- * them.
+ * Opens and closes sessions. A new session replaces the previous session of the same workspace. Each change is applied
+ * in memory, in the store (together with its audit row), at the edges and in the mesh. Grants are removed in narrow.ts
+ * and added in widen.ts.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
@@ -23,25 +23,29 @@ import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
 import type { WithPendingCuts } from './write-queue.ts';
 
-/** A session to open. */
+/** A session that is about to be opened. */
 export interface PendingSession {
   /** The session, which is authorized but not live yet. */
   readonly session: Session;
-  /** Marks a single-use proof as used, so that it is accepted only once. */
+  /** Identifies the single-use proof to mark as used, so that it is accepted only once. */
   readonly replay?: ReplayKey | undefined;
-  /** Audit event of the decision to open the session. */
+  /** The audit event for the decision to open the session. */
   readonly event: AuditEvent;
-  /** Called as soon as the session is live, even if its opening was refused because the store's response was lost. */
+  /**
+   * Called as soon as the session is live, even if opening it was reported as failed because the store's response was
+   * lost.
+   */
   readonly onLive: (live: Live) => void;
 }
 
 /**
- * Opens a session and ends the previous session of its workspace in one transaction, so that a workspace never has two
- * sessions or none. The session is live once it is stored. Must be called in the workspace's turn (write-queue.ts).
+ * Opens a session and ends the previous session of its workspace in a single transaction, so that a workspace never has
+ * two sessions or none. The session is live as soon as it has been stored. Must be called during the workspace's turn
+ * (see write-queue.ts).
  *
- * @throws MeshpassError `workspace_not_owned`, `proof_replayed`, `store_unavailable`, `overloaded`. A refusal means that
- *   nothing has changed, unless the store's response was lost. In that case, the unused session ends when its
- *   lease expires, or when its workspace opens another session.
+ * @throws MeshpassError `workspace_not_owned`, `proof_replayed`, `store_unavailable`, `overloaded`. An error means that
+ *   nothing has changed, unless the store's response was lost. In that case, the unused session ends when its lease
+ *   expires or when its workspace opens another session.
  */
 export async function openSession(
   context: SessionContext,
@@ -66,7 +70,7 @@ export async function openSession(
       tx.write(ADD_PRINCIPALS, ...principalRows(session));
     },
     written: () => {
-      // The previous session may already have ended during the write.
+      // The previous session may have ended while this write was in progress.
       if (previous && !previous.ended) end(context, previous, 'replaced');
       context.live.add(live);
       context.feed.admit(session);
@@ -77,14 +81,17 @@ export async function openSession(
   return live;
 }
 
-/** Replaces a live session's principals in memory, and notifies the edges and any waiting request. */
+/**
+ * Replaces a live session's principals in memory, and notifies the edges and any request that is waiting for the
+ * session's configuration.
+ */
 export function replacePrincipals(
   { feed }: Pick<SessionContext, 'feed'>,
   live: Live,
   principals: readonly Principal[],
 ): void {
   live.session = { ...live.session, principals };
-  // The cached identity token lists the grants, so it is outdated.
+  // The cached identity token lists the session's grants, so it is now outdated.
   delete live.identityToken;
   feed.admit(live.session);
   live.waiting?.look();
@@ -93,18 +100,18 @@ export function replacePrincipals(
 /** Why a session is closed, and which request caused it. */
 export interface CloseRequest {
   readonly cause: CloseCause;
-  /** Address of the caller, if a request caused the session to close. */
+  /** The caller's address, if a request caused the session to be closed. */
   readonly source?: string | undefined;
   readonly requestId?: string | undefined;
   readonly detail?: Record<string, unknown> | undefined;
 }
 
 /**
- * Closes a session. Before the first await, the session's requests are already refused, and the updates to the edges
- * and the mesh are queued. The end is then written to the store with its audit row. The write is retried until it
- * succeeds.
+ * Closes a session. Even before the first await, the session's requests are rejected, and the updates to the edges and
+ * the mesh are queued. The end of the session is then written to the store together with its audit row. The write is
+ * retried until it succeeds.
  *
- * @returns after the end was stored; immediately if the session had already ended
+ * @returns a promise that resolves once the end has been stored, or immediately if the session had already ended
  */
 export async function closeSession(context: SessionContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
@@ -114,8 +121,8 @@ export async function closeSession(context: SessionContext, live: Live, request:
 }
 
 /**
- * Replaces the attestation of a live session. Callers must then call touch(), to remove the grants that depended on the
- * previous attestation.
+ * Replaces the attestation of a live session. The caller must then call touch() to remove any grants that depended on
+ * the previous attestation.
  */
 export function replaceAttestation(live: Live, attestation: Attestation): void {
   live.session = { ...live.session, attestation };
@@ -126,7 +133,7 @@ export function workspaceKey({ session }: Live): string {
   return session.attestation.workspace.key;
 }
 
-/** Prepares the store changes that end a session. */
+/** Prepares the changes that end a session in the store. */
 function closing(context: SessionContext, live: Live, request: CloseRequest): CollectChanges {
   const { session } = live;
   const denied = context.denies(request.cause);
@@ -144,7 +151,7 @@ function closing(context: SessionContext, live: Live, request: CloseRequest): Co
   };
 }
 
-/** Ends the session in memory, so that its requests are refused immediately, and notifies the edges and the mesh. */
+/** Ends the session in memory, so that its requests are rejected immediately, and notifies the edges and the mesh. */
 function end(context: SessionContext, live: Live, cause: CloseCause): void {
   const now = toUnixSeconds(context.clock);
   const { id } = live.session;
@@ -164,10 +171,10 @@ function end(context: SessionContext, live: Live, cause: CloseCause): void {
 }
 
 /**
- * Returns the principals that may have a valid SVID. If a certificate was never requested for a principal, it does not
- * need to be revoked.
+ * Returns the principals that may have a valid SVID. Principals for which a certificate was never requested do not need
+ * to be revoked.
  * @param denied whether the mesh denies the principals until their SVIDs expire
- * @param only limits the result to grants for which this function returns true
+ * @param only returns whether to include a grant's principal. By default, all principals are included.
  */
 export function revokedPrincipals(
   live: Live,
@@ -182,7 +189,10 @@ export function revokedPrincipals(
   });
 }
 
-/** Compares users by their id at the issuer, because a login can change and later belong to someone else. */
+/**
+ * Checks whether two sessions belong to the same user. Users are compared by their id at the issuer, because a login
+ * can change and later belong to someone else.
+ */
 function sameSubject({ attestation: a }: Session, { attestation: b }: Session): boolean {
   return a.issuer === b.issuer && a.subject === b.subject;
 }

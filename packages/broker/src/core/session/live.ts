@@ -1,76 +1,87 @@
 /**
- * In-memory index of live sessions. Every request is checked against it. The store contains the same sessions, so that
- * they survive a restart.
+ * An in-memory index of the live sessions. Every request is checked against it. The sessions are also kept in the
+ * store, so that they survive a restart.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { identityMembers } from '../../audit/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import { type Session, sessionExpiry } from './session.ts';
 
-/** Lifetime of a principal's SVIDs. All times are Unix seconds. */
+/** How long a principal's SVIDs are valid. All times are in Unix seconds. */
 export interface SvidLifetime {
-  /** Latest possible expiry of any SVID. */
+  /** The latest time at which any of the SVIDs can expire. */
   until: number;
-  /** Latest possible expiry that is recorded in the store. Certificates never outlive it. */
+  /** The latest possible expiry that has been recorded in the store. No certificate outlives it. */
   recorded: number;
-  /** Expiry of the last SVID. After a restart, the latest possible expiry. Absent if none has been issued. */
+  /**
+   * When the most recent SVID expires. After a restart, this is the latest possible expiry. Absent if no SVID has been
+   * issued.
+   */
   certified?: number;
-  /** SHA-256 of the last SVID's root, hex. Absent if the SVID was issued before this process started. */
+  /**
+   * The SHA-256 hash of the root of the most recent SVID, in hex. Absent if that SVID was issued before this process
+   * started.
+   */
   root?: string;
 }
 
 /** A live session and its in-memory state. */
 export interface Live {
-  /** Never modified in place. The object is replaced when the session loses or gains a grant. */
+  /** The session. This object is never modified in place, but replaced whenever the session loses or gains a grant. */
   session: Session;
-  /** When the lease expires, Unix seconds. */
+  /** When the lease expires, in Unix seconds. */
   leaseUntil: number;
-  /** Whether the lease was extended after a broker outage and the agent has not sent a heartbeat since then. */
+  /** Whether the lease was extended after a broker outage and the agent has not sent a heartbeat since. */
   awaitingHeartbeat: boolean;
-  /** SVID lifetimes by SPIFFE id. An entry is added with the first certificate request. */
+  /**
+   * The lifetimes of the session's SVIDs, keyed by SPIFFE id. An entry is added when a certificate is first requested.
+   */
   readonly svids: Map<string, SvidLifetime>;
   /** Set once, when the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
-  /** Aborts pending work for the session when it ends. */
+  /** Aborts any pending work for the session when it ends. */
   readonly abort: AbortController;
-  /** Request that is waiting for the session's first configuration. Call `look` after the grants have changed. */
+  /**
+   * The request that is waiting for the session's first configuration, if any. Call `look` after the grants have
+   * changed.
+   */
   waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
-  /** Issuers whose lapsed sign-ins have already been handled. */
+  /** The issuers whose lapsed sign-ins have already been handled. */
   lapsedSignIns?: Set<string> | undefined;
-  /** Cached identity token. It is reused while more than half of its lifetime remains. */
+  /** The cached identity token, which is reused while more than half of its lifetime remains. */
   identityToken?: {
     readonly token: string;
-    /** Id of the key that signed the token. The key may have been removed since then. */
+    /** The id of the key that signed the token. That key may have been removed in the meantime. */
     readonly kid: string;
     readonly expiresAt: number;
     readonly freshUntil: number;
   };
 }
 
-/** Creates the state of a live session. */
+/** Creates the in-memory state of a live session. */
 export function createLiveSession(session: Session, lease: Pick<Live, 'leaseUntil' | 'awaitingHeartbeat'>): Live {
   return { session, ...lease, svids: new Map(), abort: new AbortController() };
 }
 
-/** An ended session. It is remembered for a while, so that refusals can state why it ended. */
+/** A session that has ended. It is remembered for a while, so that error responses can state why it ended. */
 export interface EndedSession {
   readonly id: string;
   readonly cause: CloseCause;
   readonly owner: Owner;
-  /** Thumbprint of the session's key. */
+  /** The thumbprint of the session's key. */
   readonly jkt: string;
-  /** Key of the session's workspace. */
+  /** The key of the session's workspace. */
   readonly workspace: string;
 }
 
-/** Identity of a session's owner in the audit log. */
+/** The identity of a session's owner, as it appears in the audit log. */
 export interface Owner {
   readonly identity: ReturnType<typeof identityMembers>;
-  /** Grant names by SPIFFE id. */
+  /** The names of the session's grants, keyed by SPIFFE id. */
   readonly grants: ReadonlyMap<string, string>;
 }
 
-/** Returns the identity of a session's owner for the audit log. */
+/** Returns the identity of a session's owner, as it appears in the audit log. */
 export function ownerOf({ attestation, principals }: Session): Owner {
   return {
     identity: identityMembers(attestation),
@@ -83,27 +94,29 @@ export function sessionMembers({ id, attestation }: Session) {
   return { sessionId: id, ...identityMembers(attestation) };
 }
 
-/** Builds the error with which requests for an ended session are refused. */
+/** Builds the error that is returned for requests of an ended session. */
 export function sessionClosedError(cause: CloseCause): MeshpassError {
   return new MeshpassError('session_closed', `The session has ended: ${CLOSE_EXPLANATIONS[cause]}. Open a new one.`);
 }
 
 /**
  * Throws if the session has ended, its last grant has expired, or its lease has lapsed.
- * @param now Unix seconds
+ * @param now the current time, in Unix seconds
  * @throws MeshpassError `session_closed`
  */
 export function requireLiveSession({ session, leaseUntil, ended }: Live, now: number): void {
   if (ended) throw sessionClosedError(ended.cause);
-  // The sweep runs only four times per second, so sessions that have lapsed since then must be refused here.
+  // The sweep runs only four times per second, so sessions that have lapsed since the last sweep must be rejected here.
   if (sessionExpiry(session) <= now) throw sessionClosedError('expired');
   if (leaseUntil <= now) throw sessionClosedError('lease_lapsed');
 }
 
-/** Number of ended sessions to remember, so that refusals can state the cause instead of `session_unknown`. */
+/**
+ * The number of ended sessions to remember, so that error responses can state the cause instead of `session_unknown`.
+ */
 const REMEMBERED = 10_000;
 
-/** Index of live sessions by token, id and workspace. It also contains recently ended sessions. */
+/** An index of the live sessions by token, id and workspace. It also contains sessions that ended recently. */
 export type LiveIndex = ReturnType<typeof createLiveIndex>;
 
 /** Creates an empty index of live sessions. */
@@ -111,7 +124,7 @@ export function createLiveIndex() {
   const byId = new Map<string, Live>();
   const byToken = new Map<string, Live>();
   const byWorkspace = new Map<string, Live>();
-  /** Recently ended sessions, by token and by id. */
+  /** Sessions that ended recently, keyed by both their token hash and their id. */
   const ended = new Map<string, EndedSession>();
   return {
     byToken: (hash: string) => byToken.get(hash),

@@ -1,4 +1,4 @@
-/** Removes or shortens grants of live sessions. widen.ts adds grants. */
+/** Removes or shortens grants of live sessions. Grants are added in widen.ts. */
 import { auditRow, createAuditEvent } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
@@ -10,13 +10,13 @@ import { type Live, sessionMembers } from './live.ts';
 import { limitRows, revokedRows } from './rows.ts';
 
 /**
- * Removes or shortens grants of a live session. Closes the session if none are left. Memory, the edges and the mesh's
- * queue are updated before the first await.
+ * Removes or shortens grants of a live session, and closes the session if no grants are left. Memory, the edges and the
+ * mesh's queue are updated before the first await.
  *
- * @param ends end of each grant that the session keeps, Unix seconds. An end that is later than the current one has no
- *   effect.
- * @param why cause of the change, and its reason as text for the audit log
- * @returns after the change was stored
+ * @param ends when each grant that the session keeps ends, in Unix seconds. A time that is later than the grant's
+ *   current end has no effect.
+ * @param why the cause of the change, and its reason as it appears in the audit log
+ * @returns a promise that resolves once the change has been stored
  */
 export async function narrowSession(
   context: SessionContext,
@@ -50,7 +50,7 @@ export async function narrowSession(
       cause,
       lost: names,
       shorter: shorter.map(({ grant, until }) => ({ name: grant, until })),
-      // For lost grants that were gained after the session opened, record the cause of the gain.
+      // If a lost grant was gained after the session opened, also record why it was gained.
       ...(gained.length > 0 && { gained: Object.fromEntries(gained.map((one) => [one.grant, one.gained!.cause])) }),
       ...undeniedDetail(revoked),
     },

@@ -1,8 +1,8 @@
 /**
- * Records refusals that only a workspace's own Envoy saw, because no other hop reports them. Each refusal gets an audit
- * row with the session id, or shares a row with other refusals of its kind, so that an operator can look up the text of
- * a refusal. Reports are unverified. They are marked as such, never affect a decision, and are limited to a number of
- * rows per session. Refusals that are waiting for a row are still counted.
+ * Records refusals that were seen only by the workspace's own Envoy, because no other hop reports them. Each refusal
+ * gets an audit row with the session id, or shares a row with other refusals of the same kind, so that an operator can
+ * look up the text of a refusal. Reports are unverified. They are marked as such, they never affect a decision, and the
+ * number of rows per session is limited. Refusals that are waiting for a row are still counted.
  */
 import type { RefusalReportRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
 import { MAX_REPORTED_IDS, MAX_REPORTED_REFUSALS } from '@meshpass/identity/refusal-report';
@@ -19,7 +19,7 @@ import type { MeshState } from '../../mesh/index.ts';
 import type { Live, LiveIndex } from './live.ts';
 import { grantsOf } from './session.ts';
 
-/** Collects refusal reports for the audit log. */
+/** Collects reports of refused requests for the audit log. */
 export type RefusalCollector = ReturnType<typeof createRefusalCollector>;
 
 export interface RefusalCollectorContext {
@@ -27,27 +27,33 @@ export interface RefusalCollectorContext {
   readonly random: Random;
   readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
   readonly ruleOf: AuditContext['ruleOf'];
-  /** Returns a recently ended session by its id. */
+  /** Looks up a recently ended session by its id. */
   readonly ended: LiveIndex['endedById'];
 }
 
-/** Row limits per session and for all sessions. */
+/** The limits on audit rows, for each session and for all sessions together. */
 const SESSION_ROWS = { burst: 20, perSecond: 1 / 30 };
 const ALL_ROWS = { burst: 1_000, perSecond: 10 };
-/** Maximum number of kinds that can wait for a row, per session and in total. Any further kinds share one count. */
+/**
+ * The maximum number of kinds of refusals that can wait for a row, per session and in total. Any further kinds share a
+ * single count.
+ */
 const SESSION_KINDS = MAX_REPORTED_REFUSALS;
 const ALL_KINDS = 20_000;
 
-/** Refusals to count. The kind is empty if the count covers more than one kind. */
+/** Refusals to be counted. The kind is empty if the count covers more than one kind. */
 type Counted = Kind & Pick<ReportedRefusal, 'count' | 'ids'>;
 type Kind = Partial<Omit<ReportedRefusal, 'count' | 'ids'>>;
 
 interface Sum {
-  /** Session that reported the refusals. Its row limit applies. */
+  /** The session that reported the refusals. Its row limit applies. */
   readonly live: Live;
-  /** Session whose requests were refused: the reporting session, or the previous session of its workspace. */
+  /**
+   * The session whose requests were refused. This is either the reporting session or an earlier session of its
+   * workspace.
+   */
   readonly sessionId: string;
-  /** Empty if the sum covers more than one kind. */
+  /** The kind of refusal. Empty if the sum covers more than one kind. */
   readonly kind: Kind;
   readonly origin: Origin;
   readonly since: number;
@@ -60,7 +66,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
   const { clock, random, mesh } = context;
   const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
-  /** Sums by reporting session, then by kind. */
+  /** The sums that are waiting for an audit row, by reporting session and then by kind. */
   const waiting = new Map<string, Map<string, Sum>>();
   let kinds = 0;
 
@@ -85,7 +91,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
     const due: Sum[] = [];
     for (let before = -1; before < due.length; ) {
       before = due.length;
-      // Take one row per session in turn, so that one session's rows do not hold up those of another.
+      // Take one row from each session in turn, so that a session with many rows does not delay the others.
       for (const [id, own] of [...waiting]) {
         if (!sessions.has(id) || !all.take('all')) continue;
         sessions.take(id);
@@ -100,7 +106,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
     return due.map(rowOf);
   };
 
-  /** Returns a comma-separated list of the session's grants that include the port. */
+  /** Returns a comma-separated list of the session's grants that include the service at the given host and port. */
   const grantsAt = ({ session }: Live, { host, port }: Kind): string => {
     if (!mesh.inForce()) return '';
     const services = mesh.services(grantsOf(session));
@@ -130,10 +136,10 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
   };
 
   return {
-    /** Adds the refusals of a report to the counts. */
+    /** Adds the refusals in a report to the counts. */
     take: (live: Live, { earlier, ...own }: RefusalReportRequest, origin: Origin) => {
       const { id, attestation } = live.session;
-      // A workspace may only report refusals of its own sessions.
+      // A workspace may only report refusals that concern its own sessions.
       const isOwn = earlier && context.ended(earlier.session_id)?.workspace === attestation.workspace.key;
       const reports = [
         { ...own, session_id: id },
@@ -144,7 +150,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
         if (more > 0) add(live, origin, session_id, { count: more, ids: [] });
       }
     },
-    /** Removes and returns as many rows as the limits allow. The rest stay for the next call. */
+    /** Removes and returns as many rows as the limits allow. The remaining rows are kept for the next call. */
     takeRows,
   };
 }

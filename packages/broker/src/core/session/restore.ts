@@ -1,6 +1,6 @@
 /**
- * Restores the state of the previous broker process: the live sessions, whose leases are renewed (leases.ts), and the
- * revoked principals whose SVIDs may still be valid.
+ * Restores the state of the previous broker process: the live sessions, whose leases are extended (see leases.ts), and
+ * the revoked principals whose SVIDs may still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
@@ -13,10 +13,11 @@ import { parseSignIns, serializeSignIns } from './rows.ts';
 import type { GrantGain } from './session.ts';
 
 /**
- * Reads live sessions and revoked principals from the store.
- * @param terms lease durations, and the lifetime of identity tokens in seconds. The tokens of an ended session are
- *   refused for that long.
- * @param denies returns whether the mesh denies a session with this close cause under the current configuration
+ * Reads the live sessions and the revoked principals from the store.
+ * @param terms the lease durations, and the lifetime of identity tokens in seconds. The tokens of an ended session are
+ *   rejected for that long.
+ * @param denies returns whether the mesh denies sessions that were closed for the given cause, under the current
+ *   configuration
  */
 export async function restoreState(
   store: Store,
@@ -72,9 +73,9 @@ export async function restoreState(
 }
 
 /**
- * Lists principals whose access has ended, but whose SVID or identity token may still be valid.
- * @param tokenSeconds lifetime of identity tokens, seconds
- * @param sessionId limits the list to this session
+ * Lists the principals whose access has ended but whose SVID or identity token may still be valid.
+ * @param tokenSeconds the lifetime of identity tokens, in seconds
+ * @param sessionId limits the list to the principals of this session
  */
 export async function listRevokedPrincipals(
   store: Store,
@@ -113,7 +114,7 @@ export async function listRevokedPrincipals(
 
 /**
  * Extends stored sign-ins that may have been due for confirmation while no broker was running. Each sign-in is extended
- * only once, so repeated broker crashes cannot keep it alive.
+ * only once, so a broker that crashes repeatedly cannot keep it alive.
  */
 function gracedSignIns(text: string, now: number): string {
   const { signIns, endedSignIns } = parseSignIns(text);

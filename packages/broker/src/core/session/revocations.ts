@@ -1,35 +1,35 @@
 /**
- * Revokes principals whose access has ended, but whose SVID may still be valid. Each change is applied to the mesh
- * immediately and retried until it succeeds. It is applied again every minute, to revert external changes, and when the
- * mesh changes. `Revoker.apply` receives the complete list and converges from any state.
+ * Revokes principals whose access has ended but whose SVID may still be valid. Each change is applied to the mesh
+ * immediately and retried until it succeeds. All revocations are applied again whenever the mesh changes, and once a
+ * minute to revert external changes. `Revoker.apply` receives the complete list and converges from any state.
  */
 
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import { type MeshState, type RevokedPrincipal, type Revoker, startReconciler } from '../../mesh/index.ts';
 
-/** Revoked principals that are applied to the mesh. */
+/** The revocations that are applied to the mesh. */
 export type Revocations = ReturnType<typeof createRevocations>;
 
 export interface RevocationOptions {
   readonly revoker: Revoker;
   readonly mesh: Pick<MeshState, 'onChange'>;
   readonly clock: Clock;
-  /** Principals revoked before this process started. */
+  /** The principals that were revoked before this process started. */
   readonly initial: readonly RevokedPrincipal[];
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Clock skew to allow for, seconds. Because of it, an Envoy may accept an SVID shortly after its expiry. */
+/** The clock skew to allow for, in seconds. If clocks differ, Envoy may accept an SVID shortly after it has expired. */
 const SKEW_SECONDS = 60;
-/** Interval at which the list is written again, ms. This drops expired principals and reverts external changes. */
+/** How often the list is written again, in milliseconds. This drops expired principals and reverts external changes. */
 const REPEAT_MS = 60_000;
 
-/** Starts to apply revocations to the mesh, including the initial ones. */
+/** Starts applying revocations to the mesh, including the initial ones. */
 export function createRevocations(options: RevocationOptions) {
   const { revoker, mesh, clock, onFailure } = options;
   const revoked = new Map<string, RevokedPrincipal>();
   const unconfirmed = new Set<string>();
-  /** Resolves when the mesh has applied a list, or when this stops. */
+  /** Resolves when the mesh has applied a list, or when `stop` is called. */
   let applied = Promise.withResolvers<void>();
   let stopped = false;
 
@@ -39,8 +39,8 @@ export function createRevocations(options: RevocationOptions) {
       const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
       // A session that has ended never becomes live again.
       const sessionId = principal.sessionId ?? before?.sessionId;
-      // A denial is never lifted. Callers that do not decide about denials, such as issue.ts for late certificates,
-      // leave it unchanged.
+      // Once a principal has been denied, it stays denied. Callers that do not decide about denials, such as issue.ts
+      // for late certificates, leave its state unchanged.
       const undenied = before ? before.undenied && principal.undenied !== false : principal.undenied;
       revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
       unconfirmed.add(principal.spiffeId);
@@ -60,7 +60,7 @@ export function createRevocations(options: RevocationOptions) {
         }
       const told = [...revoked.values()];
       await revoker.apply(told);
-      // A principal that was added again in the meantime is not confirmed yet.
+      // Principals that were added again in the meantime are not confirmed yet.
       for (const one of told) if (revoked.get(one.spiffeId) === one) unconfirmed.delete(one.spiffeId);
       return undefined;
     },
@@ -78,11 +78,14 @@ export function createRevocations(options: RevocationOptions) {
       put(principals);
       apply();
     },
-    /** Resolves when the mesh has applied all revocations added so far. Failures are retried, so it never rejects. */
+    /**
+     * Resolves once the mesh has applied all revocations that have been added so far. Failures are retried, so the
+     * promise never rejects.
+     */
     settled: async () => {
       while (unconfirmed.size > 0 && !stopped) await applied.promise;
     },
-    /** Returns the number of principals whose revocation is not confirmed yet. */
+    /** Returns the number of principals whose revocation has not been confirmed yet. */
     pending: () => unconfirmed.size,
     stop: () => {
       stopped = true;

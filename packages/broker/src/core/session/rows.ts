@@ -1,14 +1,14 @@
-/** Converts sessions to rows for the store. restore.ts reads them. */
+/** Converts sessions to database rows. restore.ts reads them back. */
 import type { Attestation, EndedSignIn, SignIn } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
 import { timestamp } from '../../base/index.ts';
 import { type Tables, toStorableText } from '../../store/index.ts';
 import type { Principal, Session } from './session.ts';
 
-/** Returns the row of a newly opened session. */
+/** Returns the database row for a newly opened session. */
 export function sessionRow(session: Session): Insertable<Tables['sessions']> {
   const { attestation } = session;
-  // Sign-ins have their own column, because they change during a session.
+  // Sign-ins have a column of their own, because they change during a session.
   const { signIns: _, endedSignIns: __, ...rest } = attestation;
   return {
     id: session.id,
@@ -27,7 +27,10 @@ export function sessionRow(session: Session): Insertable<Tables['sessions']> {
   };
 }
 
-/** Serializes the sign-ins column. It contains current sign-ins and sign-ins that the identity provider has ended. */
+/**
+ * Serializes the value of the sign-ins column, which contains current sign-ins as well as those that the identity
+ * provider has ended.
+ */
 export function serializeSignIns({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
   return JSON.stringify([...signIns, ...endedSignIns]);
 }
@@ -48,7 +51,7 @@ export function principalRows(session: Session): Insertable<Tables['session_prin
   return session.principals.map((principal) => principalRow(session.id, principal));
 }
 
-/** Returns the row of a principal. */
+/** Returns the database row for a principal. */
 export function principalRow(sessionId: string, principal: Principal): Insertable<Tables['session_principals']> {
   return {
     session_id: sessionId,
@@ -63,7 +66,7 @@ export function principalRow(sessionId: string, principal: Principal): Insertabl
   };
 }
 
-/** Returns the rows that update the limits of stored principals. */
+/** Returns the rows that update the time limits of stored principals. */
 export function limitRows({ id }: Session, principals: readonly Principal[]) {
   return principals.map((principal) => ({ session_id: id, spiffe_id: principal.spiffeId, ...limits(principal) }));
 }
@@ -74,7 +77,7 @@ function limits({ until, gained }: Principal) {
 
 /**
  * Returns the rows that mark principals as revoked.
- * @param at time of the revocation, as formatted by timestamp()
+ * @param at the time of the revocation, as formatted by timestamp()
  */
 export function revokedRows({ id }: Session, principals: readonly Principal[], at: string, cause: string) {
   return principals.map(({ grant, spiffeId }) => ({

@@ -1,11 +1,14 @@
-/** Sessions and their principals. A session is the live access that a workspace has under its grants. */
+/** Defines sessions and their principals. A session is the access that a workspace currently has under its grants. */
 import type { Approved } from '@meshpass/access';
 import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
 
-/** Maximum session duration, seconds. A Codespace runs for at most 12 hours. */
+/** The maximum duration of a session, in seconds. A Codespace runs for at most 12 hours. */
 export const HARD_LIMIT_SECONDS = 12 * 3600;
 
-/** Why a live session gained a grant, as recorded in the store, the audit log and `meshpass_grants_gained_total`. */
+/**
+ * Why a live session gained a grant. The cause is recorded in the store, in the audit log and in the metric
+ * `meshpass_grants_gained_total`.
+ */
 export type GainCause =
   /** The grant's time window opened. */
   | 'window_opened'
@@ -13,53 +16,53 @@ export type GainCause =
   | 'access_widened'
   /** An approver approved the grant. */
   | 'approved'
-  /** The developer used the grant in an emergency without an approval. */
+  /** The developer obtained the grant in an emergency, without an approval. */
   | 'emergency'
   /** The developer signed in. */
   | 'signed_in';
 
 /**
- * A grant that a session has, and the session's identity under that grant. If the grant is lost and regained, the
- * identity is a new one.
+ * A grant that a session has, together with the session's identity under that grant. If the session loses the grant and
+ * regains it later, it gets a new identity.
  */
 export interface Principal {
   readonly grant: string;
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly spiffeId: string;
-  /** When the grant ends in this session, Unix seconds. */
+  /** When the grant ends in this session, in Unix seconds. */
   readonly until: number;
-  /** How the session gained the grant. Absent if it opened with the grant. */
+  /** How the session gained the grant. Absent if the session was opened with it. */
   readonly gained?: GrantGain | undefined;
 }
 
 /** Why and when a session gained a grant. */
 export interface GrantGain {
   readonly cause: GainCause;
-  /** Unix seconds. */
+  /** When the grant was gained, in Unix seconds. */
   readonly at: number;
   /**
-   * Time limit that comes with the cause, such as the end of an approval, Unix seconds. Absent if only the access file
-   * limits the grant.
+   * The time limit that comes with the cause, such as the end of an approval, in Unix seconds. Absent if the grant is
+   * limited only by the access file.
    */
   readonly until?: number | undefined;
 }
 
-/** The live access that a workspace has under its grants. */
+/** The access that a workspace currently has under its grants. */
 export interface Session {
   readonly id: string;
-  /** SHA-256 of the session token, hex. */
+  /** The SHA-256 hash of the session token, in hex. */
   readonly tokenHash: string;
-  /** Thumbprint of the DPoP key (RFC 7638). */
+  /** The thumbprint of the session's DPoP key (RFC 7638). */
   readonly jkt: string;
   readonly attestation: Attestation;
-  /** Unix seconds. */
+  /** When the session was opened, in Unix seconds. */
   readonly openedAt: number;
-  /** Principals of the session, one for each grant that it has. */
+  /** The session's principals, one for each of its grants. */
   readonly principals: readonly Principal[];
 }
 
-/** Creates the principal for a ServiceAccount under a grant. */
+/** Creates the principal that a session uses for a grant. */
 export function principalOf(
   { grant, until, gained }: Pick<Principal, 'grant' | 'until' | 'gained'>,
   serviceAccount: string,
@@ -75,15 +78,15 @@ export function grantsOf({ principals }: Pick<Session, 'principals'>): readonly 
   return principals.map(({ grant }) => grant);
 }
 
-/** Returns when a session ends at the latest, Unix seconds. It ends with the last of its grants. */
+/** Returns the latest time at which a session ends, in Unix seconds. A session ends with the last of its grants. */
 export function sessionExpiry({ principals }: Pick<Session, 'principals'>): number {
   return Math.max(...principals.map(({ until }) => until));
 }
 
 /**
- * Returns the session's principal under a grant, or undefined if the session does not have the grant or the grant has
+ * Returns the session's principal for a grant, or undefined if the session does not have the grant or the grant has
  * ended.
- * @param now Unix seconds. By default, ended grants are included.
+ * @param now the current time, in Unix seconds. By default, grants that have ended are included.
  */
 export function principalUnder(
   { principals }: Session,
@@ -93,12 +96,12 @@ export function principalUnder(
   return principals.find((one) => one.grant === grant && one.until > now);
 }
 
-/** Causes that satisfy the access file's requirement for an approval. */
+/** The causes that satisfy the access file's approval requirement. */
 const APPROVAL_CAUSES: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
 
 /**
- * Returns the grants that a session has because of an approval or an emergency, and when each of them ends. Without the
- * approval or emergency, the session would not be entitled to them.
+ * Returns the grants that a session is entitled to only because of an approval or an emergency, and when each of them
+ * ends.
  */
 export function approvalExpiries({ principals }: Session): Approved {
   const approved = principals.filter(({ gained }) => APPROVAL_CAUSES.has(gained?.cause));

@@ -1,4 +1,4 @@
-/** Ends sessions with lapsed leases and grants that have reached their limits, and deletes old records. */
+/** Ends sessions whose lease has lapsed, removes grants that have reached their time limit, and deletes old records. */
 import { sql } from 'kysely';
 import { deleteOldLosses } from '../../attest/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
@@ -42,9 +42,9 @@ export function startSessionSweep(context: SweepContext): () => void {
 
 /**
  * Closes sessions whose lease has lapsed or whose last grant has ended, and removes individual grants that have reached
- * their limit.
- * @param onPassed called for each live session that lost a grant at its limit, because the access file may by now allow
- *   the grant without an approval
+ * their time limit.
+ * @param onPassed called for each live session that lost a grant at its time limit, because the access file may now
+ *   allow that grant without an approval
  */
 function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
   const now = toUnixSeconds(context.clock);

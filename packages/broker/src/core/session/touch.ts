@@ -1,7 +1,8 @@
 /**
- * Compares a live session with its current entitlement, and removes any excess access. Code that detects the cause of a
- * loss (a new access file, a loss at GitHub, an ended sign-in, an expired limit) updates the corresponding fact and
- * calls touch(), but never changes the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
+ * Compares a live session with what it is currently entitled to, and removes any access beyond that. Code that detects
+ * the cause of a loss (a new access file, a loss at GitHub, an ended sign-in, an expired limit) updates the
+ * corresponding fact and calls touch(), but never changes the grants itself. Sessions only lose grants here. They gain
+ * grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -16,10 +17,10 @@ import { approvalExpiries } from './session.ts';
 
 /**
  * Removes access that a live session is no longer entitled to. The change takes effect immediately in memory and at the
- * edges. If no access file is in force, only expired limits and workspace losses are checked. The next access file
+ * edges. If no access file is in effect, only expired limits and workspace losses are checked. The next access file
  * triggers another comparison.
- * @param cause cause of the change that triggered this call, for the audit log
- * @returns after the change was stored
+ * @param cause the cause of the change that triggered this call, for the audit log
+ * @returns a promise that resolves once the change has been stored
  */
 export async function touch(context: SessionContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
   if (live.ended) return;
@@ -51,9 +52,9 @@ export async function touch(context: SessionContext, live: Live, cause: CloseCau
 }
 
 /**
- * Subscribes to changes of the mesh and the access file. Removes lost grants from live sessions, and sends other
- * changes to the edges.
- * @returns a function that ends the subscription
+ * Subscribes to changes to the mesh and the access file. Removes the grants that live sessions have lost, and sends all
+ * other changes to the edges.
+ * @returns a function that cancels the subscription
  */
 export function touchOnChange(context: SessionContext): () => void {
   const { mesh, live, feed } = context;

@@ -1,8 +1,8 @@
 /**
- * Adds grants to live sessions when a time window opens, or after a new access file, an approval or a sign-in. The gain
- * is stored with its audit row before anyone is notified. Edges then admit the grant and notify the agent, which
- * requests a certificate for a key of its own. A grant that is regained after a loss gets a new ServiceAccount, because
- * the previous one may still be denied.
+ * Adds grants to live sessions when a time window opens, when the access file changes, when a grant is approved or when
+ * the developer signs in. The gain is stored together with its audit row before anyone is notified. The edges then
+ * admit the grant and notify the agent, which requests a certificate for its own key. If a grant is lost and later
+ * regained, it gets a new ServiceAccount, because the previous one may still be denied.
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
@@ -26,26 +26,26 @@ import {
 import { touch } from './touch.ts';
 import type { WithPendingCuts, Write } from './write-queue.ts';
 
-/** A request to add a grant because of an approval or an emergency. */
+/** A request to add a grant because it was approved or because of an emergency. */
 export interface GainRequest {
   readonly cause: 'approved' | 'emergency';
-  /** When the session loses the grant again, Unix seconds. The access file may impose an earlier end. */
+  /** When the session loses the grant again, in Unix seconds. The access file may set an earlier end. */
   readonly until: number;
-  /** Reason, as text for the audit log. */
+  /** The reason for the gain, as it appears in the audit log. */
   readonly reason: string;
-  /** Further details for the audit log. */
+  /** Additional details for the audit log. */
   readonly detail: Readonly<Record<string, unknown>>;
-  /** Returns the decision to store together with the gain. `until` is when the grant actually ends, Unix seconds. */
+  /** Returns the decision to store together with the gain. `until` is when the grant actually ends, in Unix seconds. */
   readonly decided: (until: number) => Write;
 }
 
 /**
- * Adds or extends a grant of a live session, treating the approval that the access file requires as given. All other
- * conditions in the access file must currently be met.
+ * Adds a grant to a live session, or extends it, as if the approval that the access file requires had been given. All
+ * other conditions in the access file must currently be met.
  *
- * @param name name of the grant
- * @throws MeshpassError `session_closed`, `access_none` (and the reason), `kubernetes_unavailable` (if no access file is
- *   in force), `store_unavailable`. The refusal is not recorded.
+ * @param name the name of the grant
+ * @throws MeshpassError `session_closed`, `access_none` (and the reason), `kubernetes_unavailable` (if no access file
+ *   is in effect), `store_unavailable`. The refusal is not recorded in the audit log.
  */
 export function gain(
   context: SessionContext,
@@ -71,10 +71,10 @@ export function gain(
 }
 
 /**
- * Adds all grants that a live session is now entitled to, and extends grants that it is now entitled to for longer.
- * @param cause cause of the gains. By default, it is inferred for each grant.
+ * Adds all grants that a live session has become entitled to, and extends grants that it may now keep for longer.
+ * @param cause the cause of the gains. By default, it is inferred for each grant.
  * @returns whether the session gained anything
- * @throws MeshpassError `store_unavailable`, `overloaded`; a gain that was not stored has no effect
+ * @throws MeshpassError `store_unavailable`, `overloaded`. A gain that could not be stored has no effect.
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
   return context.settling.inTurn(workspaceKey(live), (together) => gainAll(context, live, cause, together));
@@ -100,7 +100,7 @@ async function gainAll(
   }
 }
 
-/** Lists the grants that a session is entitled to but does not have yet, or has only for a shorter time. */
+/** Returns the grants that a session is entitled to but does not have yet, or that it could keep for longer. */
 function gainsOf(
   context: SessionContext,
   session: Session,
@@ -112,7 +112,7 @@ function gainsOf(
   const gains = [...decide(context, session, approvalExpiries(session)).grants].flatMap(
     ([grant, { until, reason }]) => {
       const before = held.get(grant);
-      // A grant that was gained with its own limit ends at that limit, even if the access file allows more.
+      // A grant that was gained with its own time limit ends at that limit, even if the access file allows more time.
       const isMore = before ? before.gained?.until === undefined && until > before.until : until > now;
       const cause = wanted ?? findCause(grants.get(grant) ?? {}, session.openedAt, now);
       return isMore ? [{ grant, until, reason, cause }] : [];
@@ -122,26 +122,26 @@ function gainsOf(
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
 
-/** A write in the workspace's turn. */
+/** A write that runs during the workspace's turn (see write-queue.ts). */
 interface Turn {
-  /** Audit event of the decision. */
+  /** The audit event for the decision. */
   readonly event: AuditEvent;
-  /** Adds the workspace's pending cuts to a write (write-queue.ts). */
+  /** Adds the workspace's pending access removals to a write (see write-queue.ts). */
   readonly together: WithPendingCuts;
 }
 
 /** A grant to add or extend. */
 interface Gain {
   readonly grant: string;
-  /** Unix seconds. */
+  /** When the grant ends, in Unix seconds. */
   readonly until: number;
   readonly reason: string;
 }
 
 /**
  * Adds or extends grants of a live session without checking whether it is entitled to them. If the session ends or
- * loses grants during the write, that remains in effect.
- * @returns after the gain was stored and edges were notified
+ * loses grants while the write is in progress, those changes remain in effect.
+ * @returns a promise that resolves once the gain has been stored and the edges have been notified
  */
 async function widenSession(
   context: SessionContext,
@@ -188,12 +188,13 @@ async function widenSession(
     written: () => {
       decision?.written();
       if (live.ended) return;
-      // The session may have lost grants during the write.
+      // The session may have lost grants while the gain was being written.
       const longer = new Map(prolonged.map((one) => [one.spiffeId, one]));
       const kept = live.session.principals.map((one) => longer.get(one.spiffeId) ?? one);
       replacePrincipals(context, live, [...kept, ...added]);
       for (const _ of added) context.onGained(live, cause);
-      // The new grants were not in memory when changes were applied during the write, so apply them now.
+      // Changes that arrived during the write were not applied to the new grants, which were not in memory yet. Apply
+      // them now.
       touch(context, live).catch(context.onFailure);
     },
   });
@@ -201,9 +202,9 @@ async function widenSession(
 }
 
 /**
- * Computes the session's current entitlement. Facts that may already be lost are ignored, even if some of GitHub's
- * servers still report them.
- * @throws MeshpassError `kubernetes_unavailable` if no access file is in force
+ * Computes what the session is currently entitled to. Facts that may already be lost are ignored, even if some of
+ * GitHub's servers still report them.
+ * @throws MeshpassError `kubernetes_unavailable` if no access file is in effect
  */
 function decide({ authorize, mesh, losses, clock }: SessionContext, session: Session, approved: Approved): Entitlement {
   const access = mesh.access();
@@ -218,7 +219,10 @@ function decide({ authorize, mesh, losses, clock }: SessionContext, session: Ses
   );
 }
 
-/** Returns why an entitlement does not include a grant, or undefined if the access file does not define the grant. */
+/**
+ * Returns the reason why an entitlement does not include a grant, or undefined if the access file does not define that
+ * grant.
+ */
 function refusalOf({ refusals }: Entitlement, name: string): string | undefined {
   const prefix = `grant ${name}: `;
   return refusals.find((one) => one.startsWith(prefix))?.slice(prefix.length);
@@ -232,15 +236,15 @@ function notGiven(grant: string, why = 'the access file has no such grant'): Mes
   return new MeshpassError('access_none', `The session cannot get the grant ${grant}.`, { detail: { reason: why } });
 }
 
-// The cause of a gain is inferred, so that a broker that takes over infers the same cause.
+// The cause of a gain is inferred rather than remembered, so that a broker that takes over arrives at the same cause.
 
 /**
- * Infers why a session gains a grant. Returns `window_opened` if the grant's time window has been closed at any time
- * since the session opened, because otherwise the session would have had the grant from the start. In all other cases,
- * the current access file must grant more than the file that was in force when the session opened.
- * @param grant current definition of the grant
- * @param openedAt when the session opened, Unix seconds
- * @param now Unix seconds
+ * Infers why a session gains a grant. If the grant's time window was closed at some point since the session opened, the
+ * cause is `window_opened`. Otherwise, the session would have had the grant from the start, so the current access file
+ * must grant more than the one that was in effect when the session opened.
+ * @param grant the current definition of the grant
+ * @param openedAt when the session opened, in Unix seconds
+ * @param now the current time, in Unix seconds
  */
 function findCause({ during }: Pick<Grant, 'during'>, openedAt: number, now: number): GainCause {
   if (!during) return 'access_widened';

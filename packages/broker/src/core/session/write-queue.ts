@@ -1,28 +1,29 @@
 /**
- * Serializes the writes for a workspace's sessions. A loss takes effect in memory immediately and is stored afterwards
- * (`cut`). Openings and gains take effect only after they were stored (`inTurn`). Each transaction for a workspace
- * includes all cuts that are not stored yet, so a gain is never stored without the losses that preceded it.
+ * Serializes the writes for a workspace's sessions. When a session loses access, the removal takes effect in memory
+ * immediately and is stored afterwards (`cut`). New sessions and grants take effect only after they have been stored
+ * (`inTurn`). Every transaction for a workspace includes all access removals that have not been stored yet, so a gain
+ * is never stored without the losses that preceded it.
  */
 import { type CollectChanges, type Journal, retryUntilStored } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 
-/** Changes to write to the store, and a callback that applies them in memory. */
+/** Changes to write to the store, together with a callback that applies them in memory. */
 export interface Write {
   readonly changes: CollectChanges;
-  /** Called after the changes were stored (`Journal.transaction`). */
+  /** Called after the changes have been stored (see `Journal.transaction`). */
   readonly written: () => void;
 }
 
-/** Adds a workspace's pending cuts (those that are not stored yet) to a write. */
+/** Adds a workspace's pending access removals (those that have not been stored yet) to a write. */
 export type WithPendingCuts = (write: Write) => Write;
 
-/** Queue of writes for sessions. Workspaces are identified by their key. */
+/** A queue of writes for sessions, in which workspaces are identified by their key. */
 export type WriteQueue = ReturnType<typeof createWriteQueue>;
 
 /** Creates the write queue. `onFailure` is called with the error of each attempt that will be retried. */
 export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) => void) {
   const turns: KeyedMutex = new Map();
-  /** Pending cuts by workspace, oldest first. */
+  /** The access removals that have not been stored yet, keyed by workspace. The oldest removal comes first. */
   const unstored = new Map<string, readonly CollectChanges[]>();
 
   const together =
@@ -51,16 +52,16 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
 
   return {
     /**
-     * Runs `act` after the outcome of the workspace's earlier writes is known.
-     * @param act must pass its write through `together`, which adds the pending cuts
-     * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown; any
-     *   error from `act`
+     * Runs `act` once the outcome of the workspace's earlier writes is known.
+     * @param act must pass its write through `together`, which adds the pending access removals
+     * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown, and any
+     *   error that `act` throws
      */
     inTurn,
     /**
-     * Stores a cut that has already taken effect in memory. Retries until the cut is stored, because otherwise the lost
-     * access would come back after a restart.
-     * @returns after the cut was stored
+     * Stores a removal of access that has already taken effect in memory. The write is retried until it succeeds,
+     * because otherwise the access would come back after a restart.
+     * @returns a promise that resolves once the removal has been stored
      */
     cut: async (workspace: string, changes: CollectChanges) => {
       unstored.set(workspace, [...(unstored.get(workspace) ?? []), changes]);
@@ -73,7 +74,10 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
         });
       await retryUntilStored({ journal: { transaction }, onFailure }, () => {});
     },
-    /** Resolves when no write is in progress. Cuts that the store rejected may still be waiting for a retry. */
+    /**
+     * Resolves when no write is in progress. Access removals that the store rejected may still be waiting to be
+     * retried.
+     */
     flush: async () => {
       while (turns.size > 0) await Promise.allSettled(turns.values());
     },

@@ -5,29 +5,32 @@ import { type Clock, uuidv7 } from '../../base/index.ts';
 import type { VerifiedLogout } from '../../issuers/index.ts';
 import type { Store, Tables } from '../../store/index.ts';
 
-/** A verified logout. */
+/** A logout that has been verified. */
 export type Logout = Omit<VerifiedLogout, 'replay'>;
 
-/** A user who is signed in at an issuer, and when the user authenticated and the ID token was issued. */
+/** A user who is signed in at an issuer, including when they authenticated and when the ID token was issued. */
 export type SignedInUser = Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime' | 'confirmedAt'>;
 
-/** Operator sessions that ended early: specific sessions by id, or all sessions that a subject had opened by then. */
+/**
+ * Operator sessions that ended early: either specific sessions by id, or all sessions that a subject had opened by
+ * then.
+ */
 export interface ClosedOperatorSessions {
   readonly sessions: readonly string[];
   readonly subject?: string | undefined;
 }
 
-/** The parts of an operator session that can match a logout or an early end. */
+/** The fields of an operator session that determine whether a logout or an early end applies to it. */
 export interface Open {
   readonly id: string;
   readonly subject: string;
-  /** Unix ms. */
+  /** When the session was opened, in Unix milliseconds. */
   readonly openedAt: number;
-  /** The signed-in user. Absent for ServiceAccounts. */
+  /** The user who signed in. Absent for ServiceAccounts. */
   readonly signed?: SignedInUser | undefined;
 }
 
-/** Whether a logout affects a sign-in, because the user or the session at the issuer matches. */
+/** Whether a logout affects a sign-in, because either the user or the session at the issuer matches. */
 export function logoutMatchesSignIn(
   { issuer, subject, sid }: Logout,
   signed: Omit<SignedInUser, 'authTime' | 'confirmedAt'>,
@@ -38,35 +41,35 @@ export function logoutMatchesSignIn(
 }
 
 /**
- * Bounded list of logouts and ended operator sessions. The broker uses it to refuse ID tokens that were issued before a
- * logout but arrive after it, and to end operator sessions, which are not in the store. The next broker process
+ * A bounded list of logouts and ended operator sessions. The broker uses it to reject ID tokens that were issued before
+ * a logout but arrive after it, and to end operator sessions, which are not in the store. The next broker process
  * restores the list from the audit log.
  */
 export type RecentLogouts = ReturnType<typeof createRecentLogouts>;
 
 /** The end of one or more sessions, caused by a logout at the issuer or by an operator. */
 interface End {
-  /** When the broker learned about it, Unix ms. */
+  /** When the broker learned that the sessions ended, in Unix milliseconds. */
   readonly since: number;
   readonly logout?: Logout;
   readonly closed?: ClosedOperatorSessions;
 }
 
-/** Logouts and ends that previous broker processes recorded. */
+/** The logouts and early session ends that previous broker processes recorded. */
 export interface StoredLogouts {
-  /** Oldest first. */
+  /** The logouts and early ends, oldest first. */
   readonly ends: readonly End[];
-  /** Ends up to this time may be missing, Unix ms. */
+  /** The time up to which entries may be missing, in Unix milliseconds. */
   readonly incompleteUntil: number;
 }
 
-/** Maximum number of entries. When the list is full, the oldest entries are dropped. */
+/** The maximum number of entries. When the list is full, the oldest entries are dropped. */
 export const MAX_RECENT_LOGOUTS = 20_000;
-/** How long entries are kept, seconds. Covers the longest operator session plus clock skew. */
+/** How long entries are kept, in seconds. This covers the longest operator session plus clock skew. */
 const REMEMBERED_SECONDS = 12 * 3_600 + 120;
 
 /**
- * Reads the logouts and ends that previous broker processes recorded.
+ * Reads the logouts and early session ends that previous broker processes recorded.
  * @throws the database error if the store does not respond
  */
 export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Promise<StoredLogouts> {
@@ -74,7 +77,7 @@ export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock)
   const rows = await db
     .selectFrom('audit')
     .select(['action', 'issuer', 'subject', 'time', 'detail'])
-    // The log may be long, so this condition must match the index audit_sign_outs.
+    // The log may be long, so this condition has to match the index audit_sign_outs.
     .where(
       sql<boolean>`action in ('sign_in.logout', 'operator.sign-out', 'audit.restore') and outcome in ('allowed', 'ended')`,
     )
@@ -96,7 +99,10 @@ export async function readStoredLogouts({ db }: Pick<Store, 'db'>, clock: Clock)
   return { ends, incompleteUntil };
 }
 
-/** Returns the end that an audit row records, or undefined if ends up to that row may be missing from the log. */
+/**
+ * Converts an audit row to the logout or early end that it records. Returns undefined if entries up to that row may be
+ * missing from the log.
+ */
 function endOf({ action, issuer, subject, time, detail }: AuditRow): End | undefined {
   // A restored log lacks all rows that were written after the backup.
   const of = action === 'audit.restore' ? undefined : readDetail(detail);
@@ -118,7 +124,7 @@ interface Detail {
   readonly closed_subject?: string;
 }
 
-/** Parses the details of a row. Returns undefined if they were truncated because of their length. */
+/** Parses the details of a row. Returns undefined if they were truncated because they were too long. */
 function readDetail(text: string | null): Detail | undefined {
   try {
     return JSON.parse(text ?? '{}') as Detail;
@@ -162,8 +168,9 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
       return true;
     },
     /**
-     * Whether the operator session has ended, because the user has signed out since it began, or because it was closed.
-     * Also true if the session is older than an entry that was dropped because the list was full.
+     * Returns whether the operator session has ended, either because the user has signed out since it began or because
+     * it was closed. Also returns true if the session is older than an entry that was dropped because the list was
+     * full.
      */
     isOver: ({ id, subject, openedAt, signed }: Open) => {
       prune();
@@ -173,14 +180,14 @@ export function createRecentLogouts(clock: Clock, before: StoredLogouts = { ends
       );
       return isClosed(id) || openedAt <= Math.max(incompleteUntil, ended?.since ?? 0);
     },
-    /** Returns the time up to which entries may be missing, Unix ms, or 0 if the list is complete. */
+    /** Returns the time up to which entries may be missing, in Unix milliseconds, or 0 if the list is complete. */
     incompleteUntil: () => incompleteUntil,
   };
 }
 
 /**
- * Whether an ID token fails to prove that the user signed in after the logout. A token that was issued after the logout
- * may come from a refresh token. In that case, it has the old session id or authentication time.
+ * Whether an ID token fails to prove that the user signed in after the logout. Even a token that was issued after the
+ * logout may come from a refresh token. In that case, it has the old session id or authentication time.
  */
 function isBefore({ confirmedAt, authTime, sid }: SignedInUser, out: Logout): boolean {
   const isSame = sid !== undefined && sid === out.sid;

@@ -1,7 +1,7 @@
 /**
- * Adds, confirms and ends the sign-ins of live sessions. A newer ID token confirms a sign-in. After each change, the
- * session's access is decided again. A lapsed sign-in stays with its session and becomes valid again if it is confirmed
- * late. A sign-in that the user has signed out of is removed.
+ * Adds, confirms and ends the sign-ins of live sessions. A sign-in is confirmed by a newer ID token. After each change,
+ * the session's access is decided again. A sign-in that has lapsed stays with its session, and becomes valid again if
+ * it is confirmed late. A sign-in is removed when the user signs out of it.
  */
 import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
@@ -30,16 +30,16 @@ import { type Logout, logoutMatchesSignIn, type RecentLogouts } from './recent-l
 
 export interface SignInContext extends SessionContext {
   readonly attestSignIn: SignInVerifier | undefined;
-  /** Serializes changes to a session's sign-ins. */
+  /** Serializes changes to the sign-ins of a session. */
   readonly mutex: KeyedMutex;
   readonly recentLogouts: RecentLogouts;
   readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;
 }
 
-/** Outcome of a sign-in, for metrics. */
+/** The outcome of a sign-in, for metrics. */
 export type SignInOutcome = 'added' | 'confirmed' | 'refused' | 'signed_out' | 'lapsed';
 
-/** Causes for which a sign-in ends. */
+/** The reasons why a sign-in can end. */
 export type SignInEnd = Extract<CloseCause, 'signed_out' | 'sign_in_lapsed'>;
 
 const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
@@ -49,8 +49,8 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
 
 /**
  * Adds a sign-in to a session, or confirms an existing one.
- * @throws MeshpassError the errors of SignInVerifier, `sign_in_ended`, `session_closed`, `proof_replayed`,
- *   `store_unavailable`
+ * @throws MeshpassError `sign_in_ended`, `session_closed`, `proof_replayed`, `store_unavailable`, and the errors of
+ *   SignInVerifier
  */
 export async function addSignIn(
   context: SignInContext,
@@ -76,7 +76,7 @@ async function add(
 ): Promise<void> {
   if (!context.attestSignIn) throw unknownIssuerError(issuer);
   const { jkt, id, attestation } = live.session;
-  // A sign-in that the current access file no longer trusts cannot be confirmed. The new sign-in replaces it.
+  // A sign-in that the current access file no longer trusts cannot be confirmed. It is replaced by the new sign-in.
   const before = (attestation.signIns ?? []).filter((one) => isCurrent(context, one));
   const previous = before.find((one) => one.issuer === issuer);
   if (!previous && before.length >= MAX_SIGN_INS)
@@ -96,8 +96,8 @@ async function add(
         tx.write(SET_SIGN_INS, row);
       },
       written: () => {
-        // The user may have signed out during the write. The next write, or the next broker process, then removes the
-        // stored sign-in.
+        // The user may have signed out while the sign-in was being written. The next write or the next broker process
+        // then removes the stored sign-in.
         if (isSignedOut(context, live, signIn)) return;
         replaceAttestation(live, {
           ...live.session.attestation,
@@ -121,8 +121,8 @@ async function add(
 
 /**
  * Removes a sign-in and the grants that require it. The change takes effect in memory immediately.
- * @param reported logout that the issuer reported. If present, only sign-ins after this logout are accepted.
- * @returns after the change was stored; immediately if the session has no such sign-in
+ * @param reported the logout that the issuer reported. If present, only sign-ins that took place after it are accepted.
+ * @returns a promise that resolves once the change has been stored, or immediately if the session has no such sign-in
  */
 export async function endSignIn(
   context: SignInContext,
@@ -157,7 +157,7 @@ export function sweepSignIns(context: SignInContext): void {
 
 /**
  * Ends all sign-ins that are affected by a logout at the issuer.
- * @returns number of affected sessions
+ * @returns the number of affected sessions
  */
 export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
   context.recentLogouts.remember(out);
@@ -168,7 +168,7 @@ export async function signOutEverywhere(context: SignInContext, out: Logout, ori
   return concerned.length;
 }
 
-/** Ends the sign-ins of a newly opened or restored session that are affected by a recent logout. */
+/** Ends the sign-ins of a newly opened or restored session if they are affected by a recent logout. */
 export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   for (const signIn of live.session.attestation.signIns ?? []) {
     const out = context.recentLogouts.find(signIn);
@@ -176,7 +176,7 @@ export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
   }
 }
 
-/** Removes the access that depends on a lapsed or ended sign-in. */
+/** Removes the access that depends on a sign-in that has lapsed or ended. */
 async function settle(context: SignInContext, live: Live, signIn: SignIn, cause: SignInEnd, origin: Origin) {
   const { issuer, subject } = signIn;
   const { attestation } = live.session;
@@ -189,7 +189,7 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   };
   const row = auditRow(event, 'ended', ENDED_BECAUSE[cause], undefined, context.clock());
   const stored = storeSignIns(context, live, [row]);
-  // A session that was opened with this sign-in has no other proof, so it ends.
+  // A session that was opened with this sign-in has no other proof, so the session ends as well.
   if (attestation.provenBySignIn && attestation.issuer === issuer) await closeSession(context, live, { cause });
   else await touch(context, live, cause);
   await stored;
@@ -203,7 +203,7 @@ function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<type
   });
 }
 
-/** Whether the current access file trusts the sign-in. Assumed to be true if no access file is in force. */
+/** Whether the current access file trusts the sign-in. Assumed to be true if no access file is in effect. */
 function isCurrent({ mesh }: Pick<SignInContext, 'mesh'>, signIn: SignIn): boolean {
   return !mesh.inForce() || isSignInTrusted(signIn, mesh.access().trust);
 }
@@ -229,12 +229,14 @@ function knownIssuer({ mesh }: SignInContext, issuer: string): string {
 
 // Sign-ins that the provider has ended are remembered, so that tokens from the same authentication cannot restore them.
 
-/** Maximum number of ended sign-ins to remember per issuer. */
+/** The maximum number of ended sign-ins to remember per issuer. */
 const MOST_KEPT = 20;
 
 type Ended = Pick<Attestation, 'endedSignIns'>;
 
-/** Adds a reported end to the list. The list has one entry per user and session at the issuer. */
+/**
+ * Adds a sign-in that its issuer has ended to the list, which has one entry for each user and session at the issuer.
+ */
 export function addEndedSignIn(
   { endedSignIns = [] }: Ended,
   { issuer, subject, sid }: Pick<SignIn, 'issuer' | 'subject' | 'sid'>,
@@ -253,10 +255,10 @@ export function isSignInEnded({ endedSignIns = [] }: Ended, signIn: SignIn): boo
 }
 
 /**
- * Whether a sign-in may be based on the same authentication as an ended one. Providers do not revoke refresh tokens at
- * logout (OpenID Connect Back-Channel Logout 1.0 section 2.7), so a fresh ID token does not prove a new sign-in. A new
- * sign-in has a different session at the provider, and an authentication time after the logout. A token without either
- * claim cannot prove that the sign-in is new.
+ * Whether a sign-in may be based on the same authentication as one that has ended. Providers do not revoke refresh
+ * tokens at logout (OpenID Connect Back-Channel Logout 1.0 section 2.7), so a fresh ID token does not prove a new
+ * sign-in. A new sign-in has a different session at the provider, and an authentication time after the logout. A token
+ * without either claim cannot prove that the sign-in is new.
  */
 function isOfEnded({ subject, sid, authTime }: SignIn, ended: EndedSignIn): boolean {
   if (subject !== ended.subject) return false;

@@ -1,4 +1,4 @@
-/** Issues a JWT for one audience in response to `POST /token` with a session token. */
+/** Issues a JWT for a single audience in response to a `POST /token` request that presents a session token. */
 import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
 import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
@@ -10,13 +10,13 @@ import { type IssuedToken, issueIdentityToken, issueIdToken, type TokenContext }
 export interface DeriveRequest {
   readonly live: Live;
   readonly audience?: string | undefined;
-  /** Requested token type (RFC 8693 section 3). Defaults to a JWT for the mesh. */
+  /** The requested token type (RFC 8693 section 3). Defaults to a JWT for the mesh. */
   readonly type?: string | undefined;
   readonly event: AuditEvent;
 }
 
 /**
- * Issues an identity token, or an ID token for an audience that the access file allows.
+ * Issues either an identity token, or an ID token for an audience that the access file allows.
  * @throws MeshpassError `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable`
  */
 export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<TokenResponse> {
@@ -55,7 +55,7 @@ async function issue(
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
   if (audience === undefined)
     throw new MeshpassError('request_malformed', 'An ID token requires the audience parameter.');
-  // A token that is meant for another party must never be valid for the mesh or the broker itself.
+  // Tokens for other parties must never be valid for the mesh or the broker itself.
   const own = audience === tokenAudience || audience === publicUrl;
   if (own || !context.mesh.access().trust.audiences.includes(audience))
     throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');

@@ -1,9 +1,10 @@
 /**
  * Verifies DPoP proofs (RFC 9449 section 4.3). Only ES256 with P-256 keys is supported.
  *
- * The replay cache does not survive a restart. Proofs made before this process started are therefore refused, which
- * covers all proofs that the previous process accepted. The exception is a client whose clock runs ahead by up to
- * MAX_AHEAD. An attacker who broke TLS and has the session token could replay the last proofs of such a client.
+ * The replay cache does not survive a restart. Proofs that were created before this process started are therefore
+ * rejected, which covers all proofs that the previous process accepted. The exception is a client whose clock is ahead
+ * by up to MAX_AHEAD. An attacker who has broken TLS and has the session token could replay the last proofs of such a
+ * client.
  */
 import { createHash, type KeyObject } from 'node:crypto';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
@@ -14,17 +15,17 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { equalInConstantTime } from '../../base/index.ts';
 
-/** Maximum age of a proof, seconds. */
+/** The maximum age of a proof, in seconds. */
 const MAX_AGE = 60;
-/** How far ahead a client's clock may be, seconds. */
+/** How far ahead a client's clock may be, in seconds. */
 const MAX_AHEAD = 5;
 const MAX_PROOF = 4_096;
 
 /**
  * Creates an empty cache for the proofs that verifyDpop() accepts.
- * @param capacity maximum number of cached proofs that have not expired
+ * @param capacity the maximum number of cached proofs that have not expired
  * @param whenFull see createReplayMemory()
- * @param perOwner maximum number of proofs per key, if a full cache refuses new ones
+ * @param perOwner the maximum number of proofs per key, if a full cache refuses new ones
  */
 export function createDpopReplayMemory(
   capacity: number,
@@ -34,21 +35,21 @@ export function createDpopReplayMemory(
   return createReplayMemory(MAX_AGE + MAX_AHEAD, capacity, whenFull, perOwner);
 }
 
-/** A proof, and the request and key that it must match. */
+/** A proof, together with the request and the key that it must match. */
 export interface DpopRequest {
-  /** The DPoP header as received, or undefined if absent. */
+  /** The value of the DPoP header as received, or undefined if the header is absent. */
   readonly proof: string | undefined;
   readonly method: string;
-  /** The endpoint's configured public URL, without a query string. Never derived from the Host header. */
+  /** The endpoint's configured public URL, without a query string. It is never derived from the Host header. */
   readonly url: string;
-  /** Unix seconds. */
+  /** The current time, in Unix seconds. */
   readonly now: number;
-  /** Start of this process, Unix seconds. */
+  /** When this process started, in Unix seconds. */
   readonly startedAt: number;
   readonly replay: ReplayMemory;
-  /** The request's session token, whose hash must equal the proof's `ath`. */
+  /** The session token in the request, whose hash must equal the proof's `ath`. */
   readonly accessToken?: string;
-  /** Thumbprint that the key must have. */
+  /** The thumbprint that the key must have. */
   readonly jkt?: string;
 }
 
@@ -70,7 +71,7 @@ const Claims = z.object({
 
 /**
  * Verifies a proof and marks it as used.
- * @returns thumbprint (RFC 7638) of the key that signed the proof
+ * @returns the thumbprint (RFC 7638) of the key that signed the proof
  * @throws MeshpassError `dpop_*`, `overloaded`
  */
 export function verifyDpop(request: DpopRequest): string {
@@ -96,13 +97,13 @@ export function verifyDpop(request: DpopRequest): string {
   return jkt;
 }
 
-/** Kind of proof, for error messages. */
+/** The kind of proof, as it appears in error messages. */
 type Kind = 'DPoP proof' | 'lease proof';
 
 /**
  * Verifies that a proof was signed with the expected key.
- * @param jkt thumbprint that the key must have; undefined to accept any key
- * @param known key from an earlier proof with this thumbprint
+ * @param jkt the thumbprint that the key must have, or undefined to accept any key
+ * @param known a key from an earlier proof with this thumbprint
  * @throws MeshpassError `dpop_key_mismatch`, `dpop_malformed`, `dpop_signature`
  */
 export function verifyProofSignature(
@@ -111,7 +112,7 @@ export function verifyProofSignature(
   jkt: string | undefined,
   known?: KeyObject,
 ): KeyObject {
-  // Check the thumbprint first, so that a proof by the wrong key does not cost a signature verification.
+  // Check the thumbprint first, to avoid verifying the signature of a proof that was signed with the wrong key.
   if (jkt !== undefined && !equalInConstantTime(proof.jkt, jkt))
     throw new MeshpassError('dpop_key_mismatch', `The ${kind} was not signed with the session key.`);
   const key = known ?? publicKeyOf(proof.jwk);
@@ -121,7 +122,7 @@ export function verifyProofSignature(
 }
 
 /**
- * Checks that a proof is currently valid and was made after this process started. All times are Unix seconds.
+ * Checks that a proof is currently valid and was created after this process started. All times are in Unix seconds.
  * @throws MeshpassError `dpop_expired`
  */
 export function assertTimely(
@@ -153,7 +154,7 @@ function parse(proof: string) {
 }
 
 /**
- * Normalizes `htu`. According to RFC 9449 section 4.3, its query and fragment are ignored. The URL parser implements
+ * Normalizes `htu`. Its query and fragment are ignored, as required by RFC 9449 section 4.3. The URL parser implements
  * RFC 3986 section 6.2.2.
  */
 function withoutQuery(htu: string): string | undefined {

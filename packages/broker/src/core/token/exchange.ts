@@ -1,7 +1,7 @@
 /**
- * Exchanges a proof for a session in response to `POST /token` (RFC 8693). The route has already verified the DPoP
- * proof of the client's key. The steps are: attest the proof, authorize the attestation, store the session with its
- * audit row, and respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
+ * Exchanges a proof for a session in response to `POST /token` (RFC 8693). By this time, the route has already verified
+ * the DPoP proof of the client's key. The steps are: attest the proof, authorize the attestation, store the session
+ * with its audit row, and respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
  */
 import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
@@ -20,17 +20,17 @@ import { touch } from '../session/touch.ts';
 import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
 
-/** Dependencies of the token exchange. */
+/** The dependencies of the token exchange. */
 export interface ExchangeContext extends SessionContext {
   readonly attest: Attestor;
-  /** Verifies sign-ins. Absent if sign-ins are not supported by any issuer. */
+  /** Verifies sign-ins. Absent if no issuer supports sign-ins. */
   readonly attestSignIn?: SignInVerifier | undefined;
   readonly answers: ResponseSources;
-  /** Called for each opened session, with the access file that authorized it. */
+  /** Called for each session that is opened, with the access file that authorized it. */
   readonly onOpened?: (live: Live, decidedBy: Access) => void;
   /**
-   * Called for each attestation, whether granted or refused, because either may reveal that a live session has lost
-   * something.
+   * Called for every attestation, whether it was granted or refused, because either may reveal that a live session has
+   * lost something.
    */
   readonly onEvidence?: (evidence: Evidence) => void;
 }
@@ -38,16 +38,16 @@ export interface ExchangeContext extends SessionContext {
 /** A request from a client whose key has been verified. */
 export interface ExchangeRequest {
   readonly form: TokenForm;
-  /** Thumbprint of the key in the request's DPoP proof. The session is bound to this key. */
+  /** The thumbprint of the key in the request's DPoP proof. The session is bound to this key. */
   readonly jkt: string;
-  /** The request's DPoP proof. */
+  /** The DPoP proof that was sent with the request. */
   readonly dpop: string;
-  /** Whether the client has closed its connection. */
+  /** Returns whether the client has closed its connection. */
   readonly hungUp: () => boolean;
   readonly event: AuditEvent;
 }
 
-/** An opened session, and the response to its client. */
+/** A session that was opened, and the response to its client. */
 export interface TokenExchangeResult {
   readonly live: Live;
   readonly answer: SessionResponse;
@@ -55,35 +55,38 @@ export interface TokenExchangeResult {
 
 /**
  * Exchanges a proof for a session.
- * @throws MeshpassError the errors of attest(), authorizeSession() and openSession(), and `request_timeout`
+ * @throws MeshpassError `request_timeout`, and the errors of attest(), authorizeSession() and openSession()
  */
 export async function exchangeProof(context: ExchangeContext, request: ExchangeRequest): Promise<TokenExchangeResult> {
   const { replay, ...attested } = await attestProof(context, request);
   const { jkt, event } = request;
-  // Exchanges for one workspace run in turn, so that the later session replaces the earlier one both in memory and in
-  // the store.
+  // Exchanges for the same workspace run one after another, so that the later session replaces the earlier one both in
+  // memory and in the store.
   return await context.settling.inTurn(attested.attestation.workspace.key, async (together) => {
-    // The agent has timed out and may already have received a session from a later request. A session that no client
-    // would receive must not replace it.
+    // The agent has timed out, and may already have received a session from a later request. That session must not be
+    // replaced by one that no client would receive.
     if (request.hungUp())
       throw new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 
     const authorized = await authorizeSession(context, { ...attested, replay, jkt, event });
     const { session, token, access, checked } = authorized;
     const onLive = (live: Live) => {
-      // The session was not live yet when these changes were applied, so apply them now.
+      // Changes that were applied before the session was live did not affect it, so apply them now.
       if (context.mesh.access() !== access || context.losses.now() !== checked)
         touch(context, live).catch(context.onFailure);
       context.onOpened?.(live, access);
     };
     const live = await openSession(context, { session, replay, event, onLive }, together);
-    // If this fails, no client receives the token. The session ends when its lease expires, or when its workspace opens
-    // another one.
+    // If responding fails, the client never receives the token. The session then ends when its lease expires, or when
+    // its workspace opens another one.
     return { live, answer: answer(context, live, token) };
   });
 }
 
-/** An attestation, the loss counter from before the issuer was queried, and the replay key of a single-use proof. */
+/**
+ * An attestation, the value of the loss counter before the issuer was queried, and the replay key of a single-use
+ * proof.
+ */
 interface Proven {
   readonly attestation: Attestation;
   readonly replay: AttestationResult['replay'] | undefined;
@@ -97,7 +100,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     refuseParameters(form);
     const proof = parseSubjectToken(form.subjectTokenType, form.subjectToken, form.codespaceName);
     const lossCount = context.losses.now();
-    // auditRow() makes the identity printable.
+    // The identity does not have to be printable here, because auditRow() takes care of that.
     const identified = (identity: Parameters<typeof identityMembers>[0]) =>
       annotateEvent(event, identityMembers(identity));
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop), identified };
@@ -115,7 +118,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
   }
 }
 
-/** Adds the sign-in that accompanied the proof. */
+/** Adds the sign-in that was sent along with the proof, if any. */
 async function withSignIn(
   { attestSignIn }: ExchangeContext,
   { form: { signIn: given }, jkt }: ExchangeRequest,

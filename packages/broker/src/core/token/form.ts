@@ -3,12 +3,12 @@ import { MAX_INITIAL_CSRS, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
 
-/** Maximum length of a proof, characters. */
+/** The maximum length of a proof, in characters. */
 const MAX_PROOF_LENGTH = 16_384;
 const MAX_PARAMETER = 1_024;
-/** Maximum length of a CSR, characters. A CSR with a P-256 key is about 300 characters long. */
+/** The maximum length of a CSR, in characters. A CSR with a P-256 key is about 300 characters long. */
 const MAX_CSR = 1_024;
-/** Maximum length of each parameter that has its own limit, characters. */
+/** The maximum length of each parameter that has a limit of its own, in characters. */
 const LONGEST: Readonly<Record<string, number>> = {
   csrs: MAX_INITIAL_CSRS * (MAX_CSR + 1),
   sign_in_token: MAX_PROOF_LENGTH,
@@ -16,7 +16,7 @@ const LONGEST: Readonly<Record<string, number>> = {
 /** The token exchange grant type, which is the only supported one. */
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
-/** Parsed parameters of `POST /token`. */
+/** The parsed parameters of `POST /token`. */
 export interface TokenForm {
   readonly subjectToken: string;
   readonly subjectTokenType: string;
@@ -24,13 +24,15 @@ export interface TokenForm {
   readonly audience: string | undefined;
   readonly codespaceName: string | undefined;
   /**
-   * Codespace port that serves the response to this challenge. If there is no nonce, the client is requesting a
+   * The Codespace port that serves the response to this challenge. If there is no nonce, the client is requesting a
    * challenge for the port.
    */
   readonly presence: { readonly nonce: string | undefined; readonly port: number } | undefined;
-  /** PEM CSRs for the session's initial certificates. They are not parsed until the session has opened. */
+  /**
+   * The PEM-encoded CSRs for the session's initial certificates. They are not parsed until the session has been opened.
+   */
   readonly csrs: readonly string[];
-  /** Sign-in that accompanies the proof. */
+  /** The sign-in that was sent along with the proof. */
   readonly signIn: { readonly issuer: string; readonly token: string } | undefined;
 }
 
@@ -48,12 +50,15 @@ const USED = [
   'sign_in_issuer',
   'sign_in_token',
 ] as const;
-/** Parameters that would change the meaning of the exchange. Unknown parameters are ignored (RFC 6749 section 3.2). */
+/**
+ * Parameters that would change the meaning of the exchange. Other unknown parameters are ignored (RFC 6749 section
+ * 3.2).
+ */
 const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
 
 /**
  * Parses and validates the form.
- * @param contentType header as received
+ * @param contentType the header as received
  * @throws MeshpassError `request_malformed`, `grant_type_unsupported`, `proof_too_large`
  */
 export function parseTokenForm(contentType: string | undefined, body: string): TokenForm {
@@ -65,7 +70,7 @@ export function parseTokenForm(contentType: string | undefined, body: string): T
   for (const name of USED) {
     const [first, ...more] = form.getAll(name);
     if (more.length > 0) throw malformed(`The ${name} parameter must not be repeated.`);
-    // Parameters without a value are treated as omitted (RFC 6749 section 3.2).
+    // Parameters that have no value are treated as if they had been omitted (RFC 6749 section 3.2).
     if (first === undefined || first === '') continue;
     if (name === 'subject_token' && first.length > MAX_PROOF_LENGTH)
       throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF_LENGTH} characters.`);
@@ -92,7 +97,7 @@ export function parseTokenForm(contentType: string | undefined, body: string): T
   };
 }
 
-/** Converts a dot-separated list of base64url DER CSRs to PEM. */
+/** Converts CSRs to PEM. They are sent as base64url-encoded DER, separated by dots. */
 function readCsrs(text: string | undefined): readonly string[] {
   if (text === undefined) return [];
   const csrs = text.split('.');

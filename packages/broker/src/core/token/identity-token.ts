@@ -1,4 +1,4 @@
-/** Issues the JWTs of a session: its identity token for the mesh, and ID tokens for other audiences. */
+/** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -6,7 +6,7 @@ import type { Live } from '../session/live.ts';
 import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
 import type { RotatingSigner } from './signer.ts';
 
-/** Dependencies of token issuance. */
+/** The dependencies of token issuance. */
 export interface TokenContext extends SessionContext {
   readonly signer: Pick<RotatingSigner, 'sign' | 'kid' | 'knows'>;
   readonly config: {
@@ -17,16 +17,19 @@ export interface TokenContext extends SessionContext {
   };
 }
 
-/** A signed token. */
+/** A signed token and its expiry. */
 export interface IssuedToken {
   readonly token: string;
-  /** Unix seconds. Never later than the session's expiry. */
+  /** When the token expires, in Unix seconds. Never later than the session's expiry. */
   readonly expiresAt: number;
-  /** Id of the token. Absent if an earlier call issued the token. */
+  /** The id of the token. Absent if the token was issued by an earlier call. */
   readonly jti?: string;
 }
 
-/** Issues the token that requests carry. Returns the cached token if more than half of its lifetime remains. */
+/**
+ * Issues the token that requests in the mesh carry. If more than half of the cached token's lifetime remains, that
+ * token is returned instead.
+ */
 export async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
   const { mesh, signer, config } = context;
   const now = toUnixSeconds(context.clock);
@@ -35,7 +38,7 @@ export async function issueIdentityToken(context: TokenContext, live: Live): Pro
   const { session } = live;
   const { claims, workspace, login } = session.attestation;
   const { kid } = signer;
-  // The claims that endpoints require are unknown until an access file is in force.
+  // Until an access file is in effect, it is unknown which claims the endpoints require.
   const attested = mesh.inForce() ? claimsRequired(mesh.access(), grantsOf(session), claims) : undefined;
   const issued = await sign(context, session, config.tokenAudience, {
     sid: session.id,
@@ -53,7 +56,7 @@ export async function issueIdentityToken(context: TokenContext, live: Live): Pro
   return issued;
 }
 
-/** Issues an ID token for an audience outside the mesh. It reveals only the user and the workspace. */
+/** Issues an ID token for an audience outside the mesh. The token reveals only the user and the workspace. */
 export async function issueIdToken(context: TokenContext, { session }: Live, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
   return await sign(context, session, audience, {
@@ -73,7 +76,8 @@ async function sign(context: TokenContext, session: Session, audience: string, c
   const jti = context.random(16).toString('base64url');
   const expiresAt = Math.min(now + context.tokenSeconds, sessionExpiry(session));
   const { subject } = session.attestation;
-  // `aud` is an array even for one audience. Envoy accepts both forms, but some of Istio's matchers only accept arrays.
+  // `aud` is an array even if there is only one audience. Envoy accepts both forms, but some of Istio's matchers accept
+  // only arrays.
   const common = {
     iss: context.config.publicUrl,
     sub: subject,

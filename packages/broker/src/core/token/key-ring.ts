@@ -1,41 +1,41 @@
 /**
  * The broker's keys for signing tokens. One key signs, the next key is published in advance, and retired keys remain
- * published while their tokens are valid. The keys are stored as one PEM text. A line before each key states its role
- * (RFC 7468 section 2 allows text between keys), so that keys and roles are updated atomically. For a retired key, only
- * the public half is stored. The next key is not stored at all. Its private half exists only in the memory of the
- * active broker, so a stolen copy of the text does not contain the key that replaces the stolen one.
+ * published while their tokens are valid. The keys are stored as a single PEM text. Each key is preceded by a line that
+ * states its role (RFC 7468 section 2 allows text between keys), so that keys and roles are updated atomically. For
+ * retired keys, only the public half is stored. The next key is not stored at all. Its private half exists only in the
+ * memory of the active broker, so a stolen copy of the text does not contain the key that replaces the stolen one.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 
-/** The key that currently signs tokens. All times are Unix seconds. */
+/** The key that currently signs tokens. All times are in Unix seconds. */
 export interface SigningKey extends Identified {
   readonly privateKey: KeyObject;
-  /** When the key started to sign. */
+  /** When this key became the signing key. */
   readonly since: number;
-  /** Longest lifetime of any token signed with this key so far, seconds. */
+  /** The longest lifetime of any token that has been signed with this key so far, in seconds. */
   readonly tokenSeconds: number;
 }
 
 /**
- * The key that will sign after the next rotation. Verifiers receive it in advance, so they accept its tokens even after
- * an immediate rotation.
+ * The key that will be used for signing after the next rotation. Verifiers receive it in advance, so they accept its
+ * tokens even after an immediate rotation.
  */
 export interface NextKey extends Identified {
   readonly privateKey: KeyObject;
-  /** When the mesh was first known to have the key, Unix seconds. */
+  /** When the mesh was first known to have the key, in Unix seconds. */
   readonly publishedAt?: number | undefined;
 }
 
-/** A key that no longer signs, but whose tokens may still be valid. */
+/** A key that is no longer used for signing, but whose tokens may still be valid. */
 export interface RetiredKey extends Identified {
-  /** When the last token signed with this key expires, Unix seconds. */
+  /** When the last token that was signed with this key expires, in Unix seconds. */
   readonly until: number;
 }
 
 interface Identified {
-  /** RFC 7638 thumbprint. It identifies the key everywhere. */
+  /** The RFC 7638 thumbprint, which identifies the key everywhere. */
   readonly kid: string;
   readonly publicKey: KeyObject;
 }
@@ -44,18 +44,18 @@ interface Identified {
 export interface StoredKeys {
   readonly signing: SigningKey;
   readonly retired: readonly RetiredKey[];
-  /** When an operator requested the pending rotation, Unix seconds. Absent if none is pending. */
+  /** When an operator requested the pending rotation, in Unix seconds. Absent if no rotation is pending. */
   readonly requestedAt?: number | undefined;
 }
 
-/** The stored keys plus the next key. */
+/** The stored keys, plus the next key. */
 export interface KeyRing extends StoredKeys {
   readonly next: NextKey;
 }
 
-/** Size of generated keys and minimum size of stored keys, in bits. */
+/** The size of generated keys, in bits. Stored keys must be at least this large. */
 export const MODULUS_BITS = 2048;
-/** Clock skew that verifiers tolerate, seconds. Envoy accepts a token for a minute after its `exp`. */
+/** The clock skew that verifiers tolerate, in seconds. Envoy accepts a token for a minute after its `exp`. */
 export const SKEW_SECONDS = 60;
 
 const unixSeconds = z.number().int().nonnegative();
@@ -66,9 +66,9 @@ const Part = z.discriminatedUnion('part', [
 type Part = z.infer<typeof Part>;
 
 const MARK = 'Meshpass-Key: ';
-/** Line that identifies the last broker to write the Secret (key-secret.ts). */
+/** Matches the line that identifies the last broker to write the Secret (see key-secret.ts). */
 const WRITER = /^Meshpass-Broker: .*\n/;
-/** Line that records a requested rotation. */
+/** Matches the line that records a requested rotation. */
 const REQUESTED = /^Meshpass-Rotation-Requested-At: (\d{1,12})$/m;
 const BLOCK = /^Meshpass-Key: (.*)\n(-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \3 KEY-----)/gm;
 
@@ -93,13 +93,14 @@ export function parseKeys(text: string): StoredKeys {
   }
   if (!signing) throw wrong('they do not include a private signing key');
   const keys = { signing, retired, requestedAt };
-  // The broker later overwrites the text with the keys that it parsed. Reject any other content instead of erasing it.
+  // The broker later overwrites the text with the keys that were parsed. Reject any other content instead of erasing
+  // it.
   if (serializeKeys(keys) !== text.replace(WRITER, ''))
     throw wrong('they contain text that was changed or not written by a broker');
   return keys;
 }
 
-/** Serializes the keys for storage. The signing key comes first. */
+/** Serializes the keys for storage, starting with the signing key. */
 export function serializeKeys({ signing, retired, requestedAt }: StoredKeys): string {
   const mark = (part: Part) => `${MARK}${JSON.stringify(part)}\n`;
   const { since, tokenSeconds, privateKey } = signing;
@@ -118,7 +119,7 @@ export function serializeJwks(ring: KeyRing): string {
   return JSON.stringify({ keys: publishedKeys(ring).map(publicJwk) });
 }
 
-/** Returns all published keys. The signing key comes first. */
+/** Returns all published keys, starting with the signing key. */
 export function publishedKeys({ signing, next, retired }: KeyRing): readonly (SigningKey | NextKey | RetiredKey)[] {
   return [signing, next, ...retired];
 }
@@ -130,9 +131,9 @@ export function publicJwk({ kid, publicKey }: Identified) {
 }
 
 /**
- * Makes the next key the signing key, starting at `now`. The previous signing key stays published until its last token
- * has expired.
- * @param tokenSeconds lifetime of new tokens
+ * Makes the next key the signing key, starting at `now`. The previous signing key stays published until the last of its
+ * tokens has expired.
+ * @param tokenSeconds the lifetime of new tokens, in seconds
  */
 export function signWithNext({ signing, next, retired }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
   const { kid, publicKey } = signing;
@@ -140,17 +141,17 @@ export function signWithNext({ signing, next, retired }: KeyRing, now: number, t
   return { signing: asSigning(next, now, tokenSeconds), retired: [...retired, { kid, publicKey, until }] };
 }
 
-/** Makes the next key the signing key and drops all other keys. */
+/** Makes the next key the signing key, and drops all other keys. */
 export function signWithNextOnly({ next }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
   return { signing: asSigning(next, now, tokenSeconds), retired: [] };
 }
 
-/** Creates the initial keys: one signing key and no retired keys. */
+/** Creates the initial keys: a signing key and no retired keys. */
 export function initialKeys(privateKey: KeyObject, now: number, tokenSeconds: number): StoredKeys {
   return { signing: asSigning(toNextKey(privateKey), now, tokenSeconds), retired: [] };
 }
 
-/** Converts a private key to a next key. */
+/** Creates a next key from a private key. */
 export function toNextKey(privateKey: KeyObject): NextKey {
   return { ...identified(createPublicKey(privateKey)), privateKey };
 }

@@ -1,6 +1,6 @@
 /**
- * Stores signing keys in one entry of a Secret that all brokers of an installation share. The active broker writes only
- * this entry (enforced by signing-key.yaml in the chart).
+ * Stores the signing keys in an entry of a Secret that all brokers of an installation share. The active broker writes
+ * only this entry, which signing-key.yaml in the chart enforces.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -20,7 +20,7 @@ export async function openKeySecret(options: SharedObjectOptions) {
   const missing = `The Secret ${namespace}/${name} (--signing-key-secret) does not exist. Restore it, or upgrade the Helm release, which creates it.`;
   const secret = await openSharedObject('secrets', options, missing);
   // Everything that this process writes starts with this line. When another broker takes over, it writes its own line
-  // first, so later writes by the previous broker conflict and fail.
+  // first, so any later writes by the previous broker conflict and fail.
   const mine = `Meshpass-Broker: ${hostname()} ${randomUUID()}\n`;
   let version: string | undefined;
 
@@ -42,7 +42,7 @@ export async function openKeySecret(options: SharedObjectOptions) {
           version = written;
           return;
         }
-        // The write conflicted. Either another entry changed, or an earlier write by this process succeeded but its
+        // The write conflicted. Either another entry was changed, or an earlier write by this process succeeded but its
         // response was lost.
         const found = await get();
         if (!found.text.startsWith(mine) || attempt === ATTEMPTS)

@@ -1,4 +1,4 @@
-/** Storage for the signing keys: a file, or an entry of a Secret (key-secret.ts). */
+/** Stores the signing keys, either in a file or in an entry of a Secret (see key-secret.ts). */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describeFileError, MeshpassError } from '@meshpass/identity';
@@ -14,13 +14,13 @@ export interface KeyStorage {
   readonly read: () => Promise<string | undefined>;
   /**
    * Durably replaces the entire text.
-   * @throws MeshpassError `config_invalid` if the text cannot be written; `kubernetes_unavailable` if the result is
+   * @throws MeshpassError `config_invalid` if the text cannot be written, or `kubernetes_unavailable` if the result is
    *   unknown or another broker has since written to the storage
    */
   readonly write: (text: string) => Promise<void>;
 }
 
-/** Stores keys in a file with mode 0600. The broker creates and replaces the file. */
+/** Stores the keys in a file with mode 0600. The broker creates and replaces the file. */
 export function keyFileStorage(file: string): KeyStorage {
   return {
     read: async () => {

@@ -1,15 +1,15 @@
 /**
- * Plans the next step of a key rotation. The next key signs only after verifiers have had it for a while. The previous
- * key stays published until its last token has expired. Each step depends only on the key ring, so a restarted broker
- * continues from the stored keys.
+ * Plans the next step of a key rotation. The next key is not used for signing until verifiers have had it for a while.
+ * The previous key stays published until the last of its tokens has expired. Each step depends only on the key ring, so
+ * a broker that was restarted continues from the stored keys.
  */
 import type { KeyRing } from './key-ring.ts';
 
-/** Timing of rotations. */
+/** The timing of key rotations. */
 export interface RotationRules {
-  /** Maximum time that a key signs, seconds. If 0, keys rotate only when an operator requests it. */
+  /** How long a key may be used for signing, in seconds. If 0, keys are rotated only when an operator requests it. */
   readonly ageSeconds: number;
-  /** How long the mesh must have had a key before the key may sign, seconds. */
+  /** How long the mesh must have had a key before it may be used for signing, in seconds. */
   readonly waitSeconds: number;
 }
 
@@ -17,7 +17,7 @@ export interface RotationRules {
 export type Step =
   /** Record that the mesh has the next key. */
   | { readonly do: 'note'; readonly kid: string }
-  /** Sign with the next key and retire the current one. */
+  /** Start signing with the next key, and retire the current one. */
   | { readonly do: 'sign'; readonly kid: string }
   /** Stop publishing these keys. */
   | { readonly do: 'drop'; readonly kids: readonly string[] };
@@ -25,7 +25,7 @@ export type Step =
 /**
  * Returns the step that is due.
  * @param inMesh returns whether sidecars have received the key with the given RFC 7638 thumbprint
- * @param now Unix seconds
+ * @param now the current time, in Unix seconds
  * @returns undefined if no step is due
  */
 export function nextRotationStep(
@@ -44,7 +44,9 @@ export function nextRotationStep(
     : undefined;
 }
 
-/** Whether the signing key is due for rotation. The rotation happens as soon as the next key may sign. */
+/**
+ * Whether the signing key is due for rotation. The rotation happens as soon as the next key may be used for signing.
+ */
 export function isRotationDue({ signing, requestedAt }: KeyRing, { ageSeconds }: RotationRules, now: number): boolean {
   return requestedAt !== undefined || (ageSeconds > 0 && now >= signing.since + ageSeconds);
 }

@@ -1,6 +1,6 @@
 /**
- * Rotates the signing key when it reaches its maximum age, or when an operator requests it. Each change is audited
- * first, then stored, then activated.
+ * Rotates the signing key when it reaches its maximum age or when an operator requests it. Each change is first
+ * audited, then stored, and then activated.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import {
@@ -19,20 +19,20 @@ import { publicJwk, type StoredKeys, signWithNext, signWithNextOnly, toNextKey }
 import { isRotationDue, nextRotationStep, type RotationRules, type Step } from './next-step.ts';
 import { generateSigningKey, type RotatingSigner } from './signer.ts';
 
-/** Status of a published key, as shown to operators. */
+/** The status of a published key, as shown to operators. */
 export interface KeyStatus {
   readonly kid: string;
   readonly part: 'signing' | 'next' | 'retired';
   /** Whether the mesh has the key. */
   readonly in_mesh: boolean;
   /**
-   * When the key started or will start to sign, RFC 3339. Absent for the next key unless a rotation is pending and the
-   * mesh has the key.
+   * When the key became or will become the signing key, in RFC 3339 format. Absent for the next key, unless a rotation
+   * is pending and the mesh has the key.
    */
   readonly signs_from?: string;
   /**
-   * For the signing key, when its rotation is scheduled. For a retired key, when its last token expires and the key is
-   * dropped. RFC 3339.
+   * For the signing key, when its rotation is scheduled. For a retired key, when the last of its tokens expires and the
+   * key is dropped. In RFC 3339 format.
    */
   readonly until?: string;
 }
@@ -42,22 +42,29 @@ export type KeyRotation = ReturnType<typeof createKeyRotation>;
 
 const LOOK_MS = 1_000;
 /**
- * Time that agents have to renew their tokens before sidecars start to refuse tokens signed with a stolen key, ms.
- * Agents renew a lease at most once a second.
+ * How long agents have to renew their tokens before sidecars start to reject tokens that were signed with a stolen key,
+ * in milliseconds. Agents renew a lease at most once a second.
  */
 const AGENTS_FIRST_MS = 2_000;
-/** Pause after a failure, ms. A store, disk or Kubernetes outage rarely ends within a second. */
+/**
+ * How long to pause after a failure, in milliseconds. Outages of the store, a disk or Kubernetes rarely end within a
+ * second.
+ */
 const REST_MS = 10_000;
-/** Maximum time that a stopping broker waits until sidecars know about dropped keys, ms. Kubernetes may be down. */
+/**
+ * The maximum time that a stopping broker waits for sidecars to learn about dropped keys, in milliseconds. Kubernetes
+ * may be down.
+ */
 const STOP_PATIENCE_MS = 3_000;
 const STOP_LOOK_MS = 50;
 
 /**
  * Claims the stored keys when this broker becomes active. It rewrites all of them, so that later writes by the previous
- * broker fail. Leadership is checked after the keys were read. If another broker becomes active after that check, it
- * also writes after it, and the storage then rejects this broker's write, because the version that it read is outdated.
+ * broker fail. Leadership is checked after the keys have been read. If another broker becomes active after that check,
+ * it also writes after the check, and the storage then rejects this broker's write, because the version that this
+ * broker read is outdated.
  * @param context `isLeader` returns whether this process is currently known to be the active broker
- * @throws MeshpassError from the storage; `store_unavailable` if this broker is not active
+ * @throws MeshpassError `store_unavailable` if this broker is not active, and the errors of the storage
  */
 export async function claimKeys({
   signer,
@@ -74,7 +81,7 @@ export async function claimKeys({
 
 /**
  * Creates the key rotation.
- * @param context the signer must have the keys that claimKeys() activated
+ * @param context the signer must have the keys that were activated by claimKeys()
  */
 export function createKeyRotation(context: RotationContext) {
   const { signer, mesh, clock, audit, tokenSeconds } = context;
@@ -87,8 +94,8 @@ export function createKeyRotation(context: RotationContext) {
     mesh.tokenKeysChanged();
   };
   /**
-   * Applies a change that an operator requested and the audit log already shows as granted. If the storage fails, the
-   * failure is recorded as a separate decision, so that the log does not end with the grant.
+   * Applies a change that an operator requested and that the audit log already shows as granted. If the storage fails,
+   * the failure is recorded as a separate decision, so that the log does not end with the grant.
    */
   const adopted = (event: AuditEvent, adopting: Promise<void>): Promise<void> =>
     adopting.catch((thrown: unknown) => {
@@ -128,24 +135,24 @@ export function createKeyRotation(context: RotationContext) {
   };
 
   /**
-   * Notifies sidecars of dropped keys without waiting for agents. After this broker stops, sidecars would otherwise not
-   * be notified until another broker starts.
+   * Notifies sidecars of dropped keys without waiting for agents. Otherwise, sidecars would not be notified until
+   * another broker starts.
    */
   const tellMesh = async (): Promise<void> => {
     const until = performance.now() + STOP_PATIENCE_MS;
     const isOld = () => [...mesh.tokenKeys()].some((kid) => !signer.knows(kid));
     if (isOld()) mesh.tokenKeysChanged();
-    // A broker that is no longer active must not write. Its successor notifies the mesh.
+    // A broker that is no longer active must not write. Its successor notifies the mesh instead.
     while (isOld() && context.isLeader() && performance.now() < until) await pause(STOP_LOOK_MS);
   };
 
   return {
-    /** Returns the status of all published keys. The signing key comes first. */
+    /** Returns the status of all published keys, starting with the signing key. */
     status: () => describe(context, inMesh),
     /**
-     * Requests a rotation to the next key as soon as verifiers have had it for long enough. Has no effect if a rotation
-     * is already pending.
-     * @returns id of the next key, and whether this call started the rotation
+     * Requests a rotation to the next key as soon as verifiers have had it for long enough. This has no effect if a
+     * rotation is already pending.
+     * @returns the id of the next key, and whether this call started the rotation
      * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
      */
     rotate: (event: AuditEvent) =>
@@ -163,13 +170,13 @@ export function createKeyRotation(context: RotationContext) {
         annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next) } });
         await recordAllowed(audit, event);
         await adopted(event, adopt({ ...ring, requestedAt: toUnixSeconds(clock) }));
-        // The request is stored, so if anything fails from here on, the periodic check retries it.
+        // The request has been stored, so if anything fails from here on, the periodic check retries it.
         await look().catch(context.onFailure);
         return { kid, made: true };
       }),
     /**
-     * Switches to the next key immediately and drops all keys that have ever signed. All previous tokens become invalid
-     * as soon as the change reaches the mesh.
+     * Switches to the next key immediately and drops all keys that have ever been used for signing. All previous tokens
+     * become invalid as soon as the change reaches the mesh.
      * @throws MeshpassError the same errors as `rotate`
      */
     revoke: (event: AuditEvent) =>
@@ -183,13 +190,14 @@ export function createKeyRotation(context: RotationContext) {
         await recordAllowed(audit, event);
         const keys = signWithNextOnly(ring, toUnixSeconds(clock), tokenSeconds);
         await adopted(event, signer.replace({ ...keys, next }));
-        // Sidecars accept tokens signed with either key until they are notified, so agents renew their tokens first.
+        // Sidecars accept tokens signed with either key until they are notified. Agents therefore renew their tokens
+        // first.
         context.renewLeases();
         agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
         return { kid, dropped };
       }),
     /**
-     * Starts to perform rotation steps when they are due.
+     * Starts performing rotation steps when they are due.
      * @returns a function that stops the rotation after the current step, and waits until sidecars have been notified
      *   of dropped keys
      */
@@ -240,14 +248,14 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
   ];
 }
 
-/** Dependencies of a key rotation. */
+/** The dependencies of a key rotation. */
 interface RotationContext
   extends RotationRules,
     Pick<SessionContext, 'audit' | 'tokenSeconds' | 'clock' | 'random' | 'onFailure'> {
   readonly journal: Pick<Journal, 'transaction'>;
   readonly signer: RotatingSigner;
   readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
-  /** Whether this process is currently known to be the active broker. */
+  /** Returns whether this process is currently known to be the active broker. */
   readonly isLeader: () => boolean;
   /** Makes all agents renew their leases immediately, so that they learn which keys were dropped. */
   readonly renewLeases: () => void;
@@ -255,8 +263,8 @@ interface RotationContext
 
 /**
  * Records a key change in the audit log. The entry contains the complete public key, so that signatures made with the
- * key can always be verified.
- * @throws MeshpassError `store_unavailable`. The key must then not be changed.
+ * key can still be verified later.
+ * @throws MeshpassError `store_unavailable`. In this case, the key must not be changed.
  */
 async function recordKey(
   { journal, clock, random }: Pick<RotationContext, 'journal' | 'clock' | 'random'>,

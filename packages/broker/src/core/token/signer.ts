@@ -1,5 +1,6 @@
 /**
- * Signs JWTs with RS256, the algorithm that Envoy verifies fastest. The keys are not kept in the store (key-ring.ts).
+ * Signs JWTs with RS256, the algorithm that Envoy verifies fastest. The keys are not kept in the store (see
+ * key-ring.ts).
  */
 import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -16,14 +17,15 @@ import {
 } from './key-ring.ts';
 import type { KeyStorage } from './key-storage.ts';
 
-/** Signs tokens, and publishes and replaces the keys. */
+/** Signs tokens, and publishes and replaces the signing keys. */
 export type RotatingSigner = Awaited<ReturnType<typeof openSigner>>;
 
 const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
 
 /**
- * Opens the signer. Reads the stored keys, or creates and stores the first key, and then generates the next key.
- * @throws MeshpassError from the storage
+ * Opens the signer. Reads the stored keys, or creates and stores the first key if there are none. Then generates the
+ * next key.
+ * @throws MeshpassError the errors of the storage
  */
 export async function openSigner(storage: KeyStorage) {
   const read = async (): Promise<StoredKeys> => {
@@ -43,43 +45,44 @@ export async function openSigner(storage: KeyStorage) {
     known = new Set(publishedKeys(ring).map(({ kid }) => kid));
   };
   return {
-    /** The current JWK Set as JSON text (RFC 7517 section 5). */
+    /** The current JWK Set, as JSON text (RFC 7517 section 5). */
     get jwks() {
       return jwks;
     },
-    /** Id of the current signing key. */
+    /** The id of the current signing key. */
     get kid() {
       return ring.signing.kid;
     },
     get ring() {
       return ring;
     },
-    /** Whether a key with this id is published. */
+    /** Returns whether a key with this id is published. */
     knows: (kid: string) => known.has(kid),
     /**
-     * Reads the stored keys, which another broker may have changed.
-     * @throws MeshpassError from the storage
+     * Reads the stored keys, which may have been changed by another broker.
+     * @throws MeshpassError the errors of the storage
      */
     read,
-    /** Replaces the ring in memory only. Use it for keys that are already stored. */
+    /** Replaces the ring in memory only. Use this for keys that are already stored. */
     adopt,
     /**
      * Stores all keys except the next one, and then activates the ring.
-     * @throws MeshpassError from the storage. The ring is then unchanged.
+     * @throws MeshpassError the errors of the storage. In this case, the ring is unchanged.
      */
     replace: async (other: KeyRing) => {
       await storage.write(serializeKeys(other));
       adopt(other);
     },
     /**
-     * Signs claims as a compact JWS. If the key is dropped before the signature is ready, signs again with the new key.
+     * Signs claims as a compact JWS. If the key is dropped before the signature is ready, the claims are signed again
+     * with the new key.
      * @param typ the `typ` header
      */
     sign: async (claims: Readonly<Record<string, unknown>>, typ = 'JWT') => {
       for (;;) {
         const { kid, privateKey } = ring.signing;
         const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
-        // Signing runs on the thread pool, because it would block the event loop for a third of a millisecond.
+        // Sign on the thread pool, because signing would block the event loop for a third of a millisecond.
         const signature = await signAsync('sha256', Buffer.from(input), privateKey);
         if (known.has(kid)) return `${input}.${signature.toString('base64url')}`;
       }

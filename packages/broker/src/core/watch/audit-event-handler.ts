@@ -1,8 +1,9 @@
 /**
- * Handles events from GitHub's audit log. An event by itself proves nothing. Events arrive late, more than once and out
- * of order. By then, a stopped Codespace may be running again, and a former member may have rejoined the team. So each
- * event puts earlier answers in doubt, and the broker rechecks each affected session immediately (rechecks.ts). The
- * recheck ends what GitHub no longer confirms (recheck-codespace.ts, recheck-member.ts).
+ * Handles events from GitHub's audit log. An event alone proves nothing, because events arrive late, more than once and
+ * out of order. By the time an event arrives, a stopped Codespace may be running again, and a former member may have
+ * rejoined the team. Each event therefore only casts doubt on earlier answers, and the broker immediately rechecks each
+ * affected session (see rechecks.ts). The recheck ends whatever GitHub no longer confirms (see recheck-codespace.ts and
+ * recheck-member.ts).
  */
 
 import type { Attestation } from '@meshpass/identity';
@@ -15,29 +16,34 @@ import { recheckMember } from './recheck-member.ts';
 import { createRechecks, type RechecksOptions } from './rechecks.ts';
 import { toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
-/** An attestation that GitHub has just confirmed, or the id of a Codespace that GitHub has just failed to confirm. */
+/**
+ * Either an attestation that GitHub has just confirmed, or the id of a Codespace that it has just failed to confirm.
+ */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
 export interface AuditEventHandlerOptions extends Omit<RechecksOptions, 'clock'> {
   readonly sessions: SessionContext;
-  /** Organization that the access file trusts. */
+  /** Returns the organization that the access file trusts. */
   readonly organization: () => string | undefined;
-  /** Whether the organization's last member list contained this user. */
+  /** Returns whether the organization's last member list contained this user. */
   readonly wasMember: (id: number) => boolean;
 }
 
-/** Maximum age (milliseconds) and number of past events that are applied to a newly opened session. */
+/** The maximum age (in milliseconds) and number of past events that are applied to a newly opened session. */
 const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
-/** Creates the audit event handler. */
+/** Creates the handler for audit log events. */
 export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const { sessions, organization, wasMember } = options;
   const { clock } = sessions;
   const recheck = createRechecks({ ...options, clock });
   let recent: { readonly event: GithubAuditEvent; readonly at: number }[] = [];
 
-  /** @param event event that triggered the recheck; absent if a client's request triggered it */
+  /**
+   * Rechecks a single Codespace.
+   * @param event the event that triggered the recheck. Absent if it was triggered by a client's request.
+   */
   const doubtCodespace = (one: WatchedCodespace, event?: CodespaceEvent) => {
     const witness = `${event ? "GitHub's audit log" : 'a request'} and the developer's Codespaces`;
     const more = event && { event: event.action, ...(event.id && { eventId: event.id }) };
@@ -49,7 +55,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     });
   };
 
-  /** Rechecks each organization separately, because an answer about one says nothing about another. */
+  /** Rechecks each organization separately, because GitHub's answer about one says nothing about another. */
   const doubtMemberships = (live: Live, event?: MemberEvent) => {
     for (const one of organizationsOf(live, organization())) {
       if (event?.organization !== undefined && event.organization !== one) continue;
@@ -71,10 +77,11 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   };
 
   return {
-    /** Records the events and returns immediately. The queries run in the background. */
+    /** Records the events and returns immediately. GitHub is queried in the background. */
     handle(events: readonly GithubAuditEvent[]) {
       if (events.length === 0) return;
-      // Record all events before the first query, to invalidate every earlier answer, including those still in flight.
+      // Record all events before sending the first query, so that every earlier answer is invalidated, including those
+      // still in flight.
       for (const event of events) sessions.losses.doubt(doubtOf(event));
       const at = clock();
       recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
@@ -82,13 +89,13 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
       const codespaces = watchedCodespaces(sessions.live);
       for (const event of events) dispatch(event, lives, codespaces);
     },
-    /** Applies recent events to a newly opened session, because GitHub's API lags behind its own log. */
+    /** Applies recent events to a newly opened session, because GitHub's API lags behind its own audit log. */
     opened(live: Live) {
       const since = clock() - RECENT_MS;
       const one = toWatchedCodespace(live);
       for (const { event, at } of recent) if (at > since) dispatch(event, [live], one ? [one] : []);
     },
-    /** Rechecks live sessions that GitHub's answer to another request contradicts. */
+    /** Rechecks live sessions that are contradicted by GitHub's answer to another request. */
     considerEvidence(evidence: Evidence) {
       if ('codespaceId' in evidence) {
         for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) doubtCodespace(one);
@@ -121,7 +128,8 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
   if (userId !== undefined && githubUser.id === userId) return true;
   if (user !== undefined) return githubUser.login.toLowerCase() === user;
   if (userId !== undefined || team === undefined) return false;
-  // If the access file identifies a team by id, its slug is unknown, so any such team in the organization matches.
+  // If the access file identifies a team by its id, the team's slug is unknown. Any such team in the organization
+  // therefore matches.
   return teams.some((one) => one === team || (isTeamById(one) && organizationOf(one) === organizationOf(team)));
 }
 
@@ -130,14 +138,14 @@ function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<s
   return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted.toLowerCase()) : all;
 }
 
-/** Whether GitHub no longer confirms memberships that it confirmed before for the same user. */
+/** Whether GitHub no longer confirms memberships that it previously confirmed for the same user. */
 function isContradicted(before: Attestation, now: Attestation): boolean {
   const confirmed = membershipsIn(now);
   const isSameUser = now.githubUser !== undefined && before.githubUser?.id === now.githubUser.id;
   return isSameUser && membershipsIn(before).some((one) => !confirmed.includes(one));
 }
 
-/** Lists the teams and roles in an attestation. */
+/** Returns the teams and roles in an attestation. */
 function membershipsIn({ teams, organizationRoles = [] }: Attestation): readonly string[] {
   return [...teams, ...organizationRoles];
 }

@@ -1,7 +1,7 @@
 /**
  * Parses GitHub's audit log as it is streamed to an HTTP Event Collector (Splunk's protocol). The body is either an
- * array of JSON objects, or a sequence of them with or without line breaks. Each object is either an event or an
- * envelope whose `event` field contains the event.
+ * array of JSON objects or a sequence of them, which may be separated by line breaks. Each object is either an event or
+ * an envelope whose `event` field contains the event.
  * https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
  */
 import { MeshpassError } from '@meshpass/identity';
@@ -11,7 +11,7 @@ import { z } from 'zod';
 const text = z.string().min(1).max(255).optional().catch(undefined);
 const lower = text.transform((value) => value?.toLowerCase());
 
-/** Event about a stopped or deleted Codespace. Some versions of GitHub omit the Codespace's name. */
+/** An event about a Codespace that was stopped or deleted. Some versions of GitHub omit the name of the Codespace. */
 const CodespaceEvent = z
   .object({
     action: z.enum(['codespaces.destroy', 'codespaces.suspend_environment']),
@@ -23,7 +23,7 @@ const CodespaceEvent = z
   .transform(({ action, name, user, owner = user, _document_id: id }) => ({ action, name, owner, id }));
 
 /**
- * Event about a user who lost some or all of a membership, or about an entire team
+ * An event about a user who lost some or all of a membership, or about an entire team
  * (https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events").
  */
 const MemberEvent = z
@@ -36,7 +36,7 @@ const MemberEvent = z
     blocked_user: lower,
     user_id: z.int().positive().optional().catch(undefined),
     org: lower,
-    /** `ORG/SLUG` */
+    /** The team's name, in the form `ORG/SLUG`. */
     team: lower,
     _document_id: text,
   })
@@ -44,7 +44,7 @@ const MemberEvent = z
     const organization = org ?? team?.split('/')[0];
     return { action, user, userId, organization, team, id };
   })
-  // An event that identifies neither a user nor a team would apply to every session.
+  // An event that identifies neither a user nor a team would affect every session.
   .refine(({ action, user, userId, team }) => user || userId || (action === 'team.destroy' && team));
 
 export type CodespaceEvent = z.infer<typeof CodespaceEvent>;
@@ -54,9 +54,9 @@ export type GithubAuditEvent = CodespaceEvent | MemberEvent;
 const Event = z.union([CodespaceEvent, MemberEvent]);
 
 /**
- * Parses the relevant events in a body and skips the rest.
- * @param body complete, decompressed body
- * @throws MeshpassError `request_malformed` if it is not JSON
+ * Parses the relevant events in a request body and skips all others.
+ * @param body the complete, decompressed body
+ * @throws MeshpassError `request_malformed` if the body is not valid JSON
  */
 export function parseAuditEvents(body: string): GithubAuditEvent[] {
   return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => Event.safeParse(value).data ?? []);
@@ -70,12 +70,12 @@ function unwrap(value: unknown): unknown[] {
   try {
     return [JSON.parse(event)];
   } catch {
-    // The envelope contains plain text, which is not an audit log event.
+    // The envelope contains plain text, so it is not an audit log event.
     return [];
   }
 }
 
-/** Splits a text into its top-level JSON values. */
+/** Splits a string into its top-level JSON values. */
 function* jsonValues(body: string): Generator<unknown> {
   let start = 0;
   let depth = 0;

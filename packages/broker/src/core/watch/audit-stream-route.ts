@@ -1,6 +1,7 @@
 /**
- * Receives GitHub's audit log stream by acting as a Splunk HTTP Event Collector. The enterprise configures a host, a
- * port and a token, and GitHub posts to `/services/collector`. Other log forwarders can use `/github/audit-stream`.
+ * Receives GitHub's audit log stream by acting as a Splunk HTTP Event Collector. An enterprise is configured with a
+ * host, a port and a token, and GitHub then posts to `/services/collector`. Other log forwarders can use
+ * `/github/audit-stream`.
  */
 import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
@@ -11,7 +12,7 @@ import { equalInConstantTime } from '../../base/index.ts';
 import { bodyTooLargeError, type Route, readBytes, route } from '../../http/index.ts';
 import { type GithubAuditEvent, parseAuditEvents } from './audit-events.ts';
 
-/** Receives audit events from the stream. */
+/** Receives the audit events from the stream. */
 export interface GithubEvents {
   readonly token: string;
   readonly handle: (events: readonly GithubAuditEvent[]) => void;
@@ -24,7 +25,7 @@ const MAX_BODY = 8 * 1024 * 1024;
 const MAX_INFLATED = 32 * 1024 * 1024;
 const inflate = promisify(gunzip);
 
-/** Creates the routes for the HTTP Event Collector. */
+/** Creates the routes that implement the HTTP Event Collector. */
 export function githubEventRoutes(events: GithubEvents): readonly Route[] {
   return PATHS.map((path) =>
     route({
@@ -39,7 +40,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
       handler: async ({ body }) => {
         const heard = parseAuditEvents(body);
         events.onEvents(heard.length);
-        // Sessions may end after the response was sent. Each has its own audit event.
+        // Sessions may end after the response has been sent. Each of them gets its own audit event.
         events.handle(heard);
         return { text: 'Success', code: 0 };
       },
@@ -47,7 +48,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
   );
 }
 
-/** Whether the header contains the token, as either `Splunk TOKEN` (sent by GitHub) or `Bearer TOKEN`. */
+/** Whether the header contains the token, either as `Splunk TOKEN` (which GitHub sends) or as `Bearer TOKEN`. */
 function isGithub(authorization: string | undefined, token: string): boolean {
   const given = /^(?:splunk|bearer) +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
   return equalInConstantTime(given, token);

@@ -1,4 +1,4 @@
-/** Interprets a Codespace's status in GitHub's lists. The functions here are pure and send no queries. */
+/** Interprets a Codespace's status in GitHub's lists. These functions are pure and do not send any queries. */
 import { z } from 'zod';
 import type { CloseCause } from '../../store/index.ts';
 import type { Listing } from './listing.ts';
@@ -11,13 +11,13 @@ const ListedCodespace = z.object({
 
 export type ListedCodespace = z.infer<typeof ListedCodespace>;
 
-/** Response page of `GET /orgs/{org}/codespaces` and `GET /orgs/{org}/members/{username}/codespaces`. */
+/** A response page of `GET /orgs/{org}/codespaces` or `GET /orgs/{org}/members/{username}/codespaces`. */
 export const CodespacePage = z
   .object({ total_count: z.int().nonnegative(), codespaces: z.array(ListedCodespace).max(100) })
   .transform(({ total_count, codespaces }) => ({ total: total_count, items: codespaces }));
 
 /**
- * Indexes a listing by id and by name. If `isWhole` is true, the listing is complete, and a Codespace that is missing
+ * Indexes a listing by id and by name. If `isWhole` is true, the listing is complete, so a Codespace that is missing
  * from it does not exist.
  */
 export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>) {
@@ -29,30 +29,30 @@ export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>)
 
 export type CodespaceStatus =
   | { readonly kind: 'available' }
-  /** The Codespace has ended. A single answer is sufficient proof. */
+  /** The Codespace has ended. A single answer is sufficient proof of that. */
   | { readonly kind: 'over'; readonly cause: CloseCause; readonly state: string }
   /** The Codespace is neither clearly running nor clearly ended. */
   | { readonly kind: 'doubtful'; readonly state: string }
   | { readonly kind: 'absent' };
 
 /**
- * States in which the container that has the session's keys is not running, because it was stopped or is being rebuilt.
- * In any other state (`Unknown`, `Unavailable`, `Awaiting`, `Updating`, `Exporting` and future ones), the container may
- * still be running.
+ * The states in which the container that holds the session's keys is not running, because it was stopped or is being
+ * rebuilt. In any other state (`Unknown`, `Unavailable`, `Awaiting`, `Updating`, `Exporting` and future ones), the
+ * container may still be running.
  */
 const STOPPED: ReadonlySet<string> = new Set([
   ...['Shutdown', 'ShuttingDown', 'Archived', 'Failed', 'Moved'],
   ...['Created', 'Queued', 'Provisioning', 'Starting', 'Rebuilding'],
 ]);
 
-/** Looks up a Codespace's status in a list by its id, and checks whether another Codespace now has its name. */
+/** Looks up a Codespace in a list by its id. If it is missing, checks whether another Codespace now uses its name. */
 export function statusOf(
   codespace: { readonly id: number; readonly name: string },
   index: ReturnType<typeof indexCodespaces>,
 ): CodespaceStatus {
   const listed = index.byId.get(codespace.id);
   if (!listed) {
-    // Only one Codespace can have a given name at a time.
+    // Only one Codespace at a time can have a given name.
     const successor = index.byName.get(codespace.name);
     return successor
       ? { kind: 'over', cause: 'workspace_deleted', state: `its name now belongs to ${successor.id}` }

@@ -1,8 +1,8 @@
 /**
- * Reads an entire list from GitHub, a hundred entries per page. Requests are conditional, because unchanged pages do
- * not count against the rate limit
+ * Reads an entire list from GitHub, with a hundred entries per page. Requests are conditional, because unchanged pages
+ * do not count against the rate limit
  * (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
- * If any page fails, the whole read fails, because a partial list proves nothing.
+ * If a page cannot be read, the whole read fails, because a partial list proves nothing.
  */
 
 import type { z } from 'zod';
@@ -11,16 +11,16 @@ import { MAX_PAGE_BYTES, parseGithubResponse, type ReadGithub } from '../../atte
 export interface Listing<T> {
   readonly items: readonly T[];
   /**
-   * Whether the pages are consistent with each other. The list may change between requests. For example, after a
-   * deletion, an entry may move to the previous page and be missing from both responses.
+   * Whether the pages are consistent with each other. The list may change between requests. For example, when an entry
+   * is deleted, another one may move to the previous page and be missing from both responses.
    */
   readonly consistent: boolean;
 }
 
-/** Contents of one page. */
+/** The contents of a single page. */
 export interface PageContent<T> {
   readonly items: readonly T[];
-  /** Length of the entire list, if GitHub reports it. */
+  /** The length of the entire list, if GitHub reports it. */
   readonly total?: number;
 }
 
@@ -28,20 +28,20 @@ interface Page<T> extends PageContent<T> {
   readonly etag: string | undefined;
 }
 
-/** Pages from the previous read, by page number. They are reused if GitHub responds with 304. */
+/** The pages from the previous read, keyed by page number. They are reused when GitHub responds with 304. */
 export type CachedPages<T> = Map<number, Page<T>>;
 
 const PER_PAGE = 100;
-/** Maximum number of pages. More than 100,000 entries cannot be read in an hour. */
+/** The maximum number of pages to read. More than 100,000 entries could not be read within an hour. */
 const MAX_PAGES = 1000;
 
 export interface ListingRequest<T> {
   readonly read: ReadGithub;
   readonly organization: string;
-  /** Path without a query string. */
+  /** The path, without a query string. */
   readonly path: string;
   readonly schema: z.ZodType<PageContent<T>>;
-  /** Cache of pages. If absent, every page is requested unconditionally. */
+  /** The cache of pages. If absent, every page is requested unconditionally. */
   readonly cachedPages?: CachedPages<T>;
 }
 
@@ -70,7 +70,7 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
       return { items, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
   }
-  // Either a page disappeared during the read, or the list is too long.
+  // Either a page disappeared while the list was being read, or the list is too long.
   return { items, consistent: false };
 }
 

@@ -1,6 +1,4 @@
-/**
- * Updates or closes a live session after GitHub has confirmed that its developer left a team or an organization.
- */
+/** Updates or closes a live session after GitHub has confirmed that its developer left a team or an organization. */
 
 import { type Fact, withoutFacts } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -26,8 +24,8 @@ export function onLeftTeam(sessions: SessionContext, live: Live, team: string): 
 }
 
 /**
- * Records lost roles and removes the grants that depend on them.
- * @param role developer's current role; undefined if the developer has none
+ * Records roles that the developer has lost, and removes the grants that depend on them.
+ * @param role the developer's current role, or undefined if they have none
  */
 export function onRoleChanged(
   sessions: SessionContext,
@@ -52,20 +50,20 @@ export function onRoleChanged(
 
 function loseFacts(sessions: SessionContext, live: Live, facts: readonly Fact[]): void {
   for (const fact of facts) sessions.losses.lose(fact);
-  // If the store is unavailable, the write is retried in the background.
-  // The facts are removed directly, because after the clock was set back, the loss may be dated before the session.
+  // If the store is unavailable, the write is retried in the background. The facts are also removed directly, because
+  // if the clock was set back, the loss may be dated before the session.
   replaceAttestation(live, withoutFacts(live.session.attestation, facts));
   touch(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
 
 /**
  * Whether a session ends when its developer leaves the trusted organization.
- * @param wasMember whether a member list of the organization contained this user
+ * @param wasMember returns whether a member list of the organization contained this user
  */
 export function dependsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
   const { githubUser } = live.session.attestation;
   if (!githubUser || !isCodespaceSession(live)) return false;
-  // If another account pays for the Codespace, it is trusted only because its developer is a member.
+  // If another account pays for the Codespace, the Codespace is trusted only because its developer is a member.
   const payer = String(live.session.attestation.claims.billable_owner).toLowerCase();
   return wasMember(githubUser.id) || payer !== organization;
 }

@@ -11,15 +11,15 @@ import type { WatchedCodespace } from './watched-codespaces.ts';
 export interface RecheckCodespaceOptions {
   readonly read: ReadGithub;
   readonly sessions: SessionContext;
-  /** Organization that the Codespace belongs to. */
+  /** The organization that the Codespace belongs to. */
   readonly organization: string;
 }
 
 /**
  * Rechecks a single Codespace by looking it up in the complete list of its developer's Codespaces. GitHub's answer is
- * inconclusive if the developer is not a member under this login (or no longer is), or if the list changed while it was
+ * inconclusive if the developer is not (or no longer) a member under this login, or if the list changed while it was
  * being read.
- * @param witness description of the queries that show the end of the Codespace, for the audit log
+ * @param witness describes, for the audit log, which queries show that the Codespace has ended
  * @returns whether the session has ended
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
@@ -43,7 +43,7 @@ export async function recheckCodespace(
 
 /**
  * Closes the session of a Codespace that has ended.
- * @param witness description of the query that showed it, for the audit log
+ * @param witness describes, for the audit log, which query showed that the Codespace has ended
  */
 export function closeCodespaceSession(
   sessions: SessionContext,
@@ -56,6 +56,7 @@ export function closeCodespaceSession(
     status.kind === 'over' ? status.cause : status.kind === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
   const state = status.kind === 'absent' ? 'not listed' : status.state;
   sessions.losses.lose({ kind: 'codespace', id, name, owner });
-  // The session has ended in memory when this returns. The store, edges and mesh are updated later, with retries.
+  // By the time this function returns, the session has ended in memory. The store, the edges and the mesh are updated
+  // later, with retries.
   void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
 }

@@ -1,7 +1,7 @@
 /**
  * Repeats a query to GitHub about a live session until the answer is conclusive, because GitHub's API lags behind its
- * own log. Each subject of a session (its Codespace, or the developer's memberships in one organization) has at most
- * one recheck.
+ * own audit log. At most one recheck is in progress for each subject of a session, which is either its Codespace or the
+ * developer's memberships in one organization.
  */
 
 import { type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
@@ -10,7 +10,7 @@ import type { Live } from '../session/live.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
 import { isSettled } from './watched-codespaces.ts';
 
-/** Waits for the given number of milliseconds. Resolves early if the signal is aborted. */
+/** Waits for the given number of milliseconds, or until the signal is aborted. */
 export type Wait = (ms: number, signal: AbortSignal) => Promise<void>;
 
 export interface RechecksOptions {
@@ -18,40 +18,40 @@ export interface RechecksOptions {
   readonly rateLimiter: RateLimiter;
   readonly clock: Clock;
   readonly wait: Wait;
-  /** Ends all rechecks. */
+  /** Aborts all rechecks that are in progress. */
   readonly stopped: AbortSignal;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Queries GitHub, and returns whether the answer was conclusive. */
+/** Queries GitHub and returns whether the answer was conclusive. */
 export type Ask = (read: ReadGithub) => Promise<boolean>;
 
-/** Delays before each successive query, milliseconds. */
+/** The delays before each successive query, in milliseconds. */
 const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
-/** Maximum number of rechecks in progress. The sweeps cover any others. */
+/** The maximum number of rechecks that can be in progress. Any others are left to the sweeps. */
 const MAX_PENDING = 500;
 
-/** Thrown when the audit log's share of the rate limit is exhausted for the moment. */
+/** Thrown when the audit log's share of the rate limit is exhausted for the time being. */
 class Spent extends Error {}
 
-/** Creates the rechecks, none of which is in progress. */
+/** Creates a function that starts rechecks. */
 export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, ...options }: RechecksOptions) {
   const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
 
-  /** Limits the queries, because any client that has the stream's token can trigger them. */
+  /** Limits the queries, because they can be triggered by any client that has the stream's token. */
   const mayAsk = rateLimiter.allowance(RATE_LIMIT_SHARES.events);
   const read: ReadGithub = async (...question) => {
     if (!mayAsk()) throw new Spent();
     return await options.read(...question);
   };
 
-  /** Queries once. A failure counts as an inconclusive answer. */
+  /** Sends the query once. A failure is treated as an inconclusive answer. */
   const isConclusive = async (ask: Ask): Promise<boolean> => {
     if (rateLimiter.pausedFor() > 0) return false;
     try {
       return await ask(read);
     } catch (thrown) {
-      // An exhausted share is not logged for every event, because the sweeps continue regardless.
+      // Do not log an exhausted share for every event, because the sweeps continue regardless.
       if (!(thrown instanceof Spent)) onFailure(thrown);
       return false;
     }
@@ -67,8 +67,8 @@ export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, .
   };
 
   /**
-   * Begins a recheck, which replaces the one in progress for the same subject.
-   * @param subject identifies the subject together with the session
+   * Starts a recheck, which replaces any recheck that is in progress for the same subject.
+   * @param subject identifies the subject within the session
    */
   return (subject: string, live: Live, ask: Ask): void => {
     const key = `${subject} ${live.session.id}`;
@@ -76,7 +76,7 @@ export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, .
     if (!before && pending.size >= MAX_PENDING) return;
     before?.replaced.abort();
     const replaced = new AbortController();
-    // An answer is not evidence about events that arrived after its query was sent, so query again.
+    // An answer says nothing about events that arrived after its query was sent, so query again.
     const done = Promise.resolve(before?.done)
       .then(() => run(live, ask, AbortSignal.any([stopped, replaced.signal])))
       .catch(onFailure)

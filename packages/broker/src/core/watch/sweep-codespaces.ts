@@ -1,6 +1,6 @@
 /**
- * Sweeps all of the organization's Codespaces. Sessions end if a complete listing shows that their Codespace has ended.
- * A failed or partial listing neither ends nor extends a session, and leases still apply.
+ * Sweeps all of the organization's Codespaces, and ends sessions if a complete listing shows that their Codespace has
+ * ended. A failed or partial listing neither ends nor extends a session, and leases still apply.
  */
 
 import { encodePathSegment, type ReadGithub } from '../../attest/index.ts';
@@ -10,34 +10,34 @@ import { type CachedPages, readListing } from './listing.ts';
 import { closeCodespaceSession, recheckCodespace } from './recheck-codespace.ts';
 import { isSettled, watchedCodespaces } from './watched-codespaces.ts';
 
-/** Maximum number of Codespaces rechecked per sweep. The rest wait for the next listing. */
+/** The maximum number of Codespaces that are rechecked per sweep. The others wait for the next listing. */
 const MAX_ASKED_AGAIN = 50;
 /**
- * Minimum size of the previous listing for the outage check. If more than half of that many entries disappear at once,
- * the listing is distrusted, because an outage is the likelier explanation.
+ * The minimum size of the previous listing for the outage check. If more than half of its entries disappear at once,
+ * the new listing is not trusted, because an outage is the more likely explanation.
  */
 const MANY = 10;
 
-// Witnesses in the audit log.
+// How the evidence is described in the audit log.
 const LISTED = "the organization's Codespaces";
 const CONFIRMED = "the organization's and the developer's Codespaces";
 
 /**
  * Creates the Codespace sweep.
- * @param onFailure called when a recheck fails. The next sweep retries it.
+ * @param onFailure called when a recheck fails. The recheck is repeated by the next sweep.
  */
 export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
   const cachedPages: CachedPages<ListedCodespace> = new Map();
   let cachedOrganization = '';
-  /** Ids in earlier listings. The next listing is expected to contain them. */
+  /** The ids that appeared in earlier listings. The next listing is expected to contain them. */
   let seen: ReadonlySet<number> = new Set();
-  /** Sessions whose Codespace was not available in the last listing. */
+  /** The sessions whose Codespace was not available in the last listing. */
   let suspects: ReadonlySet<string> = new Set();
 
   return {
     /**
-     * Runs one sweep.
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; in this case, no session was ended
+     * Runs a single sweep.
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`. In this case, no session was ended.
      */
     async sweep(read: ReadGithub, organization: string) {
       const part = encodePathSegment(organization);
@@ -75,7 +75,7 @@ export function createCodespaceSweep(sessions: SessionContext, onFailure: (cause
         }
       }
       suspects = doubted;
-      // After a distrusted listing, all entries seen before it are still expected.
+      // After a listing that was not trusted, all entries that were seen before it are still expected.
       seen = isBelievable ? new Set(index.byId.keys()) : new Set([...before, ...index.byId.keys()]);
     },
   };

@@ -1,8 +1,8 @@
 /**
  * Sweeps the GitHub Actions jobs of live sessions, and ends sessions whose job has completed. Each job is queried by
- * its ids. Queries are conditional, because unchanged answers are free. A completed job never runs again (a rerun is a
- * new job), so a single answer is sufficient. A failed query does not end a session. Leases and time limits still
- * apply.
+ * its ids. The queries are conditional, because unchanged answers are free. A completed job never runs again (a rerun
+ * is a new job), so a single answer is sufficient. A failed query does not end a session, but leases and time limits
+ * still apply.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -12,20 +12,23 @@ import type { SessionContext } from '../session/context.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 
-/** Maximum number of jobs queried per round. The jobs that have waited longest go first. */
+/** The maximum number of jobs that are queried per round. The jobs that have waited longest are queried first. */
 const MAX_ASKED = 50;
-/** Number of failures that aborts a round. GitHub is then assumed to be down, and other tasks must not wait for it. */
+/**
+ * The number of failures after which a round is aborted. GitHub is then assumed to be down, and other tasks must not
+ * have to wait for it.
+ */
 const MAX_FAILURES = 3;
 
-/** Status of a job or a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
+/** The status of a job or a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
 const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
 
 /**
  * Creates the job sweep.
- * @param onFailure called when the query for a job fails. The next round retries it.
+ * @param onFailure called when the query for a job fails. The query is repeated in the next round.
  */
 export function createJobSweep(sessions: SessionContext, onFailure: (cause: unknown) => void) {
-  /** ETags by session id. The session that has waited longest comes first. */
+  /** The ETags of the queried jobs, keyed by session id. The session that has waited longest comes first. */
   let asked = new Map<string, string | undefined>();
 
   const ask = async (read: ReadGithub, live: Live) => {
@@ -38,7 +41,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
       where.path,
       etag === undefined ? {} : { headers: { 'if-none-match': etag } },
     );
-    // A 404 does not prove that the job has ended, because GitHub also sends it if the App lacks permission.
+    // A 404 response does not prove that the job has ended, because GitHub also sends it if the App lacks permission.
     if (!answer || answer.status === 304) return;
     const job = parseGithubResponse(Status, answer);
     if (live.ended || job.id !== where.id) return;
@@ -50,9 +53,9 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
 
   return {
     /**
-     * Runs one sweep.
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the next round then starts with the jobs that
-     *   were not queried
+     * Runs a single sweep.
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`. The next round then starts with the jobs that
+     *   were not queried.
      */
     async sweep(read: ReadGithub) {
       const jobs = [...sessions.live.all()].filter(isJob);
@@ -70,7 +73,7 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
           });
         }
       } finally {
-        // A failed query counts as a turn. Otherwise, an unreadable repository would hold up other jobs.
+        // A failed query counts as a turn. Otherwise, a repository that cannot be read would hold up other jobs.
         const later = jobs.slice(had.length);
         asked = new Map([...later, ...had].map(({ session: { id } }) => [id, asked.get(id)]));
       }
@@ -82,7 +85,7 @@ function isJob({ session, ended }: Live): boolean {
   return !ended && session.attestation.workspace.kind === 'actions';
 }
 
-/** Returns the path of the job if the token contains its id, or else the path of its run attempt. */
+/** Returns the path of the job if the token contains the job's id. Otherwise, returns the path of its run attempt. */
 function whereToAsk({ session: { attestation } }: Live) {
   const { claims, workspace } = attestation;
   const owner = encodePathSegment(workspace.repository?.fullName.split('/')[0] ?? '');

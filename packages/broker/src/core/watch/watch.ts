@@ -1,6 +1,7 @@
 /**
- * Watches GitHub for Codespaces and jobs that have ended, and for lost memberships. Sweeps run one after another, at a
- * pace that GitHub's rate limit allows. The watch can end a session before its lease expires, but never extends one.
+ * Watches GitHub for Codespaces and jobs that have ended, and for memberships that have been lost. Sweeps run one after
+ * another, at a pace that GitHub's rate limit allows. The watch can end a session before its lease expires, but it
+ * never extends a session.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -16,14 +17,14 @@ import { createMemberSweep } from './sweep-members.ts';
 
 export interface WatchOptions {
   readonly read: ReadGithub;
-  /** Rate limiter that observes every response to `read`. */
+  /** The rate limiter, which must observe every response to `read`. */
   readonly rateLimiter: RateLimiter;
   readonly sessions: SessionContext;
-  /** Minimum seconds between sweeps. The rate limit may delay them further. */
+  /** The minimum number of seconds between sweeps. The rate limit may delay them further. */
   readonly sweepSeconds: number;
   readonly memberSeconds: number;
   readonly onFailure: (cause: unknown) => void;
-  /** Function that waits between rounds. Defaults to a timer. */
+  /** Waits between rounds. Defaults to a timer. */
   readonly wait?: Wait;
 }
 
@@ -31,18 +32,18 @@ interface Task {
   readonly rounds: ReturnType<RateLimiter['rounds']>;
   readonly floorMs: number;
   readonly run: (read: ReadGithub) => Promise<void>;
-  /** When the next round is due, Unix milliseconds. */
+  /** When the next round is due, in Unix milliseconds. */
   dueAt: number;
   doneAt?: number;
   failures: number;
 }
 
-/** Maximum delay while GitHub is unavailable. The delay doubles with each failure. */
+/** The maximum delay while GitHub is unavailable, in milliseconds. The delay doubles with each failure. */
 const MAX_BACKOFF_MS = 60_000;
-/** Maximum duration of a single sleep. */
+/** The maximum duration of a single sleep, in milliseconds. */
 const MAX_SLEEP_MS = 60_000;
 
-/** Starts to watch GitHub. */
+/** Starts watching GitHub for changes that end sessions or grants. */
 export function startGithubWatch(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
@@ -82,7 +83,7 @@ export function startGithubWatch(options: WatchOptions) {
   const seeing = task(RATE_LIMIT_SHARES.jobs, options.sweepSeconds, jobs.sweep);
 
   const perform = async (one: Task) => {
-    /** Requests that count against the rate limit. Unchanged answers are free. */
+    /** The number of requests that counted against the rate limit. Unchanged answers are free. */
     let cost = 0;
     const began = clock();
     try {
@@ -107,7 +108,7 @@ export function startGithubWatch(options: WatchOptions) {
     while (!stopping.signal.aborted) {
       const now = clock();
       const due = [sweeping, asking, seeing].filter(({ dueAt }) => dueAt <= now);
-      // If there are no live sessions, skip the requests.
+      // If there are no live sessions, there is nothing to check, so no requests are sent.
       if (sessions.live.size() === 0)
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
       if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopping.signal.aborted) await perform(one);
@@ -122,7 +123,9 @@ export function startGithubWatch(options: WatchOptions) {
     handle: handler.handle,
     opened: handler.opened,
     considerEvidence: handler.considerEvidence,
-    /** Returns the seconds since the last complete Codespace sweep began, or undefined before the first one. */
+    /**
+     * Returns the number of seconds since the last complete Codespace sweep began, or undefined before the first one.
+     */
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
     callsLeft: rateLimiter.left,

@@ -1,4 +1,4 @@
-/** Extracts from live Codespace sessions the fields that the watch needs. */
+/** Extracts the fields that the watch needs from live Codespace sessions. */
 
 import { SETTLE_SECONDS } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -9,21 +9,24 @@ export interface WatchedCodespace {
   readonly id: number;
   readonly name: string;
   readonly owner: string;
-  /** Login of the account that pays, lower case. An organization's list contains every Codespace that it pays for. */
+  /**
+   * The login of the account that pays for the Codespace, in lower case. An organization's list contains every
+   * Codespace that it pays for.
+   */
   readonly payer: string;
 }
 
 /**
  * Whether an answer from GitHub reflects the state after the session opened. GitHub reported `Available` at that time,
- * but some of its servers may briefly still report a state from before the Codespace started. So answers to queries
- * within SETTLE_SECONDS of the opening are ignored.
- * @param askedAt time of the query, Unix milliseconds
+ * but some of its servers may briefly still report a state from before the Codespace started. Answers to queries that
+ * were sent within SETTLE_SECONDS of the opening are therefore ignored.
+ * @param askedAt when the query was sent, in Unix milliseconds
  */
 export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: number): boolean {
   return askedAt / 1000 >= openedAt + SETTLE_SECONDS;
 }
 
-/** Lists the watched Codespaces of all live sessions. */
+/** Returns the watched Codespaces of all live sessions. */
 export function watchedCodespaces(index: SessionContext['live']): WatchedCodespace[] {
   return [...index.all()].flatMap((live) => toWatchedCodespace(live) ?? []);
 }

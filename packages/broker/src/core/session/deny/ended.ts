@@ -1,23 +1,23 @@
 /**
- * Decides which ended principals the root DENY policy includes. The edges, the broker and Kubernetes already cut off
- * ended sessions. The DENY policy also stops an attacker inside the cluster network who has a stolen SVID key. Every
- * write to the policy makes each Envoy in the mesh drain its connections, so operators can restrict the policy to
- * sessions that ended for a suspicious cause (docs/ending-sessions.md, docs/decisions/0011-deny-ended.md).
+ * Decides which ended principals are included in the root DENY policy. The edges, the broker and Kubernetes already cut
+ * off ended sessions. The DENY policy additionally stops an attacker inside the cluster network who has stolen an SVID
+ * key. However, every write to the policy makes each Envoy in the mesh drain its connections, so operators can restrict
+ * it to sessions that ended for a suspicious cause (docs/ending-sessions.md, docs/decisions/0011-deny-ended.md).
  */
 import { timestamp } from '../../../base/index.ts';
 import type { RevokedPrincipal } from '../../../mesh/index.ts';
 import type { CloseCause } from '../../../store/index.ts';
 
-/** DENY policy modes: deny principals whenever their access ends, or only when it is revoked. */
+/** The modes of the DENY policy. Principals are denied either whenever their access ends or only when it is revoked. */
 export const DENY_ENDED_MODES = ['always', 'revoked'] as const;
 export type DenyEndedMode = (typeof DENY_ENDED_MODES)[number];
 
-/** Returns whether the mesh denies principals whose access ended for this cause. Unknown causes are denied. */
+/** Returns whether the mesh denies principals whose access ended for this cause. Unknown causes lead to a denial. */
 export type DenialPredicate = (cause: string | undefined) => boolean;
 
 /**
- * Causes marked true mean that the workspace ended or reached its time limit. All other causes revoke the access of a
- * workspace that may still be running.
+ * For each close cause, whether it means that the workspace ended or reached its time limit. All other causes revoke
+ * the access of a workspace that may still be running.
  */
 const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   goodbye: true,
@@ -37,7 +37,7 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   store_restored: false,
 };
 
-/** Creates the predicate for a mode. */
+/** Creates the denial predicate for the given mode. */
 export function createDenialPredicate(mode: DenyEndedMode): DenialPredicate {
   if (mode === 'always') return () => true;
   return (cause) =>
@@ -45,8 +45,8 @@ export function createDenialPredicate(mode: DenyEndedMode): DenialPredicate {
 }
 
 /**
- * Returns audit details about principals that the mesh does not deny, including when their last SVID expires. Empty if
- * the mesh denies all of them.
+ * Returns audit details about the principals that the mesh does not deny, including when the last of their SVIDs
+ * expires. The result is empty if the mesh denies all of them.
  */
 export function undeniedDetail(principals: readonly RevokedPrincipal[]): Readonly<Record<string, unknown>> {
   const undenied = principals.filter((one) => one.undenied);

@@ -1,6 +1,6 @@
 /**
- * Lets an operator deny the principals of a session that ended without being denied (ended.ts). Even if the session
- * seems to have been closed by its agent, an attacker with the session's keys may have closed it.
+ * Lets an operator deny the principals of a session that ended without being denied (see ended.ts). Even if a session
+ * appears to have been closed by its agent, it may have been closed by an attacker who has the session's keys.
  */
 import { type CloseCause, queryStore, type Store } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
@@ -8,12 +8,12 @@ import type { SessionContext } from '../context.ts';
 import { listRevokedPrincipals } from '../restore.ts';
 import type { Write } from '../write-queue.ts';
 
-/** Cause to store for principals that are denied after their session ended. */
+/** The cause that is stored for principals that are denied after their session ended. */
 const CAUSE: CloseCause = 'operator';
 
 /**
  * Prepares the denial of an ended session, both in the mesh and in the store (for the next broker process).
- * @returns undefined if the mesh already denies all its principals, or they are no longer valid
+ * @returns undefined if the mesh already denies all of the session's principals, or if they are no longer valid
  * @throws MeshpassError `store_unavailable`
  */
 export async function denyEndedSession(

@@ -1,6 +1,6 @@
 /**
  * Finds sessions that were opened after the backup from which the store was restored. The broker cannot deny sessions
- * that the store does not contain, and earlier denials would be lost. So the broker reads the principals from the mesh,
+ * that are missing from the store, and earlier denials would be lost. It therefore reads the principals from the mesh
  * for as long as any of their SVIDs may be valid.
  */
 
@@ -9,8 +9,9 @@ import { MAX_SVID_SECONDS, type RevokedPrincipal, type Revoker } from '../../../
 import type { Store } from '../../../store/index.ts';
 
 /**
- * Lists principals that are in the mesh but not in the restored store.
- * @returns principals of sessions that were lost in the declared restore; empty if there was no recent restore
+ * Lists the principals that exist in the mesh but not in the restored store.
+ * @returns the principals of sessions that were lost in the declared restore, or an empty list if there was no recent
+ *   restore
  * @throws AbortError if the signal aborts the wait
  */
 export async function listLostSessionPrincipals(

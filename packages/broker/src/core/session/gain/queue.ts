@@ -1,6 +1,6 @@
 /**
  * Queues live sessions that may gain grants because a time window opened or the access file changed. Sessions are
- * processed one by one, so that a thousand simultaneous gains do not overload istiod with certificate requests.
+ * processed one at a time, so that a thousand simultaneous gains do not overload istiod with certificate requests.
  */
 import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
@@ -9,17 +9,20 @@ import type { SessionContext } from '../context.ts';
 import type { Live } from '../live.ts';
 import { addEntitledGrants } from '../widen.ts';
 
-/** Pause between sessions that gain grants, ms. istiod signs about 80 certificates per second, including renewals. */
+/**
+ * How long to pause after each session that gains grants, in milliseconds. istiod signs about 80 certificates per
+ * second, including renewals.
+ */
 const PACE_MS = 25;
 const LOOK_MS = 500;
 const RETRY_MS = 2_000;
-/** Number of sessions to check before yielding to other work. */
+/** The number of sessions to check before yielding to other work. */
 const AT_ONCE = 20;
 
-/** Queue of sessions whose grants are waiting to be checked. */
+/** A queue of live sessions that need to be checked for new grants. */
 export type GainQueue = ReturnType<typeof startGainQueue>;
 
-/** Starts to watch time windows and the access file. All live sessions are queued initially. */
+/** Starts watching the time windows and the access file. Initially, all live sessions are queued. */
 export function startGainQueue(context: SessionContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
@@ -67,7 +70,7 @@ export function startGainQueue(context: SessionContext, isLeader: () => boolean)
     const was = open;
     const now = toUnixSeconds(context.clock);
     open = openWindows(access, now);
-    // Comparing the closing time also detects a window that closed and reopened between two checks.
+    // Closing times are compared as well, to detect windows that closed and reopened between two checks.
     if (access !== before || [...open.keys()].some((name) => (was.get(name) ?? 0) <= now))
       for (const one of live.all()) add(one);
   };
@@ -78,8 +81,8 @@ export function startGainQueue(context: SessionContext, isLeader: () => boolean)
     /** Adds a session to the queue. */
     add,
     /**
-     * Adds a newly opened session if it may have missed a change that occurred while it was being opened.
-     * @param decidedBy access file that authorized the session
+     * Adds a newly opened session if it may have missed a change while it was being opened.
+     * @param decidedBy the access file that the session was authorized with
      */
     opened,
     stop: () => {
@@ -90,7 +93,7 @@ export function startGainQueue(context: SessionContext, isLeader: () => boolean)
   };
 }
 
-/** Returns the closing time of each open time window by grant, Unix seconds. */
+/** Returns the closing time of each open time window in Unix seconds, keyed by grant name. */
 function openWindows({ grants }: Access, now: number): ReadonlyMap<string, number> {
   return new Map(
     grants.flatMap(({ name, during }) => {
